@@ -1,0 +1,41 @@
+"""A reverse proxy that lives inside Python: it runs an nginx.conf as a Werkzeug WSGI application.
+
+Rules:
+- This is the front door and nothing else: importing it costs nothing until a name is used (PEP 562).
+- `app` reads its configuration when it is first asked for: WSGI_PROXY_CONFIG, else ./nginx.conf.
+- No module of the package may be called `app`: the name would then be the module, and gunicorn could not call it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Config, Server
+    from .proxy import Proxy
+    from .upstream import Pool
+    from .wsgi import ProxyApp, ProxyMiddleware
+
+__version__ = "1.0.0"
+__all__ = ["Config", "Pool", "Proxy", "ProxyApp", "ProxyMiddleware", "Server", "app"]
+
+_HOMES = {
+    "Config": "config",
+    "Pool": "upstream",
+    "Proxy": "wsgi",
+    "ProxyApp": "wsgi",
+    "ProxyMiddleware": "wsgi",
+    "Server": "config",
+    "app": "wsgi",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value

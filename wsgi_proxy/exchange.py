@@ -1,0 +1,254 @@
+"""Exchange: one request's life, and the record of what was decided about it. Answer: what goes back.
+
+Rules:
+- Everything the hallway decides is written here as it is decided; logs, variables, metrics, the status page and `explain` read
+  this one record, and no room reports twice.
+- Text is WSGI's own form: str in which each character is one byte (latin-1). The configuration's text is brought into the same
+  form when it is read.
+- An attribute that most requests never touch has its default on the class: an Exchange costs only what it uses.
+- `pairs` are the request's fields as they came: order, case and repetitions. `environ`'s `HTTP_*` keys serve for look-ups.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .errors import ClientError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from .config import Location, ServerBlock
+
+Pairs = list[tuple[str, str]]
+
+
+class Try:
+    """One attempt at an upstream. Times are seconds since the attempt began; None where it did not come so far."""
+
+    __slots__ = ("address", "bytes_received", "bytes_sent", "connect_time", "error", "header_time", "response_time", "status")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.status = 0
+        self.error = ""
+        self.connect_time: float | None = None
+        self.header_time: float | None = None
+        self.response_time: float | None = None
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+
+class Exchange:
+    """One request and all that became of it."""
+
+    # What the client sent.
+    environ: WSGIEnvironment
+    method: str
+    target: str
+    """The request's target, untouched (nginx's $request_uri)."""
+    protocol: str
+    scheme: str
+    pairs: Pairs
+    remote_addr: str
+    """The client's address; real-ip replaces it."""
+    remote_port: str
+    content_length: int | None = None
+    """Bytes of the request's body; None when it has none or is chunked."""
+    chunked = False
+    input: Any
+    """The request's body: `read(n)` gives at most n bytes, b"" at the end."""
+    connection: Any = None
+    """The worker's connection when ProxyWorker serves us (see worker.py), else None."""
+    peer_addr: str
+    """The connection's own address, which no header changes (nginx's $realip_remote_addr)."""
+
+    # Where it goes: set by routing.
+    host = ""
+    """nginx's $host: the request's host, lower case, without port; else the server's name."""
+    uri = "/"
+    args = ""
+    server: ServerBlock
+    location: Location
+    server_captures: tuple[tuple[str | None, ...], dict[str, str]] | None = None
+    captures: tuple[str | None, ...] = ()
+    """$0 is captures[0], $1 captures[1]… of the last regular expression that matched."""
+    variables: dict[str, str]
+    """What `set`, named captures, `auth_request_set` and `map` (by name) gave; empty until one does."""
+    internal = False
+    redirects = 0
+    """Internal redirects so far; more than ten are an error, as in nginx."""
+    uri_changed = False
+    """A rewrite, a try_files or an error page changed `uri`: the upstream then gets it instead of the raw target."""
+    error_status = 0
+    """The status for which an error page is being made."""
+    named_location = False
+    limit_rate: int | None = None
+
+    # What became of it: set by the hallway.
+    tried: set[Any] | None = None
+    """Peers already tried; kept by the pool."""
+    tries: list[Try]
+    proxy_host = ""
+    proxy_port = ""
+    status = 0
+    body_bytes_sent = 0
+    bytes_sent = 0
+    answer: Answer | None = None
+    upstream_pairs: Pairs = []
+    """The last upstream answer's fields, for $upstream_http_*."""
+    upstream_trailers: Pairs = []
+    upstream_name = ""
+    cache_status = ""
+    cache_key = ""
+    remote_user = ""
+    limit_req_status = ""
+    limit_conn_status = ""
+    completed = False
+    """The whole answer was delivered (nginx's $request_completion)."""
+    finished_at = 0.0
+    leases: list[Any] | None = None
+    """Things to release when the exchange ends, whatever happens: limit_conn's counts."""
+    request_id_value = ""
+    trace: list[tuple[str, str]] | None = None
+    """(room, sentence) for each decision, when someone asked why."""
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self.environ = environ
+        self.started = time.time()
+        get = environ.get
+        self.method = environ["REQUEST_METHOD"]
+        self.protocol = get("SERVER_PROTOCOL", "HTTP/1.0")
+        self.scheme = get("wsgi.url_scheme", "http")
+        self.remote_addr = self.peer_addr = get("REMOTE_ADDR") or ""
+        self.remote_port = get("REMOTE_PORT", "")
+        self.input = environ["wsgi.input"]
+        self.variables = {}
+        self.tries = []
+        pairs = get("wsgi_proxy.pairs")
+        if pairs is not None:
+            self.pairs = pairs
+            self.target = environ["RAW_URI"]
+            self.connection = get("wsgi_proxy.connection")
+        else:
+            self.pairs = pairs_of(environ)
+            self.target = get("RAW_URI") or get("REQUEST_URI") or target_of(environ)
+        length = get("CONTENT_LENGTH")
+        if length:
+            if not (length.isascii() and length.isdigit()):
+                raise ClientError("invalid Content-Length")
+            self.content_length = int(length)
+        elif "HTTP_TRANSFER_ENCODING" in environ:
+            self.chunked = True
+
+    from_environ: Any
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or bool(self.content_length)
+
+    def header(self, name: str) -> str:
+        """The request's field of that name, repetitions joined by a comma; "" when there is none."""
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        value: str = self.environ.get(key, "")
+        return value
+
+    def why(self, room: str, sentence: str) -> None:
+        """Note a decision for `explain`; call it only under `if x.trace is not None`."""
+        if self.trace is not None:
+            self.trace.append((room, sentence))
+
+
+Exchange.from_environ = Exchange
+
+
+def pairs_of(environ: WSGIEnvironment) -> Pairs:
+    """Header pairs made from `HTTP_*`, for servers that do not hand over the raw ones: case and repetitions are lost."""
+    pairs: Pairs = []
+    for key, value in environ.items():
+        if key.startswith("HTTP_"):
+            pairs.append((key[5:].replace("_", "-").title(), value))
+        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
+            pairs.append((key.replace("_", "-").title(), value))
+    return pairs
+
+
+def target_of(environ: WSGIEnvironment) -> str:
+    """The best target that PATH_INFO and QUERY_STRING still give, for servers without RAW_URI."""
+    from .uri import escape
+
+    target = escape(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")) or "/"
+    query = environ.get("QUERY_STRING", "")
+    return f"{target}?{query}" if query else target
+
+
+class Answer:
+    """What goes back: a status, field pairs, and a body that is closed exactly once.
+
+    `body` is an iterable of non-empty bytes blocks; it may have `close()`, and `send_to(stream)` (moves the whole body by itself;
+    see worker.py). `length` is the body's length when it is known. `reason` "" means the standard phrase.
+    """
+
+    __slots__ = ("body", "headers", "length", "reason", "source", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Pairs | None = None,
+        body: Iterable[bytes] = (),
+        *,
+        length: int | None = None,
+        reason: str = "",
+    ) -> None:
+        self.status = status
+        self.headers: Pairs = [] if headers is None else headers
+        self.body = body
+        self.length = length
+        self.reason = reason
+        self.source: Any = None
+        """What made it, for the record: a reply of an upstream, a cache entry, a file."""
+
+    def close(self) -> None:
+        """Close the body; safe to call more than once."""
+        body, self.body = self.body, ()
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+    def header(self, name: str) -> str | None:
+        """The first field of that name, any case."""
+        name = name.lower()
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+class FileBody:
+    """A part of an open file as a body: `count` bytes from `offset`. The worker sends it by sendfile; anyone else iterates it."""
+
+    __slots__ = ("_block", "count", "file", "offset")
+
+    def __init__(self, file: io.BufferedIOBase | io.RawIOBase, offset: int, count: int, block: int = 64 * 1024) -> None:
+        self.file = file
+        self.offset = offset
+        self.count = count
+        self._block = block
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.file.seek(self.offset)
+        left = self.count
+        while left > 0:
+            block = self.file.read(min(left, self._block))
+            if not block:
+                raise EOFError("the file became shorter while it was sent")
+            left -= len(block)
+            yield block
+
+    def close(self) -> None:
+        self.file.close()

@@ -1,0 +1,63 @@
+"""From a request's target to the path that locations are chosen by, as nginx normalises it. Pure.
+
+Rules:
+- Text is WSGI's: a character is a byte (latin-1).
+- Order as in nginx: split at `?`, drop a fragment, decode percent escapes once, then resolve `.` and `..` and merge slashes, so
+  that an encoded dot or slash is a dot or a slash. A zero byte, a broken escape, or `..` above the root is a 400.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from .errors import ClientError
+
+_ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+SAFE_PATH = "/!$&'()*+,-.:;<=>@[\\]^_`{|}~\""
+"""What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI) – all printable
+characters but space, `#`, `%` and `?`."""
+
+
+def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
+    """`(uri, args)` of an origin-form target: the decoded, resolved path and the raw query without its `?`.
+
+    >>> normalise("/a/../%62//c?x=%20")
+    ('/b/c', 'x=%20')
+    """
+    path, _, args = target.partition("?")
+    if "#" in target:
+        path, _, args = target.partition("#")[0].partition("?")
+    if "%" in path:
+        if _ESCAPE_BROKEN.search(path):
+            raise ClientError("broken escape in the request's target")
+        path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+        if "\0" in path:
+            raise ClientError("zero byte in the request's target")
+    if "/." in path or "//" in path:
+        path = _resolve(path, merge_slashes)
+    return path, args
+
+
+def _resolve(path: str, merge_slashes: bool) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    last = len(segments) - 1
+    for number, segment in enumerate(segments):
+        if segment == ".":
+            if number == last:
+                kept.append("")
+        elif segment == "..":
+            if not kept:
+                raise ClientError("the request's target leaves the root")
+            kept.pop()
+            if number == last:
+                kept.append("")
+        elif segment or number == last or not merge_slashes:
+            kept.append(segment)
+    return "/" + "/".join(kept)
+
+
+def escape(uri: str) -> str:
+    """A decoded path escaped for a request line, as nginx does when it sends a URI that it changed."""
+    return quote(uri.encode("latin-1"), safe=SAFE_PATH)
