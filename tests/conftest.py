@@ -14,9 +14,12 @@ def _children() -> dict[int, str]:
     found = {}
     for task in os.listdir("/proc/self/task"):
         for pid in Path("/proc/self/task", task, "children").read_text().split():
-            command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            # A zombie has no command line; the execution environments of pytest-xdist belong to it.
-            if command and "execnet" not in command:
+            try:
+                command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended in this moment
+            # A zombie has no command line; pytest-xdist and multiprocessing keep helpers to the very end.
+            if command and "execnet" not in command and "resource_tracker" not in command:
                 found[int(pid)] = command
     return found
 

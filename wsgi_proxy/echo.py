@@ -1,0 +1,200 @@
+"""The demonstration's upstream: a small HTTP/1.1 server that says who it is.
+
+It makes one UUID when it starts and answers `GET /` with it as text, so that a person sees which of several identical
+servers answered; anything else is 404. Each request is one line on standard output. An error in the answering function
+is a 500 and a traceback on standard error, never the end of the server. SIGTERM and SIGINT end it at once.
+
+One thread per connection, and heads are split by hand: the standard library's handler parses them as mail, which costs
+more than everything that a proxy in front of it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import socketserver
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+#: (method, target) -> (status, body): what a server answers.
+Handler = Callable[[str, str], tuple[HTTPStatus, bytes]]
+
+MAX_HEAD = 64 * 1024
+#: Seconds that a kept connection may be idle: more than the 60 s for which nginx keeps one to an upstream.
+IDLE_TIMEOUT = 75
+
+
+class BadRequest(Exception):
+    """What came is no HTTP/1.x request; the text says why."""
+
+
+def identity(name: str) -> Handler:
+    """A handler that answers GET and HEAD of / with `name`, and 404 otherwise."""
+    body = name.encode("ascii")
+
+    def answer(method: str, target: str) -> tuple[HTTPStatus, bytes]:
+        if method in ("GET", "HEAD") and target.partition("?")[0] == "/":
+            return HTTPStatus.OK, body
+        return HTTPStatus.NOT_FOUND, f"Cannot {method} {target}\n".encode("latin-1")
+
+    return answer
+
+
+class Connection(socketserver.StreamRequestHandler):
+    """One accepted connection: requests one after the other, until either side ends it."""
+
+    server: EchoServer
+    timeout = IDLE_TIMEOUT
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        try:
+            while self.one_request():
+                pass
+        except BadRequest as error:
+            self.reply("?", "HTTP/1.1 bad request", HTTPStatus.BAD_REQUEST, f"{error}\n".encode("ascii"), keep=False)
+        except (ConnectionError, TimeoutError):
+            return  # the client left, or said nothing for too long
+
+    def one_request(self) -> bool:
+        """Read and answer one request; False when the connection is to be closed."""
+        start, fields = self.read_head()
+        if not start:
+            return False
+        method, _, rest = start.partition(" ")
+        target, _, version = rest.partition(" ")
+        if version not in ("HTTP/1.1", "HTTP/1.0") or not target:
+            raise BadRequest("not an HTTP/1.x request line")
+        options = {option.strip() for option in fields.get("connection", "").lower().split(",")}
+        keep = "close" not in options if version == "HTTP/1.1" else "keep-alive" in options
+        self.drain_body(fields)
+        try:
+            status, body = self.server.answer(method, target)
+        except Exception:
+            traceback.print_exc()
+            status, body = HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error\n"
+        self.reply(method, start, status, body, keep)
+        return keep
+
+    def read_head(self) -> tuple[str, dict[str, str]]:
+        """The request line and the last value of each field by its lower-case name; "" at the end of the connection."""
+        start = self.read_line(MAX_HEAD)
+        if not start:
+            return "", {}
+        left = MAX_HEAD - len(start)
+        fields: dict[str, str] = {}
+        while line := self.read_line(left):
+            left -= len(line) + 2
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise BadRequest("a header field without a colon")
+            fields[name.lower()] = value.strip(" \t")
+        return start, fields
+
+    def read_line(self, limit: int) -> str:
+        """One line without its end; "" for an empty line and at the end of the connection."""
+        line = self.rfile.readline(max(limit, 1))
+        if line and not line.endswith(b"\n"):
+            if len(line) < limit:
+                raise ConnectionResetError("the client left in the middle of a line")
+            raise BadRequest("request head too large")
+        return line.rstrip(b"\r\n").decode("latin-1")
+
+    def drain_body(self, fields: dict[str, str]) -> None:
+        """Read the request's body and drop it, so that the next request of the connection is found behind it."""
+        if "100-continue" in fields.get("expect", "").lower():
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            if "transfer-encoding" in fields:
+                while size := int(self.read_line(MAX_HEAD).partition(";")[0], 16):
+                    self.skip(size + 2)
+                while self.read_line(MAX_HEAD):
+                    pass
+            else:
+                self.skip(int(fields.get("content-length", "0")))
+        except ValueError:
+            raise BadRequest("a body without a readable length") from None
+
+    def skip(self, size: int) -> None:
+        while size > 0:
+            data = self.rfile.read(min(size, 65536))
+            if not data:
+                raise ConnectionResetError("the client left in the middle of a body")
+            size -= len(data)
+
+    def reply(self, method: str, start: str, status: HTTPStatus, body: bytes, keep: bool) -> None:
+        """Send an answer and log it."""
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            f"Date: {formatdate(usegmt=True)}\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            f"{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
+        ).encode("ascii")
+        # Logged first: whoever has the answer can already find its line.
+        self.server.log(f'{self.client_address[0]} "{start}" {status.value} {len(body)}')
+        self.wfile.write(head if method == "HEAD" else head + body)
+
+
+class EchoServer(socketserver.ThreadingTCPServer):
+    """Listens on `address` (host, port) as soon as it is made; `serve_forever()` answers with `answer`."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, address: tuple[str, int], answer: Handler) -> None:
+        self.answer = answer
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, Connection)
+
+    def log(self, line: str) -> None:
+        """One line on standard output, control characters escaped."""
+        # A single write: lines of several threads do not mix.
+        sys.stdout.write(line.encode("unicode_escape").decode("ascii") + "\n")
+        sys.stdout.flush()
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """(host, port) of "HOST:PORT", "[V6]:PORT" or ":PORT"; ArgumentTypeError otherwise."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`wsgi-proxy echo`: run one server until a signal ends it; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="wsgi-proxy echo", description="Answer GET / with a UUID made at the start: an upstream to try things on."
+    )
+    parser.add_argument(
+        "--bind", metavar="ADDRESS:PORT", type=parse_bind, default=("127.0.0.1", 3000), help="default 127.0.0.1:3000"
+    )
+    host, port = parser.parse_args(argv).bind
+    name = str(uuid.uuid4())
+    try:
+        server = EchoServer((host, port), identity(name))
+    except OSError as error:
+        print(f"wsgi-proxy echo: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print(f"{name} listening on {host}:{server.server_address[1]}", flush=True)
+        server.serve_forever()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
