@@ -1,0 +1,289 @@
+"""Streams on gevent's loop: the mode of `stream.Stream` where gevent has patched `socket`.
+
+Rules:
+- The socket is a bare non-blocking one; a wait is a switch to the hub, and the loop's callback switches straight back.
+- One watcher per direction, which stays started between waits, because each start costs an epoll_ctl. When it fires and nobody
+  waits, it is stopped and the fact is kept (`ready`), so an unread byte does not spin the loop.
+- A timeout arms one timer per direction and leaves it: when it fires before the deadline of the wait then in force, it is
+  armed again for the rest. Most waits therefore touch no timer.
+- Everything runs in the thread of the hub that the stream was made in.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gevent.hub import get_hub
+from greenlet import getcurrent, greenlet
+
+from .stream import Stream, _prepare, peek_closed, shut_down, unsent
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+READ, WRITE = 1, 2
+_READY, _LATE, _CLOSED = 1, 2, 3
+# Hub.switch does bookkeeping for gevent's own greenlets; the bare switch is all that is needed here.
+_switch = greenlet.switch
+
+
+class Side:
+    """One direction of a stream: its watcher, and who waits for it.
+
+    `idle`, when set, is called in the hub for each event while no greenlet waits; it must read, or `stop()`.
+    """
+
+    __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "idle")
+
+    def __init__(self, hub: Any, fileno: int, events: int) -> None:
+        self.hub = hub
+        self.watcher = hub.loop.io(fileno, events)
+        self.waiter: Any = None
+        self.started = False
+        self.ready = False
+        self.deadline: float | None = None
+        self.timer: Any = None
+        self.idle: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Watch for events."""
+        if not self.started:
+            self.started = True
+            self.watcher.start(self._fire)
+
+    def stop(self) -> None:
+        """Watch no longer, and remember that something is there."""
+        self.started = False
+        self.ready = True
+        self.watcher.stop()
+
+    def _fire(self) -> None:
+        waiter = self.waiter
+        if waiter is not None:
+            waiter.switch(_READY)
+        elif self.idle is not None:
+            self.idle()
+        else:
+            self.stop()
+
+    def wait(self, timeout: float | None) -> None:
+        """Switch to the hub until there is an event: TimeoutError after `timeout` seconds."""
+        if self.ready:
+            # Said once: if the caller finds nothing after all, its next wait is a real one.
+            self.ready = False
+            return
+        current = getcurrent()
+        if current is self.hub:
+            raise RuntimeError("the hub must not wait")
+        if self.waiter is not None:
+            raise RuntimeError("another greenlet waits on this side of the stream")
+        if self.watcher is None:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the stream is closed")
+        if not self.started:
+            self.started = True
+            self.watcher.start(self._fire)
+        if timeout is None:
+            self.deadline = None
+        else:
+            self.deadline = time.monotonic() + timeout
+            if self.timer is None:
+                self._arm(timeout)
+        self.waiter = current
+        try:
+            outcome = _switch(self.hub)
+        finally:
+            self.waiter = None
+        if outcome != _READY:
+            if outcome == _CLOSED:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the stream was closed")
+            raise TimeoutError("timed out")
+
+    def _arm(self, seconds: float) -> None:
+        self.timer = self.hub.loop.timer(max(seconds, 0.0005))
+        self.timer.start(self._ring)
+
+    def _ring(self) -> None:
+        self._disarm()
+        if self.waiter is None or self.deadline is None:
+            return
+        rest = self.deadline - time.monotonic()
+        if rest > 0:
+            self._arm(rest)
+        else:
+            self.waiter.switch(_LATE)
+
+    def _disarm(self) -> None:
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer.close()
+            self.timer = None
+
+    def close(self) -> None:
+        """Let go of the loop, before the descriptor is closed; a waiting greenlet is woken in the loop's next round."""
+        if self.watcher is None:
+            return
+        self.watcher.stop()
+        self.watcher.close()
+        self.watcher = None
+        self.started = False
+        self.ready = False
+        self.idle = None
+        self._disarm()
+        if self.waiter is not None:
+            self.hub.loop.run_callback(self._abort, self.waiter)
+
+    def _abort(self, waiter: Any) -> None:
+        if self.waiter is waiter:
+            waiter.switch(_CLOSED)
+
+
+class GreenStream(Stream):
+    """On a bare non-blocking socket. A socket of gevent's or of Python's is taken over by its descriptor."""
+
+    __slots__ = ("_sock", "_hub", "reading", "_writing")
+
+    def __init__(self, sock: Any) -> None:
+        self.read_timeout = None
+        self.write_timeout = None
+        if type(sock) is not _socket.socket:
+            family, kind, proto = sock.family, sock.type, sock.proto
+            sock = _socket.socket(family, kind, proto, sock.detach())
+        sock.setblocking(False)
+        self._sock: _socket.socket = sock
+        self._hub = get_hub()
+        self.reading = Side(self._hub, sock.fileno(), READ)
+        self._writing: Side | None = None
+
+    @classmethod
+    def _connect(cls, family: int, where: Any, timeout: float | None, source: str | None) -> Stream:
+        stream = cls(_socket.socket(family, socket.SOCK_STREAM))
+        try:
+            _prepare(stream._sock, family, source)
+            code = stream._sock.connect_ex(where)
+            if code == errno.EINPROGRESS:
+                stream._write_side().wait(timeout)
+                code = stream._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _write_side(self) -> Side:
+        if self._writing is None:
+            self._writing = Side(self._hub, self._sock.fileno(), WRITE)
+        return self._writing
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            try:
+                return self._sock.recv(size)
+            except BlockingIOError:
+                self.reading.ready = False
+                self.reading.wait(self.read_timeout)
+
+    def recv_into(self, buffer: Buffer) -> int:
+        while True:
+            try:
+                return self._sock.recv_into(buffer)
+            except BlockingIOError:
+                self.reading.ready = False
+                self.reading.wait(self.read_timeout)
+
+    def recv_nowait(self, size: int) -> bytes | None:
+        self.reading.ready = False
+        try:
+            return self._sock.recv(size)
+        except BlockingIOError:
+            return None
+
+    def sendall(self, data: Buffer) -> None:
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent != (len(data) if type(data) is bytes else memoryview(data).nbytes):
+            self._send_rest(unsent([data], sent))
+
+    def sendmsg(self, buffers: Sequence[Buffer]) -> None:
+        try:
+            sent = self._sock.sendmsg(buffers)
+        except BlockingIOError:
+            sent = 0
+        rest = unsent(buffers, sent)
+        if rest:
+            self._send_rest(rest)
+
+    def _send_rest(self, rest: list[Buffer]) -> None:
+        side = self._write_side()
+        while rest:
+            side.wait(self.write_timeout)
+            try:
+                rest = unsent(rest, self._sock.sendmsg(rest))
+            except BlockingIOError:
+                continue
+
+    def sendfile(self, file: int, offset: int, count: int) -> None:
+        while count:
+            try:
+                sent = os.sendfile(self._sock.fileno(), file, offset, min(count, 1 << 30))
+            except BlockingIOError:
+                self._write_side().wait(self.write_timeout)
+                continue
+            if not sent:
+                raise EOFError(f"the file ended {count} bytes early")
+            offset += sent
+            count -= sent
+
+    def readable(self) -> bool:
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def stirred(self) -> bool:
+        return not self.reading.started and self.readable()
+
+    def peer_closed(self) -> bool:
+        return peek_closed(self._sock)
+
+    def wait_readable(self) -> None:
+        self.reading.wait(self.read_timeout)
+
+    def wait_writable(self) -> None:
+        self._write_side().wait(self.write_timeout)
+
+    def fileno(self) -> int:
+        return int(self._sock.fileno())
+
+    def shutdown(self, how: int) -> None:
+        shut_down(self._sock, how)
+
+    def _let_go(self) -> None:
+        self.reading.close()
+        if self._writing is not None:
+            self._writing.close()
+
+    def close(self) -> None:
+        self._let_go()
+        self._sock.close()
+
+    def detach(self) -> int:
+        self._let_go()
+        return int(self._sock.detach())
+
+    def __del__(self) -> None:
+        # A started watcher outlives its stream and would watch whatever gets the descriptor's number next.
+        reading = getattr(self, "reading", None)
+        if reading is not None and reading.watcher is not None:
+            self._let_go()

@@ -1,0 +1,489 @@
+"""One connected byte stream with timeouts, the same to its users in a thread and in a greenlet.
+
+Rules:
+- `Stream(sock)` takes a connected socket over and is the only one to read, write and close it from then on.
+- `read_timeout` and `write_timeout` are seconds without progress (None: no limit) and may be changed at any time; a wait
+  that takes longer raises TimeoutError. Every other fault is the OSError of the system call (TLS faults are `ssl.SSLError`,
+  an OSError too).
+- One reader and one writer at a time. `close()` from elsewhere wakes both with ConnectionAbortedError.
+- Two modes, chosen when the stream is made: a socket with timeouts (here, any thread), or, where gevent has patched the
+  `socket` module, a non-blocking socket on the hub's loop (`green.GreenStream`). TLS is a layer over either.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Address = tuple[str, int] | str
+"""(host, port), or the path of a unix socket."""
+
+_FILE_BLOCK = 256 * 1024
+_TLS_RECORD = 16 * 1024
+
+
+class Stream:
+    """A connected stream socket; see the module's rules. Instances are of one of the subclasses."""
+
+    __slots__ = ("read_timeout", "write_timeout", "__weakref__")
+
+    read_timeout: float | None
+    write_timeout: float | None
+    plain = True
+    """Whether the bytes of `fileno()` are the bytes of the stream: False under TLS, where nothing may go around it."""
+
+    def __new__(cls, sock: Any = None) -> Stream:
+        if cls is Stream:
+            cls = _stream_class(sock)
+        return object.__new__(cls)
+
+    def __init__(self, sock: Any) -> None:
+        self.read_timeout = None
+        self.write_timeout = None
+
+    @classmethod
+    def connect(cls, address: Address, timeout: float | None = None, source: str | None = None) -> Stream:
+        """Connect within `timeout` seconds; OSError of the last address tried when none accepts, TimeoutError in time.
+
+        A name is resolved by the system's resolver. `source` is the local address to connect from. TCP streams send
+        small writes at once (TCP_NODELAY).
+        """
+        made = _stream_class(None) if cls is Stream else cls
+        fault: OSError | None = None
+        for family, where in _resolve(address):
+            try:
+                return made._connect(family, where, timeout, source)
+            except OSError as error:
+                fault = error
+        raise fault or OSError(f"{address!r} has no address")
+
+    @classmethod
+    def _connect(cls, family: int, where: Any, timeout: float | None, source: str | None) -> Stream:
+        raise NotImplementedError
+
+    def recv(self, size: int) -> bytes:
+        """At least one byte and at most `size`; b"" when the peer has ended its half."""
+        raise NotImplementedError
+
+    def recv_into(self, buffer: Buffer) -> int:
+        """As `recv`, into a writable buffer; the number of bytes."""
+        raise NotImplementedError
+
+    def recv_nowait(self, size: int) -> bytes | None:
+        """As `recv`, but None when nothing waits."""
+        raise NotImplementedError
+
+    def sendall(self, data: Buffer) -> None:
+        """Send every byte."""
+        raise NotImplementedError
+
+    def sendmsg(self, buffers: Sequence[Buffer]) -> None:
+        """Send every byte of every buffer, in one system call where the kernel takes them all."""
+        raise NotImplementedError
+
+    def sendfile(self, file: int, offset: int, count: int) -> None:
+        """Send `count` bytes of the open file descriptor from `offset` on; EOFError when the file ends before."""
+        while count:
+            block = os.pread(file, min(count, _FILE_BLOCK), offset)
+            if not block:
+                raise EOFError(f"the file ended {count} bytes early")
+            self.sendall(block)
+            offset += len(block)
+            count -= len(block)
+
+    def readable(self) -> bool:
+        """Whether data or the peer's end waits now."""
+        raise NotImplementedError
+
+    def stirred(self) -> bool:
+        """As `readable`, but a loop that watches the idle stream is believed without a system call.
+
+        It may miss what came since the loop's last round: for the pool that asks whether an idle connection is still good.
+        """
+        return self.readable()
+
+    def peer_closed(self) -> bool:
+        """Whether the peer has ended its half (or reset the connection) and nothing unread is left before that."""
+        raise NotImplementedError
+
+    def wait_readable(self) -> None:
+        """Wait until `recv` may give something at once."""
+        raise NotImplementedError
+
+    def wait_writable(self) -> None:
+        """Wait until the kernel takes bytes again."""
+        raise NotImplementedError
+
+    def fileno(self) -> int:
+        """The descriptor; -1 when closed."""
+        raise NotImplementedError
+
+    def shutdown(self, how: int) -> None:
+        """End a half, as `socket.shutdown`; a connection that is already gone is no fault."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close; a waiting reader or writer gets ConnectionAbortedError. May be called again."""
+        raise NotImplementedError
+
+    def detach(self) -> int:
+        """Give the descriptor away: the stream is closed, the connection is not."""
+        raise NotImplementedError
+
+    def start_tls(
+        self, context: ssl.SSLContext, server_hostname: str | None = None, server_side: bool = False
+    ) -> TLSStream:
+        """Do the TLS handshake within the stream's timeouts; the result owns this stream, which is not used any more."""
+        layer = TLSStream(self, context, server_hostname, server_side)
+        layer.handshake()
+        return layer
+
+
+class PlainStream(Stream):
+    """On a socket with timeouts: any thread, any socket object of Python's (an SSLSocket too)."""
+
+    __slots__ = ("_sock", "_timeout")
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._sock = sock
+        self._timeout: float | None = None
+        sock.settimeout(None)
+
+    @classmethod
+    def _connect(cls, family: int, where: Any, timeout: float | None, source: str | None) -> Stream:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            _prepare(sock, family, source)
+            sock.settimeout(timeout)
+            sock.connect(where)
+            return cls(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _limit(self, timeout: float | None) -> None:
+        # Setting a timeout is a system call, and most streams never change theirs.
+        if timeout != self._timeout:
+            self._sock.settimeout(timeout)
+            self._timeout = timeout
+
+    def recv(self, size: int) -> bytes:
+        self._limit(self.read_timeout)
+        return self._sock.recv(size)
+
+    def recv_into(self, buffer: Buffer) -> int:
+        self._limit(self.read_timeout)
+        return self._sock.recv_into(buffer)
+
+    def recv_nowait(self, size: int) -> bytes | None:
+        return self.recv(size) if self.readable() else None
+
+    def sendall(self, data: Buffer) -> None:
+        # Not socket.sendall: its timeout is for the whole, ours is for each step.
+        self._limit(self.write_timeout)
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[self._sock.send(view) :]
+
+    def sendmsg(self, buffers: Sequence[Buffer]) -> None:
+        if isinstance(self._sock, ssl.SSLSocket):
+            self.sendall(b"".join(buffers))
+            return
+        self._limit(self.write_timeout)
+        rest = unsent(buffers, self._sock.sendmsg(buffers))
+        while rest:
+            rest = unsent(rest, self._sock.sendmsg(rest))
+
+    @property
+    def plain(self) -> bool:  # type: ignore[override]
+        return not isinstance(self._sock, ssl.SSLSocket)
+
+    def readable(self) -> bool:
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        return self._poll(select.POLLIN, 0)
+
+    def peer_closed(self) -> bool:
+        if not self.readable():
+            return False
+        if isinstance(self._sock, ssl.SSLSocket):
+            # An SSLSocket cannot be peeked through; the descriptor tells of a bare end, not of a close_notify.
+            with socket.socket(fileno=os.dup(self._sock.fileno())) as raw:
+                return peek_closed(raw)
+        return peek_closed(self._sock)
+
+    def wait_readable(self) -> None:
+        if not self.readable() and not self._poll(select.POLLIN, self.read_timeout):
+            raise TimeoutError("timed out")
+
+    def wait_writable(self) -> None:
+        if not self._poll(select.POLLOUT, self.write_timeout):
+            raise TimeoutError("timed out")
+
+    def _poll(self, what: int, timeout: float | None) -> bool:
+        fileno = self._sock.fileno()
+        if fileno < 0:
+            raise ConnectionAbortedError("the stream is closed")
+        poll = select.poll()
+        poll.register(fileno, what)
+        return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def shutdown(self, how: int) -> None:
+        shut_down(self._sock, how)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            # A thread that waits in recv is not woken by close alone.
+            shut_down(self._sock, socket.SHUT_RDWR)
+        self._sock.close()
+
+    def detach(self) -> int:
+        return self._sock.detach()
+
+
+class TLSStream(Stream):
+    """TLS over another stream, by memory buffers, so that it is the same in both modes."""
+
+    __slots__ = ("lower", "_tls", "_in", "_out", "_early", "_ended")
+
+    plain = False
+
+    def __new__(cls, *args: Any) -> TLSStream:
+        return object.__new__(cls)
+
+    def __init__(
+        self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool = False
+    ) -> None:
+        self.lower = lower
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=server_side, server_hostname=server_hostname)
+        # Decrypted bytes that a look (`readable`) had to take out.
+        self._early = b""
+        self._ended = False
+
+    @property
+    def read_timeout(self) -> float | None:
+        return self.lower.read_timeout
+
+    @read_timeout.setter
+    def read_timeout(self, seconds: float | None) -> None:
+        self.lower.read_timeout = seconds
+
+    @property
+    def write_timeout(self) -> float | None:
+        return self.lower.write_timeout
+
+    @write_timeout.setter
+    def write_timeout(self, seconds: float | None) -> None:
+        self.lower.write_timeout = seconds
+
+    @property
+    def tls(self) -> ssl.SSLObject:
+        """The session: `version()`, `cipher()`, `getpeercert()`, `selected_alpn_protocol()`."""
+        return self._tls
+
+    def handshake(self) -> None:
+        """The TLS handshake; a peer that ends in its midst is an `ssl.SSLError`."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                self._flush()
+                return
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._feed(self.lower.recv(_TLS_RECORD))
+            except ssl.SSLError:
+                # The alert that says why is for the peer; the fault is ours to report even if it cannot be sent.
+                self._flush_nowait()
+                raise
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self.lower.sendall(self._out.read())
+
+    def _flush_nowait(self) -> None:
+        if self._out.pending and self.lower.fileno() >= 0:
+            try:
+                os.write(self.lower.fileno(), self._out.read())
+            except OSError:
+                # A last word to a peer that does not listen: there is nobody left to tell.
+                return
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._in.write(data)
+        else:
+            self._ended = True
+            self._in.write_eof()
+
+    def _read(self, size: int) -> bytes | None:
+        """Decrypted bytes, b"" at the end, None when more must be fed first."""
+        try:
+            return self._tls.read(size)
+        except ssl.SSLWantReadError:
+            self._flush_nowait()
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            # As nginx: an end without close_notify is an end; framing tells whether the message was whole.
+            self._ended = True
+            return b""
+
+    def recv(self, size: int) -> bytes:
+        if self._early:
+            data, self._early = self._early[:size], self._early[size:]
+            return data
+        while (found := self._read(size)) is None:
+            self._feed(self.lower.recv(2 * _TLS_RECORD))
+        return found
+
+    def recv_into(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.recv(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def recv_nowait(self, size: int) -> bytes | None:
+        if self._early:
+            return self.recv(size)
+        while (found := self._read(size)) is None:
+            data = self.lower.recv_nowait(2 * _TLS_RECORD)
+            if data is None:
+                return None
+            self._feed(data)
+        return found
+
+    def sendall(self, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _FILE_BLOCK):
+            block = view[start : start + _FILE_BLOCK]
+            while block:
+                block = block[self._tls.write(block) :]
+            self._flush()
+
+    def sendmsg(self, buffers: Sequence[Buffer]) -> None:
+        self.sendall(b"".join(buffers))
+
+    def readable(self) -> bool:
+        # Session tickets and key updates make the socket readable and are not data: look behind the decryption.
+        if self._early or self._ended:
+            return True
+        found = self.recv_nowait(_TLS_RECORD)
+        if found:
+            self._early = found
+        return found is not None
+
+    def stirred(self) -> bool:
+        return (bool(self._early) or self._ended or self.lower.stirred()) and self.readable()
+
+    def peer_closed(self) -> bool:
+        return self.readable() and not self._early
+
+    def wait_readable(self) -> None:
+        while not self.readable():
+            self.lower.wait_readable()
+
+    def wait_writable(self) -> None:
+        self.lower.wait_writable()
+
+    def fileno(self) -> int:
+        return self.lower.fileno()
+
+    def shutdown(self, how: int) -> None:
+        if how != socket.SHUT_RD:
+            self._say_goodbye()
+        self.lower.shutdown(how)
+
+    def _say_goodbye(self) -> None:
+        if self.lower.fileno() < 0:
+            return
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:
+            # "Want read" is the usual one: our close_notify is written, the peer's is not waited for.
+            pass
+        self._flush_nowait()
+
+    def close(self) -> None:
+        self._say_goodbye()
+        self.lower.close()
+
+    def detach(self) -> int:
+        return self.lower.detach()
+
+
+def unsent(buffers: Iterable[Buffer], sent: int) -> list[Buffer]:
+    """What is left of `buffers` when their first `sent` bytes are gone."""
+    rest: list[Buffer] = []
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        if sent < len(view):
+            rest.append(view[sent:] if sent else buffer)
+            sent = 0
+        else:
+            sent -= len(view)
+    return rest
+
+
+def peek_closed(sock: Any) -> bool:
+    """Whether an end or a reset is the next thing a read of this socket would see."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def shut_down(sock: Any, how: int) -> None:
+    """`socket.shutdown`, where a connection that the peer has already torn down counts as shut down."""
+    try:
+        sock.shutdown(how)
+    except OSError:
+        # ENOTCONN after a reset, EBADF after close: the state asked for, and the next read or write tells.
+        return
+
+
+def _prepare(sock: Any, family: int, source: str | None) -> None:
+    if family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            sock.bind((source, 0))
+
+
+def _resolve(address: Address) -> list[tuple[int, Any]]:
+    """(family, socket address) for each address of the name; no look-up where the host is a number."""
+    if isinstance(address, str):
+        return [(socket.AF_UNIX, address)]
+    host, port = address
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+            return [(family, (host, port))]
+        except OSError:
+            continue
+    found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    return [(int(family), where) for family, _, _, _, where in found]
+
+
+def _stream_class(sock: Any) -> type[Stream]:
+    """Which kind a new stream is: green where gevent has patched sockets, unless the socket does its own TLS."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket") or isinstance(sock, ssl.SSLSocket):
+        return PlainStream
+    # Only now: a process without gevent must not pay for its memory.
+    from .green import GreenStream
+
+    return GreenStream
