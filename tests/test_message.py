@@ -91,7 +91,7 @@ def test_good_hosts(host: bytes) -> None:
 
 # --- requests that are refused: docs/security.md has a row for each ---------------------------------------------------------
 
-BAD_HOSTS = [b"", b"a@b", b"a b", b"a,b", b"a/b", b"a?b", b"a#b", b"a:b", b"a:65536", b"a:0", b"a:-1", b"a:1:2", b"[::1", 
+BAD_HOSTS = [b"", b"a@b", b"a b", b"a,b", b"a/b", b"a?b", b"a#b", b"a:b", b"a:65536", b"a:0", b"a:-1", b"a:1:2", b"[::1",
              b"[g::]", b"[::1]x", b"a..b", b":80", b"a\xe9", b"a\\b", b"a%zz", b"[::1%25lo]", b"a:80000000000"]  # fmt: skip
 
 BAD_REQUESTS: dict[str, tuple[int, bytes]] = {
