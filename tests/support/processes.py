@@ -260,11 +260,16 @@ def run_proxy(
 ) -> Iterator[Running]:
     """This proxy, as the `wsgi-proxy` command runs it, with `conf_text` and `tmp_path/proxy` as its prefix (-p).
 
-    Runs in the foreground and is up when every `listen` of the text accepts. `args` are further arguments.
+    It runs in the foreground and is up when every `listen` of the text accepts. The default error log is `log()`, the
+    default access log and pid file are in `folder/logs`. `args` are further arguments.
     """
     folder = tmp_path / "proxy"
     conf = _write(conf_text, folder)
-    command = [sys.executable, "-m", "wsgi_proxy.cli", "-p", f"{folder}/", "-c", str(conf), *args]
+    (folder / "logs").mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "wsgi_proxy.cli", "-p", f"{folder}/", "-c", str(conf), "-e", "stderr"]
+    if not re.search(r"^\s*daemon\s", conf_text, re.MULTILINE):
+        command += ["-g", "daemon off;"]
+    command += args
     addresses = listen_addresses(conf_text, folder) if wait_for is None else wait_for
     with running(Running(command, folder, env), addresses, deadline) as server:
         yield server
