@@ -1,12 +1,36 @@
-"""Rules for every test: `filterwarnings = error` and the deadline are in pyproject.toml; here is the end of the run."""
+"""Rules for every test beside those in pyproject.toml: pure modules open no socket, nothing outlives the run."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+#: The modules without input and output; their tests run without a socket.
+PURE = "errors headers message framing uri cachefields exchange config health freshness balance routing".split()
+_pure_now = ""
+
+
+def _audit(event: str, args: tuple[object, ...]) -> None:
+    if _pure_now and event == "socket.__new__":
+        raise AssertionError(f"{_pure_now} is pure: its tests open no socket")
+
+
+# For good, and therefore once: an audit hook cannot be removed.
+sys.addaudithook(_audit)
+
+
+@pytest.fixture(autouse=True)
+def no_socket_in_tests_of_pure_modules(request: pytest.FixtureRequest) -> Iterator[None]:
+    global _pure_now
+    name = request.path.stem.removeprefix("test_")
+    _pure_now = name if name in PURE else ""
+    yield
+    _pure_now = ""
 
 
 def _children() -> dict[int, str]:
