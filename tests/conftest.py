@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
 #: The modules without input and output; their tests run without a socket.
 PURE = "errors headers message framing uri cachefields exchange config health freshness balance routing".split()
 _pure_now = ""
