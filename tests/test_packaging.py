@@ -176,7 +176,7 @@ def test_compose_uses_only_what_both_generations_read() -> None:
     text = compose()
     # v1.29 reads a file without `version` as the Compose specification; v2 warns of one that has it.
     assert set(text) == {"services", "networks", "x-echo"}
-    known = {"build", "image", "restart", "networks", "ports", "sysctls", "depends_on"}
+    known = {"build", "restart", "networks", "ports", "sysctls", "depends_on"}
     assert all(set(service) <= known for service in text["services"].values())
 
 
