@@ -28,6 +28,17 @@ class ClientError(ProxyError):
     status = 400
 
 
+class Refusal(ClientError):
+    """The guard lets the request no further. What there is to say is already in the log, at the level the configuration names,
+    so the message may be empty; `headers` go out with the answer (WWW-Authenticate, Proxy-Authenticate)."""
+
+    status = 403
+
+    def __init__(self, message: str = "", *, status: int | None = None, headers: list[tuple[str, str]] | None = None) -> None:
+        super().__init__(message, status=status)
+        self.headers: list[tuple[str, str]] = headers or []
+
+
 class ClientGone(ProxyError):
     """The client went away before it had its answer; nginx logs it as 499."""
 
