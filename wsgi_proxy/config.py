@@ -158,6 +158,8 @@ class UpstreamTLS:
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
     ciphers: str = "DEFAULT"
     session_reuse: bool = True
+    context: Any = None
+    """An ssl.SSLContext from Python, used as it is."""
 
 
 HeaderTemplates = tuple[tuple[str, Template], ...]

@@ -29,10 +29,11 @@ Pairs = list[tuple[str, str]]
 class Try:
     """One attempt at an upstream. Times are seconds since the attempt began; None where it did not come so far."""
 
-    __slots__ = ("address", "bytes_received", "bytes_sent", "connect_time", "error", "header_time", "response_time", "status")
+    __slots__ = ("address", "bytes_received", "bytes_sent", "connect_time", "error", "header_time", "response_length", "response_time", "status")
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.started = time.time()
         self.status = 0
         self.error = ""
         self.connect_time: float | None = None
@@ -40,6 +41,8 @@ class Try:
         self.response_time: float | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
+        self.response_length = 0
+        """Bytes of the answer's body, without its framing."""
 
 
 class Exchange:
@@ -49,13 +52,17 @@ class Exchange:
     environ: WSGIEnvironment
     method: str
     target: str
-    """The request's target, untouched (nginx's $request_uri)."""
+    """The request's target in origin form, otherwise untouched (nginx's $request_uri); a CONNECT's is `host:port`."""
+    raw_target: str
+    """The target as it came, absolute form included (nginx's $request)."""
     protocol: str
     scheme: str
     pairs: Pairs
     remote_addr: str
     """The client's address; real-ip replaces it."""
     remote_port: str
+    absolute = ""
+    """The scheme of a target in absolute form, as a forward proxy gets it; else empty."""
     content_length: int | None = None
     """Bytes of the request's body; None when it has none or is chunked."""
     chunked = False
@@ -63,6 +70,10 @@ class Exchange:
     """The request's body: `read(n)` gives at most n bytes, b"" at the end."""
     connection: Any = None
     """The worker's connection when ProxyWorker serves us (see worker.py), else None."""
+    trusted_peer = False
+    """The connection comes from an address that `set_real_ip_from` trusts: its X-Forwarded fields are believed."""
+    upgrade = ""
+    """The protocol that the upstream was asked to upgrade to, on the client's behalf."""
     peer_addr: str
     """The connection's own address, which no header changes (nginx's $realip_remote_addr)."""
 
@@ -71,8 +82,8 @@ class Exchange:
     """nginx's $host: the request's host, lower case, without port; else the server's name."""
     uri = "/"
     args = ""
-    server: ServerBlock
-    location: Location
+    server: ServerBlock = None  # type: ignore[assignment] - routing sets both before any other room runs
+    location: Location = None  # type: ignore[assignment]
     server_captures: tuple[tuple[str | None, ...], dict[str, str]] | None = None
     captures: tuple[str | None, ...] = ()
     """$0 is captures[0], $1 captures[1]… of the last regular expression that matched."""
@@ -113,6 +124,20 @@ class Exchange:
     leases: list[Any] | None = None
     """Things to release when the exchange ends, whatever happens: limit_conn's counts."""
     request_id_value = ""
+    request_body: bytes | None = None
+    """The whole body, when it was read into memory ($request_body)."""
+    request_body_file = ""
+    body_bytes_received = 0
+    """Bytes of the request's body read so far."""
+    sent_trailers: Pairs = []
+    proxy_protocol: tuple[str, str, str, str] | None = None
+    """(client address, client port, server address, server port) of a PROXY protocol line."""
+    secure_link: str | None = None
+    secure_link_expires: str | None = None
+    invalid_referer: str | None = None
+    """"1" when `valid_referers` refused the request's Referer, else ""; None where no `valid_referers` is in force."""
+    prefix = ""
+    """The folder that relative paths of the configuration start from (-p)."""
     trace: list[tuple[str, str]] | None = None
     """(room, sentence) for each decision, when someone asked why."""
 
@@ -136,6 +161,9 @@ class Exchange:
         else:
             self.pairs = pairs_of(environ)
             self.target = get("RAW_URI") or get("REQUEST_URI") or target_of(environ)
+        self.raw_target = self.target
+        if self.target[:1] != "/":
+            self._take_other_form()
         length = get("CONTENT_LENGTH")
         if length:
             if not (length.isascii() and length.isdigit()):
@@ -145,6 +173,29 @@ class Exchange:
             self.chunked = True
 
     from_environ: Any
+
+    def _take_other_form(self) -> None:
+        """Absolute form: the authority is the host, whatever Host says (RFC 9112, 3.2.2); `*` and CONNECT's stay as they are."""
+        scheme, colon, rest = self.target.partition("://")
+        if not colon or self.method == "CONNECT":
+            return
+        cut = len(rest)
+        for mark in "/?#":
+            at = rest.find(mark)
+            if at >= 0:
+                cut = min(cut, at)
+        authority, self.target = rest[:cut], rest[cut:]
+        if self.target[:1] != "/":
+            self.target = "/" + self.target
+        if not authority or "@" in authority:
+            raise ClientError("invalid authority in the request's target")
+        self.absolute = scheme.lower()
+        self.environ["HTTP_HOST"] = authority
+
+    @property
+    def location_or_none(self) -> Location | None:
+        """The location, None when the fault came before routing."""
+        return self.location
 
     @property
     def has_body(self) -> bool:

@@ -1,0 +1,88 @@
+"""One request's record."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from wsgi_proxy.errors import ClientError
+from wsgi_proxy.exchange import Answer, Exchange, FileBody
+
+
+def exchange(**environ: Any) -> Exchange:
+    return Exchange({"REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO(), **environ})
+
+
+def test_raw_pairs_and_target_are_taken_when_the_server_hands_them_over() -> None:
+    x = exchange(**{"wsgi_proxy.pairs": [("x-A", "1")], "RAW_URI": "/a%2Fb?c", "wsgi_proxy.connection": "c"})
+    assert (x.pairs, x.target, x.connection) == ([("x-A", "1")], "/a%2Fb?c", "c")
+
+
+def test_other_servers_give_what_they_have() -> None:
+    x = exchange(HTTP_X_A="1", CONTENT_TYPE="t/x", SCRIPT_NAME="/m", PATH_INFO="/a b", QUERY_STRING="q")
+    assert sorted(x.pairs) == [("Content-Type", "t/x"), ("X-A", "1")]
+    assert x.target == "/m/a%20b?q"
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "path"),
+    [("http://a:81/b?c", "a:81", "/b?c"), ("HTTPS://a", "a", "/"), ("http://a?x", "a", "/?x")],
+)
+def test_absolute_form_names_the_host(target: str, host: str, path: str) -> None:
+    x = exchange(RAW_URI=target, HTTP_HOST="other")
+    assert (x.environ["HTTP_HOST"], x.target, x.raw_target) == (host, path, target)
+
+
+def test_userinfo_is_refused_and_other_forms_stay() -> None:
+    with pytest.raises(ClientError):
+        exchange(RAW_URI="http://u:p@a/")
+    assert exchange(RAW_URI="*", REQUEST_METHOD="OPTIONS").target == "*"
+    assert exchange(RAW_URI="a:443", REQUEST_METHOD="CONNECT").target == "a:443"
+
+
+@pytest.mark.parametrize("length", ["-1", "+1", "1 ", "1,1", "0x1", "²"])
+def test_a_length_is_digits(length: str) -> None:
+    with pytest.raises(ClientError):
+        exchange(RAW_URI="/", CONTENT_LENGTH=length)
+
+
+def test_bodies() -> None:
+    assert exchange(RAW_URI="/", CONTENT_LENGTH="5").content_length == 5
+    assert exchange(RAW_URI="/", HTTP_TRANSFER_ENCODING="chunked").chunked
+    assert not exchange(RAW_URI="/", CONTENT_LENGTH="0").has_body
+
+
+def test_headers_and_reasons() -> None:
+    x = exchange(RAW_URI="/", HTTP_X_A="1", CONTENT_TYPE="t")
+    assert (x.header("x-a"), x.header("Content-Type"), x.header("no")) == ("1", "t", "")
+    x.why("room", "not asked for")
+    assert x.trace is None
+    x.trace = []
+    x.why("room", "because")
+    assert x.trace == [("room", "because")]
+
+
+def test_an_answer_closes_its_body_once() -> None:
+    class Body:
+        closed = 0
+
+        def __iter__(self) -> Any:
+            return iter(())
+
+        def close(self) -> None:
+            self.closed += 1
+
+    body = Body()
+    answer = Answer(200, [("A", "1"), ("a", "2")], body)
+    assert answer.header("a") == "1"
+    answer.close()
+    answer.close()
+    assert body.closed == 1
+
+
+def test_a_part_of_a_file_as_a_body() -> None:
+    assert b"".join(FileBody(io.BytesIO(b"0123456789"), 2, 5, block=2)) == b"23456"
+    with pytest.raises(EOFError):
+        list(FileBody(io.BytesIO(b"01"), 0, 5))

@@ -1,0 +1,62 @@
+"""The last touch: add_header, expires, standard pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_proxy.config import AddHeader, CoreSettings, Location
+from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.finishing import compile_finisher, expires_fields, redirect_page, standard_page
+
+
+def exchange(location: Location | None = None) -> Exchange:
+    x = Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
+    if location is not None:
+        x.location = location
+    return x
+
+
+def test_a_location_that_asks_for_nothing_has_no_finisher() -> None:
+    assert compile_finisher(Location()) is None
+
+
+@pytest.mark.parametrize(("status", "names"), [(200, ["A", "B"]), (404, ["B"]), (500, ["B"]), (304, ["A", "B"])])
+def test_add_header_touches_what_nginx_touches(status: int, names: list[str]) -> None:
+    fields = (AddHeader("A", lambda x: "1"), AddHeader("B", lambda x: str(x.status), always=True), AddHeader("C", lambda x: ""))
+    finisher = compile_finisher(Location(core=CoreSettings(add_header=fields)))
+    assert finisher is not None
+    answer = Answer(status)
+    finisher(exchange(), answer)
+    assert [name for name, _ in answer.headers] == names
+    assert answer.header("b") == str(status)
+
+
+def test_expires_replaces_the_upstreams() -> None:
+    finisher = compile_finisher(Location(core=CoreSettings(expires=lambda x: "3600")))
+    assert finisher is not None
+    answer = Answer(200, [("Expires", "0"), ("cache-control", "private"), ("X", "y")])
+    finisher(exchange(), answer)
+    assert [name for name, _ in answer.headers] == ["X", "Expires", "Cache-Control"]
+    assert answer.header("cache-control") == "max-age=3600"
+
+
+@pytest.mark.parametrize(
+    ("value", "control"),
+    [("max", "max-age=315360000"), ("epoch", "no-cache"), ("-1", "no-cache"), ("0", "max-age=0"), ("60", "max-age=60")],
+)
+def test_expires_values(value: str, control: str) -> None:
+    assert ("Cache-Control", control) in expires_fields(value, 1_000_000_000.0)
+
+
+def test_expires_off_and_modified() -> None:
+    assert expires_fields("off", 0.0) == []
+    assert expires_fields("100", 1060.0, "Thu, 01 Jan 1970 00:16:40 GMT")[1] == ("Cache-Control", "max-age=40")
+
+
+def test_standard_pages_name_the_status_and_nothing_else() -> None:
+    page = standard_page(exchange(Location(core=CoreSettings(server_tokens="off"))), 502)
+    (body,) = page.body
+    assert b"<h1>502 Bad Gateway</h1>" in body and b"<center>wsgi_proxy</center>" in body
+    assert page.header("content-length") == str(len(body))
+    assert standard_page(exchange(), 496).status == 400
+    assert redirect_page(exchange(), 302, "http://x/").header("location") == "http://x/"

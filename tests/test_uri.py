@@ -1,0 +1,49 @@
+"""Targets become paths as nginx makes them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgi_proxy.errors import ClientError
+from wsgi_proxy.uri import escape, normalise
+
+
+@pytest.mark.parametrize(
+    ("target", "uri", "args"),
+    [
+        ("/", "/", ""),
+        ("/a?b?c", "/a", "b?c"),
+        ("/a/../%62//c?x=%20", "/b/c", "x=%20"),
+        ("//a/b", "/a/b", ""),
+        ("/a/./", "/a/", ""),
+        ("/a/.", "/a/", ""),
+        ("/a/b/..", "/a/", ""),
+        ("/a%2fb%2e%2e/", "/a/b../", ""),
+        ("/a/%2e%2e/b", "/b", ""),
+        ("/x%3fy?z", "/x?y", "z"),
+        ("/%25%32%35", "/%25", ""),
+        ("/a#frag?x", "/a", ""),
+        ("/é", "/é", ""),
+    ],
+)
+def test_normalised(target: str, uri: str, args: str) -> None:
+    assert normalise(target) == (uri, args)
+
+
+def test_slashes_stay_when_told_so() -> None:
+    assert normalise("//a//b", merge_slashes=False) == ("//a//b", "")
+    assert normalise("/a//../b", merge_slashes=False) == ("/a/b", "")
+
+
+@pytest.mark.parametrize("target", ["/..", "/a/../..", "/%2e%2e/", "/%", "/%0", "/%zz", "/a%00b"])
+def test_refused(target: str) -> None:
+    with pytest.raises(ClientError):
+        normalise(target)
+
+
+@given(st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=30))
+def test_escaping_is_undone_by_normalising(path: str) -> None:
+    uri = "/" + path.replace("/", "-").replace(".", "_")
+    assert normalise(escape(uri)) == (uri, "")

@@ -1,0 +1,97 @@
+"""The error log: nginx's lines, by Python's logging.
+
+Rules:
+- One line per fault, in nginx's form, with the client, the request and the upstream: operators grep for these.
+- Without a configuration file nothing is set up: the logger `wsgi_proxy` then belongs to the application it runs in.
+- A log that cannot be written never breaks a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from logging.handlers import WatchedFileHandler
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+logger = logging.getLogger("wsgi_proxy")
+
+LEVELS = {
+    "debug": 10,
+    "info": 20,
+    "notice": 25,
+    "warn": 30,
+    "error": 40,
+    "crit": 50,
+    "alert": 55,
+    "emerg": 60,
+}
+"""nginx's levels on Python's scale."""
+
+_NAMES = {number: name for name, number in LEVELS.items()}
+
+
+class _Formatter(logging.Formatter):
+    """`2026/11/23 07:00:00 [error] 123#0: message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = _NAMES.get(record.levelno, record.levelname.lower())
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}: {self.formatException(record.exc_info)}".replace("\n", " | ")
+        return f"{stamp} [{level}] {os.getpid()}#0: {text}"
+
+
+def setup(targets: tuple[tuple[str, str], ...], prefix: str = "") -> None:
+    """Send the log to `(path or "stderr", level)` targets; replaces what an earlier setup made. OSError if a file cannot be opened."""
+    made: list[logging.Handler] = []
+    for path, level in targets or (("stderr", "error"),):
+        handler: logging.Handler
+        if path == "stderr":
+            handler = logging.StreamHandler(sys.stderr)
+        else:
+            handler = WatchedFileHandler(os.path.join(prefix, path))
+        handler.setLevel(LEVELS[level])
+        handler.setFormatter(_Formatter())
+        made.append(handler)
+    for old in list(logger.handlers):
+        if isinstance(old.formatter, _Formatter):
+            logger.removeHandler(old)
+            old.close()
+    for handler in made:
+        logger.addHandler(handler)
+    logger.setLevel(min(handler.level for handler in made))
+    logger.propagate = False
+
+
+def enabled(level: str) -> bool:
+    """Whether a line of this level goes anywhere."""
+    return logger.isEnabledFor(LEVELS[level])
+
+
+def line(level: str, message: str, x: Exchange | None = None, upstream: str = "") -> None:
+    """Write one line; with an exchange it says whose request it was, as nginx does."""
+    number = LEVELS[level]
+    if not logger.isEnabledFor(number):
+        return
+    if x is not None:
+        server = x.server.names[0] if getattr(x, "server", None) is not None else ""
+        message = f'{message}, client: {x.remote_addr}, server: {server}, request: "{x.method} {x.target} {x.protocol}"'
+        if upstream:
+            message = f'{message}, upstream: "{upstream}"'
+        host = x.environ.get("HTTP_HOST")
+        if host:
+            message = f'{message}, host: "{host}"'
+    logger.log(number, "%s", _printable(message))
+
+
+def _printable(text: str) -> str:
+    """No control character of a client's reaches a log or a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02X}" for char in text)

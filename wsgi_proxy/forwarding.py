@@ -1,0 +1,141 @@
+"""Where a request is forwarded to, and an upstream's answer on its way to the client.
+
+Rules:
+- A Target belongs to one `proxy_pass` and one pool; without variables it is made once.
+- A Forwarded body owns the reply and the lease: closing it gives the connection back and settles the lease, once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .config import Server, Upstream
+from .errors import ConfigError, ProxyError, UpstreamError
+from .transport import Route
+from .upstream import Pool
+
+if TYPE_CHECKING:
+    from .config import Config, ProxySettings
+    from .exchange import Exchange, Try
+    from .place import Place
+    from .transport import Reply
+    from .upload import Upload
+    from .upstream import Lease, Peer
+    from .zone import Zone
+
+DYNAMIC_LIMIT = 1000
+"""Pools kept for URLs made of variables; the oldest goes."""
+
+
+class Target:
+    """A pool, how to speak to it, and the path where a `proxy_pass` with variables names one."""
+
+    __slots__ = ("_routes", "host", "path", "pool", "port", "scheme")
+
+    def __init__(self, pool: Pool, scheme: str, host: str, path: str = "") -> None:
+        self.pool = pool
+        self.scheme = scheme
+        self.host = host
+        name, _, port = host.rpartition(":")
+        self.port = port if name and port.isdigit() else ("443" if scheme == "https" else "80")
+        self.path = path
+        self._routes: dict[Any, Route] = {}
+
+    def route(self, peer: Peer, settings: ProxySettings) -> Route:
+        """How to reach a peer from here."""
+        route = self._routes.get(peer)
+        if route is None:
+            route = self._routes[peer] = Route.of(peer, self.scheme, settings)
+        return route
+
+    def url(self, peer: Peer) -> str:
+        """For the log."""
+        return f"{self.scheme}://{peer.name}"
+
+
+class Targets:
+    """The pools of a configuration, by name, and those that variables called for."""
+
+    def __init__(self, config: Config, zone: Zone, pools: Mapping[str, Pool]) -> None:
+        self.pools = {name: Pool.from_config(upstream, zone) for name, upstream in config.upstreams.items()} | dict(pools)
+        self._zone = zone
+        self._fixed: dict[int, Target] = {}
+        self._dynamic: dict[tuple[int, str], Target] = {}
+
+    def of(self, x: Exchange, place: Place) -> Target:
+        """The target of a request in a place; ProxyError(500) when variables gave no URL, 502 when its host is unknown."""
+        target = self._fixed.get(id(place))
+        if target is None:
+            target = self._make(x, place)
+        x.proxy_host = target.host
+        x.proxy_port = target.port
+        x.upstream_name = target.pool.name
+        return target
+
+    def _make(self, x: Exchange, place: Place) -> Target:
+        pass_ = place.settings.pass_
+        if pass_ is None:
+            raise ProxyError("a place without proxy_pass was asked to forward")
+        if pass_.template is None:
+            target = self._fixed[id(place)] = Target(self.pools[pass_.upstream], pass_.scheme, pass_.host)
+            return target
+        url = pass_.template(x)
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ProxyError(f'invalid URL prefix in "{url}"')
+        key = (id(place), f"{parts.scheme}://{parts.netloc}")
+        base = self._dynamic.get(key)
+        if base is None:
+            base = self._dynamic[key] = Target(self._pool(parts.netloc, parts.scheme), parts.scheme, parts.netloc)
+            if len(self._dynamic) > DYNAMIC_LIMIT:
+                del self._dynamic[next(iter(self._dynamic))]
+        path = url[len(key[1]) :]
+        if not path:
+            return base
+        target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path)
+        target._routes = base._routes
+        return target
+
+    def _pool(self, host: str, scheme: str) -> Pool:
+        """The upstream block of that name, else a pool of that host's addresses."""
+        pool = self.pools.get(host)
+        if pool is not None:
+            return pool
+        address = host if host.rpartition(":")[2].isdigit() else f"{host}:{443 if scheme == 'https' else 80}"
+        try:
+            return Pool.from_config(Upstream(host, (Server(address),)), self._zone)
+        except ConfigError as error:
+            raise UpstreamError(f"{host} could not be resolved: {error}", sent=False) from error
+
+
+class Forwarded:
+    """An upstream's body: blocks as they come. Closing it settles everything."""
+
+    __slots__ = ("_closed", "attempt", "lease", "reply", "upload")
+
+    def __init__(self, reply: Reply, lease: Lease, attempt: Try, upload: Upload | None) -> None:
+        self.reply = reply
+        self.lease = lease
+        self.attempt = attempt
+        self.upload = upload
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.reply.body)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        attempt = self.attempt
+        try:
+            self.reply.close()
+        finally:
+            attempt.response_time = taken = time.time() - attempt.started
+            attempt.bytes_received = self.reply.bytes_received
+            self.lease.settle(False, attempt.header_time, taken)
+            if self.upload is not None:
+                self.upload.close()

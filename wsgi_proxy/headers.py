@@ -1,0 +1,174 @@
+"""Which fields cross the proxy, in each direction. Pure.
+
+Rules:
+- Hop-by-hop fields end here (RFC 9110, 7.6.1): the well-known ones and every name that Connection lists. nginx and HAProxy pass
+  the listed ones on; we follow the RFC.
+- No field is invented, merged or reordered but those the configuration names.
+- A client cannot set what an upstream trusts: X-Forwarded-*, X-Real-IP and Forwarded go on only where the configuration names
+  them, or from an address that `set_real_ip_from` trusts; `Proxy` never does (httpoxy, CVE-2016-5385), and a name with an
+  underscore never does unless `underscores_in_headers` says so (a CGI-like upstream reads `X_A` and `X-A` as one).
+- Framing (Content-Length, Transfer-Encoding) is never copied from the other side: whoever sends the body says how it is framed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+Pairs = list[tuple[str, str]]
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    }
+)
+"""Names that concern one connection only, lower case (RFC 9110, 7.6.1; RFC 9112, C.2.2; RFC 7540, 3.2.1)."""
+
+NEVER_LISTED = frozenset({"host", "content-length", "content-type", "authorization", "cookie", "cache-control", "set-cookie", "date"})
+"""End-to-end fields that a Connection list cannot take away: a client that names them means to confuse (RFC 9110, 7.6.1)."""
+
+REQUEST_DROPPED = HOP_BY_HOP | {"content-length", "expect", "proxy", "host"}
+"""What is never copied from the client's request: hop-by-hop, what we frame or set ourselves, and httpoxy's name."""
+
+FORWARDED = frozenset({"forwarded", "x-real-ip"})
+"""With every name that begins with `x-forwarded-`: what upstreams believe about the client."""
+
+ANSWER_HIDDEN = frozenset(
+    {
+        "date",
+        "server",
+        "x-pad",
+        "x-accel-expires",
+        "x-accel-redirect",
+        "x-accel-limit-rate",
+        "x-accel-buffering",
+        "x-accel-charset",
+    }
+)
+"""What nginx does not pass from an upstream's answer unless `proxy_pass_header` names it (ngx_http_proxy_module)."""
+
+_NGINX_NAME = re.compile(r"[A-Za-z0-9-]+")
+_NGINX_NAME_UNDERSCORE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def tokens(value: str) -> list[str]:
+    """The members of a comma-separated list, lower case.
+
+    >>> tokens("Upgrade,, keep-alive ")
+    ['upgrade', 'keep-alive']
+    """
+    return [token for part in value.lower().split(",") if (token := part.strip(" \t"))]
+
+
+def listed(connection: str) -> frozenset[str]:
+    """The end-to-end names that a Connection field turns into hop-by-hop ones."""
+    return frozenset(tokens(connection)) - NEVER_LISTED
+
+
+def is_forwarded(name: str) -> bool:
+    """Whether a lower-case name belongs to the X-Forwarded family."""
+    return name in FORWARDED or name.startswith("x-forwarded-")
+
+
+def acceptable(name: str, underscores: bool) -> bool:
+    """Whether nginx calls a field's name valid (`ignore_invalid_headers`, `underscores_in_headers`)."""
+    pattern = _NGINX_NAME_UNDERSCORE if underscores else _NGINX_NAME
+    return pattern.fullmatch(name) is not None
+
+
+class RequestFilter:
+    """Decides once per spelling of a name whether it goes on to the upstream; a dictionary look-up from then on.
+
+    `replaced` are the lower-case names that the configuration sets itself; `trusted` lets the X-Forwarded family through.
+    """
+
+    __slots__ = ("_drop", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores")
+
+    LIMIT = 2048
+    """Spellings remembered; a client that invents names cannot make it grow."""
+
+    def __init__(
+        self, replaced: Iterable[str], *, trusted: bool = False, underscores: bool = False, ignore_invalid: bool = True
+    ) -> None:
+        self._replaced = frozenset(replaced)
+        self._drop = REQUEST_DROPPED
+        self._trusted = trusted
+        self._underscores = underscores
+        self._ignore_invalid = ignore_invalid
+        self._known: dict[str, bool] = {}
+
+    def passes(self, name: str) -> bool:
+        """Whether a field of this name, in the client's spelling, is copied."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._decide(name)
+            if len(self._known) < self.LIMIT:
+                self._known[name] = known
+        return known
+
+    def _decide(self, name: str) -> bool:
+        lower = name.lower()
+        if lower in self._drop or lower in self._replaced:
+            return False
+        if "_" in name and not self._underscores:
+            return False
+        if self._ignore_invalid and not acceptable(name, self._underscores):
+            return False
+        return self._trusted or not is_forwarded(lower)
+
+    def copy(self, pairs: Pairs, connection: str) -> list[str]:
+        """`Name: value` lines of the fields that go on, in the client's order. `connection` is the client's Connection field."""
+        known = self._known
+        lines = []
+        for name, value in pairs:
+            passes = known.get(name)
+            if passes is None:
+                passes = self.passes(name)
+            if passes:
+                lines.append(f"{name}: {value}")
+        if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
+            lines = [line for line in lines if line.partition(":")[0].lower() not in names]
+        return lines
+
+
+def to_client(pairs: Pairs, hidden: frozenset[str]) -> Pairs:
+    """The fields of an upstream's answer that go on to the client, in order; `hidden` in lower case.
+
+    `hidden` holds the hop-by-hop names too, so that the common answer costs one pass and one look-up a field.
+    """
+    kept = []
+    connection = ""
+    for pair in pairs:
+        name = pair[0].lower()
+        if name not in hidden:
+            kept.append(pair)
+        elif name == "connection":
+            connection = f"{connection},{pair[1]}" if connection else pair[1]
+    if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
+        kept = [pair for pair in kept if pair[0].lower() not in names]
+    return kept
+
+
+def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
+    """What `to_client` drops in a location: hop-by-hop, nginx's own list less `proxy_pass_header`, and `proxy_hide_header`."""
+    names = (ANSWER_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}
+    return frozenset(names | HOP_BY_HOP)
+
+
+def all_of(pairs: Pairs, name: str) -> list[str]:
+    """Every value of a field, `name` in lower case."""
+    return [value for key, value in pairs if key.lower() == name]
+
+
+def first(pairs: Pairs, name: str) -> str | None:
+    """The first value of a field, `name` in lower case."""
+    for key, value in pairs:
+        if key.lower() == name:
+            return value
+    return None

@@ -1,0 +1,225 @@
+"""A location made ready to forward: everything that can be decided before a request comes.
+
+Rules:
+- A Place is compiled once per `Location` that has a `proxy_pass`; per request it only evaluates what varies.
+- The request head goes out as nginx builds it: what the configuration sets, in its order, then nginx's defaults that it did not
+  set, then the client's own fields.
+- `Connection` and `Upgrade` are ours: an upgrade is asked for only when the client asked for one, so that a fixed
+  `Connection 'upgrade'`, as in so many configurations, does not cost keep-alive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from . import headers
+from .errors import ProxyError
+from .uri import escape
+
+if TYPE_CHECKING:
+    from .config import Location, Rewriter, Template
+    from .exchange import Exchange, Pairs
+    from .upload import Upload
+
+_CACHE_DROPPED = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
+"""The client's conditions are for the cache, not for the upstream (ngx_http_proxy_module, proxy_cache_headers)."""
+
+_UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
+
+
+class Place:
+    """What forwarding needs to know of one location."""
+
+    __slots__ = (
+        "_connection",
+        "_filter",
+        "_host",
+        "_trusting",
+        "_set",
+        "_upgrade",
+        "_version",
+        "cookies",
+        "hidden",
+        "keep_prefix",
+        "location",
+        "next_kinds",
+        "redirects",
+        "settings",
+        "uri_part",
+    )
+
+    def __init__(self, location: Location, *, caching: bool = False, underscores: bool = False, ignore_invalid: bool = True) -> None:
+        self.location = location
+        self.settings = settings = location.proxy
+        target = settings.pass_
+        self._version = settings.http_version
+        self._connection: Template | None = None
+        self._upgrade: Template | None = None
+        self._set: list[tuple[str, Template | None]] = []
+        replaced = set(_CACHE_DROPPED if caching else ())
+        for name, value in settings.set_header or ():
+            replaced.add(name.lower())
+            self._take_set_header(name, value)
+        self._host = "host" not in replaced
+        options = {"underscores": underscores, "ignore_invalid": ignore_invalid}
+        self._filter = headers.RequestFilter(replaced, **options)
+        self._trusting = headers.RequestFilter(replaced, trusted=True, **options)
+        self.hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
+        self.uri_part = target.uri if target is not None else None
+        self.keep_prefix = len(location.pattern) if location.kind in ("", "=", "^~") else 0
+        self.redirects: tuple[Rewriter, ...] = self._redirects()
+        self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
+        self.next_kinds = settings.next_upstream
+
+    def _take_set_header(self, name: str, value: Template) -> None:
+        lower = name.lower()
+        constant = getattr(value, "constant", None)
+        if lower == "connection":
+            self._connection = value
+        elif lower == "upgrade":
+            self._upgrade = value
+        elif lower in ("content-length", "transfer-encoding"):
+            pass  # framing is the wire's: a value set by hand could only contradict the body
+        elif constant is None:
+            self._set.append((name + ": ", value))
+        elif constant:
+            self._set.append((f"{name}: {constant}", None))
+
+    def _redirects(self) -> tuple[Rewriter, ...]:
+        """`proxy_redirect default` spelled out: the pass URL becomes the location's prefix."""
+        if self.settings.redirect is not None:
+            return self.settings.redirect
+        target = self.settings.pass_
+        if target is None or target.template is not None or self.location.kind not in ("", "=", "^~"):
+            return ()
+        if target.uri:
+            return (_Prefix(target.url, self.location.pattern),)
+        return (_Prefix(target.url + "/", "/"),)
+
+    def target(self, x: Exchange) -> str:
+        """The request's target for the upstream (ngx_http_proxy_module, proxy_pass): untouched unless something changed it."""
+        if self.uri_part is None:
+            if not x.uri_changed:
+                return x.target
+            path = escape(x.uri)
+        else:
+            rest = x.uri[self.keep_prefix :]
+            path = self.uri_part + (escape(rest) if x.uri_changed or "%" in x.target else rest)
+        return f"{path}?{x.args}" if x.args else path
+
+    def head(self, x: Exchange, method: str, target: str, upload: Upload | None, extra: Pairs = []) -> bytes:  # noqa: B006
+        """The request head to send, CRLF CRLF included. `extra` are a cache's own conditions."""
+        lines = [f"{method} {target} HTTP/{self._version}"]
+        if self._host:
+            lines.append(f"Host: {x.proxy_host}")
+        for prefix, value in self._set:
+            if value is None:
+                lines.append(prefix)
+            else:
+                text = value(x)
+                if text:
+                    lines.append(prefix + text)
+        self._add_connection(x, lines)
+        if upload is not None:
+            lines.append(f"Content-Length: {upload.length}" if upload.length is not None else "Transfer-Encoding: chunked")
+        if self.settings.pass_request_headers:
+            chosen = self._trusting if x.trusted_peer else self._filter
+            lines += chosen.copy(x.pairs, x.environ.get("HTTP_CONNECTION", ""))
+        for pair in extra:
+            lines.append(f"{pair[0]}: {pair[1]}")
+        lines.append("\r\n")
+        text = "\r\n".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            raise ProxyError("a configured header's value has a line break in it")
+        return text.encode("latin-1")
+
+    def _add_connection(self, x: Exchange, lines: list[str]) -> None:
+        """Ask for an upgrade only on behalf of a client that asked; otherwise only `close` is worth saying."""
+        x.upgrade = ""
+        value = self._connection(x).lower() if self._connection is not None else ""
+        if self._upgrade is not None and "upgrade" in value:
+            upgrade = self._upgrade(x)
+            if upgrade and _asked(x, upgrade):
+                x.upgrade = upgrade
+                lines.append("Connection: upgrade")
+                lines.append(f"Upgrade: {upgrade}")
+                return
+        if "close" in value or self._version == "1.0":
+            lines.append("Connection: close")
+
+    def answer_headers(self, x: Exchange, pairs: Pairs) -> Pairs:
+        """The upstream's fields as the client gets them."""
+        kept = headers.to_client(pairs, self.hidden)
+        if self.redirects or self.cookies:
+            for number, (name, value) in enumerate(kept):
+                lower = name.lower()
+                if lower == "location" and self.redirects:
+                    kept[number] = (name, _first_rewritten(x, self.redirects, value))
+                elif lower == "refresh" and self.redirects:
+                    kept[number] = (name, self._refresh(x, value))
+                elif lower == "set-cookie" and self.cookies:
+                    kept[number] = (name, self._cookie(x, value))
+        return kept
+
+    def _refresh(self, x: Exchange, value: str) -> str:
+        head, mark, url = value.partition("url=")
+        return head + mark + _first_rewritten(x, self.redirects, url) if mark else value
+
+    def _cookie(self, x: Exchange, value: str) -> str:
+        """Set-Cookie after proxy_cookie_domain, _path and _flags."""
+        parts = value.split(";")
+        for number, part in enumerate(parts[1:], 1):
+            key, _, text = part.partition("=")
+            lower = key.strip().lower()
+            rewriters = {"domain": self.settings.cookie_domain, "path": self.settings.cookie_path}.get(lower)
+            if rewriters:
+                parts[number] = f"{key}={_first_rewritten(x, rewriters, text)}"
+        for matcher, flags in self.settings.cookie_flags:
+            if matcher(x, parts[0].partition("=")[0].strip()):
+                parts = _with_flags(parts, flags)
+                break
+        return ";".join(parts)
+
+
+def _asked(x: Exchange, upgrade: str) -> bool:
+    """Whether this client may have this upgrade: it named it in Connection, on HTTP/1.1, and it is not h2c (RFC 9113, 3.1)."""
+    if x.protocol != "HTTP/1.1" or "upgrade" not in headers.tokens(x.environ.get("HTTP_CONNECTION", "")):
+        return False
+    names = headers.tokens(upgrade)
+    return "h2c" not in names and all(_UPGRADE_TOKEN.fullmatch(name) for name in names)
+
+
+def _first_rewritten(x: Exchange, rewriters: tuple[Callable[[Exchange, str], str | None], ...], value: str) -> str:
+    for rewriter in rewriters:
+        changed = rewriter(x, value)
+        if changed is not None:
+            return changed
+    return value
+
+
+def _with_flags(parts: list[str], flags: tuple[str, ...]) -> list[str]:
+    """Attributes added (`secure`, `httponly`, `samesite=lax`) or taken away (`nosecure`…) (proxy_cookie_flags)."""
+    for flag in flags:
+        name = flag.removeprefix("no").partition("=")[0]
+        parts = [part for part in parts[:1]] + [part for part in parts[1:] if part.partition("=")[0].strip().lower() != name]
+        if not flag.startswith("no"):
+            shown = {"secure": "Secure", "httponly": "HttpOnly"}.get(flag) or "SameSite=" + flag.partition("=")[2].title()
+            parts.append(" " + shown)
+    return parts
+
+
+class _Prefix:
+    """A rewriter that replaces a fixed prefix."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old = old
+        self._new = new
+
+    def __call__(self, x: Exchange, value: str) -> str | None:
+        if value.startswith(self._old):
+            return self._new + value[len(self._old) :]
+        return None

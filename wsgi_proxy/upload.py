@@ -1,0 +1,122 @@
+"""The request's body on its way to an upstream.
+
+Rules:
+- With `proxy_request_buffering on` (nginx's default) the whole body is taken before any upstream is held: in memory up to
+  `client_body_buffer_size`, beyond that in an unnamed temporary file. It can then be sent again to the next server, and goes out with
+  a Content-Length even if it came in chunks.
+- With `off` it is streamed as it comes, framed as it came; once a byte was read it cannot be sent again.
+- Memory is bounded whatever the body's size.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from typing import IO, TYPE_CHECKING, Any
+
+from .errors import ClientError, ClientGone
+
+if TYPE_CHECKING:
+    from .config import CoreSettings, ProxySettings
+    from .exchange import Exchange
+
+BLOCK = 64 * 1024
+
+
+class Upload:
+    """A body to send: `read(n)` gives at most n bytes and b"" at its end; `length` is None for a chunked one."""
+
+    __slots__ = ("_file", "_source", "data", "length", "started")
+
+    def __init__(self, length: int | None, *, data: bytes | None = None, file: IO[bytes] | None = None, source: Any = None) -> None:
+        self.length = length
+        self.data = data
+        self._file = file
+        self._source: Any = source
+        self.started = False
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """Trailer fields of a streamed chunked body, known at its end."""
+        return list(getattr(self._source, "trailers", None) or ())
+
+    def rewind(self) -> bool:
+        """Make ready for another try; False when what was read is gone."""
+        if self.data is not None:
+            self._source = io.BytesIO(self.data)
+        elif self._file is not None:
+            self._file.seek(0)
+            self._source = self._file
+        elif self.started:
+            return False
+        return True
+
+    def read(self, size: int = BLOCK) -> bytes:
+        self.started = True
+        if self._source is None:
+            self.rewind()
+        block: bytes = self._source.read(size)
+        return block
+
+    def fileno(self) -> int:
+        """The temporary file's descriptor, for sendfile; OSError when the body is not in a file."""
+        if self._file is None:
+            raise OSError("not a file")
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Drop the temporary file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def take(x: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | None:
+    """The body that an upstream shall get for this request, None when it gets none.
+
+    Raises ClientError when the client breaks its framing, ClientGone when it leaves before the body is whole.
+    """
+    if settings.set_body is not None:
+        data = settings.set_body(x).encode("latin-1")
+        return Upload(len(data), data=data)
+    if not settings.pass_request_body or not (x.chunked or x.content_length is not None):
+        return None
+    if x.content_length == 0:
+        return Upload(0, data=b"")
+    if not settings.request_buffering:
+        return Upload(x.content_length, source=x.input)
+    return _spool(x, core)
+
+
+def _spool(x: Exchange, core: CoreSettings) -> Upload:
+    """Take the whole body, to memory or to a file."""
+    limit = core.client_body_buffer_size
+    blocks: list[bytes] = []
+    size = 0
+    file: IO[bytes] | None = None
+    expected = x.content_length
+    try:
+        while expected is None or size < expected:
+            block = x.input.read(BLOCK if expected is None else min(BLOCK, expected - size))
+            if not block:
+                break
+            size += len(block)
+            if file is None and size > limit:
+                file = tempfile.TemporaryFile(dir=core.client_body_temp_path or None)  # noqa: SIM115 - closed with the Upload
+                file.writelines(blocks)
+                blocks = []
+            if file is None:
+                blocks.append(block)
+            else:
+                file.write(block)
+        if expected is not None and size < expected:
+            raise ClientGone("client prematurely closed connection while sending its request body")
+    except BaseException as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, OSError):
+            raise ClientError(f"reading the request body failed: {error}", status=400) from error
+        raise
+    if file is None:
+        return Upload(size, data=b"".join(blocks))
+    file.seek(0)
+    return Upload(size, file=file)

@@ -1,0 +1,223 @@
+"""The proxy as a WSGI application and as a middleware: the one place where environ comes in and answers go out.
+
+Rules:
+- `ProxyApp` is all there is to a server: any WSGI server can run it (PEP 3333). Under ProxyWorker it gets the raw fields and
+  the raw target, and hands out bodies that the worker can send without copying them.
+- No fault becomes a traceback to a client: what rooms raise on purpose is already an answer; anything else is a 500 and a line
+  in the log with its traceback.
+- The body we return closes the Answer, settles what is still held, counts what went out, and writes the access log, once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import errorlog, nginx, proxy
+from .accesslog import AccessLogs
+from .config import Config
+from .errors import ConfigError, Fault, ProxyError
+from .exchange import Answer, Exchange, FileBody
+from .finishing import standard_page
+from .pages import status_line
+from .simple import config_for_pool, config_for_targets, normal_prefix
+from .tunnel import Tunnelled
+from .upstream import Pool
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PYTHON_POOL = "pool"
+
+
+class ProxyApp(proxy.Proxy):
+    """A WSGI application that forwards. Made from a `Pool`, from a `Config`, or by `from_nginx(path)`.
+
+    >>> app = Proxy(Pool(["http://127.0.0.1:3000", "http://127.0.0.1:3001"], policy="least_conn"))  # doctest: +SKIP
+    """
+
+    def __init__(self, source: Config | Pool) -> None:
+        if isinstance(source, Pool):
+            super().__init__(config_for_pool(_PYTHON_POOL, source.scheme), {_PYTHON_POOL: source})
+        else:
+            super().__init__(source)
+        self.logs = AccessLogs(self.config)
+
+    @classmethod
+    def from_nginx(cls, path: str | os.PathLike[str]) -> ProxyApp:
+        """What the nginx.conf at `path` says. Raises ConfigError with file and line of each fault."""
+        return cls(nginx.load(os.fspath(path)))
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            x = Exchange.from_environ(environ)
+        except ProxyError as error:
+            return _refused(environ, start_response, error)
+        return self.deliver(x, self.answer(x), start_response)
+
+    def answer(self, x: Exchange) -> Answer:
+        """`respond`, and a 500 for a defect of ours."""
+        try:
+            return self.respond(x)
+        except Exception:  # the edge of the house: nothing may reach the client as a traceback
+            errorlog.logger.exception("defect while answering %s %s", x.method, x.target)
+            answer = standard_page(x, 500)
+            x.status, x.answer = 500, answer
+            return answer
+
+    def deliver(self, x: Exchange, answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+        """Hand an answer to the server."""
+        body = answer.body
+        if x.method == "HEAD" or answer.status in (204, 304):
+            delivery = _Empty(x, answer, self.logs)
+        elif isinstance(body, Tunnelled):
+            delivery = _Delivery(x, answer, self.logs)
+            answer.body = body.run(x, answer) # the client's connection is a tunnel from here to its end
+        elif isinstance(body, FileBody):
+            delivery = _File(x, answer, self.logs)
+        elif hasattr(body, "send_to"):
+            delivery = _Sending(x, answer, self.logs)
+        else:
+            delivery = _Delivery(x, answer, self.logs)
+        start_response(status_line(answer.status, answer.reason), answer.headers)
+        return delivery
+
+
+class _Delivery:
+    """The body as the server iterates it; `close` ends the exchange."""
+
+    __slots__ = ("_answer", "_body", "_logs", "_x")
+
+    def __init__(self, x: Exchange, answer: Answer, logs: AccessLogs) -> None:
+        self._x = x
+        self._answer: Answer | None = answer
+        self._body = answer.body
+        self._logs = logs
+
+    def __iter__(self) -> Iterator[bytes]:
+        x = self._x
+        for block in self._body:
+            x.body_bytes_sent += len(block)
+            yield block
+        x.completed = True
+
+    def close(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        x = self._x
+        try:
+            answer.close()
+        finally:
+            if x.leases:
+                for lease in x.leases:
+                    lease.close()
+            x.finished_at = time.time()
+            self._logs.write(x)
+
+
+class _Empty(_Delivery):
+    """An answer whose body is not sent: HEAD, 204, 304."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._x.completed = True
+        return iter(())
+
+
+class _Sending(_Delivery):
+    """A body that can move itself to the client's stream."""
+
+    __slots__ = ()
+
+    def send_to(self, stream: Any) -> int:
+        """Move the whole body to `stream`; gives the bytes moved. Raises when the upstream cut it short."""
+        sent: int = self._body.send_to(stream)  # type: ignore[attr-defined]
+        self._x.body_bytes_sent += sent
+        self._x.completed = True
+        return sent
+
+
+class _File(_Delivery):
+    """A part of a file, for the server's sendfile."""
+
+    __slots__ = ("count", "file", "offset")
+
+    def __init__(self, x: Exchange, answer: Answer, logs: AccessLogs) -> None:
+        super().__init__(x, answer, logs)
+        body: FileBody = answer.body  # type: ignore[assignment]
+        self.file = body.file
+        self.offset = body.offset
+        self.count = body.count
+        x.completed = True
+        x.body_bytes_sent = body.count
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._x.body_bytes_sent = 0
+        return super().__iter__()
+
+
+def _refused(environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:
+    """A request so wrong that there is no exchange."""
+    from .pages import page
+
+    body = page(error.status)
+    errorlog.line("info", f"{error}, client: {environ.get('REMOTE_ADDR', '')}")
+    start_response(status_line(error.status), [("Content-Type", "text/html"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+class ProxyMiddleware:
+    """Forwards some paths, leaves the others to the wrapped application.
+
+    `targets` is Werkzeug's mapping (`werkzeug.middleware.http_proxy.ProxyMiddleware`: prefix → `target`, `remove_prefix`, `host`,
+    `headers`, `ssl_context`), or the path of an nginx.conf: then what one of its locations covers is the proxy's.
+    `timeout` is in seconds; `chunk_size` is accepted for Werkzeug's sake: blocks are as large as the upstream's writes.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        targets: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str],
+        chunk_size: int = 2 << 13,
+        timeout: float = 10,
+    ) -> None:
+        self.app = app
+        self._covers: Callable[[WSGIEnvironment], bool]
+        if isinstance(targets, Mapping):
+            self.proxy = ProxyApp(config_for_targets(targets, timeout))
+            self._prefixes = tuple(normal_prefix(prefix) for prefix in targets)
+        else:
+            self.proxy = ProxyApp.from_nginx(targets)
+            self._prefixes = ()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if self._prefixes:
+            covered = environ.get("PATH_INFO", "").startswith(self._prefixes)
+        else:
+            covered = self.proxy.router.covers(environ)
+        return (self.proxy if covered else self.app)(environ, start_response)
+
+
+Proxy = ProxyApp
+
+
+def configuration_path() -> str:
+    """Where `app` reads its configuration: WSGI_PROXY_CONFIG, else ./nginx.conf. ConfigError when there is neither."""
+    path = os.environ.get("WSGI_PROXY_CONFIG", "")
+    if path:
+        return path
+    if os.path.exists("nginx.conf"):
+        return "nginx.conf"
+    raise ConfigError(Fault("no configuration: set WSGI_PROXY_CONFIG to an nginx.conf, or put one into the working folder"))
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made when a server first asks for it."""
+    if name == "app":
+        made = globals()["app"] = ProxyApp.from_nginx(configuration_path())
+        return made
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
