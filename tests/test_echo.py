@@ -105,6 +105,11 @@ def test_http_1_0_is_closed_and_control_characters_are_escaped_in_the_log(capsys
     wait_until(lambda: r'"GET /\x1b[31m HTTP/1.0" 404' in capsys.readouterr().out)
 
 
+def test_a_client_that_asks_for_it_is_closed() -> None:
+    with echo_thread(echo.identity("me")) as port:
+        assert send_raw(port, b"GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n").endswith(b"\r\n\r\nme")
+
+
 def test_expect_100_continue_is_answered() -> None:
     with echo_thread(echo.identity("me")) as port, Client(port) as client:
         client.send(b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
