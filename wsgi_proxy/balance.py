@@ -1,0 +1,257 @@
+"""The policies: whom to ask next. nginx's methods, choice for choice (upstream modules round_robin, least_conn,
+least_time, random; the hashes are in balance_hash.py), and any function of yours.
+
+Rules:
+- A policy is made once per Group and asked by `pick(x, tried, now)`: a Peer of the group that fits, or None.
+- Ties are settled by smooth weighted round robin among the tied, the first in the configuration's order first.
+- All integers, compared by cross-multiplying, so that no choice hangs on rounding.
+- One line in POLICIES at the foot makes a policy; the contract test runs over that table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, Protocol
+
+from . import config
+from .balance_hash import ConsistentHash, Hash, IPHash
+from .health import HEADER_MS, LAST_MS, moving_average
+from .peers import Group, Peer, Tried
+from .rotation import round_robin
+
+MISSES = 20
+"""After so many draws of peers that do not fit, nginx falls back to round robin."""
+
+
+class Balancer(Protocol):
+    """What POLICIES makes: `Balancer(group, policy)`."""
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None: ...
+
+
+class RoundRobin:
+    """In turn, by weight."""
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        self.group = group
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        return round_robin(self.group.candidates(tried))
+
+
+class LeastConn:
+    """Fewest open connections per weight."""
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        self.group = group
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        candidates = self.group.candidates(tried)
+        if not candidates:
+            return None
+        conns = self.group.conns
+        best = candidates[0]
+        best_conns, best_weight = conns[best.index], best.weight
+        tied: list[Peer] = []
+        for peer in candidates:
+            ours = conns[peer.index] * best_weight
+            theirs = best_conns * peer.weight
+            if ours < theirs:
+                best_conns, best_weight = conns[peer.index], peer.weight
+                tied = [peer]
+            elif ours == theirs:
+                tied.append(peer)
+        return tied[0] if len(tied) == 1 else round_robin(tied)
+
+
+class LeastTime:
+    """Least estimated time to an answer: the average response time times the requests to be waited for, per weight.
+
+    Options: `header` or `last_byte`, and `inflight`, which takes the time that unfinished requests have waited so far
+    for an average too."""
+
+    measures = True
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        self.group = group
+        self.column = LAST_MS if "last_byte" in policy.options else HEADER_MS
+        self.inflight = Inflight(len(group.peers), group) if "inflight" in policy.options else None
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        candidates = self.group.candidates(tried)
+        if not candidates:
+            return None
+        if self.inflight is not None:
+            self.inflight.observe(candidates)
+        best_eta, best_weight = self.estimate(candidates[0], now), candidates[0].weight
+        tied: list[Peer] = []
+        for peer in candidates:
+            eta = self.estimate(peer, now)
+            ours, theirs = eta * best_weight, best_eta * peer.weight
+            if ours < theirs:
+                best_eta, best_weight = eta, peer.weight
+                tied = [peer]
+            elif ours == theirs:
+                tied.append(peer)
+        return tied[0] if len(tied) == 1 else round_robin(tied)
+
+    def estimate(self, peer: Peer, now: int) -> int:
+        """Milliseconds until the peer would have answered one more request."""
+        health, index = self.group.health, peer.index
+        milliseconds = health.average(self.column, index)
+        timeout = int(peer.server.fail_timeout)
+        idle = health.unchecked_for(index, now)
+        if idle > timeout:
+            # Not used for long: halve it once per fail_timeout, so that a slow peer gets its chance.
+            milliseconds >>= min(idle // (timeout + 1), 64)
+        if self.inflight is not None:
+            milliseconds = max(milliseconds, self.inflight.average(peer))
+        # Steps of 20 ms, so that nearly equal peers take turns; beyond 5 s all are equally bad.
+        milliseconds = 5000 if milliseconds > 5000 else milliseconds + 20 - milliseconds % 20
+        return milliseconds * (1 + self.group.conns[index])
+
+
+class Inflight:
+    """How long the requests that this worker has open have waited so far, per peer; averages in ms."""
+
+    def __init__(self, count: int, group: Group) -> None:
+        first = group.peers[0].index if group.peers else 0
+        self._first = first
+        self._clock = group.clock
+        self._open = [0] * count
+        self._waited = [0] * count
+        self._changed = [0] * count
+        self._average = [0] * count
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def average(self, peer: Peer) -> int:
+        at = peer.index - self._first
+        return self._average[at] if self._open[at] else 0
+
+    def observe(self, peers: Sequence[Peer]) -> None:
+        """Take a sample of each peer's unfinished requests; nginx does so at every choice."""
+        now = self._now()
+        for peer in peers:
+            at = peer.index - self._first
+            if self._open[at]:
+                sample = self._waited[at] // self._open[at] + now - self._changed[at]
+                self._average[at] = moving_average(self._average[at], sample)
+
+    def begin(self, peer: Peer) -> None:
+        now, at = self._now(), peer.index - self._first
+        self._waited[at] += (now - self._changed[at]) * self._open[at]
+        self._changed[at] = now
+        self._open[at] += 1
+
+    def end(self, peer: Peer, milliseconds: int) -> None:
+        now, at = self._now(), peer.index - self._first
+        if self._open[at] == 1:
+            self._waited[at] = 0
+        else:
+            self._waited[at] += (now - self._changed[at]) * self._open[at] - milliseconds
+            self._changed[at] = now
+        self._open[at] -= 1
+
+
+class Random:
+    """By lot, in proportion to the weights. Options: `two` draws two different peers and takes the one with fewer open
+    connections per weight (`least_conn`, the default), or the shorter estimate (`least_time=header|last_byte`)."""
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        self.group = group
+        self.two = "two" in policy.options
+        self._until = list(accumulate(peer.nominal for peer in group.peers))
+        timed = [option[len("least_time=") :] for option in policy.options if option.startswith("least_time=")]
+        self._time = LeastTime(group, config.Policy("least_time", options=(timed[0],))) if timed else None
+        self.measures = bool(timed)
+
+    def _draw(self) -> Peer:
+        return self.group.peers[bisect_right(self._until, int(self.group.dice.random() * self._until[-1]))]
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        group = self.group
+        if len(group.peers) < 2:
+            return round_robin(group.candidates(tried))
+        first: Peer | None = None
+        for _ in range(MISSES + 1):
+            peer = self._draw()
+            if peer is first or not group.fits(peer, tried):
+                continue
+            if not self.two:
+                return peer
+            if first is not None:
+                return first if self._load(peer, now) * first.nominal > self._load(first, now) * peer.nominal else peer
+            first = peer
+        return round_robin(group.candidates(tried))
+
+    def _load(self, peer: Peer, now: int) -> int:
+        return self._time.estimate(peer, now) if self._time else self.group.conns[peer.index]
+
+
+class Custom:
+    """A function of the user's, or an object with such a method `pick`: `f(servers, exchange) -> Server`.
+
+    It gets the servers that fit, in the configuration's order, and returns one of them. None means: none of them.
+    A server with several addresses appears once; they take turns."""
+
+    def __init__(self, group: Group, function: Callable[[list[config.Server], Any], config.Server | None]) -> None:
+        self.group = group
+        self.function = function
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        by_server: dict[int, list[Peer]] = {}
+        for peer in self.group.candidates(tried):
+            by_server.setdefault(id(peer.server), []).append(peer)
+        if not by_server:
+            return None
+        chosen = self.function([peers[0].server for peers in by_server.values()], x)
+        if chosen is None:
+            return None
+        peers = by_server.get(id(chosen))
+        if peers is None:
+            raise TypeError(f"the balancing policy returned {chosen!r}, which is not one of the servers it was given")
+        return round_robin(peers)
+
+
+def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: Group) -> Balancer:
+    """The policy at work on one group. `policy` is a `config.Policy`, a name of POLICIES, `"package.module:thing"`, a function
+    `f(servers, exchange)`, or an object with such a `pick`. ValueError for an unknown name."""
+    if isinstance(policy, str):
+        policy = config.Policy(policy)
+    if not isinstance(policy, config.Policy):
+        return Custom(group, getattr(policy, "pick", policy))
+    make = POLICIES.get(policy.name)
+    if make is None:
+        if ":" not in policy.name:
+            raise ValueError(f'unknown balancing method "{policy.name}"')
+        thing = load(policy.name)
+        return Custom(group, getattr(thing() if isinstance(thing, type) else thing, "pick", thing))
+    return make(group, policy)
+
+
+def load(reference: str) -> Any:
+    """The object `"package.module:name"` refers to. ValueError when there is none."""
+    module_name, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f'cannot load "{reference}": {error}') from None
+
+
+def _hash(group: Group, policy: config.Policy) -> Balancer:
+    return (ConsistentHash if "consistent" in policy.options else Hash)(group, policy)
+
+
+POLICIES: dict[str, Callable[[Group, config.Policy], Balancer]] = {
+    "round_robin": RoundRobin,
+    "least_conn": LeastConn,
+    "least_time": LeastTime,
+    "random": Random,
+    "ip_hash": IPHash,
+    "hash": _hash,
+}

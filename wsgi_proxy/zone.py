@@ -1,0 +1,430 @@
+"""Shared memory for the workers of one server, without a server: one mapped file that each of them finds by itself.
+
+Rules:
+- The file lies in /dev/shm (or the temporary folder) and is named after the arbiter (the process that forked us, else
+  ourselves), the moment it started, and a digest of what the caller gives as key. `WSGI_PROXY_ZONE` names another
+  arbiter (a pid) or any other word to find each other by.
+- A worker owns one slot, claimed at its first use. It holds a record lock on the slot's byte while it lives; the kernel
+  lets go of it however the process ends, so a slot whose lock can be had belongs to nobody, and what its owner wrote
+  there no longer counts. No signal handler, no exit hook and no process table is needed for that.
+- Areas are pieces of the file by name, zero when new, each mapped once. A worker writes only its own row of an area, or
+  writes under a lock.
+- Locks exclude processes (record locks on bytes far behind the file's end), threads and greenlets (a native lock that
+  gevent does not replace: nothing may switch or block inside). A killed holder lets go; each protected change must
+  therefore make sense when it is cut short.
+- A process must never close a second descriptor of the file, for POSIX then drops its record locks: one Zone per file
+  and process, kept until the end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import hashlib
+import mmap
+import os
+import re
+import stat
+import tempfile
+import weakref
+from _thread import RLock
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Config
+
+WORKERS_MAX = 256
+"""Slots of a file: more living workers than this cannot share it."""
+
+_PAGE = mmap.ALLOCATIONGRANULARITY
+_MAGIC = 0x77736769_70783031
+# Words of the header: what each of the first eight is for; the slots' generations and the directory follow.
+_W_MAGIC, _W_ROSTER, _W_AREAS, _W_END, _W_CLAIMS = range(5)
+_SLOTS = 8
+_AREAS_MAX = 1024
+_ENTRY = 4  # digest (two words), offset, size
+# Bytes that stand for slots and for named locks; nothing is ever stored that far out.
+_SLOT_BYTES = 1 << 40
+_NAME_BYTES = 1 << 41
+_NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+")
+
+
+class ZoneLock:
+    """A short lock for processes, threads and greenlets; a context manager to be used again and again, not nested."""
+
+    __slots__ = ("_byte", "_fd", "_local")
+
+    def __init__(self, fd: int, byte: int) -> None:
+        self._fd = fd
+        self._byte = byte
+        self._local = RLock()
+
+    def __enter__(self) -> None:
+        self._local.acquire()
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, self._byte)
+        except BaseException:
+            self._local.release()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
+        finally:
+            self._local.release()
+
+    def forget(self) -> None:
+        """In a new child: a thread of the parent may have held the local half."""
+        self._local = RLock()
+
+
+class Zone:
+    """One shared file. Use `Zone.open`."""
+
+    _opened: dict[str, Zone] = {}
+
+    def __init__(self, path: Path, fd: int, workers_max: int) -> None:
+        self.path = path
+        self.workers_max = workers_max
+        self._fd = fd
+        self._slot: int | None = None
+        self._locks: dict[str, ZoneLock] = {}
+        self._areas: dict[str, memoryview] = {}
+        self._forked: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._guard = RLock()
+        self._names: dict[str, int] = {}
+        self.reaped = 0
+        """When `reap` was last called, as its callers' clock has it: they share the work."""
+        words = _SLOTS + workers_max + _AREAS_MAX * _ENTRY
+        self._header_size = -(-words * 8 // _PAGE) * _PAGE
+        with self.lock("header"):
+            if os.fstat(fd).st_size < self._header_size:
+                os.ftruncate(fd, self._header_size)
+            header = memoryview(mmap.mmap(fd, self._header_size)).cast("q")
+            if not header[_W_END]:
+                header[_W_END] = self._header_size
+                header[_W_MAGIC] = _MAGIC + workers_max
+            if header[_W_MAGIC] != _MAGIC + workers_max:
+                raise RuntimeError(f"{path} was made by another version of this program")
+        self.header = header
+        """The header as 64-bit words; word `ROSTER` changes whenever a worker came or went."""
+
+    ROSTER = _W_ROSTER
+
+    @classmethod
+    def open(cls, key: str | Config, *, workers_max: int = WORKERS_MAX) -> Zone:
+        """The file for `key`, or for a configuration's text, made when it does not exist. Every worker of one arbiter that
+        gives the same key gets the same one; a second call in a process gets the same object. OSError when no folder can
+        hold it."""
+        if not isinstance(key, str):
+            key = "\0".join([key.path, *(text for _, text in key.files)])
+        folder = _folder()
+        path = folder / file_name(f"{workers_max}/{key}")
+        zone = cls._opened.get(str(path))
+        if zone is None:
+            sweep(folder)
+            zone = cls._opened[str(path)] = cls(path, _open_locked(path), workers_max)
+        return zone
+
+    def unique(self, name: str) -> str:
+        """`name`, or with a number behind it when this process has asked for it before. Workers that build the same things
+        in the same order get the same names."""
+        with self._guard:
+            count = self._names[name] = self._names.get(name, 0) + 1
+        return name if count == 1 else f"{name}#{count}"
+
+    # --- areas and locks -------------------------------------------------------------------------------------------
+
+    def area(self, name: str, size: int) -> memoryview:
+        """`size` bytes shared by all who ask for `name`, zero when new. ValueError when it exists with another size."""
+        with self._guard:
+            view = self._areas.get(name)
+            if view is None:
+                with self.lock("header"):
+                    offset, found = self._find_or_add(name, size)
+                # One mapping of whole pages each, so that nothing moves when the file grows.
+                view = memoryview(mmap.mmap(self._fd, -(-size // _PAGE) * _PAGE, offset=offset))[:found]
+                self._areas[name] = view
+            if len(view) != size:
+                raise ValueError(f"shared area {name!r} has {len(view)} bytes, not {size}")
+            return view
+
+    def _find_or_add(self, name: str, size: int) -> tuple[int, int]:
+        """(offset, size) of an area in the file; the caller holds the header's lock."""
+        digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
+        first, second = (int.from_bytes(half, "little", signed=True) for half in (digest[:8], digest[8:]))
+        header = self.header
+        start = _SLOTS + self.workers_max
+        for at in range(start, start + header[_W_AREAS] * _ENTRY, _ENTRY):
+            if header[at] == first and header[at + 1] == second:
+                return header[at + 2], header[at + 3]
+        if header[_W_AREAS] == _AREAS_MAX:
+            raise RuntimeError(f"{self.path} holds no more than {_AREAS_MAX} areas")
+        at = start + header[_W_AREAS] * _ENTRY
+        offset = header[_W_END]
+        end = offset + -(-size // _PAGE) * _PAGE
+        os.ftruncate(self._fd, end)
+        header[at], header[at + 1], header[at + 2], header[at + 3] = first, second, offset, size
+        header[_W_END] = end
+        header[_W_AREAS] += 1
+        return offset, size
+
+    def lock(self, name: str) -> ZoneLock:
+        """The lock of that name: the same object for the same name, for all workers. A holder must not take it again."""
+        lock = self._locks.get(name)
+        if lock is None:
+            digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
+            fresh = ZoneLock(self._fd, _NAME_BYTES + int.from_bytes(digest, "little"))
+            lock = self._locks.setdefault(name, fresh)
+        return lock
+
+    # --- workers ---------------------------------------------------------------------------------------------------
+
+    @property
+    def slot(self) -> int:
+        """This process's slot, from 0; claimed now if it has none. RuntimeError when all are taken by living workers."""
+        if self._slot is None:
+            self._claim()
+        assert self._slot is not None
+        return self._slot
+
+    def generation(self, slot: int) -> int:
+        """Which claim of `slot` is in force, never given twice; 0 when nobody has it."""
+        generation: int = self.header[_SLOTS + slot]
+        return generation
+
+    def living(self) -> list[tuple[int, int]]:
+        """(slot, generation) of every claimed slot, as of the last `reap`."""
+        claimed = self.header[_SLOTS : _SLOTS + self.workers_max].tolist()
+        return [(slot, generation) for slot, generation in enumerate(claimed) if generation]
+
+    def _claim(self) -> None:
+        with self._guard, self.lock("roster"):
+            if self._slot is not None:
+                return
+            header = self.header
+            self._free_dead()
+            for slot in range(self.workers_max):
+                if not header[_SLOTS + slot] and self._try_slot(slot):
+                    header[_W_CLAIMS] += 1
+                    header[_SLOTS + slot] = header[_W_CLAIMS]
+                    header[_W_ROSTER] += 1
+                    self._slot = slot
+                    return
+        raise RuntimeError(f"more than {self.workers_max} workers share {self.path}")
+
+    def reap(self) -> bool:
+        """Free the slots of dead workers; whether there were any. About a microsecond per living worker."""
+        with self._guard, self.lock("roster"):
+            return self._free_dead()
+
+    def _free_dead(self) -> bool:
+        header = self.header
+        dead = [slot for slot, _ in self.living() if slot != self._slot and self._try_slot(slot)]
+        for slot in dead:
+            header[_SLOTS + slot] = 0
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _SLOT_BYTES + slot)
+        if dead:
+            header[_W_ROSTER] += 1
+        return bool(dead)
+
+    def _try_slot(self, slot: int) -> bool:
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SLOT_BYTES + slot)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def when_forked(self, owner: Any) -> None:
+        """Call `owner.forked()` in every later child of this process, where the slot is not ours; held weakly."""
+        self._forked.add(owner)
+
+    def _in_child(self) -> None:
+        self._slot = None
+        self._guard = RLock()
+        for lock in self._locks.values():
+            lock.forget()
+        for owner in list(self._forked):
+            owner.forked()
+
+
+def _in_child() -> None:
+    for zone in list(Zone._opened.values()):
+        zone._in_child()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+class PrivateZone(Zone):
+    """The same for one process alone, without a file: for pools that come and go with the requests."""
+
+    def __init__(self) -> None:
+        self.path = Path("private")
+        self.workers_max = 1
+        self.reaped = 0
+        self._slot = 0
+        self._names = {}
+        self._locks = {}
+        self._areas = {}
+        self._forked = weakref.WeakSet()
+        self._guard = RLock()
+        self.header = memoryview(bytearray(8 * (_SLOTS + 1))).cast("q")
+        self.header[_SLOTS] = 1
+
+    def area(self, name: str, size: int) -> memoryview:
+        return self._areas.setdefault(name, memoryview(bytearray(size)))
+
+    def lock(self, name: str) -> ZoneLock:
+        return self._locks.setdefault(name, _PrivateLock())
+
+    def reap(self) -> bool:
+        return False
+
+
+class _PrivateLock(ZoneLock):
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._local = RLock()
+
+    def __enter__(self) -> None:
+        self._local.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self._local.release()
+
+
+# --- names, and files nobody needs any more ----------------------------------------------------------------------------
+
+
+def arbiter() -> int:
+    """The process all our fellow workers descend from: our parent when we were forked and not executed, else ourselves."""
+    parent = os.getppid()
+    if not _forked_without_exec():
+        return os.getpid()
+    # A daemon's second fork leaves process 1 as parent, but in a container process 1 may be the server itself.
+    if parent == 1 and _command_line(1) != _command_line(os.getpid()):
+        return os.getpid()
+    return parent
+
+
+def _forked_without_exec() -> bool:
+    """The kernel's own mark for it (PF_FORKNOEXEC, field 9 of proc_pid_stat(5)); without /proc: assume it."""
+    fields = _stat_fields(os.getpid())
+    return bool(int(fields[6]) & 0x40) if fields else True
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on; empty when there is no such process or no /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def _start_time(pid: int) -> int:
+    fields = _stat_fields(pid)
+    return int(fields[19]) if fields else 0
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _pid_space() -> int:
+    """The number of our process-id name space: /dev/shm may be shared with containers whose pids mean other processes."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _folder() -> Path:
+    shm = Path("/dev/shm")
+    return shm if os.access(shm, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
+def file_name(key: str) -> str:
+    """The name of the file for `key` in this process's family."""
+    digest = hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
+    word = os.environ.get("WSGI_PROXY_ZONE", "")
+    pid = int(word) if word.isdigit() else arbiter()
+    if word and not word.isdigit():
+        return f"wsgi-proxy-{os.geteuid()}-{hashlib.blake2b(word.encode(), digest_size=10).hexdigest()}-{digest}"
+    return f"wsgi-proxy-{os.geteuid()}-{_pid_space()}-{pid}-{_start_time(pid)}-{digest}"
+
+
+def _open_locked(path: Path) -> int:
+    """A descriptor of the file with a shared flock, the sign that it is in use; PermissionError when it is not ours."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise PermissionError(f"{path} belongs to someone else")
+        try:
+            if os.stat(path).st_ino == status.st_ino:
+                return fd
+        except FileNotFoundError:
+            pass  # swept between open and flock: make it again
+        os.close(fd)
+
+
+def sweep(folder: Path | None = None) -> list[Path]:
+    """Remove the files that no process has open, of arbiters that are dead, or of our own (what a reload left); those gone.
+
+    A file whose name is not by pid is left alone, as is every file of another user or another name space."""
+    gone = []
+    for path in (folder or _folder()).glob("wsgi-proxy-*"):
+        match = _NAME.fullmatch(path.name)
+        if not match or int(match["uid"]) != os.geteuid() or int(match["space"]) != _pid_space():
+            continue
+        # Opening and closing a file of ours would let go of our record locks on it.
+        if str(path) in Zone._opened:
+            continue
+        pid = int(match["pid"])
+        if _start_time(pid) == int(match["start"]) and pid != arbiter():
+            continue
+        if _remove_unused(path):
+            gone.append(path)
+    return gone
+
+
+def unlink_files_of(pid: int) -> None:
+    """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone."""
+    for path in _folder().glob(f"wsgi-proxy-{os.geteuid()}-{_pid_space()}-{pid}-*"):
+        path.unlink(missing_ok=True)
+
+
+def _remove_unused(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _unlink_own() -> None:
+    """At the end of a process that is its own arbiter, its files go."""
+    for path in list(Zone._opened):
+        match = _NAME.fullmatch(Path(path).name)
+        if match and int(match["pid"]) == os.getpid():
+            Path(path).unlink(missing_ok=True)
+
+
+atexit.register(_unlink_own)
+
