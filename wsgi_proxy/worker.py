@@ -1,0 +1,236 @@
+"""The gunicorn worker: `gunicorn -k wsgi_proxy.worker.ProxyWorker module:app`, and what `wsgi-proxy` runs.
+
+Rules:
+- gunicorn keeps what it is good at: processes, signals, settings, hooks, logs, HTTP/2. What is replaced is how connections are
+  accepted, read and answered (`worker_listener`, `worker_connection`, `worker_answer`), which is where its CPU time goes.
+- It serves any WSGI application, not only ours.
+- An application object (gunicorn's kind, as `server.ProxyServer`) that has `listener_settings(address)` decides the limits, TLS
+  and PROXY protocol of each listener; without it gunicorn's own settings do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import monkey
+from gevent.event import Event
+from gunicorn import sock as gunicorn_sock
+from gunicorn.config import Config
+from gunicorn.http.wsgi import base_environ
+from gunicorn.workers.base_async import AsyncWorker
+from gunicorn.workers.ggevent import GeventWorker
+
+from .worker_answer import FileWrapper, Response
+from .worker_listener import Listener, ListenerSettings
+from .worker_service import Hooks, Service
+from .worker_socket import StreamSocket
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from .worker_connection import Connection
+
+_HEARTBEAT = 1.0
+_SHARED_BATCH = 1
+_ALONE_BATCH = 64
+"""Connections accepted at a time: one where several workers wait at the same socket, so that none takes all."""
+
+
+class ProxyWorker(GeventWorker):  # type: ignore[misc]
+    """A worker of gunicorn that serves by the rules above."""
+
+    service: Service
+
+    def patch(self) -> None:
+        monkey.patch_all()
+
+    def run(self) -> None:
+        """The worker's life: serve until told to end, then let the connections end."""
+        self._stop = Event()
+        self.service = service = Service(
+            self.wsgi,
+            self.log,
+            max_connections=self.worker_connections,
+            max_requests=self.max_requests,
+            hooks=GunicornHooks(self),
+        )
+        service.exhausted = self._exhausted
+        if "h2" in self.cfg.http_protocols:
+            service.handle_http2 = self._serve_http2
+        base = self._base_environ()
+        batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
+        service.start(Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets)
+        while self.alive:
+            self.notify()
+            self._stop.wait(_HEARTBEAT)
+        service.drain()
+        self._wait_for_connections(service)
+        service.abort()
+
+    def _wait_for_connections(self, service: Service) -> None:
+        """Give the connections the time they may have to end."""
+        limit = getattr(self.app, "shutdown_timeout", self.cfg.graceful_timeout)
+        until = time.monotonic() + limit if limit else float("inf")
+        while service.connections:
+            if time.monotonic() >= until:
+                self.log.info("%d connections were cut when the worker ended", len(service.connections))
+                return
+            self.notify()
+            gevent.sleep(0.05)
+
+    def _exhausted(self) -> None:
+        self.log.info("Autorestarting worker after current request.")
+        self.alive = False
+        self._stop.set()
+
+    def _base_environ(self) -> dict[str, Any]:
+        base: dict[str, Any] = base_environ(self.cfg)
+        base.update(
+            {
+                "wsgi.multithread": True,
+                "wsgi.file_wrapper": FileWrapper,
+                "SERVER_PROTOCOL": "HTTP/1.1",
+                "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),
+            }
+        )
+        return base
+
+    def _settings(self, sock: Any) -> ListenerSettings:
+        given = getattr(self.app, "listener_settings", None)
+        if given is not None:
+            settings: ListenerSettings = given(sock.getsockname())
+            return settings
+        cfg = self.cfg
+        settings = ListenerSettings(
+            keepalive_timeout=cfg.keepalive,
+            keepalive_requests=sys.maxsize,
+            client_header_timeout=cfg.timeout,
+            client_body_timeout=cfg.timeout,
+            send_timeout=cfg.timeout,
+            max_fields=cfg.limit_request_fields,
+            proxy_protocol=cfg.proxy_protocol not in (False, "off", None),
+            trust_proxy_protocol=True,
+        )
+        settings.max_line = cfg.limit_request_line or sys.maxsize
+        settings.max_field = cfg.limit_request_field_size or sys.maxsize
+        settings.max_head = settings.max_line + (cfg.limit_request_fields or 100) * settings.max_field
+        if cfg.is_ssl:
+            context = gunicorn_sock.ssl_context(cfg)
+            settings.tls = lambda: context
+        return settings
+
+    # --- signals ---
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: end gracefully, now rather than at the next heartbeat."""
+        self.alive = False
+        stop = getattr(self, "_stop", None)
+        if stop is not None:
+            stop.set()
+
+    # --- HTTP/2 ---
+
+    def _serve_http2(self, connection: Connection) -> None:
+        """gunicorn's own HTTP/2, over our stream."""
+        sock = StreamSocket(connection)
+        Http2Handler(self).handle_http2(sock, sock, connection.peer)
+
+
+class Http2Handler(AsyncWorker):  # type: ignore[misc]
+    """The part of gunicorn's worker that serves an HTTP/2 connection, for one connection that has TLS."""
+
+    def __init__(self, worker: ProxyWorker) -> None:
+        self._worker = worker
+        self.wsgi = worker.wsgi
+        self.log = worker.log
+        self.cfg = TLSConfig(worker.cfg)
+        self.max_requests = worker.max_requests
+
+    @property
+    def alive(self) -> bool:
+        return bool(self._worker.alive)
+
+    @alive.setter
+    def alive(self, value: bool) -> None:
+        if not value:
+            self._worker.handle_exit(signal.SIGTERM, None)
+
+    @property
+    def nr(self) -> int:
+        return self._worker.service.requests
+
+    @nr.setter
+    def nr(self, value: int) -> None:
+        self._worker.service.requests = value
+
+
+class TLSConfig:
+    """gunicorn's settings for a connection that came by TLS, whatever its global TLS settings are."""
+
+    is_ssl = True
+
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cfg, name)
+
+
+class GunicornHooks(Hooks):
+    """gunicorn's pre_request and post_request hooks and its access log, where they are used."""
+
+    def __init__(self, worker: ProxyWorker) -> None:
+        self._worker = worker
+        self._logs = worker.log.access_log_enabled
+        cfg = worker.cfg
+        self._pre = _unless_default(cfg, "pre_request")
+        self._post = _unless_default(cfg, "post_request")
+        self.active = bool(self._logs or self._pre or self._post)
+
+    def before(self, connection: Connection) -> Any:
+        request = GunicornRequest(connection)
+        if self._pre is not None:
+            self._pre(self._worker, request)
+        return request, datetime.now()
+
+    def after(self, token: Any, environ: WSGIEnvironment, response: Response) -> None:
+        request, started = token
+        if self._logs:
+            took: timedelta = datetime.now() - started
+            self._worker.log.access(response, request, environ, took)
+        if self._post is not None:
+            try:
+                self._post(self._worker, request, environ, response)
+            except Exception:
+                self._worker.log.exception("Exception in post_request hook")
+
+
+def _unless_default(cfg: Config, name: str) -> Any:
+    """A hook that somebody set; None for the one that does nothing of use."""
+    setting = cfg.settings[name]
+    hook = setting.get()
+    return None if hook is setting.default else hook
+
+
+class GunicornRequest:
+    """A request as gunicorn's hooks and access log know it."""
+
+    __slots__ = ("body", "headers", "method", "path", "proxy_protocol_info", "query", "trailers", "uri", "version")
+
+    def __init__(self, connection: Connection) -> None:
+        head = connection.head
+        assert head is not None
+        self.method = head.method
+        self.uri = head.target
+        self.path, _, self.query = head.uri.partition("?")
+        self.version = head.version
+        self.headers = [(name.upper(), value) for name, value in head.pairs]
+        self.body = connection.body
+        self.trailers: list[tuple[str, str]] = []
+        self.proxy_protocol_info = connection.proxy_protocol

@@ -1,0 +1,407 @@
+"""Writing one answer: `start_response`, `write`, and the application's iterable (PEP 3333), framed for the client.
+
+Rules:
+- The framing is ours: a length where one is known, chunked for HTTP/1.1, the connection's end for HTTP/1.0.
+- A body that is shorter than its Content-Length cuts the connection; one that is longer is cut to it. Nothing is padded.
+- The head and the first block leave in one system call.
+- `Date`, `Server` and `Connection` are the application's where it sets them.
+- A head with a byte that could end a line is the application's error, and nothing of it is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from .framing import LAST_CHUNK, encode_end
+
+if TYPE_CHECKING:
+    from .message import Pairs, RequestHead
+    from .stream import Stream
+    from .worker_connection import Connection
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS = re.compile(r"[1-9][0-9]{2}(?: .*)?")
+_ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+_KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
+_NAMES: dict[str, str] = {}
+_MAX_NAMES = 4096
+_SMALL_FILE = 32 * 1024
+"""A file of up to so many bytes is read and leaves with the head."""
+_SMALL_BLOCK = 32 * 1024
+"""Blocks up to this size are copied behind what goes before them; larger ones are handed over beside it."""
+
+SERVER = "wsgi_proxy"
+
+
+class _Date:
+    """The Date field's value, made once a second."""
+
+    __slots__ = ("second", "text")
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.text = ""
+
+
+_date = _Date()
+
+
+def http_date() -> str:
+    """The present time as an HTTP-date."""
+    now = int(time.time())
+    if now != _date.second:
+        _date.text = formatdate(now, usegmt=True)
+        _date.second = now
+    return _date.text
+
+
+def _learn(name: str) -> str:
+    """What a field's name means to us: its lower-case form, "" for nothing; ValueError when it is no token."""
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a header")
+    lower = name.lower()
+    meaning = lower if lower in _KNOWN else ""
+    if len(_NAMES) < _MAX_NAMES:
+        _NAMES[name] = meaning
+    return meaning
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
+
+    __slots__ = ("block_size", "close", "filelike")
+
+    def __init__(self, filelike: Any, block_size: int = 64 * 1024) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        self.close = getattr(filelike, "close", None)
+        if self.close is None:
+            del self.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
+
+    def extent(self) -> tuple[int, int, int] | None:
+        """(descriptor, offset, bytes to the end), None when there is no real file behind it."""
+        try:
+            number = self.filelike.fileno()
+            offset = self.filelike.tell()
+            return number, offset, max(0, os.fstat(number).st_size - offset)
+        except (AttributeError, OSError, ValueError):
+            return None
+
+
+class Response:
+    """One answer on its way; the names gunicorn's access log and hooks read (`status`, `headers`, `sent`) are kept."""
+
+    __slots__ = (
+        "bare",
+        "chunked",
+        "code",
+        "connection",
+        "failed",
+        "head",
+        "head_sent",
+        "headers",
+        "keep",
+        "left",
+        "method",
+        "sent",
+        "status",
+        "switches",
+        "text",
+    )
+
+    def __init__(self, connection: Connection, head: RequestHead, keep: bool) -> None:
+        self.connection = connection
+        self.head = head
+        self.method = head.method
+        self.keep = keep
+        """Whether the connection may carry another request after this answer."""
+        self.status = ""
+        self.code = 0
+        self.headers: Pairs = []
+        self.text = ""
+        self.head_sent = False
+        self.left: int | None = None
+        """Bytes of the body that are still owed; None without a length."""
+        self.chunked = False
+        self.bare = False
+        """No body may follow this head."""
+        self.switches = False
+        """The connection stops being HTTP behind this head: 101, or CONNECT's success."""
+        self.sent = 0
+        self.failed = False
+        """The application failed, and an answer of ours took its place."""
+
+    # --- the application's side ---
+
+    def start_response(self, status: str, headers: Pairs, exc_info: Any = None) -> Any:
+        """PEP 3333's. ValueError or TypeError for what must not go out."""
+        if exc_info is not None:
+            try:
+                if self.head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.status:
+            raise AssertionError("start_response was called twice without exc_info")
+        if not isinstance(status, str) or not _STATUS.fullmatch(status):
+            raise ValueError(f"invalid status {status!r}")
+        self.code = int(status[:3])
+        if self.code < 200 and self.code != 101:
+            raise ValueError(f"{status!r} is no final status")
+        self._fields(headers)
+        self.status = status
+        self.headers = headers
+        return self.write
+
+    def _fields(self, headers: Pairs) -> None:
+        """Check the fields, and write down the head but for its last line."""
+        names = _NAMES
+        length: int | None = None
+        dated = served = False
+        connection = ""
+        lines = []
+        for name, value in headers:
+            meaning = names.get(name)
+            if meaning is None:
+                meaning = _learn(name)
+            if meaning:
+                if meaning == "content-length":
+                    length = self._length(value, length)
+                    continue
+                if meaning == "transfer-encoding":
+                    continue
+                if meaning == "connection":
+                    connection = f"{connection}, {value}" if connection else value
+                    continue
+                if meaning == "date":
+                    dated = True
+                else:
+                    served = True
+            lines.append(f"{name}: {value}\r\n")
+        text = "".join(lines)
+        # A line end inside a value would make a field of its own (response splitting).
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or text.encode("latin-1").translate(
+            None, _ALLOWED
+        ):
+            raise ValueError("a header's value has a control character")
+        if not served:
+            text = f"Server: {SERVER}\r\nDate: {http_date()}\r\n{text}" if not dated else f"Server: {SERVER}\r\n{text}"
+        elif not dated:
+            text = f"Date: {http_date()}\r\n{text}"
+        self.text = text
+        self.left = length
+        self._frame(connection)
+
+    def _length(self, value: str, before: int | None) -> int:
+        if not (value.isascii() and value.isdigit()):
+            raise ValueError(f"invalid Content-Length {value!r}")
+        if before is not None and before != int(value):
+            raise ValueError("two Content-Lengths")
+        return int(value)
+
+    def _frame(self, connection: str) -> None:
+        """Decide how the body is framed and what becomes of the connection (RFC 9112, 6.3 and 9.3)."""
+        code = self.code
+        self.chunked = False
+        self.switches = code == 101 or (self.method == "CONNECT" and code < 300)
+        self.bare = self.method == "HEAD" or code < 200 or code == 204 or code == 304
+        if self.switches:
+            self.keep = False
+            self.left = None
+            if connection:
+                self.text += f"Connection: {connection}\r\n"
+            return
+        if code < 200 or code == 204:
+            self.left = None
+        elif self.left is not None:
+            self.text += f"Content-Length: {self.left}\r\n"
+        if connection:
+            options = [option for part in connection.split(",") if (option := part.strip())]
+            if "close" in [option.lower() for option in options]:
+                self.keep = False
+            others = [option for option in options if option.lower() not in ("close", "keep-alive")]
+            if others:
+                self.text += f"Connection: {', '.join(others)}\r\n"
+
+    def early_hints(self, headers: Pairs) -> None:
+        """`wsgi.early_hints`: send a 103 with these fields, where the client can take it."""
+        if self.head_sent or self.head.version == (1, 0):
+            return
+        for name, value in headers:
+            _learn(name)
+            if "\r" in value or "\n" in value or "\0" in value:
+                raise ValueError("a header's value has a control character")
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self.connection.send(f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1"))
+
+    # --- the wire's side ---
+
+    def _finish_head(self, whole: int | None = None) -> bytes:
+        """The complete head. `whole` is the body's length when all of it is at hand and no length was given."""
+        if not self.status:
+            raise AssertionError("the application did not call start_response")
+        framing = ""
+        if self.left is None and not self.bare and not self.switches:
+            if whole is not None:
+                self.left = whole
+                framing = f"Content-Length: {whole}\r\n"
+            elif self.head.version != (1, 0):
+                self.chunked = True
+                framing = "Transfer-Encoding: chunked\r\n"
+            else:
+                self.keep = False
+        if self.switches:
+            last = "\r\n"
+        elif self.keep and self.connection.may_keep():
+            last = "Connection: keep-alive\r\n\r\n"
+        else:
+            self.keep = False
+            last = "Connection: close\r\n\r\n"
+        self.head_sent = True
+        return f"HTTP/1.1 {self.status}\r\n{self.text}{framing}{last}".encode("latin-1")
+
+    def write(self, block: bytes) -> None:
+        """Send the head if it is not sent yet, and a block of the body."""
+        if not isinstance(block, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a block of the body is {type(block).__name__}, not bytes")
+        head = b"" if self.head_sent else self._finish_head()
+        self._send(head, block)
+
+    def _send(self, head: bytes, block: bytes) -> None:
+        size = len(block)
+        left = self.left
+        if self.bare:
+            size = 0
+        elif left is not None:
+            if size > left:
+                size = left
+                block = block[:left]
+            self.left = left - size
+        if not size:
+            if head:
+                self.connection.send(head)
+            return
+        self.sent += size
+        if self.chunked:
+            head += b"%x\r\n" % size
+            if size <= _SMALL_BLOCK:
+                self.connection.send(b"%b%b\r\n" % (head, block))
+            else:
+                self.connection.send_all([head, block, b"\r\n"])
+        elif not head:
+            self.connection.send(block)
+        elif size <= _SMALL_BLOCK:
+            self.connection.send(head + block)
+        else:
+            self.connection.send_all([head, block])
+
+    def deliver(self, result: Iterable[bytes]) -> None:
+        """Send all that the application returned. Raises what its iterable raises, and ClientGone."""
+        if type(result) is list or type(result) is tuple:
+            if len(result) == 1 and self.status and not self.head_sent and type(result[0]) is bytes:
+                block = result[0]
+                whole = None if self.method == "HEAD" else len(block)
+                self._send(self._finish_head(whole), block)
+                self.finish()
+                return
+        elif self.status and not self.head_sent and self._deliver_whole(result):
+            return
+        for block in result:
+            if block:
+                self.write(block)
+                if self.bare:
+                    break
+        self.finish()
+
+    def _deliver_whole(self, result: Any) -> bool:
+        """Let a body that can send itself do so; False when this one cannot, or not with this framing."""
+        if self.switches:
+            self.connection.send(self._finish_head())
+            send_to = getattr(result, "send_to", None)
+            if send_to is None:
+                for block in result:
+                    if block:
+                        self.connection.send(block)
+                        self.sent += len(block)
+            else:
+                self.sent += self._send_aside(send_to)
+            return True
+        if self.bare:
+            return False
+        if isinstance(result, FileWrapper):
+            extent = result.extent()
+            if extent is None:
+                return False
+            self._send_file(*extent)
+            return True
+        if self.left is None:
+            return False
+        send_to = getattr(result, "send_to", None)
+        if send_to is not None:
+            self.connection.send(self._finish_head())
+            self._sent_aside(self._send_aside(send_to))
+            return True
+        file = getattr(result, "file", None)
+        if file is not None and hasattr(result, "offset"):
+            self._send_file(file.fileno(), result.offset, result.count)
+            return True
+        return False
+
+    def _send_aside(self, send_to: Callable[[Stream], int]) -> int:
+        """Let a body move itself; the client's stream is the only one whose OSError may come out of that."""
+        try:
+            return send_to(self.connection.stream) or 0
+        except OSError as error:
+            self.connection.lost(error)
+
+    def _send_file(self, number: int, offset: int, count: int) -> None:
+        """A part of an open file; a file that has become shorter cuts the connection."""
+        if self.left is not None:
+            count = min(count, self.left)
+        head = self._finish_head(count)
+        if count <= _SMALL_FILE:
+            self._send(head, os.pread(number, count, offset))
+            self.finish()
+            return
+        self.connection.send(head)
+        self.connection.send_file(number, offset, count)
+        self._sent_aside(count)
+
+    def _sent_aside(self, count: int) -> None:
+        self.sent += count
+        if self.left is not None:
+            self.left -= count
+        self.finish()
+
+    def finish(self) -> None:
+        """The body is complete: end its framing. Raises ShortBody when it is not as long as was said."""
+        if not self.head_sent:
+            self.connection.send(self._finish_head(0))
+        if self.bare:
+            return
+        if self.chunked:
+            trailers = self.connection.trailers
+            if trailers is None:
+                self.connection.send(LAST_CHUNK)
+            else:
+                self.connection.send(encode_end(trailers() if callable(trailers) else trailers))
+        elif self.left:
+            raise ShortBody(f"the body ended {self.left} bytes before its Content-Length")
+
+
+class ShortBody(Exception):
+    """The application's body was shorter than its Content-Length."""

@@ -1,0 +1,523 @@
+"""One client connection of ProxyWorker: reading heads, running the application, and what comes after.
+
+Rules:
+- Between requests a connection is a few hundred bytes and a watcher: the loop's callback reads, and only a complete head gets a
+  greenlet.
+- `deadline` (monotonic seconds) is when the wait it is in has lasted too long; `expire` is then called.
+- After an answer that does not keep the connection, our half is ended first and the client's rest is read for a while: closing on
+  unread bytes would reset the connection and could destroy the answer on its way (RFC 9112, 9.6).
+- Whoever takes a connection over (`take_over`) has it to itself until the answer's iterable is closed.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import ClientError, ClientGone, ProxyError
+from .green import GreenStream, Side
+from .message import check_partial_request, parse_request_head
+from .pages import page, shown_status, status_line
+from .stream import Stream
+from .worker_answer import SERVER, Response, http_date
+from .worker_body import NO_BODY, NoBody, RequestBody
+from .worker_environ import make_environ
+from .worker_preface import read_proxy_header
+from .worker_service import QUIET
+from .worker_socket import StreamSocket
+
+if TYPE_CHECKING:
+    from .message import Pairs, RequestHead
+    from .worker_listener import Listener
+
+_READ = 16 * 1024
+_MAX_DISCARD = 64 * 1024
+"""So many unread bytes of a body are read and dropped for the sake of keeping the connection."""
+_LINE_TOO_LONG = 414
+_HEAD_TOO_LARGE = 494
+
+# What the connection is doing.
+OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
+
+
+class Connection:
+    """One client's connection. What an application may use is under "for the application" below."""
+
+    __slots__ = (
+        "_alarms",
+        "_lingers_until",
+        "_side",
+        "body",
+        "buffer",
+        "deadline",
+        "gone",
+        "head",
+        "listener",
+        "peer",
+        "proxy_protocol",
+        "refused",
+        "remote_addr",
+        "remote_port",
+        "requests",
+        "service",
+        "settings",
+        "state",
+        "stream",
+        "taken",
+        "tls",
+        "trailers",
+    )
+
+    def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
+        self.listener = listener
+        self.service = listener.service
+        self.settings = listener.settings
+        self.stream: Stream = GreenStream(sock)
+        self._side: Side = self.stream.reading
+        self.peer = peer
+        if isinstance(peer, tuple):
+            self.remote_addr: str = peer[0]
+            self.remote_port = str(peer[1])
+        else:
+            self.remote_addr = self.remote_port = ""
+        self.state = OPENING
+        self.deadline = inf
+        self.buffer = b""
+        self.requests = 0
+        self.head: RequestHead | None = None
+        self.body: RequestBody | NoBody = NO_BODY
+        self.refused: ProxyError | None = None
+        """Why the head that came is not one the application may see."""
+        self.gone = False
+        self.taken = False
+        self.trailers: Callable[[], Pairs] | Pairs | None = None
+        self.tls: ssl.SSLObject | None = None
+        self.proxy_protocol: tuple[str, int, str, int] | None = None
+        self._alarms: list[Callable[[], None]] | None = None
+        self._lingers_until = 0.0
+
+    # --- for the application ---
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        """The stream, and the bytes that came behind the request: the caller's until its iterable is closed; then it is closed.
+
+        Nothing more is written here; a head that was given to start_response with 101, or with 2xx for a CONNECT, has been.
+        """
+        self.taken = True
+        self._side.idle = None
+        self._alarms = None
+        rest, self.buffer = self.buffer, b""
+        return self.stream, rest
+
+    def client_gone(self) -> bool:
+        """Whether the client has closed (or ended its half of) the connection."""
+        if not self.gone and not self.taken and not self.buffer and self.body.ended:
+            self.gone = self.stream.peer_closed()
+        return self.gone
+
+    def on_gone(self, alarm: Callable[[], None]) -> None:
+        """Call once, in the hub, when the client leaves while the present request is worked on. Must not wait."""
+        if self._alarms is None:
+            self._alarms = [alarm]
+        else:
+            self._alarms.append(alarm)
+
+    @property
+    def server_addr(self) -> tuple[str, int] | str:
+        """The local address of this connection: (host, port), or a path."""
+        with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
+            where = sock.getsockname()
+        return (where[0], where[1]) if isinstance(where, tuple) else where
+
+    # --- reading heads, in the hub ---
+
+    def open(self) -> None:
+        """Begin: with what comes before HTTP, where the listener has such a thing."""
+        self.service.connections.add(self)
+        settings = self.settings
+        self.stream.read_timeout = settings.client_header_timeout or None
+        self.stream.write_timeout = settings.send_timeout or None
+        if settings.tls is not None or settings.proxy_protocol:
+            self.service.crew.run(self._open_slowly)
+        else:
+            self._opened()
+            # Most clients send at once: to look before waiting saves a round of the loop.
+            self._on_readable()
+
+    def _opened(self) -> None:
+        self.state = IDLE
+        self.stream.read_timeout = self.settings.client_body_timeout or None
+        self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        self._side.idle = self._on_readable
+        self._side.start()
+
+    def _open_slowly(self) -> None:
+        """PROXY protocol and TLS handshake, in a greenlet."""
+        settings = self.settings
+        try:
+            if settings.proxy_protocol:
+                self.proxy_protocol = read_proxy_header(self.stream)
+                if settings.trust_proxy_protocol and self.proxy_protocol is not None:
+                    self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
+            if settings.tls is not None:
+                stream = self.stream.start_tls(settings.tls(), server_side=True)
+                self.stream, self.tls = stream, stream.tls
+        except (OSError, ClientError) as error:
+            self.service.log.info("%s: %s", self, error)
+            self.close()
+            return
+        if self.tls is not None and self.tls.selected_alpn_protocol() == "h2" and self.service.handle_http2 is not None:
+            self.state = BUSY
+            try:
+                self.service.handle_http2(self)
+            finally:
+                self.close()
+            return
+        self._opened()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """What TLS has already decrypted makes the socket readable no more: have a look from the loop."""
+        if self.tls is not None and self.stream.readable():
+            self.service.hub.loop.run_callback(self._look)
+
+    def _look(self) -> None:
+        if self.state in (IDLE, HEAD, DISCARD, LINGER):
+            self._on_readable()
+
+    def _on_readable(self) -> None:
+        """Called in the hub whenever something can be read and no greenlet waits for it."""
+        state = self.state
+        if state == BUSY:
+            self._side.stop()
+            if not self.gone and self.stream.peer_closed():
+                self.gone = True
+                alarms, self._alarms = self._alarms, None
+                for alarm in alarms or ():
+                    alarm()
+            return
+        try:
+            data = self.stream.recv_nowait(_READ)
+        except OSError as error:
+            self.service.log.debug("%s: %s", self, error)
+            self.close()
+            return
+        if data is None:
+            return
+        if state == LINGER:
+            self._lingering(data)
+        elif not data:
+            if state == HEAD:
+                self.service.log.info("%s: client closed the connection in the midst of a request's head", self)
+            self.close()
+        elif state == DISCARD:
+            self._discard(data)
+        else:
+            self.buffer = self.buffer + data if self.buffer else data
+            if self._next_head():
+                self.service.crew.run(self._serve)
+
+    def _next_head(self) -> bool:
+        """Take the next request's head from the buffer: True when there is something to answer, be it by a refusal."""
+        buffer = self.buffer
+        if buffer[:2] == b"\r\n":
+            # RFC 9112, 2.2: an empty line before a request is ignored.
+            self.buffer = buffer = buffer[2:]
+        end = buffer.find(b"\r\n\r\n") + 4
+        try:
+            if end == 3:
+                self._incomplete(buffer)
+                return False
+            if end == len(buffer):
+                self.buffer = b""
+            else:
+                self.buffer = buffer[end:]
+                buffer = buffer[:end]
+            if end > self.settings.max_field:
+                self._check_sizes(buffer)
+            head: RequestHead | None = parse_request_head(buffer)
+            if 0 < self.settings.max_fields < len(head.pairs):  # type: ignore[union-attr]
+                raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
+        except ClientError as error:
+            head = None
+            self.refused = error
+        self.head = head
+        self.state = BUSY
+        self.deadline = inf
+        return True
+
+    def _incomplete(self, buffer: bytes) -> None:
+        """A head has begun: bound its time and size, and refuse it early if it cannot become good."""
+        if not buffer:
+            return
+        if self.state == IDLE:
+            self.state = HEAD
+            self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        if len(buffer) > self.settings.max_line:
+            self._check_sizes(buffer)
+        check_partial_request(buffer[:-1] if buffer.endswith(b"\r") else buffer)
+
+    def _check_sizes(self, head: bytes) -> None:
+        """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
+        settings = self.settings
+        line, _, fields = head.partition(b"\r\n")
+        if len(line) > settings.max_line:
+            raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
+        if len(head) > settings.max_head or any(len(field) > settings.max_field for field in fields.split(b"\r\n")):
+            raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
+
+    def _refuse(self) -> None:
+        """Answer what never reaches the application, and end; in a greenlet."""
+        error, self.refused = self.refused, None
+        assert error is not None
+        self.service.log.info("%s: %s", self, error)
+        body = page(error.status)
+        head = (
+            f"HTTP/1.1 {status_line(shown_status(error.status))}\r\nServer: {SERVER}\r\nDate: {http_date()}\r\n"
+            f"Content-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.buffer = b""
+        try:
+            self.send(head.encode("latin-1") + body)
+        except ClientGone:
+            self.close()
+        else:
+            self._linger()
+
+    # --- one request, in a greenlet ---
+
+    def may_keep(self) -> bool:
+        """Whether another request may follow the answer whose head is being written now."""
+        body = self.body
+        if not body.ended and (body.expecting or body.left is None or body.left > _MAX_DISCARD):
+            return False
+        return not self.service.draining
+
+    def _serve(self) -> None:
+        """Run requests until the connection waits for its client again."""
+        while self._one_request():
+            # Pipelined: the next head may be here already.
+            if not (self.buffer and self._next_head()):
+                return
+
+    def _one_request(self) -> bool:
+        """The request in `head`; False when the connection is not ready for another."""
+        head = self.head
+        if head is None:
+            self._refuse()
+            return False
+        service = self.service
+        settings = self.settings
+        self.requests += 1
+        service.count_request()
+        keep = head.keep_alive and self.requests < settings.keepalive_requests and settings.keepalive_timeout > 0
+        response = Response(self, head, keep)
+        environ = make_environ(self, head)
+        if head.chunked or head.content_length:
+            self.body = RequestBody(self, head)
+        environ["wsgi.input"] = self.body
+        environ["gunicorn.socket"] = StreamSocket(self)
+        environ["wsgi.early_hints"] = response.early_hints
+        hooks = service.hooks
+        token = hooks.before(self) if hooks.active else None
+        whole = False
+        try:
+            result = service.app(environ, response.start_response)
+            try:
+                if self.taken:
+                    for _ in result:
+                        pass
+                else:
+                    response.deliver(result)
+                    whole = True
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except ClientGone as error:
+            service.log.info("%s: %s", self, error)
+        except Exception as error:
+            self._failed(response, error)
+        except BaseException:
+            self.close()
+            raise
+        if hooks.active:
+            hooks.after(token, environ, response)
+        return self._after(response, whole)
+
+    def _failed(self, response: Response, error: Exception) -> None:
+        """The application raised: an answer if none has begun, else the cut that shows the client it is not whole."""
+        if self.taken and isinstance(error, StopIteration):
+            # How an application that served its connection through gunicorn.socket says that it is done.
+            return
+        what = f"{response.method} {response.head.target}"
+        if response.head_sent or self.taken:
+            self.service.log.error("%s: the answer to %s was cut: %s: %s", self, what, type(error).__name__, error)
+            if not response.chunked and response.left is None and not self.taken:
+                # Framed by the connection's end: only a reset tells that this is not the end.
+                self._reset()
+            return
+        if isinstance(error, ProxyError):
+            self.service.log.info("%s: %s: %s", self, what, error)
+            status = error.status
+        else:
+            self.service.log.exception("Error handling request %s", what)
+            status = 500
+        fresh = Response(self, response.head, False)
+        body = page(status)
+        fresh.start_response(
+            status_line(shown_status(status)), [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
+        )
+        try:
+            fresh.deliver([body])
+        except ClientGone:
+            self.gone = True
+        # For the log and the hooks this is what was answered.
+        response.status, response.headers, response.sent = fresh.status, fresh.headers, fresh.sent
+        response.failed, response.keep = True, False
+
+    def _after(self, response: Response, whole: bool) -> bool:
+        """What becomes of the connection; True when the next request's head may be in the buffer."""
+        self.head = None
+        self.trailers = None
+        self._alarms = None
+        body, self.body = self.body, NO_BODY
+        if self.state == CLOSED:
+            return False
+        if self.taken or self.gone:
+            self.close()
+            return False
+        if not whole and not response.failed:
+            self.close()
+            return False
+        if not response.keep:
+            if body.ended and not self.buffer and not self._side.ready:
+                self.close()
+            else:
+                self._linger()
+            return False
+        if not body.ended:
+            self.body = body
+            self._wait(DISCARD, self.settings.lingering_timeout)
+            return False
+        if self.buffer:
+            self.state = IDLE
+            return True
+        self._wait(IDLE, self._idle_time())
+        return False
+
+    def _idle_time(self) -> float:
+        return QUIET if self.service.draining else self.settings.keepalive_timeout
+
+    def _wait(self, state: int, seconds: float) -> None:
+        """Leave the greenlet and wait for the client."""
+        self.state = state
+        self.deadline = time.monotonic() + seconds
+        side = self._side
+        if not side.started:
+            side.start()
+        self._look_again()
+
+    def _discard(self, data: bytes) -> None:
+        """In the hub: the unread rest of a request's body."""
+        assert isinstance(self.body, RequestBody)
+        try:
+            ended = self.body.discard(data)
+        except ClientError:
+            self.close()
+            return
+        if ended:
+            self.body = NO_BODY
+            self.state = IDLE
+            self.deadline = time.monotonic() + self._idle_time()
+            if self.buffer and self._next_head():
+                self.service.crew.run(self._serve)
+
+    # --- sending ---
+
+    def send(self, data: bytes) -> None:
+        """Send; ClientGone when the client takes it no more, or not in `send_timeout`."""
+        try:
+            self.stream.sendall(data)
+        except OSError as error:
+            self.lost(error)
+
+    def send_all(self, buffers: Sequence[bytes]) -> None:
+        """Send several buffers; as `send`."""
+        try:
+            self.stream.sendmsg(buffers)
+        except OSError as error:
+            self.lost(error)
+
+    def send_file(self, file: int, offset: int, count: int) -> None:
+        """Send a part of an open file; as `send`."""
+        try:
+            self.stream.sendfile(file, offset, count)
+        except OSError as error:
+            self.lost(error)
+
+    def lost(self, error: OSError) -> NoReturn:
+        """What an error of the client's stream means: raises ClientGone."""
+        self.gone = True
+        if isinstance(error, TimeoutError):
+            raise ClientGone("client timed out while the answer was sent") from error
+        raise ClientGone(f"client closed the connection while the answer was sent: {error}") from error
+
+    # --- ends ---
+
+    def drain(self, quiet_until: float) -> None:
+        """The worker is to end: be idle only so much longer."""
+        if self.state == IDLE and self.deadline > quiet_until:
+            self.deadline = quiet_until
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.state == HEAD:
+            self.refused = ClientError("client timed out while sending its request's head", status=408)
+            self.state = BUSY
+            self.deadline = inf
+            self.service.crew.run(self._refuse)
+        elif self.state == IDLE and self.stream.readable():
+            # It came in this very moment: not to be lost.
+            self.deadline = inf
+            self._on_readable()
+        elif self.state != BUSY:
+            self.close()
+
+    def _linger(self) -> None:
+        """End our half, and read what the client still sends, so that it can read our answer."""
+        self.stream.shutdown(socket.SHUT_WR)
+        self._lingers_until = time.monotonic() + self.settings.lingering_time
+        self._side.idle = self._on_readable
+        self._wait(LINGER, self.settings.lingering_timeout)
+        self._on_readable()
+
+    def _lingering(self, data: bytes) -> None:
+        now = time.monotonic()
+        if not data or now > self._lingers_until:
+            self.close()
+        else:
+            self.deadline = now + self.settings.lingering_timeout
+
+    def _reset(self) -> None:
+        self.gone = True
+        if self.stream.fileno() >= 0:
+            with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def close(self) -> None:
+        """Close and forget; may be called again."""
+        if self.state != CLOSED:
+            self.state = CLOSED
+            self.deadline = inf
+            self.gone = True
+            self.stream.close()
+            self.service.forget(self)
+
+    def __str__(self) -> str:
+        return f"client {self.remote_addr or 'unix:'}, listener {self.listener.name}"

@@ -1,0 +1,71 @@
+"""A request's environ (PEP 3333), and the names of ours in it.
+
+Rules:
+- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `worker_connection.Connection`.
+- A name with an underscore never becomes an `HTTP_` key, because there it could not be told from its twin with a dash.
+- Repeated fields are joined by a comma, Cookie by a semicolon (RFC 9110, 5.3; RFC 6265, 5.4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from .message import RequestHead
+    from .worker_connection import Connection
+
+_KEYS: dict[str, str] = {}
+_MAX_KEYS = 4096
+
+
+def _learn(name: str) -> str:
+    """The key for a field's name; "" when it gets none. A client that invents names cannot make the memory grow."""
+    key = name.upper()
+    if "_" in key:
+        key = ""
+    else:
+        key = key.replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+    if len(_KEYS) < _MAX_KEYS:
+        _KEYS[name] = key
+    return key
+
+
+def make_environ(connection: Connection, head: RequestHead) -> dict[str, Any]:
+    """The environ of one request, without `wsgi.input` and what the answer's writer adds."""
+    environ = connection.listener.base.copy()
+    known = _KEYS.get
+    for name, value in head.pairs:
+        key = known(name)
+        if key is None:
+            key = _learn(name)
+        if key in environ:
+            environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value
+        elif key:
+            environ[key] = value
+    path, _, query = head.uri.partition("?")
+    environ["REQUEST_METHOD"] = head.method
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    environ["QUERY_STRING"] = query
+    environ["RAW_URI"] = head.target
+    if head.version == (1, 0):
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+    environ["REMOTE_ADDR"] = connection.remote_addr
+    environ["REMOTE_PORT"] = connection.remote_port
+    environ["wsgi_proxy.pairs"] = head.pairs
+    environ["wsgi_proxy.connection"] = connection
+    if environ["SCRIPT_NAME"]:
+        _take_script_name(environ)
+    return environ
+
+
+def _take_script_name(environ: dict[str, Any]) -> None:
+    """The server's SCRIPT_NAME comes off the path (gunicorn's environment variable of that name)."""
+    script = environ["SCRIPT_NAME"]
+    path = environ["PATH_INFO"]
+    if path.startswith(script):
+        environ["PATH_INFO"] = path[len(script) :]
+    else:
+        environ["SCRIPT_NAME"] = ""
