@@ -1,0 +1,364 @@
+"""nginx's variables of the request, the connection, the clock and the place that answers.
+
+Rules:
+- A row of `TEXT` or `OPTIONAL` is a Python expression of `x`, an Exchange; `variables` compiles it straight into the
+  templates that use it, so a plain attribute costs a plain attribute. A function named in a row stands in this module.
+- `TEXT` rows always give a str, `OPTIONAL` rows None where nginx has "not found": "-" in a log and "" anywhere else.
+- `PREFIXES` make a row out of the rest of a name: `$arg_page` is `arg(x, 'page=')`.
+- Times and sizes print as nginx prints them: seconds with three decimals, bytes as integers.
+Source: nginx's documentation of ngx_http_core_module, ngx_http_realip_module and its neighbours, "Embedded Variables".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import CoreSettings
+    from .exchange import Exchange
+
+NGINX_VERSION = "1.31.3"
+"""The nginx whose behaviour is followed."""
+
+TEXT: dict[str, str] = {
+    "binary_remote_addr": "packed(x.remote_addr)",
+    "body_bytes_sent": "str(x.body_bytes_sent)",
+    "bytes_sent": "str(x.bytes_sent)",
+    "connection": "str(getattr(x.connection, 'number', 0))",
+    "connection_requests": "str(getattr(x.connection, 'requests', 1))",
+    "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
+    "document_root": "document_root(x)",
+    "document_uri": "x.uri",
+    "host": "x.host",
+    "hostname": "HOSTNAME",
+    "hour": "clock().hour",
+    "https": "('on' if x.scheme == 'https' else '')",
+    "is_args": "('?' if x.args else '')",
+    "is_request_port": "(':' if request_port(x) else '')",
+    "limit_rate": "limit_rate(x)",
+    "msec": "seconds(now())",
+    "nginx_version": "NGINX_VERSION",
+    "pid": "str(getpid())",
+    "pipe": "('p' if getattr(x.connection, 'pipelined', False) else '.')",
+    "realip_remote_addr": "(x.peer_addr or 'unix:')",
+    "realip_remote_port": "x.environ.get('REMOTE_PORT', '')",
+    "remote_addr": "(x.remote_addr or 'unix:')",
+    "remote_port": "x.remote_port",
+    "request": "f'{x.method} {x.target} {x.protocol}'",
+    "request_completion": "('OK' if x.completed else '')",
+    "request_filename": "filename(x)",
+    "request_id": "request_id(x)",
+    "request_length": "str(request_length(x))",
+    "request_method": "x.method",
+    "request_time": "seconds((x.finished_at or now()) - x.started)",
+    "request_uri": "(x.target if x.target[:1] == '/' else request_uri(x.target))",
+    "scheme": "x.scheme",
+    "server_addr": "server_address(x)[0]",
+    "server_name": "server_name(x)",
+    "server_port": "server_address(x)[1]",
+    "server_protocol": "x.protocol",
+    "status": "(str(x.status) if x.status else '000')",
+    "time_iso8601": "clock().iso8601",
+    "time_local": "clock().local",
+    "uri": "x.uri",
+    "weekday": "clock().weekday",
+}
+
+OPTIONAL: dict[str, str] = {
+    "args": "(x.args or None)",
+    "content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
+    "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
+    "invalid_referer": "x.invalid_referer",
+    "limit_conn_status": "(x.limit_conn_status or None)",
+    "limit_req_status": "(x.limit_req_status or None)",
+    "proxy_protocol_addr": "(x.proxy_protocol and x.proxy_protocol[0])",
+    "proxy_protocol_port": "(x.proxy_protocol and x.proxy_protocol[1])",
+    "proxy_protocol_server_addr": "(x.proxy_protocol and x.proxy_protocol[2])",
+    "proxy_protocol_server_port": "(x.proxy_protocol and x.proxy_protocol[3])",
+    "query_string": "(x.args or None)",
+    "realpath_root": "realpath_root(x)",
+    "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
+    "request_body": "request_body(x)",
+    "request_body_file": "(x.request_body_file or None)",
+    "request_port": "request_port(x)",
+    "secure_link": "x.secure_link",
+    "secure_link_expires": "x.secure_link_expires",
+    "tcpinfo_rcv_space": "tcp_info(x, 28)",
+    "tcpinfo_rtt": "tcp_info(x, 15)",
+    "tcpinfo_rttvar": "tcp_info(x, 16)",
+    "tcpinfo_snd_cwnd": "tcp_info(x, 18)",
+}
+
+PREFIXES: dict[str, Callable[[str], str]] = {
+    "arg_": lambda rest: f"arg(x, {rest + '='!r})",
+    "cookie_": lambda rest: f"cookie(x, {rest!r})",
+    "http_": lambda rest: f"x.environ.get({'HTTP_' + rest.upper()!r})",
+    "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
+    "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
+}
+
+# --- the clock --------------------------------------------------------------------------------------------------------------
+
+now = time.time
+getpid = os.getpid
+HOSTNAME = socket.gethostname().lower()
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+class Clock:
+    """One second in the forms that variables have."""
+
+    __slots__ = ("hour", "iso8601", "local", "second", "weekday")
+
+    def __init__(self, second: int) -> None:
+        t = time.localtime(second)
+        minutes = (t.tm_gmtoff or 0) // 60
+        sign = "-" if minutes < 0 else "+"
+        hours, minutes = divmod(abs(minutes), 60)
+        self.second = second
+        self.local = (
+            f"{t.tm_mday:02}/{_MONTHS[t.tm_mon - 1]}/{t.tm_year}:{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+            f" {sign}{hours:02}{minutes:02}"
+        )
+        self.iso8601 = (
+            f"{t.tm_year}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}{sign}{hours:02}:{minutes:02}"
+        )
+        self.hour = f"{t.tm_hour:02}"
+        self.weekday = _DAYS[t.tm_wday]
+
+
+_clock = Clock(0)
+
+
+def clock() -> Clock:
+    """The present second, formatted once per second and process."""
+    global _clock
+    second = int(now())
+    current = _clock
+    if current.second != second:
+        current = _clock = Clock(second)
+    return current
+
+
+def seconds(value: float) -> str:
+    """A time or a duration as nginx prints it."""
+    return f"{value:.3f}" if value > 0 else "0.000"
+
+
+# --- what the client sent ---------------------------------------------------------------------------------------------------
+
+
+def packed(address: str) -> str:
+    """An address as 4 or 16 bytes, as characters; "" for a unix socket."""
+    if not address:
+        return ""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.inet_pton(family, address.partition("%")[0]).decode("latin-1")
+    except OSError:
+        return ""
+
+
+def arg(x: Exchange, key: str) -> str | None:
+    """The first query argument with that name (lower case, with its "="), undecoded; names match in any case."""
+    args = x.args
+    if not args:
+        return None
+    folded = args.lower()
+    at = folded.find(key)
+    while at >= 0:
+        if at == 0 or folded[at - 1] == "&":
+            start = at + len(key)
+            end = args.find("&", start)
+            return args[start:] if end < 0 else args[start:end]
+        at = folded.find(key, at + 1)
+    return None
+
+
+def cookie(x: Exchange, name: str) -> str | None:
+    """The cookie of that name, in any case."""
+    text = x.environ.get("HTTP_COOKIE")
+    return find_cookie(text, name) if text else None
+
+
+def find_cookie(text: str, name: str) -> str | None:
+    """The value of `name` in a Cookie or Set-Cookie field, read as nginx reads it: its value ends at a semicolon only."""
+    start = 0
+    while start < len(text):
+        rest = text[start : start + len(name)]
+        if rest.lower() == name:
+            value = text[start + len(name) :].lstrip(" ")
+            if value[:1] == "=":
+                return value[1:].lstrip(" ").partition(";")[0]
+        ends = [at for at in (text.find(";", start), text.find(",", start)) if at >= 0]
+        if not ends:
+            return None
+        start = min(ends) + 1
+        while text[start : start + 1] == " ":
+            start += 1
+    return None
+
+
+def basic_user(x: Exchange) -> str | None:
+    """The user of an `Authorization: Basic` field, checked or not."""
+    scheme, _, credentials = x.environ["HTTP_AUTHORIZATION"].partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, _ = b64decode(credentials.strip()).decode("latin-1").partition(":")
+    except (NotBase64, ValueError):
+        return None
+    return (user if colon else None) or None
+
+
+def request_uri(target: str) -> str:
+    """A target in absolute form without its scheme and authority, as nginx's $request_uri has it; other forms as they are."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or not scheme.isalpha():
+        return target
+    slash = rest.find("/")
+    if slash >= 0:
+        return rest[slash:]
+    query = rest.find("?")
+    return "/" + rest[query:] if query >= 0 else "/"
+
+
+def request_port(x: Exchange) -> str | None:
+    """The port that the request's Host names."""
+    _, colon, port = x.environ.get("HTTP_HOST", "").rpartition(":")
+    return port if colon and port.isdigit() else None
+
+
+def request_body(x: Exchange) -> str | None:
+    body = x.request_body
+    return None if body is None else body.decode("latin-1")
+
+
+def request_length(x: Exchange) -> int:
+    """Bytes of the request line, the fields and what is known of the body."""
+    head: int = getattr(x.connection, "head_length", 0)
+    if not head:
+        head = len(x.method) + len(x.target) + len(x.protocol) + 6
+        head += sum(len(name) + len(value) + 4 for name, value in x.pairs)
+    return head + (x.body_bytes_received or x.content_length or 0)
+
+
+def request_id(x: Exchange) -> str:
+    """32 random hexadecimal digits, the same during the whole exchange."""
+    value = x.request_id_value
+    if not value:
+        value = x.request_id_value = os.urandom(16).hex()
+    return value
+
+
+# --- the connection ---------------------------------------------------------------------------------------------------------
+
+
+def client_socket(x: Exchange) -> Any:
+    """The client's socket when the server handed it over, else None."""
+    found = getattr(x.connection, "socket", None)
+    return x.environ.get("gunicorn.socket") if found is None else found
+
+
+def server_address(x: Exchange) -> tuple[str, str]:
+    """(address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
+    sock = client_socket(x)
+    if sock is not None:
+        try:
+            name = sock.getsockname()
+        except OSError:
+            name = None
+        if isinstance(name, tuple):
+            return name[0], str(name[1])
+        if name:
+            return f"unix:{name}", ""
+    return x.environ.get("SERVER_NAME", ""), str(x.environ.get("SERVER_PORT", ""))
+
+
+def tcp_info(x: Exchange, field_number: int) -> str | None:
+    """The 32-bit field of Linux's `struct tcp_info` with that number, counted behind its eight leading bytes."""
+    sock = client_socket(x)
+    if sock is None or not hasattr(socket, "TCP_INFO"):
+        return None
+    try:
+        data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8 + 4 * (field_number + 1))
+    except OSError:
+        return None
+    offset = 8 + 4 * field_number
+    return str(struct.unpack_from("I", data, offset)[0]) if len(data) >= offset + 4 else None
+
+
+# --- the place that answers -------------------------------------------------------------------------------------------------
+
+
+def server_name(x: Exchange) -> str:
+    """The first name of the server block, a leading dot left out."""
+    names = x.server.names
+    return names[0].removeprefix(".") if names else ""
+
+
+def document_root(x: Exchange) -> str:
+    """`root` or `alias` of the location in force, as an absolute path."""
+    core = x.location.core
+    template = core.alias or core.root
+    path = "html" if template is None else template(x)
+    return path if path[:1] == "/" else os.path.join(x.prefix, path)
+
+
+def realpath_root(x: Exchange) -> str | None:
+    try:
+        return os.path.realpath(document_root(x), strict=True)
+    except OSError:
+        return None
+
+
+def filename(x: Exchange, uri: str | None = None) -> str:
+    """The file that a URI (default: the present one) stands for under `root` or `alias`.
+
+    With `alias` the location's prefix is replaced; in a location given by a regular expression the alias is the whole path.
+    """
+    location = x.location
+    core: CoreSettings = location.core
+    if uri is None:
+        uri = x.uri
+    if core.alias is None:
+        return document_root(x) + uri
+    if location.kind in ("~", "~*"):
+        return document_root(x)
+    return document_root(x) + uri[len(location.pattern) :]
+
+
+def limit_rate(x: Exchange) -> str:
+    if x.limit_rate is not None:
+        return str(x.limit_rate)
+    template = x.location.core.limit_rate
+    return "0" if template is None else template(x)
+
+
+# --- what was answered ------------------------------------------------------------------------------------------------------
+
+
+def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
+    """The fields of that name (lower case, dashes), repetitions joined as nginx joins them; None when there is none."""
+    found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
+    return ", ".join(found) if found else None
+
+
+def sent_field(x: Exchange, name: str) -> str | None:
+    answer = x.answer
+    if answer is None:
+        return None
+    found = field(answer.headers, name)
+    if found is None and name == "content-length" and answer.length is not None:
+        return str(answer.length)
+    return found

@@ -1,0 +1,325 @@
+"""Text with $names, compiled once into a function of an Exchange.
+
+Rules:
+- nginx lets a name be used before it is defined, so text is compiled in two steps: `compile_text` checks the spelling and gives
+  the function at once; `Names.check`, when everything is declared, finds the names and puts the real code into it.
+- A template is one plain function whose code is one expression: values are read in place, nothing is looked up by name and no
+  list is built. It has an attribute `constant`: the text when it has no variable, else None.
+- A name is looked up in this order: declared (`set`, captures, `map` and its kin), built in, by prefix (`arg_`, `http_`…). Case
+  does not matter.
+- None is nginx's "not found": "" in text, "-" in a log.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import variable_table, variable_upstream
+from .config import Place
+from .errors import ConfigError, Fault
+
+if TYPE_CHECKING:
+    from .config import Template
+    from .exchange import Exchange
+
+TEXT = variable_table.TEXT | variable_upstream.TEXT
+OPTIONAL = variable_table.OPTIONAL | variable_upstream.OPTIONAL
+# The longest prefix first: `upstream_http_` before `http_`.
+PREFIXES = sorted((variable_table.PREFIXES | variable_upstream.PREFIXES).items(), key=lambda row: -len(row[0]))
+SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
+"""Built-in names that `set` may change, and the attribute of the Exchange behind each."""
+CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port"})
+
+_PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))|([^$]+)|(\$\{[A-Za-z0-9_]*)|(\$)")
+_LOG_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
+_JSON_SPECIAL = re.compile(r'["\\\x00-\x1f]')
+_JSON_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+
+
+class Names:
+    """The variables of one configuration.
+
+    `place` is where the reader stands: text compiled now is reported there when one of its names turns out to be unknown.
+    """
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place or Place()
+        self._defined: dict[str, Callable[[Exchange], str]] = {}
+        self._set: set[str] = set()
+        self._captures: set[str] = set()
+        self._texts: dict[str, Template] = {}
+        self._pending: list[tuple[Any, list[tuple[str, str]], str, Place]] = []
+        self._globals: dict[str, Any] = {
+            **_functions_of(variable_table),
+            **_functions_of(variable_upstream),
+            "capture": _capture,
+            "cached": _cached,
+            "escape_log": escape_log,
+            "escape_json": escape_json,
+            "late": self._late,
+        }
+
+    def define(self, name: str, function: Callable[[Exchange], str], changeable: bool = True) -> None:
+        """A variable whose value a function gives. A function with a false attribute `volatile` is asked once per request.
+
+        ConfigError when the name is a built-in one that may not be changed.
+        """
+        name = self._checked(name)
+        self._defined[name] = function
+        self._globals[f"f_{name}"] = function
+
+    def declare_set(self, name: str) -> None:
+        """A variable that lives in `x.variables`, "" until something sets it: `set`, `auth_request_set`."""
+        name = self._checked(name)
+        if name not in SETTABLE:
+            self._set.add(name)
+
+    def declare_captures(self, pattern: re.Pattern[str]) -> None:
+        """The named groups of a regular expression: not found until it matched."""
+        for name in pattern.groupindex:
+            self._captures.add(self._checked(name))
+
+    def _checked(self, name: str) -> str:
+        """The name in lower case; ConfigError when it cannot be declared."""
+        name = name.lower()
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ConfigError(Fault(f'invalid variable name "${name}"', self.place.file, self.place.line))
+        if name not in CHANGEABLE and (name in TEXT or name in OPTIONAL) and not name.startswith("http_"):
+            raise ConfigError(Fault(f'the duplicate "{name}" variable', self.place.file, self.place.line))
+        return name
+
+    def expression(self, name: str) -> tuple[str, bool] | None:
+        """(expression of x, whether it may give None) for a name in lower case; None for an unknown one."""
+        if name in SETTABLE and name not in self._defined:
+            pass
+        elif name in self._set or name in self._captures:
+            # A `map` of the same name answers until a `set` has run.
+            function = self._defined.get(name)
+            if function is not None:
+                return f"cached(x, {name!r}, f_{name})", False
+            optional = name not in self._set
+            return (f"x.variables.get({name!r})" if optional else f"x.variables.get({name!r}, '')"), optional
+        elif name in self._defined:
+            if getattr(self._defined[name], "volatile", True):
+                return f"f_{name}(x)", False
+            return f"cached(x, {name!r}, f_{name})", False
+        if name in TEXT:
+            return TEXT[name], False
+        if name in OPTIONAL:
+            return OPTIONAL[name], True
+        for prefix, row in PREFIXES:
+            if name.startswith(prefix) and len(name) > len(prefix):
+                return row(name[len(prefix) :]), True
+        return None
+
+    def getter(self, name: str) -> Template:
+        """The variable alone as text; unknown names are reported by `check`."""
+        return compile_text("${" + name + "}", self)
+
+    def compile(self, text: str, escape: str = "", captures: bool = True, place: Place | None = None) -> Template:
+        """A template; `escape` is "" for text, or a log format's `default`, `json` or `none`."""
+        where = place or self.place
+        cache_key = f"{escape}\0{text}"
+        known = self._texts.get(cache_key)
+        if known is not None:
+            return known
+        pieces = _split(text, captures, where)
+        function: Any
+        if all(kind == "text" for kind, _ in pieces):
+            constant = "".join(value for _, value in pieces)
+            function = _plain(_expression(ast.Constant(constant)), self._globals)
+            function.constant = constant
+        else:
+            number = len(self._pending)
+            function = types.FunctionType(_unready.__code__, self._globals, "template", (number,))
+            function.constant = None
+            self._pending.append((function, pieces, escape, where))
+        self._texts[cache_key] = function
+        return function  # type: ignore[no-any-return]
+
+    def check(self) -> None:
+        """Put the code into every template compiled so far; ConfigError with each unknown name."""
+        faults = []
+        for number in range(len(self._pending)):
+            faults += self._settle(number)
+        if faults:
+            raise ConfigError(*faults)
+
+    def _late(self, number: int, x: Exchange) -> str:
+        """The first call of a template that was compiled after `check`."""
+        faults = self._settle(number)
+        if faults:
+            raise ConfigError(*faults)
+        template: Template = self._pending[number][0]
+        return template(x)
+
+    def _settle(self, number: int) -> list[Fault]:
+        function, pieces, escape, place = self._pending[number]
+        if function.__defaults__ is None:
+            return []
+        nodes: list[tuple[str, ast.expr]] = []
+        faults = []
+        for kind, value in pieces:
+            if kind == "text":
+                nodes.append((kind, ast.Constant(value)))
+            elif kind == "capture":
+                nodes.append(("optional", _parse(f"capture(x, {value})")))
+            else:
+                found = self.expression(value)
+                if found is None:
+                    faults.append(Fault(f'unknown "{value}" variable', place.file, place.line or None))
+                else:
+                    nodes.append(("optional" if found[1] else "value", _parse(found[0])))
+        if not faults:
+            body = _log_body(nodes, escape) if escape else _text_body(nodes)
+            function.__code__ = _expression(body)
+            function.__defaults__ = None
+        return faults
+
+
+def compile_text(text: str, names: Names, place: Place | None = None) -> Template:
+    """`text` as a function of an Exchange; `$name`, `${name}` and `$1` to `$9`. ConfigError for a broken spelling."""
+    return names.compile(text, place=place)
+
+
+def compile_log(text: str, names: Names, escape: str = "default", place: Place | None = None) -> Template:
+    """A log format as a function of an Exchange: what is not found is "-", and values are escaped as `escape` says."""
+    if escape not in ("default", "json", "none"):
+        raise ConfigError(Fault(f'unknown log format escaping "{escape}"', names.place.file, names.place.line or None))
+    return names.compile(text, escape=escape, captures=False, place=place)
+
+
+def escape_log(value: str) -> str:
+    r"""A value as `escape=default` writes it: `"`, `\` and bytes that do not print as \xXX."""
+    return _LOG_SPECIAL.sub(lambda match: f"\\x{ord(match[0]):02X}", value)
+
+
+def escape_json(value: str) -> str:
+    """A value inside a JSON string, as `escape=json` writes it."""
+    return _JSON_SPECIAL.sub(lambda match: _JSON_SHORT.get(match[0]) or f"\\u{ord(match[0]):04X}", value)
+
+
+# --- compiling --------------------------------------------------------------------------------------------------------------
+
+
+def _split(text: str, captures: bool, place: Place) -> list[tuple[str, str]]:
+    """[("text", literal) | ("name", lower case) | ("capture", digit)] as nginx reads a text with variables."""
+    pieces: list[tuple[str, str]] = []
+    line = place.line or None
+    for match in _PIECE.finditer(text):
+        digit, braced, bare, literal, unclosed, dollar = match.groups()
+        if unclosed is not None and unclosed != "${":
+            raise ConfigError(Fault(f'the closing bracket in "{unclosed[2:]}" variable is missing', place.file, line))
+        if dollar or unclosed:
+            raise ConfigError(Fault("invalid variable name", place.file, line))
+        if literal is not None:
+            pieces.append(("text", literal))
+        elif digit is not None and captures:
+            pieces.append(("capture", digit))
+        else:
+            pieces.append(("name", (braced or bare or digit).lower()))
+    return pieces
+
+
+def _capture(x: Exchange, number: int) -> str | None:
+    captures = x.captures
+    return captures[number] if number < len(captures) else None
+
+
+def _cached(x: Exchange, name: str, function: Callable[[Exchange], str]) -> str:
+    """The value of a map or its kin, found once per request."""
+    variables = x.variables
+    value = variables.get(name)
+    if value is None:
+        value = variables[name] = function(x)
+    return value
+
+
+def _functions_of(module: types.ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
+
+
+def _parse(source: str) -> ast.expr:
+    return ast.parse(source, mode="eval").body
+
+
+def _plain(code: types.CodeType, namespace: dict[str, Any]) -> Any:
+    return types.FunctionType(code, namespace, "template")
+
+
+def _unready(x: Exchange, number: int = 0) -> str:
+    """The code of a template before its names are known; `late` is found in the template's own namespace."""
+    return late(number, x)  # type: ignore[name-defined,no-any-return]  # noqa: F821
+
+
+def _expression(body: ast.expr) -> types.CodeType:
+    """The code of `lambda x: body`."""
+    arguments = ast.arguments(
+        posonlyargs=[], args=[ast.arg("x")], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None, defaults=[]
+    )
+    tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, body)))
+    code = compile(tree, "<template>", "eval")
+    return next(part for part in code.co_consts if isinstance(part, types.CodeType))
+
+
+def _joined(parts: list[ast.expr]) -> ast.expr:
+    if len(parts) == 1:
+        return parts[0]
+    values: list[ast.expr] = [part if isinstance(part, ast.Constant) else ast.FormattedValue(part, -1, None) for part in parts]
+    return ast.JoinedStr(values)
+
+
+def _call(name: str, value: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name(name, ast.Load()), [value], [])
+
+
+def _local() -> ast.expr:
+    return ast.Name("v", ast.Load())
+
+
+def _text_body(nodes: list[tuple[str, ast.expr]]) -> ast.expr:
+    return _joined(
+        [ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if kind == "optional" else node for kind, node in nodes]
+    )
+
+
+def _dashed(node: ast.expr, present: ast.expr) -> ast.expr:
+    """`"-" if (v := node) is None else present`, where `present` may use v."""
+    bound = ast.NamedExpr(ast.Name("v", ast.Store()), node)
+    return ast.IfExp(ast.Compare(bound, [ast.Is()], [ast.Constant(None)]), ast.Constant("-"), present)
+
+
+def _log_body(nodes: list[tuple[str, ast.expr]], escape: str) -> ast.expr:
+    """The line; with escaping, first as if nothing had to be escaped, and again with care when the look of it says so."""
+    # In JSON a value that is not found is an empty string, as nginx has it since 1.11.8 for escape=json.
+    missing = "" if escape == "json" else "-"
+    escaper = "escape_json" if escape == "json" else "escape_log"
+
+    def plain(kind: str, node: ast.expr) -> ast.expr:
+        if kind != "optional":
+            return node
+        return ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if missing == "" else _dashed(node, _local())
+
+    def careful(kind: str, node: ast.expr) -> ast.expr:
+        if kind == "text":
+            return node
+        if kind == "value":
+            return _call(escaper, node)
+        return _dashed(node, _call(escaper, _local())) if missing else _call(escaper, plain(kind, node))
+
+    fast = _joined([plain(kind, node) for kind, node in nodes])
+    if escape == "none":
+        return fast
+    slow = _joined([careful(kind, node) for kind, node in nodes])
+    literal = "".join(str(node.value) for kind, node in nodes if kind == "text" and isinstance(node, ast.Constant))
+    if _LOG_SPECIAL.search(literal.replace('"', "")):
+        return slow
+    quotes = literal.count('"')
+    clean = _parse(f"w.isascii() and w.isprintable() and '\\\\' not in w and w.count('\"') == {quotes}")
+    clean.values.insert(0, ast.NamedExpr(ast.Name("w", ast.Store()), fast))  # type: ignore[attr-defined]
+    # `(w := line) and …`: an empty line is clean and empty either way.
+    return ast.IfExp(clean, ast.Name("w", ast.Load()), slow)
