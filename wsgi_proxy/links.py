@@ -115,7 +115,7 @@ def invalid_referer(x: Exchange) -> str:
 
 
 def secure_link(x: Exchange, clock: Callable[[], float] = time.time) -> str:
-    """$secure_link: "" for a wrong hash, "0" for an expired link, "1" for a good one; the link itself with `secure_link_secret`."""
+    """$secure_link: "" for a wrong hash, "0" for an expired link, "1" for a good one; or the link, with `secure_link_secret`."""
     settings = settings_of(x)
     if settings is None:
         return ""
