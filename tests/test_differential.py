@@ -31,7 +31,8 @@ LIVE, DEAD = 6, 2
 
 @dataclass(frozen=True)
 class Step:
-    """`get` sends a request and waits for its answer; `hold` leaves it open under `key`; `release` ends it; `wait` lets seconds pass."""
+    """`get` sends a request and waits for its answer; `hold` leaves it open under
+    `key`; `release` ends it; `wait` lets seconds pass."""
 
     kind: str
     key: str = ""
@@ -103,7 +104,10 @@ SCENARIOS = [
         gets(90, addresses=clients) + [PAUSE] + gets(60, addresses=clients), timed=True,
     ),
     Scenario("ip_hash_held", "ip_hash;", [(1, "max_conns=2"), (2, "max_conns=2"), (3, "")], holds(80, 8, 5)),
-    Scenario("hash", "hash $arg_key;", [(1, "weight=3"), (2, ""), (3, "down"), (4, ""), (5, ""), (6, "")], gets(300, "k{}".format)),
+    Scenario(
+        "hash", "hash $arg_key;", [(1, "weight=3"), (2, ""), (3, "down"), (4, ""), (5, ""), (6, "")],
+        gets(300, "k{}".format),
+    ),
     Scenario(
         "hash_dead", "hash $arg_key;", [(1, "weight=3"), (7, "fail_timeout=1"), (3, ""), (8, "weight=2 max_fails=0"), (5, "")],
         gets(90, "k{}".format) + [PAUSE] + gets(60, "k{}".format), timed=True,
@@ -114,7 +118,8 @@ SCENARIOS = [
         gets(300, "k{}".format),
     ),
     Scenario(
-        "ketama_dead", "hash $arg_key consistent;", [(1, "weight=3"), (7, "fail_timeout=1"), (3, ""), (8, "max_fails=0"), (5, "")],
+        "ketama_dead", "hash $arg_key consistent;",
+        [(1, "weight=3"), (7, "fail_timeout=1"), (3, ""), (8, "max_fails=0"), (5, "")],
         gets(90, "k{}".format) + [PAUSE] + gets(60, "k{}".format), timed=True,
     ),
     Scenario(
@@ -259,7 +264,8 @@ class ByPool:
         self.held: dict[str, tuple[Lease | None, list[int]]] = {}
 
     def _until_answered(self, scenario: Scenario, step: Step) -> tuple[Lease | None, list[int]]:
-        pool, request, tries = self.pools[scenario.name], Request(step), []
+        pool, request = self.pools[scenario.name], Request(step)
+        tries: list[int] = []
         for _ in range(pool.tries_limit):
             try:
                 lease = pool.lease(request)
