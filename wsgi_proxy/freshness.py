@@ -167,7 +167,7 @@ def judge(
         return Verdict(False, "no-freshness")
     freshness = _numbers(answer, directives, lifetime, sent_at, received_at, ruled=accelerated is not None)
     headers = stored_fields(answer, received_at, _withheld(directives))
-    if (freshness.lifetime <= 0 or freshness.no_cache) and not _useful_when_stale(freshness, headers):
+    if (freshness.left(received_at) <= 0 or freshness.no_cache) and not _useful_when_stale(freshness, headers):
         return Verdict(False, "no-validator")
     return Verdict(True, "stored", freshness, headers)
 

@@ -1,0 +1,176 @@
+"""A cache room with a hallway of three lines around it: an origin as a function, exchanges made from environs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wsgi_proxy.cache import Cache
+from wsgi_proxy.cachefetch import Fetch
+from wsgi_proxy.cachefields import format_date
+from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
+from wsgi_proxy.errors import UpstreamError
+from wsgi_proxy.exchange import Answer, Exchange
+
+Pairs = list[tuple[str, str]]
+
+
+class Constant:
+    """A template without variables."""
+
+    def __init__(self, text: str) -> None:
+        self.constant = text
+
+    def __call__(self, x: Exchange) -> str:
+        return self.constant
+
+
+def location(ignore: frozenset[str] = frozenset(), **settings: Any) -> Location:
+    return Location(
+        cache=replace(CacheSettings(zone=Constant("z"), convert_head=False), **settings),
+        proxy=ProxySettings(ignore_headers=ignore),
+    )
+
+
+def exchange(target: str = "/", method: str = "GET", headers: Pairs | None = None, host: str = "h.test") -> Exchange:
+    pairs = [("Host", host), *(headers or [])]
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.url_scheme": "http",
+        "wsgi_proxy.pairs": pairs,
+        "RAW_URI": target,
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    for name, value in pairs:
+        key = "HTTP_" + name.upper().replace("-", "_")
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return Exchange(environ)
+
+
+class Body:
+    """An upstream's body that notes whether it was closed, and may break off."""
+
+    def __init__(self, blocks: list[bytes], error: Exception | None = None) -> None:
+        self.blocks = blocks
+        self.error = error
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.blocks
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Origin:
+    """What the upstream answers; keeps the requests it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.answers: list[Callable[[str], Answer] | Exception] = []
+        self.clock: Callable[[], float] = lambda: 0.0
+
+    def __call__(self, x: Exchange, fetch: Fetch | None) -> Answer:
+        dropped = {"if-none-match", "if-modified-since", "range", "if-range", "if-match", "if-unmodified-since"}
+        pairs = [p for p in x.pairs if fetch is None or not fetch.drop_conditions or p[0].lower() not in dropped]
+        if fetch is not None:
+            pairs += fetch.extra
+        method = (fetch and fetch.method) or x.method
+        self.seen.append((method, x.target, {n.lower(): v for n, v in pairs}))
+        made = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(made, Exception):
+            raise made
+        answer = made(method)
+        x.upstream_pairs = list(answer.headers)
+        return answer
+
+
+class Site:
+    """The cache between exchanges and an origin, with a clock that tests move."""
+
+    def __init__(self, folder: Path, *, spawn: Any = None, background: bool = False, zone: CacheZone | None = None) -> None:
+        self.now = 1_700_000_000.0
+        self.origin = Origin()
+        self.spawned: list[Callable[[], None]] = []
+        self.zone = zone or CacheZone("z", str(folder))
+        self.cache = Cache(
+            {"z": self.zone},
+            clock=lambda: self.now,
+            refetch=self.origin if background else None,
+            spawn=spawn or (self.spawned.append if background else None),
+        )
+        self.location = location()
+
+    def answers(self, *made: Any) -> None:
+        """What the origin gives next, the last for ever: (status, headers, body), or an exception."""
+        self.origin.answers = [one if isinstance(one, Exception) else self._maker(*one) for one in made]
+
+    def _maker(self, status: int = 200, headers: Pairs | None = None, body: Any = b"body") -> Callable[[str], Answer]:
+        def make(method: str) -> Answer:
+            fields = list(headers or [])
+            if not any(name.lower() == "date" for name, _ in fields):
+                fields.append(("Date", format_date(int(self.now))))
+            blocks = body if isinstance(body, Body) else Body([body] if body and method != "HEAD" else [])
+            known = None if isinstance(body, Body) else len(body)
+            if status == 304:
+                known = None
+            elif known is not None:
+                fields.append(("Content-Length", str(known)))
+            return Answer(status, fields, blocks, length=known)
+
+        return make
+
+    def ask(self, x: Exchange) -> Answer:
+        """The hallway around the cache; the answer's body is not read yet."""
+        found = self.cache.lookup(x, self.location)
+        if isinstance(found, Answer):
+            return found
+        if found is None:
+            return self.origin(x, None)
+        try:
+            found.prepare(x)
+            try:
+                answer = self.origin(x, found)
+            except UpstreamError as error:
+                stale = found.failed(x, error)
+                if stale is None:
+                    raise
+                return stale
+            return found.store(x, answer)
+        finally:
+            found.close()
+
+    def get(self, target: str = "/", method: str = "GET", headers: Pairs | None = None, **keys: Any) -> Got:
+        x = exchange(target, method, headers, **keys)
+        answer = self.ask(x)
+        body = b"".join(answer.body)
+        answer.close()
+        return Got(x, answer, body)
+
+    @property
+    def fetches(self) -> int:
+        return len(self.origin.seen)
+
+    def run_spawned(self) -> None:
+        while self.spawned:
+            self.spawned.pop(0)()
+
+
+class Got:
+    """An answer, read."""
+
+    def __init__(self, x: Exchange, answer: Answer, body: bytes) -> None:
+        self.x = x
+        self.answer = answer
+        self.status = answer.status
+        self.body = body
+        self.word = x.cache_status
+
+    def __getitem__(self, name: str) -> str | None:
+        return self.answer.header(name)

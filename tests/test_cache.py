@@ -1,0 +1,536 @@
+"""The cache room: what is sent from the store, and what is asked of the origin."""
+
+import pytest
+
+from tests.support.caching import Body, Constant, Site, exchange, location
+from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer, UpstreamError
+from wsgi_proxy.exchange import Answer
+
+FRESH = [("Cache-Control", "max-age=60")]
+TAG = [*FRESH, ("ETag", '"a"')]
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path / "cache")
+    site.answers((200, FRESH, b"one"), (200, FRESH, b"two"), (200, FRESH, b"three"))
+    yield site
+    site.cache.close()
+
+
+def test_a_miss_and_then_hits(site):
+    first = site.get("/a")
+    assert (first.word, first.body) == ("MISS", b"one")
+    assert "fwd=uri-miss" in first["Cache-Status"] and "stored" in first["Cache-Status"]
+    site.now += 7
+    second = site.get("/a")
+    assert (second.word, second.body, second["Age"]) == ("HIT", b"one", "7")
+    assert second["Cache-Status"] == "wsgi-proxy; hit; ttl=53"
+    assert second["Content-Length"] == "3"
+    assert site.fetches == 1
+
+
+def test_another_process_and_a_restart_find_the_same(site, tmp_path):
+    site.get("/a")
+    later = Site(tmp_path / "cache")
+    later.answers((500, [], b"not asked"))
+    assert later.get("/a").body == b"one"
+
+
+def test_expired_entries_are_fetched_again(site):
+    site.get("/a")
+    site.now += 60
+    again = site.get("/a")
+    assert (again.word, again.body) == ("EXPIRED", b"two")
+    assert site.get("/a").body == b"two"
+
+
+def test_keys_hold_scheme_host_target_and_query(site):
+    bodies = {site.get("/a").body, site.get("/a?x").body, site.get("/a", host="other").body}
+    assert len(bodies) == 3
+
+
+def test_head_is_answered_from_what_get_stored(site):
+    site.get("/a")
+    head = site.get("/a", "HEAD")
+    assert (head.word, head.body, head["Content-Length"]) == ("HIT", b"", "3")
+
+
+# --- what is not stored -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Cache-Control", "no-store")],
+        [("Cache-Control", "Private, max-age=60")],
+        [("Cache-Control", "s-maxage=0, max-age=60")],
+        [("Set-Cookie", "a=b"), *FRESH],
+        [("Vary", "*"), *FRESH],
+        [("Cache-Control", "max-age=60"), ("Age", "60")],
+        [],
+    ],
+)
+def test_answers_that_are_for_one_client_or_not_fresh(site, headers, tmp_path):
+    site.answers((200, headers, b"one"), (200, headers, b"two"))
+    assert site.get("/a").body == b"one"
+    assert site.get("/a").body == b"two"
+    assert site.fetches == 2
+    assert not list((tmp_path / "cache").glob("[0-9a-f]*"))
+
+
+def test_an_answer_to_an_authorized_request_reaches_nobody_else(site):
+    assert site.get("/a", headers=[("Authorization", "x")]).body == b"one"
+    assert site.get("/a").body == b"two"
+
+
+def test_a_storable_answer_may_serve_authorized_requests(site):
+    site.get("/a")
+    assert site.get("/a", headers=[("Authorization", "x")]).word == "HIT"
+
+
+@pytest.mark.parametrize("error", [TruncatedAnswer("cut"), None])
+def test_a_body_that_ends_early_is_not_stored(site, error):
+    cut = Body([b"on"], error)
+    site.answers((200, [*FRESH, ("Content-Length", "3")], cut), (200, FRESH, b"two"))
+    x = exchange("/a")
+    answer = site.ask(x)
+    answer.length = 3
+    if error is not None:
+        with pytest.raises(TruncatedAnswer):
+            list(answer.body)
+    answer.close()
+    assert cut.closed == 1
+    assert site.get("/a").body == b"two"
+
+
+def test_a_client_that_leaves_stores_nothing_of_unknown_length(site):
+    site.answers((200, FRESH, Body([b"a", b"b", b"c"])), (200, FRESH, b"two"))
+    answer = site.ask(exchange("/a"))
+    assert next(iter(answer.body)) == b"a"
+    answer.close()
+    assert site.get("/a").body == b"two"
+
+
+def test_a_body_read_in_pieces_is_stored_as_it_is(site):
+    blocks = [b"\r\n", b"a" * 70000, b"\r\n", b"x"]
+    site.answers((200, FRESH, Body(blocks)))
+    site.get("/a")
+    hit = site.get("/a")
+    assert hit.word == "HIT" and hit.body == b"".join(blocks)
+
+
+# --- Vary -------------------------------------------------------------------------------------------------------------------
+
+
+def test_variants_live_side_by_side(site):
+    vary = [*FRESH, ("Vary", "Accept-Language, X-Thing")]
+    site.answers(*((200, vary, body) for body in (b"de", b"en", b"none", b"other")))
+    de, en, none = [("Accept-Language", "de")], [("Accept-Language", "en")], []
+    assert [site.get("/", headers=each).body for each in (de, en, none)] == [b"de", b"en", b"none"]
+    assert [site.get("/", headers=each).body for each in (en, none, de, en)] == [b"en", b"none", b"de", b"en"]
+    assert site.get("/", headers=[*de, ("X-Thing", "1")]).body == b"other"
+    assert site.fetches == 4
+
+
+def test_values_that_mean_the_same_share_a_variant(site):
+    site.answers((200, [*FRESH, ("Vary", "Accept-Encoding")], b"one"), (200, [], b"two"))
+    site.get("/", headers=[("Accept-Encoding", "gzip, br")])
+    assert site.get("/", headers=[("Accept-Encoding", "BR"), ("Accept-Encoding", "gzip")]).word == "HIT"
+    assert site.get("/", headers=[("Accept-Encoding", "")]).word == "MISS"
+
+
+def test_a_new_way_to_vary_is_added_to_the_old(site):
+    site.answers(
+        (200, [*FRESH, ("Vary", "A")], b"one"),
+        (200, [*FRESH, ("Vary", "B")], b"two"),
+        (200, FRESH, b"three"),
+    )
+    site.get("/", headers=[("A", "1")])
+    site.now += 1
+    site.get("/", headers=[("A", "2"), ("B", "2")])
+    assert site.get("/", headers=[("A", "1")]).body == b"one"
+    assert site.get("/", headers=[("A", "9"), ("B", "2")]).body == b"two"
+    assert site.get("/", headers=[("A", "9")]).body == b"three"
+    assert site.get("/", headers=[("A", "1")]).body == b"three"
+
+
+def test_invalidation_takes_all_variants_for_good(site):
+    vary = [*FRESH, ("Vary", "A")]
+    site.answers((200, vary, b"one"), (200, vary, b"two"), (200, [], b""), (200, vary, b"three"), (200, vary, b"four"))
+    site.get("/", headers=[("A", "1")])
+    site.get("/", headers=[("A", "2")])
+    site.get("/", "POST")
+    assert site.get("/", headers=[("A", "1")]).body == b"three"
+    assert site.get("/", headers=[("A", "2")]).body == b"four"
+
+
+# --- validation -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_304_freshens_what_is_stored(site):
+    site.answers((200, [*TAG, ("X", "old")], b"one"), (304, [*TAG, ("X", "new")], b""))
+    site.get("/")
+    site.now += 61
+    again = site.get("/")
+    assert (again.word, again.status, again.body, again["X"], again["Age"]) == ("REVALIDATED", 200, b"one", "new", "0")
+    assert site.origin.seen[1][2]["if-none-match"] == '"a"'
+    site.now += 5
+    hit = site.get("/")
+    assert (hit.word, hit["X"], hit["Age"]) == ("HIT", "new", "5")
+
+
+def test_a_304_freshens_a_large_body_in_its_place(site, tmp_path):
+    body = bytes(range(256)) * 4096
+    site.answers((200, [*TAG, ("X", "0")], body), *((304, [*TAG, ("X", str(n))], b"") for n in range(1, 5)))
+    site.get("/")
+    for number in range(1, 5):
+        site.now += 61
+        site.get("/")
+        hit = site.get("/")
+        assert (hit.word, hit["X"], hit.body) == ("HIT", str(number), body)
+    later = Site(tmp_path / "cache")
+    later.now = site.now
+    assert later.get("/").body == body
+
+
+def test_a_new_200_replaces_what_is_stored(site):
+    site.answers((200, TAG, b"one"), (200, [*FRESH, ("ETag", '"b"')], b"two"))
+    site.get("/")
+    site.now += 61
+    assert site.get("/").body == b"two"
+    assert site.get("/").word == "HIT"
+
+
+def test_no_cache_answers_are_validated_each_time(site):
+    site.answers((200, [("Cache-Control", "no-cache"), ("ETag", '"a"')], b"one"), (304, [("ETag", '"a"')], b""))
+    site.get("/")
+    assert [site.get("/").word for _ in range(3)] == ["REVALIDATED"] * 3
+    assert site.fetches == 4
+
+
+def test_the_clients_conditions_are_met_by_what_was_validated(site):
+    site.answers((200, TAG, b"one"), (304, TAG, b""))
+    site.get("/")
+    site.now += 61
+    got = site.get("/", headers=[("If-None-Match", '"a"')])
+    assert (got.status, got.body, got.word) == (304, b"", "REVALIDATED")
+    site.now += 61
+    assert site.get("/", headers=[("If-None-Match", '"b"')]).status == 200
+
+
+def test_a_304_about_something_else_is_not_believed(tmp_path):
+    site = Site(tmp_path, background=True)
+    site.answers((200, TAG, b"one"), (304, [*FRESH, ("ETag", '"b"')], b""), (200, [*FRESH, ("ETag", '"b"')], b"two"))
+    site.get("/")
+    site.now += 61
+    assert site.get("/").body == b"two"
+    assert "if-none-match" not in site.origin.seen[2][2]
+    assert site.get("/").body == b"two"
+
+
+def test_a_304_that_forbids_storing_ends_it(site):
+    site.answers((200, TAG, b"one"), (304, [("Cache-Control", "no-store"), ("ETag", '"a"')], b""), (200, TAG, b"two"))
+    site.get("/")
+    site.now += 61
+    assert site.get("/").body == b"one"
+    assert site.get("/").body == b"two"
+
+
+def test_a_304_may_set_a_cookie_for_one_client_only(site):
+    site.answers((200, TAG, b"one"), (304, [*TAG, ("Set-Cookie", "me=1")], b""))
+    site.get("/")
+    site.now += 61
+    assert site.get("/")["Set-Cookie"] == "me=1"
+    assert site.get("/")["Set-Cookie"] is None
+
+
+def test_a_newer_answer_that_is_not_for_us_ends_the_older(site):
+    site.answers((200, TAG, b"one"), (200, [("Cache-Control", "no-store")], b"two"), ConnectFailed("down"))
+    site.get("/")
+    site.now += 61
+    site.get("/")
+    with pytest.raises(UpstreamError):
+        site.get("/")
+
+
+# --- conditions and ranges --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "body"),
+    [
+        ([("If-None-Match", '"a"')], 304, b""),
+        ([("If-None-Match", '"x", W/"a"')], 304, b""),
+        ([("If-None-Match", "*")], 304, b""),
+        ([("If-None-Match", '"x"')], 200, b"0123456789"),
+        ([("If-Modified-Since", "Tue, 14 Nov 2023 22:13:20 GMT")], 304, b""),
+        ([("If-Modified-Since", "Tue, 14 Nov 2023 22:13:19 GMT")], 200, b"0123456789"),
+        ([("If-None-Match", '"x"'), ("If-Modified-Since", "Tue, 14 Nov 2023 22:13:20 GMT")], 200, b"0123456789"),
+        ([("Range", "bytes=2-4")], 206, b"234"),
+        ([("Range", "bytes=-3")], 206, b"789"),
+        ([("Range", "bytes=8-")], 206, b"89"),
+        ([("Range", "bytes=10-")], 416, b""),
+        ([("Range", "bytes=0-1,3-4")], 200, b"0123456789"),
+        ([("Range", "bytes=2-4"), ("If-Range", '"a"')], 206, b"234"),
+        ([("Range", "bytes=2-4"), ("If-Range", '"x"')], 200, b"0123456789"),
+        ([("Range", "bytes=2-4"), ("If-None-Match", '"a"')], 304, b""),
+    ],
+)
+def test_conditions_are_answered_from_the_store(site, headers, status, body):
+    site.answers((200, TAG, b"0123456789"))
+    site.get("/")
+    got = site.get("/", headers=headers)
+    assert (got.word, got.status, got.body) == ("HIT", status, body)
+    assert got["ETag"] == '"a"'
+    if status == 206:
+        assert got["Content-Length"] == str(len(body)) and got["Content-Range"].endswith("/10")
+
+
+def test_ranges_of_a_large_body_come_from_its_file(site):
+    body = bytes(range(256)) * 1024
+    site.answers((200, TAG, body))
+    site.get("/")
+    got = site.get("/", headers=[("Range", "bytes=100000-100099")])
+    assert (got.status, got.body) == (206, body[100000:100100])
+    assert (got.answer.body, got["Content-Range"]) == ((), f"bytes 100000-100099/{len(body)}")
+
+
+def test_conditions_with_nothing_stored_are_the_origins_to_answer(site):
+    site.answers((304, TAG, b""))
+    got = site.get("/", headers=[("If-None-Match", '"a"')])
+    assert got.status == 304
+    assert site.origin.seen[0][2]["if-none-match"] == '"a"'
+
+
+def test_if_match_that_fails_here_is_the_origins_to_answer(site):
+    site.answers((200, TAG, b"one"), (412, [], b""))
+    site.get("/")
+    assert site.get("/", headers=[("If-Match", '"a"')]).word == "HIT"
+    assert site.get("/", headers=[("If-Match", '"b"')]).status == 412
+    assert site.origin.seen[-1][2]["if-match"] == '"b"'
+
+
+def test_a_206_is_passed_on_and_not_stored(site):
+    site.answers((206, [*FRESH, ("Content-Range", "bytes 0-2/9")], b"abc"), (200, FRESH, b"abcdefghi"))
+    assert site.get("/", headers=[("Range", "bytes=0-2")]).status == 206
+    assert site.get("/").body == b"abcdefghi"
+
+
+# --- what requests ask for --------------------------------------------------------------------------------------------------
+
+
+def test_only_if_cached(site):
+    missing = site.get("/", headers=[("Cache-Control", "only-if-cached")])
+    assert missing.status == 504 and site.fetches == 0
+    site.get("/")
+    assert site.get("/", headers=[("Cache-Control", "only-if-cached")]).word == "HIT"
+
+
+def test_no_cache_asks_the_origin_and_stores_the_news(site):
+    site.get("/")
+    assert site.get("/", headers=[("Cache-Control", "no-cache")]).body == b"two"
+    assert site.get("/").body == b"two"
+
+
+def test_no_store_stores_nothing(site):
+    site.get("/", headers=[("Cache-Control", "no-store")])
+    assert site.get("/").body == b"two"
+
+
+def test_a_clients_max_age_does_not_make_a_stale_answer_fresh(site):
+    site.get("/")
+    site.now += 61
+    assert site.get("/", headers=[("Cache-Control", "max-age=999999")]).body == b"two"
+
+
+# --- HEAD and unsafe methods ------------------------------------------------------------------------------------------------
+
+
+def test_a_head_answer_freshens_or_ends_what_get_stored(site):
+    site.answers(
+        (200, TAG, b"one"), (200, [*TAG, ("X", "1")], b"one"), (200, [*FRESH, ("ETag", '"b"')], b"one"), (200, TAG, b"new")
+    )
+    site.get("/")
+    site.now += 61
+    assert site.get("/", "HEAD").body == b""
+    hit = site.get("/")
+    assert (hit.word, hit["X"], hit.body) == ("HIT", "1", b"one")
+    site.now += 61
+    site.get("/", "HEAD")
+    assert site.get("/").body == b"new"
+
+
+def test_convert_head_fetches_the_body_for_the_store(site):
+    site.location = location(convert_head=True)
+    head = site.get("/", "HEAD")
+    assert (head.body, head["Content-Length"], site.origin.seen[0][0]) == (b"", "3", "GET")
+    assert site.get("/").body == b"one" and site.fetches == 1
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"])
+@pytest.mark.parametrize("status", [200, 204, 302])
+def test_an_unsafe_request_that_succeeds_voids_its_target(site, method, status):
+    site.answers((200, FRESH, b"one"), (status, [], b""), (200, FRESH, b"two"))
+    site.get("/a")
+    site.get("/a", method)
+    assert site.get("/a").body == b"two"
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_one_that_fails_voids_nothing(site, status):
+    site.answers((200, FRESH, b"one"), (status, [], b""))
+    site.get("/a")
+    site.get("/a", "POST")
+    assert site.get("/a").word == "HIT"
+
+
+@pytest.mark.parametrize("field", ["Location", "Content-Location"])
+@pytest.mark.parametrize(
+    ("value", "gone"),
+    [("/a", True), ("http://h.test/a", True), ("http://h.test:80/a", True), ("http://x.test/a", False), ("http://[", False)],
+)
+def test_the_targets_an_answer_names_are_voided_too_on_the_same_host(site, field, value, gone):
+    site.answers((200, FRESH, b"one"), (201, [(field, value)], b""), (200, FRESH, b"two"))
+    site.get("/a")
+    site.get("/b/c", "POST")
+    assert site.get("/a").body == (b"two" if gone else b"one")
+
+
+def test_a_fetch_under_way_cannot_put_back_what_was_invalidated(site):
+    site.answers((200, FRESH, b"old"), (200, [], b""), (200, FRESH, b"new"))
+    under_way = site.ask(exchange("/a"))
+    site.get("/a", "POST")
+    assert b"".join(under_way.body) == b"old"
+    under_way.close()
+    assert site.get("/a").body == b"new"
+
+
+def test_an_invalidation_holds_in_every_process_at_once(site, tmp_path):
+    other = Site(tmp_path / "cache")
+    other.answers((200, [], b""))
+    site.get("/a")
+    assert site.get("/a").word == "HIT"
+    other.get("/a", "DELETE")
+    assert site.get("/a").body == b"two"
+
+
+# --- stale ------------------------------------------------------------------------------------------------------------------
+
+
+def test_stale_if_error(site):
+    kept = [("Cache-Control", "max-age=60, stale-if-error=30")]
+    site.answers((200, kept, b"one"), (503, [], b"no"), ConnectFailed("down"), ConnectFailed("down"))
+    site.get("/")
+    site.now += 70
+    for _ in range(2):
+        got = site.get("/")
+        assert (got.word, got.status, got.body) == ("STALE", 200, b"one")
+        assert got["Warning"] is None
+    site.now += 30
+    with pytest.raises(ConnectFailed):
+        site.get("/")
+
+
+def test_use_stale_names_what_it_covers(site):
+    site.location = location(use_stale=frozenset({"error", "http_500"}))
+    site.answers((200, FRESH, b"one"), (500, [], b""), ConnectFailed("down"), (502, [], b"502"))
+    site.get("/")
+    site.now += 99999
+    assert [site.get("/").body for _ in range(3)] == [b"one", b"one", b"502"]
+
+
+def test_must_revalidate_is_stronger_than_use_stale(site):
+    site.location = location(use_stale=frozenset({"error"}))
+    site.answers((200, [("Cache-Control", "max-age=60, must-revalidate")], b"one"), ConnectFailed("down"))
+    site.get("/")
+    site.now += 61
+    with pytest.raises(ConnectFailed):
+        site.get("/")
+
+
+def test_stale_while_revalidate_updates_behind_the_request(tmp_path):
+    site = Site(tmp_path, background=True)
+    site.answers((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), (200, FRESH, b"two"))
+    site.get("/")
+    site.now += 70
+    assert [(got.word, got.body) for got in (site.get("/"), site.get("/"))] == [("STALE", b"one"), ("UPDATING", b"one")]
+    site.run_spawned()
+    assert site.fetches == 2
+    assert (site.get("/").word, site.get("/").body) == ("HIT", b"two")
+
+
+def test_a_background_update_that_fails_leaves_the_stale_answer(tmp_path):
+    site = Site(tmp_path, background=True)
+    site.answers((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), ConnectFailed("down"))
+    site.get("/")
+    site.now += 70
+    for _ in range(2):
+        assert site.get("/").word == "STALE"
+        site.run_spawned()
+
+
+# --- nginx's directives -----------------------------------------------------------------------------------------------------
+
+
+def test_bypass_and_no_cache(site):
+    def wanted(x):
+        return x.environ.get("HTTP_X_BYPASS", "")
+
+    site.location = location(bypass=(wanted,), no_cache=(Constant("0"),))
+    site.get("/")
+    assert site.get("/", headers=[("X-Bypass", "0")]).word == "HIT"
+    got = site.get("/", headers=[("X-Bypass", "1")])
+    assert (got.word, got.body) == ("BYPASS", b"two")
+    assert site.get("/").body == b"two"
+    site.location = location(no_cache=(Constant("1"),))
+    site.get("/new")
+    assert site.get("/new").word == "MISS"
+
+
+def test_a_key_of_ones_own(site):
+    site.location = location(key=lambda x: x.target.partition("?")[0])
+    site.get("/a?1")
+    assert site.get("/a?2").word == "HIT"
+
+
+def test_min_uses(site):
+    site.location = location(min_uses=3)
+    assert [site.get("/a").word for _ in range(4)] == ["MISS", "MISS", "MISS", "HIT"]
+
+
+def test_purge_by_key_and_by_prefix(site):
+    site.answers((200, FRESH, b"one"))
+    for target in ("/a", "/b/1", "/b/2"):
+        site.get(target)
+    site.location = location(purge=(Constant("1"),))
+    assert site.get("/a").status == 204
+    assert site.get("/a").status == 404
+    site.location = location(purge=(Constant("1"),), key=lambda x: "http://h.test/b/*")
+    assert site.get("/b/*").status == 204
+    site.location = location()
+    assert [site.get(target).word for target in ("/b/1", "/b/2")] == ["MISS", "MISS"]
+
+
+def test_valid_and_ignored_headers(site):
+    site.answers((200, [("Set-Cookie", "a"), ("Cache-Control", "private")], b"one"))
+    site.location = location(frozenset({"set-cookie", "cache-control"}), valid=((frozenset({200}), 10.0),))
+    site.get("/")
+    assert site.get("/").word == "HIT"
+    site.now += 10
+    assert site.get("/").word == "EXPIRED"
+
+
+def test_caching_off(site):
+    for zone in (None, Constant("off"), Constant("")):
+        site.location = location(zone=zone)
+        assert site.cache.lookup(exchange("/"), site.location) is None
+
+
+def test_an_answer_is_never_both_shared_and_changed(site):
+    """What one client's answer gets added does not show up in another's."""
+    site.get("/")
+    one = site.ask(exchange("/"))
+    one.headers.append(("X-Mine", "1"))
+    assert site.get("/")["X-Mine"] is None
+    assert isinstance(one, Answer)

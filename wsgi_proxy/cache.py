@@ -1,0 +1,328 @@
+"""The shared cache: what a request gets from the store, and what it must ask the upstream for.
+
+The hallway calls `Cache.lookup` before it chooses an upstream. The result is an Answer to send at once, None for a request
+that caching has nothing to do with, or a `Fetch` (see cachefetch.py): then the hallway asks the upstream, as the Fetch says,
+and hands it the answer (`store`) or the failure (`failed`), and closes it in any case.
+
+What a configuration says decides as in nginx; where it says nothing RFC 9111 does (docs/caching.md has the table).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .cacheanswer import choose, from_entry, from_growing, gateway_timeout, hit_status, is_conditional, not_modified
+from .cacheentry import BrokenEntry, Entry, load
+from .cachefetch import Fetch, Leader, Plan, is_set
+from .cacheflight import Fill, Following
+from .cachekey import affected
+from .cachevary import selection_of
+from .cachezone import ZoneCache
+from .exchange import Answer
+from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, Wishes, reusable, wishes
+from .preconditions import FULL, NOT_MODIFIED
+
+if TYPE_CHECKING:
+    from .config import CacheZone, Location
+    from .exchange import Exchange
+
+logger = logging.getLogger("wsgi_proxy")
+
+_RETRY_ZONE_AFTER = 30.0
+
+
+class Cache:
+    """All zones of a configuration in one process.
+
+    ``refetch(x, fetch)`` asks the upstream again for x as `fetch` says and gives its Answer, without this cache; ``spawn``
+    runs a function beside the request (a greenlet or thread). Without either nothing is updated in the background.
+    ``identity`` distinguishes the memory stores of this server from those of others on the machine.
+    """
+
+    def __init__(
+        self,
+        zones: Mapping[str, CacheZone],
+        *,
+        refetch: Callable[[Exchange, Fetch], Answer] | None = None,
+        spawn: Callable[[Callable[[], None]], Any] | None = None,
+        clock: Callable[[], float] = time.time,
+        prefix: str = "",
+        identity: str = "",
+    ) -> None:
+        self.leader = Leader(self, refetch, spawn, clock)
+        self.clock = clock
+        self._settings = zones
+        self._prefix = prefix
+        self._identity = identity
+        self._zones: dict[str, ZoneCache] = {}
+        self._retry_at: dict[str, float] = {}
+        self._plans: dict[int, Plan] = {}
+        for name in zones:
+            self.zone(name)
+
+    # --- zones and plans ----------------------------------------------------------------------------------------------
+
+    def zone(self, name: str) -> ZoneCache | None:
+        """The zone of that name; None if there is none, or if its storage cannot be had just now."""
+        zone = self._zones.get(name)
+        if zone is not None:
+            return zone
+        settings = self._settings.get(name)
+        if settings is None or time.monotonic() < self._retry_at.get(name, 0.0):
+            return None
+        try:
+            zone = self._zones[name] = open_zone(settings, self._prefix, self._identity)
+        except OSError as error:
+            self._retry_at[name] = time.monotonic() + _RETRY_ZONE_AFTER
+            logger.error('cache zone "%s" cannot be opened, nothing is cached: %s', name, error)
+            return None
+        return zone
+
+    def zones(self) -> list[ZoneCache]:
+        return [zone for zone in (self.zone(name) for name in self._settings) if zone is not None]
+
+    def _plan(self, location: Location) -> Plan:
+        plan = self._plans.get(id(location))
+        if plan is None:
+            plan = self._plans[id(location)] = Plan(location)
+        return plan
+
+    # --- the request's way --------------------------------------------------------------------------------------------
+
+    def lookup(self, x: Exchange, location: Location) -> Answer | Fetch | None:
+        """What answers x: an Answer, a Fetch to carry out, or None where caching is off."""
+        plan = self._plans.get(id(location)) or self._plan(location)
+        name = plan.zone_name if plan.zone_of is None else plan.zone_of(x)
+        zone = self._zones.get(name) or self.zone(name)
+        if zone is None:
+            return None
+        if plan.settings.purge and is_set(plan.settings.purge, x):
+            return self._purge(x, plan, zone)
+        if x.method not in plan.methods:
+            return None if x.method in SAFE_METHODS else Fetch(self.leader, zone, plan, unsafe=True)
+        key = x.cache_key = plan.key(x)
+        environ = x.environ
+        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else wishes(x.pairs)
+        if plan.settings.bypass and is_set(plan.settings.bypass, x):
+            x.cache_status = "BYPASS"
+            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass")
+        entry = zone.find(key, x.pairs)
+        decision = EXPIRED
+        if entry is not None:
+            now = self.clock()
+            decision = reusable(entry.freshness, asked, now, updating=plan.updating)
+            if decision is FRESH or decision is STALE:
+                answer = self._hit(x, zone, entry, now)
+                if answer is not None:
+                    return answer
+                # Its file is gone, or only the origin can answer the request's conditions.
+                decision, entry = EXPIRED, None
+                zone.memory.forget(key)
+        return self._ask(x, zone, plan, key, asked, entry, decision)
+
+    def _hit(self, x: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Answer | None:
+        answer = from_entry(x, entry, now, hit_status(entry, now))
+        if answer is not None:
+            x.cache_status = word
+            zone.touch(entry, now)
+            if x.trace is not None:
+                x.why("cache", f"{word}: stored {now - entry.stored_at:.0f} s ago")
+        return answer
+
+    def _ask(
+        self, x: Exchange, zone: ZoneCache, plan: Plan, key: str, asked: Wishes, entry: Entry | None, decision: str
+    ) -> Answer | Fetch:
+        """Nothing stored answers x by itself: fetch, or wait for who fetches."""
+        if asked.only_if_cached:
+            x.cache_status = "MISS"
+            return gateway_timeout()
+        if "HTTP_IF_MATCH" in x.environ or "HTTP_IF_UNMODIFIED_SINCE" in x.environ:
+            entry = None
+        x.cache_status = "MISS" if entry is None else "EXPIRED"
+        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry)
+        # A condition or a range of the client's own, with nothing to compare it to: the upstream answers it, for it alone.
+        lonely = entry is None and is_conditional(x)
+        name = zone.flight_name(key, x.pairs, entry)
+        if lonely or asked.no_store or asked.no_cache or plan.settings.lock is False and decision is not UPDATING:
+            return fetch
+        if entry is None and zone.passes(name, self.clock()):
+            return fetch
+        return self._board(x, fetch, name, decision)
+
+    def _board(self, x: Exchange, fetch: Fetch, name: str, decision: str) -> Answer | Fetch:
+        """Lead the flight for this answer, or take what its leader gets."""
+        zone, settings = fetch.zone, fetch.plan.settings
+        deadline = time.monotonic() + settings.lock_timeout
+        while True:
+            boarded = zone.board(name)
+            if boarded is None:
+                return fetch
+            if isinstance(boarded, Fill):
+                return self._lead(x, fetch, boarded, decision)
+            try:
+                if decision is UPDATING and fetch.entry is not None:
+                    answer = self._hit(x, zone, fetch.entry, self.clock(), "UPDATING")
+                    if answer is not None:
+                        return answer
+                patience = deadline - time.monotonic()
+                block = boarded.wait(min(patience, boarded.grows_old_in(settings.lock_age)))
+                if block is not None:
+                    return self._follow(x, fetch, boarded) or fetch
+                if time.monotonic() >= deadline:
+                    # nginx's rule: who waited too long goes alone, and what it gets is not stored.
+                    fetch.may_store = False
+                    return fetch
+                if boarded.claimed() and boarded.grows_old_in(settings.lock_age) <= 0:
+                    boarded.renew()
+                    return fetch
+                answer = self._landed(x, fetch)
+                if answer is not None:
+                    return answer
+                if not boarded.died():
+                    return fetch
+            finally:
+                boarded.close()
+
+    def _lead(self, x: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Answer | Fetch:
+        """This request asks the upstream for all who wait, unless someone did while it looked."""
+        fetch.fill = fill
+        try:
+            answer = self._landed(x, fetch)
+            if answer is None and decision is UPDATING and fetch.entry is not None and self.leader.in_background(fetch):
+                answer = self._hit(x, fetch.zone, fetch.entry, self.clock(), "STALE")
+                if answer is not None:
+                    self.leader.update(x, fetch)
+                    return answer
+        except BaseException:
+            fetch.close()
+            raise
+        if answer is not None:
+            fetch.close()
+            return answer
+        return fetch
+
+    def _landed(self, x: Exchange, fetch: Fetch) -> Answer | None:
+        """The answer that another fetch stored since we looked."""
+        entry = fetch.zone.find(fetch.key, x.pairs)
+        known = fetch.entry
+        if entry is None or (known is not None and (entry.id, entry.checked_at) == (known.id, known.checked_at)):
+            return None
+        now = self.clock()
+        if reusable(entry.freshness, fetch.asked, now) is not FRESH:
+            return None
+        return self._hit(x, fetch.zone, entry, now)
+
+    def _follow(self, x: Exchange, fetch: Fetch, following: Following) -> Answer | None:
+        """The answer that the leader is getting, as it comes; None if it does not fit this request."""
+        try:
+            block, entry = load(following.fd, whole=False)
+        except (BrokenEntry, OSError):
+            return None
+        if not isinstance(entry, Entry) or entry.key != fetch.key or selection_of(x.pairs, entry.spec) != entry.selection:
+            return None
+        now = self.clock()
+        if reusable(entry.freshness, fetch.asked, now) is not FRESH:
+            return None
+        length = next((int(v) for n, v in entry.headers if n.lower() == "content-length" and v.isdigit()), None)
+        if block.body_length >= 0:
+            length = block.body_length
+        chosen = choose(x, entry, None, now)
+        if chosen.kind not in (FULL, NOT_MODIFIED):
+            return None
+        x.cache_status = "HIT"
+        if chosen.kind == NOT_MODIFIED:
+            return not_modified(entry, now, hit_status(entry, now))
+        if x.method == "HEAD":
+            return from_growing(x, entry, (), length, now)
+        return from_growing(x, entry, following.body(block, length), length, now)
+
+    # --- purging and invalidating -------------------------------------------------------------------------------------
+
+    def _purge(self, x: Exchange, plan: Plan, zone: ZoneCache) -> Answer:
+        """proxy_cache_purge (nginx Plus): 204 when something went, else 404; a key that ends in `*` is a prefix."""
+        key = x.cache_key = plan.key(x)
+        if key.endswith("*"):
+            gone = zone.purge(glob_escape(key[:-1]) + "*")
+        else:
+            gone = int(zone.invalidate(key))
+        status = 204 if gone else 404
+        return Answer(status, [] if status == 204 else [("Content-Length", "0")], length=0)
+
+    def invalidate(self, x: Exchange, plan: Plan, zone: ZoneCache, answer: Answer) -> None:
+        """An unsafe request succeeded: void what is stored for its target and for those it names (RFC 9111 section 4.4)."""
+        for each in affected(x, answer.headers):
+            zone.invalidate(plan.key(each))
+
+    # --- upkeep -------------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+        """Keep every zone within its bounds, if no other process is at it. Call it about once a second, beside the requests:
+        it costs nothing when there is nothing to do and pauses often when there is."""
+        from .cachesweep import sweep
+
+        for zone in self.zones():
+            try:
+                sweep(zone, self.clock() if now is None else now, pause)
+            except OSError as error:
+                zone.fault("sweep", error)
+
+    def close(self) -> None:
+        for zone in self._zones.values():
+            zone.close()
+        self._zones.clear()
+
+
+def glob_escape(text: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in text)
+
+
+def open_zone(settings: CacheZone, prefix: str = "", identity: str = "") -> ZoneCache:
+    """The zone that a `proxy_cache_path` names; OSError if its storage cannot be had."""
+    path = settings.path
+    if path == "memory":
+        return ZoneCache.in_folder(settings, private(memory_folder(identity or str(os.getpid()), settings.name)))
+    if path.startswith(("redis://", "rediss://", "unix://")):
+        from .cacheredis import open_redis_zone
+
+        return open_redis_zone(settings, private(shared_folder(settings.name, path)))
+    if ":" in path and "/" not in path:
+        from .cacheplugin import open_plugin_zone
+
+        return open_plugin_zone(settings, private(shared_folder(settings.name, path)))
+    return ZoneCache.in_folder(settings, os.path.join(prefix, path))
+
+
+def memory_folder(identity: str, name: str) -> str:
+    """Where a `memory` zone of one server lies: files in shared memory, so that all its workers have the same."""
+    return os.path.join(_shared_memory(), f"wsgi-proxy-cache-{os.getuid()}-{_word(identity)}-{_word(name)}")
+
+
+def shared_folder(name: str, path: str) -> str:
+    """Where this machine's processes meet for a storage that is not in files."""
+    return os.path.join(_shared_memory(), f"wsgi-proxy-share-{os.getuid()}-{_word(json.dumps([name, path]))}")
+
+
+def private(folder: str) -> str:
+    """A folder that is ours alone, made if need be: in a place where everyone may write, a name proves nothing."""
+    os.makedirs(folder, 0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} belongs to someone else")
+    return folder
+
+
+def _shared_memory() -> str:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()
+
+
+def _word(text: str) -> str:
+    from .cacheentry import digest_of
+
+    return text if text.isalnum() and len(text) <= 32 else digest_of(text)[:16]

@@ -1,0 +1,333 @@
+"""One stored answer and its form on disk: metadata and body in one file that either is whole or is not there.
+
+A file is a *superblock* of 64 bytes, a *head* (JSON) and the body. The superblock says where head and body lie and carries
+checksums of itself, of the head and of the body, so that a foreign, torn or truncated file is recognised as such
+(`BrokenEntry`) and never sent. Its state tells those who read a file while it is being written how far it is:
+
+- CLAIMED (an empty file): someone asks the upstream;
+- FILLING: the head is there, the body grows behind it;
+- COMPLETE: all is there; the body's length and checksum are in the superblock;
+- VOID: nothing (more) will come, ask the upstream yourself.
+
+A 304 gives an entry a new head: it is appended behind the body and the superblock, rewritten in one write, points to it.
+A head of kind "vary" is no answer: it lists by which fields the answers of its key vary, and the epoch that is part of
+their names, so that answers from before an invalidation cannot come back with a later one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from typing import Any, Final
+
+from .cachefields import Pairs
+from .cachevary import Selection, Spec
+from .freshness import Freshness
+
+CLAIMED, FILLING, COMPLETE, VOID = range(4)
+
+MAGIC: Final = b"WSGIPXY1"
+# magic, state, head crc, head offset, head length, body crc, body offset, body length (-1: growing), id; then its own crc.
+_FIELDS: Final = struct.Struct("<8sB3xIQIIQqQ")
+_CRC: Final = struct.Struct("<I")
+SUPERBLOCK: Final = 64
+_PAD: Final = b"\0" * (SUPERBLOCK - _FIELDS.size - _CRC.size)
+# What the first read takes: the head and, mostly, a small body with it.
+FIRST_READ: Final = 16 * 1024
+HEAD_MAX: Final = 1024 * 1024
+# Bodies up to this size are kept in memory with the entry; the larger are sent from their file.
+SMALL_BODY: Final = 32 * 1024
+# A body's checksum is verified when the entry is loaded, up to this size: beyond, length alone must do, as in other caches.
+CHECKED_BODY: Final = 8 * 1024 * 1024
+
+
+class BrokenEntry(ValueError):
+    """A stored file is not what it should be; the message says in what way."""
+
+
+class Superblock:
+    """The first 64 bytes, decoded."""
+
+    __slots__ = ("body_crc", "body_length", "body_offset", "head_crc", "head_length", "head_offset", "id", "state")
+
+    def __init__(
+        self,
+        state: int,
+        head: bytes,
+        head_offset: int,
+        body_offset: int,
+        body_length: int,
+        body_crc: int,
+        id: int,
+    ) -> None:
+        self.state = state
+        self.head_crc = zlib.crc32(head)
+        self.head_offset = head_offset
+        self.head_length = len(head)
+        self.body_crc = body_crc
+        self.body_offset = body_offset
+        self.body_length = body_length
+        self.id = id
+
+    def pack(self) -> bytes:
+        fields = _FIELDS.pack(
+            MAGIC,
+            self.state,
+            self.head_crc,
+            self.head_offset,
+            self.head_length,
+            self.body_crc,
+            self.body_offset,
+            self.body_length,
+            self.id,
+        )
+        return fields + _CRC.pack(zlib.crc32(fields)) + _PAD
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Superblock:
+        """BrokenEntry for anything but a sound superblock."""
+        if len(data) < SUPERBLOCK:
+            raise BrokenEntry("too short")
+        if data[:8] != MAGIC:
+            raise BrokenEntry("not a file of this cache")
+        fields = data[: _FIELDS.size]
+        if _CRC.unpack_from(data, _FIELDS.size)[0] != zlib.crc32(fields):
+            raise BrokenEntry("damaged superblock")
+        block = cls.__new__(cls)
+        (
+            _,
+            block.state,
+            block.head_crc,
+            block.head_offset,
+            block.head_length,
+            block.body_crc,
+            block.body_offset,
+            block.body_length,
+            block.id,
+        ) = _FIELDS.unpack(fields)
+        if block.head_length > HEAD_MAX:
+            raise BrokenEntry("head too long")
+        return block
+
+
+def new_id() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
+def digest_of(text: str) -> str:
+    """The name of a key in a store, as nginx makes it: md5, hexadecimal."""
+    return hashlib.md5(text.encode("latin-1", "backslashreplace"), usedforsecurity=False).hexdigest()
+
+
+class Entry:
+    """A stored answer. `body` is its bytes when they are small, else None: then they lie in the file at `path`.
+
+    `stored_at` and `checked_at` are when it was fetched and last validated; `primary` is its key's own name in the
+    store, `name` the one it lies under (another one if it varies).
+    """
+
+    __slots__ = (
+        "body",
+        "body_length",
+        "body_offset",
+        "checked_at",
+        "freshness",
+        "headers",
+        "id",
+        "key",
+        "name",
+        "path",
+        "primary",
+        "reason",
+        "selection",
+        "spec",
+        "status",
+        "stored_at",
+        "touched_at",
+        "uri",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        uri: str,
+        status: int,
+        reason: str,
+        headers: Pairs,
+        freshness: Freshness,
+        stored_at: float,
+        spec: Spec = (),
+        selection: Selection = (),
+    ) -> None:
+        self.key = key
+        self.uri = uri
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.freshness = freshness
+        self.stored_at = self.checked_at = stored_at
+        self.spec = spec
+        self.selection = selection
+        self.primary = digest_of(key)
+        self.name = self.primary
+        self.body: bytes | None = None
+        self.body_length = -1
+        self.body_offset = 0
+        self.path = ""
+        self.id = 0
+        self.touched_at = 0.0
+
+    def head(self) -> bytes:
+        f = self.freshness
+        return json.dumps(
+            {
+                "kind": "answer",
+                "key": self.key,
+                "uri": self.uri,
+                "status": self.status,
+                "reason": self.reason,
+                "headers": self.headers,
+                "freshness": [f.born, f.lifetime, f.must_revalidate, f.no_cache, f.grace, f.error_grace],
+                "stored": self.stored_at,
+                "checked": self.checked_at,
+                "spec": self.spec,
+                "selection": self.selection,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def of_head(cls, head: dict[str, Any]) -> Entry:
+        try:
+            born, lifetime, must_revalidate, no_cache, grace, error_grace = head["freshness"]
+            entry = cls(
+                head["key"],
+                head["uri"],
+                int(head["status"]),
+                head["reason"],
+                [(name, value) for name, value in head["headers"]],
+                Freshness(float(born), float(lifetime), bool(must_revalidate), bool(no_cache), float(grace), float(error_grace)),
+                float(head["stored"]),
+                tuple(head["spec"]),
+                tuple(head["selection"]),
+            )
+            entry.checked_at = float(head["checked"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BrokenEntry(f"unreadable head: {error!r}") from None
+        return entry
+
+    def weight(self) -> int:
+        """Bytes of memory that this entry takes in a process, roughly."""
+        return 1000 + sum(len(name) + len(value) + 130 for name, value in self.headers) + len(self.body or b"")
+
+
+class VaryIndex:
+    """By which fields the answers of a key vary: the specs seen, newest first, and the epoch of their names."""
+
+    __slots__ = ("epoch", "key", "primary", "specs")
+
+    # More ways to vary than an honest origin has; the oldest are forgotten.
+    SPECS_MAX: Final = 4
+
+    def __init__(self, key: str, epoch: str, specs: list[Spec]) -> None:
+        self.key = key
+        self.primary = digest_of(key)
+        self.epoch = epoch
+        self.specs = specs
+
+    @classmethod
+    def fresh(cls, key: str) -> VaryIndex:
+        return cls(key, os.urandom(8).hex(), [])
+
+    def with_spec(self, spec: Spec) -> VaryIndex:
+        return VaryIndex(self.key, self.epoch, [spec, *(each for each in self.specs if each != spec)][: self.SPECS_MAX])
+
+    def name_of(self, spec: Spec, selection: Selection) -> str:
+        """The name in the store of the answer for this selection."""
+        return digest_of(json.dumps([self.key, self.epoch, spec, selection]))
+
+    def head(self) -> bytes:
+        return json.dumps({"kind": "vary", "key": self.key, "epoch": self.epoch, "specs": self.specs}).encode()
+
+    @classmethod
+    def of_head(cls, head: dict[str, Any]) -> VaryIndex:
+        try:
+            return cls(head["key"], head["epoch"], [tuple(spec) for spec in head["specs"]])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BrokenEntry(f"unreadable index: {error!r}") from None
+
+
+def decode_head(head: bytes, crc: int) -> Entry | VaryIndex:
+    if zlib.crc32(head) != crc:
+        raise BrokenEntry("damaged head")
+    try:
+        decoded = json.loads(head)
+    except ValueError:
+        raise BrokenEntry("unreadable head") from None
+    if not isinstance(decoded, dict) or not isinstance(decoded.get("key"), str):
+        raise BrokenEntry("unreadable head")
+    return VaryIndex.of_head(decoded) if decoded.get("kind") == "vary" else Entry.of_head(decoded)
+
+
+def load(fd: int, *, whole: bool = True) -> tuple[Superblock, Entry | VaryIndex]:
+    """Read an open file: its superblock and what its head says, with a small body.
+
+    ``whole`` wants a COMPLETE one with all of its body (otherwise any state with a head will do). BrokenEntry if it is
+    not that.
+    """
+    first = os.pread(fd, FIRST_READ, 0)
+    block = Superblock.unpack(first)
+    end = block.head_offset + block.head_length
+    head = first[block.head_offset : end] if end <= len(first) else os.pread(fd, block.head_length, block.head_offset)
+    found = decode_head(head, block.head_crc)
+    if isinstance(found, Entry):
+        found.id = block.id
+        found.body_offset = block.body_offset
+        found.body_length = block.body_length
+        if whole:
+            _load_body(fd, block, first, found)
+    return block, found
+
+
+def _load_body(fd: int, block: Superblock, first: bytes, entry: Entry) -> None:
+    if block.state != COMPLETE or block.body_length < 0:
+        raise BrokenEntry("incomplete")
+    end = block.body_offset + block.body_length
+    if end <= len(first):
+        body: bytes | None = first[block.body_offset : end]
+        crc = zlib.crc32(body or b"")
+    elif block.body_length <= CHECKED_BODY:
+        body, crc = _read_checked(fd, block)
+    else:
+        if os.fstat(fd).st_size < end:
+            raise BrokenEntry("truncated body")
+        return
+    if crc != block.body_crc:
+        raise BrokenEntry("damaged body")
+    entry.body = body
+
+
+def _read_checked(fd: int, block: Superblock) -> tuple[bytes | None, int]:
+    """(the body if it is small, its checksum), read in blocks."""
+    blocks, crc, at, end = [], 0, block.body_offset, block.body_offset + block.body_length
+    keep = block.body_length <= SMALL_BODY
+    while at < end:
+        data = os.pread(fd, min(end - at, 256 * 1024), at)
+        if not data:
+            raise BrokenEntry("truncated body")
+        crc = zlib.crc32(data, crc)
+        at += len(data)
+        if keep:
+            blocks.append(data)
+    return (b"".join(blocks) if keep else None), crc
+
+
+def encode(found: Entry | VaryIndex, body: bytes = b"") -> bytes:
+    """A whole file, complete, for an answer whose body is at hand, or for an index."""
+    head = found.head()
+    offset = SUPERBLOCK + len(head)
+    block = Superblock(COMPLETE, head, SUPERBLOCK, offset, len(body), zlib.crc32(body), new_id())
+    return block.pack() + head + body

@@ -1,0 +1,447 @@
+"""A request that the cache sends to the upstream, and what becomes of the answer.
+
+The hallway sends it as `method`, `extra` and `drop_conditions` say, then calls `store` with the answer or `failed` with the
+error, and `close` in any case. Only an answer that may be stored is copied, while it streams to the client; the copy is
+made an entry once the last byte was handed on, so no client waits for the store.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from .cacheanswer import forward_status, from_entry
+from .cacheentry import Entry
+from .cachefields import Pairs
+from .cachekey import key_template
+from .cachetee import Tee
+from .cachevary import selection_of, spec_of
+from .cachezone import ZoneCache
+from .errors import UpstreamError
+from .exchange import Answer
+from .freshness import (
+    NO_WISHES,
+    Rules,
+    Verdict,
+    Wishes,
+    freshened,
+    head_matches_stored,
+    invalidates,
+    judge,
+    matches_stored,
+    stored_fields,
+    usable_on_error,
+    validators,
+)
+
+if TYPE_CHECKING:
+    from .cache import Cache
+    from .cacheflight import Fill
+    from .config import Location, Template
+    from .exchange import Exchange
+
+logger = logging.getLogger("wsgi_proxy")
+
+# RFC 5861 section 4: the answers that count as an error of the origin.
+_ORIGIN_ERRORS: Final = frozenset({500, 502, 503, 504})
+# The statuses proxy_cache_use_stale can name, and its word for them.
+_STALE_WORDS: Final = {status: f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
+
+
+def is_set(templates: tuple[Template, ...], x: Exchange) -> bool:
+    """nginx's test: at least one value is neither empty nor 0."""
+    return any(value not in ("", "0") for value in (template(x) for template in templates))
+
+
+class Plan:
+    """What a location says about caching, made ready once."""
+
+    __slots__ = (
+        "background",
+        "convert_head",
+        "key",
+        "location",
+        "methods",
+        "rules",
+        "settings",
+        "updating",
+        "use_stale",
+        "validate",
+        "zone_name",
+        "zone_of",
+    )
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.settings = settings = location.cache
+        constant = "" if settings.zone is None else getattr(settings.zone, "constant", None)
+        self.zone_of: Template | None = settings.zone if constant is None else None
+        self.zone_name: str = constant or ""
+        self.key = key_template(settings, location)
+        self.methods = settings.methods
+        self.rules = Rules(location.proxy.ignore_headers, settings.valid, settings.methods)
+        self.use_stale = settings.use_stale or frozenset()
+        self.updating = "updating" in self.use_stale
+        self.background = settings.background_update
+        self.validate = settings.revalidate is not False
+        self.convert_head = bool(settings.convert_head)
+
+
+class Leader:
+    """What fetches need of the process: the cache they belong to, its clock, and ways to fetch without a client."""
+
+    __slots__ = ("cache", "clock", "refetch", "spawn")
+
+    def __init__(
+        self,
+        cache: Cache,
+        refetch: Callable[[Exchange, Fetch], Answer] | None,
+        spawn: Callable[[Callable[[], None]], Any] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.cache = cache
+        self.refetch = refetch
+        self.spawn = spawn
+        self.clock = clock
+
+    def in_background(self, fetch: Fetch) -> bool:
+        """Whether a stale answer goes out now and its update is fetched behind it: where the configuration or the origin
+        (stale-while-revalidate) says so, and someone can do it."""
+        if self.refetch is None or self.spawn is None or fetch.entry is None:
+            return False
+        return fetch.plan.background or fetch.entry.freshness.grace > 0
+
+    def update(self, x: Exchange, fetch: Fetch) -> None:
+        """Carry out a fetch that no client waits for."""
+        assert self.spawn is not None
+        other = detached(x)
+        try:
+            self.spawn(lambda: self._update(other, fetch))
+        except BaseException:
+            fetch.close()
+            raise
+
+    def _update(self, x: Exchange, fetch: Fetch) -> None:
+        assert self.refetch is not None
+        try:
+            fetch.prepare(x)
+            drain(fetch.store(x, self.refetch(x, fetch)))
+        except UpstreamError as error:
+            logger.error('background update of "%s" failed: %s', x.cache_key, error)
+        except Exception:
+            logger.exception('background update of "%s" failed', x.cache_key)
+        finally:
+            fetch.close()
+
+
+def detached(x: Exchange) -> Exchange:
+    """The same request without its client: no body, nothing noted that belongs to the client's own answer."""
+    other = copy.copy(x)
+    other.method = "GET"
+    other.input = io.BytesIO()
+    other.content_length = None
+    other.chunked = False
+    other.connection = None
+    other.variables = dict(x.variables)
+    other.tries = []
+    other.tried = None
+    other.answer = None
+    other.leases = None
+    other.trace = None
+    return other
+
+
+def drain(answer: Answer) -> None:
+    """Read an answer to its end for the sake of the store."""
+    try:
+        for _ in answer.body:
+            pass
+    finally:
+        answer.close()
+
+
+class Fetch:
+    """One request to the upstream on behalf of the cache."""
+
+    __slots__ = (
+        "asked",
+        "drop_conditions",
+        "entry",
+        "extra",
+        "fill",
+        "key",
+        "leader",
+        "may_store",
+        "method",
+        "plan",
+        "purged",
+        "reason",
+        "sent_at",
+        "unsafe",
+        "zone",
+    )
+
+    def __init__(
+        self,
+        leader: Leader,
+        zone: ZoneCache,
+        plan: Plan,
+        *,
+        key: str = "",
+        asked: Wishes = NO_WISHES,
+        entry: Entry | None = None,
+        reason: str = "uri-miss",
+        unsafe: bool = False,
+    ) -> None:
+        self.leader = leader
+        self.zone = zone
+        self.plan = plan
+        self.key = key
+        self.asked = asked
+        self.entry = entry
+        self.reason = "stale" if entry is not None else reason
+        self.unsafe = unsafe
+        self.may_store = not asked.no_store and not unsafe
+        self.purged = 0 if unsafe else zone.purged(key)
+        self.fill: Fill | None = None
+        self.sent_at = 0.0
+        self.method: str | None = None
+        """The method to send instead of the client's, if any (proxy_cache_convert_head)."""
+        self.extra: Pairs = []
+        """Fields to add: the conditions that validate what is stored."""
+        self.drop_conditions = False
+        """Whether the client's own conditions and ranges stay behind."""
+
+    # --- before the upstream is asked -----------------------------------------------------------------------------------
+
+    def prepare(self, x: Exchange) -> None:
+        """Decide what to send; the hallway calls it right before it sends."""
+        self.sent_at = self.leader.clock()
+        if self.unsafe:
+            return
+        if x.method == "HEAD" and self.plan.convert_head:
+            self.method = "GET"
+        if self.entry is not None:
+            self.drop_conditions = True
+            if self.plan.validate and (x.method != "HEAD" or self.method == "GET"):
+                self.extra = validators(self.entry.headers)
+
+    # --- after ----------------------------------------------------------------------------------------------------------
+
+    def store(self, x: Exchange, answer: Answer) -> Answer:
+        """The answer to send for the upstream's: itself, with its body copied as it passes, or one from the store."""
+        received_at = self.leader.clock()
+        if self.unsafe:
+            if invalidates(x.method, answer.status):
+                self.leader.cache.invalidate(x, self.plan, self.zone, answer)
+            return answer
+        entry = self.entry
+        if entry is not None:
+            if answer.status == 304 and self.extra:
+                return self._validated(x, answer, entry, received_at)
+            if self._stands_in(x, entry, answer.status, received_at):
+                stale = self._from_stale(x, entry, received_at, answer.status)
+                if stale is not None:
+                    answer.close()
+                    return stale
+        if x.method == "HEAD" and self.method is None:
+            return self._head(x, answer, received_at)
+        return self._store(x, answer, received_at)
+
+    def failed(self, x: Exchange, error: UpstreamError) -> Answer | None:
+        """A stale answer for an upstream that gave none, where the configuration or the origin allows it."""
+        self._release()
+        entry, now = self.entry, self.leader.clock()
+        if entry is None:
+            return None
+        word = error.kind
+        if usable_on_error(entry.freshness, self.asked, now, allowed=word in self.plan.use_stale):
+            return self._from_stale(x, entry, now, error.status)
+        return None
+
+    def _stands_in(self, x: Exchange, entry: Entry, status: int, now: float) -> bool:
+        allowed = _STALE_WORDS.get(status) in self.plan.use_stale
+        if not allowed and status not in _ORIGIN_ERRORS:
+            return False
+        return usable_on_error(entry.freshness, self.asked, now, allowed=allowed)
+
+    def _from_stale(self, x: Exchange, entry: Entry, now: float, status: int) -> Answer | None:
+        self._release()
+        answer = from_entry(x, entry, now, forward_status("stale", status=status, detail="stale-if-error"), forced=True)
+        if answer is not None:
+            x.cache_status = "STALE"
+        return answer
+
+    def _judge(self, x: Exchange, raw: Pairs, status: int, received_at: float) -> Verdict:
+        return judge(self.method or x.method, x.pairs, status, raw, self.sent_at, received_at, self.plan.rules)
+
+    def _store(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
+        """A full answer: copy it as it passes if it may be stored."""
+        raw = x.upstream_pairs or answer.headers
+        verdict = self._judge(x, raw, answer.status, received_at)
+        reason = verdict.reason if not verdict.store else self._refusal(x, answer)
+        if reason:
+            self._refused(answer, verdict.store, reason)
+            return self._to_client(x, answer)
+        assert verdict.freshness is not None and verdict.headers is not None
+        spec = spec_of(raw) if "vary" not in self.plan.rules.ignored else ()
+        entry = Entry(
+            self.key,
+            x.target,
+            answer.status,
+            answer.reason,
+            _kept(answer.headers, verdict.headers, received_at),
+            verdict.freshness,
+            received_at,
+            spec,
+            selection_of(x.pairs, spec),
+        )
+        fill = self._begin(entry)
+        answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, stored=fill is not None)))
+        if fill is not None:
+            length = 0 if answer.status == 204 else answer.length
+            answer.body = Tee(answer.body, length, fill, entry, self.zone, self.purged, self.leader.spawn)
+            self.fill = None
+        return self._to_client(x, answer)
+
+    def _begin(self, entry: Entry) -> Fill | None:
+        fill = self.fill or self.zone.alone()
+        if fill is None:
+            return None
+        try:
+            fill.begin(entry)
+        except OSError as error:
+            self.zone.fault("store", error)
+            fill.release()
+            return None
+        return fill
+
+    def _refusal(self, x: Exchange, answer: Answer) -> str:
+        """Why this storable answer is not stored here and now; "" if it is."""
+        settings = self.plan.settings
+        if not self.may_store:
+            return "not-stored"
+        if settings.no_cache and is_set(settings.no_cache, x):
+            return "no-cache"
+        if settings.min_uses > 1 and self.zone.uses(self.key) < settings.min_uses:
+            return "min-uses"
+        limit = self.zone.body_max
+        if limit and answer.length is not None and answer.length > limit:
+            return "too-large"
+        return ""
+
+    def _refused(self, answer: Answer, storable: bool, reason: str) -> None:
+        fill_name = self.fill.name if self.fill is not None else ""
+        self._release()
+        if fill_name and not storable:
+            self.zone.mark_pass(fill_name, self.leader.clock())
+        if self.entry is not None and not storable and answer.status < 400:
+            # The origin has something newer that is not for us: what we have is outdated.
+            self.zone.drop(self.entry)
+        answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, detail=reason)))
+
+    def _to_client(self, x: Exchange, answer: Answer) -> Answer:
+        """A HEAD that was sent as GET: its client gets the fields, the store the body."""
+        if x.method != "HEAD" or self.method is None:
+            return answer
+        spawn = self.leader.spawn
+        headed = Answer(answer.status, answer.headers, (), length=answer.length, reason=answer.reason)
+        headed.source = answer.source
+        if not isinstance(answer.body, Tee):
+            answer.close()
+        elif spawn is not None:
+            spawn(lambda: drain(answer))
+        else:
+            drain(answer)
+        return headed
+
+    # --- validation -----------------------------------------------------------------------------------------------------
+
+    def _validated(self, x: Exchange, answer: Answer, entry: Entry, received_at: float) -> Answer:
+        """The upstream said that what is stored is still right."""
+        raw = x.upstream_pairs or answer.headers
+        answer.close()
+        if not matches_stored(entry.headers, raw):
+            return self._again(x, entry)
+        fresh, verdict = self._freshened(x, entry, answer.headers, raw, received_at)
+        if verdict.store and fresh.spec == entry.spec:
+            self.zone.refresh(fresh, self.purged)
+        else:
+            self.zone.drop(entry)
+        self._release()
+        x.cache_status = "REVALIDATED"
+        status = forward_status("stale", status=304, stored=verdict.store)
+        served = from_entry(x, fresh, received_at, status, forced=True)
+        if served is None:
+            return self._again(x, entry)
+        served.headers += [pair for pair in answer.headers if pair[0].lower() == "set-cookie"]
+        return served
+
+    def _freshened(self, x: Exchange, entry: Entry, update: Pairs, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:
+        """The entry with the fields and the freshness that a 304 or a HEAD answer gives it."""
+        own = "set-cookie" not in self.plan.rules.ignored
+        update = [pair for pair in update if not (own and pair[0].lower() == "set-cookie")]
+        raw = [pair for pair in raw if not (own and pair[0].lower() == "set-cookie")]
+        merged = freshened(entry.headers, raw, received_at)
+        # Age is no field of the stored answer, but it says how old the validation is.
+        merged += [pair for pair in raw if pair[0].lower() == "age" and pair not in merged]
+        verdict = judge("GET", x.pairs, entry.status, merged, self.sent_at, received_at, self.plan.rules)
+        headers = freshened(entry.headers, _kept(update, stored_fields(raw, received_at), received_at), received_at)
+        fresh = copy.copy(entry)
+        fresh.headers = [pair for pair in headers if pair[0].lower() != "age"]
+        fresh.checked_at = received_at
+        fresh.spec = spec_of(merged) if "vary" not in self.plan.rules.ignored else ()
+        if verdict.freshness is not None:
+            fresh.freshness = verdict.freshness
+        return fresh, verdict
+
+    def _again(self, x: Exchange, entry: Entry) -> Answer:
+        """A 304 for something that we do not have: ask for the whole."""
+        self.zone.drop(entry)
+        self.entry, self.extra = None, []
+        if self.leader.refetch is None:
+            raise UpstreamError("the upstream validated an answer that it was not asked about")
+        self.sent_at = self.leader.clock()
+        return self._store(x, self.leader.refetch(x, self), self.leader.clock())
+
+    def _head(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
+        """An answer to HEAD says whether what GET stored is still right (RFC 9111 section 4.3.5)."""
+        self._release()
+        entry = self.entry or self.zone.find(self.key, x.pairs)
+        if entry is not None and answer.status == entry.status == 200:
+            raw = x.upstream_pairs or answer.headers
+            if head_matches_stored(entry.headers, raw):
+                fresh, verdict = self._freshened(x, entry, answer.headers, raw, received_at)
+                if verdict.store and fresh.spec == entry.spec:
+                    self.zone.refresh(fresh, self.purged)
+                else:
+                    self.zone.drop(entry)
+            else:
+                self.zone.drop(entry)
+        elif entry is not None and answer.status in (404, 410):
+            self.zone.drop(entry)
+        answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status)))
+        return answer
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def _release(self) -> None:
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill.release()
+
+    def close(self) -> None:
+        """Let go of the flight if nothing was made of it. Safe to call again, and after `store`, whose body goes on."""
+        self._release()
+
+
+def _kept(seen: Pairs, storable: Pairs, received_at: float) -> Pairs:
+    """The fields to store: those the client sees, less what the answer's own fields keep out of a store, with its Date."""
+    names = {name.lower() for name, _ in storable}
+    kept = [pair for pair in seen if pair[0].lower() in names and pair[0].lower() != "age"]
+    if not any(name.lower() == "date" for name, _ in kept):
+        kept += [pair for pair in storable if pair[0].lower() == "date"]
+    return kept

@@ -1,0 +1,169 @@
+"""What the processes that use one store must know of each other: generations and short locks.
+
+A store has a small mapped file of counters. Each key has a slot in it (by its digest; a few keys share one, which costs
+them a needless look at the disk and nothing else) with two counters: `version` changes whenever anything is stored or
+removed under the slot, so a copy in a process's memory is current as long as it did not change; `purged` changes only
+when something is invalidated, so a fetch that began before that knows that it must not store its answer. Reading them
+is a look at memory, no call.
+
+Changes are made under a lock per shard of the slots. The lock is held for a rename and a counter, never for a wait on
+the network, and taken with patience but not for ever: a process that is stopped in the middle must not stop the others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+SLOTS: Final = 65536
+_SHARDS: Final = 64
+_USES: Final = 1 << 18
+_HEADER: Final = 64
+# Header words (64 bits): bytes the last sweep found, bytes stored since, and when it ended.
+_SWEPT_BYTES, _STORED_BYTES, _SWEPT_AT, _ENTRIES = range(4)
+_SIZE: Final = _HEADER + SLOTS * 8 + _USES
+LOCK_PATIENCE: Final = 2.0
+
+
+class LockTimeout(OSError):
+    """Another process held a shard's lock for longer than anyone should."""
+
+
+class Share:
+    """The counters and locks of one store, in ``directory``; OSError if they cannot be made there."""
+
+    def __init__(self, directory: str) -> None:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        self.directory = directory
+        fd = os.open(os.path.join(directory, "generations"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_size < _SIZE:
+                os.ftruncate(fd, _SIZE)
+            self._map = mmap.mmap(fd, _SIZE)
+        finally:
+            os.close(fd)
+        view = memoryview(self._map)
+        self._totals = view[:_HEADER].cast("q")
+        counters = view[_HEADER : _HEADER + SLOTS * 8]
+        self.states: memoryview = counters.cast("Q")
+        """Per slot, both counters as one number: what a copy in memory is compared by."""
+        self._counters = counters.cast("I")
+        self._uses = view[_HEADER + SLOTS * 8 :]
+        self._locals = [threading.Lock() for _ in range(_SHARDS)]
+        self._fds: dict[int, int] = {}
+        self._pid = os.getpid()
+
+    @staticmethod
+    def slot_of(digest: str) -> int:
+        return int(digest[:4], 16)
+
+    def purged(self, slot: int) -> int:
+        """How often anything under this slot was invalidated."""
+        count: int = self._counters[slot * 2]
+        return count
+
+    def changed(self, slot: int) -> None:
+        """Say that something was stored under the slot; call it with the lock held."""
+        self._counters[slot * 2 + 1] = (self._counters[slot * 2 + 1] + 1) & 0xFFFFFFFF
+
+    def invalidated(self, slot: int) -> None:
+        """Say that something under the slot was invalidated; call it with the lock held."""
+        self._counters[slot * 2] = (self._counters[slot * 2] + 1) & 0xFFFFFFFF
+        self.changed(slot)
+
+    def invalidate_all(self) -> None:
+        """Void every copy in memory and every fetch under way."""
+        for slot in range(SLOTS):
+            self.invalidated(slot)
+
+    @contextmanager
+    def lock(self, slot: int) -> Iterator[None]:
+        """Exclude all other processes, threads and greenlets from changing what lies under this slot.
+
+        LockTimeout if that takes longer than it ever should.
+        """
+        shard = slot % _SHARDS
+        deadline = time.monotonic() + LOCK_PATIENCE
+        if not self._locals[shard].acquire(timeout=LOCK_PATIENCE):
+            raise LockTimeout(f"the lock {shard} of {self.directory} was not released for {LOCK_PATIENCE} s")
+        try:
+            fd = self._fd(shard)
+            self._flock(fd, shard, deadline)
+            try:
+                yield
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)
+        finally:
+            self._locals[shard].release()
+
+    def _flock(self, fd: int, shard: int, deadline: float) -> None:
+        pause = 0.0002
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LockTimeout(f"the lock {shard} of {self.directory} was not released in time") from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.01)
+
+    def _fd(self, shard: int) -> int:
+        """This process's own descriptor of a shard's lock file: one that a fork handed down would share its parent's lock."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            for fd in self._fds.values():
+                os.close(fd)
+            self._fds.clear()
+            self._locals = [threading.Lock() for _ in range(_SHARDS)]
+        if shard not in self._fds:
+            path = os.path.join(self.directory, f"lock.{shard:02d}")
+            self._fds[shard] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._fds[shard]
+
+    def used(self, digest: str) -> int:
+        """Count one more request for a key and return how many there were (proxy_cache_min_uses), up to 255."""
+        at = int(digest[4:12], 16) % _USES
+        count: int = self._uses[at]
+        if count < 255:
+            count += 1
+            self._uses[at] = count
+        return count
+
+    # --- sizes: kept as estimates between sweeps ----------------------------------------------------------------------
+
+    def stored(self, size: int) -> None:
+        """Note that a file of this size was added (negative: removed). An estimate: lost updates are found by the next sweep."""
+        self._totals[_STORED_BYTES] += size
+        self._totals[_ENTRIES] += 1 if size >= 0 else -1
+
+    def swept(self, size: int, entries: int, at: float) -> None:
+        """Note what a sweep found."""
+        self._totals[_SWEPT_BYTES] = size
+        self._totals[_STORED_BYTES] = 0
+        self._totals[_ENTRIES] = entries
+        self._totals[_SWEPT_AT] = int(at)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the store, as far as known."""
+        return max(0, self._totals[_SWEPT_BYTES] + self._totals[_STORED_BYTES])
+
+    @property
+    def entries(self) -> int:
+        return max(0, self._totals[_ENTRIES])
+
+    @property
+    def swept_at(self) -> float:
+        return float(self._totals[_SWEPT_AT])
+
+    def close(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()

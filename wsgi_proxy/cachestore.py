@@ -1,0 +1,354 @@
+"""Where entries lie: in files, or in any storage that speaks CacheControl's interface.
+
+`FileStorage` keeps one file per answer under nginx's names (the md5 of the key, in `levels` of folders), mode 0600 in folders
+of mode 0700, and is itself a CacheControl separate-body storage. `BlobStorage` puts the same bytes into any
+`cachecontrol.cache.BaseCache`. The cache room knows both by five verbs: load, adopt, put, refresh, delete.
+
+A file that cannot be read as an entry is removed with one line in the log and counts as absent. An OSError of a change is
+the caller's to report: it knows what was lost by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import IO, Any, Final, Protocol
+
+from cachecontrol.cache import BaseCache, SeparateBodyBaseCache
+
+from .cacheentry import (
+    CHECKED_BODY,
+    COMPLETE,
+    SUPERBLOCK,
+    BrokenEntry,
+    Entry,
+    Superblock,
+    VaryIndex,
+    decode_head,
+    digest_of,
+    encode,
+    load,
+    new_id,
+)
+
+NAME: Final = re.compile(r"[0-9a-f]{32}")
+STATE_FOLDER: Final = ".wsgi-proxy"
+# Heads appended by 304s may take this much before the entry is let go and fetched anew.
+_APPENDED_MAX: Final = 256 * 1024
+# What is not a file is held in memory whole: no larger answers go there.
+BLOB_MAX: Final = 8 * 1024 * 1024
+
+logger = logging.getLogger("wsgi_proxy")
+
+
+class Store(Protocol):
+    """What the cache room asks of a storage. Names are digests; ``keep`` is for how many seconds an entry is of any use."""
+
+    body_max: int
+    """The longest body it takes; 0 for no limit."""
+
+    def load(self, name: str) -> Entry | VaryIndex | None:
+        """The entry or index of that name; None if there is none that can be read."""
+
+    def adopt(self, path: str, name: str, keep: float) -> int:
+        """Take over a finished file as the entry of that name, replacing any other; returns its size."""
+
+    def put(self, name: str, data: bytes, keep: float) -> None:
+        """Store a whole small file."""
+
+    def refresh(self, entry: Entry, keep: float) -> bool:
+        """Give a stored entry the head that it now has in memory; False if it is no longer the stored one."""
+
+    def delete(self, name: str) -> int | None:
+        """Remove an entry; its size, or None if there was none."""
+
+    def touch(self, entry: Entry, now: float) -> None:
+        """Note that an entry was used, for those that go when they are not."""
+
+
+class FileStorage(SeparateBodyBaseCache):
+    """Entries as files."""
+
+    body_max = 0
+
+    def __init__(self, directory: str, levels: tuple[int, ...] = ()) -> None:
+        self.directory = directory
+        self.levels = levels
+        os.makedirs(directory, 0o700, exist_ok=True)
+
+    def path(self, name: str) -> str:
+        """Where an entry lies: nginx's levels take the name's last characters."""
+        folder, end = self.directory, len(name)
+        for width in self.levels:
+            folder = os.path.join(folder, name[end - width : end])
+            end -= width
+        return os.path.join(folder, name)
+
+    def load(self, name: str) -> Entry | VaryIndex | None:
+        path = self.path(name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning('cache file "%s" cannot be opened: %s', path, error.strerror)
+            return None
+        try:
+            return self._read(fd, path, name)
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int, path: str, name: str) -> Entry | VaryIndex | None:
+        try:
+            _, found = load(fd)
+        except BrokenEntry as first:
+            # A head that is being replaced in this moment may read torn, once.
+            try:
+                _, found = load(fd)
+            except (BrokenEntry, OSError):
+                logger.warning('cache file "%s" is removed: %s', path, first)
+                self._unlink(path)
+                return None
+        except OSError as error:
+            logger.warning('cache file "%s" cannot be read: %s', path, error.strerror)
+            return None
+        if isinstance(found, Entry):
+            found.path = path
+            found.name = name
+            found.touched_at = os.fstat(fd).st_mtime
+        return found
+
+    def adopt(self, path: str, name: str, keep: float) -> int:
+        target = self.path(name)
+        size = os.stat(path).st_size
+        try:
+            os.rename(path, target)
+        except FileNotFoundError:
+            self._make_folders(target)
+            os.rename(path, target)
+        return size
+
+    def put(self, name: str, data: bytes, keep: float) -> None:
+        target = self.path(name)
+        temporary = f"{target}.{os.getpid()}.{new_id():016x}"
+        try:
+            fd = self._create(temporary)
+        except FileNotFoundError:
+            self._make_folders(target)
+            fd = self._create(temporary)
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                written = 0
+                while written < len(data):
+                    written += file.write(data[written:])
+            os.rename(temporary, target)
+        except BaseException:
+            self._unlink(temporary)
+            raise
+
+    @staticmethod
+    def _create(path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def _make_folders(self, path: str) -> None:
+        """The level folders of a path, each 0700 whatever the umask leaves of makedirs' defaults."""
+        folder = self.directory
+        os.makedirs(folder, 0o700, exist_ok=True)
+        for part in os.path.relpath(os.path.dirname(path), folder).split(os.sep):
+            folder = os.path.join(folder, part)
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                continue
+
+    def refresh(self, entry: Entry, keep: float) -> bool:
+        """Small bodies are written anew with the head; to a large one the head is appended."""
+        try:
+            fd = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            block = Superblock.unpack(os.pread(fd, SUPERBLOCK, 0))
+            if block.id != entry.id:
+                return False
+            if entry.body is not None:
+                self.put(entry.name, encode(entry, entry.body), keep)
+                return True
+            end = os.fstat(fd).st_size
+            head = entry.head()
+            if end + len(head) > block.body_offset + block.body_length + _APPENDED_MAX:
+                self._unlink(entry.path)
+                return True
+            os.pwrite(fd, head, end)
+            block.head_offset, block.head_length, block.head_crc = end, len(head), zlib.crc32(head)
+            os.pwrite(fd, block.pack(), 0)
+            return True
+        except BrokenEntry:
+            return False
+        finally:
+            os.close(fd)
+
+    def delete(self, name: str) -> int | None:  # type: ignore[override]
+        """Also BaseCache's delete, to which names are keys: anything but a digest is digested first."""
+        path = self.path(name if NAME.fullmatch(name) else digest_of(name))
+        try:
+            size = os.stat(path).st_size
+            os.unlink(path)
+        except FileNotFoundError:
+            return None
+        return size
+
+    def touch(self, entry: Entry, now: float) -> None:
+        # The index that leads to an answer that varies is as much in use as the answer.
+        for path in {entry.path, self.path(entry.primary)}:
+            try:
+                os.utime(path, (now, now))
+            except FileNotFoundError:
+                continue
+
+    @staticmethod
+    def _unlink(path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning('cache file "%s" cannot be removed: %s', path, error.strerror)
+
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """(name, stat) of every entry, folder by folder; what vanishes meanwhile and what is not ours is passed over."""
+        yield from self._walk(self.directory, len(self.levels))
+
+    def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            return
+        with entries:
+            for found in entries:
+                if depth:
+                    if found.name != STATE_FOLDER and found.is_dir(follow_symlinks=False):
+                        yield from self._walk(found.path, depth - 1)
+                elif NAME.match(found.name):
+                    try:
+                        yield found.name, found.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+
+    # --- CacheControl's interface: any text as key, metadata and body as the caller made them -------------------------
+
+    def get(self, key: str) -> bytes | None:
+        file = self._foreign(key)
+        if file is None:
+            return None
+        with file:
+            meta: bytes = file.read(int.from_bytes(file.read(8), "little"))
+            return meta
+
+    def set(self, key: str, value: bytes, expires: int | datetime | None = None) -> None:
+        self._set_foreign(key, value, b"")
+
+    def set_body(self, key: str, body: bytes) -> None:
+        self._set_foreign(key, self.get(key) or b"", body)
+
+    def get_body(self, key: str) -> IO[bytes] | None:
+        file = self._foreign(key)
+        if file is not None:
+            file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+        return file
+
+    def _set_foreign(self, key: str, meta: bytes, body: bytes) -> None:
+        """One file for both halves: `len(meta) meta body` as the body of an index without specs."""
+        content = len(meta).to_bytes(8, "little") + meta + body
+        self.put(digest_of(key), encode(VaryIndex(key, "", []), content), 0)
+
+    def _foreign(self, key: str) -> IO[bytes] | None:
+        try:
+            file = open(self.path(digest_of(key)), "rb")
+        except FileNotFoundError:
+            return None
+        try:
+            block = Superblock.unpack(file.read(SUPERBLOCK))
+            if block.state != COMPLETE or os.fstat(file.fileno()).st_size < block.body_offset + block.body_length:
+                raise BrokenEntry("incomplete")
+        except BrokenEntry as error:
+            file.close()
+            logger.warning('cache file of "%s" is not used: %s', key, error)
+            return None
+        file.seek(block.body_offset)
+        return file
+
+
+class BlobStorage:
+    """Entries as values of a CacheControl storage: what it raises counts as an OSError of ours."""
+
+    body_max = BLOB_MAX
+
+    def __init__(self, base: BaseCache) -> None:
+        self.base = base
+
+    def load(self, name: str) -> Entry | VaryIndex | None:
+        data = self._call(self.base.get, name)
+        if not data:
+            return None
+        try:
+            found = decode_bytes(data)
+        except BrokenEntry as error:
+            logger.warning('cache entry "%s" is removed: %s', name, error)
+            self._call(self.base.delete, name)
+            return None
+        if isinstance(found, Entry):
+            found.name = name
+        return found
+
+    def adopt(self, path: str, name: str, keep: float) -> int:
+        with open(path, "rb") as file:
+            data = file.read()
+        self.put(name, data, keep)
+        os.unlink(path)
+        return len(data)
+
+    def put(self, name: str, data: bytes, keep: float) -> None:
+        self._call(self.base.set, name, data, max(1, int(keep)))
+
+    def refresh(self, entry: Entry, keep: float) -> bool:
+        stored = self.load(entry.name)
+        if not isinstance(stored, Entry) or stored.id != entry.id:
+            return False
+        self.put(entry.name, encode(entry, entry.body or b""), keep)
+        return True
+
+    def delete(self, name: str) -> int | None:
+        self._call(self.base.delete, name)
+        return None
+
+    def touch(self, entry: Entry, now: float) -> None:
+        """These storages go by the time that `put` gave them."""
+
+    @staticmethod
+    def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+        """A storage may raise what it likes (redis its own errors); to the cache it is all one: it does not work now."""
+        try:
+            return function(*arguments)
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def decode_bytes(data: bytes) -> Entry | VaryIndex:
+    """An entry with its whole body, or an index, from the bytes of a file."""
+    block = Superblock.unpack(data[:SUPERBLOCK])
+    found = decode_head(data[block.head_offset : block.head_offset + block.head_length], block.head_crc)
+    if isinstance(found, Entry):
+        body = data[block.body_offset : block.body_offset + block.body_length]
+        if block.state != COMPLETE or len(body) != block.body_length:
+            raise BrokenEntry("truncated body")
+        if len(body) <= CHECKED_BODY and zlib.crc32(body) != block.body_crc:
+            raise BrokenEntry("damaged body")
+        found.id, found.body, found.body_length, found.body_offset = block.id, body, len(body), block.body_offset
+    return found

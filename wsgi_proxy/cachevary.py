@@ -1,0 +1,47 @@
+"""Which stored variant fits a request: Vary (RFC 9111 section 4.1), as pure functions over header pairs.
+
+A *spec* is the tuple of field names that a Vary names, in lower case, sorted, once each. A request's *selection* under
+a spec is the tuple of its normalised values, None where it does not have the field: absent and empty are different.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .cachefields import Pairs, members
+
+Spec = tuple[str, ...]
+Selection = tuple[str | None, ...]
+
+# Fields that are lists by definition, and those whose members have no order or case (RFC 9110 section 12.5): only for
+# these may values that are spelled differently count as the same.
+_LISTS: Final = frozenset({"accept", "accept-charset", "accept-encoding", "accept-language", "te", "prefer"})
+_CASELESS: Final = frozenset({"accept-charset", "accept-encoding", "accept-language"})
+_UNORDERED: Final = frozenset({"accept-charset", "accept-encoding"})
+_COMMA: Final = re.compile(r"[ \t]*,[ \t,]*")
+
+
+def spec_of(answer: Pairs) -> Spec:
+    """The names in an answer's Vary; empty without one. A `*` among them matches nothing and is kept for the caller."""
+    return tuple(sorted({name.lower() for name in members(answer, "vary")}))
+
+
+def selection_of(request: Pairs, spec: Spec) -> Selection:
+    """What the request has in the fields that the spec names."""
+    found: dict[str, list[str]] = {}
+    for name, value in request:
+        lowered = name.lower()
+        if lowered in spec:
+            found.setdefault(lowered, []).append(value)
+    return tuple(_normalised(name, found[name]) if name in found else None for name in spec)
+
+
+def _normalised(name: str, lines: list[str]) -> str:
+    value = ", ".join(line.strip(" \t") for line in lines)
+    if name in _CASELESS:
+        value = value.lower()
+    if name in _LISTS:
+        parts = [part for part in _COMMA.split(value.strip(" \t,")) if part]
+        value = ",".join(sorted(parts) if name in _UNORDERED else parts)
+    return value

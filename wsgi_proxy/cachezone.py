@@ -1,0 +1,279 @@
+"""One zone of `proxy_cache_path` in one process: its storage, what the processes share of it, and a copy in memory in front.
+
+Every change goes through here, under the lock of the key's slot: a new answer (`commit`), a validated one (`refresh`), a
+removed one (`drop`) and an invalidation (`invalidate`). An answer whose fetch began before an invalidation of its slot
+is not stored. A storage that fails costs a miss and a line in the log, at most one a minute for each kind of fault.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from . import cacheflight
+from .cacheentry import Entry, VaryIndex, digest_of, encode
+from .cachefields import Pairs
+from .cacheflight import Fill, Following
+from .cachememory import MemoryTier
+from .cacheshare import Share
+from .cachestore import STATE_FOLDER, FileStorage, Store
+from .cachevary import selection_of
+from .config import CacheZone
+
+logger = logging.getLogger("wsgi_proxy")
+
+FLIGHTS_FOLDER: Final = "flights"
+_SAME_FAULT_EVERY: Final = 60.0
+# How long a key whose answer could not be stored is fetched without others waiting for it, and how many such keys a
+# process remembers.
+_PASS_FOR: Final = 10.0
+_PASSES_MAX: Final = 10000
+_MEMORY_MAX: Final = 32 * 1024 * 1024
+
+
+class ZoneCache:
+    """The zone's verbs. ``folder`` holds what is shared by this machine's processes, whatever the storage is."""
+
+    def __init__(self, settings: CacheZone, store: Store, folder: str, *, remember: bool = True) -> None:
+        self.settings = settings
+        self.store = store
+        self.share = Share(folder)
+        self.flights = os.path.join(folder, FLIGHTS_FOLDER)
+        os.makedirs(self.flights, 0o700, exist_ok=True)
+        self.memory = MemoryTier(min(settings.size, _MEMORY_MAX) if remember else 0)
+        self.body_max = min(filter(None, (settings.max_size, store.body_max)), default=0)
+        """The longest body that is stored; 0 for no limit."""
+        self._touch_every = min(60.0, settings.inactive / 4)
+        self._passes: dict[str, float] = {}
+        self._faults: dict[str, float] = {}
+
+    @classmethod
+    def in_folder(cls, settings: CacheZone, folder: str) -> ZoneCache:
+        """A zone of files in a folder. OSError if it cannot be made or written."""
+        store = FileStorage(folder, settings.levels)
+        return cls(settings, store, os.path.join(folder, STATE_FOLDER))
+
+    # --- finding ------------------------------------------------------------------------------------------------------
+
+    def find(self, key: str, request: Pairs) -> Entry | None:
+        """The stored answer that fits this request, fresh or not."""
+        copy = self.memory.get(key)
+        if copy is not None and self.share.states[copy.slot] == copy.state:
+            entry = copy.entry
+            if entry is None and copy.variants:
+                entry = copy.variants.get(selection_of(request, copy.spec))
+            if entry is not None:
+                copy.used = True
+                return entry
+        return self._load(key, request)
+
+    def _load(self, key: str, request: Pairs) -> Entry | None:
+        primary = digest_of(key)
+        slot = Share.slot_of(primary)
+        # Read before the storage is: what changes in between makes the copy stale, not current.
+        state = self.share.states[slot]
+        found = self.load(primary)
+        only = True
+        if isinstance(found, VaryIndex):
+            only = len(found.specs) == 1
+            found = self._variant(found, key, request)
+        if found is None or found.key != key:
+            return None
+        found.primary = primary
+        if only:
+            self.memory.put(key, found, slot, state)
+        return found
+
+    def _variant(self, index: VaryIndex, key: str, request: Pairs) -> Entry | None:
+        """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1)."""
+        if index.key != key:
+            return None
+        best = None
+        for spec in index.specs:
+            found = self.load(index.name_of(spec, selection_of(request, spec)))
+            if isinstance(found, Entry) and (best is None or found.stored_at > best.stored_at):
+                best = found
+        return best
+
+    def load(self, name: str) -> Entry | VaryIndex | None:
+        try:
+            return self.store.load(name)
+        except OSError as error:
+            self.fault("read", error)
+            return None
+
+    def flight_name(self, key: str, request: Pairs, entry: Entry | None) -> str:
+        """By which name concurrent requests for the same answer meet."""
+        if entry is not None:
+            return entry.name
+        primary = digest_of(key)
+        index = self.load(primary)
+        if isinstance(index, VaryIndex) and index.specs:
+            return index.name_of(index.specs[0], selection_of(request, index.specs[0]))
+        return primary
+
+    def touch(self, entry: Entry, now: float) -> None:
+        """Note a use, seldom enough to cost nothing and often enough that what is in use never counts as inactive."""
+        if now - entry.touched_at > self._touch_every:
+            entry.touched_at = now
+            try:
+                self.store.touch(entry, now)
+            except OSError as error:
+                self.fault("touch", error)
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    def purged(self, key: str) -> int:
+        """The generation to give to `commit` and `refresh`: taken before the upstream is asked."""
+        return self.share.purged(Share.slot_of(digest_of(key)))
+
+    def commit(self, entry: Entry, fill: Fill, purged: int) -> bool:
+        """Store a finished file as the entry; False if it was invalidated meanwhile or cannot be stored."""
+        slot = Share.slot_of(entry.primary)
+        try:
+            with self.share.lock(slot):
+                if self.share.purged(slot) != purged:
+                    return False
+                self._name(entry)
+                size = self.store.adopt(fill.path, entry.name, self._keep(entry))
+                fill.adopted()
+                self.share.changed(slot)
+                self.share.stored(size)
+        except OSError as error:
+            self.fault("store", error)
+            return False
+        return True
+
+    def _name(self, entry: Entry) -> None:
+        """Where the entry goes: its key's own name, or one under the key's index if it varies."""
+        if not entry.spec:
+            entry.name = entry.primary
+            return
+        index = self.store.load(entry.primary)
+        if not isinstance(index, VaryIndex) or index.key != entry.key:
+            index = VaryIndex.fresh(entry.key)
+        if entry.spec not in index.specs[:1]:
+            index = index.with_spec(entry.spec)
+            self.store.put(entry.primary, encode(index), self._keep(entry))
+        entry.name = index.name_of(entry.spec, entry.selection)
+
+    def _keep(self, entry: Entry) -> float:
+        f = entry.freshness
+        return self.settings.inactive + max(0.0, f.left(time.time())) + max(f.grace, f.error_grace)
+
+    def refresh(self, entry: Entry, purged: int) -> bool:
+        """Store a validated entry's new head; False if it was replaced or invalidated meanwhile."""
+        slot = Share.slot_of(entry.primary)
+        try:
+            with self.share.lock(slot):
+                if self.share.purged(slot) != purged or not self.store.refresh(entry, self._keep(entry)):
+                    return False
+                self.share.changed(slot)
+        except OSError as error:
+            self.fault("store", error)
+            return False
+        return True
+
+    def drop(self, entry: Entry) -> None:
+        """Remove one answer that turned out to be outdated. Fetches under way may still store newer ones."""
+        self._remove(entry.primary, entry.name, invalidate=False)
+        self.memory.forget(entry.key)
+
+    def invalidate(self, key: str) -> bool:
+        """Remove all answers of a key, and keep those under way from being stored; whether there were any."""
+        primary = digest_of(key)
+        self.memory.forget(key)
+        return self._remove(primary, primary, invalidate=True)
+
+    def _remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
+        slot = Share.slot_of(primary)
+        mark = self.share.invalidated if invalidate else self.share.changed
+        try:
+            with self.share.lock(slot):
+                mark(slot)
+                size = self.store.delete(name)
+        except OSError as error:
+            # Without the lock, or without the storage: what is in memory and under way must be void all the same.
+            mark(slot)
+            self.fault("remove", error)
+            return False
+        if size is not None:
+            self.share.stored(-size)
+        return size is not None
+
+    def purge(self, pattern: str) -> int:
+        """Invalidate every key that matches a shell pattern, or whose URI does; how many entries went. For people and for
+        nginx's `*` keys: it walks the whole store."""
+        if not isinstance(self.store, FileStorage):
+            return int(self.invalidate(pattern))
+        self.share.invalidate_all()
+        gone = 0
+        for entry in self.entries():
+            if fnmatch.fnmatchcase(entry.key, pattern) or fnmatch.fnmatchcase(entry.uri, pattern):
+                if self.store.delete(entry.name) is not None:
+                    gone += 1
+                self.invalidate(entry.key)
+        return gone
+
+    def entries(self) -> Iterator[Entry]:
+        """Every stored answer that can still be reached, in the order of the folders."""
+        if not isinstance(self.store, FileStorage):
+            return
+        for name, _ in self.store.files():
+            found = self.load(name)
+            if not isinstance(found, Entry):
+                continue
+            if found.spec:
+                index = self.load(found.primary)
+                if not isinstance(index, VaryIndex) or index.name_of(found.spec, found.selection) != name:
+                    continue
+            yield found
+
+    # --- flights ------------------------------------------------------------------------------------------------------
+
+    def board(self, name: str) -> Fill | Following | None:
+        """Lead or follow the flight of that name; None if the folder does not allow it."""
+        try:
+            return cacheflight.board(self.flights, name)
+        except OSError as error:
+            self.fault("lock", error)
+            return None
+
+    def alone(self) -> Fill | None:
+        try:
+            return cacheflight.alone(self.flights)
+        except OSError as error:
+            self.fault("store", error)
+            return None
+
+    def uses(self, key: str) -> int:
+        """Count one more request for a key; how many there were."""
+        return self.share.used(digest_of(key))
+
+    def passes(self, name: str, now: float) -> bool:
+        """Whether the last answer of that name could not be stored, so that waiting for the next would gain nothing."""
+        until = self._passes.get(name)
+        return until is not None and now < until
+
+    def mark_pass(self, name: str, now: float) -> None:
+        if len(self._passes) >= _PASSES_MAX:
+            self._passes.clear()
+        self._passes[name] = now + _PASS_FOR
+
+    def unmark_pass(self, name: str) -> None:
+        self._passes.pop(name, None)
+
+    def fault(self, what: str, error: OSError, *, log: Callable[..., None] = logger.error) -> None:
+        """Report that the storage failed, once a minute for each kind of fault."""
+        now = time.monotonic()
+        last = self._faults.get(what)
+        if last is None or now - last >= _SAME_FAULT_EVERY:
+            self._faults[what] = now
+            log('cache zone "%s" cannot %s: %s', self.settings.name, what, error)
+
+    def close(self) -> None:
+        self.share.close()
