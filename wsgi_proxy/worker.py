@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -47,6 +48,15 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
 
     service: Service
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Made before the fork and shared with the arbiter, which asks `serving()`.
+        self._serving = mmap.mmap(-1, 1)
+
+    def serving(self) -> bool:
+        """Whether this worker has loaded its application and accepts connections; in any process."""
+        return self._serving[0] != 0
+
     def patch(self) -> None:
         monkey.patch_all()
 
@@ -61,11 +71,12 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             hooks=GunicornHooks(self),
         )
         service.exhausted = self._exhausted
-        if "h2" in self.cfg.http_protocols:
+        if "h2" in self.cfg.http_protocols or getattr(self.app, "http2", False):
             service.handle_http2 = self._serve_http2
         base = self._base_environ()
         batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
         service.start(Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets)
+        self._serving[0] = 1
         while self.alive:
             self.notify()
             self._stop.wait(_HEARTBEAT)

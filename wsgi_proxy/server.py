@@ -1,0 +1,191 @@
+"""What the `wsgi-proxy` command runs: a gunicorn application made from a configuration.
+
+Rules:
+- The configuration decides everything; gunicorn's own configuration files and environment are not read.
+- The WSGI application is made in each worker, after gevent has patched it, and never in the main process.
+- Whatever a configuration needs of the outside (sockets, certificates, log files, accounts) is taken before its workers start, so
+  that a fault is found while the old configuration still runs.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.app.base import BaseApplication
+
+from . import errorlog, server_tls
+from .config import Config, Listen, ServerBlock
+from .errors import ConfigError, Fault
+from .server_arbiter import run_arbiter
+from .server_listen import Address, covering, listens_of
+from .server_log import ServerLog
+from .worker_listener import ListenerSettings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_GRACE = 30
+"""Seconds that SIGTERM gives the requests in progress."""
+
+
+class Plan:
+    """A configuration and what was prepared for it. Raises ConfigError."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.listens: dict[Address, Listen] = listens_of(config)
+        self.contexts: dict[Address, ssl.SSLContext] = server_tls.contexts(config)
+        self.pid_path = os.path.join(config.prefix, config.main.pid) if config.main.pid else ""
+        self.account = _account(config)
+        self.settings = {address: self._settings(address) for address in self.listens}
+
+    def _settings(self, address: Address) -> ListenerSettings:
+        server, listen = _default_server(self.config, address, self.listens)
+        core = server.settings.core
+        context = self.contexts.get(address)
+        return ListenerSettings(
+            keepalive_timeout=core.keepalive_timeout,
+            keepalive_requests=core.keepalive_requests,
+            client_header_timeout=server.client_header_timeout,
+            client_body_timeout=core.client_body_timeout,
+            send_timeout=core.send_timeout,
+            client_header_buffer_size=server.client_header_buffer_size,
+            large_client_header_buffers=server.large_client_header_buffers,
+            proxy_protocol=listen.proxy_protocol,
+            tls=None if context is None else (lambda: context),
+        )
+
+
+def _default_server(config: Config, address: Address, bound: dict[Address, Listen]) -> tuple[ServerBlock, Listen]:
+    """The server block whose limits hold before the request's own is known (nginx: the default server of the address)."""
+    found: tuple[ServerBlock, Listen] | None = None
+    for server in config.servers:
+        for listen in server.listens:
+            if covering(listen.address, bound) == address and (found is None or listen.default_server):
+                found = server, listen
+                if listen.default_server:
+                    return found
+    assert found is not None
+    return found
+
+
+def _account(config: Config) -> tuple[int, int] | None:
+    """(uid, gid) for the workers; None where we may not change it (nginx then warns and goes on)."""
+    user, group = config.main.user, config.main.group
+    if not user or os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(Fault(f'getpwnam("{user}") failed', config.path)) from None
+    if not group:
+        return entry.pw_uid, entry.pw_gid
+    import grp
+
+    try:
+        return entry.pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(Fault(f'getgrnam("{group}") failed', config.path)) from None
+
+
+class ProxyServer(BaseApplication):  # type: ignore[misc]
+    """gunicorn's application object: settings for the arbiter, listener settings and the WSGI application for the workers.
+
+    `load` reads the configuration again for a reload (ConfigError when it is broken); `app_factory` is called in each worker.
+    """
+
+    def __init__(
+        self, config: Config, load: Callable[[], Config], app_factory: Callable[[Config], WSGIApplication]
+    ) -> None:
+        self._load = load
+        self._factory = app_factory
+        self.plan = Plan(config)
+        self._set_up_log(config)
+        super().__init__()
+
+    # --- for gunicorn ---
+
+    def load_config(self) -> None:
+        """The model as gunicorn's settings."""
+        main = self.plan.config.main
+        settings: dict[str, Any] = {
+            "workers": main.worker_processes,
+            "worker_class": "wsgi_proxy.worker.ProxyWorker",
+            "worker_connections": main.worker_connections,
+            "graceful_timeout": _GRACE,
+            "proc_name": "wsgi-proxy",
+            "logger_class": ServerLog,
+            # No client sets what the application trusts.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
+            "header_map": "drop",
+            "control_socket_disable": True,
+            "bind": [],
+        }
+        if os.path.isdir("/dev/shm"):
+            # The heartbeat's file: on a disk a slow write would look like a dead worker.
+            settings["worker_tmp_dir"] = "/dev/shm"
+        if self.plan.account is not None:
+            settings["user"], settings["group"] = self.plan.account
+            settings["initgroups"] = True
+        variables = [entry for entry in main.env if "=" in entry]
+        if variables:
+            settings["raw_env"] = variables
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> WSGIApplication:
+        """The WSGI application, in a worker."""
+        return self._factory(self.plan.config)
+
+    # --- for the arbiter ---
+
+    def read(self) -> Plan:
+        """The configuration as it is now. Raises ConfigError."""
+        return Plan(self._load())
+
+    def use(self, plan: Plan) -> None:
+        """Start workers by this plan from now on."""
+        self._set_up_log(plan.config)
+        self.plan = plan
+        self.callable = None
+        self.do_load_config()
+
+    def _set_up_log(self, config: Config) -> None:
+        try:
+            errorlog.setup(config.main.error_log, config.prefix)
+        except OSError as error:
+            raise ConfigError(Fault(f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')) from error
+
+    # --- for the workers ---
+
+    @property
+    def shutdown_timeout(self) -> float:
+        """Seconds that a draining worker may take; 0 for as long as its connections last."""
+        return self.plan.config.main.worker_shutdown_timeout
+
+    @property
+    def http2(self) -> bool:
+        """Whether any listener speaks HTTP/2."""
+        return any(server.http2 or any(listen.http2 for listen in server.listens) for server in self.plan.config.servers)
+
+    def listener_settings(self, where: Any) -> ListenerSettings:
+        """The limits for the listener bound to this socket address."""
+        address: Address = (where[0], where[1]) if isinstance(where, tuple) else where
+        return self.plan.settings[address]
+
+
+def run(
+    config: Config, load: Callable[[], Config], app_factory: Callable[[Config], WSGIApplication], *, daemon: bool = False
+) -> int:
+    """Run the configuration until a signal ends it; the exit status. `load` and `app_factory` as in ProxyServer.
+
+    Raises ConfigError when the first configuration cannot be run; sockets that cannot be bound are reported here, and give 1.
+    """
+    if config.main.working_directory:
+        os.chdir(config.main.working_directory)
+    return run_arbiter(ProxyServer(config, load, app_factory), daemon)

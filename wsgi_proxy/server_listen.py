@@ -1,0 +1,141 @@
+"""The listening sockets that a configuration asks for.
+
+Rules:
+- One socket per distinct address; a wildcard covers the single addresses of its port, as in nginx, and which server answers is
+  decided by the connection's local address.
+- A socket that an earlier configuration had is kept: its queue holds clients.
+- IPv6 sockets take IPv6 only, unless `ipv6only=off` says otherwise.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gunicorn import sock as gunicorn_sock
+
+from .config import Config, Listen
+from .errors import ConfigError, Fault
+
+Address = tuple[str, int] | str
+
+_ATTEMPTS = 5
+_PAUSE = 0.5
+"""nginx's own: five attempts, half a second apart."""
+
+
+class _TCP6Socket(gunicorn_sock.TCP6Socket):  # type: ignore[misc]
+    """An IPv6 socket that does not also take IPv4's port."""
+
+    v6only = True
+
+    def bind(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.v6only))
+        super().bind(sock)
+
+
+class _DualSocket(_TCP6Socket):
+    v6only = False
+
+
+def listens_of(config: Config) -> dict[Address, Listen]:
+    """The address of each socket to be bound, with the `listen` that says most about it."""
+    found: dict[Address, Listen] = {}
+    for server in config.servers:
+        for listen in server.listens:
+            known = found.get(listen.address)
+            if known is None or (listen.default_server and not known.default_server):
+                found[listen.address] = listen
+    for wildcard in ("0.0.0.0", "::"):
+        for address in [address for address in found if address[0] == wildcard and not isinstance(address, str)]:
+            for other in list(found):
+                same_family = isinstance(other, tuple) and (":" in other[0]) == (":" in wildcard)
+                if same_family and other != address and other[1] == address[1]:
+                    del found[other]
+    return found
+
+
+def covering(address: Address, bound: Iterable[Address]) -> Address | None:
+    """Which of the bound addresses takes connections to `address`."""
+    wanted = set(bound)
+    if address in wanted or isinstance(address, str):
+        return address if address in wanted else None
+    wildcard = ("::" if ":" in address[0] else "0.0.0.0", address[1])
+    return wildcard if wildcard in wanted else None
+
+
+def text(address: Address) -> str:
+    """An address as nginx writes it: `0.0.0.0:80`, `[::]:80`, `unix:/path`."""
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(sock: Any) -> Address:
+    """The address a bound socket has."""
+    where = sock.getsockname()
+    return (where[0], where[1]) if isinstance(where, tuple) else where
+
+
+def bind(
+    wanted: dict[Address, Listen], kept: Iterable[Any], cfg: Any, log: Any, pause: Callable[[float], None] = time.sleep
+) -> tuple[list[Any], list[Any]]:
+    """(sockets for all wanted addresses, those of `kept` that nobody wants any more).
+
+    ConfigError with a fault for each address that cannot be bound; nothing is changed then.
+    """
+    have = {address_of(sock): sock for sock in kept}
+    sockets: list[Any] = []
+    made: list[Any] = []
+    faults: list[Fault] = []
+    for address, listen in wanted.items():
+        sock = have.pop(address, None)
+        if sock is None:
+            try:
+                sock = _open(address, listen, cfg, log, pause)
+                made.append(sock)
+            except (OSError, ValueError) as error:
+                number = getattr(error, "errno", None)
+                reason = f"{number}: {os.strerror(number)}" if number else str(error)
+                faults.append(Fault(f"bind() to {text(address)} failed ({reason})"))
+                continue
+        sockets.append(sock)
+    if faults:
+        close(made)
+        raise ConfigError(*faults)
+    return sockets, list(have.values())
+
+
+def _open(address: Address, listen: Listen, cfg: Any, log: Any, pause: Callable[[float], None]) -> Any:
+    kind: type[Any] = gunicorn_sock.TCPSocket
+    if isinstance(address, str):
+        kind = gunicorn_sock.UnixSocket
+    elif ":" in address[0]:
+        kind = _TCP6Socket if listen.ipv6only else _DualSocket
+    for attempt in range(_ATTEMPTS):
+        try:
+            sock = kind(address, cfg, log)
+            sock.sock.listen(listen.backlog)
+            return sock
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
+                raise
+            pause(_PAUSE)
+    raise AssertionError("unreachable")
+
+
+def close(sockets: Iterable[Any]) -> None:
+    """Close sockets, and remove the files of those that have one."""
+    for sock in sockets:
+        address = address_of(sock)
+        sock.close()
+        if isinstance(address, str) and not address.startswith("\0"):
+            try:
+                os.unlink(address)
+            except FileNotFoundError:
+                continue
