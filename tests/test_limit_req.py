@@ -174,12 +174,9 @@ def test_decided_once_per_request() -> None:
 
 
 def test_a_client_that_leaves_is_not_waited_for() -> None:
-    class Stream:
-        def peer_closed(self) -> bool:
-            return True
-
     class Connection:
-        stream = Stream()
+        def client_gone(self) -> bool:
+            return True
 
     slept: list[float] = []
     with pytest.raises(ClientGone):

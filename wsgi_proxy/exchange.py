@@ -90,6 +90,8 @@ class Exchange:
     variables: dict[str, str]
     """What `set`, named captures, `auth_request_set` and `map` (by name) gave; empty until one does."""
     internal = False
+    subrequest = False
+    """A request of our own on behalf of another, which was let in with it."""
     redirects = 0
     """Internal redirects so far; more than ten are an error, as in nginx."""
     uri_changed = False

@@ -220,12 +220,12 @@ class RateCheck:
 
 def pause(x: Exchange, seconds: float, sleep: Callable[[float], None]) -> None:
     """Wait; ClientGone when the client leaves meanwhile, as far as the server lets us see that."""
-    stream = getattr(x.connection, "stream", None)
-    if stream is None:
+    connection = x.connection
+    if connection is None:
         sleep(seconds)
         return
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         sleep(min(left, _LOOK_EVERY))
-        if stream.peer_closed():
+        if connection.client_gone():
             raise ClientGone("client closed connection while its request was delayed")

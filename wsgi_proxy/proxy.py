@@ -186,7 +186,8 @@ class Proxy:
         if isinstance(error, NoLiveUpstreams):
             errorlog.line("error", str(error), x, x.upstream_name)
         elif isinstance(error, ClientError):
-            errorlog.line("info", str(error), x)
+            if str(error):
+                errorlog.line("info", str(error), x)
         elif not isinstance(error, UpstreamError):
             errorlog.line("error", str(error), x)
         answer = self._special(x, error.status)
@@ -279,11 +280,12 @@ class Proxy:
         inner.content_length, inner.chunked = None, False
         inner.server, inner.remote_addr, inner.variables = x.server, x.remote_addr, x.variables
         inner.method = "GET"
+        inner.subrequest = True
         inner.redirects = x.redirects + 1
         if inner.redirects > MAX_REDIRECTS:
             raise ProxyError("subrequests cycle")
         path, mark, args = uri.partition("?")
-        self.router.redirect(inner, path, args if mark else x.args)
+        self.router.redirect(inner, path, args if mark else "")
         return self._walk(inner)
 
     # --- what is prepared -------------------------------------------------------------------------------------------------
