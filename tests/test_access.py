@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,9 +126,10 @@ def test_the_last_address_or_the_last_untrusted_one() -> None:
 
 def test_proxy_protocol() -> None:
     settings = GuardSettings(real_ip_from=(ip_network("10.0.0.0/8"),), real_ip_header="proxy_protocol")
-    x = exchange(peer_addr="10.0.0.1", remote_addr="10.0.0.1", proxy_protocol=("192.0.2.9", "77", "10.0.0.2", "80"))
+    connection = SimpleNamespace(proxy_protocol=("192.0.2.9", 77, "10.0.0.2", 80))
+    x = exchange(peer_addr="10.0.0.1", remote_addr="10.0.0.1", connection=connection)
     RealAddress(settings).apply(x)
     assert (x.remote_addr, x.remote_port) == ("192.0.2.9", "77")
-    x = exchange(peer_addr="11.0.0.1", remote_addr="11.0.0.1", proxy_protocol=("192.0.2.9", "77", "10.0.0.2", "80"))
+    x = exchange(peer_addr="11.0.0.1", remote_addr="11.0.0.1", connection=connection)
     RealAddress(settings).apply(x)
     assert x.remote_addr == "11.0.0.1"

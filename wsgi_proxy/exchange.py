@@ -132,12 +132,6 @@ class Exchange:
     body_bytes_received = 0
     """Bytes of the request's body read so far."""
     sent_trailers: Pairs = []
-    proxy_protocol: tuple[str, str, str, str] | None = None
-    """(client address, client port, server address, server port) of a PROXY protocol line."""
-    secure_link: str | None = None
-    secure_link_expires: str | None = None
-    invalid_referer: str | None = None
-    """"1" when `valid_referers` refused the request's Referer, else ""; None where no `valid_referers` is in force."""
     prefix = ""
     """The folder that relative paths of the configuration start from (-p)."""
     trace: list[tuple[str, str]] | None = None
@@ -198,6 +192,12 @@ class Exchange:
     def location_or_none(self) -> Location | None:
         """The location, None when the fault came before routing."""
         return self.location
+
+    @property
+    def proxy_protocol(self) -> tuple[str, str, str, str] | None:
+        """(client address, client port, server address, server port) of the connection's PROXY protocol line."""
+        found = getattr(self.connection, "proxy_protocol", None)
+        return (found[0], str(found[1]), found[2], str(found[3])) if found else None
 
     @property
     def has_body(self) -> bool:

@@ -20,6 +20,8 @@ from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
+
 if TYPE_CHECKING:
     from .config import CoreSettings
     from .exchange import Exchange
@@ -77,7 +79,7 @@ OPTIONAL: dict[str, str] = {
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
     "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
-    "invalid_referer": "x.invalid_referer",
+    "invalid_referer": "invalid_referer(x)",
     "limit_conn_status": "(x.limit_conn_status or None)",
     "limit_req_status": "(x.limit_req_status or None)",
     "proxy_protocol_addr": "(x.proxy_protocol and x.proxy_protocol[0])",
@@ -90,8 +92,8 @@ OPTIONAL: dict[str, str] = {
     "request_body": "request_body(x)",
     "request_body_file": "(x.request_body_file or None)",
     "request_port": "request_port(x)",
-    "secure_link": "x.secure_link",
-    "secure_link_expires": "x.secure_link_expires",
+    "secure_link": "secure_link(x)",
+    "secure_link_expires": "secure_link_expires(x)",
     "tcpinfo_rcv_space": "tcp_info(x, 28)",
     "tcpinfo_rtt": "tcp_info(x, 15)",
     "tcpinfo_rttvar": "tcp_info(x, 16)",
