@@ -377,6 +377,8 @@ class CoreSettings:
     expires_modified: bool = False
     access_log: tuple[AccessLog, ...] = ()
     log_not_found: bool = True
+    error_log: tuple[tuple[str, str], ...] | None = None
+    """(path or `stderr`, level) of this place; None: the main context's."""
     error_log_level: str = "error"
     client_max_body_size: int = 1024 * 1024
     client_body_buffer_size: int = 16 * 1024
@@ -386,6 +388,7 @@ class CoreSettings:
     keepalive_timeout: float = 75.0
     keepalive_timeout_header: float | None = None
     keepalive_requests: int = 1000
+    keepalive_time: float = 3600.0
     limit_rate: Template | None = None
     limit_rate_after: Template | None = None
     server_tokens: str = "on"
@@ -402,6 +405,22 @@ class CoreSettings:
     stub_status: bool = False
     metrics: str = ""
     """Ours: `wsgi_proxy_status metrics|json|page`, where a location answers with the proxy's own state."""
+
+
+@dataclass(frozen=True)
+class TunnelSettings:
+    """ngx_http_tunnel_module: `tunnel_*`. `pass_` gives `host:port`; None where no tunnel is opened."""
+
+    pass_: Template | None = None
+    connect_timeout: float = 60.0
+    send_timeout: float = 60.0
+    read_timeout: float = 60.0
+    buffer_size: int = 16 * 1024
+    next_upstream: frozenset[str] = frozenset({"error", "timeout"})
+    next_upstream_tries: int = 0
+    next_upstream_timeout: float = 0.0
+    socket_keepalive: bool = False
+    bind: Template | None = None
 
 
 # --- scripts: ngx_http_rewrite_module ---------------------------------------------------------------------------------------
@@ -451,7 +470,8 @@ Instruction = Set | Rewrite | Return | Break | If
 class Location:
     """A place that answers.
 
-    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named), "server" (a server's own settings) or "if".
+    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named) or "server" (a server's own settings); that of an `if` is a copy of the
+    location around it with what is in force inside the `if`.
     """
 
     kind: str = ""
@@ -463,6 +483,7 @@ class Location:
     proxy: ProxySettings = ProxySettings()
     cache: CacheSettings = CacheSettings()
     guard: GuardSettings = GuardSettings()
+    tunnel: TunnelSettings = TunnelSettings()
     handler: str = ""
     """What answers: "proxy_pass", "tunnel_pass", "static", "stub_status", "status", "empty" …; "" means static files."""
     place: Place = Place()
@@ -537,6 +558,7 @@ class ServerBlock:
     client_header_timeout: float = 60.0
     client_header_buffer_size: int = 1024
     large_client_header_buffers: tuple[int, int] = (4, 8192)
+    max_headers: int = 1000
     ignore_invalid_headers: bool = True
     underscores_in_headers: bool = False
     merge_slashes: bool = True
