@@ -194,6 +194,7 @@ class Cache:
         """This request asks the upstream for all who wait, unless someone did while it looked."""
         fetch.fill = fill
         try:
+            fetch.zone.wait_for_others(fill, fetch.plan.settings.lock_timeout)
             answer = self._landed(x, fetch)
             if answer is None and decision is UPDATING and fetch.entry is not None and self.leader.in_background(fetch):
                 answer = self._hit(x, fetch.zone, fetch.entry, self.clock(), "STALE")

@@ -18,7 +18,7 @@ import fcntl
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from .cacheentry import COMPLETE, FILLING, SUPERBLOCK, VOID, BrokenEntry, Entry, Superblock, new_id
@@ -33,7 +33,7 @@ _LIVENESS_EVERY: Final = 0.1
 class Fill:
     """An entry while it is written. `path` is where the file lies until the store adopts it."""
 
-    __slots__ = ("_head", "_offset", "crc", "fd", "length", "path", "started_at", "state", "id")
+    __slots__ = ("_head", "_offset", "crc", "fd", "length", "path", "state", "id", "when_released")
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
@@ -42,7 +42,8 @@ class Fill:
         self.crc = 0
         self.state = 0
         self.id = new_id()
-        self.started_at = time.monotonic()
+        self.when_released: Callable[[bool], None] | None = None
+        """Called once with whether the file was adopted: what else must be let go of."""
         self._head = b""
         self._offset = 0
 
@@ -82,6 +83,8 @@ class Fill:
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
+        if self.when_released is not None:
+            self.when_released(not self.path)
         try:
             if self.path:
                 self.state = VOID

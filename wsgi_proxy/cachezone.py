@@ -243,6 +243,10 @@ class ZoneCache:
             self.fault("lock", error)
             return None
 
+    def wait_for_others(self, fill: Fill, patience: float) -> None:
+        """Called by who leads on this machine, before it asks the upstream: storages for several machines wait here for
+        a flight that another machine leads."""
+
     def alone(self) -> Fill | None:
         try:
             return cacheflight.alone(self.flights)

@@ -1,0 +1,201 @@
+"""Redis as the storage, a real one: two proxies' caches share answers, flights and invalidations, and live without it."""
+
+import logging
+import subprocess
+import threading
+import time
+
+import pytest
+
+from tests.support.caching import Site, exchange, location
+from wsgi_proxy.cacheredis import RedisStorage, RedisZone
+from wsgi_proxy.config import CacheZone
+
+FRESH = [("Cache-Control", "max-age=60")]
+TAG = [*FRESH, ("ETag", '"a"')]
+
+
+class Server:
+    """A redis-server of our own on a unix socket."""
+
+    def __init__(self, folder):
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.start()
+
+    def start(self):
+        command = ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(command, cwd=self.socket.parent, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self.socket.exists():
+            assert time.monotonic() < deadline and self.process.poll() is None
+            time.sleep(0.01)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+names = iter(range(1000))
+
+
+@pytest.fixture
+def sites(server, tmp_path, monkeypatch):
+    """Two machines: each with its own folder to meet in, one Redis."""
+    zone = CacheZone(f"zone{next(names)}", server.url)
+    made = []
+    for number in range(2):
+        folder = tmp_path / f"machine{number}"
+        folder.mkdir(mode=0o700)
+        monkeypatch.setattr("wsgi_proxy.cache._shared_memory", lambda folder=folder: str(folder))
+        made.append(Site(folder, zone=zone))
+    yield made
+    for site in made:
+        site.cache.close()
+
+
+def test_one_machine_finds_what_another_stored(sites):
+    one, two = sites
+    one.answers((200, TAG, b"one"))
+    two.answers((500, [], b"not asked"))
+    one.get("/")
+    assert (two.get("/").word, two.get("/").body) == ("HIT", b"one")
+    assert two.get("/", headers=[("If-None-Match", '"a"')]).status == 304
+
+
+def test_variants_and_validation(sites):
+    one, two = sites
+    vary = [*TAG, ("Vary", "A")]
+    one.answers((200, vary, b"1"), (200, vary, b"2"), (304, [*vary, ("X", "new")], b""))
+    assert [one.get("/", headers=[("A", a)]).body for a in "12"] == [b"1", b"2"]
+    assert [two.get("/", headers=[("A", a)]).body for a in "12"] == [b"1", b"2"]
+    one.now += 61
+    two.now += 61
+    assert one.get("/", headers=[("A", "1")]).word == "REVALIDATED"
+    hit = two.get("/", headers=[("A", "1")])
+    assert (hit.word, hit["X"], hit.body) == ("HIT", "new", b"1")
+
+
+def test_an_invalidation_holds_on_every_machine_and_against_fetches_under_way(sites):
+    one, two = sites
+    one.answers((200, FRESH, b"old"), (200, FRESH, b"older"), (200, FRESH, b"new"))
+    two.answers((200, [], b""))
+    one.get("/a")
+    under_way = one.ask(exchange("/b"))
+    two.get("/a", "POST")
+    two.get("/b", "POST")
+    assert b"".join(under_way.body) == b"older"
+    under_way.close()
+    assert one.get("/b").word == "MISS"
+    assert one.get("/a").word == "MISS"
+
+
+def test_misses_on_two_machines_make_one_fetch(sites):
+    one, two = sites
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(10)
+        return one._maker(200, FRESH, b"one")(method)
+
+    one.origin.answers = [slow]
+    two.answers((200, FRESH, b"two"))
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(one.get("/").body))]
+    threads[0].start()
+    assert began.wait(10)
+    threads += [threading.Thread(target=lambda: got.append(two.get("/").body)) for _ in range(3)]
+    for thread in threads[1:]:
+        thread.start()
+    time.sleep(0.1)
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert got == [b"one"] * 4 and two.fetches == 0
+
+
+def test_an_answer_that_cannot_be_stored_frees_the_other_machine(sites):
+    one, two = sites
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(10)
+        return one._maker(200, [("Cache-Control", "no-store")], b"one")(method)
+
+    one.origin.answers = [slow]
+    two.answers((200, FRESH, b"two"))
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(one.get("/").body))]
+    threads[0].start()
+    assert began.wait(10)
+    threads.append(threading.Thread(target=lambda: got.append(two.get("/").body)))
+    threads[1].start()
+    go.set()
+    for thread in threads:
+        thread.join(4)
+    assert sorted(got) == [b"one", b"two"]
+
+
+def test_purging_by_pattern(sites):
+    one, two = sites
+    one.answers((200, FRESH, b"x"))
+    for target in ("/a/1", "/a/2", "/b"):
+        one.get(target)
+    zone = two.cache.zones()[0]
+    assert {entry.uri for entry in zone.entries()} == {"/a/1", "/a/2", "/b"}
+    assert zone.purge("/a/*") == 2
+    assert [one.get(target).word for target in ("/a/1", "/b")] == ["MISS", "HIT"]
+
+
+def test_redis_away_is_a_miss_and_one_line(tmp_path, monkeypatch, caplog):
+    server = Server(tmp_path)
+    monkeypatch.setattr("wsgi_proxy.cache._shared_memory", lambda: str(tmp_path))
+    monkeypatch.setattr("wsgi_proxy.cacheredis._REST", 0.05)
+    site = Site(tmp_path, zone=CacheZone("away", server.url))
+    try:
+        site.answers((200, FRESH, b"x"))
+        site.get("/")
+        server.stop()
+        with caplog.at_level(logging.INFO, "wsgi_proxy"):
+            assert [site.get("/").body for _ in range(3)] == [b"x"] * 3
+            site.location = location()
+            site.get("/", "POST")
+        assert len(caplog.records) == 1 and "Redis" in caplog.text
+        server.start()
+        time.sleep(0.06)
+        assert [site.get("/").word for _ in range(2)] == ["MISS", "HIT"]
+    finally:
+        site.cache.close()
+        server.stop()
+
+
+def test_what_is_not_one_of_ours_is_a_miss(sites, caplog):
+    one, _ = sites
+    one.answers((200, FRESH, b"x"))
+    one.get("/")
+    zone = one.cache.zones()[0]
+    assert isinstance(zone, RedisZone)
+    name = next(iter(zone._redis.names()))
+    for damaged in (b"foreign", zone._redis.get(name)[:-1]):
+        zone._redis.set(name, damaged)
+        assert one.get("/").word == "MISS"
+        assert one.get("/").word == "HIT"
+
+
+def test_the_storage_by_cachecontrols_interface(server):
+    storage = RedisStorage(server.url, "contract")
+    assert storage.get("k") is None
+    storage.set("k", b"v", 10)
+    assert storage.get("k") == b"v"
+    storage.delete("k")
+    assert storage.get("k") is None
+    storage.close()
