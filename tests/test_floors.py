@@ -16,8 +16,8 @@ from tests.support import ROOT
 FLOORS = [
     "errors headers message framing stream green uri cachefields",
     "exchange variable* config health freshness preconditions zone counts errorlog pages upload",
-    "nginx* directives* routing peers rotation resolve balance* upstream place simple",
-    "guard* access* limit* cache* transport* wire* tunnel* static",
+    "nginx* directives* routing peers rotation ranking resolve balance* upstream place simple",
+    "guard* access* auth passwords links limit* cache* transport* wire* tunnel* static",
     "finishing forwarding probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
@@ -34,6 +34,7 @@ ROOMS = {
     "werkzeug": "wsgi static",
     "gevent": "stream green worker*",
     "greenlet": "stream green worker*",
+    "bcrypt": "passwords",
     "httptools": "wire* transport* worker*",
 }
 PACKAGE = ROOT / "wsgi_proxy"
