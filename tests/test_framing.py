@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import httptools
 import pytest
+from gunicorn.config import Config
+from gunicorn.http.errors import ParseException
+from gunicorn.http.parser import RequestParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,6 +168,16 @@ def _read(data: bytes) -> tuple[RequestHead, bytes, bytes] | None:
     return (head, body, decoder.rest) if decoder.done else None
 
 
+def _gunicorn_body(data: bytes) -> bytes | None:
+    """The body that gunicorn's own parser reads; None where it refuses what we accept (it does so with some names)."""
+    try:
+        request = next(RequestParser(Config(), iter([data]), ("127.0.0.1", 1)))
+    except (ParseException, StopIteration):
+        return None
+    body: bytes = request.body.read()
+    return body
+
+
 def _as_answer(head: RequestHead, body: bytes) -> bytes:
     """The same fields and framing, put on a status line by our own writer."""
     fields = [(name, value) for name, value in head.pairs if name.lower() != "host"]
@@ -188,7 +199,8 @@ _field = st.builds(
 )
 _size = st.sampled_from([b"5", b"0", b"5;x", b"05", b"0x5", b"5 ", b"F", b"0"])
 _body = st.one_of(
-    st.sampled_from([b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n"]),
+    st.sampled_from([b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n"]),
+    st.just(b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
     st.builds(lambda a, b, c: a + b + b"hello" + b + c + b"\r\n\r\n", _size, st.sampled_from(_ENDS), _size),
 )
 _message = st.builds(
@@ -212,7 +224,11 @@ def test_no_request_has_two_readings(data: bytes) -> None:
     except httptools.HttpParserError as error:
         pytest.fail(f"llhttp refuses what we accept: {error}")
     assert oracle.complete == 1 and oracle.body == body
-    assert [pair for pair in oracle.pairs if not re.match("x$", pair[0], re.I)] == [pair for pair in head.pairs if pair[0] != "X"]
+    # llhttp gives a trailer like a field, and keeps a tab at the end of a value.
+    fields = [(name, value.strip(" \t")) for name, value in oracle.pairs if name != "X"]
+    assert fields == [pair for pair in head.pairs if pair[0] != "X"]
+    reading = _gunicorn_body(data[: len(data) - len(rest)])
+    assert reading is None or reading == body
 
 
 @settings(max_examples=1500, deadline=None)
