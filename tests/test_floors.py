@@ -15,9 +15,9 @@ from tests.support import ROOT
 #: From the lowest up; a module may import from its own floor and from those below. `x*` covers the parts of a room.
 FLOORS = [
     "errors headers message framing stream green uri cachefields",
-    "exchange variable* config health freshness preconditions zone counts errorlog pages upload",
-    "nginx* directives* routing peers rotation ranking resolve balance* upstream place simple",
-    "guard* access* auth passwords links limit* cache* transport* wire* tunnel* static",
+    "exchange variable* maps geo patterns links config health freshness preconditions zone counts errorlog pages upload",
+    "nginx* directives* routing script accesslog peers rotation ranking resolve balance* upstream place simple",
+    "guard* access* auth passwords limit* cache* transport* wire* tunnel* static",
     "finishing forwarding probe* proxy* metrics status",
     "wsgi",
     "worker* server*",

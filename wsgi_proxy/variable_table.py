@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .config import CoreSettings
     from .exchange import Exchange
 
+__all__ = ["invalid_referer", "secure_link", "secure_link_expires"]
+
 NGINX_VERSION = "1.31.3"
 """The nginx whose behaviour is followed."""
 
@@ -44,6 +46,7 @@ TEXT: dict[str, str] = {
     "https": "('on' if x.scheme == 'https' else '')",
     "is_args": "('?' if x.args else '')",
     "is_request_port": "(':' if request_port(x) else '')",
+    "invalid_referer": "invalid_referer(x)",
     "limit_rate": "limit_rate(x)",
     "msec": "seconds(now())",
     "nginx_version": "NGINX_VERSION",
@@ -62,6 +65,8 @@ TEXT: dict[str, str] = {
     "request_time": "seconds((x.finished_at or now()) - x.started)",
     "request_uri": "(x.target if x.target[:1] == '/' else request_uri(x.target))",
     "scheme": "x.scheme",
+    "secure_link": "secure_link(x)",
+    "secure_link_expires": "secure_link_expires(x)",
     "server_addr": "server_address(x)[0]",
     "server_name": "server_name(x)",
     "server_port": "server_address(x)[1]",
