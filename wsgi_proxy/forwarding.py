@@ -20,7 +20,7 @@ from .upstream import Pool
 if TYPE_CHECKING:
     from .config import Config, ProxySettings
     from .exchange import Exchange, Try
-    from .place import Place
+    from .forwarder import Forwarder
     from .transport import Reply
     from .upload import Upload
     from .upstream import Lease, Peer
@@ -65,28 +65,28 @@ class Targets:
         self._fixed: dict[int, Target] = {}
         self._dynamic: dict[tuple[int, str], Target] = {}
 
-    def of(self, x: Exchange, place: Place) -> Target:
-        """The target of a request in a place; ProxyError(500) when variables gave no URL, 502 when its host is unknown."""
-        target = self._fixed.get(id(place))
+    def of(self, x: Exchange, forwarder: Forwarder) -> Target:
+        """The target of a request at a location; ProxyError(500) when variables gave no URL, 502 when its host is unknown."""
+        target = self._fixed.get(id(forwarder))
         if target is None:
-            target = self._make(x, place)
+            target = self._make(x, forwarder)
         x.proxy_host = target.host
         x.proxy_port = target.port
         x.upstream_name = target.pool.name
         return target
 
-    def _make(self, x: Exchange, place: Place) -> Target:
-        pass_ = place.settings.pass_
+    def _make(self, x: Exchange, forwarder: Forwarder) -> Target:
+        pass_ = forwarder.settings.pass_
         if pass_ is None:
-            raise ProxyError("a place without proxy_pass was asked to forward")
+            raise ProxyError("a location without proxy_pass was asked to forward")
         if pass_.template is None:
-            target = self._fixed[id(place)] = Target(self.pools[pass_.upstream], pass_.scheme, pass_.host)
+            target = self._fixed[id(forwarder)] = Target(self.pools[pass_.upstream], pass_.scheme, pass_.host)
             return target
         url = pass_.template(x)
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ProxyError(f'invalid URL prefix in "{url}"')
-        key = (id(place), f"{parts.scheme}://{parts.netloc}")
+        key = (id(forwarder), f"{parts.scheme}://{parts.netloc}")
         base = self._dynamic.get(key)
         if base is None:
             base = self._dynamic[key] = Target(self._pool(parts.netloc, parts.scheme), parts.scheme, parts.netloc)

@@ -1,6 +1,6 @@
 """The hallway: a request's way through the house, and the only loop over upstreams.
 
-    Router.route → Guard.admit → Cache.lookup → [Pool.lease → Transport.send] → Cache.store → Place.answer_headers → Answer
+    Router.route → Guard.admit → Cache.lookup → [Pool.lease → Transport.send] → Cache.store → Forwarder.answer_headers → Answer
 
 Rules:
 - `respond` always gives an Answer: whatever a room raises as a ProxyError becomes the page for its status, by `error_page` or ours.
@@ -24,7 +24,7 @@ from .exchange import Answer, Exchange, Try
 from .forwarding import Forwarded, Targets
 from .guard import Guard
 from .headers import first
-from .place import Place
+from .forwarder import Forwarder
 from .routing import Router
 from .static import serve, try_files
 from .transport import Outgoing, Transport
@@ -54,7 +54,7 @@ class Proxy:
         self.guard.subrequest = self._subrequest
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
-        self._places: dict[int, Place] = {}
+        self._forwarders: dict[int, Forwarder] = {}
         self._handlers: dict[str, Callable[[Exchange], Answer]] = {"": serve, "static": serve}
         self._finishers: dict[int, finishing.Finisher | None] = {}
 
@@ -85,22 +85,22 @@ class Proxy:
 
     def _forward(self, x: Exchange, location: Location) -> Answer:
         """Take the answer from an upstream; the request's body first, when it is buffered."""
-        place = self._places.get(id(location)) or self._make_place(x, location)
-        upload = take(x, place.settings, location.core)
+        forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
+        upload = take(x, forwarder.settings, location.core)
         try:
-            return self._try_upstreams(x, place, upload)
+            return self._try_upstreams(x, forwarder, upload)
         except BaseException:
             if upload is not None:
                 upload.close()
             raise
 
-    def _try_upstreams(self, x: Exchange, place: Place, upload: Upload | None) -> Answer:
+    def _try_upstreams(self, x: Exchange, forwarder: Forwarder, upload: Upload | None) -> Answer:
         """The loop: lease a server, send, and go on to the next while the rules allow it."""
-        settings = place.settings
-        target = self.targets.of(x, place)
+        settings = forwarder.settings
+        target = self.targets.of(x, forwarder)
         pool = target.pool
         method = settings.method(x).upper() if settings.method is not None else x.method
-        out = Outgoing(method, place.head(x, method, target.path or place.target(x), upload), upload)
+        out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload), upload)
         tries_left = settings.next_upstream_tries or pool.tries_limit
         started = time.monotonic()
         while True:
@@ -134,15 +134,15 @@ class Proxy:
                 reply.abort()
                 lease.settle(reply.status not in _NEVER_FAILURES)
                 continue
-            return self._take_reply(x, place, Forwarded(reply, lease, attempt, upload))
+            return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload))
 
-    def _take_reply(self, x: Exchange, place: Place, body: Forwarded) -> Answer:
+    def _take_reply(self, x: Exchange, forwarder: Forwarder, body: Forwarded) -> Answer:
         """A good try: its fields as the client gets them, its body as it comes."""
         reply = body.reply
-        settings = place.settings
+        settings = forwarder.settings
         x.upstream_pairs = reply.pairs
         if reply.status == 101:
-            return Answer(101, place.answer_headers(x, reply.pairs), Tunnelled(body, x.upgrade, settings.read_timeout))
+            return Answer(101, forwarder.answer_headers(x, reply.pairs), Tunnelled(body, x.upgrade, settings.read_timeout))
         if reply.special:
             moved = self._accelerated(x, settings.ignore_headers, body)
             if moved is not None:
@@ -150,7 +150,7 @@ class Proxy:
         if settings.intercept_errors and reply.status >= 300 and self._error_page(x, reply.status) is not None:
             body.close()
             return self._special(x, reply.status)
-        answer = Answer(reply.status, place.answer_headers(x, reply.pairs), body, reason=reply.reason)
+        answer = Answer(reply.status, forwarder.answer_headers(x, reply.pairs), body, reason=reply.reason)
         answer.length = reply.content_length
         answer.source = reply
         return answer
@@ -290,15 +290,15 @@ class Proxy:
 
     # --- what is prepared -------------------------------------------------------------------------------------------------
 
-    def _make_place(self, x: Exchange, location: Location) -> Place:
-        place = Place(
+    def _make_forwarder(self, x: Exchange, location: Location) -> Forwarder:
+        forwarder = Forwarder(
             location,
             caching=location.cache.zone is not None,
             underscores=x.server.underscores_in_headers,
             ignore_invalid=x.server.ignore_invalid_headers,
         )
-        self._places[id(location)] = place
-        return place
+        self._forwarders[id(location)] = forwarder
+        return forwarder
 
     def _finish(self, x: Exchange, answer: Answer) -> Answer:
         """`add_header`, `expires` and the like, where the location has any."""

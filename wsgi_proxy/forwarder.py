@@ -1,7 +1,7 @@
 """A location made ready to forward: everything that can be decided before a request comes.
 
 Rules:
-- A Place is compiled once per `Location` that has a `proxy_pass`; per request it only evaluates what varies.
+- A Forwarder is compiled once per `Location` that has a `proxy_pass`; per request it only evaluates what varies.
 - The request head goes out as nginx builds it: what the configuration sets, in its order, then nginx's defaults that it did not
   set, then the client's own fields.
 - `Connection` and `Upgrade` are ours: an upgrade is asked for only when the client asked for one, so that a fixed
@@ -29,7 +29,7 @@ _CACHE_DROPPED = frozenset({"if-modified-since", "if-unmodified-since", "if-none
 _UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
 
 
-class Place:
+class Forwarder:
     """What forwarding needs to know of one location."""
 
     __slots__ = (

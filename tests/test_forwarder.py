@@ -10,7 +10,7 @@ import pytest
 from wsgi_proxy.config import Location, ProxyPass, ProxySettings
 from wsgi_proxy.errors import ProxyError
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.place import Place
+from wsgi_proxy.forwarder import Forwarder
 from wsgi_proxy.upload import Upload
 
 
@@ -41,9 +41,9 @@ def exchange(target: str = "/", *pairs: tuple[str, str], **more: Any) -> Exchang
     return x
 
 
-def place(pattern: str = "/", uri: str | None = None, kind: str = "", **settings: Any) -> Place:
+def forwarder(pattern: str = "/", uri: str | None = None, kind: str = "", **settings: Any) -> Forwarder:
     pass_ = ProxyPass("http://echo" + (uri or ""), "http", "echo", uri, host="echo")
-    return Place(Location(kind=kind, pattern=pattern, proxy=ProxySettings(pass_=pass_, **settings)))
+    return Forwarder(Location(kind=kind, pattern=pattern, proxy=ProxySettings(pass_=pass_, **settings)))
 
 
 SEED: tuple[tuple[str, Callable[[Exchange], str]], ...] = (
@@ -53,12 +53,12 @@ SEED: tuple[tuple[str, Callable[[Exchange], str]], ...] = (
 )
 
 
-def head(at: Place, x: Exchange, upload: Upload | None = None) -> list[str]:
+def head(at: Forwarder, x: Exchange, upload: Upload | None = None) -> list[str]:
     return at.head(x, x.method, at.target(x), upload).decode("latin-1").split("\r\n")
 
 
 def test_nginxs_defaults() -> None:
-    assert head(place(), exchange("/a%2Fb?c", ("Host", "client"), ("A", "1"))) == [
+    assert head(forwarder(), exchange("/a%2Fb?c", ("Host", "client"), ("A", "1"))) == [
         "GET /a%2Fb?c HTTP/1.1",
         "Host: echo",
         "A: 1",
@@ -69,13 +69,13 @@ def test_nginxs_defaults() -> None:
 
 def test_a_fixed_connection_upgrade_does_not_cost_keep_alive() -> None:
     x = exchange("/", ("Host", "h"), ("Connection", "keep-alive"))
-    assert head(place(set_header=SEED), x) == ["GET / HTTP/1.1", "Host: h", "", ""]
+    assert head(forwarder(set_header=SEED), x) == ["GET / HTTP/1.1", "Host: h", "", ""]
     assert x.upgrade == ""
 
 
 def test_an_upgrade_that_the_client_asked_for_is_asked_for() -> None:
     x = exchange("/", ("Connection", "keep-alive, Upgrade"), ("Upgrade", "websocket"))
-    assert head(place(set_header=SEED), x)[1:4] == ["Host: h", "Connection: upgrade", "Upgrade: websocket"]
+    assert head(forwarder(set_header=SEED), x)[1:4] == ["Host: h", "Connection: upgrade", "Upgrade: websocket"]
     assert x.upgrade == "websocket"
 
 
@@ -91,11 +91,11 @@ def test_an_upgrade_that_the_client_asked_for_is_asked_for() -> None:
 )
 def test_upgrades_that_are_not_passed_on(protocol: str, connection: str, upgrade: str) -> None:
     x = exchange("/", ("Connection", connection), ("Upgrade", upgrade), protocol=protocol)
-    assert not [line for line in head(place(set_header=SEED), x) if "pgrade" in line]
+    assert not [line for line in head(forwarder(set_header=SEED), x) if "pgrade" in line]
 
 
 def test_framing_is_ours() -> None:
-    at = place(set_header=(("Content-Length", Text("7")), ("Transfer-Encoding", Text("x"))))
+    at = forwarder(set_header=(("Content-Length", Text("7")), ("Transfer-Encoding", Text("x"))))
     x = exchange("/", ("Content-Length", "3"))
     assert "Content-Length: 5" in head(at, x, Upload(5, data=b"12345"))
     assert not [line for line in head(at, x) if line.startswith(("Content-Length", "Transfer"))]
@@ -103,12 +103,12 @@ def test_framing_is_ours() -> None:
 
 
 def test_an_empty_value_takes_a_header_away() -> None:
-    at = place(set_header=(("Accept-Encoding", Text("")), ("X-A", Text("1"))))
+    at = forwarder(set_header=(("Accept-Encoding", Text("")), ("X-A", Text("1"))))
     assert head(at, exchange("/", ("Accept-Encoding", "gzip"), ("x-a", "2")))[1:] == ["Host: echo", "X-A: 1", "", ""]
 
 
 def test_a_line_break_in_a_configured_value_is_a_fault() -> None:
-    at = place(set_header=(("X", lambda x: "a\r\nEvil: 1"),))
+    at = forwarder(set_header=(("X", lambda x: "a\r\nEvil: 1"),))
     with pytest.raises(ProxyError):
         head(at, exchange())
 
@@ -129,24 +129,24 @@ def test_targets(pattern: str, uri: str | None, target: str, expected: str) -> N
 
     x = exchange(target)
     x.uri, x.args = normalise(target)
-    assert place(pattern, uri).target(x) == expected
+    assert forwarder(pattern, uri).target(x) == expected
 
 
 def test_a_rewritten_uri_is_sent_escaped() -> None:
-    assert place().target(exchange("/old", uri="/new path", args="q=1", uri_changed=True)) == "/new%20path?q=1"
+    assert forwarder().target(exchange("/old", uri="/new path", args="q=1", uri_changed=True)) == "/new%20path?q=1"
 
 
 def test_redirects_come_back_to_the_location() -> None:
     x = exchange()
-    assert place("/a/", "/b/").answer_headers(x, [("Location", "http://echo/b/c")]) == [("Location", "/a/c")]
-    assert place().answer_headers(x, [("Location", "http://echo/c")]) == [("Location", "/c")]
-    assert place().answer_headers(x, [("Location", "http://other/c")]) == [("Location", "http://other/c")]
-    assert place(redirect=()).answer_headers(x, [("Location", "http://echo/c")]) == [("Location", "http://echo/c")]
-    assert place().answer_headers(x, [("Refresh", "5; url=http://echo/c")]) == [("Refresh", "5; url=/c")]
+    assert forwarder("/a/", "/b/").answer_headers(x, [("Location", "http://echo/b/c")]) == [("Location", "/a/c")]
+    assert forwarder().answer_headers(x, [("Location", "http://echo/c")]) == [("Location", "/c")]
+    assert forwarder().answer_headers(x, [("Location", "http://other/c")]) == [("Location", "http://other/c")]
+    assert forwarder(redirect=()).answer_headers(x, [("Location", "http://echo/c")]) == [("Location", "http://echo/c")]
+    assert forwarder().answer_headers(x, [("Refresh", "5; url=http://echo/c")]) == [("Refresh", "5; url=/c")]
 
 
 def test_cookies() -> None:
-    at = place(
+    at = forwarder(
         cookie_domain=(lambda x, value: "example.org" if value == "echo" else None,),
         cookie_path=(lambda x, value: "/a" + value,),
         cookie_flags=((lambda x, name: name == "one", ("secure", "samesite=lax", "nohttponly")),),
