@@ -1,0 +1,115 @@
+"""Directives that real configurations have and that change no answer here: each is checked, and its note says what we do instead."""
+
+from __future__ import annotations
+
+from . import values
+from .row import ALL, Bad, Level, Row, accepted
+
+_SERVER = "http, server"
+_IF = "http, server, location, if in location"
+
+
+def _off(name: str) -> Row:
+    """A directive of a module that we do not have: its `off` is what we do, its `on` is not supported."""
+
+    def check(level: Level, args: list[str]) -> None:
+        if values.flag_value(name, args[0]):
+            raise Bad(f'directive "{name}" is not supported by wsgi_proxy')
+
+    return accepted(name, _IF, "FLAG", "`off` is what happens; `on` stops the start", check)
+
+
+def _hash(name: str, contexts: str) -> Row:
+    return accepted(name, contexts, "TAKE1", "Python's dictionaries size themselves", values.number)
+
+
+def _size(name: str, contexts: str, note: str) -> Row:
+    return accepted(name, contexts, "TAKE1", note, values.size)
+
+
+def _flag(name: str, contexts: str, note: str) -> Row:
+    return accepted(name, contexts, "FLAG", note, values.flag(name))
+
+
+def _time(name: str, contexts: str, note: str) -> Row:
+    return accepted(name, contexts, "TAKE1", note, values.time)
+
+
+def _unless_off(name: str, contexts: str, takes: str) -> Row:
+    def check(level: Level, args: list[str]) -> None:
+        if args != ["off"]:
+            raise Bad(f'directive "{name}" is not supported by wsgi_proxy')
+
+    return accepted(name, contexts, takes, "`off` is what happens; anything else stops the start", check)
+
+
+_LINGER = "a worker closes a connection after it has read what the client still sends, within bounds of its own"
+
+ROWS: tuple[Row, ...] = (
+    _hash("variables_hash_max_size", "http"),
+    _hash("variables_hash_bucket_size", "http"),
+    _hash("server_names_hash_max_size", "http"),
+    _hash("server_names_hash_bucket_size", "http"),
+    _hash("types_hash_max_size", ALL),
+    _hash("types_hash_bucket_size", ALL),
+    _hash("map_hash_max_size", "http"),
+    _hash("map_hash_bucket_size", "http"),
+    _hash("proxy_headers_hash_max_size", ALL),
+    _hash("proxy_headers_hash_bucket_size", ALL),
+    _hash("referer_hash_max_size", "server, location"),
+    _hash("referer_hash_bucket_size", "server, location"),
+    _size("connection_pool_size", _SERVER, "Python manages its memory"),
+    _size("request_pool_size", _SERVER, "Python manages its memory"),
+    _size("subrequest_output_buffer_size", ALL, "a subrequest's answer streams"),
+    _size("postpone_output", ALL, "an answer is written as soon as it is there"),
+    _size("send_lowat", ALL, "the kernel decides when a socket is writable"),
+    _size("read_ahead", ALL, "the kernel reads ahead"),
+    _size("sendfile_max_chunk", ALL, "a worker's other connections go on between two blocks anyway"),
+    _size("proxy_send_lowat", ALL, "the kernel decides when a socket is writable"),
+    _size("ssl_buffer_size", _SERVER, "OpenSSL's records are as long as what is written"),
+    _size("http2_chunk_size", ALL, "gunicorn's HTTP/2 frames its answers itself"),
+    _size("http2_recv_buffer_size", "http", "gunicorn's HTTP/2 has its own buffers"),
+    _size("http2_body_preread_size", _SERVER, "gunicorn's HTTP/2 has its own buffers"),
+    accepted("http2_max_concurrent_streams", _SERVER, "TAKE1", "gunicorn's HTTP/2 has its own limit", values.number),
+    _flag("tcp_nopush", ALL, "heads and bodies are written together"),
+    _flag("tcp_nodelay", ALL, "always on"),
+    _flag("reset_timedout_connection", ALL, "a connection that timed out is closed"),
+    _flag("log_subrequest", ALL, "subrequests are not logged"),
+    _flag("msie_padding", ALL, "no browser needs it any more"),
+    _flag("msie_refresh", ALL, "no browser needs it any more"),
+    _flag("aio_write", ALL, "files are written by the worker itself"),
+    _flag("client_body_in_single_buffer", ALL, "a body is read as a stream"),
+    _flag("open_file_cache_errors", ALL, "files are opened for each request"),
+    _flag("proxy_force_ranges", ALL, "ranges of stored answers are always served"),
+    _time("lingering_time", ALL, _LINGER),
+    _time("lingering_timeout", ALL, _LINGER),
+    _time("open_file_cache_valid", ALL, "files are opened for each request"),
+    _time("auth_delay", ALL, "a wrong password is answered at once; hold guessers off by `limit_req`"),
+    _time("keepalive_min_timeout", _SERVER, "idle connections are closed in order of their age"),
+    accepted("lingering_close", ALL, "TAKE1", _LINGER, values.word("off", "on", "always")),
+    accepted("open_file_cache", ALL, "TAKE12", "files are opened for each request"),
+    accepted("open_file_cache_min_uses", ALL, "TAKE1", "files are opened for each request", values.number),
+    accepted("open_log_file_cache", ALL, "1MORE", "log files stay open until they are reopened"),
+    accepted("keepalive_disable", ALL, "1MORE", "no browser needs it any more"),
+    accepted("aio", ALL, "TAKE1", "files are read by the worker itself"),
+    accepted("directio", ALL, "TAKE1", "files go through the kernel's cache"),
+    accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),
+    accepted("output_buffers", ALL, "TAKE2", "files are sent in blocks of 64 KB or by sendfile", values.buffers),
+    accepted("gzip_types", ALL, "1MORE", "nothing is compressed here"),
+    accepted("gzip_comp_level", ALL, "TAKE1", "nothing is compressed here", values.number),
+    accepted("gzip_min_length", ALL, "TAKE1", "nothing is compressed here", values.size),
+    accepted("gzip_proxied", ALL, "1MORE", "nothing is compressed here"),
+    accepted("gzip_buffers", ALL, "TAKE2", "nothing is compressed here"),
+    accepted("gzip_disable", ALL, "1MORE", "nothing is compressed here"),
+    accepted("gzip_http_version", ALL, "TAKE1", "nothing is compressed here"),
+    accepted("status_zone", "server, location, if in location", "TAKE1", "the status counts by server block"),
+    _flag("gzip_vary", ALL, "nothing is compressed here"),
+    _off("gzip"),
+    _off("gzip_static"),
+    _off("gunzip"),
+    _off("ssi"),
+    _unless_off("charset", _IF, "TAKE1"),
+    _unless_off("disable_symlinks", ALL, "TAKE12"),
+    _unless_off("client_body_in_file_only", ALL, "TAKE1"),
+    _unless_off("proxy_store", ALL, "TAKE1"),
+)
