@@ -20,7 +20,11 @@ from . import config
 from .balance_hash import ConsistentHash, Hash, IPHash
 from .health import HEADER_MS, LAST_MS, moving_average
 from .peers import Group, Peer, Tried
+from .ranking import Ranked
 from .rotation import round_robin
+
+WALKED_MAX = 16
+"""Groups up to this size are walked for each choice; larger ones are kept in order (ranking.py)."""
 
 MISSES = 20
 """After so many draws of peers that do not fit, nginx falls back to round robin."""
@@ -243,14 +247,34 @@ def load(reference: str) -> Any:
         raise ValueError(f'cannot load "{reference}": {error}') from None
 
 
+def _round_robin(group: Group, policy: config.Policy) -> Balancer:
+    if len(group.peers) <= WALKED_MAX:
+        return RoundRobin(group, policy)
+    return Ranked(group, lambda peer, now: 0, by_conns=False, always_turn=True)
+
+
+def _least_conn(group: Group, policy: config.Policy) -> Balancer:
+    if len(group.peers) <= WALKED_MAX:
+        return LeastConn(group, policy)
+    conns = group.conns
+    return Ranked(group, lambda peer, now: conns[peer.index] / peer.weight)
+
+
+def _least_time(group: Group, policy: config.Policy) -> Balancer:
+    walking = LeastTime(group, policy)
+    if len(group.peers) <= WALKED_MAX or walking.inflight is not None:
+        return walking
+    return Ranked(group, lambda peer, now: walking.estimate(peer, now) / peer.weight, ages=True)
+
+
 def _hash(group: Group, policy: config.Policy) -> Balancer:
     return (ConsistentHash if "consistent" in policy.options else Hash)(group, policy)
 
 
 POLICIES: dict[str, Callable[[Group, config.Policy], Balancer]] = {
-    "round_robin": RoundRobin,
-    "least_conn": LeastConn,
-    "least_time": LeastTime,
+    "round_robin": _round_robin,
+    "least_conn": _least_conn,
+    "least_time": _least_time,
     "random": Random,
     "ip_hash": IPHash,
     "hash": _hash,

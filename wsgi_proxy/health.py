@@ -110,12 +110,13 @@ class Health:
         return now - self.words[_HEAD + _CHECKED * self._count + index]
 
     def share(self, index: int, now: int) -> float:
-        """Which part of its weight a recovering server has now: grows to 1 over `slow_start` seconds."""
+        """Which part of its weight a recovering server has now: grows to 1 over `slow_start` seconds, in 64ths, so that sums
+        of weights are exact."""
         ramp = self._ramps[index]
         recovered = self.words[_HEAD + _RECOVERED * self._count + index]
         if not ramp or not recovered or now - recovered >= ramp:
             return 1.0
-        return (now - recovered + 1) / (ramp + 1)
+        return max(1, int(64 * (now - recovered + 1) / (ramp + 1))) / 64
 
     def average(self, which: int, index: int) -> int:
         """The moving average of response times, ms: `HEADER_MS` or `LAST_MS`; 0 when nothing was measured."""

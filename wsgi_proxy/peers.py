@@ -16,6 +16,7 @@ from .config import Server
 
 if TYPE_CHECKING:
     from .health import Health
+    from .rotation import Rotation
 
 Address = tuple[str, int] | str
 Tried = Collection["Peer"] | None
@@ -58,7 +59,7 @@ class Peer:
         """It has failures that a success may clear: its picks and settles are to be written down."""
         self.group: Group | None = None
         # Kept by rotation.py:
-        self.rotation: object = None
+        self.rotation: Rotation | None = None
         self.offset: float = 0
 
     def __repr__(self) -> str:

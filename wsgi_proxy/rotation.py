@@ -1,16 +1,23 @@
-"""Smooth weighted round robin, the tie breaker of every policy, plainly: one walk over the peers for each choice.
+"""Smooth weighted round robin, the tie breaker of every policy: by a walk over the peers, and without one.
 
 Rules (ngx_http_upstream_round_robin):
 - At each choice everyone who fits grows by its effective weight; the largest is taken, the first one on a tie, and pays
   for all of them. Weights 5, 1, 1 give 1 1 2 1 3 1 1.
 - An effective weight that failures brought down is regained by one at each choice.
+
+A Rotation gives the same sequence at a cost that hangs on the number of different weights and not on that of the peers:
+members of equal weight grow in step, so their order among each other changes only by paying. Each weight has a heap by what a
+member has beyond the common growth, and a choice compares the heads. The few members that are regaining weight are walked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush, heapreplace
 
 from .peers import Peer
+
+_NOWHERE = float("inf")
 
 
 def round_robin(candidates: Iterable[Peer]) -> Peer | None:
@@ -28,3 +35,109 @@ def round_robin(candidates: Iterable[Peer]) -> Peer | None:
     if best is not None:
         best.current -= total
     return best
+
+
+class Rotation:
+    """Members that take turns by weight. While a peer is a member its `current` is kept here, and put back when it leaves."""
+
+    __slots__ = ("_heaps", "_peers", "_regaining", "_rounds", "_total", "count")
+
+    def __init__(self, peers: Sequence[Peer]) -> None:
+        self._peers = peers
+        """All peers of the pool, by `Peer.index`."""
+        # Heaps of (-(current - rounds * weight), index); an entry that its peer no longer confirms is void.
+        self._heaps: dict[float, list[tuple[float, int]]] = {}
+        self._regaining: dict[Peer, None] = {}
+        self._rounds = 0
+        self._total: float = 0
+        self.count = 0
+
+    def join(self, peer: Peer) -> None:
+        peer.rotation = self
+        self.count += 1
+        if peer.effective == peer.weight == peer.nominal:
+            self._place(peer)
+        else:
+            peer.offset = _NOWHERE
+            self._regaining[peer] = None
+
+    def leave(self, peer: Peer) -> None:
+        peer.rotation = None
+        self.count -= 1
+        if peer in self._regaining:
+            del self._regaining[peer]
+        else:
+            self._total -= peer.nominal
+            peer.current = peer.offset + self._rounds * peer.nominal
+        if not self.count:
+            self._heaps.clear()
+            self._rounds = 0
+
+    def _place(self, peer: Peer) -> None:
+        weight = peer.nominal
+        self._total += weight
+        offset = peer.offset = peer.current - self._rounds * weight
+        heap = self._heaps.get(weight)
+        if heap is None:
+            heap = self._heaps[weight] = []
+        elif len(heap) > 2 * self.count + 32:
+            heap[:] = {entry for entry in heap if self._confirmed(entry)}
+            heapify(heap)
+        heappush(heap, (-offset, peer.index))
+
+    def _confirmed(self, entry: tuple[float, int]) -> bool:
+        peer = self._peers[entry[1]]
+        return peer.rotation is self and peer.offset == -entry[0]
+
+    def only(self) -> Peer:
+        """The one member there is, whose turn it is without anyone growing."""
+        for peer in self._regaining:
+            return peer
+        for heap in self._heaps.values():
+            while heap:
+                if self._confirmed(heap[0]):
+                    return self._peers[heap[0][1]]
+                heappop(heap)
+        raise LookupError("a rotation without members")
+
+    def turn(self) -> Peer:
+        """One step; there must be a member."""
+        peers = self._peers
+        self._rounds = rounds = self._rounds + 1
+        best: Peer | None = None
+        best_heap: list[tuple[float, int]] | None = None
+        best_current: float = 0
+        for weight, heap in self._heaps.items():
+            while heap:
+                negative, index = heap[0]
+                peer = peers[index]
+                if peer.rotation is self and peer.offset == -negative:
+                    current = rounds * weight - negative
+                    if best is None or current > best_current or (current == best_current and index < best.index):
+                        best, best_current, best_heap = peer, current, heap
+                    break
+                heappop(heap)
+        total = self._total
+        if self._regaining:
+            for peer in self._regaining:
+                effective = peer.effective
+                peer.current += effective
+                total += effective
+                if effective < peer.weight:
+                    peer.effective = min(effective + 1, peer.weight)
+                if best is None or (peer.current, -peer.index) > (best_current, -best.index):
+                    best, best_current, best_heap = peer, peer.current, None
+        assert best is not None
+        if best_heap is not None:
+            best.offset -= total
+            heapreplace(best_heap, (-best.offset, best.index))
+        else:
+            best.current -= total
+        if self._regaining:
+            self._place_regained()
+        return best
+
+    def _place_regained(self) -> None:
+        for peer in [peer for peer in self._regaining if peer.effective == peer.weight == peer.nominal]:
+            del self._regaining[peer]
+            self._place(peer)

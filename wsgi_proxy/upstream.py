@@ -23,6 +23,7 @@ from .counts import Counts
 from .errors import ConfigError, Fault, NoLiveUpstreams
 from .health import HEADER_MS, LAST_MS, Health, Standing, size
 from .peers import Dice, Group, Peer, Tried
+from .ranking import Ranked
 from .resolve import peers_of
 from .zone import Zone
 
@@ -107,6 +108,9 @@ class Pool:
         self._groups = [Group(group, conns, self.health, self._dice, self._clock) for group in groups]
         self._balancers: list[Balancer] = [balancer(self.policy, group) for group in self._groups if group.peers]
         self._measures = any(getattr(each, "measures", False) for each in self._balancers)
+        self._ranked = [each for each in self._balancers if isinstance(each, Ranked)]
+        if any(each.by_conns for each in self._ranked):
+            self.counts.changed = []
         self.single = len(peers) == 1
         self.scheme = peers[0].scheme or "http"
         """How to speak to the servers, where they were given as URLs."""
@@ -142,6 +146,8 @@ class Pool:
         while True:
             if self._words[0] != self._epoch or now >= self._next:
                 self._refresh(now)
+            if self.counts.changed:
+                self._reorder(now)
             peer = self._pick(x, now)
             if peer is None or not (peer.suspect or self._measures) or self._note_pick(peer, now):
                 return peer
@@ -179,6 +185,12 @@ class Pool:
     def _settle(self, peer: Peer, failed: bool, header_time: float | None, last_byte_time: float | None) -> None:
         with self._guard:
             index = peer.index
+            if self._measures and not failed and header_time is not None:
+                with self._lock:
+                    self.health.measured(HEADER_MS, index, int(header_time * 1000))
+                    if last_byte_time is not None:
+                        self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
+            # After the response time: the change of the count is what makes the others look.
             self.counts.remove(index)
             if failed:
                 if not self.single:
@@ -187,11 +199,6 @@ class Pool:
             elif self.health.fails(index):
                 with self._lock:
                     self.health.passed(index, int(self._clock()))
-            if self._measures and not failed and header_time is not None:
-                with self._lock:
-                    self.health.measured(HEADER_MS, index, int(header_time * 1000))
-                    if last_byte_time is not None:
-                        self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
 
     # --- keeping up ----------------------------------------------------------------------------------------------------
 
@@ -201,6 +208,17 @@ class Pool:
         if self.zone.reaped != now:
             self.zone.reaped = now
             self.zone.reap()
+        for ranked in self._ranked:
+            if ranked.ages:
+                ranked.update(ranked.group.peers, now)
+
+    def _reorder(self, now: int) -> None:
+        """Put the peers whose connections changed where they belong, in pools that are kept in order."""
+        changed = self.counts.changed or []
+        peers = [self.peers[index] for index in set(changed)]
+        changed.clear()
+        for ranked in self._ranked:
+            ranked.update((peer for peer in peers if peer.group is ranked.group), now)
 
     def _refresh(self, now: int) -> None:
         """Something changed, by someone's doing or by time: see anew who is ready."""
@@ -211,7 +229,8 @@ class Pool:
         notable = health.notable()
         changed = False
         watched = {self.peers[index] for index in notable}
-        for peer in watched | self._watched:
+        touched = watched | self._watched
+        for peer in touched:
             index = peer.index
             if failures[index] != peer.failures:
                 self._weaken(peer, failures[index] - peer.failures)
@@ -225,6 +244,7 @@ class Pool:
                 peer.ready = ready
                 changed = True
         self._watched = watched
+        touched.update(self._ramped)
         for peer in self._ramped:
             share = health.share(peer.index, now)
             peer.weight = peer.nominal * share if share < 1 else peer.nominal
@@ -234,6 +254,11 @@ class Pool:
         if changed:
             for group in self._groups:
                 group.ready = [peer for peer in group.peers if peer.ready]
+        for ranked in self._ranked:
+            ours = [peer for peer in touched if peer.group is ranked.group]
+            ranked.update(ours, now)
+            for peer in ours:
+                ranked.rejoin(peer)
 
     def _weaken(self, peer: Peer, failures: int) -> None:
         limit = peer.server.max_fails

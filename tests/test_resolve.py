@@ -1,0 +1,69 @@
+"""Addresses taken apart and names resolved."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_proxy.config import Place, Server
+from wsgi_proxy.errors import ConfigError
+from wsgi_proxy.resolve import Target, addresses, name_of, parse, peers_of, without_scheme
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("server1:3000", Target("server1", 3000)),
+        ("server1", Target("server1", 80)),
+        ("10.0.0.1:8080", Target("10.0.0.1", 8080)),
+        ("[2001:db8::1]:8080", Target("2001:db8::1", 8080)),
+        ("[::1]", Target("::1", 80)),
+        ("unix:/run/a:b.sock", Target("localhost", 0, "/run/a:b.sock")),
+        ("http://b:3000", Target("b", 3000, "", "http")),
+        ("https://b/", Target("b", 443, "", "https")),
+        ("http://unix:/run/x", Target("localhost", 0, "/run/x", "http")),
+    ],
+)
+def test_addresses_are_taken_apart(text: str, target: Target) -> None:
+    assert parse(text) == target
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":80", "a:", "a:0", "a:65536", "a:b", "a:80:80",
+     "[::1", "[::1]x", "[zz]:80", "unix:", "ftp://a", "http://a/b", "a/b:80", "a:٣"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(text)
+
+
+def test_every_address_once_and_ipv4_first() -> None:
+    found = addresses(parse("localhost:3000"))
+    assert found[0] == ("127.0.0.1", 3000)
+    assert len(set(found)) == len(found)
+    assert addresses(parse("[::1]:5")) == [("::1", 5)]
+    assert addresses(parse("unix:/run/x")) == ["/run/x"]
+
+
+def test_names_as_the_log_shows_them() -> None:
+    assert [name_of(a) for a in (("127.0.0.1", 1), ("::1", 2), "/run/x")] == ["127.0.0.1:1", "[::1]:2", "unix:/run/x"]
+    assert [without_scheme(a) for a in ("http://b:1/", "b:1", "unix:/x/")] == ["b:1", "b:1", "unix:/x/"]
+
+
+def test_peers_know_where_they_come_from() -> None:
+    server = Server("https://localhost:3000")
+    peer = peers_of(server)[0]
+    assert (peer.name, peer.address, peer.host, peer.scheme) == ("127.0.0.1:3000", ("127.0.0.1", 3000), "localhost", "https")
+    assert peer.server is server
+
+
+@pytest.mark.parametrize("address", ["no-such-host.invalid:80", "a" * 300 + ":80"])
+def test_an_unknown_name_is_named_with_its_place(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        peers_of(Server(address, place=Place("nginx.conf", 7)))
+    assert str(caught.value) == f'nginx.conf:7: host not found in upstream "{address}"'
+
+
+def test_a_wrong_address_is_named_with_its_place() -> None:
+    with pytest.raises(ConfigError, match='nginx.conf:7: invalid port in "a:b"'):
+        peers_of(Server("a:b", place=Place("nginx.conf", 7)))
