@@ -55,7 +55,7 @@ def build(reading: Reading, statements: Iterable[Statement], complete: bool = Tr
         return Config()
     reading.finish()
     if "events" not in main.seen and not reading.faults:
-        reading.fault('no "events" section in configuration', Place())
+        reading.fault('no "events" section in configuration', Place(reading.path))
     config = Config()
     if not reading.faults:
         config = freeze(reading, main)

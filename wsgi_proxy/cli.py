@@ -1,0 +1,332 @@
+"""The command `wsgi-proxy`: nginx's own flags, and sub-commands.
+
+Rules:
+- Flags, signals, exit statuses and lines of output are nginx's, with our name in front; a fault begins with its file and line.
+- Nothing is imported before it is needed: `-v` costs no gevent, `-t` no worker.
+- Without -p the prefix is the folder of the configuration file, and the file is ./nginx.conf; with -p a relative -c is under it,
+  as nginx has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .config import Config
+
+NAME = "wsgi-proxy"
+USAGE = f"""\
+Usage: {NAME} [-?hvVtTq] [-s signal] [-p prefix]
+                  [-e filename] [-c filename] [-g directives]
+       {NAME} demo | echo | explain | cache | cert | forward  [-h]
+
+Options:
+  -?,-h         : this help
+  -v            : show version and exit
+  -V            : show version and the libraries' versions then exit
+  -t            : test configuration and exit
+  -T            : test configuration, dump it and exit
+  -q            : suppress non-error messages during configuration testing
+  -s signal     : send signal to a master process: stop, quit, reopen, reload
+  -p prefix     : set prefix path (default: the folder of the configuration file)
+  -e filename   : set error log file (default: logs/error.log where that folder is, else stderr)
+  -c filename   : set configuration file (default: nginx.conf)
+  -g directives : set global directives out of configuration file
+
+Commands:
+  demo          : six echo servers and the proxy before them, on http://127.0.0.1:8080
+  echo          : one echo server
+  explain       : why a request would be answered as it is
+  cache         : what the cache holds, and purging it
+  cert          : a certificate for development
+  forward       : a forward proxy in one line
+"""
+SIGNALS = {"stop": signal.SIGTERM, "quit": signal.SIGQUIT, "reload": signal.SIGHUP, "reopen": signal.SIGUSR1}
+_WITH_ARGUMENT = {
+    "c": "requires file name",
+    "p": "requires directory name",
+    "e": "requires file name",
+    "g": "requires parameter",
+    "s": "requires parameter",
+}
+_LIBRARIES = ("gunicorn", "gevent", "requests", "urllib3", "werkzeug", "httptools", "cachecontrol", "crossplane", "h2", "redis")
+_COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
+
+
+class UsageError(Exception):
+    """The command line is wrong; the text is nginx's."""
+
+
+@dataclass
+class Options:
+    """What the flags say."""
+
+    configuration: str = ""
+    prefix: str = ""
+    error_log: str = ""
+    directives: str = ""
+    signal: str = ""
+    help: bool = False
+    version: bool = False
+    libraries: bool = False
+    test: bool = False
+    dump: bool = False
+    quiet: bool = False
+
+    @property
+    def path(self) -> str:
+        """The configuration file's absolute name."""
+        return os.path.abspath(os.path.join(self.prefix, self.configuration or "nginx.conf"))
+
+
+_FLAGS = {"?": "help", "h": "help", "v": "version", "V": "libraries", "t": "test", "T": "dump", "q": "quiet"}
+_VALUES = {"c": "configuration", "p": "prefix", "e": "error_log", "g": "directives", "s": "signal"}
+
+
+def parse_flags(argv: Sequence[str]) -> Options:
+    """nginx's flags: letters may be joined, a value may follow its letter at once. UsageError in nginx's words."""
+    options = Options()
+    left = list(argv)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-") or word == "-":
+            raise UsageError(f'invalid option: "{word}"')
+        letters = word[1:]
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            if letter in _FLAGS:
+                setattr(options, _FLAGS[letter], True)
+            elif letter in _VALUES:
+                if not letters and not left:
+                    raise UsageError(f'option "-{letter}" {_WITH_ARGUMENT[letter]}')
+                setattr(options, _VALUES[letter], letters or left.pop(0))
+                letters = ""
+            else:
+                raise UsageError(f'invalid option: "{letter}"')
+    if options.signal and options.signal not in SIGNALS:
+        raise UsageError(f'invalid option: "-s {options.signal}"')
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in _COMMANDS:
+        return _command(words[0], words[1:])
+    try:
+        options = parse_flags(words)
+    except UsageError as error:
+        return _fail(f"{NAME}: {error}")
+    if options.help or options.version or options.libraries:
+        _show_version(options)
+        return 0
+    if options.signal:
+        return _signal(options)
+    if options.test or options.dump:
+        return _test(options)
+    return _run(options)
+
+
+def _fail(*lines: str) -> int:
+    for line in lines:
+        print(line, file=sys.stderr)
+    return 1
+
+
+def _show_version(options: Options) -> None:
+    print(f"{NAME} version: {NAME}/{__version__}", file=sys.stderr)
+    if options.libraries:
+        from importlib.metadata import PackageNotFoundError, version
+
+        found = []
+        for library in _LIBRARIES:
+            try:
+                found.append(f"{library}/{version(library)}")
+            except PackageNotFoundError:
+                continue
+        print(f"Python {sys.version.split()[0]}, {', '.join(found)}", file=sys.stderr)
+    if options.help:
+        print(USAGE, file=sys.stderr)
+
+
+# --- the configuration ------------------------------------------------------------------------------------------------------
+
+
+def read(options: Options, *, resolve: bool = True) -> Config:
+    """The configuration that the flags name, checked with what it needs of the outside. ConfigError with every fault."""
+    from . import nginx
+
+    config = nginx.load(options.path, prefix=options.prefix, main=options.directives)
+    if not config.main.error_log:
+        target = options.error_log or "stderr"
+        if not options.error_log and os.path.isdir(os.path.join(config.prefix, "logs")):
+            target = os.path.join(config.prefix, "logs", "error.log")
+        config = replace(config, main=replace(config.main, error_log=((target, "error"),)))
+    faults = nginx.unresolved(config) if resolve else []
+    if faults:
+        raise ConfigError(*faults)
+    return config
+
+
+def _told(error: ConfigError) -> list[str]:
+    return [f"{NAME}: [emerg] {fault}" for fault in error.faults]
+
+
+def _warn(config: Config) -> None:
+    for warning in config.warnings:
+        print(f"{NAME}: [warn] {warning}", file=sys.stderr)
+
+
+def _test(options: Options) -> int:
+    """-t and -T: every fault, or nginx's two lines."""
+    path = options.path
+    try:
+        config = read(options)
+        from .server import Plan
+
+        Plan(config)
+    except ConfigError as error:
+        return _fail(*_told(error), f"{NAME}: configuration file {path} test failed")
+    if not options.quiet:
+        _warn(config)
+        print(f"{NAME}: the configuration file {path} syntax is ok", file=sys.stderr)
+        print(f"{NAME}: configuration file {path} test is successful", file=sys.stderr)
+    if options.dump:
+        for name, text in config.files:
+            sys.stdout.buffer.write(f"# configuration file {name}:\n{text}\n".encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
+    return 0
+
+
+def _run(options: Options) -> int:
+    """Serve until a signal ends it."""
+    from .server import run
+
+    try:
+        config = read(options)
+        _warn(config)
+        return run(config, lambda: read(options), _application, daemon=config.main.daemon)
+    except ConfigError as error:
+        return _fail(*_told(error))
+
+
+def _application(config: Config) -> Any:
+    from .wsgi import ProxyApp
+
+    return ProxyApp(config)
+
+
+def _signal(options: Options) -> int:
+    """-s: tell the process that the pid file names."""
+    try:
+        path = read(options, resolve=False).main.pid
+    except ConfigError as error:
+        return _fail(*_told(error))
+    try:
+        with open(path, encoding="latin-1") as file:
+            text = file.read(64).strip()
+    except OSError as error:
+        return _fail(f'{NAME}: [error] open() "{path}" failed ({error.errno}: {error.strerror})')
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
+        return _fail(f'{NAME}: [error] invalid PID number "{text}" in "{path}"')
+    number = SIGNALS[options.signal]
+    try:
+        os.kill(int(text), number)
+    except OSError as error:
+        return _fail(f"{NAME}: [alert] kill({text}, {int(number)}) failed ({error.errno}: {error.strerror})")
+    return 0
+
+
+# --- sub-commands -----------------------------------------------------------------------------------------------------------
+
+
+def _command(name: str, argv: list[str]) -> int:
+    """Hand over to a sub-command's own module."""
+    if name == "explain":
+        return _explain(argv)
+    if name == "cache":
+        return _cache(argv)
+    found: int = import_module(f".{name}", __package__).main(argv)
+    return found
+
+
+def _take_configuration(argv: list[str]) -> tuple[Options, list[str]]:
+    """-c, -p and -g out of a sub-command's words, and the other words."""
+    options, rest = Options(), []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word in ("-c", "-p", "-g"):
+            if not words:
+                raise UsageError(f'option "{word}" {_WITH_ARGUMENT[word[1]]}')
+            setattr(options, _VALUES[word[1]], words.pop(0))
+        else:
+            rest.append(word)
+    return options, rest
+
+
+def _cache(argv: list[str]) -> int:
+    try:
+        options, rest = _take_configuration(argv)
+        wants_help = not rest or rest[0] in ("-h", "--help")
+        config = None if wants_help else read(options, resolve=False)
+    except UsageError as error:
+        return _fail(f"{NAME}: {error}")
+    except ConfigError as error:
+        return _fail(*_told(error))
+    found: int = import_module(".cachecli", __package__).main(rest, config)
+    return found
+
+
+_EXPLAIN_USAGE = f"""\
+Usage: {NAME} explain [-c filename] [-p prefix] [METHOD] URL [-H 'Name: value']...
+
+Shows what each room decides about a request, in order. The request is really made: an upstream that is chosen is asked."""
+
+
+def _explain(argv: list[str]) -> int:
+    try:
+        options, rest = _take_configuration(argv)
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_EXPLAIN_USAGE, file=sys.stdout if rest else sys.stderr)
+            return 0 if rest else 1
+        method, url, headers = _request(rest)
+        config = read(options)
+        for line in import_module(".wsgi", __package__).explain(config, method, url, headers):
+            print(line)
+    except UsageError as error:
+        return _fail(f"{NAME}: {error}")
+    except ConfigError as error:
+        return _fail(*_told(error))
+    return 0
+
+
+def _request(words: list[str]) -> tuple[str, str, list[tuple[str, str]]]:
+    """`[METHOD] URL [-H 'Name: value']…` in any order."""
+    headers, plain = [], []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word != "-H":
+            plain.append(word)
+            continue
+        name, colon, text = (left.pop(0) if left else "").partition(":")
+        if not colon:
+            raise UsageError('option "-H" requires "Name: value"')
+        headers.append((name.strip(), text.strip()))
+    if not 1 <= len(plain) <= 2 or plain[0].startswith("-"):
+        raise UsageError(f'invalid option: "{" ".join(plain)}"')
+    return (plain[0] if len(plain) == 2 else "GET"), plain[-1], headers
+
+
+if __name__ == "__main__":
+    sys.exit(main())
