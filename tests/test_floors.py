@@ -15,13 +15,13 @@ from tests.support import ROOT
 #: From the lowest up; a module may import from its own floor and from those below. `x*` covers the parts of a room.
 FLOORS = [
     "errors headers message framing stream green uri cachefields",
-    "exchange variable* maps geo patterns links config health freshness preconditions zone counts errorlog pages upload",
+    "exchange variable* maps geo patterns links config health freshness preconditions zone counts errorlog pages upload links",
     "nginx* directives* routing script accesslog peers rotation ranking resolve balance* upstream place simple",
-    "guard* access* auth passwords limit* cache* transport* wire* tunnel* static",
-    "finishing forwarding probe* proxy* metrics status",
+    "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static",
+    "finishing forwarding forwarder probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
-    "cli* echo demo",
+    "cli* __main__ echo demo",
 ]
 #: Each third-party library, and the only rooms that may import it.
 ROOMS = {
@@ -32,9 +32,11 @@ ROOMS = {
     "redis": "cache*",
     "gunicorn": "worker* server*",
     "werkzeug": "wsgi static",
-    "gevent": "stream green worker*",
+    "gevent": "stream green passwords worker*",
     "greenlet": "stream green worker*",
     "bcrypt": "passwords",
+    "OpenSSL": "tls_openssl",
+    "cryptography": "tls_openssl certificate*",
     "httptools": "wire* transport* worker*",
 }
 PACKAGE = ROOT / "wsgi_proxy"
