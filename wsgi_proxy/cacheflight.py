@@ -28,6 +28,8 @@ _BLOCK: Final = 64 * 1024
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 _LIVENESS_EVERY: Final = 0.1
+# A body that does not grow for so long will not: nginx's own default for an upstream that is silent.
+_STALL: Final = 60.0
 
 
 class Fill:
@@ -237,7 +239,7 @@ class GrowingBody:
         self._end = None if length is None else offset + length
 
     def __iter__(self) -> Iterator[bytes]:
-        pause, look = _FIRST_PAUSE, time.monotonic() + _LIVENESS_EVERY
+        pause, look, stalled = _FIRST_PAUSE, 0.0, 0.0
         while self._end is None or self._at < self._end:
             wanted = _BLOCK if self._end is None else min(_BLOCK, self._end - self._at)
             data = os.pread(self._following.fd, wanted, self._at)
@@ -247,20 +249,28 @@ class GrowingBody:
                 data = data[: self._end - self._at]
             if data:
                 self._at += len(data)
-                pause, look = _FIRST_PAUSE, time.monotonic() + _LIVENESS_EVERY
+                pause, look = _FIRST_PAUSE, 0.0
                 yield data
                 continue
             if self._end is not None and self._at >= self._end:
                 return
-            if time.monotonic() >= look:
-                look = time.monotonic() + _LIVENESS_EVERY
-                if self._following.leaderless():
-                    self._note_end()
-                    block = self._following.superblock()
-                    if block is None or block.state != COMPLETE:
-                        raise TruncatedAnswer("the fetch that this answer was read from was given up")
+            now = time.monotonic()
+            if not look:
+                look, stalled = now + _LIVENESS_EVERY, now + _STALL
+            elif now >= look:
+                look = now + _LIVENESS_EVERY
+                self._check_leader(now >= stalled)
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _check_leader(self, stalled: bool) -> None:
+        if stalled:
+            raise TruncatedAnswer(f"the fetch that this answer was read from did not go on for {_STALL:.0f} s")
+        if self._following.leaderless():
+            self._note_end()
+            block = self._following.superblock()
+            if block is None or block.state != COMPLETE:
+                raise TruncatedAnswer("the fetch that this answer was read from was given up")
 
     def remainder(self, length: int) -> Iterator[bytes]:
         """What of the first ``length`` bytes was not given out yet, whatever the writer says; they must be there."""

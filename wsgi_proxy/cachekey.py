@@ -25,13 +25,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def target_uri(x: Exchange) -> str:
     """The absolute URI that the client asked for (RFC 9110 section 7.1), its authority in lower case."""
-    target = x.target
-    if not target.startswith("/") and "://" in target:
-        scheme, _, rest = target.partition("://")
-        authority, slash, path = rest.partition("/")
-        return f"{scheme.lower()}://{authority.lower()}{slash}{path}"
     host = x.environ.get("HTTP_HOST") or x.host
-    return f"{x.scheme}://{host.lower()}{target}"
+    return f"{x.absolute or x.scheme}://{host.lower()}{x.target}"
 
 
 def key_template(settings: CacheSettings, location: Location) -> Template:
@@ -76,7 +71,7 @@ def _with_target(x: Exchange, there: str) -> Exchange | None:
     parts = urlsplit(there)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     other = copy.copy(x)
-    other.target = there if not x.target.startswith("/") else target
+    other.target = target
     try:
         other.uri, other.args = uri.normalise(target)
     except ClientError:

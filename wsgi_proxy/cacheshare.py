@@ -90,7 +90,10 @@ class Share:
         """
         shard = slot % _SHARDS
         deadline = time.monotonic() + LOCK_PATIENCE
-        if not self._locals[shard].acquire(timeout=LOCK_PATIENCE):
+        if self._pid != os.getpid():
+            self._forked()
+        local = self._locals[shard]
+        if not local.acquire(timeout=LOCK_PATIENCE):
             raise LockTimeout(f"the lock {shard} of {self.directory} was not released for {LOCK_PATIENCE} s")
         try:
             fd = self._fd(shard)
@@ -100,7 +103,15 @@ class Share:
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
-            self._locals[shard].release()
+            local.release()
+
+    def _forked(self) -> None:
+        """In a new child: descriptors that the fork handed down would share the parent's locks."""
+        self._pid = os.getpid()
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+        self._locals = [threading.Lock() for _ in range(_SHARDS)]
 
     def _flock(self, fd: int, shard: int, deadline: float) -> None:
         pause = 0.0002
@@ -115,13 +126,7 @@ class Share:
                 pause = min(pause * 2, 0.01)
 
     def _fd(self, shard: int) -> int:
-        """This process's own descriptor of a shard's lock file: one that a fork handed down would share its parent's lock."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            for fd in self._fds.values():
-                os.close(fd)
-            self._fds.clear()
-            self._locals = [threading.Lock() for _ in range(_SHARDS)]
+        """This process's own descriptor of a shard's lock file."""
         if shard not in self._fds:
             path = os.path.join(self.directory, f"lock.{shard:02d}")
             self._fds[shard] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -57,13 +57,19 @@ class Tee:
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        for block in self._source:
-            if self._fill is not None:
-                self._copy(self._fill, block)
-            yield block
-            if self._spawn is not None and self._fill is not None and self._copied >= INLINE_MAX:
-                yield from self._handed_over(self._fill, self._spawn)
-                return
+        try:
+            for block in self._source:
+                if self._fill is not None:
+                    self._copy(self._fill, block)
+                yield block
+                if self._spawn is not None and self._fill is not None and self._copied >= INLINE_MAX:
+                    yield from self._handed_over(self._fill, self._spawn)
+                    return
+        except Exception:
+            # Those who follow must hear of it now, not when this answer is closed.
+            if self._growing is None:
+                self._give_up()
+            raise
         self._complete()
 
     def _copy(self, fill: Fill, block: bytes) -> bool:

@@ -38,7 +38,7 @@ def selection_of(request: Pairs, spec: Spec) -> Selection:
 
 
 def _normalised(name: str, lines: list[str]) -> str:
-    value = ", ".join(line.strip(" \t") for line in lines)
+    value = ", ".join(line.strip(" \t") for line in lines).strip(" \t")
     if name in _CASELESS:
         value = value.lower()
     if name in _LISTS:
