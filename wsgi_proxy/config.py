@@ -118,6 +118,10 @@ class Upstream:
     keepalive_timeout: float = 60.0
     queue: int = 0
     queue_timeout: float = 60.0
+    resolver: tuple[str, ...] = ()
+    """Name servers of this block's own; empty: those of the http context (`Config.core`)."""
+    resolver_valid: float | None = None
+    resolver_timeout: float = 30.0
     sticky: Sticky | None = None
     place: Place = Place()
 
@@ -434,11 +438,16 @@ class Set:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """`flag` is "", "last", "break", "redirect" or "permanent"."""
+    """`flag` is "", "last", "break", "redirect" or "permanent"; made by `script.compile_rewrite`.
+
+    `replacement` gives the path, `arguments` what the text has behind its `?`; `keep_args` is False when the text ends with one.
+    """
 
     regex: re.Pattern[str]
     replacement: Template
     flag: str = ""
+    arguments: Template | None = None
+    keep_args: bool = True
 
 
 @dataclass(frozen=True)

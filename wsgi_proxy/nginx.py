@@ -16,7 +16,8 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import length_hint
 from typing import NamedTuple
 
 from crossplane.analyzer import DIRECTIVES as _CROSSPLANE_KNOWS
@@ -55,8 +56,8 @@ class _Token(NamedTuple):
 
 
 def load(path: str, *, prefix: str = "", main: str = "") -> Config:
-    """The configuration of a file. `prefix` is the folder that relative paths begin at (nginx's -p); `main` are directives for the
-    main context (nginx's -g).
+    """The configuration of a file. `prefix` is the folder that relative paths begin at (nginx's -p); `main` are directives for
+    the main context (nginx's -g).
 
     ConfigError with every fault of the file and of those it includes; what concerns the network (names of servers) is not looked
     at here but by `unresolved`.
@@ -95,8 +96,6 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
     if faults:
         order = {name: number for number, (name, _) in enumerate(files.texts)}
         raise ConfigError(*sorted(faults, key=lambda fault: (order.get(fault.file, -1), fault.line or 0)))
-    from dataclasses import replace
-
     return replace(config, files=tuple(files.texts))
 
 
@@ -234,7 +233,7 @@ def _tokens(text: str, path: str) -> Iterator[_Token]:
     length = len(text)
     at = 0
     for token, line, quoted in _lex_file_object((characters,)):
-        at = length - characters.__length_hint__()
+        at = length - length_hint(characters)
         if len(token) > MAX_WORD - 2 and not token.startswith("#"):
             raise _fault_at(f'too long parameter "{_plain(token[:10])}..." started', path, line)
         if quoted:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ..config import Config, Place
 from . import blocks, cache, core, guard, harmless, health, listen, log, process, proxy, rewrite, static, tls, tunnel, upstream
+from .advice import oddities
 from .freezing import freeze
 from .reading import Reading
 from .row import Level, Row, Statement
@@ -59,5 +61,8 @@ def build(reading: Reading, statements: Iterable[Statement], complete: bool = Tr
     config = Config()
     if not reading.faults:
         config = freeze(reading, main)
+        for sentence, place in oddities(config):
+            reading.warn(sentence, place)
+        config = replace(config, warnings=tuple(reading.warnings))
     reading.guarded(Place(), reading.names.check)
     return config

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..config import Listen
 from ..patterns import compile_regex
+from ..script import compile_condition
 from .listen import shown
 from .row import Bad, BadValue, Level, Row, Statement, special
 
-_METHODS = frozenset(
-    "GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH".split()
-)
+_OPERATORS = ("=", "!=", "~", "~*", "!~", "!~*")
+_METHODS = frozenset("GET HEAD POST PUT DELETE MKCOL COPY MOVE OPTIONS PROPFIND PROPPATCH LOCK UNLOCK PATCH".split())
 
 
 def _http(level: Level, statement: Statement) -> None:
@@ -120,8 +120,8 @@ def _if(level: Level, statement: Statement) -> None:
     words = args[0 if args[0] else 1 : len(args) if args[-1] else -1]
     if not words:
         raise Bad('invalid condition ")"')
-    from ..maps import compile_condition
-
+    if words[0].startswith("$") and len(words) > 1 and (len(words) != 3 or words[1] not in _OPERATORS):
+        raise Bad(f'invalid condition "{words[0]}"')
     condition = compile_condition(words, level.reading.names)
     inner = level.reading.enter(level, f"if in {level.kind}", statement)
     level.script.append((condition, inner))

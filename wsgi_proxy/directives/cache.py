@@ -9,7 +9,20 @@ from ..config import CacheZone, Template
 from . import values
 from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, value
 
-_STALE = ("error", "timeout", "invalid_header", "updating", "http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429", "off")
+_STALE = (
+    "error",
+    "timeout",
+    "invalid_header",
+    "updating",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "http_403",
+    "http_404",
+    "http_429",
+    "off",
+)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _SMALLEST = 2 * 4096
 _LOADING = ("loader_files", "loader_sleep", "loader_threshold", "manager_files", "manager_sleep", "manager_threshold",
@@ -131,8 +144,12 @@ def _conditions(name: str, target: str) -> Row:
 
 ROWS: tuple[Row, ...] = (
     special(
-        "proxy_cache_path", "http", "2MORE", _cache_path, "", "a folder, `memory`, or `redis://host:port/db`; the loader's and "
-        "manager's pace is our own"
+        "proxy_cache_path",
+        "http",
+        "2MORE",
+        _cache_path,
+        "",
+        "a folder, `memory`, or `redis://host:port/db`; the loader's and manager's pace is our own",
     ),
     value("proxy_cache", ALL, "TAKE1", "cache.zone", _zone),
     value("proxy_cache_key", ALL, "TAKE1", "cache.key", values.template),

@@ -59,8 +59,10 @@ def _rate(level: Level, args: list[str]) -> object:
     return level.template(str(values.parse_size(args[0])))
 
 
-def _resolver(level: Level, statement: Statement) -> None:
-    if "core.resolver" in level.own:
+def take_resolver(level: Level, statement: Statement) -> None:
+    """`resolver` of a location, or of an upstream block."""
+    group = "upstream" if level.kind == "upstream" else "core"
+    if f"{group}.resolver" in level.own:
         raise BadValue("is duplicate")
     servers = []
     for arg in statement.args:
@@ -68,7 +70,7 @@ def _resolver(level: Level, statement: Statement) -> None:
             seconds = values.parse_time(arg[6:], milliseconds=False)
             if seconds is None:
                 raise Bad(f"invalid parameter: {arg}")
-            level.own["core.resolver_valid"] = seconds
+            level.own[f"{group}.resolver_valid"] = seconds
         elif re.fullmatch(r"(ipv4|ipv6)=(on|off)", arg) or arg.startswith("status_zone="):
             if arg in ("ipv4=off", "ipv6=off"):
                 level.reading.warn(f'"{arg}" of "resolver" has no effect: the addresses are taken as they come', statement.place)
@@ -76,7 +78,7 @@ def _resolver(level: Level, statement: Statement) -> None:
             servers.append(_name_server(arg))
     if not servers:
         raise Bad("no name servers defined")
-    level.own["core.resolver"] = tuple(servers)
+    level.own[f"{group}.resolver"] = tuple(servers)
 
 
 def _name_server(text: str) -> str:
@@ -115,7 +117,8 @@ def _types(level: Level, statement: Statement) -> None:
             known = types.get(extension)
             if known is not None and known != inner.name:
                 level.reading.warn(
-                    f'duplicate extension "{extension}", content type: "{inner.name}", previous content type: "{known}"', inner.place
+                    f'duplicate extension "{extension}", content type: "{inner.name}", previous content type: "{known}"',
+                    inner.place,
                 )
             types[extension] = inner.name
 
@@ -128,7 +131,7 @@ def _time_path(level: Level, args: list[str]) -> str:
     """A folder for temporary files; the levels of sub-folders that may follow are not needed."""
     for arg in args[1:]:
         if arg not in ("1", "2", "3"):
-            raise BadValue(f"invalid value \"{arg}\"")
+            raise BadValue(f'invalid value "{arg}"')
     return values.path(level, args)
 
 
@@ -160,11 +163,11 @@ ROWS: tuple[Row, ...] = (
     value("etag", ALL, "FLAG", "core.etag", values.flag("etag")),
     value("if_modified_since", ALL, "TAKE1", "core.if_modified_since", values.word("off", "exact", "before")),
     value("max_ranges", ALL, "TAKE1", "guard.max_ranges", values.number),
-    value("sendfile", IFS, "FLAG", "core.sendfile", values.flag("sendfile"), "files go by sendfile where the worker can, either way"),
     value(
-        "chunked_transfer_encoding", ALL, "FLAG", "core.chunked_transfer_encoding", values.flag("chunked_transfer_encoding")
+        "sendfile", IFS, "FLAG", "core.sendfile", values.flag("sendfile"), "files go by sendfile where the worker can, either way"
     ),
-    special("resolver", "http, server, location", "1MORE", _resolver, "core.resolver"),
+    value("chunked_transfer_encoding", ALL, "FLAG", "core.chunked_transfer_encoding", values.flag("chunked_transfer_encoding")),
+    special("resolver", "http, server, location", "1MORE", take_resolver, "core.resolver"),
     value("resolver_timeout", ALL, "TAKE1", "core.resolver_timeout", values.time),
     value("client_header_timeout", _SERVER, "TAKE1", "server.client_header_timeout", values.time),
     value("client_header_buffer_size", _SERVER, "TAKE1", "server.client_header_buffer_size", values.size),

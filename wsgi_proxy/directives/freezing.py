@@ -236,7 +236,9 @@ def freeze(reading: Reading, main: Level) -> Config:
         settings = settle(http, replace(base, core=_group("core", base.values)))
         servers = tuple(_server(level, settings) for level in http.inner if level.kind == "server")
     own = {**main.own, **(events.own if events is not None else {})}
-    process = {target[5:]: tuple(found) if isinstance(found, list) else found for target, found in own.items() if target[:5] == "main."}
+    process: dict[str, Any] = {
+        target[5:]: tuple(found) if isinstance(found, list) else found for target, found in own.items() if target[:5] == "main."
+    }
     process.setdefault("pid", os.path.join(reading.prefix, Main.pid))
     return Config(
         path=reading.path,
@@ -249,7 +251,6 @@ def freeze(reading: Reading, main: Level) -> Config:
         limit_conn_zones=dict(reading.limit_conn_zones),
         matches=dict(reading.matches),
         core=settings.core,
-        warnings=tuple(reading.warnings),
     )
 
 

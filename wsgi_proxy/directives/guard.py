@@ -183,9 +183,7 @@ def _valid_referers(level: Level, statement: Statement) -> None:
         else:
             known.append(text)
     if all(item in ("none", "blocked") for item in known):
-        raise Bad(
-            'the "none" or "blocked" referers are specified in the "valid_referers" directive without any valid referer'
-        )
+        raise Bad('the "none" or "blocked" referers are specified in the "valid_referers" directive without any valid referer')
 
 
 def _secure_link(name: str) -> Any:
@@ -203,7 +201,7 @@ def _secure_link(name: str) -> Any:
 
 
 def _satisfy(level: Level, args: list[str]) -> bool:
-    return values.word("all", "any")(level, args) == "any"
+    return bool(values.word("all", "any")(level, args) == "any")
 
 
 ROWS: tuple[Row, ...] = (
@@ -211,7 +209,14 @@ ROWS: tuple[Row, ...] = (
     listed("deny", _ACCESS, "TAKE1", "guard.access", _rule(False)),
     value("satisfy", ALL, "TAKE1", "guard.satisfy_any", _satisfy),
     value("auth_basic", _ACCESS, "TAKE1", "guard.auth_basic", values.unless_off(values.template, None)),
-    value("auth_basic_user_file", _ACCESS, "TAKE1", "guard.auth_basic_user_file", _user_file, "bcrypt, apr1, SHA, SSHA, crypt, plain"),
+    value(
+        "auth_basic_user_file",
+        _ACCESS,
+        "TAKE1",
+        "guard.auth_basic_user_file",
+        _user_file,
+        "bcrypt, apr1, SHA, SSHA, crypt, plain",
+    ),
     value("auth_request", ALL, "TAKE1", "guard.auth_request", _auth_request),
     listed("auth_request_set", ALL, "TAKE2", "guard.auth_request_set", _auth_request_set),
     special("limit_req_zone", "http", "TAKE3", _limit_req_zone),

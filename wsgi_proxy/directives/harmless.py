@@ -1,4 +1,4 @@
-"""Directives that real configurations have and that change no answer here: each is checked, and its note says what we do instead."""
+"""Directives that real configurations have and that change no answer here: each is checked, its note says what we do instead."""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def _with(listen: Listen, parameter: str, level: Level, statement: Statement) ->
     """The listener with one more parameter."""
     if parameter in _WORDS:
         if parameter == "http2":
-            level.reading.warn('the "listen ... http2" directive is deprecated, use the "http2" directive instead', statement.place)
+            level.reading.warn(
+                'the "listen ... http2" directive is deprecated, use the "http2" directive instead', statement.place
+            )
         return replace(listen, **_WORDS[parameter])  # type: ignore[arg-type]
     if parameter == "quic":
         raise Bad('the "quic" parameter of "listen" is not supported by wsgi_proxy')

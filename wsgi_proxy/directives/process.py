@@ -28,7 +28,8 @@ def _user(level: Level, statement: Statement) -> None:
     name, *rest = statement.args
     if os.geteuid() != 0:
         level.reading.warn(
-            'the "user" directive makes sense only if the master process runs with super-user privileges, ignored', statement.place
+            'the "user" directive makes sense only if the master process runs with super-user privileges, ignored',
+            statement.place,
         )
     else:
         try:
@@ -84,7 +85,9 @@ def _master_process(level: Level, args: list[str]) -> None:
 
 ROWS: tuple[Row, ...] = (
     value("worker_processes", "main", "TAKE1", "main.worker_processes", _worker_processes, "gunicorn's workers"),
-    value("worker_connections", "events", "TAKE1", "main.worker_connections", values.number, "connections one worker holds at most"),
+    value(
+        "worker_connections", "events", "TAKE1", "main.worker_connections", values.number, "connections one worker holds at most"
+    ),
     value("worker_shutdown_timeout", "main", "TAKE1", "main.worker_shutdown_timeout", values.time),
     special("user", "main", "TAKE12", _user, "main.user"),
     value("pid", "main", "TAKE1", "main.pid", values.path, "written once the listeners accept"),

@@ -203,7 +203,11 @@ def bind(level: Level, args: list[str]) -> Template | None:
     if address == "off":
         return None
     if len(args) > 1:
-        raise Bad('the "transparent" parameter is not supported by wsgi_proxy' if args[1] == "transparent" else f'invalid parameter "{args[1]}"')
+        raise Bad(
+            'the "transparent" parameter is not supported by wsgi_proxy'
+            if args[1] == "transparent"
+            else f'invalid parameter "{args[1]}"'
+        )
     if "$" not in address:
         try:
             ipaddress.ip_address(re.sub(r":[0-9]+\Z", "", address) if address.count(":") == 1 else address.strip("[]"))
@@ -225,7 +229,8 @@ def _temp_path(level: Level, args: list[str]) -> str:
 def _http_version(level: Level, args: list[str]) -> str:
     if args[0] == "2":
         raise Bad('"proxy_http_version 2" is not supported by wsgi_proxy')
-    return values.word("1.0", "1.1")(level, args)
+    found: str = values.word("1.0", "1.1")(level, args)
+    return found
 
 
 def _health_check(level: Level, args: list[str]) -> HealthCheck:
@@ -273,8 +278,22 @@ def _size(name: str) -> Row:
 
 
 ROWS: tuple[Row, ...] = (
-    special("proxy_pass", "location, if in location", "TAKE1", _proxy_pass, "proxy.pass_", "with and without URI, variables, unix sockets, https"),
-    listed("proxy_set_header", ALL, "TAKE2", "proxy.set_header", _header, "`Connection` and `Upgrade` are sent only for a client that asked for an upgrade"),
+    special(
+        "proxy_pass",
+        "location, if in location",
+        "TAKE1",
+        _proxy_pass,
+        "proxy.pass_",
+        "with and without URI, variables, unix sockets, https",
+    ),
+    listed(
+        "proxy_set_header",
+        ALL,
+        "TAKE2",
+        "proxy.set_header",
+        _header,
+        "`Connection` and `Upgrade` are sent only for a client that asked for an upgrade",
+    ),
     listed("proxy_hide_header", ALL, "TAKE1", "proxy.hide_header", values.text),
     listed("proxy_pass_header", ALL, "TAKE1", "proxy.pass_header", values.text),
     _flag("proxy_pass_request_headers"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from ..config import CacheZone, LimitConnZone, LimitReqZone, LogFormat, Match, Place, Template, Upstream
 from ..errors import ConfigError, Fault
@@ -140,5 +139,3 @@ class Reading:
 def as_path(text: str) -> str:
     """WSGI's text (a character a byte) as Python's name of a file."""
     return os.fsdecode(text.encode("latin-1"))
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config import Config, Server
 from ..errors import Fault
-from ..resolve import addresses, parse
+from ..resolve import Resolver, parse
 
 
 def unresolved_servers(config: Config) -> list[Fault]:
@@ -23,7 +23,7 @@ def unresolved_servers(config: Config) -> list[Fault]:
 
 def _is_known(server: Server) -> bool:
     try:
-        addresses(parse(server.address))
+        Resolver().addresses(parse(server.address))
     except (OSError, UnicodeError):
         return False
     return True

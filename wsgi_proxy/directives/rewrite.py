@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import maps
-from ..config import Break, Return, Rewrite, Set
+from ..config import Break, Return, Set
 from ..patterns import compile_regex
+from ..script import compile_rewrite
 from . import values
 from .row import Bad, Level, Row, Statement, special
 
@@ -41,9 +42,7 @@ def _rewrite(level: Level, statement: Statement) -> None:
         raise Bad(f'invalid parameter "{flag}"')
     regex = compile_regex(pattern, False)
     level.reading.names.declare_captures(regex)
-    if _URL.match(replacement) and flag != "permanent":
-        flag = "redirect"
-    level.script.append(Rewrite(regex, level.template(replacement), flag))
+    level.script.append(compile_rewrite(regex, replacement, flag, level.reading.names))
 
 
 def _return(level: Level, statement: Statement) -> None:
@@ -107,6 +106,8 @@ ROWS: tuple[Row, ...] = (
     special("return", _PLACES, "TAKE12", _return),
     special("break", _PLACES, "NOARGS", _break),
     special("map", "http", "BLOCK TAKE2", _map, "", "`default`, `hostnames`, `volatile`, regular expressions, `include`"),
-    special("geo", "http", "BLOCK TAKE12", _geo, "", "networks, `ranges`, `default`, `delete`, `proxy`, `proxy_recursive`, `include`"),
+    special(
+        "geo", "http", "BLOCK TAKE12", _geo, "", "networks, `ranges`, `default`, `delete`, `proxy`, `proxy_recursive`, `include`"
+    ),
     special("split_clients", "http", "BLOCK TAKE2", _split_clients),
 )

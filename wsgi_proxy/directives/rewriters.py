@@ -1,4 +1,4 @@
-"""What `proxy_redirect`, `proxy_cookie_domain` and `proxy_cookie_path` make of a value: small callables `(x, value) -> str | None`.
+"""What `proxy_redirect`, `proxy_cookie_domain` and `proxy_cookie_path` make of a value: callables `(x, value) -> str | None`.
 
 Rules (ngx_http_proxy_module, ngx_http_proxy_rewrite_*):
 - None means "not mine": the next one is asked.

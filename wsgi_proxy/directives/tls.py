@@ -29,9 +29,9 @@ def _file(level: Level, args: list[str]) -> str:
 def _file_template(level: Level, args: list[str]) -> Template:
     """A certificate's name, which may have variables: relative to the folder of the configuration."""
     text = args[0]
-    if text.startswith("engine:") or text.startswith("store:"):
+    if text.startswith(("engine:", "store:")):
         raise Bad(f'"{text.partition(":")[0]}:" is not supported by wsgi_proxy')
-    if text.startswith("data:") or text.startswith("$"):
+    if text.startswith(("data:", "$")):
         return level.template(text)
     return level.template(values.conf_path(level, args).encode("utf-8", "surrogateescape").decode("latin-1"))
 
@@ -103,7 +103,12 @@ ROWS: tuple[Row, ...] = (
     value("ssl_ecdh_curve", _SERVER, "TAKE1", "tls.ecdh_curve", values.text),
     value("ssl_dhparam", _SERVER, "TAKE1", "tls.dhparam", _file),
     special(
-        "ssl_session_cache", _SERVER, "TAKE12", _session_cache, "tls.session_cache", "sessions are resumed by tickets, in any worker"
+        "ssl_session_cache",
+        _SERVER,
+        "TAKE12",
+        _session_cache,
+        "tls.session_cache",
+        "sessions are resumed by tickets, in any worker",
     ),
     value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds),
     _flag("ssl_session_tickets", "tls.session_tickets"),

@@ -22,8 +22,22 @@ def _next(level: Level, args: list[str]) -> frozenset[str]:
 
 
 ROWS: tuple[Row, ...] = (
-    special("tunnel_pass", "server, location, if in location", "TAKE01", _tunnel_pass, "tunnel.pass_", f"`{DEFAULT_TARGET}` without an argument"),
-    value("tunnel_allow_upstream", ALL, "1MORE", "guard.tunnel_allow_upstream", values.templates, "as in nginx Plus: `$upstream_last_addr` may be asked"),
+    special(
+        "tunnel_pass",
+        "server, location, if in location",
+        "TAKE01",
+        _tunnel_pass,
+        "tunnel.pass_",
+        f"`{DEFAULT_TARGET}` without an argument",
+    ),
+    value(
+        "tunnel_allow_upstream",
+        ALL,
+        "1MORE",
+        "guard.tunnel_allow_upstream",
+        values.templates,
+        "as in nginx Plus: `$upstream_last_addr` may be asked",
+    ),
     value("tunnel_connect_timeout", ALL, "TAKE1", "tunnel.connect_timeout", values.time),
     value("tunnel_send_timeout", ALL, "TAKE1", "tunnel.send_timeout", values.time),
     value("tunnel_read_timeout", ALL, "TAKE1", "tunnel.read_timeout", values.time),

@@ -8,9 +8,9 @@ from typing import Any
 from ..config import Policy, Server, Sticky, Upstream
 from ..resolve import parse
 from . import values
-from .core import _resolver
+from .core import take_resolver
 from .reading import as_path
-from .row import Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
+from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
 
 _NO_BACKUP = frozenset({"hash", "ip_hash", "random"})
 _NO_SLOW_START = _NO_BACKUP
@@ -106,7 +106,9 @@ def _choose(level: Level, policy: Policy, statement: Statement) -> None:
 
 
 def _plain_method(name: str) -> Row:
-    return special(name, "upstream", "NOARGS", lambda level, statement: _choose(level, Policy(name), statement), "upstream.policy")
+    return special(
+        name, "upstream", "NOARGS", lambda level, statement: _choose(level, Policy(name), statement), "upstream.policy"
+    )
 
 
 def _hash(level: Level, statement: Statement) -> None:
@@ -229,7 +231,14 @@ ROWS: tuple[Row, ...] = (
     value("keepalive_time", "upstream", "TAKE1", "upstream.keepalive_time", values.time),
     value("keepalive_timeout", "upstream", "TAKE1", "upstream.keepalive_timeout", values.time),
     special("queue", "upstream", "TAKE12", _queue, "upstream.queue"),
-    value("sticky", "upstream", "2MORE", "upstream.sticky", _sticky, "`cookie` with its parameters; `route` and `learn` stop the start"),
-    special("resolver", "upstream", "1MORE", _resolver, "core.resolver"),
-    accepted("resolver_timeout", "upstream", "TAKE1", "the location's `resolver_timeout` holds", values.time),
+    value(
+        "sticky",
+        "upstream",
+        "2MORE",
+        "upstream.sticky",
+        _sticky,
+        "`cookie` with its parameters; `route` and `learn` stop the start",
+    ),
+    special("resolver", "upstream", "1MORE", take_resolver, "upstream.resolver"),
+    value("resolver_timeout", "upstream", "TAKE1", "upstream.resolver_timeout", values.time),
 )
