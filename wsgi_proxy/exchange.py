@@ -96,6 +96,10 @@ class Exchange:
     """Internal redirects so far; more than ten are an error, as in nginx."""
     uri_changed = False
     """A rewrite, a try_files or an error page changed `uri`: the upstream then gets it instead of the raw target."""
+    rewritten_in_place = False
+    """`rewrite … break` changed `uri` in its location: the URI of `proxy_pass` is then left out (nginx's !valid_location)."""
+    relocate = False
+    """A rewrite changed `uri`: the location is looked for again."""
     error_status = 0
     """The status for which an error page is being made."""
     named_location = False

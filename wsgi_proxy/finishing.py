@@ -13,11 +13,11 @@ from collections.abc import Callable
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from . import __version__, pages
+from . import pages
 from .exchange import Answer, Pairs
 
 if TYPE_CHECKING:
-    from .config import AddHeader, CoreSettings, Location, Template
+    from .config import AddHeader, Location, Template
     from .exchange import Exchange
 
 TOUCHED = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
@@ -29,17 +29,10 @@ _TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 Finisher = Callable[["Exchange", Answer], None]
 
 
-def product(core: CoreSettings) -> str:
-    """What `Server` and the pages say of us (`server_tokens`)."""
-    if core.server_tokens == "off":
-        return "wsgi_proxy"
-    return f"wsgi_proxy/{__version__}" if core.server_tokens in ("on", "build") else core.server_tokens
-
-
 def standard_page(x: Exchange, status: int) -> Answer:
     """The page for a status, as nginx makes it."""
     location = x.location_or_none
-    body = pages.page(status, product(location.core) if location is not None else "wsgi_proxy")
+    body = pages.page(status, pages.product(location.core) if location is not None else "wsgi_proxy")
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
     return Answer(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
 

@@ -11,7 +11,7 @@ Source: ngx_http_map_module, ngx_http_split_clients_module.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .errors import ConfigError, Fault
 from .geo import Statements, build_geo
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .config import Template
     from .exchange import Exchange
 
+T = TypeVar("T")
 __all__ = ["HostTable", "Map", "Split", "build_geo", "build_map", "build_split_clients", "murmur2", "take_captures"]
 
 
@@ -32,17 +33,17 @@ def _bad(message: str) -> ConfigError:
 # --- map --------------------------------------------------------------------------------------------------------------------
 
 
-class HostTable:
+class HostTable(Generic[T]):
     """Values by host name: exact, `*.x` and `.x`, `x.*`; the most exact wins, then the longest (ngx_hash_find_combined)."""
 
     __slots__ = ("exact", "heads", "tails")
 
     def __init__(self) -> None:
-        self.exact: dict[str, Template] = {}
-        self.heads: dict[str, Template] = {}
-        self.tails: dict[str, Template] = {}
+        self.exact: dict[str, T] = {}
+        self.heads: dict[str, T] = {}
+        self.tails: dict[str, T] = {}
 
-    def add(self, name: str, value: Template) -> bool:
+    def add(self, name: str, value: T) -> bool:
         """Take a name in lower case; False when it is there already. ConfigError for a `*` in a wrong place."""
         if name.startswith("*."):
             places = [(self.heads, name[1:])]
@@ -60,7 +61,7 @@ class HostTable:
             table[key] = value
         return True
 
-    def find(self, host: str) -> Template | None:
+    def find(self, host: str) -> T | None:
         found = self.exact.get(host)
         if found is not None:
             return found
@@ -90,7 +91,7 @@ class Map:
         self,
         source: Template,
         exact: dict[str, Template],
-        hosts: HostTable | None,
+        hosts: HostTable[Template] | None,
         patterns: list[tuple[re.Pattern[str], Template]],
         default: Template,
         volatile: bool,
@@ -152,7 +153,7 @@ def build_map(source: Template, statements: Statements, names: Names) -> Map:
             patterns.append((pattern, value))
         else:
             entries.append((key.removeprefix("\\").lower(), value))
-    hosts = HostTable() if hostnames else None
+    hosts: HostTable[Template] | None = HostTable() if hostnames else None
     for key, value in entries:
         if hosts is not None:
             taken = not hosts.add(key, value)

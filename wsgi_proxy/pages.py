@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .config import CoreSettings
 
 PHRASES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus} | {
     302: "Found",
@@ -38,6 +44,13 @@ _TITLES = {
     504: "504 Gateway Time-out",
 }
 _SHOWN_AS_400 = frozenset({494, 495, 496, 497})
+
+
+def product(core: CoreSettings) -> str:
+    """What `Server` and the pages say of us (`server_tokens`)."""
+    if core.server_tokens == "off":
+        return "wsgi_proxy"
+    return f"wsgi_proxy/{__version__}" if core.server_tokens in ("on", "build") else core.server_tokens
 
 
 def shown_status(status: int) -> int:

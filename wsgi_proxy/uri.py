@@ -18,6 +18,9 @@ SAFE_PATH = "/!$&'()*+,-.:;<=>@[\\]^_`{|}~\""
 """What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI) – all printable
 characters but space, `#`, `%` and `?`."""
 
+SAFE_ARGS = "/!$'()*,-.:<=>@[\\]^_`{|}~\""
+"""What it leaves in a query: the same but `&`, `+` and `;`."""
+
 
 def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
     """`(uri, args)` of an origin-form target: the decoded, resolved path and the raw query without its `?`.
@@ -61,3 +64,8 @@ def _resolve(path: str, merge_slashes: bool) -> str:
 def escape(uri: str) -> str:
     """A decoded path escaped for a request line, as nginx does when it sends a URI that it changed."""
     return quote(uri.encode("latin-1"), safe=SAFE_PATH)
+
+
+def escape_args(text: str) -> str:
+    """A decoded part of a path escaped for a query (ngx_escape_uri, NGX_ESCAPE_ARGS)."""
+    return quote(text.encode("latin-1"), safe=SAFE_ARGS)

@@ -56,14 +56,14 @@ TEXT: dict[str, str] = {
     "realip_remote_port": "x.environ.get('REMOTE_PORT', '')",
     "remote_addr": "(x.remote_addr or 'unix:')",
     "remote_port": "x.remote_port",
-    "request": "f'{x.method} {x.target} {x.protocol}'",
+    "request": "f'{x.method} {x.raw_target} {x.protocol}'",
     "request_completion": "('OK' if x.completed else '')",
     "request_filename": "filename(x)",
     "request_id": "request_id(x)",
     "request_length": "str(request_length(x))",
     "request_method": "x.method",
     "request_time": "seconds((x.finished_at or now()) - x.started)",
-    "request_uri": "(x.target if x.target[:1] == '/' else request_uri(x.target))",
+    "request_uri": "x.target",
     "scheme": "x.scheme",
     "secure_link": "secure_link(x)",
     "secure_link_expires": "secure_link_expires(x)",
@@ -228,18 +228,6 @@ def basic_user(x: Exchange) -> str | None:
     return (user if colon else None) or None
 
 
-def request_uri(target: str) -> str:
-    """A target in absolute form without its scheme and authority, as nginx's $request_uri has it; other forms as they are."""
-    scheme, separator, rest = target.partition("://")
-    if not separator or not scheme.isalpha():
-        return target
-    slash = rest.find("/")
-    if slash >= 0:
-        return rest[slash:]
-    query = rest.find("?")
-    return "/" + rest[query:] if query >= 0 else "/"
-
-
 def request_port(x: Exchange) -> str | None:
     """The port that the request's Host names."""
     _, colon, port = x.environ.get("HTTP_HOST", "").rpartition(":")
@@ -255,7 +243,7 @@ def request_length(x: Exchange) -> int:
     """Bytes of the request line, the fields and what is known of the body."""
     head: int = getattr(x.connection, "head_length", 0)
     if not head:
-        head = len(x.method) + len(x.target) + len(x.protocol) + 6
+        head = len(x.method) + len(x.raw_target) + len(x.protocol) + 6
         head += sum(len(name) + len(value) + 4 for name, value in x.pairs)
     return head + (x.body_bytes_received or x.content_length or 0)
 
@@ -271,35 +259,36 @@ def request_id(x: Exchange) -> str:
 # --- the connection ---------------------------------------------------------------------------------------------------------
 
 
-def client_socket(x: Exchange) -> Any:
-    """The client's socket when the server handed it over, else None."""
-    found = getattr(x.connection, "socket", None)
-    return x.environ.get("gunicorn.socket") if found is None else found
-
-
 def server_address(x: Exchange) -> tuple[str, str]:
     """(address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
-    sock = client_socket(x)
-    if sock is not None:
-        try:
-            name = sock.getsockname()
-        except OSError:
-            name = None
-        if isinstance(name, tuple):
-            return name[0], str(name[1])
-        if name:
-            return f"unix:{name}", ""
-    return x.environ.get("SERVER_NAME", ""), str(x.environ.get("SERVER_PORT", ""))
+    connection = x.connection
+    if connection is not None:
+        name = connection.server_addr
+    else:
+        sock = x.environ.get("gunicorn.socket")
+        if sock is None:
+            return x.environ.get("SERVER_NAME", ""), str(x.environ.get("SERVER_PORT", ""))
+        name = sock.getsockname()
+    if isinstance(name, tuple):
+        return name[0], str(name[1])
+    return f"unix:{name}", ""
+
+
+def client_tls(x: Exchange) -> Any:
+    """The client's TLS connection (an SSLObject or SSLSocket); None on a plain one, or when the server keeps it to itself."""
+    found = x.environ.get("gunicorn.socket") if x.connection is None else x.connection.tls
+    return found if hasattr(found, "getpeercert") else None
 
 
 def tcp_info(x: Exchange, field_number: int) -> str | None:
     """The 32-bit field of Linux's `struct tcp_info` with that number, counted behind its eight leading bytes."""
-    sock = client_socket(x)
-    if sock is None or not hasattr(socket, "TCP_INFO"):
+    handle = x.environ.get("gunicorn.socket") if x.connection is None else x.connection.stream
+    if handle is None or not hasattr(socket, "TCP_INFO"):
         return None
     try:
-        data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8 + 4 * (field_number + 1))
-    except OSError:
+        with socket.socket(fileno=os.dup(handle.fileno())) as sock:
+            data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8 + 4 * (field_number + 1))
+    except OSError:  # a unix socket has none
         return None
     offset = 8 + 4 * field_number
     return str(struct.unpack_from("I", data, offset)[0]) if len(data) >= offset + 4 else None

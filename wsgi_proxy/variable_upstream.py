@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .variable_table import client_socket, find_cookie
+from .variable_table import client_tls, find_cookie
 
 if TYPE_CHECKING:
     from .exchange import Exchange, Pairs, Try
@@ -134,8 +134,8 @@ def tls(x: Exchange, show: Callable[[Exchange, Any], str | None]) -> str | None:
     """What `show` finds on the client's TLS connection; None on a plain one, or when the server did not hand it over."""
     if x.scheme != "https":
         return None
-    sock = client_socket(x)
-    return show(x, sock) if hasattr(sock, "getpeercert") else None
+    sock = client_tls(x)
+    return None if sock is None else show(x, sock)
 
 
 def version(x: Exchange, sock: Any) -> str | None:

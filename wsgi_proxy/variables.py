@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import variable_table, variable_upstream
 from .config import Place
 from .errors import ConfigError, Fault
+from .uri import escape_args
 
 if TYPE_CHECKING:
     from .config import Template
@@ -57,6 +58,7 @@ class Names:
             **_functions_of(variable_table),
             **_functions_of(variable_upstream),
             "capture": _capture,
+            "quoted": _quoted,
             "cached": _cached,
             "escape_log": escape_log,
             "escape_json": escape_json,
@@ -120,14 +122,21 @@ class Names:
         """The variable alone as text; unknown names are reported by `check`."""
         return compile_text("${" + name + "}", self)
 
-    def compile(self, text: str, escape: str = "", captures: bool = True, place: Place | None = None) -> Template:
-        """A template; `escape` is "" for text, or a log format's `default`, `json` or `none`."""
+    def compile(
+        self, text: str, escape: str = "", captures: bool = True, place: Place | None = None, quoted: bool = False
+    ) -> Template:
+        """A template; `escape` is "" for text, or a log format's `default`, `json` or `none`.
+
+        With `quoted`, captures are escaped for a query when the request's own path had escapes, as in a `rewrite`.
+        """
         where = place or self.place
-        cache_key = f"{escape}\0{text}"
+        cache_key = f"{escape}\0{quoted}\0{text}"
         known = self._texts.get(cache_key)
         if known is not None:
             return known
         pieces = _split(text, captures, where)
+        if quoted:
+            pieces = [("quoted" if kind == "capture" else kind, value) for kind, value in pieces]
         function: Any
         if all(kind == "text" for kind, _ in pieces):
             constant = "".join(value for _, value in pieces)
@@ -166,8 +175,8 @@ class Names:
         for kind, value in pieces:
             if kind == "text":
                 nodes.append((kind, ast.Constant(value)))
-            elif kind == "capture":
-                nodes.append(("optional", _parse(f"capture(x, {value})")))
+            elif kind in ("capture", "quoted"):
+                nodes.append(("optional", _parse(f"{kind}(x, {value})")))
             else:
                 found = self.expression(value)
                 if found is None:
@@ -228,6 +237,16 @@ def _split(text: str, captures: bool, place: Place) -> list[tuple[str, str]]:
 def _capture(x: Exchange, number: int) -> str | None:
     captures = x.captures
     return captures[number] if number < len(captures) else None
+
+
+def _quoted(x: Exchange, number: int) -> str | None:
+    """A capture that goes into a query: what was escaped on the wire is escaped again (ngx_http_script_copy_capture_code)."""
+    value = _capture(x, number)
+    if value:
+        path = x.target.partition("?")[0]
+        if "%" in path or "+" in path:
+            return escape_args(value)
+    return value
 
 
 def _cached(x: Exchange, name: str, function: Callable[[Exchange], str]) -> str:
