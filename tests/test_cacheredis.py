@@ -54,7 +54,7 @@ def sites(server, tmp_path, monkeypatch):
     for number in range(2):
         folder = tmp_path / f"machine{number}"
         folder.mkdir(mode=0o700)
-        monkeypatch.setattr("wsgi_proxy.cache._shared_memory", lambda folder=folder: str(folder))
+        monkeypatch.setattr("wsgi_proxy.cacheopen.shared_memory", lambda folder=folder: str(folder))
         made.append(Site(folder, zone=zone))
     yield made
     for site in made:
@@ -158,7 +158,7 @@ def test_purging_by_pattern(sites):
 
 def test_redis_away_is_a_miss_and_one_line(tmp_path, monkeypatch, caplog):
     server = Server(tmp_path)
-    monkeypatch.setattr("wsgi_proxy.cache._shared_memory", lambda: str(tmp_path))
+    monkeypatch.setattr("wsgi_proxy.cacheopen.shared_memory", lambda: str(tmp_path))
     monkeypatch.setattr("wsgi_proxy.cacheredis._REST", 0.05)
     site = Site(tmp_path, zone=CacheZone("away", server.url))
     try:

@@ -9,11 +9,7 @@ What a configuration says decides as in nginx; where it says nothing RFC 9111 do
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import stat
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +19,8 @@ from .cacheentry import BrokenEntry, Entry, load
 from .cachefetch import Fetch, Leader, Plan, is_set
 from .cacheflight import Fill, Following
 from .cachekey import affected
+from .cacheopen import open_zone
+from .cachesweep import sweep
 from .cachevary import selection_of
 from .cachezone import ZoneCache
 from .exchange import Answer
@@ -43,7 +41,6 @@ class Cache:
 
     ``refetch(x, fetch)`` asks the upstream again for x as `fetch` says and gives its Answer, without this cache; ``spawn``
     runs a function beside the request (a greenlet or thread). Without either nothing is updated in the background.
-    ``identity`` distinguishes the memory stores of this server from those of others on the machine.
     """
 
     def __init__(
@@ -54,13 +51,11 @@ class Cache:
         spawn: Callable[[Callable[[], None]], Any] | None = None,
         clock: Callable[[], float] = time.time,
         prefix: str = "",
-        identity: str = "",
     ) -> None:
         self.leader = Leader(self, refetch, spawn, clock)
         self.clock = clock
         self._settings = zones
         self._prefix = prefix
-        self._identity = identity
         self._zones: dict[str, ZoneCache] = {}
         self._retry_at: dict[str, float] = {}
         self._plans: dict[int, Plan] = {}
@@ -78,7 +73,7 @@ class Cache:
         if settings is None or time.monotonic() < self._retry_at.get(name, 0.0):
             return None
         try:
-            zone = self._zones[name] = open_zone(settings, self._prefix, self._identity)
+            zone = self._zones[name] = open_zone(settings, self._prefix)
         except OSError as error:
             self._retry_at[name] = time.monotonic() + _RETRY_ZONE_AFTER
             logger.error('cache zone "%s" cannot be opened, nothing is cached: %s', name, error)
@@ -98,6 +93,9 @@ class Cache:
 
     def lookup(self, x: Exchange, location: Location) -> Answer | Fetch | None:
         """What answers x: an Answer, a Fetch to carry out, or None where caching is off."""
+        if "HTTP_UPGRADE" in x.environ:
+            # What may become a tunnel has no answer to share, and others must not wait for it.
+            return None
         plan = self._plans.get(id(location)) or self._plan(location)
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(x)
         zone = self._zones.get(name) or self.zone(name)
@@ -266,8 +264,6 @@ class Cache:
     def sweep(self, now: float | None = None, pause: Callable[[float], None] = time.sleep) -> None:
         """Keep every zone within its bounds, if no other process is at it. Call it about once a second, beside the requests:
         it costs nothing when there is nothing to do and pauses often when there is."""
-        from .cachesweep import sweep
-
         for zone in self.zones():
             try:
                 sweep(zone, self.clock() if now is None else now, pause)
@@ -282,48 +278,3 @@ class Cache:
 
 def glob_escape(text: str) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in text)
-
-
-def open_zone(settings: CacheZone, prefix: str = "", identity: str = "") -> ZoneCache:
-    """The zone that a `proxy_cache_path` names; OSError if its storage cannot be had."""
-    path = settings.path
-    if path == "memory":
-        return ZoneCache.in_folder(settings, private(memory_folder(identity or str(os.getpid()), settings.name)))
-    if path.startswith(("redis://", "rediss://", "unix://")):
-        from .cacheredis import open_redis_zone
-
-        return open_redis_zone(settings, private(shared_folder(settings.name, path)))
-    if ":" in path and "/" not in path:
-        from .cacheplugin import open_plugin_zone
-
-        return open_plugin_zone(settings, private(shared_folder(settings.name, path)))
-    return ZoneCache.in_folder(settings, os.path.join(prefix, path))
-
-
-def memory_folder(identity: str, name: str) -> str:
-    """Where a `memory` zone of one server lies: files in shared memory, so that all its workers have the same."""
-    return os.path.join(_shared_memory(), f"wsgi-proxy-cache-{os.getuid()}-{_word(identity)}-{_word(name)}")
-
-
-def shared_folder(name: str, path: str) -> str:
-    """Where this machine's processes meet for a storage that is not in files."""
-    return os.path.join(_shared_memory(), f"wsgi-proxy-share-{os.getuid()}-{_word(json.dumps([name, path]))}")
-
-
-def private(folder: str) -> str:
-    """A folder that is ours alone, made if need be: in a place where everyone may write, a name proves nothing."""
-    os.makedirs(folder, 0o700, exist_ok=True)
-    found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{folder} belongs to someone else")
-    return folder
-
-
-def _shared_memory() -> str:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()
-
-
-def _word(text: str) -> str:
-    from .cacheentry import digest_of
-
-    return text if text.isalnum() and len(text) <= 32 else digest_of(text)[:16]

@@ -238,6 +238,9 @@ class Fetch:
             if invalidates(x.method, answer.status):
                 self.leader.cache.invalidate(x, self.plan, self.zone, answer)
             return answer
+        if answer.status < 200 or _made_here(x, answer):
+            self._release()
+            return answer
         entry = self.entry
         if entry is not None:
             if answer.status == 304 and self.extra:
@@ -436,6 +439,12 @@ class Fetch:
     def close(self) -> None:
         """Let go of the flight if nothing was made of it. Safe to call again, and after `store`, whose body goes on."""
         self._release()
+
+
+def _made_here(x: Exchange, answer: Answer) -> bool:
+    """Whether the answer is not the upstream's own (an error page, an accelerated redirect): its fields say nothing of it."""
+    pairs = getattr(answer.source, "pairs", None)
+    return bool(x.upstream_pairs) and answer.source is not None and pairs is not x.upstream_pairs
 
 
 def _kept(seen: Pairs, storable: Pairs, received_at: float) -> Pairs:

@@ -1,0 +1,95 @@
+"""From `proxy_cache_path` to an open zone: a folder, `memory`, `redis://…`, or a storage named as `my.package:thing`.
+
+A `memory` zone is a folder in shared memory: the same code, the same bounds, shared by all workers of one server, sent by
+sendfile. It is named after the server's arbiter and the place in the configuration, so it survives workers and reloads,
+and is removed once its arbiter is dead. Zones in other storages have a folder there too, where the processes of this
+machine meet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from . import zone
+from .cacheentry import digest_of
+from .cachezone import ZoneCache
+
+if TYPE_CHECKING:
+    from .config import CacheZone
+
+_MEMORY: Final = re.compile(r"memory\.wsgi-proxy-(\d+)-(\d+)-(?P<pid>\d+)-\d+-[0-9a-f]+")
+_PLUGIN: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def open_zone(settings: CacheZone, prefix: str = "") -> ZoneCache:
+    """The zone of a `proxy_cache_path`; OSError if its storage cannot be had."""
+    path = settings.path
+    if path == "memory":
+        sweep_memory()
+        return ZoneCache.in_folder(settings, private(memory_folder(settings)))
+    if path.startswith(("redis://", "rediss://", "unix://")):
+        from .cacheredis import open_redis_zone
+
+        return open_redis_zone(settings, private(meeting_folder(settings)))
+    if _PLUGIN.fullmatch(path):
+        from .cacheplugin import open_plugin_zone
+
+        return open_plugin_zone(settings, private(meeting_folder(settings)))
+    return ZoneCache.in_folder(settings, os.path.join(prefix, path))
+
+
+def memory_folder(settings: CacheZone) -> str:
+    """Where a `memory` zone of this process's server lies."""
+    return os.path.join(shared_memory(), "memory." + zone.file_name(f"{settings.place} {settings.name}"))
+
+
+def meeting_folder(settings: CacheZone) -> str:
+    """Where this machine's processes meet for a storage that is not in files."""
+    return os.path.join(
+        shared_memory(), f"meeting.wsgi-proxy-{os.geteuid()}-{digest_of(settings.name + ' ' + settings.path)[:16]}"
+    )
+
+
+def memory_zones(settings: CacheZone) -> Iterator[ZoneCache]:
+    """A `memory` zone as every living server of ours has it, for a command that is none of their processes."""
+    digest = zone.file_name(f"{settings.place} {settings.name}").rpartition("-")[2]
+    for name in sorted(os.listdir(shared_memory())):
+        if _MEMORY.fullmatch(name) and name.endswith("-" + digest):
+            yield ZoneCache.in_folder(settings, private(os.path.join(shared_memory(), name)))
+
+
+def sweep_memory() -> None:
+    """Remove the memory of servers that are dead."""
+    for name in os.listdir(shared_memory()):
+        match = _MEMORY.fullmatch(name)
+        if match and not _lives(int(match["pid"])):
+            shutil.rmtree(os.path.join(shared_memory(), name), ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def private(folder: str) -> str:
+    """A folder that is ours alone, made if need be: in a place where everyone may write, a name proves nothing."""
+    os.makedirs(folder, 0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} belongs to someone else")
+    return folder
+
+
+def shared_memory() -> str:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()
