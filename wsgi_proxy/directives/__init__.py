@@ -12,7 +12,7 @@ from ..config import Config, Place
 from . import blocks, cache, core, guard, harmless, health, listen, log, process, proxy, rewrite, static, tls, tunnel, upstream
 from .advice import oddities
 from .freezing import freeze
-from .reading import Reading
+from .reading import Reading, TooManyFaults
 from .row import Level, Row, Statement
 
 SUBJECTS: Mapping[str, tuple[Row, ...]] = {
@@ -52,6 +52,13 @@ def build(reading: Reading, statements: Iterable[Statement], complete: bool = Tr
     `complete` is False when the text itself is broken: what may be missing is then not asked for.
     """
     main = Level("main", reading)
+    try:
+        return _build(reading, main, statements, complete)
+    except TooManyFaults:
+        return Config()
+
+
+def _build(reading: Reading, main: Level, statements: Iterable[Statement], complete: bool) -> Config:
     reading.walk(main, statements)
     if not complete:
         return Config()

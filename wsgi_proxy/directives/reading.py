@@ -17,6 +17,14 @@ from ..errors import ConfigError, Fault
 from ..variables import Names, compile_text
 from .row import Bad, BadValue, Level, Row, Statement
 
+MAX_FAULTS = 100
+"""Faults that are told; a file with more is no configuration."""
+
+
+class TooManyFaults(Exception):
+    """Reading on would not help anybody."""
+
+
 Table = Mapping[str, tuple[Row, ...]]
 
 
@@ -49,9 +57,15 @@ class Reading:
 
     def fault(self, message: str, place: Place) -> None:
         """Note a fault; the same words about the same line are told once."""
-        if (message, place) not in self._told:
-            self._told.add((message, place))
-            self.faults.append(Fault(message, place.file, place.line or None))
+        if (message, place) in self._told:
+            return
+        self._told.add((message, place))
+        self.faults.append(Fault(message, place.file, place.line or None))
+        if len(self.faults) >= MAX_FAULTS:
+            self.faults.append(
+                Fault("too many faults, the rest of the configuration is not read", place.file, place.line or None)
+            )
+            raise TooManyFaults
 
     def warn(self, message: str, place: Place) -> None:
         """Note an oddity that does not stop the start."""
