@@ -7,6 +7,7 @@ import io
 import logging
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.limits_support import PrivateMemory, argument, exchange, text
 from tests.support import fetch, free_port, run_nginx
 from wsgi_proxy.config import (
+    TLS,
     Access,
     Config,
     CoreSettings,
@@ -154,10 +156,19 @@ def test_real_ip_of_the_server_and_of_the_location() -> None:
     assert x.remote_addr == "192.0.2.1"
     x = exchange(headers={"X-Real-IP": "192.0.2.9"}, peer_addr="10.0.0.1", remote_addr="10.0.0.1")
     x.server = ServerBlock(settings=Location(guard=settings))
-    g.real_ip(x)
+    g.enter(x)
     assert (x.remote_addr, x.trusted_peer) == ("192.0.2.9", True)
     x.server = ServerBlock()
-    g.real_ip(x)
+    g.enter(x)
+
+
+def test_what_the_connection_allows_comes_first() -> None:
+    connection = SimpleNamespace(tls=None, plain_on_tls=True)
+    x = exchange(connection=connection, server=ServerBlock(tls=TLS()))
+    with pytest.raises(Refusal) as refusal:
+        guard().enter(x)
+    assert refusal.value.status == 497
+    guard().enter(exchange(connection=connection, server=ServerBlock()))
 
 
 # --- the body's size --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The guard: whether a request may go on from the place it was routed to, asked in nginx's order of phases.
 
-    internal, body size → limit_req → limit_conn → allow/deny, auth_basic, auth_request (with `satisfy`)
+    TLS, real address → internal, body size → limit_req → limit_conn → allow/deny, auth_basic, auth_request (with `satisfy`)
 
 Rules:
 - What a place asks is put together once, when its first request comes; a place that asks nothing costs a look-up.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import errorlog
+from . import client_certificate, errorlog
 from .access import AddressCheck, RealAddress
 from .auth import BasicCheck, RequestCheck, Subrequest
 from .errors import ClientError, Refusal
@@ -58,9 +58,15 @@ class Guard:
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
         self._plans: dict[int, Plan] = {}
 
-    def real_ip(self, x: Exchange) -> None:
-        """Find the client's address by what the request's server says (`set_real_ip_from`), before anything asks for it."""
-        settings = x.server.settings.guard
+    def enter(self, x: Exchange) -> None:
+        """As soon as the request's server is known, before its scripts run: what the connection allows, and who the client is.
+
+        Refusal for a TLS connection that may not make this request; else `x.remote_addr` is the client's (`set_real_ip_from`).
+        """
+        server = x.server
+        if server.tls is not None:
+            client_certificate.check(x)
+        settings = server.settings.guard
         if settings.real_ip_from:
             plan = self._plans.get(id(settings)) or self._make(settings)
             if plan.real_address is not None:
