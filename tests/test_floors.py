@@ -16,12 +16,12 @@ from tests.support import ROOT
 FLOORS = [
     "errors headers message framing stream green uri cachefields",
     "exchange variable* maps geo patterns links config health freshness preconditions zone counts errorlog pages upload links",
-    "nginx* directives* routing script accesslog peers rotation ranking resolve balance* upstream place simple",
-    "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static",
+    "nginx* directives* routing script accesslog peers rotation ranking resolve* balance* upstream* place simple",
+    "guard* access* client_certificate auth passwords limit* cache* transport* wire* tunnel* tls* static",
     "finishing forwarding forwarder probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
-    "cli* __main__ echo demo",
+    "cli* __main__ explain echo demo",
 ]
 #: Each third-party library, and the only rooms that may import it.
 ROOMS = {
