@@ -27,7 +27,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class RequestBody:
     """The body of one request; `trailers` holds those of a chunked one once it has ended."""
 
-    __slots__ = ("_connection", "_pieces", "decoder", "expecting", "left", "received")
+    __slots__ = ("_connection", "_fault", "_pieces", "decoder", "expecting", "left", "received")
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
         self._connection = connection
@@ -42,10 +42,15 @@ class RequestBody:
         """Bytes that have not come in yet; None where that is not known."""
         self.received = 0
         self._pieces: list[bytes] = []
+        self._fault: ClientError | None = None
+        """What was wrong with the bytes that came with the head; for the first read to raise."""
         if connection.buffer:
             self.expecting = False
             data, connection.buffer = connection.buffer, b""
-            self._decode(data)
+            try:
+                self._decode(data)
+            except ClientError as error:
+                self._fault = error
 
     @property
     def trailers(self) -> Pairs:
@@ -79,6 +84,8 @@ class RequestBody:
         """Read until there is a piece; False at the end."""
         connection = self._connection
         while not self._pieces:
+            if self._fault is not None:
+                raise self._fault
             if self.decoder.done:
                 return False
             if self.expecting:

@@ -195,7 +195,7 @@ class Connection:
         state = self.state
         if state == BUSY:
             self._side.stop()
-            if not self.gone and self.stream.peer_closed():
+            if self.gone or self.stream.peer_closed():
                 self.gone = True
                 alarms, self._alarms = self._alarms, None
                 for alarm in alarms or ():

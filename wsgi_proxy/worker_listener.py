@@ -161,12 +161,16 @@ class Listener:
             self.pause()
             self.service.later(_RETRY_AFTER_SHORTAGE, self.resume)
 
-    def close(self) -> None:
+    def drain(self) -> None:
         """Accept what has already queued up, as far as there is room, and nothing more."""
-        if self._watcher is None:
-            return
-        self._watcher.stop()
-        self._watcher.close()
-        self._watcher = None
-        self.accept(self.service.max_connections)
-        self._sock.close()
+        if self._watcher is not None:
+            self.accept(self.service.max_connections)
+        self.close()
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+            self._sock.close()

@@ -70,7 +70,11 @@ class Crew:
         self.busy = 0
 
     def run(self, work: Callable[[], None]) -> None:
-        """Run `work` in a greenlet until it ends or waits. To be called in the hub."""
+        """Run `work` in a greenlet: at once when called in the hub, else in the loop's next round."""
+        if getcurrent() is not self._hub:
+            # A parked greenlet gives way to the hub, so who is not the hub would never be switched back to.
+            self._hub.loop.run_callback(self.run, work)
+            return
         free = self._free
         self.busy += 1
         (free.pop() if free else greenlet(self._live, self._hub)).switch(work)
@@ -169,7 +173,7 @@ class Service:
             return
         self.draining = True
         for listener in self.listeners:
-            listener.close()
+            listener.drain()
         self.listeners = []
         now = time.monotonic()
         for connection in list(self.connections):
