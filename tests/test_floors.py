@@ -16,7 +16,7 @@ from tests.support import ROOT
 FLOORS = [
     "errors headers message framing stream green uri cachefields",
     "exchange variable* maps geo patterns links config health freshness preconditions zone counts errorlog pages upload links",
-    "nginx* directives* routing script accesslog peers rotation ranking resolve* balance* upstream* place simple",
+    "nginx* directives* routing locations redirects script accesslog peers rotation ranking resolve* balance* upstream* place simple",
     "guard* access* client_certificate auth passwords limit* cache* transport* wire* tunnel* tls* static",
     "finishing forwarding forwarder probe* proxy* metrics status",
     "wsgi",
