@@ -6,7 +6,8 @@ import pytest
 
 from wsgi_proxy.config import Place, Server
 from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.resolve import Target, addresses, name_of, parse, peers_of, without_scheme
+from wsgi_proxy.peers import Address
+from wsgi_proxy.resolve import SYSTEM_VALID, Resolver, Target, first_addresses, name_of, parse, target_of, without_scheme
 
 
 @pytest.mark.parametrize(
@@ -38,11 +39,18 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 def test_every_address_once_and_ipv4_first() -> None:
-    found = addresses(parse("localhost:3000"))
+    found, valid = Resolver().addresses(parse("localhost:3000"))
     assert found[0] == ("127.0.0.1", 3000)
     assert len(set(found)) == len(found)
-    assert addresses(parse("[::1]:5")) == [("::1", 5)]
-    assert addresses(parse("unix:/run/x")) == ["/run/x"]
+    assert valid == SYSTEM_VALID
+    assert Resolver(valid=1.5).addresses(parse("localhost:3000"))[1] == 1.5
+
+
+def test_what_is_no_name_holds_for_ever() -> None:
+    for text, address in (("[::1]:5", ("::1", 5)), ("1.2.3.4", ("1.2.3.4", 80)), ("unix:/run/x", "/run/x")):
+        assert not parse(text).is_name
+        assert Resolver(("127.0.0.1:1",)).addresses(parse(text)) == ([address], float("inf"))
+    assert parse("a:1").is_name
 
 
 def test_names_as_the_log_shows_them() -> None:
@@ -50,20 +58,24 @@ def test_names_as_the_log_shows_them() -> None:
     assert [without_scheme(a) for a in ("http://b:1/", "b:1", "unix:/x/")] == ["b:1", "b:1", "unix:/x/"]
 
 
-def test_peers_know_where_they_come_from() -> None:
+def test_a_server_given_as_a_url() -> None:
     server = Server("https://localhost:3000")
-    peer = peers_of(server)[0]
-    assert (peer.name, peer.address, peer.host, peer.scheme) == ("127.0.0.1:3000", ("127.0.0.1", 3000), "localhost", "https")
-    assert peer.server is server
+    assert target_of(server) == Target("localhost", 3000, "", "https")
+    assert first_addresses(server, Resolver())[0] == ("127.0.0.1", 3000)
 
 
 @pytest.mark.parametrize("address", ["no-such-host.invalid:80", "a" * 300 + ":80"])
 def test_an_unknown_name_is_named_with_its_place(address: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        peers_of(Server(address, place=Place("nginx.conf", 7)))
+        first_addresses(Server(address, place=Place("nginx.conf", 7)), Resolver())
     assert str(caught.value) == f'nginx.conf:7: host not found in upstream "{address}"'
+
+
+def test_a_name_to_be_resolved_later_may_be_unknown_now() -> None:
+    nowhere: list[Address] = first_addresses(Server("no-such-host.invalid:80", resolve=True), Resolver())
+    assert nowhere == []
 
 
 def test_a_wrong_address_is_named_with_its_place() -> None:
     with pytest.raises(ConfigError, match='nginx.conf:7: invalid port in "a:b"'):
-        peers_of(Server("a:b", place=Place("nginx.conf", 7)))
+        target_of(Server("a:b", place=Place("nginx.conf", 7)))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pytest
 
+from tests.support import wait_until
 from wsgi_proxy.config import Policy, Server, Sticky
 from wsgi_proxy.errors import ConfigError, NoLiveUpstreams
+from wsgi_proxy.peers import Address
+from wsgi_proxy.resolve import Resolver, Target
 from wsgi_proxy.upstream import Lease, Peer, Pool
 
 
@@ -251,3 +257,137 @@ def test_slow_start_brings_a_recovered_server_in_slowly() -> None:
         clock.now += 1
     assert shares[0] < 8 and shares[-1] == 20
     assert all(later >= earlier - 2 for earlier, later in itertools.pairwise(shares))
+
+
+class Names(Resolver):
+    """A resolver whose answers the test changes."""
+
+    answers: ClassVar[dict[str, list[Address]]] = {}
+    asked = threading.Semaphore(0)
+
+    def addresses(self, target: Target) -> tuple[list[Address], float]:
+        try:
+            found = self.answers.get(target.host)
+            if found is None:
+                raise OSError("no such name")
+            return list(found), 1.0
+        finally:
+            self.asked.release()
+
+
+def asked_again(pool: Pool, clock: Clock) -> None:
+    """Let time pass until the background thread has asked and its answer is in force."""
+    for _ in range(100):
+        if not Names.asked.acquire(blocking=False):
+            break
+    clock.now += 60
+    pool.lease(Request()).settle()
+    assert Names.asked.acquire(timeout=5)
+    wait_until(lambda: not pool._resolving, "the answer to be taken in")
+
+
+def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() -> None:
+    clock = Clock()
+    Names.answers = {"moving": [("10.0.0.1", 80), ("10.0.0.2", 80)]}
+    servers_ = [Server("moving:80", resolve=True), Server("127.0.0.9:80", backup=True)]
+    pool = Pool(servers_, "least_conn", clock=clock, resolver=Names())
+    first, second = pool.lease(Request()), pool.lease(Request())
+    assert [first.peer.name, second.peer.name] == ["10.0.0.1:80", "10.0.0.2:80"]
+    Names.answers = {"moving": [("10.0.0.2", 80), ("10.0.0.3", 80)]}
+    asked_again(pool, clock)
+    assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
+    # The second one's connection still counts, so the new address is next; the first one's end does no harm.
+    assert pool.lease(Request()).peer.name == "10.0.0.3:80"
+    first.settle(failed=True)
+    second.settle()
+    assert pool.lease(Request()).peer.name == "10.0.0.2:80"
+    # The resolver is in trouble: what is known stays.
+    Names.answers = {}
+    asked_again(pool, clock)
+    assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
+
+
+def test_a_name_not_known_at_the_start_is_found_later() -> None:
+    clock = Clock()
+    Names.answers = {}
+    pool = Pool([Server("later:80", resolve=True), Server("127.0.0.9:80", backup=True)], clock=clock, resolver=Names())
+    assert pool.lease(Request()).peer.name == "127.0.0.9:80"
+    Names.answers = {"later": [("10.0.0.1", 80)]}
+    asked_again(pool, clock)
+    assert pool.lease(Request()).peer.name == "10.0.0.1:80"
+
+
+def test_many_addresses_are_kept_in_order_through_a_change() -> None:
+    """More than are walked: the order that is kept is made anew."""
+    clock = Clock()
+    Names.answers = {"many": [(f"10.0.0.{number}", 80) for number in range(40)]}
+    pool = Pool([Server("many:80", resolve=True)], "least_conn", clock=clock, resolver=Names())
+    leases = [pool.lease(Request()) for _ in range(40)]
+    assert len({lease.peer for lease in leases}) == 40
+    Names.answers = {"many": [(f"10.0.0.{number}", 80) for number in range(20, 60)]}
+    clock.now += 60
+    leases.append(pool.lease(Request()))
+    wait_until(lambda: pool.peers[0].name == "10.0.0.20:80", "the new addresses")
+    assert {pool.lease(Request()).peer.name for _ in range(20)} == {f"10.0.0.{number}:80" for number in range(40, 60)}
+    for lease in leases:
+        lease.settle()
+
+
+def four_workers(work: Callable[[], None]) -> None:
+    pids = []
+    for _ in range(4):
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                work()
+                code = 0
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
+
+
+def test_four_workers_together_fail_max_fails_times() -> None:
+    """Without a zone nginx would count in each worker: twelve failed tries instead of three."""
+    pool = Pool(servers({}, {"max_fails": 3, "fail_timeout": 30.0}, {}, {}, {}, {}))
+    failures = pool.zone.area("failures", 8).cast("q")
+    turn = pool.zone.lock("turn")
+
+    def work() -> None:
+        for _ in range(150):
+            with turn:  # one request at a time, whoever takes it
+                request = Request()
+                lease = pool.lease(request)
+                while number(lease.peer) == 2:
+                    failures[0] += 1
+                    lease.settle(failed=True)
+                    lease = pool.lease(request)
+                lease.settle()
+
+    four_workers(work)
+    assert failures[0] == 3
+
+
+def test_one_probe_among_four_workers() -> None:
+    """Quarantine is over for all at once; the first to pick closes it for the others."""
+    clock = Clock()
+    pool = Pool(servers({}, {"fail_timeout": 5.0, "weight": 100}), "round_robin", clock=clock)
+    for _ in range(2):
+        lease = pool.lease(Request())
+        lease.settle(failed=number(lease.peer) == 2)
+    probes = pool.zone.area("probes", 8).cast("q")
+    lock = pool.zone.lock("probes")
+    clock.now += 6
+
+    def work() -> None:
+        for _ in range(300):
+            lease = pool.lease(Request())
+            if number(lease.peer) == 2:
+                with lock:
+                    probes[0] += 1  # and never settles
+            else:
+                lease.settle()
+
+    four_workers(work)
+    assert probes[0] == 1

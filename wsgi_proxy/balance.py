@@ -122,8 +122,6 @@ class Inflight:
     """How long the requests that this worker has open have waited so far, per peer; averages in ms."""
 
     def __init__(self, count: int, group: Group) -> None:
-        first = group.peers[0].index if group.peers else 0
-        self._first = first
         self._clock = group.clock
         self._open = [0] * count
         self._waited = [0] * count
@@ -134,26 +132,26 @@ class Inflight:
         return int(self._clock() * 1000)
 
     def average(self, peer: Peer) -> int:
-        at = peer.index - self._first
+        at = peer.order
         return self._average[at] if self._open[at] else 0
 
     def observe(self, peers: Sequence[Peer]) -> None:
         """Take a sample of each peer's unfinished requests; nginx does so at every choice."""
         now = self._now()
         for peer in peers:
-            at = peer.index - self._first
+            at = peer.order
             if self._open[at]:
                 sample = self._waited[at] // self._open[at] + now - self._changed[at]
                 self._average[at] = moving_average(self._average[at], sample)
 
     def begin(self, peer: Peer) -> None:
-        now, at = self._now(), peer.index - self._first
+        now, at = self._now(), peer.order
         self._waited[at] += (now - self._changed[at]) * self._open[at]
         self._changed[at] = now
         self._open[at] += 1
 
     def end(self, peer: Peer, milliseconds: int) -> None:
-        now, at = self._now(), peer.index - self._first
+        now, at = self._now(), peer.order
         if self._open[at] == 1:
             self._waited[at] = 0
         else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EPOCH = 0
 _HEAD = 8
-# Columns of the shared numbers, one word per server each.
+# Columns of the shared numbers, one word per server each. A column without a server is all zero.
 _FAILS, _ACCESSED, _CHECKED, _FAILURES, _RECOVERED, _CHECK, HEADER_MS, LAST_MS = range(8)
 _COLUMNS = 8
 
@@ -55,12 +55,27 @@ class Health:
 
     __slots__ = ("_count", "_limits", "_timeouts", "_ramps", "words")
 
-    def __init__(self, words: Words, servers: Sequence[Server]) -> None:
+    def __init__(self, words: Words, servers: Sequence[Server | None]) -> None:
         self.words = words
         self._count = len(servers)
-        self._limits = [server.max_fails for server in servers]
-        self._timeouts = [server.fail_timeout for server in servers]
-        self._ramps = [server.slow_start for server in servers]
+        self._limits = [0] * len(servers)
+        self._timeouts = [0.0] * len(servers)
+        self._ramps = [0.0] * len(servers)
+        for index, server in enumerate(servers):
+            if server is not None:
+                self.describe(index, server)
+
+    def describe(self, index: int, server: Server) -> None:
+        """The column is this server's from now on."""
+        self._limits[index] = server.max_fails
+        self._timeouts[index] = server.fail_timeout
+        self._ramps[index] = server.slow_start
+
+    def clear(self, index: int) -> None:
+        """Forget all about the column's last owner; under the zone's lock."""
+        for which in range(_COLUMNS):
+            self.words[_HEAD + which * self._count + index] = 0
+        self.words[EPOCH] += 1
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -32,11 +32,12 @@ class Peer:
     """One address that can be connected to. `name` is what $upstream_addr shows; `host` is for Host and SNI."""
 
     __slots__ = (
-        "address", "backup", "current", "effective", "failures", "group", "host", "index", "name", "nominal", "offset", "ready",
-        "rotation", "scheme", "server", "sid", "suspect", "weight",
-    )
+        "address", "backup", "current", "effective", "failures", "group", "host", "index", "name", "nominal", "offset", "order",
+        "ready", "rotation", "scheme", "server", "sid", "suspect", "weight",
+    )  # fmt: skip
 
     def __init__(self, server: Server, address: Address, name: str, host: str, scheme: str = "", index: int = 0) -> None:
+        """`index` is its column in the pool's shared numbers."""
         self.server = server
         self.address = address
         self.name = name
@@ -44,6 +45,8 @@ class Peer:
         self.scheme = scheme
         """`http` or `https` when the server was given as a URL, else empty."""
         self.index = index
+        self.order = index
+        """Its place in the group, which settles ties."""
         self.sid = server.route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
         self.backup = server.backup
         self.nominal = server.weight
@@ -82,8 +85,10 @@ class Group:
         self.clock = clock
         self.ready: list[Peer] = [peer for peer in peers if peer.ready]
         self.limited = any(peer.server.max_conns for peer in peers)
-        for peer in peers:
+        for order, peer in enumerate(peers):
             peer.group = self
+            peer.order = order
+            peer.rotation = None
 
     def fits(self, peer: Peer, tried: Tried) -> bool:
         """Whether the peer may be chosen for a request that tried `tried` before."""

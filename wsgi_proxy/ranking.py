@@ -61,11 +61,8 @@ class Ranked:
         self.rank = rank
         self.by_conns = by_conns or group.limited
         self.ages = self.measures = ages
-        first = group.peers[0].index
-        self._ranking = Ranking([*[group.peers[0]] * first, *group.peers], always_turn)
+        self._ranking = Ranking(group.peers, always_turn)
         self._rank_of: dict[Peer, float] = {}
-        for peer in group.peers:
-            peer.rotation = None
 
     def update(self, peers: Iterable[Peer], now: int) -> None:
         """Put each of the peers where it belongs now."""

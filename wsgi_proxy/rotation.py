@@ -44,8 +44,8 @@ class Rotation:
 
     def __init__(self, peers: Sequence[Peer]) -> None:
         self._peers = peers
-        """All peers of the pool, by `Peer.index`."""
-        # Heaps of (-(current - rounds * weight), index); an entry that its peer no longer confirms is void.
+        """All peers of the group, by `Peer.order`."""
+        # Heaps of (-(current - rounds * weight), order); an entry that its peer no longer confirms is void.
         self._heaps: dict[float, list[tuple[float, int]]] = {}
         self._regaining: dict[Peer, None] = {}
         self._rounds = 0
@@ -83,7 +83,7 @@ class Rotation:
         elif len(heap) > 2 * self.count + 32:
             heap[:] = {entry for entry in heap if self._confirmed(entry)}
             heapify(heap)
-        heappush(heap, (-offset, peer.index))
+        heappush(heap, (-offset, peer.order))
 
     def _confirmed(self, entry: tuple[float, int]) -> bool:
         peer = self._peers[entry[1]]
@@ -109,11 +109,11 @@ class Rotation:
         best_current: float = 0
         for weight, heap in self._heaps.items():
             while heap:
-                negative, index = heap[0]
-                peer = peers[index]
+                negative, order = heap[0]
+                peer = peers[order]
                 if peer.rotation is self and peer.offset == -negative:
                     current = rounds * weight - negative
-                    if best is None or current > best_current or (current == best_current and index < best.index):
+                    if best is None or current > best_current or (current == best_current and order < best.order):
                         best, best_current, best_heap = peer, current, heap
                     break
                 heappop(heap)
@@ -125,12 +125,12 @@ class Rotation:
                 total += effective
                 if effective < peer.weight:
                     peer.effective = min(effective + 1, peer.weight)
-                if best is None or (peer.current, -peer.index) > (best_current, -best.index):
+                if best is None or (peer.current, -peer.order) > (best_current, -best.order):
                     best, best_current, best_heap = peer, peer.current, None
         assert best is not None
         if best_heap is not None:
             best.offset -= total
-            heapreplace(best_heap, (-best.offset, best.index))
+            heapreplace(best_heap, (-best.offset, best.order))
         else:
             best.current -= total
         if self._regaining:

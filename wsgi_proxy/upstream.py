@@ -7,11 +7,13 @@ Rules:
 - Inside the pool's own lock nothing waits and nothing switches greenlets.
 - The order of eligibility is nginx's: not tried, not down, not quarantined, not full; then the backups; then 502 at once.
 - A single server without backups is never quarantined: there is nobody else to ask.
+- Names are resolved again in the background (resolve.py); the peers that stay keep all their numbers.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from _thread import RLock
 from collections.abc import Callable, Iterable
@@ -19,17 +21,22 @@ from typing import Any
 
 from . import config
 from .balance import Balancer, balancer
-from .counts import Counts
+from .balance_sticky import cookie, set_cookie
 from .errors import ConfigError, Fault, NoLiveUpstreams
-from .health import HEADER_MS, LAST_MS, Health, Standing, size
-from .peers import Dice, Group, Peer, Tried
+from .health import HEADER_MS, LAST_MS, Standing
+from .peers import Address, Dice, Group, Peer, Tried
 from .ranking import Ranked
-from .resolve import peers_of
+from .resolve import Resolver, first_addresses, name_of, target_of
+from .upstream_columns import Columns
+from .upstream_queue import Queue
 from .zone import Zone
 
 __all__ = ["Lease", "Peer", "Pool"]
 
 _NEVER = float("inf")
+_SYSTEM = Resolver()
+_RETRY = 5.0
+"""Seconds between attempts to find the new address of a name whose old one does not answer."""
 
 
 class Lease:
@@ -42,9 +49,7 @@ class Lease:
         self.peer = peer
         self.settled = False
 
-    def settle(
-        self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None
-    ) -> None:
+    def settle(self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None) -> None:
         """End the try; only the first call counts. `failed`: in a way that counts against the server. The times, in seconds
         since the try began, are given for good answers only; least_time learns from them."""
         if not self.settled:
@@ -71,66 +76,88 @@ class Pool:
         clock: Callable[[], float] = time.time,
         dice: Dice | None = None,
         sticky: config.Sticky | None = None,
+        queue: int = 0,
+        queue_timeout: float = 60.0,
+        resolver: Resolver = _SYSTEM,
     ) -> None:
         self.servers = tuple(config.Server(server) if isinstance(server, str) else server for server in servers)
         self.name = name
         self.policy = policy
         self.sticky = sticky
+        self.resolver = resolver
         self.zone = zone or Zone.open("pools")
-        self._area = self.zone.unique(f"pool/{name}")
-        self._lock = self.zone.lock(self._area)
-        self._guard = RLock()
         self._clock = clock
         self._dice: Dice = dice or random.Random()
+        self._guard = RLock()
         check(self.servers, policy, name)
-        self._install([peer for server in self.servers for peer in peers_of(server)])
+        area = self.zone.unique(f"pool/{name}")
+        self._lock = self.zone.lock(area)
+        self._targets = {server: target_of(server) for server in self.servers}
+        self.scheme = self._targets[self.servers[0]].scheme or "http"
+        """How to speak to the servers, where they were given as URLs."""
+        self._named = [server for server, target in self._targets.items() if target.is_name]
+        self._columns = Columns(self.zone, area, self._lock, self.servers, len(self._named))
+        self.counts = self._columns.counts
+        self.health = self._columns.health
+        self._words = self.health.words
+        self._queue = Queue(self.zone, area, queue, queue_timeout) if queue else None
+        self.peers: list[Peer] = []
+        self._ranked: list[Ranked] = []
+        self._addresses = {server: first_addresses(server, resolver) for server in self.servers}
+        self._install()
+        self._resolving = False
+        self._resolve_at = _NEVER
+        if any(server.resolve for server in self._named):
+            self._resolve_at = clock() + (min(resolver.valid or _RETRY, _RETRY) if all(self._addresses.values()) else 1)
+        self._second = -1
 
     @classmethod
     def from_config(cls, upstream: config.Upstream, zone: Zone | None = None, **options: Any) -> Pool:
         """The pool of an `upstream` block."""
-        return cls(
-            upstream.servers, upstream.policy, name=upstream.name, zone=zone, sticky=upstream.sticky, **options
-        )
+        options.setdefault("sticky", upstream.sticky)
+        options.setdefault("queue", upstream.queue)
+        options.setdefault("queue_timeout", upstream.queue_timeout)
+        return cls(upstream.servers, upstream.policy, name=upstream.name, zone=zone, **options)
 
-    def _install(self, peers: list[Peer]) -> None:
-        """Make `peers` the pool's: servers first, then backups, each in the configuration's order."""
+    def _install(self) -> None:
+        """Make a peer of each address known now: servers first, then backups, each in the configuration's order. Peers that
+        there were stay the same objects."""
+        for peer in self.peers:
+            if peer.rotation is not None:
+                peer.rotation.leave(peer)
+        before: dict[tuple[int, Address], Peer] = {(id(peer.server), peer.address): peer for peer in self.peers}
+        peers = []
+        for server in self.servers:
+            target = self._targets[server]
+            for address in self._addresses[server]:
+                known = before.get((id(server), address))
+                peers.append(known or Peer(server, address, name_of(address), target.host, target.scheme))
         peers.sort(key=lambda peer: peer.backup)
-        for index, peer in enumerate(peers):
-            peer.index = index
-        self.peers = peers
-        area = f"{self._area}/{len(peers)}"
-        self.counts = Counts(self.zone, area, len(peers))
-        words = self.zone.area(f"{area}/health", size(len(peers))).cast("q")
-        self._words = words
-        self.health = Health(words, [peer.server for peer in peers])
+        self.peers = self._columns.assign(peers)
         conns = self.counts.totals
-        groups = [[peer for peer in peers if not peer.backup], [peer for peer in peers if peer.backup]]
+        groups = [[peer for peer in self.peers if not peer.backup], [peer for peer in self.peers if peer.backup]]
         self._groups = [Group(group, conns, self.health, self._dice, self._clock) for group in groups]
         self._balancers: list[Balancer] = [balancer(self.policy, group) for group in self._groups if group.peers]
         self._measures = any(getattr(each, "measures", False) for each in self._balancers)
         self._ranked = [each for each in self._balancers if isinstance(each, Ranked)]
-        if any(each.by_conns for each in self._ranked):
-            self.counts.changed = []
-        self.single = len(peers) == 1
-        self.scheme = peers[0].scheme or "http"
-        """How to speak to the servers, where they were given as URLs."""
-        self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in peers)
+        self.counts.changed = [] if any(each.by_conns for each in self._ranked) else None
+        self.single = len(self.peers) == 1
+        self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in self.peers)
         """How many tries a request has by default: one per address that is not down, backups included."""
-        self._ramped = [peer for peer in peers if peer.server.slow_start and not self.single]
-        self._watched: set[Peer] = set(peers)
+        self._ramped = [peer for peer in self.peers if peer.server.slow_start and not self.single]
+        self._watched: set[Peer] = set(self.peers)
         self._epoch = -1
         self._next: float = 0
-        self._second = -1
 
     # --- choosing --------------------------------------------------------------------------------------------------
 
     def lease(self, x: Any) -> Lease:
-        """The next try for the exchange `x`, whose `tried` set is kept here. NoLiveUpstreams when nobody is eligible."""
-        now = int(self._clock())
-        with self._guard:
-            peer = self._choose(x, now)
-            if peer is not None:
-                self.counts.add(peer.index)
+        """The next try for the exchange `x`, whose `tried` set is kept here. Waits where the upstream has a `queue`.
+        NoLiveUpstreams when nobody is eligible."""
+        queue = self._queue
+        peer = None if queue is not None and queue.busy else self._try(x)
+        if peer is None and queue is not None and self._may_wait(x):
+            peer = queue.wait(lambda: self._try(x))
         if peer is None:
             raise NoLiveUpstreams(f'no live upstreams in "{self.name}"')
         if x.tried is None:
@@ -138,6 +165,20 @@ class Pool:
         else:
             x.tried.add(peer)
         return Lease(self, peer)
+
+    def _try(self, x: Any) -> Peer | None:
+        """Choose and count in, in one piece."""
+        now = int(self._clock())
+        with self._guard:
+            peer = self._choose(x, now)
+            if peer is not None:
+                self.counts.add(peer.index)
+            return peer
+
+    def _may_wait(self, x: Any) -> bool:
+        """Whether time can help: some server was not tried yet."""
+        tried = x.tried or ()
+        return any(not (peer.server.down or peer in tried) for peer in self.peers)
 
     def _choose(self, x: Any, now: int) -> Peer | None:
         if now != self._second:
@@ -158,26 +199,42 @@ class Pool:
         balancers = self._balancers
         if self.single:
             return self.peers[0] if self._groups[0].fits(self.peers[0], None) else None
-        wanted = self._wanted(x) if self.sticky is not None else None
-        if wanted is not None:
-            return wanted
-        if not tried:
+        if self.sticky is not None:
+            wanted = self._wanted(x, cookie(x.header("Cookie"), self.sticky.cookie))
+            if wanted is not None:
+                return wanted
+        if not balancers:
+            return None
+        if not tried or len(balancers) == 1 or not any(peer.backup for peer in tried):
             peer = balancers[0].pick(x, tried, now)
             if peer is not None or len(balancers) == 1:
                 return peer
-        elif len(balancers) == 1 or not any(peer.backup for peer in tried):
-            peer = balancers[0].pick(x, tried, now)
-            if peer is not None:
-                return peer
-        return balancers[1].pick(x, tried, now) if len(balancers) > 1 else None
+        return balancers[1].pick(x, tried, now)
+
+    def _wanted(self, x: Any, sid: str) -> Peer | None:
+        """The peer the client's cookie names, if it may be used; `drain` lets sessions stay where they are."""
+        if not sid:
+            return None
+        conns, now = self.counts.totals, int(self._clock())
+        for peer in self.peers:
+            if peer.sid == sid:
+                server = peer.server
+                full = server.max_conns and conns[peer.index] >= server.max_conns
+                tried = x.tried is not None and peer in x.tried
+                if not (tried or server.down or full or self.health.closed(peer.index, now)):
+                    return peer
+        return None
+
+    def sticky_cookie(self, peer: Peer) -> str | None:
+        """The Set-Cookie value that keeps the client with `peer`; None without `sticky`."""
+        return None if self.sticky is None else set_cookie(self.sticky, peer.sid, self._clock())
 
     def _note_pick(self, peer: Peer, now: int) -> bool:
         """Write the choice down; False when another worker took the one probe that a passed quarantine allows."""
         with self._lock:
-            if not self.single and self.health.closed(peer.index, now):
+            if self.health.closed(peer.index, now):
                 return False
             self.health.picked(peer.index, now)
-        # Our own note needs no second look: it only closes the server for the others, and for our own next request.
         return True
 
     # --- settling ----------------------------------------------------------------------------------------------------
@@ -199,11 +256,13 @@ class Pool:
             elif self.health.fails(index):
                 with self._lock:
                     self.health.passed(index, int(self._clock()))
+        if self._queue is not None:
+            self._queue.wake()
 
     # --- keeping up ----------------------------------------------------------------------------------------------------
 
     def _tick(self, now: int) -> None:
-        """Once a second: look whether a worker died."""
+        """Once a second: look whether a worker died, and whether a name is to be resolved again."""
         self._second = now
         if self.zone.reaped != now:
             self.zone.reaped = now
@@ -211,11 +270,14 @@ class Pool:
         for ranked in self._ranked:
             if ranked.ages:
                 ranked.update(ranked.group.peers, now)
+        if now >= self._resolve_at and not self._resolving:
+            self._resolving = True
+            threading.Thread(target=self._resolve, name="wsgi_proxy resolve", daemon=True).start()
 
     def _reorder(self, now: int) -> None:
         """Put the peers whose connections changed where they belong, in pools that are kept in order."""
         changed = self.counts.changed or []
-        peers = [self.peers[index] for index in set(changed)]
+        peers = [peer for index in set(changed) if (peer := self._columns.peers[index]) is not None]
         changed.clear()
         for ranked in self._ranked:
             ranked.update((peer for peer in peers if peer.group is ranked.group), now)
@@ -226,10 +288,10 @@ class Pool:
         self._epoch = health.epoch
         self._next = _NEVER
         failures = health.failures()
-        notable = health.notable()
-        changed = False
-        watched = {self.peers[index] for index in notable}
+        watched = {peer for index in health.notable() if (peer := self._columns.peers[index]) is not None}
         touched = watched | self._watched
+        self._watched = watched
+        changed = False
         for peer in touched:
             index = peer.index
             if failures[index] != peer.failures:
@@ -238,13 +300,13 @@ class Pool:
             closed = not self.single and health.closed(index, now)
             if closed:
                 self._next = min(self._next, health.reopens(index))
+                if self._targets[peer.server].is_name:
+                    self._resolve_at = min(self._resolve_at, now)
             peer.suspect = not self.single and health.fails(index) > 0
             ready = not (closed or peer.server.down or peer.server.drain)
             if ready != peer.ready:
                 peer.ready = ready
                 changed = True
-        self._watched = watched
-        touched.update(self._ramped)
         for peer in self._ramped:
             share = health.share(peer.index, now)
             peer.weight = peer.nominal * share if share < 1 else peer.nominal
@@ -254,6 +316,7 @@ class Pool:
         if changed:
             for group in self._groups:
                 group.ready = [peer for peer in group.peers if peer.ready]
+        touched.update(self._ramped)
         for ranked in self._ranked:
             ours = [peer for peer in touched if peer.group is ranked.group]
             ranked.update(ours, now)
@@ -265,39 +328,24 @@ class Pool:
         if limit and not self.single:
             peer.effective = max(0, peer.effective - failures * (peer.nominal // limit))
 
-    # --- sessions that stay with a server ------------------------------------------------------------------------------
-
-    def _wanted(self, x: Any) -> Peer | None:
-        """The peer the client's cookie names, if it may be used; `drain` lets sessions stay where they are."""
-        assert self.sticky is not None
-        wanted = cookie(x.header("Cookie"), self.sticky.cookie)
-        if not wanted:
-            return None
-        conns, now = self.counts.totals, int(self._clock())
-        for peer in self.peers:
-            if peer.sid == wanted:
-                server = peer.server
-                full = server.max_conns and conns[peer.index] >= server.max_conns
-                tried = x.tried is not None and peer in x.tried
-                if not (tried or server.down or full or self.health.closed(peer.index, now)):
-                    return peer
-        return None
-
-    def sticky_cookie(self, peer: Peer) -> str | None:
-        """The Set-Cookie value that keeps the client with `peer`; None without `sticky`."""
-        if self.sticky is None:
-            return None
-        parts = [f"{self.sticky.cookie}={peer.sid}"]
-        if self.sticky.expires is not None:
-            seconds = int(self.sticky.expires)
-            until = time.strftime("%a, %d-%b-%y %H:%M:%S GMT", time.gmtime(self._clock() + seconds))
-            parts += [f"expires={until}", f"max-age={seconds}"]
-        if self.sticky.domain:
-            parts.append(f"domain={self.sticky.domain}")
-        parts += self.sticky.flags
-        if self.sticky.path:
-            parts.append(f"path={self.sticky.path}")
-        return "; ".join(parts)
+    def _resolve(self) -> None:
+        """In a thread of its own: ask for the names again, and take in what they say now."""
+        found: dict[config.Server, list[Address]] = {}
+        life = _NEVER
+        for server in self._named:
+            try:
+                found[server], valid = (self.resolver if server.resolve else _SYSTEM).addresses(self._targets[server])
+            except (OSError, UnicodeError):
+                valid = _RETRY  # what is known so far stays
+            if server.resolve:
+                life = min(life, valid)
+        with self._guard:
+            if any(set(addresses) != set(self._addresses[server]) for server, addresses in found.items()):
+                self._addresses.update(found)
+                self._install()
+            suffering = any(not peer.ready and self._targets[peer.server].is_name for peer in self.peers)
+            self._resolve_at = self._clock() + max(1.0, min(life, _RETRY if suffering else _NEVER))
+            self._resolving = False
 
     # --- for the status page ---------------------------------------------------------------------------------------------
 
@@ -306,16 +354,8 @@ class Pool:
         with self._guard:
             self.counts.sync()
             self._refresh(int(self._clock()))
-            return [(peer, self.counts.totals[peer.index], peer.ready, self.health.standing(peer.index)) for peer in self.peers]
-
-
-def cookie(header: str, name: str) -> str:
-    """The value of a cookie in a Cookie field, empty when it is not there."""
-    for pair in header.split(";"):
-        key, _, value = pair.partition("=")
-        if key.strip() == name:
-            return value.strip()
-    return ""
+            totals = self.counts.totals
+            return [(peer, totals[peer.index], peer.ready, self.health.standing(peer.index)) for peer in self.peers]
 
 
 def check(servers: tuple[config.Server, ...], policy: Any, name: str) -> None:
@@ -324,8 +364,6 @@ def check(servers: tuple[config.Server, ...], policy: Any, name: str) -> None:
         raise ConfigError(Fault(f'no servers are inside upstream "{name}"'))
     method = policy.name if isinstance(policy, config.Policy) else policy
     for server in servers:
-        place = server.place
         if server.backup and method in ("hash", "ip_hash", "random"):
-            raise ConfigError(
-                Fault("balancing method does not support parameter \"backup\"", place.file, place.line)
-            )
+            fault = Fault('balancing method does not support parameter "backup"', server.place.file, server.place.line)
+            raise ConfigError(fault)
