@@ -216,7 +216,8 @@ def test_an_answer_keeps_everything() -> None:
     head = answer(b"Set-Cookie: a", b"set-cookie: b", b"X : y", b"Content-Length: 3")
     assert head.pairs == [("Set-Cookie", "a"), ("set-cookie", "b"), ("X", "y"), ("Content-Length", "3")]
     assert (head.status, head.reason, head.content_length, head.keep_alive) == (200, "OK", 3, True)
-    assert not head.chunked and not head.close_delimited and not head.no_body
+    assert not head.chunked and not head.close_delimited and not head.no_body and not head.special
+    assert answer(b"x-accel-Redirect: /a").special
 
 
 @pytest.mark.parametrize(

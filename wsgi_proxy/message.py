@@ -35,7 +35,8 @@ _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _MAX_LENGTH = 2**63 - 1
 
 _FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
-_MEANT = {"request": frozenset((*_FRAMING, "host", "expect")), "response": frozenset(_FRAMING)}
+_ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-charset")
+_MEANT = {"request": frozenset((*_FRAMING, "host", "expect")), "response": frozenset(_FRAMING + _ACCEL)}
 _REQUEST_NAMES: dict[str, str] = {}
 _RESPONSE_NAMES: dict[str, str] = {}
 _MAX_NAMES = 4096
@@ -87,7 +88,8 @@ class ResponseHead:
 
     `content_length` is what was declared, body or not; `no_body` says that none follows whatever was declared (RFC 9112, 6.3:
     HEAD, 1xx, 204, 304). With neither length nor `chunked` the body ends with the connection: `close_delimited`. `keep_alive`
-    says whether the connection can carry another exchange after this body.
+    says whether the connection can carry another exchange after this body. `special`: a field is there by which an upstream tells
+    nginx what to do (X-Accel-*).
     """
 
     __slots__ = (
@@ -99,6 +101,7 @@ class ResponseHead:
         "no_body",
         "pairs",
         "reason",
+        "special",
         "status",
         "upgrade",
         "version",
@@ -110,7 +113,7 @@ class ResponseHead:
         self.version = version
         self.pairs = pairs
         self.content_length: int | None = None
-        self.chunked = self.no_body = self.close_delimited = False
+        self.chunked = self.no_body = self.close_delimited = self.special = False
         self.keep_alive = version != (1, 0)
         self.connection_tokens = _NO_TOKENS
         self.upgrade = ""
@@ -374,6 +377,8 @@ def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
             head.connection_tokens = head.connection_tokens | tokens(value)
         elif name == "transfer-encoding":
             coding = value if coding is None else f"{coding}, {value}"
+        elif name != "upgrade":
+            head.special = True
         else:
             head.upgrade = f"{head.upgrade}, {value}" if head.upgrade else value
     if coding is not None:

@@ -1,0 +1,251 @@
+"""The wire to an upstream: one connection, one exchange on it at a time.
+
+Rules:
+- The request's head goes out as the bytes we are given; the answer comes back as its pairs and its bytes, undecoded.
+- Every 1xx is skipped (RFC 9110, 15.2) but 101, which ends HTTP on this connection.
+- A connection is used again only when the request went out whole, the answer's end is certain, and nothing came after it.
+- A kept connection that fails before the first byte of an answer gets one more try on a fresh one, if the request may be repeated
+  (RFC 9112, 9.3.1): it was not sent, or its method is idempotent and its body can be read again.
+- An answer that comes before the whole request is sent is delivered; the rest of the request is not sent.
+- Messages are nginx's, which people search their logs for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
+from .message import ResponseHead, check_partial_response, parse_response_head
+from .stream import Stream
+from .wire_body import Body
+from .wire_tls import secure
+from .wire_upload import Sending, Source
+
+if TYPE_CHECKING:
+    from .wire_route import Idle, Route
+
+BLOCK = 64 * 1024
+MAX_INTERIM = 100
+"""1xx answers to one request; more are an attack on our patience."""
+NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
+"""What nginx does not repeat (proxy_next_upstream); RFC 9110, 9.2.2."""
+
+TIMED_OUT = "upstream timed out (110: Connection timed out)"
+CLOSED = "upstream prematurely closed connection"
+
+
+class Wire:
+    """A connection to an upstream. `opened` and `idle_since` are monotonic seconds, `uses` counts requests."""
+
+    __slots__ = ("_route", "_waits", "buffer", "heard", "idle", "idle_since", "opened", "pooled", "stream", "uses")
+
+    def __init__(self, stream: Stream, idle: Idle, now: float) -> None:
+        self.stream = stream
+        self.idle = idle
+        self.opened = self.idle_since = now
+        self.uses = 0
+        self.pooled = False
+        self.buffer = b""
+        self.heard = False
+        """Whether anything of an answer to the present request has come."""
+        self._route: Route | None = None
+        # On a loop it is cheaper to wait first than to be told by a failing recv that there is nothing yet.
+        side = getattr(stream, "reading", None)
+        self._waits = side is not None
+        if side is not None:
+            side.idle = self._stirred
+
+    def _stirred(self) -> None:
+        """Called in the loop when something happens and nobody waits: an idle connection's end is its end here too."""
+        if self.pooled:
+            self.idle.drop(self)
+        else:
+            self.stream.reading.stop()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def converse(self, method: str, head: bytes, upload: Source | None, route: Route) -> tuple[ResponseHead, bool]:
+        """Send a request and read the final answer's head; what follows the head is in `buffer`.
+
+        The second value says whether the whole request was sent. Raises UpstreamError; what reading `upload` raises passes.
+        """
+        stream = self.stream
+        if self._route is not route:
+            self._route = route
+            stream.read_timeout = route.read_timeout
+            stream.write_timeout = route.send_timeout
+        self.uses += 1
+        self.heard = False
+        if upload is None:
+            try:
+                stream.sendall(head)
+            except TimeoutError:
+                raise UpstreamTimeout(f"{TIMED_OUT} while sending request to upstream") from None
+            except OSError as error:
+                # The kernel takes a small head whole or not at all.
+                raise UpstreamClosed(
+                    f"{describe('send()', error)} while sending request to upstream", sent=len(head) > BLOCK
+                ) from error
+            found = self._read_head(method, True)
+            assert found is not None
+            return found, True
+        return self._converse_with_body(method, Sending(stream, head, upload), route)
+
+    def _converse_with_body(self, method: str, sending: Sending, route: Route) -> tuple[ResponseHead, bool]:
+        """Send head and body, with an eye on an answer that comes early."""
+        while True:
+            try:
+                complete = sending.run()
+            except TimeoutError:
+                raise UpstreamTimeout(f"{TIMED_OUT} while sending request to upstream", sent=sending.begun) from None
+            except OSError as error:
+                # Often an upstream has said why before it closed.
+                early = self._last_words(method) if sending.begun else None
+                if early is None:
+                    message = f"{describe('send()', error)} while sending request to upstream"
+                    raise UpstreamClosed(message, sent=sending.begun) from error
+                return early, False
+            head = self._read_head(method, complete)
+            if head is not None:
+                return head, complete
+
+    def _last_words(self, method: str) -> ResponseHead | None:
+        """The answer that waits on a connection which takes no more of the request; None when there is none."""
+        try:
+            return self._read_head(method, True) if self.stream.readable() else None
+        except UpstreamError:
+            return None
+
+    def _read_head(self, method: str, complete: bool) -> ResponseHead | None:
+        """The final answer's head. When the request is not `complete`: None if nothing but 1xx waits."""
+        data, self.buffer = self.buffer, b""
+        interim = 0
+        while True:
+            if not data:
+                if not complete and interim and not self.stream.readable():
+                    return None
+                data = self._recv()
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                data = self._rest_of_head(data)
+                end = data.find(b"\r\n\r\n")
+            end += 4
+            if end == len(data):
+                head = parse_response_head(data, method)
+                data = b""
+            else:
+                head = parse_response_head(data[:end], method)
+                data = data[end:]
+            if head.status >= 200 or head.status == 101:
+                self.buffer = data
+                return head
+            interim += 1
+            if interim > MAX_INTERIM:
+                raise InvalidAnswer("upstream sent too many 1xx answers")
+
+    def _recv(self) -> bytes:
+        try:
+            if self._waits:
+                self.stream.wait_readable()
+            data = self.stream.recv(BLOCK)
+        except TimeoutError:
+            raise UpstreamTimeout(f"{TIMED_OUT} while reading response header from upstream") from None
+        except OSError as error:
+            raise UpstreamClosed(f"{describe('recv()', error)} while reading response header from upstream") from error
+        if not data:
+            raise UpstreamClosed(f"{CLOSED} while reading response header from upstream")
+        self.heard = True
+        return data
+
+    def _rest_of_head(self, data: bytes) -> bytes:
+        """Read on until the head is whole."""
+        limit = self._route.head_limit if self._route is not None else BLOCK
+        parts = bytearray(data)
+        while True:
+            check_partial_response(bytes(parts))
+            if len(parts) > limit:
+                raise InvalidAnswer("upstream sent too big header while reading response header from upstream")
+            seen = max(0, len(parts) - 3)
+            parts += self._recv()
+            if parts.find(b"\r\n\r\n", seen) >= 0:
+                return bytes(parts)
+
+
+def exchange(method: str, head: bytes, upload: Source | None, route: Route) -> tuple[Wire, ResponseHead, Body, float, bool]:
+    """One request and its answer: (wire, head, body, seconds to connect, whether the connection had been kept).
+
+    `route.idle` is set. Raises UpstreamError, with `sent` and `fresh` exact, and whatever reading `upload` raises.
+    """
+    idle = route.idle
+    assert idle is not None
+    started = time.monotonic()
+    wire = idle.take(started)
+    reused = wire is not None
+    connect_time = 0.0
+    while True:
+        if wire is None:
+            wire = open_wire(route, idle)
+            connect_time = time.monotonic() - started
+        try:
+            answer, complete = wire.converse(method, head, upload, route)
+            keep = complete and answer.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
+            return wire, answer, Body(wire, answer, keep), connect_time, reused
+        except UpstreamError as error:
+            wire.close()
+            error.fresh = not reused
+            if not reused or not _may_repeat(error, wire, method, upload):
+                raise
+            wire, reused = None, False
+        except BaseException:
+            wire.close()
+            raise
+
+
+def _may_repeat(error: UpstreamError, wire: Wire, method: str, upload: Source | None) -> bool:
+    """Whether a request that failed on a kept connection may be sent again on a fresh one."""
+    if not isinstance(error, UpstreamClosed) or wire.heard:
+        return False
+    if error.sent and method in NON_IDEMPOTENT:
+        return False
+    return upload is None or upload.rewind()
+
+
+def open_wire(route: Route, idle: Idle) -> Wire:
+    """A new connection, TLS included. Raises ConnectFailed or UpstreamTimeout."""
+    try:
+        stream = Stream.connect(route.address, route.connect_timeout, route.source)
+    except TimeoutError:
+        raise UpstreamTimeout(f"{TIMED_OUT} while connecting to upstream", sent=False) from None
+    except OSError as error:
+        raise ConnectFailed(f"{describe('connect()', error)} while connecting to upstream") from error
+    try:
+        if route.socket_keepalive:
+            with socket.socket(fileno=os.dup(stream.fileno())) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if route.tls is not None:
+            stream = secure(stream, route)
+    except TimeoutError:
+        stream.close()
+        raise UpstreamTimeout(f"{TIMED_OUT} while SSL handshaking to upstream", sent=False) from None
+    except OSError as error:
+        stream.close()
+        raise ConnectFailed(f"{describe('SSL_do_handshake()', error)} while SSL handshaking to upstream") from error
+    except BaseException:
+        stream.close()
+        raise
+    return Wire(stream, idle, time.monotonic())
+
+
+def describe(call: str, error: Any) -> str:
+    """A fault of the system in nginx's form: `connect() failed (111: Connection refused)`."""
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", None) or error.reason or error
+        return f"{call} failed (SSL: {reason})"
+    if error.errno:
+        return f"{call} failed ({error.errno}: {os.strerror(error.errno)})"
+    return f"{call} failed ({error})"

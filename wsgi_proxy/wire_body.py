@@ -1,0 +1,260 @@
+"""An upstream's body on its way back, as blocks of bytes or moved by the kernel.
+
+Rules:
+- The end is the one the head declared (RFC 9112, 6.3). An end before it is a TruncatedAnswer, never an end.
+- When the end has come and nothing after it, the connection goes back at once, before the last block is delivered.
+- Closing a body that has not ended closes the connection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .errors import InvalidAnswer, TruncatedAnswer
+from .framing import ChunkedDecoder
+
+if TYPE_CHECKING:
+    from .message import Pairs, ResponseHead
+    from .stream import Stream
+    from .wire import Wire
+
+BLOCK = 64 * 1024
+SPLICE_FROM = 128 * 1024
+"""Bytes from which moving by the kernel pays for its three calls."""
+_PIPE_SIZE = 1024 * 1024
+_F_SETPIPE_SZ = 1031
+
+
+class Body:
+    """Iterable once, of non-empty blocks. `received` counts the body's bytes on the wire, framing included."""
+
+    __slots__ = ("_decoder", "_keep", "_left", "_pieces", "_wire", "done", "received")
+
+    def __init__(self, wire: Wire, head: ResponseHead, keep: bool) -> None:
+        data, wire.buffer = wire.buffer, b""
+        self._wire: Wire | None = wire
+        self._keep = keep
+        self._decoder: ChunkedDecoder | None = None
+        self.done = False
+        self.received = len(data)
+        self._left: int | None = head.content_length
+        self._pieces: list[bytes] = []
+        if head.status == 101:
+            # No HTTP follows: what came behind the head belongs to the tunnel.
+            wire.buffer = data
+            self._wire = None
+            self.done = True
+        elif head.no_body:
+            self._finish(data)
+        elif head.chunked:
+            self._decoder = ChunkedDecoder(InvalidAnswer)
+            if data:
+                self._pieces = self._decoder.feed(data)
+                if self._decoder.done:
+                    self._finish(self._decoder.rest)
+        elif self._left is None or len(data) < self._left:
+            if data:
+                self._pieces = [data]
+                if self._left is not None:
+                    self._left -= len(data)
+        elif len(data) == self._left:
+            if data:
+                self._pieces = [data]
+            self._finish(b"")
+        else:
+            if self._left:
+                self._pieces = [data[: self._left]]
+            self._finish(data[self._left :])
+
+    @property
+    def trailers(self) -> Pairs:
+        """Trailer fields of a chunked body, once it is done."""
+        return self._decoder.trailers if self._decoder is not None else []
+
+    @property
+    def spliceable(self) -> bool:
+        """Whether `send_to` would move it by the kernel: a long body of known length, from a plain socket."""
+        wire, left = self._wire, self._left
+        return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.done:
+            pieces, self._pieces = self._pieces, []
+            return iter(pieces)
+        return self._blocks()
+
+    def _blocks(self) -> Iterator[bytes]:
+        while block := self.read_block():
+            yield block
+
+    def read_block(self) -> bytes:
+        """The next block, as soon as there is one; b"" at the end. TruncatedAnswer when there should be more."""
+        while True:
+            if self._pieces:
+                return self._pieces.pop(0)
+            if self.done:
+                return b""
+            self._more()
+
+    def read(self, size: int | None = None) -> bytes:
+        """At most `size` bytes, b"" at the end; everything when None."""
+        if size is None or size < 0:
+            return b"".join(self)
+        block = self.read_block()
+        if len(block) > size:
+            self._pieces.insert(0, block[size:])
+        return block[:size]
+
+    def _more(self) -> None:
+        """Receive once."""
+        wire = self._wire
+        if wire is None:
+            raise TruncatedAnswer("the body was closed")
+        left = self._left
+        decoder = self._decoder
+        try:
+            data = wire.stream.recv(BLOCK if decoder is not None or left is None or left > BLOCK else left)
+        except OSError as error:
+            raise self._broken(error) from error
+        self.received += len(data)
+        if decoder is not None:
+            if not data:
+                raise self._cut()
+            try:
+                self._pieces = decoder.feed(data)
+            except InvalidAnswer as error:
+                self.close()
+                raise TruncatedAnswer(f"{error} while reading upstream") from error
+            if decoder.done:
+                self._finish(decoder.rest)
+            return
+        if not data:
+            if left is not None:
+                raise self._cut()
+            self._finish(b"")
+            return
+        self._pieces.append(data)
+        if left is not None:
+            self._took(len(data))
+
+    def _took(self, count: int) -> None:
+        """Note that `count` more bytes of a body of known length are here."""
+        assert self._left is not None
+        self._left -= count
+        if not self._left:
+            self._finish(b"")
+
+    def _broken(self, error: OSError) -> TruncatedAnswer:
+        from .wire import TIMED_OUT, describe
+
+        self.close()
+        what = TIMED_OUT if isinstance(error, TimeoutError) else describe("recv()", error)
+        return TruncatedAnswer(f"{what} while reading upstream")
+
+    def _cut(self) -> TruncatedAnswer:
+        self.close()
+        return TruncatedAnswer("upstream prematurely closed connection while reading upstream")
+
+    def _finish(self, rest: bytes) -> None:
+        """The end has come; `rest` is what followed, which is nobody's."""
+        self.done = True
+        wire, self._wire = self._wire, None
+        if wire is None:
+            return
+        if self._keep and not rest:
+            wire.idle.give(wire)
+        else:
+            wire.close()
+
+    def close(self) -> None:
+        """Drop what has not been read; the connection goes with it. May be called again."""
+        self._pieces = []
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    # --- by the kernel ---
+
+    def send_to(self, client: Stream) -> int:
+        """Move the whole body to the client's stream; gives its bytes.
+
+        An OSError is the client's, the upstream's are TruncatedAnswer.
+        """
+        sent = 0
+        while True:
+            while self._pieces:
+                piece = self._pieces.pop(0)
+                client.sendall(piece)
+                sent += len(piece)
+            if self.done:
+                return sent
+            if client.plain and self.spliceable:
+                sent += self._splice(client)
+            else:
+                self._more()
+
+    def _splice(self, client: Stream) -> int:
+        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory."""
+        wire = self._wire
+        assert wire is not None and self._left is not None
+        source = wire.stream
+        flags = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+        sent = 0
+        reader, writer = _take_pipe()
+        clean = False
+        try:
+            while self._left:
+                try:
+                    count = os.splice(source.fileno(), writer, min(self._left, _PIPE_SIZE), flags=flags)
+                    if not count:
+                        raise self._cut()
+                except BlockingIOError:
+                    try:
+                        source.wait_readable()
+                    except OSError as error:
+                        raise self._broken(error) from error
+                    continue
+                except OSError as error:
+                    raise self._broken(error) from error
+                self.received += count
+                sent += count
+                left = count
+                while left:
+                    try:
+                        left -= os.splice(reader, client.fileno(), left, flags=flags)
+                    except BlockingIOError:
+                        client.wait_writable()
+                self._took(count)
+            clean = True
+        finally:
+            _give_pipe(reader, writer, clean)
+        return sent
+
+
+_pipes: list[tuple[int, int]] = []
+_MAX_PIPES = 8
+
+
+def _take_pipe() -> tuple[int, int]:
+    try:
+        return _pipes.pop()
+    except IndexError:
+        import fcntl
+
+        reader, writer = os.pipe()
+        try:
+            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
+        except OSError:
+            # Over the user's share of pipe pages: the default 64 KB serve as well, only with more calls.
+            pass
+        return reader, writer
+
+
+def _give_pipe(reader: int, writer: int, clean: bool) -> None:
+    if clean and len(_pipes) < _MAX_PIPES:
+        _pipes.append((reader, writer))
+    else:
+        os.close(reader)
+        os.close(writer)
