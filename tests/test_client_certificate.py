@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
-from cryptography import x509
 
 from tests.limits_support import exchange
 from tests.support import fetch, free_port, run_nginx
@@ -97,17 +95,6 @@ def test_the_log_says_why(files: Files, caplog: pytest.LogCaptureFixture) -> Non
     ]
 
 
-def test_what_the_variables_show(files: Files) -> None:
-    certificate, key = files.pair("good", organization_name="An Organisation", common_name="good, really")
-    server = files.block("localhost", verify_client="on", client_certificate=files.ca_path)
-    pair = shake(listener_context([(server, True)]), files.client((certificate, key)))
-    shown = pair.server.getpeercert()
-    wanted = ssl._ssl._test_decode_cert(certificate)  # type: ignore[attr-defined]
-    assert shown == {name: wanted[name] for name in shown}
-    loaded = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
-    assert x509.load_der_x509_certificate(pair.server.getpeercert(True)) == loaded
-
-
 def test_depth_and_trusted_certificates(files: Files) -> None:
     middle = files.ca.create_child_ca()
     client = files.write("deep", middle.issue_cert("deep"))
@@ -117,20 +104,6 @@ def test_depth_and_trusted_certificates(files: Files) -> None:
     trusted = files.folder / "trusted.pem"
     other.cert_pem.write_to_path(str(trusted))
     assert outcome(files, "on", files.pair("trusted", other), trusted_certificate=str(trusted)) == (200, "SUCCESS")
-
-
-def test_nothing_is_lost_by_resuming_a_session(files: Files) -> None:
-    server = files.block("localhost", verify_client="optional", client_certificate=files.ca_path)
-    context = listener_context([(server, True)])
-    client = files.client(files.pair("stranger", trustme.CA()))
-    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        client.maximum_version = version
-        session = None
-        for _ in range(3):
-            pair = Pair(context, client, session=session).handshake()
-            pair.exchange()
-            session = pair.client.session
-            assert verdict(pair.server).startswith("FAILED:")
 
 
 def test_a_name_cannot_be_borrowed(files: Files) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .tls import Passwords, check_readable, load_pair, set_protocols, words
 
@@ -75,6 +75,6 @@ def _load(context: ssl.SSLContext, path: str) -> None:
         raise ValueError(f'cannot load "{path}": {words(error)}') from error
 
 
-def server_name(settings: UpstreamTLS, name: str) -> Any:
+def server_name(settings: UpstreamTLS, name: str) -> str | None:
     """What a connection is opened with as `server_hostname`: None when no name is sent nor checked."""
     return name if settings.server_name or settings.verify else None
