@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .client_certificate import verdict
 from .variable_table import client_tls, find_cookie
 
 if TYPE_CHECKING:
@@ -159,11 +160,8 @@ def sni(x: Exchange, sock: Any) -> str | None:
 
 
 def client_verify(x: Exchange, sock: Any) -> str:
-    """NONE, SUCCESS or FAILED:reason; the reason comes from the worker that looked at the certificate."""
-    failure = getattr(x.connection, "verify_error", "")
-    if failure:
-        return f"FAILED:{failure}"
-    return "SUCCESS" if sock.getpeercert(True) else "NONE"
+    """NONE, SUCCESS or FAILED:reason."""
+    return verdict(sock)
 
 
 def _der(sock: Any) -> bytes | None:
