@@ -301,7 +301,7 @@ def _explain(argv: list[str]) -> int:
             return 0 if rest else 1
         method, url, headers = _request(rest)
         config = read(options)
-        for line in import_module(".wsgi", __package__).explain(config, method, url, headers):
+        for line in import_module(".explain", __package__).explain(config, method, url, headers):
             print(line)
     except UsageError as error:
         return _fail(f"{NAME}: {error}")

@@ -48,7 +48,7 @@ class _Formatter(logging.Formatter):
 
 
 def setup(targets: tuple[tuple[str, str], ...], prefix: str = "") -> None:
-    """Send the log to `(path or "stderr", level)` targets; replaces what an earlier setup made. OSError if a file cannot be opened."""
+    """Send the log to `(path or "stderr", level)` targets, in place of an earlier setup's. OSError if a file cannot be opened."""
     made: list[logging.Handler] = []
     for path, level in targets or (("stderr", "error"),):
         handler: logging.Handler

@@ -29,7 +29,18 @@ Pairs = list[tuple[str, str]]
 class Try:
     """One attempt at an upstream. Times are seconds since the attempt began; None where it did not come so far."""
 
-    __slots__ = ("address", "bytes_received", "bytes_sent", "connect_time", "error", "header_time", "response_length", "response_time", "status")
+    __slots__ = (
+        "address",
+        "bytes_received",
+        "bytes_sent",
+        "connect_time",
+        "error",
+        "header_time",
+        "response_length",
+        "response_time",
+        "started",
+        "status",
+    )
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -77,12 +88,12 @@ class Exchange:
     peer_addr: str
     """The connection's own address, which no header changes (nginx's $realip_remote_addr)."""
 
-    # Where it goes: set by routing.
+    # Where it goes: set by routing; `server` and `location` are None before it.
     host = ""
     """nginx's $host: the request's host, lower case, without port; else the server's name."""
     uri = "/"
     args = ""
-    server: ServerBlock = None  # type: ignore[assignment] - routing sets both before any other room runs
+    server: ServerBlock = None  # type: ignore[assignment]
     location: Location = None  # type: ignore[assignment]
     server_captures: tuple[tuple[str | None, ...], dict[str, str]] | None = None
     captures: tuple[str | None, ...] = ()

@@ -19,12 +19,13 @@ from .errors import ProxyError
 from .uri import escape
 
 if TYPE_CHECKING:
+    from .cachefetch import Fetch
     from .config import Location, Rewriter, Template
     from .exchange import Exchange, Pairs
     from .upload import Upload
 
-_CACHE_DROPPED = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
-"""The client's conditions are for the cache, not for the upstream (ngx_http_proxy_module, proxy_cache_headers)."""
+_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
+"""The client's conditions, where they are for the cache and not for the upstream (ngx_http_proxy_module, proxy_cache_headers)."""
 
 _UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
 
@@ -50,7 +51,7 @@ class Forwarder:
         "uri_part",
     )
 
-    def __init__(self, location: Location, *, caching: bool = False, underscores: bool = False, ignore_invalid: bool = True) -> None:
+    def __init__(self, location: Location, *, underscores: bool = False, ignore_invalid: bool = True) -> None:
         self.location = location
         self.settings = settings = location.proxy
         target = settings.pass_
@@ -58,7 +59,7 @@ class Forwarder:
         self._connection: Template | None = None
         self._upgrade: Template | None = None
         self._set: list[tuple[str, Template | None]] = []
-        replaced = set(_CACHE_DROPPED if caching else ())
+        replaced: set[str] = set()
         for name, value in settings.set_header or ():
             replaced.add(name.lower())
             self._take_set_header(name, value)
@@ -109,8 +110,8 @@ class Forwarder:
             path = self.uri_part + (escape(rest) if x.uri_changed or "%" in x.target else rest)
         return f"{path}?{x.args}" if x.args else path
 
-    def head(self, x: Exchange, method: str, target: str, upload: Upload | None, extra: Pairs = []) -> bytes:  # noqa: B006
-        """The request head to send, CRLF CRLF included. `extra` are a cache's own conditions."""
+    def head(self, x: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
+        """The request head to send, CRLF CRLF included. A cache's `fetch` brings its own conditions or takes the client's away."""
         lines = [f"{method} {target} HTTP/{self._version}"]
         if self._host:
             lines.append(f"Host: {x.proxy_host}")
@@ -126,9 +127,12 @@ class Forwarder:
             lines.append(f"Content-Length: {upload.length}" if upload.length is not None else "Transfer-Encoding: chunked")
         if self.settings.pass_request_headers:
             chosen = self._trusting if x.trusted_peer else self._filter
-            lines += chosen.copy(x.pairs, x.environ.get("HTTP_CONNECTION", ""))
-        for pair in extra:
-            lines.append(f"{pair[0]}: {pair[1]}")
+            kept = chosen.copy(x.pairs, x.environ.get("HTTP_CONNECTION", ""))
+            if fetch is not None:
+                if fetch.drop_conditions:
+                    kept = [line for line in kept if line.partition(":")[0].lower() not in _CONDITIONS]
+                kept += [f"{name}: {value}" for name, value in fetch.extra]
+            lines += kept
         lines.append("\r\n")
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
@@ -203,7 +207,7 @@ def _with_flags(parts: list[str], flags: tuple[str, ...]) -> list[str]:
     """Attributes added (`secure`, `httponly`, `samesite=lax`) or taken away (`nosecure`…) (proxy_cookie_flags)."""
     for flag in flags:
         name = flag.removeprefix("no").partition("=")[0]
-        parts = [part for part in parts[:1]] + [part for part in parts[1:] if part.partition("=")[0].strip().lower() != name]
+        parts = parts[:1] + [part for part in parts[1:] if part.partition("=")[0].strip().lower() != name]
         if not flag.startswith("no"):
             shown = {"secure": "Secure", "httponly": "HttpOnly"}.get(flag) or "SameSite=" + flag.partition("=")[2].title()
             parts.append(" " + shown)

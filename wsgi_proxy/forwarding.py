@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .config import Config, ProxySettings
     from .exchange import Exchange, Try
     from .forwarder import Forwarder
+    from .stream import Stream
     from .transport import Reply
     from .upload import Upload
     from .upstream import Lease, Peer
@@ -33,10 +34,12 @@ DYNAMIC_LIMIT = 1000
 class Target:
     """A pool, how to speak to it, and the path where a `proxy_pass` with variables names one."""
 
-    __slots__ = ("_routes", "host", "path", "pool", "port", "scheme")
+    __slots__ = ("_routes", "host", "limits", "path", "pool", "port", "scheme")
 
-    def __init__(self, pool: Pool, scheme: str, host: str, path: str = "") -> None:
+    def __init__(self, pool: Pool, scheme: str, host: str, path: str = "", limits: Upstream | None = None) -> None:
         self.pool = pool
+        self.limits = limits
+        """The upstream block, whose `keepalive*` bound the idle connections."""
         self.scheme = scheme
         self.host = host
         name, _, port = host.rpartition(":")
@@ -48,7 +51,7 @@ class Target:
         """How to reach a peer from here."""
         route = self._routes.get(peer)
         if route is None:
-            route = self._routes[peer] = Route.of(peer, self.scheme, settings)
+            route = self._routes[peer] = Route.of(peer, self.scheme, settings, self.limits, self.host)
         return route
 
     def url(self, peer: Peer) -> str:
@@ -62,6 +65,7 @@ class Targets:
     def __init__(self, config: Config, zone: Zone, pools: Mapping[str, Pool]) -> None:
         self.pools = {name: Pool.from_config(upstream, zone) for name, upstream in config.upstreams.items()} | dict(pools)
         self._zone = zone
+        self._upstreams = config.upstreams
         self._fixed: dict[int, Target] = {}
         self._dynamic: dict[tuple[int, str], Target] = {}
 
@@ -80,7 +84,8 @@ class Targets:
         if pass_ is None:
             raise ProxyError("a location without proxy_pass was asked to forward")
         if pass_.template is None:
-            target = self._fixed[id(forwarder)] = Target(self.pools[pass_.upstream], pass_.scheme, pass_.host)
+            limits = self._upstreams.get(pass_.upstream)
+            target = self._fixed[id(forwarder)] = Target(self.pools[pass_.upstream], pass_.scheme, pass_.host, limits=limits)
             return target
         url = pass_.template(x)
         parts = urlsplit(url)
@@ -125,6 +130,15 @@ class Forwarded:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.reply.body)
+
+    @property
+    def spliceable(self) -> bool:
+        """Whether `send_to` serves better than iterating."""
+        return self.reply.spliceable
+
+    def send_to(self, client: Stream) -> int:
+        """Move the whole body to a client's stream; gives the bytes moved."""
+        return self.reply.send_to(client)
 
     def close(self) -> None:
         if self._closed:

@@ -30,7 +30,9 @@ HOP_BY_HOP = frozenset(
 )
 """Names that concern one connection only, lower case (RFC 9110, 7.6.1; RFC 9112, C.2.2; RFC 7540, 3.2.1)."""
 
-NEVER_LISTED = frozenset({"host", "content-length", "content-type", "authorization", "cookie", "cache-control", "set-cookie", "date"})
+NEVER_LISTED = frozenset(
+    {"host", "content-length", "content-type", "authorization", "cookie", "cache-control", "set-cookie", "date"}
+)
 """End-to-end fields that a Connection list cannot take away: a client that names them means to confuse (RFC 9110, 7.6.1)."""
 
 REQUEST_DROPPED = HOP_BY_HOP | {"content-length", "expect", "proxy", "host"}

@@ -3,7 +3,7 @@
     Router.route → Guard.admit → Cache.lookup → [Pool.lease → Transport.send] → Cache.store → Forwarder.answer_headers → Answer
 
 Rules:
-- `respond` always gives an Answer: whatever a room raises as a ProxyError becomes the page for its status, by `error_page` or ours.
+- `respond` always gives an Answer: a ProxyError of any room becomes the page for its status, by `error_page` or ours.
 - A failed try settles its lease at once; a good one settles when its body is closed.
 - Nothing is tried again once a byte of an answer was passed on, nor a non-idempotent request once it was sent
   (ngx_http_upstream_next; RFC 9110, 9.2.2), nor a body that cannot be read again.
@@ -12,19 +12,22 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from . import errorlog, finishing, pages
+from .cache import Cache
 from .config import Config
 from .errors import ClientError, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, Try
+from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
 from .guard import Guard
 from .headers import first
-from .forwarder import Forwarder
 from .routing import Router
 from .static import serve, try_files
 from .transport import Outgoing, Transport
@@ -33,12 +36,24 @@ from .upload import take
 from .zone import Zone
 
 if TYPE_CHECKING:
+    from .cachefetch import Fetch
     from .config import ErrorPage, Location, ProxySettings
     from .upload import Upload
     from .upstream import Pool
 
 _NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
 _LISTED = {500: "http_500", 502: "http_502", 503: "http_503", 504: "http_504", 403: "http_403", 404: "http_404", 429: "http_429"}
+def spawn(function: Callable[[], None]) -> None:
+    """Run something beside the requests: a thread, which gevent makes a greenlet of."""
+    threading.Thread(target=function, daemon=True).start()
+
+
+def _identity(config: Config) -> str:
+    """What makes two workers share: the same files with the same text; without files, what the model says of its pools."""
+    said = repr(config.files or sorted((name, upstream.servers) for name, upstream in config.upstreams.items()))
+    return hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
 _NEVER_FAILURES = frozenset({403, 404})
 MAX_REDIRECTS = 10
 
@@ -48,12 +63,13 @@ class Proxy:
 
     def __init__(self, config: Config, pools: Mapping[str, Pool] | None = None) -> None:
         self.config = config
-        self.zone = Zone.open(config)
+        self.zone = Zone.open(_identity(config))
         self.router = Router(config)
         self.guard = Guard(config, self.zone)
         self.guard.subrequest = self._subrequest
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
+        self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
         self._forwarders: dict[int, Forwarder] = {}
         self._handlers: dict[str, Callable[[Exchange], Answer]] = {"": serve, "static": serve}
         self._finishers: dict[int, finishing.Finisher | None] = {}
@@ -70,6 +86,9 @@ class Proxy:
 
     def _walk(self, x: Exchange) -> Answer:
         """Where it goes, whether it may, and what answers there."""
+        if x.server is None:
+            self.router.choose_server(x)
+            self.guard.enter(x)
         answer = self.router.route(x)
         if answer is not None:
             return self._special(x, answer.status) if answer.source is pages else answer
@@ -84,23 +103,50 @@ class Proxy:
         return self._content(x, location)
 
     def _forward(self, x: Exchange, location: Location) -> Answer:
+        """Take the answer from the cache, else from an upstream."""
+        if location.cache.zone is None:
+            return self._ask(x, location)
+        found = self.cache.lookup(x, location)
+        if isinstance(found, Answer):
+            return found
+        if found is None:
+            return self._ask(x, location)
+        try:
+            found.prepare(x)
+            try:
+                return found.store(x, self._ask(x, location, found))
+            except UpstreamError as error:
+                stale = found.failed(x, error)
+                if stale is None:
+                    raise
+                return stale
+        finally:
+            found.close()
+
+    def _ask(self, x: Exchange, location: Location, fetch: Fetch | None = None) -> Answer:
         """Take the answer from an upstream; the request's body first, when it is buffered."""
         forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
         upload = take(x, forwarder.settings, location.core)
         try:
-            return self._try_upstreams(x, forwarder, upload)
+            return self._try_upstreams(x, forwarder, upload, fetch)
         except BaseException:
             if upload is not None:
                 upload.close()
             raise
 
-    def _try_upstreams(self, x: Exchange, forwarder: Forwarder, upload: Upload | None) -> Answer:
+    def _refetch(self, x: Exchange, fetch: Fetch) -> Answer:
+        """Ask again for what the cache wants to know, with no client waiting."""
+        return self._ask(x, x.location, fetch)
+
+    def _try_upstreams(self, x: Exchange, forwarder: Forwarder, upload: Upload | None, fetch: Fetch | None) -> Answer:
         """The loop: lease a server, send, and go on to the next while the rules allow it."""
         settings = forwarder.settings
         target = self.targets.of(x, forwarder)
         pool = target.pool
         method = settings.method(x).upper() if settings.method is not None else x.method
-        out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload), upload)
+        if fetch is not None and fetch.method is not None:
+            method = fetch.method
+        out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload, fetch), upload)
         tries_left = settings.next_upstream_tries or pool.tries_limit
         started = time.monotonic()
         while True:
@@ -281,6 +327,7 @@ class Proxy:
         inner.server, inner.remote_addr, inner.variables = x.server, x.remote_addr, x.variables
         inner.method = "GET"
         inner.subrequest = True
+        inner.subrequest = True
         inner.redirects = x.redirects + 1
         if inner.redirects > MAX_REDIRECTS:
             raise ProxyError("subrequests cycle")
@@ -293,7 +340,6 @@ class Proxy:
     def _make_forwarder(self, x: Exchange, location: Location) -> Forwarder:
         forwarder = Forwarder(
             location,
-            caching=location.cache.zone is not None,
             underscores=x.server.underscores_in_headers,
             ignore_invalid=x.server.ignore_invalid_headers,
         )

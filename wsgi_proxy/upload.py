@@ -2,8 +2,8 @@
 
 Rules:
 - With `proxy_request_buffering on` (nginx's default) the whole body is taken before any upstream is held: in memory up to
-  `client_body_buffer_size`, beyond that in an unnamed temporary file. It can then be sent again to the next server, and goes out with
-  a Content-Length even if it came in chunks.
+  `client_body_buffer_size`, beyond that in an unnamed temporary file. It can then be sent again to the next server, and goes out
+  with a Content-Length even if it came in chunks.
 - With `off` it is streamed as it comes, framed as it came; once a byte was read it cannot be sent again.
 - Memory is bounded whatever the body's size.
 """
@@ -28,7 +28,9 @@ class Upload:
 
     __slots__ = ("_file", "_source", "data", "length", "started")
 
-    def __init__(self, length: int | None, *, data: bytes | None = None, file: IO[bytes] | None = None, source: Any = None) -> None:
+    def __init__(
+        self, length: int | None, *, data: bytes | None = None, file: IO[bytes] | None = None, source: Any = None
+    ) -> None:
         self.length = length
         self.data = data
         self._file = file

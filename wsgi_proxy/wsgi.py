@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import errorlog, nginx, proxy
@@ -70,14 +70,15 @@ class ProxyApp(proxy.Proxy):
     def deliver(self, x: Exchange, answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
         """Hand an answer to the server."""
         body = answer.body
+        delivery: _Delivery
         if x.method == "HEAD" or answer.status in (204, 304):
             delivery = _Empty(x, answer, self.logs)
         elif isinstance(body, Tunnelled):
             delivery = _Delivery(x, answer, self.logs)
-            answer.body = body.run(x, answer) # the client's connection is a tunnel from here to its end
+            answer.body = body.run(x, answer)  # the client's connection is a tunnel from here to its end
         elif isinstance(body, FileBody):
             delivery = _File(x, answer, self.logs)
-        elif hasattr(body, "send_to"):
+        elif getattr(body, "spliceable", False):
             delivery = _Sending(x, answer, self.logs)
         else:
             delivery = _Delivery(x, answer, self.logs)
@@ -98,9 +99,13 @@ class _Delivery:
 
     def __iter__(self) -> Iterator[bytes]:
         x = self._x
-        for block in self._body:
-            x.body_bytes_sent += len(block)
-            yield block
+        try:
+            for block in self._body:
+                x.body_bytes_sent += len(block)
+                yield block
+        except ProxyError as error:
+            errorlog.line("error", str(error), x, x.upstream_name)
+            raise  # the server cuts the connection: what is short never looks complete
         x.completed = True
 
     def close(self) -> None:
@@ -186,7 +191,6 @@ class ProxyMiddleware:
         timeout: float = 10,
     ) -> None:
         self.app = app
-        self._covers: Callable[[WSGIEnvironment], bool]
         if isinstance(targets, Mapping):
             self.proxy = ProxyApp(config_for_targets(targets, timeout))
             self._prefixes = tuple(normal_prefix(prefix) for prefix in targets)
@@ -198,8 +202,18 @@ class ProxyMiddleware:
         if self._prefixes:
             covered = environ.get("PATH_INFO", "").startswith(self._prefixes)
         else:
-            covered = self.proxy.router.covers(environ)
+            covered = self._located(environ)
         return (self.proxy if covered else self.app)(environ, start_response)
+
+    def _located(self, environ: WSGIEnvironment) -> bool:
+        """Whether a location, a redirect or a fault of the configuration's answers this request."""
+        try:
+            x = Exchange.from_environ(environ)
+            self.proxy.router.choose_server(x)
+            answered = self.proxy.router.route(x) is not None
+        except ProxyError:
+            return True
+        return answered or x.location.kind != "server"
 
 
 Proxy = ProxyApp
