@@ -71,7 +71,7 @@ class Proxy:
         self.targets = Targets(config, self.zone, pools or {})
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
         self._forwarders: dict[int, Forwarder] = {}
-        self._handlers: dict[str, Callable[[Exchange], Answer]] = {"": serve, "static": serve}
+        self._handlers: dict[str, Callable[[Exchange], Answer | str]] = {"": serve, "static": serve}
         self._finishers: dict[int, finishing.Finisher | None] = {}
 
     # --- the way of a request ---------------------------------------------------------------------------------------------
@@ -316,8 +316,12 @@ class Proxy:
         return self._walk(x)
 
     def _content(self, x: Exchange, location: Location) -> Answer:
-        """A location without `proxy_pass`."""
-        return self._handlers[location.handler](x)
+        """A location without `proxy_pass`; a URI in place of an answer is a redirect within (an index of a folder)."""
+        answer = self._handlers[location.handler](x)
+        if isinstance(answer, str):
+            self.router.redirect(x, answer, x.args)
+            return self._walk(x)
+        return self._special(x, answer.status) if answer.source is pages else answer
 
     def _subrequest(self, x: Exchange, uri: str) -> Answer:
         """A request of our own on a client's behalf, without its body (auth_request). Its body must be closed."""

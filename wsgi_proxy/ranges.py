@@ -1,0 +1,50 @@
+"""The Range field, read as nginx reads it. Pure.
+
+Rules:
+- Ranges that begin behind the end are left out; when none is left the answer is 416. A field that is no list of byte ranges is
+  416 as well, one of another unit is ignored (RFC 9110, 14.2).
+- Ranges that together are longer than the whole are answered by the whole: nobody may ask for a file a thousand times over.
+Source: ngx_http_range_parse.
+"""
+
+from __future__ import annotations
+
+import re
+
+NOT_SATISFIABLE = 416
+_ONE = re.compile(r" *(?:(\d+) *- *(\d*)|- *(\d+)) *(,|$)", re.ASCII)
+
+
+def parse_ranges(field: str, size: int, limit: int | None = None) -> list[tuple[int, int]] | int | None:
+    """[(start, end)] with `end` behind the last byte; NOT_SATISFIABLE; or None: answer with the whole.
+
+    >>> parse_ranges("bytes=0-1,-2", 10)
+    [(0, 2), (8, 10)]
+    """
+    if len(field) < 7 or field[:6].lower() != "bytes=":
+        return None
+    found: list[tuple[int, int]] = []
+    total = 0
+    at = 6
+    while True:
+        match = _ONE.match(field, at)
+        if match is None:
+            return NOT_SATISFIABLE
+        first, last, suffix, separator = match.groups()
+        if suffix is not None:
+            start, end = max(size - int(suffix), 0), size
+        else:
+            start, end = int(first), min(int(last) + 1, size) if last else size
+        if start < end:
+            found.append((start, end))
+            total += end - start
+            if limit is not None and len(found) > limit:
+                return None
+        elif start == 0:
+            return None
+        if not separator:
+            break
+        at = match.end()
+    if not found:
+        return NOT_SATISFIABLE
+    return None if total > size else found
