@@ -13,7 +13,7 @@ import trustme
 from tests.tls_support import Files, shake, text
 from wsgi_proxy.config import UpstreamTLS
 from wsgi_proxy.tls import listener_context
-from wsgi_proxy.tls_upstream import forget, make_context, server_name, upstream_context
+from wsgi_proxy.tls_upstream import forget, make_context, upstream_context
 
 
 @pytest.fixture
@@ -80,14 +80,11 @@ def test_one_context_for_equal_settings(files: Files) -> None:
     assert upstream_context(UpstreamTLS(context=given)) is given
 
 
+def test_the_systems_authorities_when_nobody_else_is_named(files: Files) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(files, UpstreamTLS(verify=True))
+
+
 def test_faults() -> None:
-    with pytest.raises(ValueError, match='no "proxy_ssl_trusted_certificate" for "proxy_ssl_verify"'):
-        make_context(UpstreamTLS(verify=True))
     with pytest.raises(FileNotFoundError, match="missing"):
         make_context(UpstreamTLS(trusted_certificate="missing"))
-
-
-def test_the_name_is_given_to_be_sent_or_checked() -> None:
-    assert server_name(UpstreamTLS(), "a") is None
-    assert server_name(UpstreamTLS(server_name=True), "a") == "a"
-    assert server_name(UpstreamTLS(verify=True), "a") == "a"

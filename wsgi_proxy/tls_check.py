@@ -35,6 +35,9 @@ def faults_of(config: Config) -> list[Fault]:
         pass_ = location.proxy.pass_
         if pass_ is not None and (pass_.scheme == "https" or pass_.template is not None) and settings not in seen:
             seen.add(settings)
+            if settings.verify and not settings.trusted_certificate:
+                message = 'no "proxy_ssl_trusted_certificate" for "proxy_ssl_verify"'
+                faults.append(Fault(message, pass_.place.file, pass_.place.line or None))
             _note(faults, pass_.place, lambda settings=settings: tls_upstream.upstream_context(settings))  # type: ignore[misc]
     return faults
 

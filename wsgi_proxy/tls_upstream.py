@@ -54,7 +54,8 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
     if settings.trusted_certificate:
         _load(context, settings.trusted_certificate)
     elif settings.verify:
-        raise ValueError('no "proxy_ssl_trusted_certificate" for "proxy_ssl_verify"')
+        # Only from Python: a configuration file must name whom it trusts (tls_check).
+        context.load_default_certs()
     if settings.crl:
         _load(context, settings.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
@@ -73,8 +74,3 @@ def _load(context: ssl.SSLContext, path: str) -> None:
         context.load_verify_locations(path)
     except ssl.SSLError as error:
         raise ValueError(f'cannot load "{path}": {words(error)}') from error
-
-
-def server_name(settings: UpstreamTLS, name: str) -> str | None:
-    """What a connection is opened with as `server_hostname`: None when no name is sent nor checked."""
-    return name if settings.server_name or settings.verify else None

@@ -1,7 +1,6 @@
-"""TLS to upstreams: `proxy_ssl_*` as an SSLContext, the handshake, and sessions used again.
+"""TLS to upstreams: the handshake, and sessions used again; the context is tls_upstream's.
 
 Rules:
-- One context per set of settings and process.
 - As in nginx, nothing is verified unless `proxy_ssl_verify on`; then the name must match too.
 - Python's ssl verifies a name only when it knows it, and then asks for it by SNI too: with `proxy_ssl_verify` SNI is sent even
   without `proxy_ssl_server_name`.
@@ -10,60 +9,23 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .config import UpstreamTLS
 from .stream import Stream, TLSStream
+from .tls_upstream import upstream_context
 
 if TYPE_CHECKING:
     from .wire_route import Route
 
-_VERSIONS = {
-    "TLSv1": ssl.TLSVersion.TLSv1,
-    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
-    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
-    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
-}
 _MAX_SESSIONS = 1000
 _sessions: dict[tuple[Any, str], ssl.SSLSession] = {}
-
-
-@lru_cache(256)
-def context_of(tls: UpstreamTLS) -> ssl.SSLContext:
-    """The context for these settings. OSError (ssl.SSLError) when a file cannot be read or a cipher is unknown."""
-    if tls.context is not None:
-        given: ssl.SSLContext = tls.context
-        return given
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = tls.verify
-    context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
-    if tls.protocols:
-        _limit_versions(context, [_VERSIONS[name] for name in tls.protocols if name in _VERSIONS])
-    context.set_ciphers(tls.ciphers)
-    if tls.trusted_certificate:
-        context.load_verify_locations(tls.trusted_certificate)
-    elif tls.verify:
-        context.load_default_certs()
-    if tls.crl:
-        context.load_verify_locations(tls.crl)
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    if tls.certificate:
-        context.load_cert_chain(tls.certificate, tls.certificate_key or None)
-    return context
-
-
-def _limit_versions(context: ssl.SSLContext, versions: list[ssl.TLSVersion]) -> None:
-    if versions:
-        context.minimum_version = min(versions)
-        context.maximum_version = max(versions)
 
 
 def secure(stream: Stream, route: Route) -> Stream:
     """The TLS stream over a fresh connection. Raises TimeoutError, or OSError (ssl.SSLError) when the handshake fails."""
     tls = route.tls
     assert tls is not None
-    context = context_of(tls)
+    context = upstream_context(tls)
     stream.read_timeout = stream.write_timeout = route.connect_timeout
     asks = context.check_hostname or tls.server_name or tls.context is not None
     layer = TLSStream(stream, context, route.server_name if asks else None)
