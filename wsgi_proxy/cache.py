@@ -24,7 +24,7 @@ from .cachesweep import sweep
 from .cachevary import selection_of
 from .cachezone import ZoneCache
 from .exchange import Answer
-from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, Wishes, reusable, wishes
+from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable, wishes
 from .preconditions import FULL, NOT_MODIFIED
 
 if TYPE_CHECKING:
@@ -111,19 +111,22 @@ class Cache:
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
             return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass")
-        entry = zone.find(key, x.pairs)
+        entry, flight = zone.find(key, x.pairs)
         decision = EXPIRED
         if entry is not None:
             now = self.clock()
             decision = reusable(entry.freshness, asked, now, updating=plan.updating)
             if decision is FRESH or decision is STALE:
-                answer = self._hit(x, zone, entry, now)
+                answer = self._hit(x, zone, entry, now, "HIT" if decision is FRESH else "STALE")
                 if answer is not None:
                     return answer
                 # Its file is gone, or only the origin can answer the request's conditions.
                 decision, entry = EXPIRED, None
                 zone.memory.forget(key)
-        return self._ask(x, zone, plan, key, asked, entry, decision)
+        if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
+            entry = None
+        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry)
+        return self._ask(x, fetch, flight, decision)
 
     def _hit(self, x: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Answer | None:
         answer = from_entry(x, entry, now, hit_status(entry, now))
@@ -134,32 +137,28 @@ class Cache:
                 x.why("cache", f"{word}: stored {now - entry.stored_at:.0f} s ago")
         return answer
 
-    def _ask(
-        self, x: Exchange, zone: ZoneCache, plan: Plan, key: str, asked: Wishes, entry: Entry | None, decision: str
-    ) -> Answer | Fetch:
+    def _ask(self, x: Exchange, fetch: Fetch, flight: str, decision: str) -> Answer | Fetch:
         """Nothing stored answers x by itself: fetch, or wait for who fetches."""
+        x.cache_status = "MISS" if fetch.entry is None else "EXPIRED"
+        asked, zone = fetch.asked, fetch.zone
         if asked.only_if_cached:
-            x.cache_status = "MISS"
             return gateway_timeout()
-        if "HTTP_IF_MATCH" in x.environ or "HTTP_IF_UNMODIFIED_SINCE" in x.environ:
-            entry = None
-        x.cache_status = "MISS" if entry is None else "EXPIRED"
-        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry)
         # A condition or a range of the client's own, with nothing to compare it to: the upstream answers it, for it alone.
-        lonely = entry is None and is_conditional(x)
-        name = zone.flight_name(key, x.pairs, entry)
-        if lonely or asked.no_store or asked.no_cache or plan.settings.lock is False and decision is not UPDATING:
+        lonely = fetch.entry is None and is_conditional(x)
+        if lonely or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
             return fetch
-        if entry is None and zone.passes(name, self.clock()):
+        if not flight:
+            flight = zone.flight_name(fetch.key, x.pairs, fetch.entry)
+        if fetch.entry is None and zone.passes(flight, self.clock()):
             return fetch
-        return self._board(x, fetch, name, decision)
+        return self._board(x, fetch, flight, decision)
 
-    def _board(self, x: Exchange, fetch: Fetch, name: str, decision: str) -> Answer | Fetch:
+    def _board(self, x: Exchange, fetch: Fetch, flight: str, decision: str) -> Answer | Fetch:
         """Lead the flight for this answer, or take what its leader gets."""
         zone, settings = fetch.zone, fetch.plan.settings
         deadline = time.monotonic() + settings.lock_timeout
         while True:
-            boarded = zone.board(name)
+            boarded = zone.board(flight)
             if boarded is None:
                 return fetch
             if isinstance(boarded, Fill):
@@ -209,7 +208,7 @@ class Cache:
 
     def _landed(self, x: Exchange, fetch: Fetch) -> Answer | None:
         """The answer that another fetch stored since we looked."""
-        entry = fetch.zone.find(fetch.key, x.pairs)
+        entry, _ = fetch.zone.find(fetch.key, x.pairs)
         known = fetch.entry
         if entry is None or (known is not None and (entry.id, entry.checked_at) == (known.id, known.checked_at)):
             return None
@@ -225,6 +224,9 @@ class Cache:
         except (BrokenEntry, OSError):
             return None
         if not isinstance(entry, Entry) or entry.key != fetch.key or selection_of(x.pairs, entry.spec) != entry.selection:
+            return None
+        if entry.purged != fetch.purged:
+            # The leader asked before an invalidation that this request came after.
             return None
         now = self.clock()
         if reusable(entry.freshness, fetch.asked, now) is not FRESH:

@@ -126,7 +126,8 @@ class Entry:
     """A stored answer. `body` is its bytes when they are small, else None: then they lie in the file at `path`.
 
     `stored_at` and `checked_at` are when it was fetched and last validated; `primary` is its key's own name in the
-    store, `name` the one it lies under (another one if it varies).
+    store, `name` the one it lies under (another one if it varies); `purged` is the generation of the key that its fetch
+    began under.
     """
 
     __slots__ = (
@@ -141,6 +142,7 @@ class Entry:
         "name",
         "path",
         "primary",
+        "purged",
         "reason",
         "selection",
         "spec",
@@ -161,6 +163,7 @@ class Entry:
         stored_at: float,
         spec: Spec = (),
         selection: Selection = (),
+        purged: int = 0,
     ) -> None:
         self.key = key
         self.uri = uri
@@ -171,6 +174,7 @@ class Entry:
         self.stored_at = self.checked_at = stored_at
         self.spec = spec
         self.selection = selection
+        self.purged = purged
         self.primary = digest_of(key)
         self.name = self.primary
         self.body: bytes | None = None
@@ -195,6 +199,7 @@ class Entry:
                 "checked": self.checked_at,
                 "spec": self.spec,
                 "selection": self.selection,
+                "purged": self.purged,
             },
             separators=(",", ":"),
         ).encode()
@@ -213,6 +218,7 @@ class Entry:
                 float(head["stored"]),
                 tuple(head["spec"]),
                 tuple(head["selection"]),
+                int(head["purged"]),
             )
             entry.checked_at = float(head["checked"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -301,6 +301,7 @@ class Fetch:
             received_at,
             spec,
             selection_of(x.pairs, spec),
+            self.purged,
         )
         fill = self._begin(entry)
         answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, stored=fill is not None)))
@@ -413,7 +414,7 @@ class Fetch:
     def _head(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
         """An answer to HEAD says whether what GET stored is still right (RFC 9111 section 4.3.5)."""
         self._release()
-        entry = self.entry or self.zone.find(self.key, x.pairs)
+        entry = self.entry or self.zone.find(self.key, x.pairs)[0]
         if entry is not None and answer.status == entry.status == 200:
             raw = x.upstream_pairs or answer.headers
             if head_matches_stored(entry.headers, raw):

@@ -59,8 +59,9 @@ class ZoneCache:
 
     # --- finding ------------------------------------------------------------------------------------------------------
 
-    def find(self, key: str, request: Pairs) -> Entry | None:
-        """The stored answer that fits this request, fresh or not."""
+    def find(self, key: str, request: Pairs) -> tuple[Entry | None, str]:
+        """(The stored answer that fits this request, fresh or not; the name by which concurrent requests for it meet, or ""
+        if that was not needed to find it: then `flight_name` tells)."""
         copy = self.memory.get(key)
         if copy is not None and self.share.states[copy.slot] == copy.state:
             entry = copy.entry
@@ -68,36 +69,30 @@ class ZoneCache:
                 entry = copy.variants.get(selection_of(request, copy.spec))
             if entry is not None:
                 copy.used = True
-                return entry
-        return self._load(key, request)
-
-    def _load(self, key: str, request: Pairs) -> Entry | None:
+                return entry, ""
         primary = digest_of(key)
         slot = Share.slot_of(primary)
         # Read before the storage is: what changes in between makes the copy stale, not current.
         state = self.share.states[slot]
-        found = self.load(primary)
-        only = True
-        if isinstance(found, VaryIndex):
-            only = len(found.specs) == 1
-            found = self._variant(found, key, request)
-        if found is None or found.key != key:
-            return None
-        found.primary = primary
-        if only:
+        stored = self.load(primary)
+        if stored is None or stored.key != key:
+            return None, primary
+        if isinstance(stored, Entry):
+            self.memory.put(key, stored, slot, state)
+            return stored, primary
+        found, name = self._variant(stored, request)
+        if found is not None and len(stored.specs) == 1:
             self.memory.put(key, found, slot, state)
-        return found
+        return found, name
 
-    def _variant(self, index: VaryIndex, key: str, request: Pairs) -> Entry | None:
-        """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1)."""
-        if index.key != key:
-            return None
-        best = None
-        for spec in index.specs:
-            found = self.load(index.name_of(spec, selection_of(request, spec)))
-            if isinstance(found, Entry) and (best is None or found.stored_at > best.stored_at):
-                best = found
-        return best
+    def _variant(self, index: VaryIndex, request: Pairs) -> tuple[Entry | None, str]:
+        """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1), and where it is or would be."""
+        names = [index.name_of(spec, selection_of(request, spec)) for spec in index.specs]
+        found = [each for each in map(self.load, names) if isinstance(each, Entry) and each.key == index.key]
+        if not found:
+            return None, names[0] if names else index.primary
+        best = max(found, key=lambda entry: entry.stored_at)
+        return best, best.name
 
     def load(self, name: str) -> Entry | VaryIndex | None:
         try:
@@ -108,13 +103,7 @@ class ZoneCache:
 
     def flight_name(self, key: str, request: Pairs, entry: Entry | None) -> str:
         """By which name concurrent requests for the same answer meet."""
-        if entry is not None:
-            return entry.name
-        primary = digest_of(key)
-        index = self.load(primary)
-        if isinstance(index, VaryIndex) and index.specs:
-            return index.name_of(index.specs[0], selection_of(request, index.specs[0]))
-        return primary
+        return entry.name if entry is not None else self.find(key, request)[1] or digest_of(key)
 
     def touch(self, entry: Entry, now: float) -> None:
         """Note a use, seldom enough to cost nothing and often enough that what is in use never counts as inactive."""
@@ -194,10 +183,14 @@ class ZoneCache:
         mark = self.share.invalidated if invalidate else self.share.changed
         try:
             with self.share.lock(slot):
+                # Marked twice: before, for a process that is killed in between; after, for a reader who took the state
+                # of the first mark and the file of before.
                 mark(slot)
-                size = self.store.delete(name)
+                try:
+                    size = self.store.delete(name)
+                finally:
+                    mark(slot)
         except OSError as error:
-            # Without the lock, or without the storage: what is in memory and under way must be void all the same.
             mark(slot)
             self.fault("remove", error)
             return False
@@ -211,12 +204,14 @@ class ZoneCache:
         if not isinstance(self.store, FileStorage):
             return int(self.invalidate(pattern))
         self.share.invalidate_all()
-        gone = 0
-        for entry in self.entries():
-            if fnmatch.fnmatchcase(entry.key, pattern) or fnmatch.fnmatchcase(entry.uri, pattern):
-                if self.store.delete(entry.name) is not None:
-                    gone += 1
-                self.invalidate(entry.key)
+        found = [
+            (entry.primary, entry.name)
+            for entry in self.entries()
+            if fnmatch.fnmatchcase(entry.key, pattern) or fnmatch.fnmatchcase(entry.uri, pattern)
+        ]
+        gone = sum(self._remove(primary, name, invalidate=True) for primary, name in found)
+        for primary in {primary for primary, name in found if name != primary}:
+            self._remove(primary, primary, invalidate=True)
         return gone
 
     def entries(self) -> Iterator[Entry]:
