@@ -7,6 +7,7 @@ from .row import ALL, Bad, Level, Row, accepted
 
 _SERVER = "http, server"
 _IF = "http, server, location, if in location"
+_REWRITE = "http, server, location, if in server, if in location"
 
 
 def _off(name: str) -> Row:
@@ -44,6 +45,20 @@ def _unless_off(name: str, contexts: str, takes: str) -> Row:
 
 
 _LINGER = "a worker closes a connection after it has read what the client still sends, within bounds of its own"
+
+_OBSOLETE = "obsolete in nginx too"
+_HTTP2_OBSOLETE = (
+    ("http2_idle_timeout", _SERVER),
+    ("http2_max_field_size", _SERVER),
+    ("http2_max_header_size", _SERVER),
+    ("http2_max_requests", _SERVER),
+    ("http2_recv_timeout", _SERVER),
+    ("http2_max_concurrent_pushes", _SERVER),
+    ("http2_pool_size", _SERVER),
+    ("http2_streams_index_size", _SERVER),
+    ("http2_push", ALL),
+    ("http2_push_preload", ALL),
+)
 
 ROWS: tuple[Row, ...] = (
     _hash("variables_hash_max_size", "http"),
@@ -85,12 +100,12 @@ ROWS: tuple[Row, ...] = (
     _time("lingering_timeout", ALL, _LINGER),
     _time("open_file_cache_valid", ALL, "files are opened for each request"),
     _time("auth_delay", ALL, "a wrong password is answered at once; hold guessers off by `limit_req`"),
-    _time("keepalive_min_timeout", _SERVER, "idle connections are closed in order of their age"),
+    _time("keepalive_min_timeout", ALL, "idle connections are closed in order of their age"),
     accepted("lingering_close", ALL, "TAKE1", _LINGER, values.word("off", "on", "always")),
     accepted("open_file_cache", ALL, "TAKE12", "files are opened for each request"),
     accepted("open_file_cache_min_uses", ALL, "TAKE1", "files are opened for each request", values.number),
-    accepted("open_log_file_cache", ALL, "1MORE", "log files stay open until they are reopened"),
-    accepted("keepalive_disable", ALL, "1MORE", "no browser needs it any more"),
+    accepted("open_log_file_cache", ALL, "TAKE1234", "log files stay open until they are reopened"),
+    accepted("keepalive_disable", ALL, "TAKE12", "no browser needs it any more"),
     accepted("aio", ALL, "TAKE1", "files are read by the worker itself"),
     accepted("directio", ALL, "TAKE1", "files go through the kernel's cache"),
     accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),
@@ -103,6 +118,15 @@ ROWS: tuple[Row, ...] = (
     accepted("gzip_disable", ALL, "1MORE", "nothing is compressed here"),
     accepted("gzip_http_version", ALL, "TAKE1", "nothing is compressed here"),
     accepted("status_zone", "server, location, if in location", "TAKE1", "the status counts by server block"),
+    _flag("rewrite_log", _REWRITE, "`wsgi-proxy explain` shows what a rewrite did"),
+    _flag("uninitialized_variable_warn", _REWRITE, "an unset variable is empty, without a line in the log"),
+    _flag("ssl_object_cache_inheritable", "main", "certificates are read again at each reload"),
+    _size("proxy_socket_rcvbuf", ALL, "the kernel sizes its buffers"),
+    _size("proxy_socket_sndbuf", ALL, "the kernel sizes its buffers"),
+    accepted("proxy_store_access", ALL, "TAKE123", "nothing is stored: see `proxy_store`"),
+    accepted("ssl_certificate_cache", _SERVER, "TAKE123", "certificates with variables are kept while they do not change"),
+    accepted("proxy_ssl_certificate_cache", ALL, "TAKE123", "certificates are read when a connection pool is made"),
+    *(accepted(name, contexts, "TAKE1", _OBSOLETE) for name, contexts in _HTTP2_OBSOLETE),
     _flag("gzip_vary", ALL, "nothing is compressed here"),
     _off("gzip"),
     _off("gzip_static"),

@@ -108,7 +108,7 @@ ROWS: tuple[Row, ...] = (
     accepted("worker_priority", "main", "TAKE1", "set it where the service is started"),
     accepted("worker_cpu_affinity", "main", "1MORE", "the kernel places the workers"),
     accepted("timer_resolution", "main", "TAKE1", "the clock is read when it is needed", values.time),
-    accepted("thread_pool", "main", "2MORE", "files are read by the worker itself"),
+    accepted("thread_pool", "main", "TAKE23", "files are read by the worker itself"),
     accepted("lock_file", "main", "TAKE1", "no lock is needed between workers"),
     accepted("pcre_jit", "main", "FLAG", "regular expressions are Python's"),
     accepted("debug_points", "main", "TAKE1", "there are none"),

@@ -41,7 +41,8 @@ class Reading:
         self.known = known
         self.names = Names()
         self.faults: list[Fault] = []
-        self.warnings: list[str] = []
+        self.warnings: dict[str, None] = {}
+        """Each line once, in the order of finding."""
         self.upstreams: dict[str, Upstream] = {}
         self.cache_zones: dict[str, CacheZone] = {}
         self.limit_req_zones: dict[str, LimitReqZone] = {}
@@ -70,8 +71,7 @@ class Reading:
     def warn(self, message: str, place: Place) -> None:
         """Note an oddity that does not stop the start."""
         line = f"{message} in {place.file}:{place.line}" if place.file else message
-        if line not in self.warnings:
-            self.warnings.append(line)
+        self.warnings[line] = None
 
     def guarded(self, place: Place, act: Callable[[], None], name: str = "") -> None:
         """Run `act`; what it raises becomes a fault at this place."""
@@ -126,7 +126,7 @@ class Reading:
             self.fault(f'directive "{name}" has no opening "{{"', place)
         elif not row.opens_block and statement.block is not None:
             self.fault(f'directive "{name}" is not terminated by ";"', place)
-        elif not row.takes_count(len(statement.args)):
+        elif len(statement.args) not in row.counts:
             self.fault(f'invalid number of arguments in "{name}" directive', place)
         else:
             return row

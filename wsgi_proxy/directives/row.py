@@ -11,8 +11,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..config import Place
@@ -100,23 +101,26 @@ class Row:
     target: str = ""
     note: str = ""
 
-    @property
+    @cached_property
     def places(self) -> frozenset[str]:
+        """The blocks the directive may stand in."""
         return frozenset(self.contexts.split(", "))
 
-    @property
+    @cached_property
     def opens_block(self) -> bool:
-        return self.takes.startswith("BLOCK")
+        return self.takes.startswith("BLOCK ")
 
-    def takes_count(self, count: int) -> bool:
-        """Whether the directive may have so many arguments."""
-        return count in _COUNTS[self.takes.removeprefix("BLOCK ").removeprefix("BLOCK") or "NOARGS"]
+    @cached_property
+    def counts(self) -> Container[int]:
+        """The numbers of arguments it may have."""
+        return _COUNTS[self.takes.removeprefix("BLOCK ")]
 
 
 _MANY = range(1 << 20)
 _COUNTS: dict[str, range | tuple[int, ...]] = {
     "NOARGS": (0,),
     "TAKE01": (0, 1),
+    "TAKE012": (0, 1, 2),
     "TAKE1": (1,),
     "TAKE2": (2,),
     "TAKE3": (3,),

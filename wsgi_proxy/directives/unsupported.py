@@ -6,17 +6,17 @@ import re
 
 _NAMES = frozenset(
     """
-    acme_issuer acme_certificate auth_oidc brotli brotli_static brotli_types echo http3 http3_hq
-    js_content js_import js_set keyval_zone keyval least_conn_zone mgmt modsecurity modsecurity_rules_file more_clear_headers
-    more_set_headers more_set_input_headers otel_exporter otel_trace passenger_enabled proxy_ssl_alpn quic_gso quic_retry
-    set_by_lua ssl_certificate_compression ssl_ech_file sticky_cookie_insert tunnel_bind_dynamic uwsgi_pass
-    upstream_conf vhost_traffic_status_zone zstd
+    brotli echo gzip_hash gzip_no_buffer gzip_window keyval least_conn_zone mgmt mirror_request_body modsecurity post_action
+    postpone_gzipping proxy_downstream_buffer proxy_half_close proxy_pass_trailers proxy_ssl_alpn proxy_ssl_conf_command
+    proxy_upstream_buffer ssi_ignore_recycled_buffers ssl_certificate_compression ssl_conf_command ssl_ech_file ssl_ocsp
+    ssl_ocsp_cache ssl_ocsp_responder sticky_cookie_insert tunnel_bind_dynamic upstream_conf upstream_list userid_flags zstd
     """.split()
 )
 _FAMILIES = re.compile(
     r"(acme|auth_jwt|auth_oidc|brotli|echo|fastcgi|geoip2?|grpc|http3|js|keyval|lua|memcached|modsecurity|more|otel|passenger|"
-    r"perl|push_stream|quic|rtmp|scgi|session_log|uwsgi|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|"
-    r"set_(escape|unescape|decode|encode|md5|sha1|hmac|random|secure_random|form_input|quote|misc|if_empty)\w*"
+    r"perl|push_stream|quic|rtmp|scgi|session_log|uwsgi|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|http3|"
+    r"set_(escape|unescape|decode|encode|md5|sha1|hmac|random|secure_random|form_input|quote|misc|if_empty|base32|formatted|"
+    r"hashed|local|rotate)\w*"
 )
 
 

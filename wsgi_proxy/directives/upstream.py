@@ -222,7 +222,7 @@ ROWS: tuple[Row, ...] = (
     _plain_method("least_conn"),
     _plain_method("ip_hash"),
     special("hash", "upstream", "TAKE12", _hash, "upstream.policy"),
-    special("random", "upstream", "ANY", _random, "upstream.policy", "`random two least_time=…` too"),
+    special("random", "upstream", "TAKE012", _random, "upstream.policy", "`random two least_time=…` too"),
     special("least_time", "upstream", "TAKE12", _least_time, "upstream.policy"),
     special("balance", "upstream", "TAKE1", _method, "upstream.policy", "ours: a policy in Python, `my.package:thing`"),
     special("zone", "upstream", "TAKE12", _zone, "upstream.zone", "state is shared by all workers with and without it"),
