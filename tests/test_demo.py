@@ -69,9 +69,9 @@ def test_an_address_that_is_not_there_is_an_error() -> None:
 
 def test_six_servers_four_workers_counted_and_gone_on_ctrl_c(tmp_path: Path) -> None:
     with demo_process(tmp_path) as server:
-        children = descendants(server.pid)
         # Six servers, the proxy's main process and its four workers.
-        assert len(children) >= 11
+        wait_until(lambda: len(descendants(server.pid)) >= 11, "four workers")
+        children = descendants(server.pid)
         bodies = [fetch(server.port).text for _ in range(60)]
         announced = dict(re.findall(r"^(server\d): \S+  answers (\S+)$", server.log(), re.MULTILINE))
         assert len(announced) == 6

@@ -33,6 +33,8 @@ _NOTICE, _EMERG = errorlog.LEVELS["notice"], errorlog.LEVELS["emerg"]
 
 _PROMPT = 0.05
 """Seconds between two looks while a reload is under way."""
+_SIGNAL_AGAIN = 0.25
+"""Seconds until a worker that has not ended is told again."""
 _BOOT_LIMIT = 60.0
 """Seconds that new workers may take to load before a reload is given up."""
 
@@ -248,12 +250,18 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
         else:
             self.kill_workers(signal.SIGQUIT)
             until = time.monotonic() + 2.0
+        again = time.monotonic() + _SIGNAL_AGAIN
         while self.WORKERS and time.monotonic() < until:
             self._reap_quietly()
             for number in super().wait_for_signals(0.05):
                 if number == signal.SIGINT or (number == signal.SIGTERM and self._patient):
                     self.kill_workers(signal.SIGQUIT)
                     until = min(until, time.monotonic() + 2.0)
+                    graceful = False
+            if graceful and time.monotonic() > again:
+                # A worker that was only just forked has this process's handlers still: the first signal was lost in them.
+                self.kill_workers(signal.SIGTERM)
+                again = time.monotonic() + _SIGNAL_AGAIN
         self.kill_workers(signal.SIGKILL)
         until = time.monotonic() + 2.0
         while self.WORKERS and time.monotonic() < until:
