@@ -53,10 +53,12 @@ class Standing:
 class Health:
     """The failures of one pool, over `words` (64-bit, shared, at least `size(len(servers))` bytes of them)."""
 
-    __slots__ = ("_count", "_limits", "_timeouts", "_ramps", "words")
+    __slots__ = ("_count", "_limits", "_ramps", "_timeouts", "mandatory", "words")
 
     def __init__(self, words: Words, servers: Sequence[Server | None]) -> None:
         self.words = words
+        self.mandatory = False
+        """A server is closed until an active check found it good."""
         self._count = len(servers)
         self._limits = [0] * len(servers)
         self._timeouts = [0.0] * len(servers)
@@ -97,17 +99,24 @@ class Health:
         return self.column(_FAILURES)
 
     def notable(self) -> list[int]:
-        """The servers that have failures, or a bad check."""
+        """The columns that have failures, or a check that closes them."""
         fails, checks = self.column(_FAILS), self.column(_CHECK)
         found = [index for index, count in enumerate(fails) if count] if any(fails) else []
-        if BAD in checks:
+        if self.mandatory:
+            found += [index for index, check in enumerate(checks) if check != GOOD and not fails[index]]
+        elif BAD in checks:
             found += [index for index, check in enumerate(checks) if check == BAD and not fails[index]]
         return found
 
+    def barred(self, index: int) -> bool:
+        """Whether an active check found the server bad, or must find it good first."""
+        check = self.words[_HEAD + _CHECK * self._count + index]
+        return check == BAD or (self.mandatory and check == UNKNOWN)
+
     def closed(self, index: int, now: int) -> bool:
-        """Whether the server is quarantined or an active check found it bad."""
+        """Whether the server is quarantined, or barred by active checks."""
         words, count = self.words, self._count
-        if words[_HEAD + _CHECK * count + index] == BAD:
+        if self.barred(index):
             return True
         limit = self._limits[index]
         return bool(

@@ -79,12 +79,17 @@ class Pool:
         queue: int = 0,
         queue_timeout: float = 60.0,
         resolver: Resolver = _SYSTEM,
+        health_check: config.HealthCheck | None = None,
     ) -> None:
         self.servers = tuple(config.Server(server) if isinstance(server, str) else server for server in servers)
         self.name = name
         self.policy = policy
         self.sticky = sticky
         self.resolver = resolver
+        self.health_check = health_check
+        """What probe.py does with these servers beside what locations ask for."""
+        self.on_tick: Callable[[], None] | None = None
+        """Called at most once a second while requests come; must not wait."""
         self.zone = zone or Zone.open("pools")
         self._clock = clock
         self._dice: Dice = dice or random.Random()
@@ -267,6 +272,8 @@ class Pool:
         if self.zone.reaped != now:
             self.zone.reaped = now
             self.zone.reap()
+        if self.on_tick is not None:
+            self.on_tick()
         for ranked in self._ranked:
             if ranked.ages:
                 ranked.update(ranked.group.peers, now)
@@ -297,9 +304,10 @@ class Pool:
             if failures[index] != peer.failures:
                 self._weaken(peer, failures[index] - peer.failures)
                 peer.failures = failures[index]
-            closed = not self.single and health.closed(index, now)
+            # Nobody would stand in for a single server; but what an active check says of it is meant.
+            closed = health.barred(index) if self.single else health.closed(index, now)
             if closed:
-                self._next = min(self._next, health.reopens(index))
+                self._next = min(self._next, max(health.reopens(index), now + 1))
                 if self._targets[peer.server].is_name:
                     self._resolve_at = min(self._resolve_at, now)
             peer.suspect = not self.single and health.fails(index) > 0
@@ -347,7 +355,18 @@ class Pool:
             self._resolve_at = self._clock() + max(1.0, min(life, _RETRY if suffering else _NEVER))
             self._resolving = False
 
-    # --- for the status page ---------------------------------------------------------------------------------------------
+    # --- for active checks and the status page ---------------------------------------------------------------------------
+
+    def checked(self, peer: Peer, good: bool) -> bool:
+        """Write down what an active check found; True when that is news."""
+        with self._guard, self._lock:
+            return self.health.checked(peer.index, good, int(self._clock()))
+
+    def require_checks(self) -> None:
+        """No server is used before a check found it good (`mandatory`)."""
+        with self._guard:
+            self.health.mandatory = True
+            self._epoch = -1
 
     def standing(self) -> list[tuple[Peer, int, bool, Standing]]:
         """Each peer with its open connections, whether it may be chosen now, and its numbers."""

@@ -47,6 +47,7 @@ _ENTRY = 4  # digest (two words), offset, size
 # Bytes that stand for slots and for named locks; nothing is ever stored that far out.
 _SLOT_BYTES = 1 << 40
 _NAME_BYTES = 1 << 41
+_LEADER_BYTES = 1 << 42
 _NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+")
 
 
@@ -179,6 +180,11 @@ class Zone:
             lock = self._locks.setdefault(name, fresh)
         return lock
 
+    def lead(self, name: str) -> bool:
+        """Whether this process is the one among the workers that does `name`; it stays so until it ends."""
+        digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
+        return self._try_byte(_LEADER_BYTES + int.from_bytes(digest, "little"))
+
     # --- workers ---------------------------------------------------------------------------------------------------
 
     @property
@@ -230,8 +236,11 @@ class Zone:
         return bool(dead)
 
     def _try_slot(self, slot: int) -> bool:
+        return self._try_byte(_SLOT_BYTES + slot)
+
+    def _try_byte(self, byte: int) -> bool:
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SLOT_BYTES + slot)
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except (BlockingIOError, PermissionError):
             return False
         return True
@@ -279,6 +288,9 @@ class PrivateZone(Zone):
     def lock(self, name: str) -> ZoneLock:
         return self._locks.setdefault(name, _PrivateLock())
 
+    def lead(self, name: str) -> bool:
+        return True
+
     def reap(self) -> bool:
         return False
 
@@ -302,7 +314,7 @@ class _PrivateLock(ZoneLock):
 def arbiter() -> int:
     """The process all our fellow workers descend from: our parent when we were forked and not executed, else ourselves."""
     parent = os.getppid()
-    if not _forked_without_exec():
+    if not forked_without_exec():
         return os.getpid()
     # A daemon's second fork leaves process 1 as parent, but in a container process 1 may be the server itself.
     if parent == 1 and _command_line(1) != _command_line(os.getpid()):
@@ -310,7 +322,7 @@ def arbiter() -> int:
     return parent
 
 
-def _forked_without_exec() -> bool:
+def forked_without_exec() -> bool:
     """The kernel's own mark for it (PF_FORKNOEXEC, field 9 of proc_pid_stat(5)); without /proc: assume it."""
     fields = _stat_fields(os.getpid())
     return bool(int(fields[6]) & 0x40) if fields else True
