@@ -111,7 +111,7 @@ class Forwarder:
         return f"{path}?{x.args}" if x.args else path
 
     def head(self, x: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
-        """The request head to send, CRLF CRLF included. A cache's `fetch` brings its own conditions or takes the client's away."""
+        """The request head to send, CRLF CRLF included. A cache's `fetch` adds conditions or drops the client's."""
         lines = [f"{method} {target} HTTP/{self._version}"]
         if self._host:
             lines.append(f"Host: {x.proxy_host}")
