@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT = 1.0
 _SHARED_BATCH = 1
-_ALONE_BATCH = 64
+_ALONE_BATCH = 16
 """Connections accepted at a time: one where several workers wait at the same socket, so that none takes all."""
 
 

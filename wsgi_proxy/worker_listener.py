@@ -144,6 +144,8 @@ class Listener:
             if len(service.connections) >= service.max_connections:
                 service.full()
                 return
+            if self.paused:
+                return
             try:
                 fileno, peer = self._sock._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -164,6 +166,7 @@ class Listener:
     def drain(self) -> None:
         """Accept what has already queued up, as far as there is room, and nothing more."""
         if self._watcher is not None:
+            self.paused = False
             self.accept(self.service.max_connections)
         self.close()
 

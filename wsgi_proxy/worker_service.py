@@ -150,14 +150,14 @@ class Service:
         timer.start(ring)
 
     def full(self) -> None:
-        """No room for another connection: stop accepting until one ends."""
+        """No room for another connection, or no time: stop accepting, until one ends."""
         for listener in self.listeners:
             listener.pause()
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
-        if len(self.connections) == self.max_connections - 1:
+        if len(self.connections) == self.max_connections - 1 and self.requests < self.max_requests:
             for listener in self.listeners:
                 listener.resume()
 
@@ -165,6 +165,7 @@ class Service:
         """One more request; the last one that `max_requests` allows ends the worker."""
         self.requests += 1
         if self.requests == self.max_requests:
+            self.full()
             self.exhausted()
 
     def drain(self) -> None:
