@@ -19,7 +19,7 @@ FLOORS = [
     " client_certificate",
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* place simple",
-    "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static",
+    "guard* access* destinations auth passwords limit* cache* transport* wire* tunnel* tls* static",
     "finishing forwarding forwarder probe* proxy* metrics status",
     "wsgi",
     "worker* server*",

@@ -46,7 +46,7 @@ OPTIONAL: dict[str, str] = {
     "upstream_cache_status": "(x.cache_status or None)",
     "upstream_connect_time": "(each(x.tries, connected) if x.tries else None)",
     "upstream_header_time": "(each(x.tries, headed) if x.tries else None)",
-    "upstream_last_addr": "(x.tries[-1].address if x.tries else None)",
+    "upstream_last_addr": "last_address(x.tries)",
     "upstream_response_length": "(each(x.tries, length) if x.tries else None)",
     "upstream_response_time": "(each(x.tries, responded) if x.tries else None)",
     "upstream_status": "(each(x.tries, status) if x.tries else None)",
@@ -78,6 +78,14 @@ def each(tries: list[Try], show: Callable[[Try], str]) -> str:
 
 def each_address(tries: list[Try]) -> str:
     return tries[0].address if len(tries) == 1 else each(tries, lambda attempt: attempt.address)
+
+
+def last_address(tries: list[Try]) -> str | None:
+    """The address of the last server chosen, without its port, so that `geo` can judge it."""
+    if not tries:
+        return None
+    address = tries[-1].address
+    return address if address.startswith("unix:") else address.rpartition(":")[0].strip("[]") or address
 
 
 def status(attempt: Try) -> str:

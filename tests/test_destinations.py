@@ -1,0 +1,113 @@
+"""Where a forward proxy may go for a client."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import pytest
+
+from tests.limits_support import exchange, text
+from wsgi_proxy.config import GuardSettings
+from wsgi_proxy.destinations import check, is_clients, is_elsewhere
+from wsgi_proxy.errors import Refusal
+from wsgi_proxy.exchange import Try
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://$http_host$request_uri", True),
+        ("http://$host$request_uri", True),
+        ("$host:$request_port", True),
+        ("${host}:443", True),
+        ("http://$arg_where/", True),
+        ("http://$1/", True),
+        ("http://$http_x_backend", True),
+        ("http://www.$host", True),
+        ("http://$backend$request_uri", False),
+        ("http://$backend:3000$uri$is_args$args", False),
+        ("http://backend/$http_host", False),
+        ("http://10.0.0.1:3000$request_uri", False),
+        ("https://$proxied_name/x?h=$host", False),
+        ("$hostname:80", False),
+    ],
+)
+def test_whose_choice_it_is(url: str, expected: bool) -> None:
+    assert is_clients(url) is expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.255.0.9",
+        "0.0.0.0",
+        "0.1.2.3",
+        "255.255.255.255",
+        "169.254.169.254",
+        "224.0.0.1",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::1",
+        "localhost",
+        "",
+        "2130706433",
+    ],
+)
+def test_never_to_itself(address: str) -> None:
+    assert not is_elsewhere(address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "10.1.2.3", "2001:db8::1", "::ffff:192.0.2.1", "64:ff9b::c000:201"])
+def test_elsewhere(address: str) -> None:
+    assert is_elsewhere(address)
+
+
+def test_not_to_an_address_of_this_machine() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its loopback's")
+        own = probe.getsockname()[0]
+    assert not is_elsewhere(own)
+
+
+def test_refused_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    x = exchange("CONNECT", "127.0.0.1:22")
+    with caplog.at_level(logging.ERROR, "wsgi_proxy"), pytest.raises(Refusal) as refusal:
+        check(x, GuardSettings(), ("127.0.0.1", 22))
+    assert refusal.value.status == 403
+    assert caplog.records[0].getMessage().startswith("access to 127.0.0.1:22 forbidden by rule, client: ")
+    check(x, GuardSettings(), ("192.0.2.1", 22))
+    with pytest.raises(Refusal):
+        check(x, GuardSettings(), "/run/docker.sock")
+
+
+def test_conditions_decide_alone() -> None:
+    def allows(*conditions: str) -> bool:
+        x = exchange()
+        try:
+            check(x, GuardSettings(tunnel_allow_upstream=tuple(text(word) for word in conditions)), ("127.0.0.1", 80))
+        except Refusal:
+            return False
+        return True
+
+    assert [allows("1"), allows("1", "yes"), allows("1", "0"), allows(""), allows("0")] == [True, True, False, False, False]
+
+
+def test_conditions_see_the_address() -> None:
+    seen = []
+    x = exchange()
+    x.tries.append(Try("192.0.2.1:80"))
+    check(x, GuardSettings(tunnel_allow_upstream=(lambda x: seen.append(x.tries[-1].address) or "1",)), ("192.0.2.1", 80))
+    assert seen == ["192.0.2.1:80"]
