@@ -182,7 +182,7 @@ class _Files:
                     words = []
             end = text.count("\n") + 1
             if words:
-                raise _fault_at('unexpected end of file, expecting ";" or "}"', path, end)
+                raise _ended(path, end)
             if len(stack) > 1:
                 raise _fault_at('unexpected end of file, expecting "}"', path, end)
         except ConfigError as error:
@@ -221,6 +221,12 @@ class _Files:
 
 def _fault_at(message: str, path: str, line: int) -> ConfigError:
     return ConfigError(Fault(message, path, line))
+
+
+def _ended(path: str, line: int) -> ConfigError:
+    """The text ends within a statement; a text without a file is the command line's."""
+    what = 'file, expecting ";" or "}"' if path else 'parameter, expecting ";"'
+    return _fault_at(f"unexpected end of {what}", path, line)
 
 
 def _prepared(data: bytes) -> str:
@@ -267,7 +273,7 @@ def _check_end(text: str, at: int, path: str) -> None:
         return
     line = text.count("\n", 0, text.index(rest[0], at)) + 1
     if len(rest) <= MAX_WORD:
-        raise _fault_at('unexpected end of file, expecting ";" or "}"', path, text.count("\n") + 1)
+        raise _ended(path, text.count("\n") + 1)
     if rest[0] in "\"'":
         raise _fault_at(f'too long parameter, probably missing terminating "{rest[0]}" character', path, line)
     raise _fault_at(f'too long parameter "{_plain(rest[:10])}..." started', path, line)
