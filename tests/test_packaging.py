@@ -11,13 +11,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from tests.support import ROOT, Running, free_port, running
+from tests.support import ROOT, Running, environment, free_port, running
 
 METADATA = ["pyproject.toml", "setup.py", "README.md", "LICENSE"]
 SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "wsgi_proxy").rglob("*.py"))
@@ -49,15 +53,15 @@ def test_the_wheel_holds_everything_it_needs(wheel: Path) -> None:
 def test_the_metadata(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         info = "wsgi_proxy_nginx-1.0.0.dist-info/"
-        metadata = email.message_from_bytes(archive.read(info + "METADATA"))
+        text = email.message_from_bytes(archive.read(info + "METADATA"))
         entry_points = configparser.ConfigParser()
         entry_points.read_string(archive.read(info + "entry_points.txt").decode())
         assert any(name.endswith("/LICENSE") for name in archive.namelist())
     # "wsgi-proxy" on PyPI is somebody else's.
-    assert metadata["Name"] == "wsgi-proxy-nginx"
-    assert metadata["Requires-Python"] == ">=3.10"
+    assert text["Name"] == "wsgi-proxy-nginx"
+    assert text["Requires-Python"] == ">=3.10"
     assert dict(entry_points["console_scripts"]) == {"wsgi-proxy": "wsgi_proxy.cli:main"}
-    required = {re.split(r"[<>=!~ ]", line)[0].lower() for line in metadata.get_all("Requires-Dist", []) if ";" not in line}
+    required = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in text.get_all("Requires-Dist", []) if ";" not in line}
     assert required == {"werkzeug", "requests", "gunicorn", "cachecontrol", "crossplane", "gevent", "httptools"}
 
 
@@ -70,6 +74,38 @@ def test_the_wheel_runs_from_where_it_is_installed(wheel: Path, tmp_path: Path) 
         [sys.executable, "-c", code], env={"PYTHONPATH": str(target)}, cwd=tmp_path, capture_output=True, text=True, timeout=20
     )
     assert done.stdout.startswith(str(target)), done.stderr
+
+
+def closure(requirements: Sequence[str]) -> set[str]:
+    """The names of all distributions that installing `requirements` brings, extras included."""
+    found: set[str] = set()
+    todo = [(Requirement(text), "") for text in requirements]
+    done = set()
+    while todo:
+        requirement, extra = todo.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        found.add(canonicalize_name(requirement.name))
+        for wanted in ("", *requirement.extras):
+            if (requirement.name, wanted) not in done:
+                done.add((requirement.name, wanted))
+                todo += [(Requirement(text), wanted) for text in metadata.requires(requirement.name) or []]
+    return found
+
+
+def test_what_the_server_imports_is_what_an_installation_brings(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        text = email.message_from_bytes(archive.read("wsgi_proxy_nginx-1.0.0.dist-info/METADATA"))
+    brought = closure([line for line in text.get_all("Requires-Dist", []) if "extra ==" not in line])
+    code = "import sys, wsgi_proxy.cli, wsgi_proxy.server, wsgi_proxy.worker, wsgi_proxy.wsgi; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    homes = metadata.packages_distributions()
+    tops = {name.partition(".")[0] for name in done.stdout.split()} - {"wsgi_proxy"}
+    strangers = {top for top in tops if top in homes and not {canonicalize_name(n) for n in homes[top]} & brought}
+    # Put into every interpreter by the tools of the test environment.
+    strangers -= {"_distutils_hack", "sitecustomize"}
+    assert not strangers
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
