@@ -36,7 +36,11 @@ def _children() -> dict[int, str]:
     """The living child processes of this process, with their command lines."""
     found = {}
     for task in os.listdir("/proc/self/task"):
-        for pid in Path("/proc/self/task", task, "children").read_text().split():
+        try:
+            pids = Path("/proc/self/task", task, "children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread ended in this moment, its children are another's now
+        for pid in pids:
             try:
                 command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except (FileNotFoundError, ProcessLookupError):
