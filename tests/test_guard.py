@@ -20,6 +20,7 @@ from wsgi_proxy.config import (
     Config,
     CoreSettings,
     GuardSettings,
+    If,
     LimitConn,
     LimitConnZone,
     LimitReq,
@@ -169,6 +170,29 @@ def test_what_the_connection_allows_comes_first() -> None:
         guard().enter(x)
     assert refusal.value.status == 497
     guard().enter(exchange(connection=connection, server=ServerBlock()))
+
+
+def test_connect_only_where_tunnels_are() -> None:
+    g = guard()
+    tunnel = Location(handler="tunnel_pass")
+    inside = Location(script=(If(lambda x: True, (), tunnel),))
+    for server, opens in [
+        (ServerBlock(), False),
+        (ServerBlock(settings=tunnel), True),
+        (ServerBlock(locations=(Location(locations=(inside,)),)), True),
+        (ServerBlock(named={"@t": tunnel}), True),
+    ]:
+        x = exchange("CONNECT", "a.test:443", server=server)
+        if opens:
+            g.enter(x)
+            x.location = tunnel
+            g.admit(x)
+        else:
+            with pytest.raises(ClientError) as error:
+                g.enter(x)
+            assert error.value.status == 405
+    x = exchange("CONNECT", "a.test:443", location=Location())
+    assert status_of(g, x) == 405
 
 
 # --- the body's size --------------------------------------------------------------------------------------------------------
