@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ class Plan:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.listens: dict[Address, Listen] = listens_of(config)
-        self.contexts: dict[Address, ssl.SSLContext] = server_tls.contexts(config)
+        self.contexts: dict[Address, Any] = server_tls.contexts(config)
         self.pid_path = os.path.join(config.prefix, config.main.pid) if config.main.pid else ""
         self.account = _account(config)
         self.settings = {address: self._settings(address) for address in self.listens}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,20 +27,6 @@ Address = tuple[str, int] | str
 _ATTEMPTS = 5
 _PAUSE = 0.5
 """nginx's own: five attempts, half a second apart."""
-
-
-class _TCP6Socket(gunicorn_sock.TCP6Socket):  # type: ignore[misc]
-    """An IPv6 socket that does not also take IPv4's port."""
-
-    v6only = True
-
-    def bind(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.v6only))
-        super().bind(sock)
-
-
-class _DualSocket(_TCP6Socket):
-    v6only = False
 
 
 def listens_of(config: Config) -> dict[Address, Listen]:
@@ -99,10 +86,8 @@ def bind(
             try:
                 sock = _open(address, listen, cfg, log, pause)
                 made.append(sock)
-            except (OSError, ValueError) as error:
-                number = getattr(error, "errno", None)
-                reason = f"{number}: {os.strerror(number)}" if number else str(error)
-                faults.append(Fault(f"bind() to {text(address)} failed ({reason})"))
+            except OSError as error:
+                faults.append(Fault(f"bind() to {text(address)} failed ({error.errno}: {error.strerror})"))
                 continue
         sockets.append(sock)
     if faults:
@@ -112,21 +97,54 @@ def bind(
 
 
 def _open(address: Address, listen: Listen, cfg: Any, log: Any, pause: Callable[[float], None]) -> Any:
-    kind: type[Any] = gunicorn_sock.TCPSocket
-    if isinstance(address, str):
-        kind = gunicorn_sock.UnixSocket
-    elif ":" in address[0]:
-        kind = _TCP6Socket if listen.ipv6only else _DualSocket
+    """A bound and listening socket in gunicorn's wrapping."""
     for attempt in range(_ATTEMPTS):
         try:
-            sock = kind(address, cfg, log)
-            sock.sock.listen(listen.backlog)
-            return sock
+            sock = _bound(address, listen)
+            break
         except OSError as error:
             if error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
                 raise
             pause(_PAUSE)
-    raise AssertionError("unreachable")
+    kind = {
+        socket.AF_INET: gunicorn_sock.TCPSocket,
+        socket.AF_INET6: gunicorn_sock.TCP6Socket,
+        socket.AF_UNIX: gunicorn_sock.UnixSocket,
+    }[sock.family]
+    return kind(address, cfg, log, fd=sock.detach())
+
+
+def _bound(address: Address, listen: Listen) -> socket.socket:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if isinstance(address, str):
+            _remove_stale(address)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listen.ipv6only))
+        sock.bind(address)
+        if isinstance(address, str):
+            # As nginx: who may reach the folder may connect.
+            os.chmod(address, 0o666)
+        sock.listen(listen.backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the file of a unix socket that nobody listens at any more."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
 
 
 def close(sockets: Iterable[Any]) -> None:
