@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .config import Server, Upstream
+from .destinations import is_clients
 from .errors import ConfigError, ProxyError, UpstreamError
+from .resolve import Resolver
 from .transport import Route
 from .upstream import Pool
+from .zone import PrivateZone
 
 if TYPE_CHECKING:
     from .config import Config, ProxySettings
@@ -34,7 +37,7 @@ DYNAMIC_LIMIT = 1000
 class Target:
     """A pool, how to speak to it, and the path where a `proxy_pass` with variables names one."""
 
-    __slots__ = ("_routes", "host", "limits", "path", "pool", "port", "scheme")
+    __slots__ = ("_routes", "host", "judged", "limits", "path", "pool", "port", "scheme")
 
     def __init__(self, pool: Pool, scheme: str, host: str, path: str = "", limits: Upstream | None = None) -> None:
         self.pool = pool
@@ -45,6 +48,8 @@ class Target:
         name, _, port = host.rpartition(":")
         self.port = port if name and port.isdigit() else ("443" if scheme == "https" else "80")
         self.path = path
+        self.judged = False
+        """Whether the client chose the host: then `destinations` says whether it may go there."""
         self._routes: dict[Any, Route] = {}
 
     def route(self, peer: Peer, settings: ProxySettings) -> Route:
@@ -63,8 +68,10 @@ class Targets:
     """The pools of a configuration, by name, and those that variables called for."""
 
     def __init__(self, config: Config, zone: Zone, pools: Mapping[str, Pool]) -> None:
-        self.pools = {name: Pool.from_config(upstream, zone) for name, upstream in config.upstreams.items()} | dict(pools)
-        self._zone = zone
+        core = config.core
+        self._resolver = Resolver(core.resolver, core.resolver_valid, core.resolver_timeout)
+        made = {name: Pool.from_config(each, zone, resolver=self._resolver) for name, each in config.upstreams.items()}
+        self.pools = made | dict(pools)
         self._upstreams = config.upstreams
         self._fixed: dict[int, Target] = {}
         self._dynamic: dict[tuple[int, str], Target] = {}
@@ -94,15 +101,27 @@ class Targets:
         key = (id(forwarder), f"{parts.scheme}://{parts.netloc}")
         base = self._dynamic.get(key)
         if base is None:
-            base = self._dynamic[key] = Target(self._pool(parts.netloc, parts.scheme), parts.scheme, parts.netloc)
-            if len(self._dynamic) > DYNAMIC_LIMIT:
-                del self._dynamic[next(iter(self._dynamic))]
+            base = self._keep(key, Target(self._pool(parts.netloc, parts.scheme), parts.scheme, parts.netloc))
+            base.judged = is_clients(pass_.url)
         path = url[len(key[1]) :]
         if not path:
             return base
         target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path)
         target._routes = base._routes
+        target.judged = base.judged
         return target
+
+    def _keep(self, key: tuple[int, str], target: Target) -> Target:
+        """Remember a target that variables made; the oldest goes."""
+        self._dynamic[key] = target
+        if len(self._dynamic) > DYNAMIC_LIMIT:
+            del self._dynamic[next(iter(self._dynamic))]
+        return target
+
+    def to(self, authority: str) -> Target:
+        """The target `host:port` or an upstream block's name, for a tunnel; UpstreamError when the host is unknown."""
+        key = (0, authority)
+        return self._dynamic.get(key) or self._keep(key, Target(self._pool(authority, "http"), "http", authority))
 
     def _pool(self, host: str, scheme: str) -> Pool:
         """The upstream block of that name, else a pool of that host's addresses."""
@@ -111,7 +130,8 @@ class Targets:
             return pool
         address = host if host.rpartition(":")[2].isdigit() else f"{host}:{443 if scheme == 'https' else 80}"
         try:
-            return Pool.from_config(Upstream(host, (Server(address),)), self._zone)
+            # It comes and goes with the requests: nothing for the memory that the workers share.
+            return Pool.from_config(Upstream(host, (Server(address, resolve=True),)), PrivateZone(), resolver=self._resolver)
         except ConfigError as error:
             raise UpstreamError(f"{host} could not be resolved: {error}", sent=False) from error
 

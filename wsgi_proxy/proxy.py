@@ -19,15 +19,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from . import errorlog, finishing, pages
+from . import destinations, errorlog, finishing, pages
 from .cache import Cache
 from .config import Config
+from .connect import Connector
 from .errors import ClientError, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, Try
 from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
 from .guard import Guard
 from .headers import first
+from .probe import Probes
 from .routing import Router
 from .static import serve, try_files
 from .transport import Outgoing, Transport
@@ -69,9 +71,14 @@ class Proxy:
         self.guard.subrequest = self._subrequest
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
+        self.probes = Probes.of(config, self.targets.pools, self.zone)
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
         self._forwarders: dict[int, Forwarder] = {}
-        self._handlers: dict[str, Callable[[Exchange], Answer | str]] = {"": serve, "static": serve}
+        self._handlers: dict[str, Callable[[Exchange], Answer | str]] = {
+            "": serve,
+            "static": serve,
+            "tunnel_pass": Connector(self.targets).answer,
+        }
         self._finishers: dict[int, finishing.Finisher | None] = {}
 
     # --- the way of a request ---------------------------------------------------------------------------------------------
@@ -150,11 +157,19 @@ class Proxy:
         tries_left = settings.next_upstream_tries or pool.tries_limit
         started = time.monotonic()
         while True:
-            lease = pool.lease(x)
+            try:
+                lease = pool.lease(x)
+            except NoLiveUpstreams as error:
+                # nginx names the upstream itself in $upstream_addr then.
+                x.tries.append(Try(pool.name))
+                x.tries[-1].status = error.status
+                raise
             attempt = Try(lease.peer.name)
             x.tries.append(attempt)
             tries_left -= 1
             try:
+                if target.judged:
+                    destinations.check(x, x.location.guard, lease.peer.address)
                 reply = self.transport.send(out, target.route(lease.peer, settings))
                 if reply.status == 101 and not x.upgrade:
                     reply.abort()
@@ -197,6 +212,9 @@ class Proxy:
             body.close()
             return self._special(x, reply.status)
         answer = Answer(reply.status, forwarder.answer_headers(x, reply.pairs), body, reason=reply.reason)
+        cookie = body.lease.sticky_cookie()
+        if cookie is not None:
+            answer.headers.append(("Set-Cookie", cookie))
         answer.length = reply.content_length
         answer.source = reply
         return answer

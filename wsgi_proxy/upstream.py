@@ -49,6 +49,10 @@ class Lease:
         self.peer = peer
         self.settled = False
 
+    def sticky_cookie(self) -> str | None:
+        """The Set-Cookie value that keeps the client with this server; None without `sticky`."""
+        return self._pool.sticky_cookie(self.peer)
+
     def settle(self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None) -> None:
         """End the try; only the first call counts. `failed`: in a way that counts against the server. The times, in seconds
         since the try began, are given for good answers only; least_time learns from them."""
