@@ -21,9 +21,16 @@ def test_raw_pairs_and_target_are_taken_when_the_server_hands_them_over() -> Non
 
 
 def test_other_servers_give_what_they_have() -> None:
-    x = exchange(HTTP_X_A="1", CONTENT_TYPE="t/x", SCRIPT_NAME="/m", PATH_INFO="/a b", QUERY_STRING="q")
+    x = exchange(HTTP_X_A="1", CONTENT_TYPE="t/x", PATH_INFO="/a b", QUERY_STRING="q")
     assert sorted(x.pairs) == [("Content-Type", "t/x"), ("X-A", "1")]
-    assert x.target == "/m/a%20b?q"
+    assert x.target == "/a%20b?q"
+
+
+@pytest.mark.parametrize(
+    ("raw", "below"), [("/m/a%2Fb?q", "/a%2Fb?q"), ("/m", "/"), ("/m?q", "/?q"), ("/%6D/a", "/a b?x"), ("/mm/a", "/a b?x")]
+)
+def test_below_a_mount_the_target_is_what_follows(raw: str, below: str) -> None:
+    assert exchange(RAW_URI=raw, SCRIPT_NAME="/m", PATH_INFO="/a b", QUERY_STRING="x").target == below
 
 
 @pytest.mark.parametrize(

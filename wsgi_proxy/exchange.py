@@ -175,6 +175,8 @@ class Exchange:
         self.raw_target = self.target
         if self.target[:1] != "/":
             self._take_other_form()
+        if get("SCRIPT_NAME"):
+            self._take_mount(environ["SCRIPT_NAME"])
         length = get("CONTENT_LENGTH")
         if length:
             if not (length.isascii() and length.isdigit()):
@@ -184,6 +186,14 @@ class Exchange:
             self.chunked = True
 
     from_environ: Any
+
+    def _take_mount(self, mount: str) -> None:
+        """Below a mount (PEP 3333's SCRIPT_NAME) the target is what follows it."""
+        if self.target.startswith(mount) and self.target[len(mount) : len(mount) + 1] in ("/", "?", ""):
+            rest = self.target[len(mount) :]
+            self.target = rest if rest.startswith("/") else "/" + rest
+        else:
+            self.target = target_of({**self.environ, "SCRIPT_NAME": ""})
 
     def _take_other_form(self) -> None:
         """Absolute form: the authority is the host, whatever Host says (RFC 9112, 3.2.2); `*` and CONNECT's stay as they are."""

@@ -81,6 +81,11 @@ class Proxy:
         }
         self._finishers: dict[int, finishing.Finisher | None] = {}
 
+    def close(self) -> None:
+        """Let go of idle upstream connections and of the cache's files; requests under way are not waited for."""
+        self.transport.close()
+        self.cache.close()
+
     # --- the way of a request ---------------------------------------------------------------------------------------------
 
     def respond(self, x: Exchange) -> Answer:

@@ -205,6 +205,10 @@ class ProxyMiddleware:
             covered = self._located(environ)
         return (self.proxy if covered else self.app)(environ, start_response)
 
+    def close(self) -> None:
+        """Let go of idle upstream connections."""
+        self.proxy.close()
+
     def _located(self, environ: WSGIEnvironment) -> bool:
         """Whether a location, a redirect or a fault of the configuration's answers this request."""
         try:
