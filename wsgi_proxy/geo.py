@@ -157,16 +157,57 @@ class _Networks:
         return Intervals(found[0]), Intervals(found[1])
 
 
+class _Ranges:
+    """Ranges while they are read: one inside another takes its part away; one that overlaps another is refused, as in nginx."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._rest: list[tuple[int, str]] = []
+
+    def add(self, first: int, last: int, value: str, text: str) -> None:
+        at = bisect_right(self._starts, first) - 1
+        if at >= 0 and self._rest[at][0] >= first:
+            start, (end, old) = self._starts[at], self._rest[at]
+            if last > end:
+                raise _bad(f'range "{text}" overlaps "{_shown(start)}-{_shown(end)}"')
+            pieces = [(start, first - 1, old), (first, last, value), (last + 1, end, old)]
+            self._replace(at, at + 1, [piece for piece in pieces if piece[0] <= piece[1]])
+        else:
+            at += 1
+            if at < len(self._starts) and self._starts[at] <= last:
+                raise _bad(f'range "{text}" overlaps "{_shown(self._starts[at])}-{_shown(self._rest[at][0])}"')
+            self._replace(at, at, [(first, last, value)])
+
+    def delete(self, first: int, last: int) -> bool:
+        """Take exactly this range out; False when there is none."""
+        at = bisect_right(self._starts, first) - 1
+        if at < 0 or (self._starts[at], self._rest[at][0]) != (first, last):
+            return False
+        self._replace(at, at + 1, [])
+        return True
+
+    def _replace(self, start: int, end: int, pieces: list[tuple[int, int, str]]) -> None:
+        self._starts[start:end] = [first for first, _, _ in pieces]
+        self._rest[start:end] = [(last, value) for _, last, value in pieces]
+
+    def intervals(self) -> Intervals:
+        return Intervals((first, last, 0, value) for first, (last, value) in zip(self._starts, self._rest, strict=True))
+
+
+def _shown(number: int) -> str:
+    return socket.inet_ntoa(number.to_bytes(4, "big"))
+
+
 def build_geo(source: Template | None, statements: Statements, names: Names) -> Geo:
     """A `geo` from its lines, `include`s already replaced. `source` None: the client's address."""
     networks, proxies = _Networks(), _Networks()
-    ranges: dict[tuple[int, int], tuple[int, str]] = {}
+    ranges = _Ranges()
     use_ranges = recursive = volatile = False
     default = ""
     warnings: list[str] = []
-    for order, (key, args) in enumerate(statements):
+    for number, (key, args) in enumerate(statements):
         if not args and key in ("ranges", "proxy_recursive", "volatile"):
-            if key == "ranges" and (networks.values or ranges):
+            if key == "ranges" and number:
                 raise _bad('the "ranges" directive must be the first directive inside "geo" block')
             use_ranges, recursive = use_ranges or key == "ranges", recursive or key == "proxy_recursive"
             volatile = volatile or key == "volatile"
@@ -176,21 +217,22 @@ def build_geo(source: Template | None, statements: Statements, names: Names) -> 
         value = args[0]
         if key == "default":
             default = value
+            if not use_ranges:
+                # It is the network of all addresses, and replaces a line that says so.
+                networks.values[0, 0, False] = networks.values[0, 0, True] = value
         elif key == "proxy":
             proxies.values[_network(value)] = "proxy"
         elif use_ranges:
-            span = _range(value if key == "delete" else key)
             if key != "delete":
-                ranges[span] = (order, value)
-            elif ranges.pop(span, None) is None:
+                ranges.add(*_range(key), value, key)
+            elif not ranges.delete(*_range(value)):
                 warnings.append(f'no address range "{value}" to delete')
         elif key != "delete":
             networks.values[_network(key)] = value
         elif networks.values.pop(_network(value), None) is None:
             warnings.append(f'no network "{value}" to delete')
     if use_ranges:
-        spans = [(first, last, order, value) for (first, last), (order, value) in ranges.items()]
-        geo = Geo(source, Intervals(spans), Intervals(()), default)
+        geo = Geo(source, ranges.intervals(), Intervals(()), default)
     else:
         geo = Geo(source, *networks.intervals(), default)
     if proxies.values:

@@ -48,16 +48,16 @@ class HostTable(Generic[T]):
         if name.startswith("*."):
             places = [(self.heads, name[1:])]
         elif name.startswith("."):
-            places = [(self.heads, name), (self.exact, name[1:])]
+            places = [(self.exact, name[1:]), (self.heads, name)]
         elif name.endswith(".*"):
             places = [(self.tails, name[:-1])]
         else:
             places = [(self.exact, name)]
+        if any("*" in key or ".." in key for _, key in places):
+            raise _bad(f'invalid hostname or wildcard "{name}"')
+        if any(key in table for table, key in places):
+            return False
         for table, key in places:
-            if "*" in key or ".." in key:
-                raise _bad(f'invalid hostname or wildcard "{name}"')
-            if key in table:
-                return False
             table[key] = value
         return True
 
@@ -66,7 +66,7 @@ class HostTable(Generic[T]):
         if found is not None:
             return found
         if self.heads:
-            at = host.find(".", 1)
+            at = host.find(".")
             while at >= 0:
                 found = self.heads.get(host[at:])
                 if found is not None:
@@ -108,9 +108,11 @@ class Map:
         if self._hosts is None:
             found = self._exact.get(value.lower())
         else:
-            found = self._hosts.find(value.lower().removesuffix("."))
+            value = value.removesuffix(".")
+            found = self._hosts.find(value.lower())
         if found is None:
-            for pattern, result in self._patterns:
+            # An empty value is never tried on the patterns (ngx_http_map_find).
+            for pattern, result in self._patterns if value else ():
                 match = pattern.search(value)
                 if match is not None:
                     take_captures(x, match)
@@ -129,9 +131,8 @@ def take_captures(x: Exchange, match: re.Match[str]) -> None:
 
 def build_map(source: Template, statements: Statements, names: Names) -> Map:
     """A `map` from its lines, `include`s already replaced by what they include."""
-    exact: dict[str, Template] = {}
+    table: HostTable[Template] = HostTable()
     patterns: list[tuple[re.Pattern[str], Template]] = []
-    entries: list[tuple[str, Template]] = []
     default: Template | None = None
     hostnames = volatile = False
     for key, args in statements:
@@ -151,18 +152,19 @@ def build_map(source: Template, statements: Statements, names: Names) -> Map:
             pattern = compile_regex(key[2 if caseless else 1 :], caseless)
             names.declare_captures(pattern)
             patterns.append((pattern, value))
-        else:
-            entries.append((key.removeprefix("\\").lower(), value))
-    hosts: HostTable[Template] | None = HostTable() if hostnames else None
-    for key, value in entries:
-        if hosts is not None:
-            taken = not hosts.add(key, value)
-        else:
-            taken = key in exact
-            exact[key] = value
-        if taken:
+        elif not _add_key(table, key.removeprefix("\\").lower(), value, hostnames):
             raise _bad(f'conflicting parameter "{key}"')
-    return Map(source, exact, hosts, patterns, default or compile_text("", names), volatile)
+    return Map(source, table.exact, table if hostnames else None, patterns, default or compile_text("", names), volatile)
+
+
+def _add_key(table: HostTable[Template], key: str, value: Template, hostnames: bool) -> bool:
+    """Take a key; it may be a wildcard only behind `hostnames`. False when it is there already."""
+    if hostnames:
+        return table.add(key, value)
+    if key in table.exact:
+        return False
+    table.exact[key] = value
+    return True
 
 
 # --- split_clients ----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_CHANGES = 10
 _HOSTS_KEPT = 1024
+# RFC 3986's host, without the comma: under other servers that is how two Host fields look.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 
 
@@ -91,7 +92,7 @@ class Group:
         if found is None:
             match = _HOST.fullmatch(raw)
             host = match[1].lower().removesuffix(".") if match else ""
-            if not host or ".." in host:
+            if not host or ".." in raw:
                 raise ClientError("client sent invalid host header")
             found = self._find(host)
             if len(self._known) >= _HOSTS_KEPT:
