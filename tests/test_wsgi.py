@@ -84,7 +84,9 @@ def test_in_flask_one_line_mounts_it(upstream: Recorder, made: Made) -> None:
         ({"headers": {"X-Token": "t"}}, "/api/", "/api/", None),
     ],
 )
-def test_werkzeugs_options(upstream: Recorder, made: Made, options: dict[str, Any], path: str, target: str, host: str | None) -> None:
+def test_werkzeugs_options(
+    upstream: Recorder, made: Made, options: dict[str, Any], path: str, target: str, host: str | None
+) -> None:
     app = made(ProxyMiddleware(Flask(__name__), {"/api": {"target": upstream.url, **options}}))
     assert get(app, path, headers={"Host": "client.example"}).status_code == 200
     seen = upstream.requests[0]
@@ -92,7 +94,9 @@ def test_werkzeugs_options(upstream: Recorder, made: Made, options: dict[str, An
     assert seen.get("X-Token") == options.get("headers", {}).get("X-Token")
 
 
-@pytest.mark.parametrize("targets", [{"/a": {}}, {"/a": {"target": "ftp://x"}}, {"/a": {"target": "http://127.0.0.1:1", "hots": "x"}}])
+@pytest.mark.parametrize(
+    "targets", [{"/a": {}}, {"/a": {"target": "ftp://x"}}, {"/a": {"target": "http://127.0.0.1:1", "hots": "x"}}]
+)
 def test_faults_of_a_mapping_are_one_line(targets: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(ConfigError, match="proxy target for '/a/?'"):
         ProxyMiddleware(Flask(__name__), targets)
