@@ -270,7 +270,7 @@ class Tunnelled:
 
 
 def can_tunnel(environ: dict[str, Any]) -> bool:
-    """Whether this server hands over a client's connection: ProxyWorker, gunicorn's own workers, Werkzeug's development server."""
+    """Whether this server hands over its connections: ProxyWorker, gunicorn's workers, Werkzeug's development server."""
     return "wsgi_proxy.connection" in environ or "gunicorn.socket" in environ or "werkzeug.socket" in environ
 
 

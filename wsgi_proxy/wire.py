@@ -4,8 +4,9 @@ Rules:
 - The request's head goes out as the bytes we are given; the answer comes back as its pairs and its bytes, undecoded.
 - Every 1xx is skipped (RFC 9110, 15.2) but 101, which ends HTTP on this connection.
 - A connection is used again only when the request went out whole, the answer's end is certain, and nothing came after it.
-- A kept connection that fails before the first byte of an answer gets one more try on a fresh one, if the request may be repeated
-  (RFC 9112, 9.3.1): it was not sent, or its method is idempotent and its body can be read again.
+- A kept connection that fails before the first byte of an answer, or with one that cannot be read, gets one more try on a
+  fresh one, if the request may be repeated (RFC 9112, 9.3.1): it was not sent, or its method is idempotent and its body can be
+  read again.
 - An answer that comes before the whole request is sent is delivered; the rest of the request is not sent.
 - Messages are nginx's, which people search their logs for.
 """
@@ -208,6 +209,9 @@ def exchange(method: str, head: bytes, upload: Source | None, route: Route) -> t
 
 def _may_repeat(error: UpstreamError, wire: Wire, method: str, upload: Source | None) -> bool:
     """Whether a request that failed on a kept connection may be sent again on a fresh one."""
+    if isinstance(error, InvalidAnswer):
+        # What came may have been the tail of the answer before; our own answer may still be a good one.
+        return method not in NON_IDEMPOTENT and (upload is None or upload.rewind())
     if not isinstance(error, UpstreamClosed) or wire.heard:
         return False
     if error.sent and method in NON_IDEMPOTENT:

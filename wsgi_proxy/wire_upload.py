@@ -38,12 +38,12 @@ class Source(Protocol):
 class Sending:
     """One request being sent. `begun`: something may have reached the upstream."""
 
-    __slots__ = ("_chunked", "_file", "_left", "_offset", "_pending", "_source", "_stream", "begun", "done")
+    __slots__ = ("_chunked", "_direct", "_file", "_left", "_offset", "_pending", "_source", "_stream", "begun", "done")
 
     def __init__(self, stream: Stream, head: bytes, source: Source) -> None:
         self._stream = stream
         self._source = source
-        self.begun = self.done = False
+        self.begun = self.done = self._direct = False
         self._chunked = source.length is None
         self._left = source.length or 0
         self._file: int | None = None
@@ -108,6 +108,10 @@ class Sending:
                 stream.sendall(pending)
             self.begun = True
             return True
+        if not self._direct:
+            # A stream whose timeout was not in force yet still blocks.
+            os.set_blocking(stream.fileno(), False)
+            self._direct = True
         while self._pending:
             try:
                 sent = os.write(stream.fileno(), self._pending)
