@@ -266,6 +266,12 @@ class VaryIndex:
             raise BrokenEntry(f"unreadable index: {error!r}") from None
 
 
+def announce_length(entry: Entry) -> None:
+    """Give an answer that came without Content-Length (chunked, or ended by the connection) the one that is now known."""
+    if entry.status != 204 and not any(name.lower() == "content-length" for name, _ in entry.headers):
+        entry.headers.append(("Content-Length", str(entry.body_length)))
+
+
 def decode_head(head: bytes, crc: int) -> Entry | VaryIndex:
     if zlib.crc32(head) != crc:
         raise BrokenEntry("damaged head")
@@ -295,6 +301,7 @@ def load(fd: int, *, whole: bool = True) -> tuple[Superblock, Entry | VaryIndex]
         found.body_length = block.body_length
         if whole:
             _load_body(fd, block, first, found)
+            announce_length(found)
     return block, found
 
 

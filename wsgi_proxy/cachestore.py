@@ -28,6 +28,7 @@ from .cacheentry import (
     Entry,
     Superblock,
     VaryIndex,
+    announce_length,
     decode_head,
     digest_of,
     encode,
@@ -351,4 +352,5 @@ def decode_bytes(data: bytes) -> Entry | VaryIndex:
         if len(body) <= CHECKED_BODY and zlib.crc32(body) != block.body_crc:
             raise BrokenEntry("damaged body")
         found.id, found.body, found.body_length, found.body_offset = block.id, body, len(body), block.body_offset
+        announce_length(found)
     return found
