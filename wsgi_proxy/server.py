@@ -19,7 +19,7 @@ from gunicorn.app.base import BaseApplication
 from . import errorlog, server_tls
 from .config import Config, Listen, ServerBlock
 from .errors import ConfigError, Fault
-from .server_arbiter import run_arbiter
+from .server_arbiter import post_fork, run_arbiter
 from .server_listen import Address, covering, listens_of
 from .server_log import ServerLog
 from .worker_listener import ListenerSettings
@@ -124,6 +124,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             "header_map": "drop",
             "control_socket_disable": True,
             "bind": [],
+            "post_fork": post_fork,
         }
         if os.path.isdir("/dev/shm"):
             # The heartbeat's file: on a disk a slow write would look like a dead worker.

@@ -156,6 +156,13 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
         signals: list[int] = super().wait_for_signals(_PROMPT if self._reload is not None else timeout)
         return signals
 
+    def forked(self) -> None:
+        """In a new worker: let go of what only the main process needs."""
+        if self._reload is not None:
+            # Held on to here, a socket that the new configuration does not have would stay open and be answered by nobody.
+            for sock in self._reload.gone:
+                sock.close()
+
     # --- reloading ---
 
     def reload(self) -> None:
@@ -274,6 +281,11 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
             super().reap_workers()
         except HaltServer:
             return
+
+
+def post_fork(arbiter: ProxyArbiter, worker: Any) -> None:
+    """gunicorn's hook of that name."""
+    arbiter.forked()
 
 
 def run_arbiter(app: ProxyServer, daemon: bool) -> int:
