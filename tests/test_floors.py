@@ -20,7 +20,7 @@ FLOORS = [
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* place simple",
     "guard* access* destinations auth passwords limit* cache* transport* wire* tunnel* tls* static",
-    "finishing forwarding forwarder probe* proxy* metrics status",
+    "finishing forwarding forwarder connect probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
     "cli* __main__ explain echo demo cert forward",
@@ -97,7 +97,7 @@ def test_imports_go_down_and_libraries_stay_in_their_room(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(module for module, path in MODULES.items() if path.stem != "__init__"))
 def test_every_module_has_its_own_test_file(module: str) -> None:
-    names = {f"test_{module.replace('.', '_')}.py", f"test_{module.rpartition('.')[2]}.py"}
+    names = {f"test_{module.replace('.', '_').strip('_')}.py", f"test_{module.rpartition('.')[2]}.py"}
     assert any((ROOT / "tests" / name).exists() for name in names), f"{module} has no tests/{min(names)}"
 
 

@@ -1,0 +1,22 @@
+"""`python -m wsgi_proxy` is the `wsgi-proxy` command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import environment
+
+
+@pytest.mark.parametrize("arguments", [["-v"], ["-h"]])
+def test_it_says_what_the_command_says(arguments: list[str]) -> None:
+    def said(module: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout, done.stderr
+
+    answer = said("wsgi_proxy")
+    assert answer == said("wsgi_proxy.cli")
+    assert answer[0] == 0 and "wsgi" in answer[1] + answer[2]
