@@ -97,7 +97,8 @@ def test_imports_go_down_and_libraries_stay_in_their_room(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(module for module, path in MODULES.items() if path.stem != "__init__"))
 def test_every_module_has_its_own_test_file(module: str) -> None:
-    names = {f"test_{module.replace('.', '_').strip('_')}.py", f"test_{module.rpartition('.')[2]}.py"}
+    name = module.removesuffix(".__main__").strip("_")
+    names = {f"test_{name.replace('.', '_')}.py", f"test_{name.rpartition('.')[2]}.py"}
     assert any((ROOT / "tests" / name).exists() for name in names), f"{module} has no tests/{min(names)}"
 
 
