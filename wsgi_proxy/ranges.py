@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 NOT_SATISFIABLE = 416
+_MAX = 2**63 - 1
 _ONE = re.compile(r" *(?:(\d+) *- *(\d*)|- *(\d+)) *(,|$)", re.ASCII)
 
 
@@ -31,6 +32,8 @@ def parse_ranges(field: str, size: int, limit: int | None = None) -> list[tuple[
         if match is None:
             return NOT_SATISFIABLE
         first, last, suffix, separator = match.groups()
+        if any(digits and int(digits) > _MAX for digits in (first, last, suffix)):
+            return NOT_SATISFIABLE
         if suffix is not None:
             start, end = max(size - int(suffix), 0), size
         else:

@@ -37,10 +37,10 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMLINK})
 
 def serve(x: Exchange) -> Answer | str:
     """The file of an exchange; or, where an index answers for a folder, the URI to redirect to within (arguments are kept)."""
-    if x.uri[-1:] == "/":
-        return _folder(x)
     if x.method not in ("GET", "HEAD", "POST"):
         return page_answer(405)
+    if x.uri[-1:] == "/":
+        return _folder(x)
     path = _path(x)
     if path is None:
         return page_answer(404)
@@ -101,35 +101,49 @@ def _failed(x: Exchange, error: OSError, path: bytes) -> Answer:
 def _folder(x: Exchange) -> Answer | str:
     """A URI that ends with a slash: its index, its listing, or 403 (404 where there is no such folder)."""
     core = x.location.core
-    if x.method in ("GET", "HEAD", "POST"):
-        for template in core.index or (None,):
-            name = "index.html" if template is None else template(x)
-            if name[:1] == "/":
-                return name
-            found = _path(x, x.uri + name) if name else None
-            if found is None:
-                continue
-            try:
-                os.stat(found)
-            except OSError as error:
-                if error.errno not in _MISSING:
-                    return _failed(x, error, found)
-            else:
-                return x.uri + name
+    looked = False
+    for template in core.index or (None,):
+        name = "index.html" if template is None else template(x)
+        if name[:1] == "/":
+            return name
+        found = _path(x, x.uri + name) if name else None
+        if found is None:
+            continue
+        try:
+            os.stat(found)
+        except OSError as error:
+            if error.errno not in _MISSING:
+                return _failed(x, error, found)
+            if not looked:
+                looked = True
+                missing = _no_folder(x)
+                if missing is not None:
+                    return missing
+        else:
+            return x.uri + name
+    missing = _no_folder(x)
+    if missing is not None:
+        return missing
+    path = filename(x).encode("latin-1")
+    if core.autoindex and x.method in ("GET", "HEAD"):
+        try:
+            return listing(x, path)
+        except OSError as error:
+            return _failed(x, error, path)
+    errorlog.line("error", f'directory index of "{path.decode("latin-1")}" is forbidden', x)
+    return page_answer(403)
+
+
+def _no_folder(x: Exchange) -> Answer | None:
+    """What to answer when the folder that the URI names is none; None when it is one."""
     path = _path(x)
     if path is None:
         return page_answer(404)
     try:
-        if not stat.S_ISDIR(os.stat(path).st_mode):
-            return page_answer(404)
-        if core.autoindex and x.method in ("GET", "HEAD"):
-            return listing(x, path)
+        mode = os.stat(path).st_mode
     except OSError as error:
         return _failed(x, error, path)
-    if x.method not in ("GET", "HEAD", "POST"):
-        return page_answer(405)
-    errorlog.line("error", f'directory index of "{path.decode("latin-1")}" is forbidden', x)
-    return page_answer(403)
+    return None if stat.S_ISDIR(mode) else page_answer(404)
 
 
 def try_files(x: Exchange) -> str | int | None:
@@ -140,14 +154,17 @@ def try_files(x: Exchange) -> str | int | None:
     """
     *candidates, last = x.location.core.try_files
     core = x.location.core
-    replaced = len(x.location.pattern) if core.alias is not None and x.location.kind not in ("~", "~*") else 0
+    prefix = x.location.pattern if core.alias is not None and x.location.kind not in ("~", "~*") else ""
     for candidate in candidates:
-        uri = candidate(x) if not isinstance(candidate, int) else ""
-        wants_folder = uri.endswith("/")
-        tried = uri
-        if replaced:
-            # With `alias`, candidates are under it, whether they say the location's prefix or not.
-            tried = uri if uri.startswith(x.location.pattern) else x.location.pattern + uri
+        assert not isinstance(candidate, int)
+        uri = candidate(x)
+        # The configuration's own text asks for a folder by its slash, which is then left out (ngx_http_core_try_files).
+        wants_folder = candidate.text.endswith("/")  # type: ignore[attr-defined]
+        if wants_folder:
+            uri = uri[:-1]
+        # `alias` is put before what is left without the location's prefix; a candidate without variables never has it.
+        fixed = candidate.constant is not None  # type: ignore[attr-defined]
+        tried = uri if uri.startswith(prefix) and not (prefix and fixed) else prefix + uri
         path = _path(x, tried)
         if path is None:
             continue
@@ -155,7 +172,7 @@ def try_files(x: Exchange) -> str | int | None:
             mode = os.stat(path).st_mode
         except OSError:
             continue
-        if stat.S_ISDIR(mode) is wants_folder and (wants_folder or stat.S_ISREG(mode)):
+        if stat.S_ISDIR(mode) is wants_folder:
             x.uri = tried
             return None
     return last if isinstance(last, int) else last(x)
@@ -210,7 +227,7 @@ def _condition(get: Any, modified: int, etag: str, mode: str) -> int:
     match = get("HTTP_IF_MATCH")
     if match is not None:
         tags = parse_etags(match)
-        if not (tags.star_tag or (etag and tags.is_strong(etag.strip('"')))):
+        if not (tags.star_tag or (_quotes(match, etag) and tags.is_strong(etag[1:-1]))):
             return 412
     since, none_match = get("HTTP_IF_MODIFIED_SINCE"), get("HTTP_IF_NONE_MATCH")
     if since is None and none_match is None:
@@ -221,9 +238,14 @@ def _condition(get: Any, modified: int, etag: str, mode: str) -> int:
             return 0
     if none_match is not None:
         tags = parse_etags(none_match)
-        if not (tags.star_tag or (etag and tags.contains_weak(etag.strip('"')))):
+        if not (tags.star_tag or (_quotes(none_match, etag) and tags.contains_weak(etag[1:-1]))):
             return 0
     return 304
+
+
+def _quotes(field: str, etag: str) -> bool:
+    """Whether the tag is there with its quotes, without which it is none (Werkzeug reads it all the same)."""
+    return bool(etag) and etag in field
 
 
 def _seconds(text: str) -> int | None:

@@ -4,7 +4,7 @@ Rules:
 - nginx lets a name be used before it is defined, so text is compiled in two steps: `compile_text` checks the spelling and gives
   the function at once; `Names.check`, when everything is declared, finds the names and puts the real code into it.
 - A template is one plain function whose code is one expression: values are read in place, nothing is looked up by name and no
-  list is built. It has an attribute `constant`: the text when it has no variable, else None.
+  list is built. It has an attribute `constant`: the text when it has no variable, else None; and `text`, as it was written.
 - A name is looked up in this order: declared (`set`, captures, `map` and its kin), built in, by prefix (`arg_`, `http_`…). Case
   does not matter.
 - None is nginx's "not found": "" in text, "-" in a log.
@@ -147,6 +147,7 @@ class Names:
             function = types.FunctionType(_unready.__code__, self._globals, "template", (number,))
             function.constant = None
             self._pending.append((function, pieces, escape, where))
+        function.text = text
         self._texts[cache_key] = function
         return function  # type: ignore[no-any-return]
 
