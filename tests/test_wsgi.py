@@ -105,7 +105,7 @@ def test_faults_of_a_mapping_are_one_line(targets: dict[str, dict[str, Any]]) ->
 def test_an_nginx_conf_as_a_middleware_takes_what_its_locations_cover(upstream: Recorder, made: Made, tmp_path: Path) -> None:
     path = tmp_path / "nginx.conf"
     path.write_text(
-        "events {} http { server { location /api/ { proxy_pass %s; } location = /old { return 301 /new; } } }" % upstream.url
+        f"events {{}} http {{ server {{ location /api/ {{ proxy_pass {upstream.url}; }} location = /old {{ return 301 /new; }} }} }}"
     )
     app = Flask(__name__)
     app.add_url_rule("/", "home", lambda: "home")

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from .config import Server, Upstream
 from .destinations import is_clients
 from .errors import ConfigError, ProxyError, UpstreamError
+from .headers import first
+from .readahead import PATIENCE, ReadAhead
 from .resolve import Resolver
 from .transport import Route
 from .upstream import Pool
@@ -139,9 +141,11 @@ class Targets:
 class Forwarded:
     """An upstream's body: blocks as they come. Closing it settles everything."""
 
-    __slots__ = ("_closed", "attempt", "lease", "reply", "upload")
+    __slots__ = ("_ahead", "_closed", "_settings", "attempt", "lease", "reply", "upload")
 
-    def __init__(self, reply: Reply, lease: Lease, attempt: Try, upload: Upload | None) -> None:
+    def __init__(self, reply: Reply, lease: Lease, attempt: Try, upload: Upload | None, settings: ProxySettings) -> None:
+        self._settings = settings
+        self._ahead: ReadAhead | None = None
         self.reply = reply
         self.lease = lease
         self.attempt = attempt
@@ -149,7 +153,32 @@ class Forwarded:
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.reply.body)
+        reply = self.reply
+        if reply.body.done or not self._buffered():
+            return iter(reply.body)
+        settings = self._settings
+        number, size = settings.buffers
+        self._ahead = ReadAhead(
+            reply.body, number * size, settings.max_temp_file_size, settings.temp_path or None, self._let_go
+        )
+        return iter(self._ahead)
+
+    def _buffered(self) -> bool:
+        """`proxy_buffering`, which the upstream may decide for its own answer (X-Accel-Buffering)."""
+        settings = self._settings
+        if self.reply.special and "x-accel-buffering" not in settings.ignore_headers:
+            word = (first(self.reply.pairs, "x-accel-buffering") or "").lower()
+            if word in ("yes", "no"):
+                return word == "yes"
+        return settings.buffering
+
+    def _let_go(self) -> None:
+        """The upstream has sent everything: its connection and its lease are free, whatever the client still has to read."""
+        attempt = self.attempt
+        if attempt.response_time is None:
+            attempt.response_time = taken = time.time() - attempt.started
+            attempt.bytes_received = self.reply.bytes_received
+            self.lease.settle(False, attempt.header_time, taken)
 
     @property
     def spliceable(self) -> bool:
@@ -158,18 +187,23 @@ class Forwarded:
 
     def send_to(self, client: Stream) -> int:
         """Move the whole body to a client's stream; gives the bytes moved."""
-        return self.reply.send_to(client)
+        if not self._buffered():
+            return self.reply.send_to(client)
+        sent = self.reply.send_to(client, PATIENCE)
+        for block in self:
+            client.sendall(block)
+            sent += len(block)
+        return sent
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        attempt = self.attempt
         try:
+            if self._ahead is not None:
+                self._ahead.close()
             self.reply.close()
         finally:
-            attempt.response_time = taken = time.time() - attempt.started
-            attempt.bytes_received = self.reply.bytes_received
-            self.lease.settle(False, attempt.header_time, taken)
+            self._let_go()
             if self.upload is not None:
                 self.upload.close()

@@ -200,7 +200,7 @@ class Proxy:
                 reply.abort()
                 lease.settle(reply.status not in _NEVER_FAILURES)
                 continue
-            return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload))
+            return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload, settings))
 
     def _take_reply(self, x: Exchange, forwarder: Forwarder, body: Forwarded) -> Answer:
         """A good try: its fields as the client gets them, its body as it comes."""

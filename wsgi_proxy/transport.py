@@ -114,9 +114,9 @@ class Reply(requests.Response):
         """Whether `send_to` moves the body by the kernel; otherwise iterating serves better."""
         return self.body.spliceable
 
-    def send_to(self, client: Stream) -> int:
-        """Move the whole body to a client's stream; see Body.send_to."""
-        return self.body.send_to(client)
+    def send_to(self, client: Stream, patience: float | None = None) -> int:
+        """Move the body to a client's stream; see Body.send_to."""
+        return self.body.send_to(client, patience)
 
     def take_over(self) -> tuple[Stream, bytes]:
         """After a 101: the upstream's stream, and what came behind the head. The caller closes it."""

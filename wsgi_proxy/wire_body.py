@@ -177,10 +177,11 @@ class Body:
 
     # --- by the kernel ---
 
-    def send_to(self, client: Stream) -> int:
-        """Move the whole body to the client's stream; gives its bytes.
+    def send_to(self, client: Stream, patience: float | None = None) -> int:
+        """Move the body to the client's stream; gives its bytes.
 
-        An OSError is the client's, the upstream's are TruncatedAnswer.
+        An OSError is the client's, the upstream's are TruncatedAnswer. With `patience` it stops, not `done`, once the client has
+        taken nothing for so many seconds: the caller goes on by reading blocks.
         """
         sent = 0
         while True:
@@ -191,12 +192,17 @@ class Body:
             if self.done:
                 return sent
             if client.plain and self.spliceable:
-                sent += self._splice(client)
+                sent += self._splice(client, patience)
+                if self._pieces:
+                    return sent
             else:
                 self._more()
 
-    def _splice(self, client: Stream) -> int:
-        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory."""
+    def _splice(self, client: Stream, patience: float | None) -> int:
+        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory.
+
+        Ends early when patience does; what is in the pipe is then in `_pieces`.
+        """
         wire = self._wire
         assert wire is not None and self._left is not None
         source = wire.stream
@@ -225,12 +231,40 @@ class Body:
                     try:
                         left -= os.splice(reader, client.fileno(), left, flags=flags)
                     except BlockingIOError:
-                        client.wait_writable()
+                        if not _writable(client, patience):
+                            self._pieces.append(_drain(reader, left))
+                            self._took(count)
+                            clean = True
+                            return sent - left
                 self._took(count)
             clean = True
         finally:
             _give_pipe(reader, writer, clean)
         return sent
+
+
+def _writable(client: Stream, patience: float | None) -> bool:
+    """Wait until the client takes something; False when it has not within `patience` seconds."""
+    if patience is None:
+        client.wait_writable()
+        return True
+    limit = client.write_timeout
+    client.write_timeout = patience
+    try:
+        client.wait_writable()
+    except TimeoutError:
+        return False
+    finally:
+        client.write_timeout = limit
+    return True
+
+
+def _drain(reader: int, count: int) -> bytes:
+    """The bytes that wait in a pipe."""
+    data = b""
+    while len(data) < count:
+        data += os.read(reader, count - len(data))
+    return data
 
 
 _pipes: list[tuple[int, int]] = []
