@@ -23,6 +23,7 @@ from operator import length_hint
 from typing import NamedTuple
 
 from crossplane.analyzer import DIRECTIVES as _CROSSPLANE_KNOWS
+from crossplane.errors import NgxParserBaseException
 from crossplane.lexer import _lex_file_object
 
 from .config import Config, Place
@@ -187,6 +188,9 @@ class _Files:
                 raise _fault_at('unexpected end of file, expecting "}"', path, end)
         except ConfigError as error:
             self.faults += error.faults
+        except NgxParserBaseException as error:
+            # crossplane's own, of a block of Lua that it cannot find the end of.
+            self._fault(error.strerror, path, error.lineno or line)
         return stack[0].statements
 
     def _take(self, stack: list[_Open], words: list[str], opens: bool, path: str, line: int) -> None:

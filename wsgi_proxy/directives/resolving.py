@@ -14,7 +14,11 @@ def unresolved_servers(config: Config) -> list[Fault]:
     for upstream in config.upstreams.values():
         for server in upstream.servers:
             host = parse(server.address).host
-            if not server.resolve and not known.setdefault(host, _is_known(server)):
+            if server.resolve:
+                continue
+            if host not in known:
+                known[host] = _is_known(server)
+            if not known[host]:
                 # For a server made for a `proxy_pass`, nginx leaves out the port.
                 name = host if server.address == upstream.name else server.address
                 faults.append(Fault(f'host not found in upstream "{name}"', server.place.file, server.place.line or None))

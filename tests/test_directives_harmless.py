@@ -1,0 +1,28 @@
+"""Directives without effect: accepted, checked, and stopped where their effect would be missed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.directive_support import faults, location
+
+
+def test_a_usual_preamble_is_accepted() -> None:
+    outside = (
+        "sendfile on; tcp_nopush on; tcp_nodelay on; types_hash_max_size 2048; server_names_hash_bucket_size 64; gzip off; "
+        "open_file_cache max=1000 inactive=20s; proxy_headers_hash_max_size 1024; reset_timedout_connection on; charset off;"
+    )
+    assert location("", outside).core.sendfile
+
+
+@pytest.mark.parametrize(
+    "text", ["gzip on;", "ssi on;", "gunzip on;", "charset utf-8;", "disable_symlinks on;", "proxy_store on;"]
+)
+def test_what_would_change_answers_stops_the_start(text: str) -> None:
+    assert faults(text) == [f'directive "{text.split()[0]}" is not supported by wsgi_proxy']
+
+
+def test_arguments_are_checked_all_the_same() -> None:
+    assert faults("tcp_nodelay maybe;") == ['invalid value "maybe" in "tcp_nodelay" directive, it must be "on" or "off"']
+    assert faults("types_hash_max_size x;") == ['"types_hash_max_size" directive invalid number']
+    assert faults("lingering_close x;") == ['invalid value "x"']
