@@ -104,9 +104,8 @@ def test_faults_of_a_mapping_are_one_line(targets: dict[str, dict[str, Any]]) ->
 
 def test_an_nginx_conf_as_a_middleware_takes_what_its_locations_cover(upstream: Recorder, made: Made, tmp_path: Path) -> None:
     path = tmp_path / "nginx.conf"
-    path.write_text(
-        f"events {{}} http {{ server {{ location /api/ {{ proxy_pass {upstream.url}; }} location = /old {{ return 301 /new; }} }} }}"
-    )
+    locations = f"location /api/ {{ proxy_pass {upstream.url}; }} location = /old {{ return 301 /new; }}"
+    path.write_text(f"events {{}} http {{ server {{ {locations} }} }}")
     app = Flask(__name__)
     app.add_url_rule("/", "home", lambda: "home")
     middleware = made(ProxyMiddleware(app, path))
