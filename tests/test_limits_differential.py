@@ -11,7 +11,6 @@ import os
 import re
 import selectors
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
