@@ -218,6 +218,9 @@ class Response:
         code = self.code
         self.chunked = False
         self.switches = code == 101 or (self.method == "CONNECT" and code < 300)
+        if self.method == "CONNECT":
+            # What comes behind a refused CONNECT was meant for the tunnel, and is no request.
+            self.keep = False
         self.bare = self.method == "HEAD" or code < 200 or code == 204 or code == 304
         if self.switches:
             self.keep = False
