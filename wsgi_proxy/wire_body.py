@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .stream import Stream
     from .wire import Wire
 
-BLOCK = 64 * 1024
+BLOCK = 128 * 1024
 SPLICE_FROM = 128 * 1024
 """Bytes from which moving by the kernel pays for its three calls."""
 _PIPE_SIZE = 1024 * 1024
