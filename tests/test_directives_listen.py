@@ -22,6 +22,7 @@ from wsgi_proxy.config import Listen
         ("[::]:80", ("::", 80)),
         ("[::1]", ("::1", 80)),
         ("unix:/run/x.sock", "/run/x.sock"),
+        ("unix:x.sock", "/srv/x/x.sock"),
     ],
 )
 def test_where(written: str, address: object) -> None:

@@ -52,7 +52,7 @@ def _cache_path(level: Level, statement: Statement) -> None:
     name = settings["name"]
     if name in level.reading.cache_zones:
         raise Bad(f'duplicate zone "{name}"')
-    if path != "memory" and not re.match(r"rediss?://", path):
+    if path != "memory" and not re.match(r"rediss?://|unix://|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", path):
         path = level.reading.absolute(path)
     level.reading.cache_zones[name] = CacheZone(path=path, place=statement.place, **settings)
 

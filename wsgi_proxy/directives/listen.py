@@ -28,7 +28,7 @@ _PLAIN_TUNING = ("bind", "deferred", "multipath")
 
 def _listen(level: Level, statement: Statement) -> None:
     address, *parameters = statement.args
-    listens = _addresses(address, statement)
+    listens = _addresses(level, address, statement)
     for parameter in parameters:
         listens = [_with(listen, parameter, level, statement) for listen in listens]
     mine = level.own.setdefault("server.listens", [])
@@ -63,8 +63,8 @@ def _with(listen: Listen, parameter: str, level: Level, statement: Statement) ->
     raise Bad(f'invalid parameter "{parameter}"')
 
 
-def _addresses(text: str, statement: Statement) -> list[Listen]:
-    """The listeners that an address means; a range of ports means several."""
+def _addresses(level: Level, text: str, statement: Statement) -> list[Listen]:
+    """The listeners that an address means; a range of ports means several. A relative socket is under the prefix."""
 
     def bad(why: str) -> Bad:
         return Bad(f'{why} in "{text}" of the "listen" directive')
@@ -76,7 +76,7 @@ def _addresses(text: str, statement: Statement) -> list[Listen]:
             raise bad("no path in the unix domain socket")
         if len(os.fsencode(path)) > 107:
             raise bad("too long path in the unix domain socket")
-        return [Listen(unix=path, port=0, place=place)]
+        return [Listen(unix=os.path.join(level.reading.prefix, path), port=0, place=place)]
     found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?", text)
     if found is None:
         raise bad("invalid host")

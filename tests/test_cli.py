@@ -1,0 +1,243 @@
+"""The command: nginx's flags and lines, signals to a running proxy, sub-commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, wait_until
+from wsgi_proxy import cli
+from wsgi_proxy.cli import Options, UsageError, parse_flags
+
+GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
+
+
+def run(*argv: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wsgi_proxy.cli", *argv]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=30, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "nginx.conf").write_text(GOOD)
+    return tmp_path
+
+
+# --- flags ------------------------------------------------------------------------------------------------------------------
+
+
+def test_letters_may_be_joined_and_values_follow_at_once() -> None:
+    options = parse_flags(["-tq", "-cfile", "-p", "/x", "-g", "daemon off;", "-e/log"])
+    assert options == Options("file", "/x", "/log", "daemon off;", test=True, quiet=True)
+    assert parse_flags(["-s", "reload"]).signal == "reload"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-x"], 'invalid option: "x"'),
+        (["foo"], 'invalid option: "foo"'),
+        (["-c"], 'option "-c" requires file name'),
+        (["-p"], 'option "-p" requires directory name'),
+        (["-s"], 'option "-s" requires parameter'),
+        (["-s", "foo"], 'invalid option: "-s foo"'),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_nginxs_words(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse_flags(argv)
+    assert cli.main(argv) == 1
+    assert capsys.readouterr().err == f"wsgi-proxy: {message}\n"
+
+
+def test_where_the_configuration_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_flags([]).path == str(tmp_path / "nginx.conf")
+    assert parse_flags(["-c", "a"]).path == str(tmp_path / "a")
+    assert parse_flags(["-p", "/p", "-c", "a"]).path == "/p/a"
+    assert parse_flags(["-p", "/p", "-c", "/a"]).path == "/a"
+
+
+def test_the_version_costs_no_gevent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "wsgi_proxy.cli", "-v"],
+        capture_output=True, text=True, env=environment(), timeout=30, check=True,
+    )  # fmt: skip
+    assert "wsgi-proxy version: wsgi-proxy/" in done.stderr
+    for library in ("gevent", "gunicorn", "requests", "werkzeug", "crossplane"):
+        assert not re.search(rf"\| +{library}\b", done.stderr)
+
+
+def test_versions_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-V"]) == cli.main(["-h"]) == cli.main(["-?"]) == 0
+    told = capsys.readouterr().err
+    assert "gunicorn/" in told and "Usage: wsgi-proxy [-?hvVtTq]" in told
+
+
+# --- -t and -T --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_file_gives_nginxs_two_lines(folder: Path) -> None:
+    done = run("-t", "-c", "nginx.conf", folder=folder)
+    path = folder / "nginx.conf"
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [
+        f"wsgi-proxy: the configuration file {path} syntax is ok",
+        f"wsgi-proxy: configuration file {path} test is successful",
+    ]
+    assert run("-tq", folder=folder).stderr == ""
+
+
+def test_every_fault_is_told_with_its_place(folder: Path) -> None:
+    path = folder / "nginx.conf"
+    path.write_text(
+        "events {}\nhttp {\n foo;\n server {\n listen 80x;\n location / {\n proxy_pass http://no.such.invalid; } } }\n"
+    )
+    done = run("-t", "-c", str(path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f'wsgi-proxy: [emerg] {path}:3: unknown directive "foo"',
+        f'wsgi-proxy: [emerg] {path}:5: host not found in "80x" of the "listen" directive',
+        f"wsgi-proxy: configuration file {path} test failed",
+    ]
+    path.write_text("events {}\nhttp { server {\n location / {\n proxy_pass http://no.such.invalid; } } }\n")
+    assert f'{path}:4: host not found in upstream "no.such.invalid"' in run("-t", "-c", str(path)).stderr
+
+
+def test_warnings_are_told(folder: Path) -> None:
+    (folder / "nginx.conf").write_text("events {} http { server { listen 127.0.0.1:1; server_name a/b; } }")
+    done = run("-t", folder=folder)
+    assert done.returncode == 0
+    assert done.stderr.startswith('wsgi-proxy: [warn] server name "a/b" has suspicious symbols in ')
+
+
+def test_the_dump_shows_every_file(folder: Path) -> None:
+    (folder / "more.conf").write_text("# é\n")
+    (folder / "nginx.conf").write_text("include more.conf;\n" + GOOD)
+    done = run("-T", folder=folder)
+    more, whole = folder / "more.conf", folder / "nginx.conf"
+    assert done.stdout == f"# configuration file {whole}:\ninclude more.conf;\n{GOOD}\n# configuration file {more}:\n# é\n\n"
+    assert "test is successful" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "empty", "binary"])
+def test_what_is_no_configuration_is_told_without_a_traceback(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "nothing":
+        path.write_bytes(b"" if kind == "empty" else bytes(range(256)))
+    for flags in (["-t"], ["-s", "stop"], []):
+        done = run(*flags, "-c", str(path))
+        assert done.returncode == 1
+        first, *others = done.stderr.splitlines()
+        assert first.startswith("wsgi-proxy: [emerg] ") and str(path) in first
+        assert others == ([f"wsgi-proxy: configuration file {path} test failed"] if flags == ["-t"] else [])
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------------
+
+
+def test_signals_need_a_process(folder: Path) -> None:
+    pid = folder / "logs" / "nginx.pid"
+    assert (
+        run("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] open() "{pid}" failed (2: No such file or directory)\n'
+    )
+    pid.parent.mkdir()
+    for text in ("abc", "", "0", "-5", "99999999999"):
+        pid.write_text(text)
+        assert run("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] invalid PID number "{text}" in "{pid}"\n'
+    pid.write_text(str(2**31 - 1))
+    done = run("-s", "reload", folder=folder)
+    assert (done.returncode, done.stderr) == (1, "wsgi-proxy: [alert] kill(2147483647, 1) failed (3: No such process)\n")
+
+
+@pytest.mark.parametrize(("word", "number"), [("stop", 15), ("quit", 3), ("reload", 1), ("reopen", 10)])
+def test_each_word_is_a_signal(word: str, number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    (folder / "logs").mkdir()
+    (folder / "logs" / "nginx.pid").write_text("4711\n")
+    assert cli.main(["-s", word, "-c", str(folder / "nginx.conf")]) == 0
+    assert sent == [(4711, number)]
+    assert signal.Signals(number) == cli.SIGNALS[word]
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[tuple[Running, int, Path]]:
+    port = free_port()
+    text = f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 200 one; }} }}"
+    with run_proxy(text, tmp_path) as running:
+        yield running, port, running.folder
+
+
+def test_a_running_proxy_reloads_and_stops(proxy: tuple[Running, int, Path]) -> None:
+    running, port, where = proxy
+    flags = ("-p", f"{where}/", "-c", "nginx.conf")
+    assert fetch(port).text == "one"
+    assert (where / "logs" / "nginx.pid").read_text().strip() == str(running.pid)
+    (where / "nginx.conf").write_text(f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 200 two; }} }}")
+    assert run(*flags, "-s", "reload").returncode == 0
+    wait_until(lambda: fetch(port).text == "two", "the new configuration to answer", 15)
+    (where / "nginx.conf").write_text("events {} http { foo; }")
+    assert run(*flags, "-s", "stop").returncode == 1, "a broken configuration does not say where the pid file is"
+    (where / "nginx.conf").write_text("events {}")
+    assert run(*flags, "-s", "stop").returncode == 0
+    wait_until(lambda: running.process.poll() is not None, "the proxy to end", 10)
+    assert running.process.returncode == 0
+    assert not (where / "logs" / "nginx.pid").exists()
+
+
+def test_a_fault_at_the_start_is_told_once(folder: Path) -> None:
+    (folder / "nginx.conf").write_text("daemon off; events {} http { server { listen 127.0.0.1:1; proxy_foo; } }")
+    done = run("-c", "nginx.conf", folder=folder)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+# --- sub-commands -----------------------------------------------------------------------------------------------------------
+
+
+def test_explain_tells_why(tmp_path: Path) -> None:
+    with Recorder() as upstream:
+        text = f"events {{}} http {{ server {{ location /a {{ proxy_pass http://127.0.0.1:{upstream.port}; }} }} }}"
+        (tmp_path / "nginx.conf").write_text(text)
+        done = run("explain", "-c", "nginx.conf", "POST", "http://h/a/b", "-H", "X-A: b", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"127.0.0.1:{upstream.port}" in done.stdout
+        (request,) = upstream.requests
+        assert request.raw.startswith(b"POST /a/b HTTP/1.1\r\n") and b"X-A: b\r\n" in request.raw
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["explain", "/", "-H", "x"], 'option "-H" requires "Name: value"'),
+        (["explain", "GET", "/", "more"], 'invalid option: "GET / more"'),
+        (["explain", "-c"], 'option "-c" requires file name'),
+        (["cache", "ls", "-c"], 'option "-c" requires file name'),
+    ],
+)
+def test_sub_commands_with_a_wrong_command_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 1
+    assert capsys.readouterr().err == f"wsgi-proxy: {message}\n"
+
+
+def test_the_cache_command_reads_the_configuration(folder: Path) -> None:
+    (folder / "nginx.conf").write_text("events {} http { proxy_cache_path c keys_zone=z:1m; server { listen 127.0.0.1:1; } }")
+    done = run("cache", "stats", "-c", "nginx.conf", folder=folder)
+    assert done.returncode == 0 and "z" in done.stdout
+    assert run("cache", "stats", "-c", "nothing", folder=folder).returncode == 1
+
+
+def test_the_echo_command_is_the_modules(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["echo", "--help"])
+    assert end.value.code == 0
+    assert "--bind" in capsys.readouterr().out
