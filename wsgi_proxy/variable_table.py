@@ -62,11 +62,10 @@ TEXT: dict[str, str] = {
     "request_id": "request_id(x)",
     "request_length": "str(request_length(x))",
     "request_method": "x.method",
+    "request_port": "request_port(x)",
     "request_time": "seconds((x.finished_at or now()) - x.started)",
     "request_uri": "x.target",
     "scheme": "x.scheme",
-    "secure_link": "secure_link(x)",
-    "secure_link_expires": "secure_link_expires(x)",
     "server_addr": "server_address(x)[0]",
     "server_name": "server_name(x)",
     "server_port": "server_address(x)[1]",
@@ -96,9 +95,8 @@ OPTIONAL: dict[str, str] = {
     "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
     "request_body": "request_body(x)",
     "request_body_file": "(x.request_body_file or None)",
-    "request_port": "request_port(x)",
-    "secure_link": "secure_link(x)",
-    "secure_link_expires": "secure_link_expires(x)",
+    "secure_link": "(secure_link(x) or None)",
+    "secure_link_expires": "(secure_link_expires(x) or None)",
     "tcpinfo_rcv_space": "tcp_info(x, 28)",
     "tcpinfo_rtt": "tcp_info(x, 15)",
     "tcpinfo_rttvar": "tcp_info(x, 16)",
@@ -199,20 +197,13 @@ def cookie(x: Exchange, name: str) -> str | None:
 
 
 def find_cookie(text: str, name: str) -> str | None:
-    """The value of `name` in a Cookie or Set-Cookie field, read as nginx reads it: its value ends at a semicolon only."""
-    start = 0
-    while start < len(text):
-        rest = text[start : start + len(name)]
-        if rest.lower() == name:
-            value = text[start + len(name) :].lstrip(" ")
+    """The value of `name` (lower case) in a Cookie or Set-Cookie field; names match in any case."""
+    for part in text.split(";"):
+        part = part.lstrip(" ")
+        if part[: len(name)].lower() == name:
+            value = part[len(name) :].lstrip(" ")
             if value[:1] == "=":
-                return value[1:].lstrip(" ").partition(";")[0]
-        ends = [at for at in (text.find(";", start), text.find(",", start)) if at >= 0]
-        if not ends:
-            return None
-        start = min(ends) + 1
-        while text[start : start + 1] == " ":
-            start += 1
+                return value[1:].lstrip(" ")
     return None
 
 
@@ -228,10 +219,10 @@ def basic_user(x: Exchange) -> str | None:
     return (user if colon else None) or None
 
 
-def request_port(x: Exchange) -> str | None:
+def request_port(x: Exchange) -> str:
     """The port that the request's Host names."""
     _, colon, port = x.environ.get("HTTP_HOST", "").rpartition(":")
-    return port if colon and port.isdigit() else None
+    return port if colon and port.isdigit() else ""
 
 
 def request_body(x: Exchange) -> str | None:

@@ -7,7 +7,7 @@ Rules:
   list is built. It has an attribute `constant`: the text when it has no variable, else None; and `text`, as it was written.
 - A name is looked up in this order: declared (`set`, captures, `map` and its kin), built in, by prefix (`arg_`, `http_`…). Case
   does not matter.
-- None is nginx's "not found": "" in text, "-" in a log.
+- None is nginx's "not found": "" in text, "-" in a log (with `escape=json` and `none` it is "" there as well).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def compile_text(text: str, names: Names, place: Place | None = None) -> Templat
 
 
 def compile_log(text: str, names: Names, escape: str = "default", place: Place | None = None) -> Template:
-    """A log format as a function of an Exchange: what is not found is "-", and values are escaped as `escape` says."""
+    """A log format as a function of an Exchange: values are escaped as `escape` says."""
     if escape not in ("default", "json", "none"):
         raise ConfigError(Fault(f'unknown log format escaping "{escape}"', names.place.file, names.place.line or None))
     return names.compile(text, escape=escape, captures=False, place=place)
@@ -315,8 +315,7 @@ def _dashed(node: ast.expr, present: ast.expr) -> ast.expr:
 
 def _log_body(nodes: list[tuple[str, ast.expr]], escape: str) -> ast.expr:
     """The line; with escaping, first as if nothing had to be escaped, and again with care when the look of it says so."""
-    # In JSON a value that is not found is an empty string, as nginx has it since 1.11.8 for escape=json.
-    missing = "" if escape == "json" else "-"
+    missing = "-" if escape == "default" else ""
     escaper = "escape_json" if escape == "json" else "escape_log"
 
     def plain(kind: str, node: ast.expr) -> ast.expr:
