@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -391,3 +392,24 @@ def test_one_probe_among_four_workers() -> None:
 
     four_workers(work)
     assert probes[0] == 1
+
+
+def test_what_a_killed_worker_held_is_free_at_once() -> None:
+    """Not only when the next second's look for dead workers comes."""
+    pool = Pool(servers({"max_conns": 2}, {"max_conns": 1}), clock=Clock())
+    pool.lease(Request()).settle()
+    ready, done = os.pipe()
+    pid = os.fork()
+    if not pid:
+        for _ in range(3):
+            pool.lease(Request())
+        os.write(done, b"x")
+        signal.pause()
+    os.read(ready, 1)
+    with pytest.raises(NoLiveUpstreams):
+        pool.lease(Request())
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert sorted(number(pool.lease(Request()).peer) for _ in range(3)) == [1, 1, 2]
+    os.close(ready)
+    os.close(done)

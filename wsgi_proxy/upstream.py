@@ -29,7 +29,7 @@ from .ranking import Ranked
 from .resolve import Resolver, first_addresses, name_of, target_of
 from .upstream_columns import Columns
 from .upstream_queue import Queue
-from .zone import Zone
+from .zone import Zone, forked_without_exec
 
 __all__ = ["Lease", "Peer", "Pool"]
 
@@ -119,6 +119,9 @@ class Pool:
         if any(server.resolve for server in self._named):
             self._resolve_at = clock() + (min(resolver.valid or _RETRY, _RETRY) if all(self._addresses.values()) else 1)
         self._second = -1
+        if forked_without_exec():
+            # A worker: take part from now on, which also clears away what the worker before us left when it was killed.
+            self.counts.sync()
 
     @classmethod
     def from_config(cls, upstream: config.Upstream, zone: Zone | None = None, **options: Any) -> Pool:
@@ -150,6 +153,7 @@ class Pool:
         self._measures = any(getattr(each, "measures", False) for each in self._balancers)
         self._ranked = [each for each in self._balancers if isinstance(each, Ranked)]
         self.counts.changed = [] if any(each.by_conns for each in self._ranked) else None
+        self._limited = any(group.limited for group in self._groups)
         self.single = len(self.peers) == 1
         self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in self.peers)
         """How many tries a request has by default: one per address that is not down, backups included."""
@@ -199,6 +203,10 @@ class Pool:
             if self.counts.changed:
                 self._reorder(now)
             peer = self._pick(x, now)
+            if peer is None and self._limited and self.zone.reap():
+                # What seemed full was held by a worker that is dead.
+                self.counts.sync()
+                continue
             if peer is None or not (peer.suspect or self._measures) or self._note_pick(peer, now):
                 return peer
 
