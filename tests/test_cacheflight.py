@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.support.caching import Body, Site, exchange, location
+from wsgi_proxy import cachezone
 from wsgi_proxy.cacheentry import COMPLETE, Entry, load
 from wsgi_proxy.cacheflight import Fill, Following, GrowingBody, alone, board
 from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
@@ -321,6 +322,20 @@ def test_concurrent_revalidations_make_one_request(site):
     for thread in threads:
         thread.join(10)
     assert results == [b"x"] * 8 and site.fetches == 2
+
+
+def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypatch):
+    monkeypatch.setattr(cachezone, "_LANDING", 5.0)
+    site.answers((200, [*FRESH, ("ETag", '"a"')], b"x"))
+    under_way = site.ask(exchange("/"))
+    blocks = iter(under_way.body)
+    assert next(blocks) == b"x"
+    threads, results = run(1, lambda: site.get("/", headers=[("If-None-Match", '"a"')]).status)
+    time.sleep(0.005)
+    assert list(blocks) == []
+    under_way.close()
+    threads[0].join(10)
+    assert results == [304] and site.fetches == 1
 
 
 def test_lock_off_lets_all_through(site):

@@ -151,10 +151,14 @@ class Cache:
             return gateway_timeout()
         # A condition or a range of the client's own, with nothing to compare it to: the upstream answers it, for it alone.
         lonely = fetch.entry is None and is_conditional(x)
-        if lonely or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
-            return fetch
         if not flight:
             flight = zone.flight_name(fetch.key, x.pairs, fetch.entry)
+        if lonely and zone.landing(flight):
+            answer = self._landed(x, fetch)
+            if answer is not None:
+                return answer
+        if lonely or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
+            return fetch
         if fetch.entry is None and zone.passes(flight, self.clock()):
             return fetch
         return self._board(x, fetch, flight, decision)

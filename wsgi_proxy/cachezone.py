@@ -32,6 +32,8 @@ _SAME_FAULT_EVERY: Final = 60.0
 # process remembers.
 _PASS_FOR: Final = 10.0
 _PASSES_MAX: Final = 10000
+# How long a request that cannot follow a flight waits for it to land.
+_LANDING: Final = 0.05
 _MEMORY_MAX: Final = 32 * 1024 * 1024
 
 
@@ -237,6 +239,18 @@ class ZoneCache:
         except OSError as error:
             self.fault("lock", error)
             return None
+
+    def landing(self, name: str) -> bool:
+        """Whether there was a flight of that name, waiting a moment for its end: an answer is stored right after its last
+        byte was delivered, and who got that byte may ask again before it is."""
+        path = os.path.join(self.flights, name)
+        deadline, pause = time.monotonic() + _LANDING, 0.0005
+        was = False
+        while os.path.exists(path) and time.monotonic() < deadline:
+            was = True
+            time.sleep(pause)
+            pause *= 1.5
+        return was
 
     def wait_for_others(self, fill: Fill, patience: float) -> None:
         """Called by who leads on this machine, before it asks the upstream: storages for several machines wait here for

@@ -246,7 +246,7 @@ class CacheSettings:
     lock: bool | None = None
     lock_timeout: float = 5.0
     lock_age: float = 5.0
-    convert_head: bool = True
+    convert_head: bool | None = None
     purge: tuple[Template, ...] = ()
     max_range_offset: int | None = None
 
