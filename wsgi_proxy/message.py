@@ -216,7 +216,9 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
             if head.content_length is None:
                 raise ClientError(f"client sent an invalid Content-Length: {value[:40]!r}")
         elif name == "transfer-encoding":
-            coding = value if coding is None else f"{coding}, {value}"
+            if coding is not None:
+                raise ClientError("client sent Transfer-Encoding twice")
+            coding = value
         elif name == "upgrade":
             upgrade = f"{upgrade}, {value}" if upgrade else value
         else:
