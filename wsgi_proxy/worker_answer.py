@@ -29,6 +29,7 @@ _STATUS = re.compile(r"[1-9][0-9]{2}(?: .*)?")
 _ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
 _NAMES: dict[str, str] = {}
+_STATUSES: dict[str, int] = {}
 _MAX_NAMES = 4096
 _SMALL_FILE = 32 * 1024
 """A file of up to so many bytes is read and leaves with the head."""
@@ -38,26 +39,43 @@ _SMALL_BLOCK = 32 * 1024
 SERVER = "wsgi_proxy"
 
 
-class _Date:
-    """The Date field's value, made once a second."""
+class _Clock:
+    """The Date field's value, and both fields of ours, made once a second."""
 
-    __slots__ = ("second", "text")
+    __slots__ = ("date", "ours", "second")
 
     def __init__(self) -> None:
         self.second = 0
-        self.text = ""
+        self.date = ""
+        self.ours = ""
+
+    def tick(self, now: int) -> None:
+        self.second = now
+        self.date = formatdate(now, usegmt=True)
+        self.ours = f"Server: {SERVER}\r\nDate: {self.date}\r\n"
 
 
-_date = _Date()
+_clock = _Clock()
 
 
 def http_date() -> str:
     """The present time as an HTTP-date."""
     now = int(time.time())
-    if now != _date.second:
-        _date.text = formatdate(now, usegmt=True)
-        _date.second = now
-    return _date.text
+    if now != _clock.second:
+        _clock.tick(now)
+    return _clock.date
+
+
+def _learn_status(status: str) -> int:
+    """The code in a status that may go out; ValueError for any other."""
+    if not isinstance(status, str) or not _STATUS.fullmatch(status):
+        raise ValueError(f"invalid status {status!r}")
+    code = int(status[:3])
+    if code < 200 and code != 101:
+        raise ValueError(f"{status!r} is no final status")
+    if len(_STATUSES) < _MAX_NAMES:
+        _STATUSES[status] = code
+    return code
 
 
 def _learn(name: str) -> str:
@@ -105,22 +123,40 @@ class FileWrapper:
 class Response:
     """One answer on its way; the names gunicorn's access log and hooks read (`status`, `headers`, `sent`) are kept."""
 
+    # Set by start_response.
+    code: int
+    fields: bytes
+    """The application's fields as lines, those about framing and the connection left out."""
+    ours: str
+    """Server and Date, where the application set none."""
+    rest: str
+    """What start_response has to say of framing and connection."""
+    left: int | None
+    """Bytes of the body that are still owed; None without a length."""
+    chunked: bool
+    bare: bool
+    """No body may follow this head."""
+    switches: bool
+    """The connection stops being HTTP behind this head: 101, or CONNECT's success."""
+
     __slots__ = (
         "bare",
         "chunked",
         "code",
         "connection",
         "failed",
+        "fields",
         "head",
         "head_sent",
         "headers",
         "keep",
         "left",
         "method",
+        "ours",
+        "rest",
         "sent",
         "status",
         "switches",
-        "text",
     )
 
     def __init__(self, connection: Connection, head: RequestHead, keep: bool) -> None:
@@ -130,17 +166,8 @@ class Response:
         self.keep = keep
         """Whether the connection may carry another request after this answer."""
         self.status = ""
-        self.code = 0
         self.headers: Pairs = []
-        self.text = ""
         self.head_sent = False
-        self.left: int | None = None
-        """Bytes of the body that are still owed; None without a length."""
-        self.chunked = False
-        self.bare = False
-        """No body may follow this head."""
-        self.switches = False
-        """The connection stops being HTTP behind this head: 101, or CONNECT's success."""
         self.sent = 0
         self.failed = False
         """The application failed, and an answer of ours took its place."""
@@ -157,18 +184,14 @@ class Response:
                 exc_info = None
         elif self.status:
             raise AssertionError("start_response was called twice without exc_info")
-        if not isinstance(status, str) or not _STATUS.fullmatch(status):
-            raise ValueError(f"invalid status {status!r}")
-        self.code = int(status[:3])
-        if self.code < 200 and self.code != 101:
-            raise ValueError(f"{status!r} is no final status")
+        self.code = _STATUSES.get(status) or _learn_status(status)
         self._fields(headers)
         self.status = status
         self.headers = headers
         return self.write
 
     def _fields(self, headers: Pairs) -> None:
-        """Check the fields, and write down the head but for its last line."""
+        """Check the fields, and decide how the body is framed and what becomes of the connection (RFC 9112, 6.3 and 9.3)."""
         names = _NAMES
         length: int | None = None
         dated = served = False
@@ -192,19 +215,40 @@ class Response:
                 else:
                     served = True
             lines.append(f"{name}: {value}\r\n")
-        text = "".join(lines)
+        now = int(time.time())
+        if now != _clock.second:
+            _clock.tick(now)
+        count = len(lines)
+        fields = "".join(lines).encode("latin-1")
         # A line end inside a value would make a field of its own (response splitting).
-        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or text.encode("latin-1").translate(
-            None, _ALLOWED
-        ):
+        if fields.count(b"\n") != count or fields.count(b"\r") != count or fields.translate(None, _ALLOWED):
             raise ValueError("a header's value has a control character")
         if not served:
-            text = f"Server: {SERVER}\r\nDate: {http_date()}\r\n{text}" if not dated else f"Server: {SERVER}\r\n{text}"
-        elif not dated:
-            text = f"Date: {http_date()}\r\n{text}"
-        self.text = text
+            self.ours = f"Server: {SERVER}\r\n" if dated else _clock.ours
+        else:
+            self.ours = "" if dated else f"Date: {_clock.date}\r\n"
+        self.fields = fields
         self.left = length
-        self._frame(connection)
+        self.rest = ""
+        code = self.code
+        self.chunked = False
+        self.bare = code == 204 or code == 304 or self.method == "HEAD"
+        if code == 101 or (code < 300 and self.method == "CONNECT"):
+            # The connection stops being HTTP behind this head; what the application says of it stands alone.
+            self.switches = self.bare = True
+            self.keep = False
+            self.left = None
+            if connection:
+                self.rest = f"Connection: {connection}\r\n"
+            return
+        self.switches = False
+        if code == 204:
+            # RFC 9110, 8.6: no Content-Length in it.
+            self.left = None
+        elif length is not None:
+            self.rest = f"Content-Length: {length}\r\n"
+        if connection:
+            self._connection_options(connection)
 
     def _length(self, value: str, before: int | None) -> int:
         if not (value.isascii() and value.isdigit()):
@@ -213,32 +257,14 @@ class Response:
             raise ValueError("two Content-Lengths")
         return int(value)
 
-    def _frame(self, connection: str) -> None:
-        """Decide how the body is framed and what becomes of the connection (RFC 9112, 6.3 and 9.3)."""
-        code = self.code
-        self.chunked = False
-        self.switches = code == 101 or (self.method == "CONNECT" and code < 300)
-        if self.method == "CONNECT":
-            # What comes behind a refused CONNECT was meant for the tunnel, and is no request.
+    def _connection_options(self, connection: str) -> None:
+        """What the application says in Connection: `close` is heeded, what is ours to say is taken out."""
+        options = [option for part in connection.split(",") if (option := part.strip())]
+        if "close" in [option.lower() for option in options]:
             self.keep = False
-        self.bare = self.method == "HEAD" or code < 200 or code == 204 or code == 304
-        if self.switches:
-            self.keep = False
-            self.left = None
-            if connection:
-                self.text += f"Connection: {connection}\r\n"
-            return
-        if code < 200 or code == 204:
-            self.left = None
-        elif self.left is not None:
-            self.text += f"Content-Length: {self.left}\r\n"
-        if connection:
-            options = [option for part in connection.split(",") if (option := part.strip())]
-            if "close" in [option.lower() for option in options]:
-                self.keep = False
-            others = [option for option in options if option.lower() not in ("close", "keep-alive")]
-            if others:
-                self.text += f"Connection: {', '.join(others)}\r\n"
+        others = [option for option in options if option.lower() not in ("close", "keep-alive")]
+        if others:
+            self.rest += f"Connection: {', '.join(others)}\r\n"
 
     def early_hints(self, headers: Pairs) -> None:
         """`wsgi.early_hints`: send a 103 with these fields, where the client can take it."""
@@ -257,25 +283,28 @@ class Response:
         """The complete head. `whole` is the body's length when all of it is at hand and no length was given."""
         if not self.status:
             raise AssertionError("the application did not call start_response")
-        framing = ""
-        if self.left is None and not self.bare and not self.switches:
-            if whole is not None:
-                self.left = whole
-                framing = f"Content-Length: {whole}\r\n"
-            elif self.head.version != (1, 0):
-                self.chunked = True
-                framing = "Transfer-Encoding: chunked\r\n"
+        rest = self.rest
+        if not self.switches:
+            if self.left is None and not self.bare:
+                if whole is not None:
+                    self.left = whole
+                    rest = f"{rest}Content-Length: {whole}\r\n"
+                elif self.head.version != (1, 0):
+                    self.chunked = True
+                    rest = f"{rest}Transfer-Encoding: chunked\r\n"
+                else:
+                    self.keep = False
+            if self.keep and self.connection.may_keep():
+                rest = f"{rest}Connection: keep-alive\r\n"
             else:
                 self.keep = False
-        if self.switches:
-            last = "\r\n"
-        elif self.keep and self.connection.may_keep():
-            last = "Connection: keep-alive\r\n\r\n"
-        else:
-            self.keep = False
-            last = "Connection: close\r\n\r\n"
+                rest = f"{rest}Connection: close\r\n"
         self.head_sent = True
-        return f"HTTP/1.1 {self.status}\r\n{self.text}{framing}{last}".encode("latin-1")
+        return b"%b%b%b" % (
+            f"HTTP/1.1 {self.status}\r\n{self.ours}".encode("latin-1"),
+            self.fields,
+            f"{rest}\r\n".encode("latin-1"),
+        )
 
     def write(self, block: bytes) -> None:
         """Send the head if it is not sent yet, and a block of the body."""

@@ -52,6 +52,7 @@ class Connection:
         "_alarms",
         "_lingers_until",
         "_side",
+        "_socket",
         "body",
         "buffer",
         "deadline",
@@ -100,6 +101,7 @@ class Connection:
         self.proxy_protocol: tuple[str, int, str, int] | None = None
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
+        self._socket: StreamSocket | None = None
 
     # --- for the application ---
 
@@ -321,7 +323,9 @@ class Connection:
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)
         environ["wsgi.input"] = self.body
-        environ["gunicorn.socket"] = StreamSocket(self)
+        if self._socket is None:
+            self._socket = StreamSocket(self)
+        environ["gunicorn.socket"] = self._socket
         environ["wsgi.early_hints"] = response.early_hints
         hooks = service.hooks
         token = hooks.before(self) if hooks.active else None
