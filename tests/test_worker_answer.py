@@ -116,6 +116,13 @@ def test_hop_by_hop_fields() -> None:
         assert client.read_all() == b""
 
 
+def test_a_refused_connect_ends_the_connection() -> None:
+    with serving(answering([("Content-Length", "2")], b"no", status="403 Forbidden")) as server, Client(server.port) as client:
+        client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = client.read_response()
+        assert (answer.status, answer.get("Connection"), client.read_all()) == (403, "close", b"")
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [

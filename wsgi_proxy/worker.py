@@ -3,7 +3,8 @@
 Rules:
 - gunicorn keeps what it is good at: processes, signals, settings, hooks, logs, HTTP/2. What is replaced is how connections are
   accepted, read and answered (`worker_listener`, `worker_connection`, `worker_answer`), which is where its CPU time goes.
-- It serves any WSGI application, not only ours.
+- It serves any WSGI application, not only ours. One that has `logs.reopen()` or `close()`, as ours, has them called when its
+  logs were rotated, and when the worker ends.
 - An application object (gunicorn's kind, as `server.ProxyServer`) that has `listener_settings(address)` decides the limits, TLS
   and PROXY protocol of each listener; without it gunicorn's own settings do.
 """
@@ -83,6 +84,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         service.drain()
         self._wait_for_connections(service)
         service.abort()
+        close = getattr(self.wsgi, "close", None)
+        if close is not None:
+            close()
 
     def _wait_for_connections(self, service: Service) -> None:
         """Give the connections the time they may have to end."""
@@ -144,6 +148,13 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         stop = getattr(self, "_stop", None)
         if stop is not None:
             stop.set()
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """SIGUSR1: go on in new log files; the application's too, where it has `logs`."""
+        super().handle_usr1(sig, frame)
+        reopen = getattr(getattr(getattr(self, "wsgi", None), "logs", None), "reopen", None)
+        if reopen is not None:
+            gevent.spawn(reopen)
 
     # --- HTTP/2 ---
 

@@ -233,6 +233,9 @@ class Response:
         code = self.code
         self.chunked = False
         self.bare = code == 204 or code == 304 or self.method == "HEAD"
+        if self.method == "CONNECT":
+            # What comes behind a refused CONNECT was meant for the tunnel, and is no request.
+            self.keep = False
         if code == 101 or (code < 300 and self.method == "CONNECT"):
             # The connection stops being HTTP behind this head; what the application says of it stands alone.
             self.switches = self.bare = True
