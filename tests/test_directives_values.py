@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.directive_support import faults, location
+from tests.directive_support import faults, location, said
+from wsgi_proxy import nginx
 from wsgi_proxy.directives.values import parse_number, parse_size, parse_time
 
 
@@ -59,3 +62,15 @@ def test_values_in_their_places() -> None:
 def test_faults_of_values() -> None:
     assert faults("proxy_buffering maybe;") == ['invalid value "maybe" in "proxy_buffering" directive, it must be "on" or "off"']
     assert faults("limit_req_status 200;") == ["value must be between 400 and 599"]
+
+
+def test_names_of_files_are_absolute_in_the_end() -> None:
+    x: Any = type("X", (), {"host": "h", "target": "/t"})()
+    logs = location("access_log a; access_log /b; access_log $host.log; access_log $request_uri;").core.access_log
+    assert [log.path(x) for log in logs] == ["/srv/x/a", "/b", "/srv/x/h.log", "/t"]
+    assert [getattr(log.path, "constant", 0) for log in logs] == ["/srv/x/a", "/b", None, None]
+
+
+def test_a_folder_with_a_dollar_is_no_variable() -> None:
+    config = nginx.loads("events {} http { root web; }", prefix="/srv/$money")
+    assert said(config.core.root) == "/srv/$money/web"

@@ -31,6 +31,7 @@ from .log import log_format
 from .reading import Reading
 from .row import Level
 from .tls import server_tls
+from .values import path_template
 
 NOT_INHERITED = frozenset(
     {
@@ -256,8 +257,7 @@ def freeze(reading: Reading, main: Level) -> Config:
 
 def _default_log(reading: Reading) -> tuple[AccessLog, ...]:
     """nginx's default log, where the folder for it is there."""
-    folder = os.path.join(reading.prefix, "logs")
-    if not os.path.isdir(folder):
+    if not os.path.isdir(os.path.join(reading.prefix, "logs")):
         return ()
-    path = os.path.join(folder, "access.log").encode("utf-8", "surrogateescape").decode("latin-1")
-    return (AccessLog(reading.compile(path), log_format(reading, "combined")),)
+    path = path_template(Level("main", reading), "logs/access.log")
+    return (AccessLog(path, log_format(reading, "combined")),)

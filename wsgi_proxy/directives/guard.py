@@ -81,10 +81,7 @@ def _auth_request_set(level: Level, args: list[str]) -> tuple[str, Template]:
 
 def _user_file(level: Level, args: list[str]) -> Template:
     """Relative to the folder of the configuration, as nginx has it."""
-    text = args[0]
-    if not text.startswith("$"):
-        text = values.conf_path(level, args).encode("utf-8", "surrogateescape").decode("latin-1")
-    return level.template(text)
+    return values.path_template(level, args[0], beside_configuration=True)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------------

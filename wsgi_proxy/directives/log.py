@@ -55,8 +55,7 @@ def _access_log(level: Level, statement: Statement) -> None:
             raise Bad(f'invalid parameter "{parameter}"')
         elif "$" in path:
             raise Bad("buffered logs cannot have variables in name")
-    absolute = path if "$" in path and path.startswith("$") else level.reading.absolute(path)
-    logs.append(AccessLog(level.template(_as_text(absolute)), log_format(level.reading, name), condition))
+    logs.append(AccessLog(values.path_template(level, path), log_format(level.reading, name), condition))
 
 
 def _buffering(parameter: str) -> bool:
@@ -65,11 +64,6 @@ def _buffering(parameter: str) -> bool:
     if found is None:
         return False
     return (values.parse_size(found[2]) if found[1] == "buffer" else values.parse_time(found[2])) is not None
-
-
-def _as_text(path: str) -> str:
-    """A file's name in the form of the configuration's text."""
-    return path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 ROWS: tuple[Row, ...] = (

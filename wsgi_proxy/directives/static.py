@@ -24,15 +24,11 @@ def _root(level: Level, statement: Statement) -> None:
     found = _SELF.search(text)
     if found is not None:
         raise Bad(f'the ${found[2]} variable cannot be used in the "{name}" directive')
-    if not text.startswith("$"):
-        text = _as_text(level.reading.absolute(text))
-    level.own[f"core.{name}"] = level.template(text.rstrip("/") if name == "root" and text != "/" else text)
+    if name == "root":
+        text = text.rstrip("/") or text[:1]
+    level.own[f"core.{name}"] = values.path_template(level, text)
     # Whichever stands here takes the place of an inherited one of either name.
     level.own[f"core.{other}"] = None
-
-
-def _as_text(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _index(level: Level, statement: Statement) -> None:

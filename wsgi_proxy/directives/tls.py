@@ -31,9 +31,9 @@ def _file_template(level: Level, args: list[str]) -> Template:
     text = args[0]
     if text.startswith(("engine:", "store:")):
         raise Bad(f'"{text.partition(":")[0]}:" is not supported by wsgi_proxy')
-    if text.startswith(("data:", "$")):
+    if text.startswith("data:"):
         return level.template(text)
-    return level.template(values.conf_path(level, args).encode("utf-8", "surrogateescape").decode("latin-1"))
+    return values.path_template(level, text, beside_configuration=True)
 
 
 def _session_cache(level: Level, statement: Statement) -> None:

@@ -5,11 +5,15 @@ Source: nginx's ngx_parse.c and ngx_conf_file.c, by behaviour; wording checked a
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Template
 from .row import Bad, BadValue, Converter, Level
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
 
 _UNITS = {
     "y": 365 * 86400.0,
@@ -132,6 +136,31 @@ def path(level: Level, args: list[str]) -> str:
 def conf_path(level: Level, args: list[str]) -> str:
     """A file's name, made absolute under the folder of the configuration file."""
     return level.reading.absolute(args[0], beside_configuration=True) if args[0] else ""
+
+
+class UnderFolder:
+    """A relative file's name with variables: what they give is under a folder, unless it turns out to be absolute."""
+
+    __slots__ = ("_folder", "_name", "constant")
+
+    def __init__(self, folder: str, name: Template) -> None:
+        known: str | None = getattr(name, "constant", None)
+        self._folder = folder
+        self._name = name
+        self.constant = None if known is None else f"{folder}/{known}"
+
+    def __call__(self, x: Exchange) -> str:
+        name = self.constant or self._name(x)
+        return name if name.startswith("/") else f"{self._folder}/{name}"
+
+
+def path_template(level: Level, text: str, beside_configuration: bool = False) -> Template:
+    """A file's name that may have variables, absolute like `path` and `conf_path`, in the form of the configuration's text."""
+    found = level.template(text)
+    if text.startswith("/"):
+        return found
+    folder = level.reading.absolute("", beside_configuration).rstrip("/")
+    return UnderFolder(os.fsencode(folder).decode("latin-1"), found)
 
 
 def template(level: Level, args: list[str]) -> Template:
