@@ -101,9 +101,9 @@ def servers() -> Iterator[list[Recorder]]:
         recorder.stop()
 
 
-def proxied(servers: list[Recorder], tmp_path: Path, **options: int) -> tuple[int, str]:
+def proxied(servers: list[Recorder], tmp_path: Path, fail_timeout: int = 30) -> tuple[int, str]:
     port = free_port()
-    return port, configuration(port, [server.port for server in servers], **options)
+    return port, configuration(port, [server.port for server in servers], fail_timeout)
 
 
 def test_a_dead_server_costs_max_fails_tries_among_all_workers(servers: list[Recorder], tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Re
             held.wait(20)
             return reply(b"3")
 
-        back.answer = hold  # type: ignore[assignment]
+        back.answer = hold
         back.start()
         before = len(back.requests)
         with Load(port, clients=4, pause=0.002) as load:
@@ -177,7 +177,7 @@ def test_a_killed_worker_takes_its_connections_along(servers: list[Recorder], tm
         return reply(b"x")
 
     for server in servers:
-        server.answer = hold  # type: ignore[assignment]
+        server.answer = hold
     port, text = proxied(servers, tmp_path)
     text = text.replace("weight=10", "weight=10 max_conns=2")
     try:
@@ -217,7 +217,7 @@ def test_workers_killed_in_mid_load_leave_no_count_behind(servers: list[Recorder
 
         before = sum(len(server.requests) for server in servers)
         for server in servers:
-            server.answer = hold  # type: ignore[assignment]
+            server.answer = hold
         try:
             with Load(port, clients=18, requests=18) as full:
                 wait_until(lambda: sum(len(server.requests) for server in servers) == before + 18, "eighteen held requests")

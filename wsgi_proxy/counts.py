@@ -20,7 +20,7 @@ _MASK = _RING - 1
 _SEQUENCE = 0x7FFFFFFF
 SERVERS_MAX = 1 << 16
 # Words of a row's head; then the ring, then the counts.
-_GENERATION, _HEAD, _PAD = 0, 1, 8
+_GENERATION, _PAD = 0, 8
 
 
 class _Other:
@@ -83,7 +83,6 @@ class Counts:
         words[self._row + index] = count
         self._sequence = sequence = self._sequence + 1 & _SEQUENCE
         words[self._ring + (sequence & _MASK)] = sequence << 32 | index << 16 | count & 0xFFFF
-        words[self._base + _HEAD] = sequence
         if self.changed is not None:
             self.changed.append(index)
 
@@ -95,7 +94,6 @@ class Counts:
         words[self._row + index] = count
         self._sequence = sequence = self._sequence + 1 & _SEQUENCE
         words[self._ring + (sequence & _MASK)] = sequence << 32 | index << 16 | count & 0xFFFF
-        words[self._base + _HEAD] = sequence
         if self.changed is not None:
             self.changed.append(index)
 
@@ -135,14 +133,24 @@ class Counts:
     def _read_row(self, other: _Other) -> None:
         """Start from the row itself. Changes made meanwhile come again by the ring, from the head as it was before."""
         words = self._words
-        head = words[other.base + _HEAD]
-        other.expected = head + 1 & _SEQUENCE
+        other.expected = self._head(other.base) + 1 & _SEQUENCE
         other.at = other.base + _PAD + (other.expected & _MASK)
         other.stale = -1
         if words[other.base + _GENERATION] != other.generation:
             return  # the slot's new owner has not used this pool yet
         row = other.base + _PAD + _RING
         self._replace(other, words[row : row + self._servers].tolist())
+
+    def _head(self, base: int) -> int:
+        """The sequence number of the ring's newest entry, 0 when it has none. Entries are a round apart at most, so the newest
+        is the largest, but for the moment when the numbers start again."""
+        sequences = [entry >> 32 for entry in self._words[base + _PAD : base + _PAD + _RING].tolist() if entry]
+        if not sequences:
+            return 0
+        newest = max(sequences)
+        if newest - min(sequences) > _SEQUENCE // 2:
+            newest = max(sequence for sequence in sequences if sequence < _SEQUENCE // 2)
+        return newest
 
     def _replace(self, other: _Other, counts: list[int]) -> None:
         for index, (new, old) in enumerate(zip(counts, other.seen, strict=True)):
@@ -178,7 +186,7 @@ class Counts:
         self._ring = base + _PAD
         self._row = base + _PAD + _RING
         # The sequence goes on where the slot's last owner stopped: nobody may take an old entry for a new one.
-        self._sequence = words[base + _HEAD]
+        self._sequence = self._head(base)
         for index in range(self._servers):
             words[self._row + index] = 0
         words[base + _GENERATION] = generation

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     Words = memoryview[int] | list[int]
 
 EPOCH = 0
-_HEAD = 8
+_HEAD = FIRST_FAILS = 8
+"""Where the columns begin, with that of the failures."""
 # Columns of the shared numbers, one word per server each. A column without a server is all zero.
 _FAILS, _ACCESSED, _CHECKED, _FAILURES, _RECOVERED, _CHECK, HEADER_MS, LAST_MS = range(8)
 _COLUMNS = 8

@@ -23,7 +23,7 @@ from . import config
 from .balance import Balancer, balancer
 from .balance_sticky import cookie, set_cookie
 from .errors import ConfigError, Fault, NoLiveUpstreams
-from .health import HEADER_MS, LAST_MS, Standing
+from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Standing
 from .peers import Address, Dice, Group, Peer, Tried
 from .ranking import Ranked
 from .resolve import Resolver, first_addresses, name_of, target_of
@@ -58,7 +58,16 @@ class Lease:
         since the try began, are given for good answers only; least_time learns from them."""
         if not self.settled:
             self.settled = True
-            self._pool._settle(self.peer, failed, header_time, last_byte_time)
+            pool, index = self._pool, self.peer.index
+            with pool._guard:
+                if pool._measures and not failed and header_time is not None:
+                    # Before the count, whose change is what makes the other workers look.
+                    pool._measure(index, header_time, last_byte_time)
+                pool.counts.remove(index)
+                if failed or pool._words[FIRST_FAILS + index]:
+                    pool._judge(index, failed)
+            if pool._queue is not None:
+                pool._queue.wake()
 
 
 class Pool:
@@ -153,6 +162,9 @@ class Pool:
         self._measures = any(getattr(each, "measures", False) for each in self._balancers)
         self._ranked = [each for each in self._balancers if isinstance(each, Ranked)]
         self.counts.changed = [] if any(each.by_conns for each in self._ranked) else None
+        plain = self.sticky is None and not self._measures and len(self.peers) > 1 and self._groups[0].peers
+        self._plain_pick = self._balancers[0].pick if plain else None
+        """The policy, where a first try needs nothing else."""
         self._limited = any(group.limited for group in self._groups)
         self.single = len(self.peers) == 1
         self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in self.peers)
@@ -173,19 +185,32 @@ class Pool:
             peer = queue.wait(lambda: self._try(x))
         if peer is None:
             raise NoLiveUpstreams(f'no live upstreams in "{self.name}"')
-        if x.tried is None:
+        tried = x.tried
+        if tried is None:
             x.tried = {peer}
         else:
-            x.tried.add(peer)
+            tried.add(peer)
         return Lease(self, peer)
 
     def _try(self, x: Any) -> Peer | None:
-        """Choose and count in, in one piece."""
+        """Choose and count in, in one piece. What is below is all that most requests need."""
         now = int(self._clock())
+        counts = self.counts
         with self._guard:
-            peer = self._choose(x, now)
-            if peer is not None:
-                self.counts.add(peer.index)
+            if now != self._second:
+                self._tick(now)
+            counts.sync()
+            if self._words[EPOCH] != self._epoch or now >= self._next:
+                self._refresh(now)
+            if counts.changed:
+                self._reorder(now)
+            pick = self._plain_pick
+            peer = pick(x, None, now) if pick is not None and x.tried is None else None
+            if peer is None or peer.suspect:
+                peer = self._choose(x, now, peer)
+                if peer is None:
+                    return None
+            counts.add(peer.index)
             return peer
 
     def _may_wait(self, x: Any) -> bool:
@@ -193,22 +218,21 @@ class Pool:
         tried = x.tried or ()
         return any(not (peer.server.down or peer in tried) for peer in self.peers)
 
-    def _choose(self, x: Any, now: int) -> Peer | None:
-        if now != self._second:
-            self._tick(now)
-        self.counts.sync()
+    def _choose(self, x: Any, now: int, peer: Peer | None) -> Peer | None:
+        """The rest of choosing: second tries, backups, sessions, probes of servers that failed. `peer`: chosen already."""
         while True:
-            if self._words[0] != self._epoch or now >= self._next:
-                self._refresh(now)
-            if self.counts.changed:
-                self._reorder(now)
-            peer = self._pick(x, now)
-            if peer is None and self._limited and self.zone.reap():
-                # What seemed full was held by a worker that is dead.
-                self.counts.sync()
-                continue
-            if peer is None or not (peer.suspect or self._measures) or self._note_pick(peer, now):
-                return peer
+            if peer is None:
+                peer = self._pick(x, now)
+            if peer is not None:
+                if not (peer.suspect or self._measures) or self._note_pick(peer, now):
+                    return peer
+            elif not (self._limited and self.zone.reap()):
+                return None
+            # Another worker took the probe; or what seemed full was held by a worker that is dead.
+            peer = None
+            self.counts.sync()
+            self._refresh(now)
+            self._reorder(now)
 
     def _pick(self, x: Any, now: int) -> Peer | None:
         """Whom the policy names: among the servers, else among the backups, where a request stays once it came to them."""
@@ -256,25 +280,20 @@ class Pool:
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
-    def _settle(self, peer: Peer, failed: bool, header_time: float | None, last_byte_time: float | None) -> None:
-        with self._guard:
-            index = peer.index
-            if self._measures and not failed and header_time is not None:
-                with self._lock:
-                    self.health.measured(HEADER_MS, index, int(header_time * 1000))
-                    if last_byte_time is not None:
-                        self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
-            # After the response time: the change of the count is what makes the others look.
-            self.counts.remove(index)
-            if failed:
-                if not self.single:
-                    with self._lock:
-                        self.health.failed(index, int(self._clock()))
-            elif self.health.fails(index):
-                with self._lock:
-                    self.health.passed(index, int(self._clock()))
-        if self._queue is not None:
-            self._queue.wake()
+    def _measure(self, index: int, header_time: float, last_byte_time: float | None) -> None:
+        with self._lock:
+            self.health.measured(HEADER_MS, index, int(header_time * 1000))
+            if last_byte_time is not None:
+                self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
+
+    def _judge(self, index: int, failed: bool) -> None:
+        """A try failed, or went well at a server that has failures."""
+        now = int(self._clock())
+        with self._lock:
+            if not failed:
+                self.health.passed(index, now)
+            elif not self.single:
+                self.health.failed(index, now)
 
     # --- keeping up ----------------------------------------------------------------------------------------------------
 
