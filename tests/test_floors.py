@@ -16,10 +16,10 @@ from tests.support import ROOT
 FLOORS = [
     "errors headers message framing stream green uri ranges cachefields",
     "exchange variable* maps geo patterns links config health freshness preconditions zone counts errorlog pages upload"
-    " client_certificate",
+    " client_certificate destinations",
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* place simple",
-    "guard* access* destinations auth passwords limit* cache* transport* wire* tunnel* tls* static",
+    "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static",
     "finishing forwarding forwarder connect probe* proxy* metrics status",
     "wsgi",
     "worker* server*",

@@ -196,9 +196,12 @@ class Exchange:
             self.target = target_of({**self.environ, "SCRIPT_NAME": ""})
 
     def _take_other_form(self) -> None:
-        """Absolute form: the authority is the host, whatever Host says (RFC 9112, 3.2.2); `*` and CONNECT's stay as they are."""
+        """Absolute form and CONNECT's: the authority is the host, whatever Host says (RFC 9112, 3.2.2); `*` stays as it is."""
+        if self.method == "CONNECT":
+            self.environ["HTTP_HOST"] = self.target
+            return
         scheme, colon, rest = self.target.partition("://")
-        if not colon or self.method == "CONNECT":
+        if not colon:
             return
         cut = len(rest)
         for mark in "/?#":

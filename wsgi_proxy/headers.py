@@ -35,8 +35,9 @@ NEVER_LISTED = frozenset(
 )
 """End-to-end fields that a Connection list cannot take away: a client that names them means to confuse (RFC 9110, 7.6.1)."""
 
-REQUEST_DROPPED = HOP_BY_HOP | {"content-length", "expect", "proxy", "host"}
-"""What is never copied from the client's request: hop-by-hop, what we frame or set ourselves, and httpoxy's name."""
+REQUEST_DROPPED = HOP_BY_HOP | {"content-length", "expect", "proxy", "host", "proxy-authorization"}
+"""What is never copied from the client's request: hop-by-hop, what we frame or set ourselves, httpoxy's name, and what the client
+tells its proxy alone (RFC 9110, 11.7.2)."""
 
 FORWARDED = frozenset({"forwarded", "x-real-ip"})
 """With every name that begins with `x-forwarded-`: what upstreams believe about the client."""

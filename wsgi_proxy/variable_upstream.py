@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .client_certificate import verdict
+from .destinations import is_elsewhere
 from .variable_table import client_tls, find_cookie
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ OPTIONAL: dict[str, str] = {
     "upstream_cache_status": "(x.cache_status or None)",
     "upstream_connect_time": "(each(x.tries, connected) if x.tries else None)",
     "upstream_header_time": "(each(x.tries, headed) if x.tries else None)",
+    "upstream_elsewhere": "elsewhere(x.tries)",
     "upstream_last_addr": "last_address(x.tries)",
     "upstream_response_length": "(each(x.tries, length) if x.tries else None)",
     "upstream_response_time": "(each(x.tries, responded) if x.tries else None)",
@@ -86,6 +88,12 @@ def last_address(tries: list[Try]) -> str | None:
         return None
     address = tries[-1].address
     return address if address.startswith("unix:") else address.rpartition(":")[0].strip("[]") or address
+
+
+def elsewhere(tries: list[Try]) -> str | None:
+    """Ours: "1" when the address of the last server chosen is on another machine, else "0"; for `tunnel_allow_upstream`."""
+    address = last_address(tries)
+    return None if address is None else str(int(is_elsewhere(address)))
 
 
 def status(attempt: Try) -> str:
