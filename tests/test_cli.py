@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, wait_until
 from wsgi_proxy import cli
@@ -241,3 +243,32 @@ def test_the_echo_command_is_the_modules(capsys: pytest.CaptureFixture[str]) -> 
         cli.main(["echo", "--help"])
     assert end.value.code == 0
     assert "--bind" in capsys.readouterr().out
+
+
+def test_certificates_are_looked_into(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    old = authority.issue_cert("a", not_before=datetime(2001, 1, 1), not_after=datetime(2001, 2, 3))  # noqa: DTZ001
+    old.private_key_and_cert_chain_pem.write_to_path(tmp_path / "old.pem")
+    authority.issue_cert("a").private_key_pem.write_to_path(tmp_path / "other.key")
+    (tmp_path / "broken.pem").write_text("no certificate\n")
+
+    def test(certificate: str, key: str) -> subprocess.CompletedProcess[str]:
+        pair = f"ssl_certificate {certificate};\nssl_certificate_key {key};"
+        text = f"events {{}}\nhttp {{\nserver {{ listen 127.0.0.1:1 ssl;\n{pair} }} }}"
+        (tmp_path / "nginx.conf").write_text(text)
+        return run("-t", folder=tmp_path)
+
+    good = test("old.pem", "old.pem")
+    assert good.returncode == 0
+    assert f'[warn] certificate "{tmp_path}/old.pem" has expired on 2001-02-03 in {tmp_path}/nginx.conf:3' in good.stderr
+    for certificate, key, named in (
+        ("old.pem", "other.key", "other.key"),
+        ("broken.pem", "old.pem", "broken.pem"),
+        ("old.pem", "nothing.key", "nothing.key"),
+        ("no.pem", "old.pem", "no.pem"),
+    ):
+        bad = test(certificate, key)
+        first, last = bad.stderr.splitlines()
+        assert bad.returncode == 1
+        assert first.startswith(f"wsgi-proxy: [emerg] {tmp_path}/nginx.conf:3: ") and named in first
+        assert last.endswith("test failed")

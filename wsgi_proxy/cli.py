@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -182,7 +183,9 @@ def _told(error: ConfigError) -> list[str]:
 
 
 def _warn(config: Config) -> None:
-    for warning in config.warnings:
+    from .directives.expiry import outdated
+
+    for warning in (*config.warnings, *outdated(config, time.time())):
         print(f"{NAME}: [warn] {warning}", file=sys.stderr)
 
 
