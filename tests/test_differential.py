@@ -130,6 +130,8 @@ SCENARIOS = [
         "least_conn_lost", "least_conn;", [(1, "weight=5"), (7, "weight=10 max_fails=3 fail_timeout=1"), (3, "weight=4")],
         gets(40) + [PAUSE] + gets(30) + [PAUSE] + gets(30), timed=True,
     ),
+    Scenario("zoned", "zone zoned 64k;", [(1, "weight=5"), (2, ""), (7, "weight=4 fail_timeout=1"), (3, "")], gets(60), timed=True),
+    Scenario("zoned_held", "zone zoned_held 64k; least_conn;", [(1, "weight=3"), (2, ""), (3, "weight=2")], holds(80, 9, 8)),
     Scenario("never_counted", "", [(1, "weight=2"), (7, "max_fails=0"), (3, "")], gets(60)),
     Scenario(
         "backup", "", [(7, "fail_timeout=1"), (8, "max_fails=2 fail_timeout=1"), (1, "backup weight=2"), (2, "backup")],
@@ -329,12 +331,14 @@ def upstream(scenario: Scenario, ports: Sequence[int]) -> config.Upstream:
             name, _, value = word.partition("=")
             options[name] = (float(value) if name == "fail_timeout" else int(value)) if value else True
         servers.append(config.Server(f"127.0.0.1:{ports[place - 1]}", **options))
-    words = scenario.method.rstrip(";").split()
+    directives = [directive.split() for directive in scenario.method.split(";") if directive]
+    zone = next((words[1] for words in directives if words[0] == "zone"), None)
+    words = next((words for words in directives if words[0] != "zone"), [])
     policy = config.Policy()
     if words:
         key = (lambda x: "" if words[1] == "$arg_none" else x.key) if words[0] == "hash" else None
         policy = config.Policy(words[0], key, tuple(words[2:] if words[0] == "hash" else words[1:]))
-    return config.Upstream(scenario.name, tuple(servers), policy)
+    return config.Upstream(scenario.name, tuple(servers), policy, zone)
 
 
 def configuration(scenarios: Sequence[Scenario], ports: Sequence[int], port: int) -> str:

@@ -220,6 +220,14 @@ class Custom:
         return round_robin(peers)
 
 
+def walking(policy: config.Policy | str | Callable[..., Any] | Any, group: Group) -> Balancer | None:
+    """The policy as a walk over the group, whatever its size; None when it is none of those that take turns."""
+    if isinstance(policy, str):
+        policy = config.Policy(policy)
+    make = WALKS.get(policy.name) if isinstance(policy, config.Policy) else None
+    return make(group, policy) if make is not None else None
+
+
 def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: Group) -> Balancer:
     """The policy at work on one group. `policy` is a `config.Policy`, a name of POLICIES, `"package.module:thing"`, a function
     `f(servers, exchange)`, or an object with such a `pick`. ValueError for an unknown name."""
@@ -243,6 +251,13 @@ def load(reference: str) -> Any:
         return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f'cannot load "{reference}": {error}') from None
+
+
+WALKS: dict[str, Callable[[Group, config.Policy], Balancer]] = {
+    "round_robin": RoundRobin,
+    "least_conn": LeastConn,
+    "least_time": LeastTime,
+}
 
 
 def _round_robin(group: Group, policy: config.Policy) -> Balancer:

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import config
-from .balance import Balancer, balancer
+from .balance import Balancer, balancer, walking
+from .balance_shared import SHARED_MAX, SharedTurns
 from .balance_sticky import cookie, set_cookie
 from .errors import ConfigError, Fault, NoLiveUpstreams
 from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Standing
@@ -75,7 +76,8 @@ class Pool:
 
     `servers` are `config.Server`s or addresses (`"http://b:3000"`, `"10.0.0.1:80"`, `"unix:/run/x"`); `policy` is a name of
     `balance.POLICIES`, a `config.Policy`, `"package.module:thing"` or a function `f(servers, exchange) -> Server`. Pools that
-    the workers of one server build in the same order share their state through `zone`. ConfigError when a name is unknown or
+    the workers of one server build in the same order share their state through `zone`; with `shared_turns` also whose turn it is
+    (what nginx does where an upstream has a `zone`). ConfigError when a name is unknown or
     the combination makes no sense.
     """
 
@@ -93,6 +95,7 @@ class Pool:
         queue_timeout: float = 60.0,
         resolver: Resolver = _SYSTEM,
         health_check: config.HealthCheck | None = None,
+        shared_turns: bool = False,
     ) -> None:
         self.servers = tuple(config.Server(server) if isinstance(server, str) else server for server in servers)
         self.name = name
@@ -108,7 +111,8 @@ class Pool:
         self._dice: Dice = dice or random.Random()
         self._guard = RLock()
         check(self.servers, policy, name)
-        area = self.zone.unique(f"pool/{name}")
+        self._shared_turns = shared_turns
+        area = self._area = self.zone.unique(f"pool/{name}")
         self._lock = self.zone.lock(area)
         self._targets = {server: target_of(server) for server in self.servers}
         self.scheme = self._targets[self.servers[0]].scheme or "http"
@@ -137,6 +141,7 @@ class Pool:
         """The pool of an `upstream` block."""
         options.setdefault("sticky", upstream.sticky)
         options.setdefault("queue", upstream.queue)
+        options.setdefault("shared_turns", upstream.zone is not None)
         options.setdefault("queue_timeout", upstream.queue_timeout)
         return cls(upstream.servers, upstream.policy, name=upstream.name, zone=zone, **options)
 
@@ -158,7 +163,7 @@ class Pool:
         conns = self.counts.totals
         groups = [[peer for peer in self.peers if not peer.backup], [peer for peer in self.peers if peer.backup]]
         self._groups = [Group(group, conns, self.health, self._dice, self._clock) for group in groups]
-        self._balancers: list[Balancer] = [balancer(self.policy, group) for group in self._groups if group.peers]
+        self._balancers = [self._balancer(group) for group in self._groups if group.peers]
         self._measures = any(getattr(each, "measures", False) for each in self._balancers)
         self._ranked = [each for each in self._balancers if isinstance(each, Ranked)]
         self.counts.changed = [] if any(each.by_conns for each in self._ranked) else None
@@ -173,6 +178,12 @@ class Pool:
         self._watched: set[Peer] = set(self.peers)
         self._epoch = -1
         self._next: float = 0
+
+    def _balancer(self, group: Group) -> Balancer:
+        walk = walking(self.policy, group) if self._shared_turns and 1 < len(group.peers) <= SHARED_MAX else None
+        if walk is not None:
+            return SharedTurns(group, walk, self.zone, self._area, self._lock)
+        return balancer(self.policy, group)
 
     # --- choosing --------------------------------------------------------------------------------------------------
 
