@@ -29,11 +29,14 @@ from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
 from .guard import Guard
 from .headers import first
+from .metrics import Metrics
 from .probe import Probes
 from .routing import Router
 from .static import serve, try_files
+from .status import Status
 from .transport import Outgoing, Transport
 from .tunnel import Tunnelled
+from .upkeep import Upkeep
 from .upload import take
 from .zone import Zone
 
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
 
 _NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
 _LISTED = {500: "http_500", 502: "http_502", 503: "http_503", 504: "http_504", 403: "http_403", 404: "http_404", 429: "http_429"}
+_NEVER_FAILURES = frozenset({403, 404})
+MAX_REDIRECTS = 10
+
+
 def spawn(function: Callable[[], None]) -> None:
     """Run something beside the requests: a thread, which gevent makes a greenlet of."""
     threading.Thread(target=function, daemon=True).start()
@@ -54,10 +61,6 @@ def _identity(config: Config) -> str:
     """What makes two workers share: the same files with the same text; without files, what the model says of its pools."""
     said = repr(config.files or sorted((name, upstream.servers) for name, upstream in config.upstreams.items()))
     return hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=16).hexdigest()
-
-
-_NEVER_FAILURES = frozenset({403, 404})
-MAX_REDIRECTS = 10
 
 
 class Proxy:
@@ -73,16 +76,22 @@ class Proxy:
         self.targets = Targets(config, self.zone, pools or {})
         self.probes = Probes.of(config, self.targets.pools, self.zone)
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
+        self.metrics = Metrics(self.zone)
+        self.upkeep = Upkeep((self.transport.sweep, self.cache.sweep) if config.cache_zones else (self.transport.sweep,))
         self._forwarders: dict[int, Forwarder] = {}
+        status = Status(self.metrics, self.targets.pools)
         self._handlers: dict[str, Callable[[Exchange], Answer | str]] = {
             "": serve,
             "static": serve,
+            "stub_status": status.stub,
+            "status": status.show,
             "tunnel_pass": Connector(self.targets).answer,
         }
         self._finishers: dict[int, finishing.Finisher | None] = {}
 
     def close(self) -> None:
         """Let go of idle upstream connections and of the cache's files; requests under way are not waited for."""
+        self.upkeep.stop()
         self.transport.close()
         self.cache.close()
 

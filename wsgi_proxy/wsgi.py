@@ -51,6 +51,8 @@ class ProxyApp(proxy.Proxy):
         return cls(nginx.load(os.fspath(path)))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self.upkeep.pid:
+            self.upkeep.begin()
         try:
             x = Exchange.from_environ(environ)
         except ProxyError as error:
@@ -72,16 +74,16 @@ class ProxyApp(proxy.Proxy):
         body = answer.body
         delivery: _Delivery
         if x.method == "HEAD" or answer.status in (204, 304):
-            delivery = _Empty(x, answer, self.logs)
+            delivery = _Empty(x, answer, self)
         elif isinstance(body, Tunnelled):
-            delivery = _Delivery(x, answer, self.logs)
+            delivery = _Delivery(x, answer, self)
             answer.body = body.run(x, answer)  # the client's connection is a tunnel from here to its end
         elif isinstance(body, FileBody):
-            delivery = _File(x, answer, self.logs)
+            delivery = _File(x, answer, self)
         elif getattr(body, "spliceable", False):
-            delivery = _Sending(x, answer, self.logs)
+            delivery = _Sending(x, answer, self)
         else:
-            delivery = _Delivery(x, answer, self.logs)
+            delivery = _Delivery(x, answer, self)
         start_response(status_line(answer.status, answer.reason), answer.headers)
         return delivery
 
@@ -89,13 +91,13 @@ class ProxyApp(proxy.Proxy):
 class _Delivery:
     """The body as the server iterates it; `close` ends the exchange."""
 
-    __slots__ = ("_answer", "_body", "_logs", "_x")
+    __slots__ = ("_answer", "_app", "_body", "_x")
 
-    def __init__(self, x: Exchange, answer: Answer, logs: AccessLogs) -> None:
+    def __init__(self, x: Exchange, answer: Answer, app: ProxyApp) -> None:
         self._x = x
         self._answer: Answer | None = answer
         self._body = answer.body
-        self._logs = logs
+        self._app = app
 
     def __iter__(self) -> Iterator[bytes]:
         x = self._x
@@ -120,7 +122,8 @@ class _Delivery:
                 for lease in x.leases:
                     lease.close()
             x.finished_at = time.time()
-            self._logs.write(x)
+            self._app.metrics.record(x)
+            self._app.logs.write(x)
 
 
 class _Empty(_Delivery):
@@ -151,8 +154,8 @@ class _File(_Delivery):
 
     __slots__ = ("count", "file", "offset")
 
-    def __init__(self, x: Exchange, answer: Answer, logs: AccessLogs) -> None:
-        super().__init__(x, answer, logs)
+    def __init__(self, x: Exchange, answer: Answer, app: ProxyApp) -> None:
+        super().__init__(x, answer, app)
         body: FileBody = answer.body  # type: ignore[assignment]
         self.file = body.file
         self.offset = body.offset
