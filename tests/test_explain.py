@@ -27,7 +27,7 @@ def test_each_decision_is_a_line() -> None:
         config = nginx.loads(CONFIGURATION.format(address=upstream.address, dead=dead))
         lines = explain(config, "GET", "http://example.org/a/b?c=d", [("Cookie", "x=1")])
         text = "\n".join(lines)
-        assert "request: GET http://example.org/a/b?c=d from 127.0.0.1, Host example.org" in text
+        assert "request: GET /a/b?c=d from 127.0.0.1, Host example.org" in text
         assert "server: example.org (" in text
         assert "nginx.conf:7) → proxy_pass, URI /a/b, arguments c=d" in text
         assert f"try 1: 127.0.0.1:{dead} of echo: connect() failed (111: Connection refused)" in text

@@ -26,12 +26,15 @@ def explain(
 ) -> list[str]:
     """A line for each decision about `method url`. `url` may be absolute or a path; `client` is the address it comes from."""
     app = ProxyApp(config)
-    x = Exchange.from_environ(environ_of(method, url, list(headers), client))
-    x.trace = []
-    answer = app.answer(x)
-    size = sum(len(block) for block in answer.body) if method != "HEAD" else 0
-    answer.close()
-    return tell(x, answer, size)
+    try:
+        x = Exchange.from_environ(environ_of(method, url, list(headers), client))
+        x.trace = []
+        answer = app.answer(x)
+        size = sum(len(block) for block in answer.body) if method != "HEAD" else 0
+        answer.close()
+        return tell(x, answer, size)
+    finally:
+        app.close()
 
 
 def environ_of(method: str, url: str, headers: list[tuple[str, str]], client: str) -> WSGIEnvironment:
