@@ -7,9 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import trustme
@@ -21,7 +22,30 @@ from wsgi_proxy.cli import Options, UsageError, parse_flags
 GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
 
 
+class Told(NamedTuple):
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Told]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in this process, in a folder."""
+
+    def call(*argv: str, folder: Path = ROOT) -> Told:
+        monkeypatch.chdir(folder)
+        return Told(cli.main(argv), *capfd.readouterr())
+
+    return call
+
+
 def run(*argv: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command as users run it."""
     command = [sys.executable, "-m", "wsgi_proxy.cli", *argv]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=30, check=False)
 
@@ -86,23 +110,23 @@ def test_versions_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 # --- -t and -T --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_good_file_gives_nginxs_two_lines(folder: Path) -> None:
-    done = run("-t", "-c", "nginx.conf", folder=folder)
+def test_a_good_file_gives_nginxs_two_lines(folder: Path, command: Command) -> None:
+    done = command("-t", "-c", "nginx.conf", folder=folder)
     path = folder / "nginx.conf"
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
         f"wsgi-proxy: the configuration file {path} syntax is ok",
         f"wsgi-proxy: configuration file {path} test is successful",
     ]
-    assert run("-tq", folder=folder).stderr == ""
+    assert command("-tq", folder=folder).stderr == ""
 
 
-def test_every_fault_is_told_with_its_place(folder: Path) -> None:
+def test_every_fault_is_told_with_its_place(folder: Path, command: Command) -> None:
     path = folder / "nginx.conf"
     path.write_text(
         "events {}\nhttp {\n foo;\n server {\n listen 80x;\n location / {\n proxy_pass http://no.such.invalid; } } }\n"
     )
-    done = run("-t", "-c", str(path))
+    done = command("-t", "-c", str(path))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f'wsgi-proxy: [emerg] {path}:3: unknown directive "foo"',
@@ -110,34 +134,34 @@ def test_every_fault_is_told_with_its_place(folder: Path) -> None:
         f"wsgi-proxy: configuration file {path} test failed",
     ]
     path.write_text("events {}\nhttp { server {\n location / {\n proxy_pass http://no.such.invalid; } } }\n")
-    assert f'{path}:4: host not found in upstream "no.such.invalid"' in run("-t", "-c", str(path)).stderr
+    assert f'{path}:4: host not found in upstream "no.such.invalid"' in command("-t", "-c", str(path)).stderr
 
 
-def test_warnings_are_told(folder: Path) -> None:
+def test_warnings_are_told(folder: Path, command: Command) -> None:
     (folder / "nginx.conf").write_text("events {} http { server { listen 127.0.0.1:1; server_name a/b; } }")
-    done = run("-t", folder=folder)
+    done = command("-t", folder=folder)
     assert done.returncode == 0
     assert done.stderr.startswith('wsgi-proxy: [warn] server name "a/b" has suspicious symbols in ')
 
 
-def test_the_dump_shows_every_file(folder: Path) -> None:
+def test_the_dump_shows_every_file(folder: Path, command: Command) -> None:
     (folder / "more.conf").write_text("# é\n")
     (folder / "nginx.conf").write_text("include more.conf;\n" + GOOD)
-    done = run("-T", folder=folder)
+    done = command("-T", folder=folder)
     more, whole = folder / "more.conf", folder / "nginx.conf"
     assert done.stdout == f"# configuration file {whole}:\ninclude more.conf;\n{GOOD}\n# configuration file {more}:\n# é\n\n"
     assert "test is successful" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "empty", "binary"])
-def test_what_is_no_configuration_is_told_without_a_traceback(kind: str, tmp_path: Path) -> None:
+def test_what_is_no_configuration_is_told_without_a_traceback(kind: str, tmp_path: Path, command: Command) -> None:
     path = tmp_path / kind
     if kind == "folder":
         path.mkdir()
     elif kind != "nothing":
         path.write_bytes(b"" if kind == "empty" else bytes(range(256)))
     for flags in (["-t"], ["-s", "stop"], []):
-        done = run(*flags, "-c", str(path))
+        done = command(*flags, "-c", str(path))
         assert done.returncode == 1
         first, *others = done.stderr.splitlines()
         assert first.startswith("wsgi-proxy: [emerg] ") and str(path) in first
@@ -147,17 +171,18 @@ def test_what_is_no_configuration_is_told_without_a_traceback(kind: str, tmp_pat
 # --- signals ----------------------------------------------------------------------------------------------------------------
 
 
-def test_signals_need_a_process(folder: Path) -> None:
+def test_signals_need_a_process(folder: Path, command: Command) -> None:
     pid = folder / "logs" / "nginx.pid"
     assert (
-        run("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] open() "{pid}" failed (2: No such file or directory)\n'
+        command("-s", "stop", folder=folder).stderr
+        == f'wsgi-proxy: [error] open() "{pid}" failed (2: No such file or directory)\n'
     )
     pid.parent.mkdir()
     for text in ("abc", "", "0", "-5", "99999999999"):
         pid.write_text(text)
-        assert run("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] invalid PID number "{text}" in "{pid}"\n'
+        assert command("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] invalid PID number "{text}" in "{pid}"\n'
     pid.write_text(str(2**31 - 1))
-    done = run("-s", "reload", folder=folder)
+    done = command("-s", "reload", folder=folder)
     assert (done.returncode, done.stderr) == (1, "wsgi-proxy: [alert] kill(2147483647, 1) failed (3: No such process)\n")
 
 
@@ -197,9 +222,9 @@ def test_a_running_proxy_reloads_and_stops(proxy: tuple[Running, int, Path]) -> 
     assert not (where / "logs" / "nginx.pid").exists()
 
 
-def test_a_fault_at_the_start_is_told_once(folder: Path) -> None:
+def test_a_fault_at_the_start_is_told_once(folder: Path, command: Command) -> None:
     (folder / "nginx.conf").write_text("daemon off; events {} http { server { listen 127.0.0.1:1; proxy_foo; } }")
-    done = run("-c", "nginx.conf", folder=folder)
+    done = command("-c", "nginx.conf", folder=folder)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
@@ -231,11 +256,11 @@ def test_sub_commands_with_a_wrong_command_line(argv: list[str], message: str, c
     assert capsys.readouterr().err == f"wsgi-proxy: {message}\n"
 
 
-def test_the_cache_command_reads_the_configuration(folder: Path) -> None:
+def test_the_cache_command_reads_the_configuration(folder: Path, command: Command) -> None:
     (folder / "nginx.conf").write_text("events {} http { proxy_cache_path c keys_zone=z:1m; server { listen 127.0.0.1:1; } }")
-    done = run("cache", "stats", "-c", "nginx.conf", folder=folder)
+    done = command("cache", "stats", "-c", "nginx.conf", folder=folder)
     assert done.returncode == 0 and "z" in done.stdout
-    assert run("cache", "stats", "-c", "nothing", folder=folder).returncode == 1
+    assert command("cache", "stats", "-c", "nothing", folder=folder).returncode == 1
 
 
 def test_the_echo_command_is_the_modules(capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,18 +270,18 @@ def test_the_echo_command_is_the_modules(capsys: pytest.CaptureFixture[str]) -> 
     assert "--bind" in capsys.readouterr().out
 
 
-def test_certificates_are_looked_into(tmp_path: Path) -> None:
+def test_certificates_are_looked_into(tmp_path: Path, command: Command) -> None:
     authority = trustme.CA()
     old = authority.issue_cert("a", not_before=datetime(2001, 1, 1), not_after=datetime(2001, 2, 3))  # noqa: DTZ001
     old.private_key_and_cert_chain_pem.write_to_path(tmp_path / "old.pem")
     authority.issue_cert("a").private_key_pem.write_to_path(tmp_path / "other.key")
     (tmp_path / "broken.pem").write_text("no certificate\n")
 
-    def test(certificate: str, key: str) -> subprocess.CompletedProcess[str]:
+    def test(certificate: str, key: str) -> Told:
         pair = f"ssl_certificate {certificate};\nssl_certificate_key {key};"
         text = f"events {{}}\nhttp {{\nserver {{ listen 127.0.0.1:1 ssl;\n{pair} }} }}"
         (tmp_path / "nginx.conf").write_text(text)
-        return run("-t", folder=tmp_path)
+        return command("-t", folder=tmp_path)
 
     good = test("old.pem", "old.pem")
     assert good.returncode == 0
