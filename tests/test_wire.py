@@ -651,6 +651,26 @@ def test_a_body_moved_to_a_stream(transport: Transport, size: int, pause: float)
         again.close()
 
 
+@pytest.mark.parametrize("size", [300_000, 30_000_000])
+def test_a_client_that_is_too_slow_gets_the_rest_later(transport: Transport, size: int) -> None:
+    data = os.urandom(size)
+    with Recorder(lambda request, wire: reply(data)) as upstream:
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)
+        client = Stream(ours)
+        client.read_timeout = client.write_timeout = 5.0
+        answer = send(transport, route(upstream))
+        sent = answer.send_to(client, 0.05)
+        assert 0 < sent < size
+        rest = b"".join(answer.body)
+        client.close()
+        first = b""
+        while block := theirs.recv(65536):
+            first += block
+        theirs.close()
+        assert len(first) == sent and first + rest == data
+
+
 def test_chunks_moved_to_a_stream(transport: Transport) -> None:
     data = os.urandom(1_000_000)
     body = chunked(data[:10], data[10:])

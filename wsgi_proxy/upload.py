@@ -57,7 +57,9 @@ class Upload:
         self.started = True
         if self._source is None:
             self.rewind()
-        block: bytes = self._source.read(size)
+        # What has come goes on at once: `read` of a socket's file waits for all of `size`.
+        read = getattr(self._source, "read1", None) or self._source.read
+        block: bytes = read(size)
         return block
 
     def fileno(self) -> int:

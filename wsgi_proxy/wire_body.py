@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BLOCK = 128 * 1024
 SPLICE_FROM = 128 * 1024
 """Bytes from which moving by the kernel pays for its three calls."""
+_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 _PIPE_SIZE = 1024 * 1024
 _F_SETPIPE_SZ = 1031
 
@@ -77,6 +79,8 @@ class Body:
     def spliceable(self) -> bool:
         """Whether `send_to` would move it by the kernel: a long body of known length, from a plain socket."""
         wire, left = self._wire, self._left
+        if not _FLAGS:
+            return False
         return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
 
     def __iter__(self) -> Iterator[bytes]:
@@ -178,93 +182,114 @@ class Body:
     # --- by the kernel ---
 
     def send_to(self, client: Stream, patience: float | None = None) -> int:
-        """Move the body to the client's stream; gives its bytes.
+        """Move the body to the client's stream; gives the bytes moved.
 
-        An OSError is the client's, the upstream's are TruncatedAnswer. With `patience` it stops, not `done`, once the client has
-        taken nothing for so many seconds: the caller goes on by reading blocks.
+        With `patience`, a client that does not take what is at hand within so many seconds ends it early: the rest is still here
+        to be read. An OSError is the client's, the upstream's are TruncatedAnswer.
         """
         sent = 0
+        if client.plain and client.write_timeout is not None:
+            # A stream whose timeout was not in force yet still blocks.
+            os.set_blocking(client.fileno(), False)
         while True:
-            while self._pieces:
-                piece = self._pieces.pop(0)
-                client.sendall(piece)
-                sent += len(piece)
+            if self._pieces:
+                sent += self._push(client, patience)
+                if self._pieces:
+                    return sent
             if self.done:
                 return sent
             if client.plain and self.spliceable:
                 sent += self._splice(client, patience)
-                if self._pieces:
-                    return sent
             else:
                 self._more()
 
-    def _splice(self, client: Stream, patience: float | None) -> int:
-        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory.
-
-        Ends early when patience does; what is in the pipe is then in `_pieces`.
-        """
-        wire = self._wire
-        assert wire is not None and self._left is not None
-        source = wire.stream
-        flags = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+    def _push(self, client: Stream, patience: float | None) -> int:
+        """Send the pieces at hand; what an impatient wait leaves over stays in `_pieces`."""
+        pieces, self._pieces = self._pieces, []
+        if patience is None or not client.plain:
+            for piece in pieces:
+                client.sendall(piece)
+            return sum(map(len, pieces))
         sent = 0
+        deadline = time.monotonic() + patience
+        view = memoryview(b"".join(pieces))
+        while view:
+            try:
+                count = os.write(client.fileno(), view)
+            except BlockingIOError:
+                if not _takes_more(client, deadline):
+                    self._pieces = [bytes(view)]
+                    return sent
+                continue
+            sent += count
+            view = view[count:]
+        return sent
+
+    def _splice(self, client: Stream, patience: float | None) -> int:
+        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory."""
         reader, writer = _take_pipe()
         clean = False
+        sent = 0
         try:
-            while self._left:
-                try:
-                    count = os.splice(source.fileno(), writer, min(self._left, _PIPE_SIZE), flags=flags)
-                    if not count:
-                        raise self._cut()
-                except BlockingIOError:
-                    try:
-                        source.wait_readable()
-                    except OSError as error:
-                        raise self._broken(error) from error
-                    continue
-                except OSError as error:
-                    raise self._broken(error) from error
-                self.received += count
-                sent += count
+            while self._left and not self._pieces:
+                count = self._fill(writer)
+                deadline = None if patience is None else time.monotonic() + patience
                 left = count
                 while left:
                     try:
-                        left -= os.splice(reader, client.fileno(), left, flags=flags)
+                        left -= os.splice(reader, client.fileno(), left, flags=_FLAGS)
                     except BlockingIOError:
-                        if not _writable(client, patience):
-                            self._pieces.append(_drain(reader, left))
-                            self._took(count)
-                            clean = True
-                            return sent - left
+                        if not _takes_more(client, deadline):
+                            break
+                sent += count - left
+                while left:
+                    piece = os.read(reader, left)
+                    self._pieces.append(piece)
+                    left -= len(piece)
                 self._took(count)
             clean = True
         finally:
             _give_pipe(reader, writer, clean)
         return sent
 
+    def _fill(self, writer: int) -> int:
+        """Move what has come, at least a byte, into the pipe."""
+        wire = self._wire
+        assert wire is not None and self._left is not None
+        source = wire.stream
+        while True:
+            try:
+                count = os.splice(source.fileno(), writer, min(self._left, _PIPE_SIZE), flags=_FLAGS)
+            except BlockingIOError:
+                try:
+                    source.wait_readable()
+                except OSError as error:
+                    raise self._broken(error) from error
+                continue
+            except OSError as error:
+                raise self._broken(error) from error
+            if not count:
+                raise self._cut()
+            self.received += count
+            return count
 
-def _writable(client: Stream, patience: float | None) -> bool:
-    """Wait until the client takes something; False when it has not within `patience` seconds."""
-    if patience is None:
+
+def _takes_more(client: Stream, deadline: float | None) -> bool:
+    """Wait until the client takes more; False when it does not before `deadline`. TimeoutError after its own timeout."""
+    if deadline is None:
         client.wait_writable()
         return True
-    limit = client.write_timeout
-    client.write_timeout = patience
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    timeout, client.write_timeout = client.write_timeout, left
     try:
         client.wait_writable()
+        return True
     except TimeoutError:
         return False
     finally:
-        client.write_timeout = limit
-    return True
-
-
-def _drain(reader: int, count: int) -> bytes:
-    """The bytes that wait in a pipe."""
-    data = b""
-    while len(data) < count:
-        data += os.read(reader, count - len(data))
-    return data
+        client.write_timeout = timeout
 
 
 _pipes: list[tuple[int, int]] = []
