@@ -17,7 +17,6 @@ import trustme
 
 from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, wait_until
 from wsgi_proxy import cli
-from wsgi_proxy.cli import Options, UsageError, parse_flags
 
 GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
 
@@ -57,38 +56,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 # --- flags ------------------------------------------------------------------------------------------------------------------
-
-
-def test_letters_may_be_joined_and_values_follow_at_once() -> None:
-    options = parse_flags(["-tq", "-cfile", "-p", "/x", "-g", "daemon off;", "-e/log"])
-    assert options == Options("file", "/x", "/log", "daemon off;", test=True, quiet=True)
-    assert parse_flags(["-s", "reload"]).signal == "reload"
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["-x"], 'invalid option: "x"'),
-        (["foo"], 'invalid option: "foo"'),
-        (["-c"], 'option "-c" requires file name'),
-        (["-p"], 'option "-p" requires directory name'),
-        (["-s"], 'option "-s" requires parameter'),
-        (["-s", "foo"], 'invalid option: "-s foo"'),
-    ],
-)
-def test_a_wrong_command_line_is_told_in_nginxs_words(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match=re.escape(message)):
-        parse_flags(argv)
-    assert cli.main(argv) == 1
-    assert capsys.readouterr().err == f"wsgi-proxy: {message}\n"
-
-
-def test_where_the_configuration_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert parse_flags([]).path == str(tmp_path / "nginx.conf")
-    assert parse_flags(["-c", "a"]).path == str(tmp_path / "a")
-    assert parse_flags(["-p", "/p", "-c", "a"]).path == "/p/a"
-    assert parse_flags(["-p", "/p", "-c", "/a"]).path == "/a"
 
 
 def test_the_version_costs_no_gevent() -> None:

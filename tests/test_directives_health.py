@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.directive_support import faults, http
+from tests.directive_support import faults, http, location
 from wsgi_proxy.config import Match
 
 
@@ -49,3 +49,11 @@ def test_faults() -> None:
     assert faults("match m { body a; }") == ['invalid body test "a"']
     assert faults("match m { } match m { }") == ['duplicate match "m"']
     assert faults("match m { status; }") == ['invalid number of arguments in "status" directive']
+
+
+def test_health_checks() -> None:
+    text = "interval=2s jitter=500ms fails=3 passes=2 uri=/h port=81 match=m mandatory persistent"
+    found = location(f"proxy_pass http://127.0.0.1; health_check {text}; health_check;", "match m { status 200; }")
+    one, two = found.proxy.health_checks
+    assert (one.interval, one.jitter, one.fails, one.passes, one.uri, one.port, one.match) == (2.0, 0.5, 3, 2, "/h", 81, "m")
+    assert (one.mandatory, one.persistent, two.mandatory, two.interval) == (True, True, False, 5.0)

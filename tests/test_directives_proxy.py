@@ -104,14 +104,6 @@ def test_cookies() -> None:
     assert faults("proxy_cookie_flags a foo;") == ['invalid parameter "foo"']
 
 
-def test_health_checks() -> None:
-    text = "interval=2s jitter=500ms fails=3 passes=2 uri=/h port=81 match=m mandatory persistent"
-    found = location(f"proxy_pass http://127.0.0.1; health_check {text}; health_check;", "match m { status 200; }")
-    one, two = found.proxy.health_checks
-    assert (one.interval, one.jitter, one.fails, one.passes, one.uri, one.port, one.match) == (2.0, 0.5, 3, 2, "/h", 81, "m")
-    assert (one.mandatory, one.persistent, two.mandatory, two.interval) == (True, True, False, 5.0)
-
-
 def test_the_rest() -> None:
     text = "proxy_bind 127.0.0.1; proxy_ignore_headers Expires Vary; proxy_limit_rate 8k; proxy_temp_path t 1 2;"
     proxy = location(text).proxy

@@ -1,14 +1,15 @@
-"""`match`: which answers to a health check are good (ngx_http_upstream_hc_module)."""
+"""`health_check`, and `match`: which answers to one are good (ngx_http_upstream_hc_module)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
-from ..config import Match
+from ..config import HealthCheck, Match
 from ..patterns import compile_regex
 from . import values
-from .row import Bad, Level, Row, Statement, special
+from .row import Bad, Level, Row, Statement, listed, special
 
 Pairs = list[tuple[str, str]]
 
@@ -57,6 +58,38 @@ class BodyTest:
 
     def __call__(self, body: bytes) -> bool:
         return (self._regex.search(body.decode("latin-1")) is not None) != self._negated
+
+
+def _health_check(level: Level, args: list[str]) -> HealthCheck:
+    settings: dict[str, Any] = {}
+    for arg in args:
+        key, equals, rest = arg.partition("=")
+        found: Any = None
+        if not equals:
+            found = True if key in ("mandatory", "persistent") else None
+        elif key in ("interval", "jitter", "keepalive_time"):
+            found = values.parse_time(rest)
+        elif key in ("fails", "passes", "port"):
+            found = values.parse_number(rest) or None
+        elif key in ("uri", "match"):
+            found = rest or None
+        if found is None:
+            raise Bad(f'invalid parameter "{arg}"')
+        settings[key] = found
+    check = HealthCheck(**settings)
+    if check.persistent and not check.mandatory:
+        raise Bad('"health_check" with "persistent" needs "mandatory"')
+    place = level.reading.names.place
+
+    def known() -> None:
+        if check.match and check.match not in level.reading.matches:
+            raise Bad(f'match "{check.match}" is not defined')
+        target = level.own.get("proxy.pass_")
+        if target is None or target.template is not None:
+            raise Bad('"health_check" needs a "proxy_pass" without variables beside it')
+
+    level.reading.later(place, known)
+    return check
 
 
 def _match(level: Level, statement: Statement) -> None:
@@ -114,4 +147,7 @@ def _body(args: list[str]) -> BodyTest:
     return BodyTest(compile_regex(args[1], False), args[0] == "!~")
 
 
-ROWS: tuple[Row, ...] = (special("match", "http", "BLOCK TAKE1", _match),)
+ROWS: tuple[Row, ...] = (
+    special("match", "http", "BLOCK TAKE1", _match),
+    listed("health_check", "location", "ANY", "proxy.health_checks", _health_check),
+)

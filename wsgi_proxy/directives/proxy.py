@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ..config import HealthCheck, ProxyPass, Server, Template, Upstream
+from ..config import ProxyPass, Server, Template, Upstream
 from ..patterns import compile_regex
 from ..resolve import parse
 from . import values
@@ -233,38 +233,6 @@ def _http_version(level: Level, args: list[str]) -> str:
     return found
 
 
-def _health_check(level: Level, args: list[str]) -> HealthCheck:
-    settings: dict[str, Any] = {}
-    for arg in args:
-        key, equals, rest = arg.partition("=")
-        found: Any = None
-        if not equals:
-            found = True if key in ("mandatory", "persistent") else None
-        elif key in ("interval", "jitter", "keepalive_time"):
-            found = values.parse_time(rest)
-        elif key in ("fails", "passes", "port"):
-            found = values.parse_number(rest) or None
-        elif key in ("uri", "match"):
-            found = rest or None
-        if found is None:
-            raise Bad(f'invalid parameter "{arg}"')
-        settings[key] = found
-    check = HealthCheck(**settings)
-    if check.persistent and not check.mandatory:
-        raise Bad('"health_check" with "persistent" needs "mandatory"')
-    place = level.reading.names.place
-
-    def known() -> None:
-        if check.match and check.match not in level.reading.matches:
-            raise Bad(f'match "{check.match}" is not defined')
-        target = level.own.get("proxy.pass_")
-        if target is None or target.template is not None:
-            raise Bad('"health_check" needs a "proxy_pass" without variables beside it')
-
-    level.reading.later(place, known)
-    return check
-
-
 def _flag(name: str) -> Row:
     return value(name, ALL, "FLAG", f"proxy.{name.removeprefix('proxy_')}", values.flag(name))
 
@@ -325,5 +293,4 @@ ROWS: tuple[Row, ...] = (
     value("proxy_limit_rate", ALL, "TAKE1", "proxy.limit_rate", _limit_rate),
     _flag("proxy_socket_keepalive"),
     value("proxy_bind", ALL, "TAKE12", "proxy.bind", bind),
-    listed("health_check", "location", "ANY", "proxy.health_checks", _health_check),
 )
