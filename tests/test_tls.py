@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.tls_support import Files, Pair, shake, subject, text
 from wsgi_proxy.config import TLS, Listen, ServerBlock
-from wsgi_proxy.tls import Names, is_handshake, listener_context
+from wsgi_proxy.tls import Names, listener_context
 
 
 @pytest.fixture
@@ -227,8 +227,3 @@ def test_a_client_that_leaves_or_talks_nonsense(files: Files, verify: str) -> No
     with pytest.raises(ssl.SSLWantReadError):
         pair.client.unwrap()
     assert pair.server.read(10) == b""
-
-
-def test_first_byte() -> None:
-    assert is_handshake(b"\x16") and is_handshake(b"\x80") and is_handshake(b"\x16\x03\x01")
-    assert not is_handshake(b"G") and not is_handshake(b"")

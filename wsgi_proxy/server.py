@@ -56,6 +56,7 @@ class Plan:
             large_client_header_buffers=server.large_client_header_buffers,
             proxy_protocol=listen.proxy_protocol,
             tls=None if context is None else (lambda: context),
+            answer_plain=True,
         )
 
 

@@ -245,8 +245,3 @@ def _set(setter: Callable[[str], object], value: str, directive: str) -> None:
 def words(error: Exception) -> str:
     """What went wrong, without the numbers and line numbers of OpenSSL."""
     return getattr(error, "reason", None) or (str(error.args[-1]) if error.args else str(error))
-
-
-def is_handshake(first: bytes) -> bool:
-    """Whether a connection's first byte begins TLS (a handshake record, or SSLv2's hello) and not plain HTTP."""
-    return bool(first) and (first[0] == 0x16 or first[0] & 0x80 != 0)

@@ -60,6 +60,7 @@ class Connection:
         "head",
         "listener",
         "peer",
+        "plain_on_tls",
         "proxy_protocol",
         "refused",
         "remote_addr",
@@ -98,6 +99,8 @@ class Connection:
         self.taken = False
         self.trailers: Callable[[], Pairs] | Pairs | None = None
         self.tls: ssl.SSLObject | None = None
+        self.plain_on_tls = False
+        """Plain HTTP came to a TLS listener."""
         self.proxy_protocol: tuple[str, int, str, int] | None = None
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
@@ -166,7 +169,9 @@ class Connection:
                 self.proxy_protocol = read_proxy_header(self.stream)
                 if settings.trust_proxy_protocol and self.proxy_protocol is not None:
                     self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
-            if settings.tls is not None:
+            if settings.tls is not None and settings.answer_plain:
+                self.plain_on_tls = not self._begins_tls()
+            if settings.tls is not None and not self.plain_on_tls:
                 stream = self.stream.start_tls(settings.tls(), server_side=True)
                 self.stream, self.tls = stream, stream.tls
         except (OSError, ClientError) as error:
@@ -182,6 +187,14 @@ class Connection:
             return
         self._opened()
         self._look_again()
+
+    def _begins_tls(self) -> bool:
+        """Whether the first byte, which is only looked at, begins a handshake."""
+        self.stream.wait_readable()
+        with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
+            first = sock.recv(1, socket.MSG_PEEK)
+        # SSLv2's hello has its highest bit set; OpenSSL says to it what is to be said.
+        return not first or first[0] == 0x16 or first[0] & 0x80 != 0
 
     def _look_again(self) -> None:
         """What TLS has already decrypted makes the socket readable no more: have a look from the loop."""
@@ -323,6 +336,8 @@ class Connection:
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)
         environ["wsgi.input"] = self.body
+        if self.plain_on_tls:
+            environ["wsgi.url_scheme"] = "http"
         if self._socket is None:
             self._socket = StreamSocket(self)
         environ["gunicorn.socket"] = self._socket

@@ -33,6 +33,7 @@ class ListenerSettings:
     """
 
     __slots__ = (
+        "answer_plain",
         "client_body_timeout",
         "client_header_timeout",
         "keepalive_requests",
@@ -63,6 +64,7 @@ class ListenerSettings:
         proxy_protocol: bool = False,
         trust_proxy_protocol: bool = False,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        answer_plain: bool = False,
     ) -> None:
         self.keepalive_timeout = keepalive_timeout
         self.keepalive_requests = keepalive_requests
@@ -79,6 +81,8 @@ class ListenerSettings:
         self.trust_proxy_protocol = trust_proxy_protocol
         """Whether REMOTE_ADDR is what the PROXY protocol says."""
         self.tls = tls
+        self.answer_plain = answer_plain
+        """Whether plain HTTP that comes to a TLS listener is for the application to answer (`connection.plain_on_tls`)."""
 
 
 class Listener:
