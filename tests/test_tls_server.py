@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGHUP
@@ -12,6 +14,7 @@ from signal import SIGHUP
 import pytest
 
 from tests.support import (
+    ROOT,
     Address,
     Client,
     Recorder,
@@ -226,3 +229,22 @@ def test_verified_upstreams(files: Files, pairs: Pairs, tmp_path: Path) -> None:
             assert [fetch(port, path).status for path in ("/good", "/name", "/anonymous", "/good")] == [200, 502, 502, 200]
             assert "SSL_do_handshake() failed (SSL: Hostname mismatch" in proxy.log()
     assert [request.target for request in upstream.requests] == ["/good", "/good"]
+
+
+def test_what_the_test_of_a_configuration_says(files: Files, pairs: Pairs, tmp_path: Path) -> None:
+    def check(certificate: str, key: str) -> tuple[int, str]:
+        path = tmp_path / "nginx.conf"
+        lines = ["events {}", "http {", "    server {", "        listen 127.0.0.1:1 ssl;"]
+        lines += [f"        ssl_certificate {certificate};", f"        ssl_certificate_key {key};", "    }", "}"]
+        path.write_text("\n".join(lines))
+        command = [sys.executable, "-m", "wsgi_proxy.cli", "-t", "-c", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=ROOT)
+        return done.returncode, done.stderr
+
+    assert check(*pairs["a.test"])[0] == 0
+    status, said = check(*pairs["expired"])
+    assert status == 0 and f'[warn] the certificate "{pairs["expired"][0]}" has expired on ' in said
+    status, said = check(pairs["a.test"][0], pairs["b.test"][1])
+    assert status == 1 and "nginx.conf:3: the key " in said and "does not belong to the certificate" in said
+    status, said = check("/missing.crt", pairs["a.test"][1])
+    assert status == 1 and 'nginx.conf:3: open() "/missing.crt" failed (2: No such file or directory)' in said

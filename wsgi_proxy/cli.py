@@ -75,6 +75,7 @@ def _show_version(options: Options) -> None:
 def read(options: Options, *, resolve: bool = True) -> Config:
     """The configuration that the flags name, checked with what it needs of the outside. ConfigError with every fault."""
     from . import nginx
+    from .tls_check import warnings_of
 
     config = nginx.load(options.path, prefix=options.prefix, main=options.directives)
     if not config.main.error_log:
@@ -85,7 +86,7 @@ def read(options: Options, *, resolve: bool = True) -> Config:
     faults = nginx.unresolved(config) if resolve else []
     if faults:
         raise ConfigError(*faults)
-    return config
+    return replace(config, warnings=(*config.warnings, *warnings_of(config)))
 
 
 def _told(error: ConfigError) -> list[str]:
