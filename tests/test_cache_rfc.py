@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support import Recorder, fetch, free_port, reply, run_proxy
-from wsgi_proxy.cachefields import format_date
+from wsgi_proxy.httpdate import format_date
 
 CONF = """
 worker_processes 2;

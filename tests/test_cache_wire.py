@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Client, Recorder, Response, fetch, free_port, reply, request_bytes, run_proxy, wait_until
-from wsgi_proxy.cachefields import format_date
+from wsgi_proxy.httpdate import format_date
 
 CONF = """
 worker_processes {workers};

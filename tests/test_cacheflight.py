@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.caching import Body, Site, exchange, location
 from wsgi_proxy import cachezone
-from wsgi_proxy.cacheentry import COMPLETE, Entry, load
+from wsgi_proxy.cacheentry import Entry
+from wsgi_proxy.cachefile import COMPLETE, load
 from wsgi_proxy.cacheflight import Fill, Following, GrowingBody, alone, board
 from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
 from wsgi_proxy.freshness import Freshness

@@ -9,9 +9,9 @@ from cachecontrol.cache import DictCache
 
 from tests.support.caching import Site
 from wsgi_proxy import cacheopen
+from wsgi_proxy.cacheblob import BlobStorage
 from wsgi_proxy.cacheopen import memory_folder, memory_zones, open_zone, private, sweep_memory
-from wsgi_proxy.cacheplugin import load_storage
-from wsgi_proxy.cachestore import BlobStorage, FileStorage
+from wsgi_proxy.cachestore import FileStorage
 from wsgi_proxy.config import CacheZone, Place
 
 FRESH = [("Cache-Control", "max-age=60")]
@@ -81,10 +81,6 @@ class Mine(DictCache):
     nested: type
 
 
-made = DictCache()
-not_a_storage = 5
-
-
 def test_a_storage_by_name(tmp_path):
     zone_settings = CacheZone("z", "tests.test_cacheopen:Mine")
     site = Site(tmp_path, zone=zone_settings)
@@ -97,14 +93,3 @@ def test_a_storage_by_name(tmp_path):
     site.get("/", "POST")
     assert site.get("/").word != "HIT"
     site.cache.close()
-
-
-def test_an_instance_or_a_factory_will_do():
-    assert load_storage("tests.test_cacheopen:made") is made
-    assert isinstance(load_storage("cachecontrol.cache:DictCache"), DictCache)
-
-
-@pytest.mark.parametrize("name", ["nowhere:x", "tests.test_cacheopen:absent", "tests.test_cacheopen:not_a_storage", "os:getpid"])
-def test_what_is_no_storage_is_one_error(name):
-    with pytest.raises(OSError, match="storage"):
-        load_storage(name)

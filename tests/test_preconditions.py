@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy import preconditions as pc
-from wsgi_proxy.cachefields import format_date
+from wsgi_proxy.httpdate import format_date
 
 NOW = 1_700_000_000.0
 CHANGED = format_date(int(NOW - 100))

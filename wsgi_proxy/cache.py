@@ -16,11 +16,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .cacheanswer import choose, from_entry, from_growing, gateway_timeout, hit_status, is_conditional, not_modified
-from .cacheentry import BrokenEntry, Entry, load
-from .cachefetch import Fetch, Leader, Plan, is_set
+from .cacheentry import BrokenEntry, Entry
+from .cachefetch import Fetch
+from .cachefile import load
 from .cacheflight import Fill, Following
 from .cachekey import affected
+from .cacheleader import Leader
 from .cacheopen import open_zone
+from .cacheplan import Plan, is_set
 from .cachesweep import sweep
 from .cachevary import selection_of
 from .cachezone import ZoneCache

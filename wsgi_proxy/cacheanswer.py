@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from .cacheentry import SUPERBLOCK, BrokenEntry, Entry, Superblock
+from .cacheentry import BrokenEntry, Entry
 from .cachefields import Pairs
+from .cachefile import SUPERBLOCK, Superblock
 from .exchange import Answer, FileBody
 from .preconditions import (
     FORWARD,

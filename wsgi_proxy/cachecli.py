@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from .cacheentry import Entry
 from .cacheopen import memory_zones, open_zone
 from .cachezone import ZoneCache
-from .freshness import validators
+from .storedfields import validators
 
 if TYPE_CHECKING:
     from .config import Config

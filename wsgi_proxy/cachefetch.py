@@ -8,159 +8,29 @@ made an entry once the last byte was handed on, so no client waits for the store
 from __future__ import annotations
 
 import copy
-import io
-import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .cacheanswer import forward_status, from_entry
 from .cacheentry import Entry
 from .cachefields import Pairs
-from .cachekey import key_template
+from .cacheleader import Leader, drain
+from .cacheplan import Plan, is_set
 from .cachetee import Tee
 from .cachevary import selection_of, spec_of
 from .cachezone import ZoneCache
 from .errors import UpstreamError
 from .exchange import Answer
-from .freshness import (
-    NO_WISHES,
-    Rules,
-    Verdict,
-    Wishes,
-    freshened,
-    head_matches_stored,
-    invalidates,
-    judge,
-    matches_stored,
-    stored_fields,
-    usable_on_error,
-    validators,
-)
+from .freshness import NO_WISHES, Verdict, Wishes, invalidates, judge, usable_on_error
+from .storedfields import freshened, head_matches_stored, matches_stored, stored_fields, validators
 
 if TYPE_CHECKING:
-    from .cache import Cache
     from .cacheflight import Fill
-    from .config import Location, Template
     from .exchange import Exchange
-
-logger = logging.getLogger("wsgi_proxy")
 
 # RFC 5861 section 4: the answers that count as an error of the origin.
 _ORIGIN_ERRORS: Final = frozenset({500, 502, 503, 504})
 # The statuses proxy_cache_use_stale can name, and its word for them.
 _STALE_WORDS: Final = {status: f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
-
-
-def is_set(templates: tuple[Template, ...], x: Exchange) -> bool:
-    """nginx's test: at least one value is neither empty nor 0."""
-    return any(value not in ("", "0") for value in (template(x) for template in templates))
-
-
-class Plan:
-    """What a location says about caching, made ready once."""
-
-    __slots__ = (
-        "background",
-        "convert_head",
-        "key",
-        "location",
-        "methods",
-        "rules",
-        "settings",
-        "updating",
-        "use_stale",
-        "validate",
-        "zone_name",
-        "zone_of",
-    )
-
-    def __init__(self, location: Location) -> None:
-        self.location = location
-        self.settings = settings = location.cache
-        constant = "" if settings.zone is None else getattr(settings.zone, "constant", None)
-        self.zone_of: Template | None = settings.zone if constant is None else None
-        self.zone_name: str = constant or ""
-        self.key = key_template(settings, location)
-        self.methods = settings.methods
-        self.rules = Rules(location.proxy.ignore_headers, settings.valid, settings.methods)
-        self.use_stale = settings.use_stale or frozenset()
-        self.updating = "updating" in self.use_stale
-        self.background = settings.background_update
-        self.validate = settings.revalidate is not False
-        self.convert_head = bool(settings.convert_head)
-
-
-class Leader:
-    """What fetches need of the process: the cache they belong to, its clock, and ways to fetch without a client."""
-
-    __slots__ = ("cache", "clock", "refetch", "spawn")
-
-    def __init__(
-        self,
-        cache: Cache,
-        refetch: Callable[[Exchange, Fetch], Answer] | None,
-        spawn: Callable[[Callable[[], None]], Any] | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self.cache = cache
-        self.refetch = refetch
-        self.spawn = spawn
-        self.clock = clock
-
-    def in_background(self, fetch: Fetch) -> bool:
-        """Whether a stale answer goes out now and its update is fetched behind it: where the configuration or the origin
-        (stale-while-revalidate) says so, and someone can do it."""
-        if self.refetch is None or self.spawn is None or fetch.entry is None:
-            return False
-        return fetch.plan.background or fetch.entry.freshness.grace > 0
-
-    def update(self, x: Exchange, fetch: Fetch) -> None:
-        """Carry out a fetch that no client waits for."""
-        assert self.spawn is not None
-        other = detached(x)
-        try:
-            self.spawn(lambda: self._update(other, fetch))
-        except BaseException:
-            fetch.close()
-            raise
-
-    def _update(self, x: Exchange, fetch: Fetch) -> None:
-        assert self.refetch is not None
-        try:
-            fetch.prepare(x)
-            drain(fetch.store(x, self.refetch(x, fetch)))
-        except UpstreamError as error:
-            logger.error('background update of "%s" failed: %s', x.cache_key, error)
-        except Exception:
-            logger.exception('background update of "%s" failed', x.cache_key)
-        finally:
-            fetch.close()
-
-
-def detached(x: Exchange) -> Exchange:
-    """The same request without its client: no body, nothing noted that belongs to the client's own answer."""
-    other = copy.copy(x)
-    other.method = "GET"
-    other.input = io.BytesIO()
-    other.content_length = None
-    other.chunked = False
-    other.connection = None
-    other.variables = dict(x.variables)
-    other.tries = []
-    other.tried = None
-    other.answer = None
-    other.leases = None
-    other.trace = None
-    return other
-
-
-def drain(answer: Answer) -> None:
-    """Read an answer to its end for the sake of the store."""
-    try:
-        for _ in answer.body:
-            pass
-    finally:
-        answer.close()
 
 
 class Fetch:

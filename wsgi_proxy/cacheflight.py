@@ -21,7 +21,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from .cacheentry import COMPLETE, FILLING, SUPERBLOCK, VOID, BrokenEntry, Entry, Superblock, new_id
+from .cacheentry import BrokenEntry, Entry, new_id
+from .cachefile import COMPLETE, FILLING, SUPERBLOCK, VOID, Superblock
 from .errors import TruncatedAnswer
 
 _BLOCK: Final = 64 * 1024

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from . import zone
+from . import zone_file
 from .cacheentry import digest_of
 from .cachezone import ZoneCache
 
@@ -46,7 +46,7 @@ def open_zone(settings: CacheZone, prefix: str = "") -> ZoneCache:
 
 def memory_folder(settings: CacheZone) -> str:
     """Where a `memory` zone of this process's server lies."""
-    return os.path.join(shared_memory(), "memory." + zone.file_name(f"{settings.place} {settings.name}"))
+    return os.path.join(shared_memory(), "memory." + zone_file.file_name(f"{settings.place} {settings.name}"))
 
 
 def meeting_folder(settings: CacheZone) -> str:
@@ -58,7 +58,7 @@ def meeting_folder(settings: CacheZone) -> str:
 
 def memory_zones(settings: CacheZone) -> Iterator[ZoneCache]:
     """A `memory` zone as every living server of ours has it, for a command that is none of their processes."""
-    digest = zone.file_name(f"{settings.place} {settings.name}").rpartition("-")[2]
+    digest = zone_file.file_name(f"{settings.place} {settings.name}").rpartition("-")[2]
     for name in sorted(os.listdir(shared_memory())):
         if _MEMORY.fullmatch(name) and name.endswith("-" + digest):
             yield ZoneCache.in_folder(settings, private(os.path.join(shared_memory(), name)))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from cachecontrol.cache import BaseCache
 
-from .cachestore import BlobStorage, FileStorage
+from .cacheblob import BlobStorage
+from .cachestore import FileStorage
 from .cachezone import ZoneCache
 
 if TYPE_CHECKING:

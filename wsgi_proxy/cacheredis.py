@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cachecontrol.cache import BaseCache
 
-from .cacheentry import Entry, VaryIndex, digest_of, encode
+from .cacheblob import BlobStorage
+from .cacheentry import Entry, VaryIndex, digest_of
+from .cachefile import encode
 from .cacheflight import Fill
-from .cachestore import BlobStorage
 from .cachezone import ZoneCache
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 `FileStorage` keeps one file per answer under nginx's names (the md5 of the key, in `levels` of folders), mode 0600 in folders
 of mode 0700, and is itself a CacheControl separate-body storage. `BlobStorage` puts the same bytes into any
-`cachecontrol.cache.BaseCache`. The cache room knows both by five verbs: load, adopt, put, refresh, delete.
+`cachecontrol.cache.BaseCache` (cacheblob.py). The cache room knows both by five verbs: load, adopt, put, refresh, delete.
 
 A file that cannot be read as an entry is removed with one line in the log and counts as absent. An OSError of a change is
 the caller's to report: it knows what was lost by it.
@@ -14,35 +14,19 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from typing import IO, Any, Final, Protocol
+from typing import IO, Final, Protocol
 
-from cachecontrol.cache import BaseCache, SeparateBodyBaseCache
+from cachecontrol.cache import SeparateBodyBaseCache
 
-from .cacheentry import (
-    CHECKED_BODY,
-    COMPLETE,
-    SUPERBLOCK,
-    BrokenEntry,
-    Entry,
-    Superblock,
-    VaryIndex,
-    announce_length,
-    decode_head,
-    digest_of,
-    encode,
-    load,
-    new_id,
-)
+from .cacheentry import BrokenEntry, Entry, VaryIndex, digest_of, new_id
+from .cachefile import COMPLETE, SUPERBLOCK, Superblock, encode, load
 
 NAME: Final = re.compile(r"[0-9a-f]{32}")
 STATE_FOLDER: Final = ".wsgi-proxy"
 # Heads appended by 304s may take this much before the entry is let go and fetched anew.
 _APPENDED_MAX: Final = 256 * 1024
-# What is not a file is held in memory whole: no larger answers go there.
-BLOB_MAX: Final = 8 * 1024 * 1024
-
 logger = logging.getLogger("wsgi_proxy")
 
 
@@ -282,75 +266,3 @@ class FileStorage(SeparateBodyBaseCache):
             return None
         file.seek(block.body_offset)
         return file
-
-
-class BlobStorage:
-    """Entries as values of a CacheControl storage: what it raises counts as an OSError of ours."""
-
-    body_max = BLOB_MAX
-
-    def __init__(self, base: BaseCache) -> None:
-        self.base = base
-
-    def load(self, name: str) -> Entry | VaryIndex | None:
-        data = self._call(self.base.get, name)
-        if not data:
-            return None
-        try:
-            found = decode_bytes(data)
-        except BrokenEntry as error:
-            logger.warning('cache entry "%s" is removed: %s', name, error)
-            self._call(self.base.delete, name)
-            return None
-        if isinstance(found, Entry):
-            found.name = name
-        return found
-
-    def adopt(self, path: str, name: str, keep: float) -> int:
-        with open(path, "rb") as file:
-            data = file.read()
-        self.put(name, data, keep)
-        os.unlink(path)
-        return len(data)
-
-    def put(self, name: str, data: bytes, keep: float) -> None:
-        self._call(self.base.set, name, data, max(1, int(keep)))
-
-    def refresh(self, entry: Entry, keep: float) -> bool:
-        stored = self.load(entry.name)
-        if not isinstance(stored, Entry) or stored.id != entry.id:
-            return False
-        self.put(entry.name, encode(entry, entry.body or b""), keep)
-        return True
-
-    def delete(self, name: str) -> int | None:
-        self._call(self.base.delete, name)
-        return None
-
-    def touch(self, entry: Entry, now: float) -> None:
-        """These storages go by the time that `put` gave them."""
-
-    @staticmethod
-    def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-        """A storage may raise what it likes (redis its own errors); to the cache it is all one: it does not work now."""
-        try:
-            return function(*arguments)
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-def decode_bytes(data: bytes) -> Entry | VaryIndex:
-    """An entry with its whole body, or an index, from the bytes of a file."""
-    block = Superblock.unpack(data[:SUPERBLOCK])
-    found = decode_head(data[block.head_offset : block.head_offset + block.head_length], block.head_crc)
-    if isinstance(found, Entry):
-        body = data[block.body_offset : block.body_offset + block.body_length]
-        if block.state != COMPLETE or len(body) != block.body_length:
-            raise BrokenEntry("truncated body")
-        if len(body) <= CHECKED_BODY and zlib.crc32(body) != block.body_crc:
-            raise BrokenEntry("damaged body")
-        found.id, found.body, found.body_length, found.body_offset = block.id, body, len(body), block.body_offset
-        announce_length(found)
-    return found

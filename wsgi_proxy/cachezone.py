@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from . import cacheflight
-from .cacheentry import Entry, VaryIndex, digest_of, encode
+from .cacheentry import Entry, VaryIndex, digest_of
 from .cachefields import Pairs
+from .cachefile import encode
 from .cacheflight import Fill, Following
 from .cachememory import MemoryTier
 from .cacheshare import Share

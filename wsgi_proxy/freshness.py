@@ -17,18 +17,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from .cachefields import (
-    DELTA_MAX,
-    Directives,
-    Pairs,
-    cache_control,
-    format_date,
-    members,
-    parse_date,
-    parse_delta,
-    targeted,
-    values,
-)
+from .cachefields import DELTA_MAX, Directives, Pairs, cache_control, members, parse_delta, targeted, values
+from .httpdate import parse_date
+from .storedfields import stored_fields, validators
 
 # RFC 9110 section 15.1: the statuses a heuristic may be used for.  206 is left out because partial answers are not stored.
 HEURISTIC_STATUSES: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
@@ -38,21 +29,6 @@ UNDERSTOOD_STATUSES: Final = frozenset(int(status) for status in HTTPStatus if s
 HEURISTIC_FRACTION: Final = 0.1
 HEURISTIC_CAP: Final = 86400.0
 
-# RFC 9111 section 3.1 and RFC 9110 section 7.6.1: what belongs to one connection or one proxy and is never stored.
-UNSTORED_FIELDS: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -303,39 +279,6 @@ def _useful_when_stale(freshness: Freshness, headers: Pairs) -> bool:
     return not (freshness.no_cache or freshness.must_revalidate) and bool(freshness.grace or freshness.error_grace)
 
 
-def stored_fields(answer: Pairs, received_at: float, withheld: frozenset[str] = frozenset()) -> Pairs:
-    """The fields to store (RFC 9111 section 3.1): nothing of one connection, and a Date where the origin sent none."""
-    unstored = UNSTORED_FIELDS | withheld | {name.lower() for name in members(answer, "connection")}
-    kept = [pair for pair in answer if pair[0].lower() not in unstored]
-    if _first_date(kept, "date", received_at) is None:
-        kept = [pair for pair in kept if pair[0].lower() != "date"]
-        kept.append(("Date", format_date(int(received_at))))
-    return kept
-
-
-def freshened(stored: Pairs, update: Pairs, received_at: float) -> Pairs:
-    """The stored fields after a 304 or a matching HEAD answer (RFC 9111 section 3.2).
-
-    Each field of the update replaces all lines of its name. Content-Length and Content-Range stay: they describe the
-    stored body. The Age of the old answer goes: the new one's is the only one that still counts.
-    """
-    fresh = stored_fields(update, received_at)
-    kept_names = {"content-length", "content-range"}
-    fresh = [pair for pair in fresh if pair[0].lower() not in kept_names]
-    replaced = _names(fresh) | {"age"}
-    return [pair for pair in stored if pair[0].lower() not in replaced] + fresh
-
-
-def validators(headers: Pairs) -> Pairs:
-    """The conditional request fields that validate a stored answer (RFC 9111 section 4.3.1); empty if it has no validator."""
-    conditions: Pairs = []
-    for tag in values(headers, "etag")[:1]:
-        conditions.append(("If-None-Match", tag))
-    for moment in values(headers, "last-modified")[:1]:
-        conditions.append(("If-Modified-Since", moment))
-    return conditions
-
-
 # What `reusable` answers.
 FRESH: Final = "fresh"
 STALE: Final = "stale"  # the request accepts it as it is
@@ -378,25 +321,6 @@ def usable_on_error(stored: Freshness, asked: Wishes, now: float, *, allowed: bo
     if asked.no_cache:
         return False
     return allowed or -stored.left(now) < max(stored.error_grace, asked.stale_if_error or 0)
-
-
-def matches_stored(stored: Pairs, update: Pairs) -> bool:
-    """Whether a 304 is about what is stored: the entity tags agree, or in their absence the modification dates
-    (RFC 9111 section 4.3.4). A 304 without validators is about what was asked for."""
-    for name in ("etag", "last-modified"):
-        ours, theirs = _first(stored, name), _first(update, name)
-        if ours is not None and theirs is not None:
-            return ours.removeprefix("W/") == theirs.removeprefix("W/")
-    return True
-
-
-def head_matches_stored(stored: Pairs, update: Pairs) -> bool:
-    """Whether a HEAD answer may update what is stored: every validator and length in it agrees (RFC 9111 section 4.3.5)."""
-    return all(_first(update, name) in (None, _first(stored, name)) for name in ("etag", "last-modified", "content-length"))
-
-
-def _first(headers: Pairs, name: str) -> str | None:
-    return next((value for field, value in headers if field.lower() == name), None)
 
 
 def invalidates(method: str, status: int) -> bool:

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from .cachefields import Pairs, members, parse_date, values
+from .cachefields import Pairs, members, values
+from .httpdate import parse_date
 
 FULL: Final = "full"
 NOT_MODIFIED: Final = "not-modified"

@@ -10,10 +10,10 @@ from typing import Any
 
 from wsgi_proxy.cache import Cache
 from wsgi_proxy.cachefetch import Fetch
-from wsgi_proxy.cachefields import format_date
 from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
 from wsgi_proxy.errors import UpstreamError
 from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.httpdate import format_date
 
 Pairs = list[tuple[str, str]]
 

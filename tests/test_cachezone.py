@@ -1,0 +1,130 @@
+"""A zone: what is committed is found, what is invalidated stays away, and faults are told once."""
+
+import logging
+import os
+
+import pytest
+
+from wsgi_proxy.cacheentry import Entry
+from wsgi_proxy.cachevary import selection_of
+from wsgi_proxy.cachezone import ZoneCache
+from wsgi_proxy.config import CacheZone
+from wsgi_proxy.freshness import Freshness
+
+NUMBERS = Freshness(0.0, 60.0)
+
+
+@pytest.fixture
+def zone(tmp_path):
+    zone = ZoneCache.in_folder(CacheZone("z", str(tmp_path / "c"), levels=(2,)), str(tmp_path / "c"))
+    yield zone
+    zone.close()
+
+
+def store(zone, key="k", body=b"body", spec=(), request=(), purged=None):
+    """Commit an answer; whether it was stored."""
+    purged = zone.purged(key) if purged is None else purged
+    fill = zone.alone()
+    made = Entry(key, "/", 200, "", [("A", "1")], NUMBERS, 0.0, spec, selection_of(list(request), spec), purged)
+    fill.begin(made)
+    fill.add(body)
+    fill.finish()
+    try:
+        return zone.commit(made, fill, purged)
+    finally:
+        fill.release()
+
+
+def body_of(zone, request=(), key="k"):
+    entry = zone.find(key, list(request))[0]
+    return None if entry is None else entry.body
+
+
+def test_committed_found_dropped(zone):
+    assert body_of(zone) is None
+    assert store(zone) and body_of(zone) == b"body" == body_of(zone)
+    zone.drop(zone.find("k", [])[0])
+    assert body_of(zone) is None
+    assert not os.listdir(zone.flights)
+
+
+def test_a_generation_that_is_over_stores_nothing(zone):
+    purged = zone.purged("k")
+    store(zone, body=b"old")
+    entry = zone.find("k", [])[0]
+    assert zone.invalidate("k") and not zone.invalidate("k")
+    assert not store(zone, purged=purged) and body_of(zone) is None
+    assert not zone.refresh(entry, purged) and body_of(zone) is None
+
+
+def test_variants_and_the_name_where_one_would_be(zone):
+    store(zone, body=b"1", spec=("a",), request=[("A", "1")])
+    store(zone, body=b"2", spec=("a",), request=[("A", "2")])
+    assert [body_of(zone, [("A", number)]) for number in "123"] == [b"1", b"2", None]
+    zone.memory.forget("k")
+    missing = zone.find("k", [("A", "3")])[1]
+    assert missing == zone.flight_name("k", [("A", "3")], None) != zone.flight_name("k", [("A", "4")], None)
+    store(zone, body=b"3", spec=("a",), request=[("A", "3")])
+    assert zone.find("k", [("A", "3")])[0].name == missing
+
+
+def test_an_answer_that_does_not_vary_replaces_those_that_do(zone):
+    store(zone, body=b"1", spec=("a",), request=[("A", "1")])
+    store(zone, body=b"all")
+    assert body_of(zone, [("A", "1")]) == b"all"
+    store(zone, body=b"2", spec=("a",), request=[("A", "2")])
+    assert [body_of(zone, [("A", number)]) for number in "12"] == [None, b"2"]
+
+
+def test_a_key_with_the_same_name_is_not_the_same_key(zone, monkeypatch):
+    monkeypatch.setattr("wsgi_proxy.cachezone.digest_of", lambda key: "0" * 32)
+    monkeypatch.setattr("wsgi_proxy.cacheentry.digest_of", lambda key: "0" * 32)
+    store(zone, key="one")
+    assert body_of(zone, key="one") == b"body" and body_of(zone, key="two") is None
+
+
+def test_purging_by_pattern(zone):
+    for key in ("http://h/a/1", "http://h/a/2", "http://h/b", "http://h/[x]"):
+        store(zone, key=key)
+    under_way = zone.purged("http://h/a/3")
+    assert zone.purge("http://h/a/*") == 2
+    assert not store(zone, key="http://h/a/3", purged=under_way)
+    assert zone.purge("http://h/[[]x]") == 1
+    assert [entry.key for entry in zone.entries()] == ["http://h/b"]
+
+
+def test_a_fault_is_told_once_a_minute(zone, caplog):
+    with caplog.at_level(logging.INFO, "wsgi_proxy"):
+        for _ in range(5):
+            zone.fault("read", OSError("gone"))
+            zone.fault("store", OSError("full"))
+    assert len(caplog.records) == 2
+
+
+def test_a_store_that_cannot_be_written_stores_nothing(zone, monkeypatch, caplog):
+    def failing(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zone.store, "adopt", failing)
+    assert not store(zone) and body_of(zone) is None
+    assert "No space left" in caplog.text and not os.listdir(zone.flights)
+
+
+def test_what_could_not_be_stored_is_remembered_for_a_while(zone):
+    zone.mark_pass("f", 100.0)
+    assert zone.passes("f", 105.0) and not zone.passes("f", 111.0) and not zone.passes("g", 105.0)
+    for number in range(20_000):
+        zone.mark_pass(str(number), 100.0)
+    assert len(zone._passes) <= 10_000
+
+
+def test_a_use_is_noted_seldom(zone):
+    store(zone)
+    entry = zone.find("k", [])[0]
+    start = entry.touched_at
+    zone.touch(entry, start + 1)
+    assert os.stat(entry.path).st_mtime == start
+    zone.touch(entry, start + 100)
+    assert os.stat(entry.path).st_mtime == start + 100
+    os.unlink(entry.path)
+    zone.touch(entry, start + 1000)

@@ -1,0 +1,51 @@
+"""What a location says about caching, made ready once: `proxy_cache_*` as the cache room uses it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .cachekey import key_template
+from .freshness import Rules
+
+if TYPE_CHECKING:
+    from .config import Location, Template
+    from .exchange import Exchange
+
+
+def is_set(templates: tuple[Template, ...], x: Exchange) -> bool:
+    """nginx's test: at least one value is neither empty nor 0."""
+    return any(value not in ("", "0") for value in (template(x) for template in templates))
+
+
+class Plan:
+    """What a location says about caching, made ready once."""
+
+    __slots__ = (
+        "background",
+        "convert_head",
+        "key",
+        "location",
+        "methods",
+        "rules",
+        "settings",
+        "updating",
+        "use_stale",
+        "validate",
+        "zone_name",
+        "zone_of",
+    )
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.settings = settings = location.cache
+        constant = "" if settings.zone is None else getattr(settings.zone, "constant", None)
+        self.zone_of: Template | None = settings.zone if constant is None else None
+        self.zone_name: str = constant or ""
+        self.key = key_template(settings, location)
+        self.methods = settings.methods
+        self.rules = Rules(location.proxy.ignore_headers, settings.valid, settings.methods)
+        self.use_stale = settings.use_stale or frozenset()
+        self.updating = "updating" in self.use_stale
+        self.background = settings.background_update
+        self.validate = settings.revalidate is not False
+        self.convert_head = bool(settings.convert_head)
