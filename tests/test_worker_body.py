@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import ClientError, ClientGone
-from wsgi_proxy.message import parse_request_head
 from wsgi_proxy.worker_body import NO_BODY, RequestBody
+from wsgi_proxy.worker_head import read_request
 
 
 class Peer:
@@ -39,7 +39,7 @@ LENGTH = CONTENT + b"GET"
 
 def body_of(data: bytes, step: int, first: int = 0, fields: bytes = b"", fault: OSError | None = None) -> tuple[Any, Any]:
     framing = b"Transfer-Encoding: chunked" if b"X-Sum" in data else b"Content-Length: %d" % len(CONTENT)
-    head = parse_request_head(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n" + fields + b"\r\n")
+    head = read_request(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n" + fields + b"\r\n")
     rest = data[first:]
     peer = Peer(data[:first], [rest[at : at + step] for at in range(0, len(rest), step)], fault)
     return RequestBody(peer, head), peer  # type: ignore[arg-type]

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from wsgi_proxy import worker_environ
-from wsgi_proxy.message import parse_request_head
 from wsgi_proxy.worker_environ import make_environ
+from wsgi_proxy.worker_head import read_request
 
 
 def environ_of(head: bytes, **base: Any) -> dict[str, Any]:
     listener = SimpleNamespace(base={"SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.1", **base})
     connection: Any = SimpleNamespace(listener=listener, remote_addr="192.0.2.1", remote_port="1000")
-    return make_environ(connection, parse_request_head(head))
+    return make_environ(connection, read_request(head))
 
 
 def test_the_keys_of_pep_3333() -> None:

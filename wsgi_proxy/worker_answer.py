@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from .framing import LAST_CHUNK, encode_end
 
 if TYPE_CHECKING:
-    from .message import Pairs, RequestHead
+    from .message import Pairs
     from .stream import Stream
     from .worker_connection import Connection
+    from .worker_head import Request
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[1-9][0-9]{2}(?: .*)?")
@@ -159,7 +160,7 @@ class Response:
         "switches",
     )
 
-    def __init__(self, connection: Connection, head: RequestHead, keep: bool) -> None:
+    def __init__(self, connection: Connection, head: Request, keep: bool) -> None:
         self.connection = connection
         self.head = head
         self.method = head.method
@@ -271,7 +272,7 @@ class Response:
 
     def early_hints(self, headers: Pairs) -> None:
         """`wsgi.early_hints`: send a 103 with these fields, where the client can take it."""
-        if self.head_sent or self.head.version == (1, 0):
+        if self.head_sent or not self.head.modern:
             return
         for name, value in headers:
             _learn(name)
@@ -292,7 +293,7 @@ class Response:
                 if whole is not None:
                     self.left = whole
                     rest = f"{rest}Content-Length: {whole}\r\n"
-                elif self.head.version != (1, 0):
+                elif self.head.modern:
                     self.chunked = True
                     rest = f"{rest}Transfer-Encoding: chunked\r\n"
                 else:

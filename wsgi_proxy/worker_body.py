@@ -17,8 +17,9 @@ from .errors import ClientError, ClientGone
 from .framing import ChunkedDecoder, LengthDecoder
 
 if TYPE_CHECKING:
-    from .message import Pairs, RequestHead
+    from .message import Pairs
     from .worker_connection import Connection
+    from .worker_head import Request
 
 _BLOCK = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -29,7 +30,7 @@ class RequestBody:
 
     __slots__ = ("_connection", "_fault", "_pieces", "decoder", "expecting", "left", "received")
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: Connection, head: Request) -> None:
         self._connection = connection
         self.decoder: ChunkedDecoder | LengthDecoder
         if head.chunked:

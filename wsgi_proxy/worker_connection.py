@@ -21,18 +21,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ClientError, ClientGone, ProxyError
 from .green import GreenStream, Side
-from .message import check_partial_request, parse_request_head
+from .message import check_partial_request
 from .pages import page, shown_status, status_line
 from .stream import Stream
 from .worker_answer import SERVER, Response, http_date
 from .worker_body import NO_BODY, NoBody, RequestBody
 from .worker_environ import make_environ
+from .worker_head import read_request
 from .worker_preface import read_proxy_header
 from .worker_service import QUIET
 from .worker_socket import StreamSocket
 
 if TYPE_CHECKING:
-    from .message import Pairs, RequestHead
+    from .message import Pairs
+    from .worker_head import Request
     from .worker_listener import Listener
 
 _READ = 16 * 1024
@@ -91,7 +93,7 @@ class Connection:
         self.deadline = inf
         self.buffer = b""
         self.requests = 0
-        self.head: RequestHead | None = None
+        self.head: Request | None = None
         self.body: RequestBody | NoBody = NO_BODY
         self.refused: ProxyError | None = None
         """Why the head that came is not one the application may see."""
@@ -255,7 +257,7 @@ class Connection:
                 buffer = buffer[:end]
             if end > self.settings.max_field:
                 self._check_sizes(buffer)
-            head: RequestHead | None = parse_request_head(buffer)
+            head: Request | None = read_request(buffer)
             if 0 < self.settings.max_fields < len(head.pairs):  # type: ignore[union-attr]
                 raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
         except ClientError as error:
@@ -376,7 +378,8 @@ class Connection:
             return
         what = f"{response.method} {response.head.target}"
         if response.head_sent or self.taken:
-            self.service.log.error("%s: the answer to %s was cut: %s: %s", self, what, type(error).__name__, error)
+            if not isinstance(error, ProxyError):  # the application has said what it knows
+                self.service.log.error("%s: the answer to %s was cut: %s: %s", self, what, type(error).__name__, error)
             if not response.chunked and response.left is None and not self.taken:
                 # Framed by the connection's end: only a reset tells that this is not the end.
                 self._reset()

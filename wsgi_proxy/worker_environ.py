@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
-    from .message import RequestHead
+    from .message import Pairs
     from .worker_connection import Connection
+    from .worker_head import Request
 
 _KEYS: dict[str, str] = {}
 _MAX_KEYS = 4096
@@ -33,28 +34,35 @@ def _learn(name: str) -> str:
     return key
 
 
-def make_environ(connection: Connection, head: RequestHead) -> dict[str, Any]:
-    """The environ of one request, without `wsgi.input` and what the answer's writer adds."""
-    environ = connection.listener.base.copy()
+def field_keys(pairs: Pairs) -> dict[str, str]:
+    """The environ keys that a request's fields make."""
+    keys: dict[str, str] = {}
     known = _KEYS.get
-    for name, value in head.pairs:
+    for name, value in pairs:
         key = known(name)
         if key is None:
             key = _learn(name)
-        if key in environ:
-            environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value
+        if key in keys:
+            keys[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value
         elif key:
-            environ[key] = value
-    path, _, query = head.uri.partition("?")
-    environ["REQUEST_METHOD"] = head.method
+            keys[key] = value
+    return keys
+
+
+def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
+    """The environ of one request, without `wsgi.input` and what the answer's writer adds."""
+    environ = connection.listener.base.copy()
+    environ.update(request.keys)
+    path, _, query = request.uri.partition("?")
+    environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     environ["QUERY_STRING"] = query
-    environ["RAW_URI"] = head.target
-    if head.version == (1, 0):
+    environ["RAW_URI"] = request.target
+    if not request.modern:
         environ["SERVER_PROTOCOL"] = "HTTP/1.0"
     environ["REMOTE_ADDR"] = connection.remote_addr
     environ["REMOTE_PORT"] = connection.remote_port
-    environ["wsgi_proxy.pairs"] = head.pairs
+    environ["wsgi_proxy.pairs"] = request.pairs
     environ["wsgi_proxy.connection"] = connection
     if environ["SCRIPT_NAME"]:
         _take_script_name(environ)

@@ -1,0 +1,108 @@
+"""Reading request heads with a memory: a client's fields are mostly the same from one of its requests to the next.
+
+Rules:
+- What the fields of a head mean is worked out by `message.parse_request_head` and `worker_environ`, once for each block of
+  fields; the next head with the very same bytes behind an ordinary request line takes it from there.
+- A request line is ordinary when it has one reading whatever the fields say: a common method, an origin-form target without
+  anything to refuse, HTTP/1.1. Everything else, and every fault, goes to the parser.
+- What is handed out is the request's own: nobody can change what the next request gets.
+- The memory is bounded: so many blocks, none of them large; when it is full it is emptied.
+"""
+
+from __future__ import annotations
+
+from .message import Pairs, RequestHead, parse_request_head
+from .worker_environ import field_keys
+
+_TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
+"""Visible characters but `#` (RFC 9112, 3.2; message.py says the same)."""
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_MAX_BLOCKS = 256
+_MAX_SIZE = 1024
+
+_known: dict[bytes, Request] = {}
+
+
+class Request:
+    """What the worker needs of a head; the names are those of `message.RequestHead`, and `keys` are the fields' environ keys."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expect_continue",
+        "keep_alive",
+        "keys",
+        "method",
+        "modern",
+        "pairs",
+        "target",
+        "uri",
+    )
+
+    chunked: bool
+    content_length: int | None
+    expect_continue: bool
+    keep_alive: bool
+    keys: dict[str, str]
+    method: str
+    modern: bool
+    """HTTP/1.1 or later."""
+    pairs: Pairs
+    target: str
+    uri: str
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return (1, 1) if self.modern else (1, 0)
+
+
+def read_request(data: bytes) -> Request:
+    """As parse_request_head: the whole head, CRLF CRLF included. Raises ClientError."""
+    cut = data.find(b"\r\n")
+    known = _known.get(data[cut:])
+    if known is not None:
+        words = data[:cut].split(b" ")
+        if len(words) == 3 and words[2] == b"HTTP/1.1":
+            target = words[1]
+            method = _METHODS.get(words[0])
+            if method is not None and target[:1] == b"/" and not target.translate(None, _TARGET):
+                request = Request()
+                request.method = method
+                request.target = request.uri = target.decode("latin-1")
+                request.modern = True
+                request.pairs = known.pairs[:]
+                request.keys = known.keys
+                request.keep_alive = known.keep_alive
+                request.content_length = known.content_length
+                request.chunked = known.chunked
+                request.expect_continue = known.expect_continue
+                return request
+    return _read_afresh(data, cut)
+
+
+def _read_afresh(data: bytes, cut: int) -> Request:
+    head = parse_request_head(data)
+    request = _of(head)
+    if len(data) - cut <= _MAX_SIZE and head.version == (1, 1) and head.target[:1] == "/":
+        # In any other form of target the fields are read together with it.
+        if len(_known) >= _MAX_BLOCKS:
+            _known.clear()
+        kept = _of(head)
+        kept.pairs = head.pairs[:]
+        _known[data[cut:]] = kept
+    return request
+
+
+def _of(head: RequestHead) -> Request:
+    request = Request()
+    request.method = head.method
+    request.target = head.target
+    request.uri = head.uri
+    request.modern = head.version != (1, 0)
+    request.pairs = head.pairs
+    request.keys = field_keys(head.pairs)
+    request.keep_alive = head.keep_alive
+    request.content_length = head.content_length
+    request.chunked = head.chunked
+    request.expect_continue = head.expect_continue
+    return request
