@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.directive_support import faults, http, location, said, server
+from wsgi_proxy import nginx
 from wsgi_proxy.config import Break, Return, Rewrite, Set
+from wsgi_proxy.errors import ConfigError
 
 
 def test_set_and_break() -> None:
@@ -49,8 +51,15 @@ def test_a_table_may_include() -> None:
 
 
 def test_variables_of_a_fault_have_their_line() -> None:
-    from wsgi_proxy import nginx
-    from wsgi_proxy.errors import ConfigError
-
     with pytest.raises(ConfigError, match=r'/nginx.conf:3: unknown "foo" variable'):
         nginx.loads("events {}\nhttp { server {\nreturn 200 $foo;\n} }")
+
+
+@pytest.mark.parametrize("wrong", ["a;", "~( b;", "a ${y;", "a b c;", "v0 twice;"])
+@pytest.mark.parametrize("before", [1, 2, 7])
+def test_a_fault_inside_a_table_has_its_line(wrong: str, before: int) -> None:
+    good = [f"v{number} w;" for number in range(60)]
+    block = "\n".join([*good[:before], wrong, *good[50:]])
+    with pytest.raises(ConfigError) as caught:
+        nginx.loads(f"events {{}} http {{ map $host $a {{\n{block} }} }}")
+    assert [fault.line for fault in caught.value.faults] == [before + 2]

@@ -257,3 +257,15 @@ def test_a_fault_is_told_in_nginxs_words(text: str, told_by_nginx: dict[str, tup
 @pytest.mark.parametrize(("text", "message"), OURS)
 def test_a_fault_that_nginx_has_not(text: str, message: str) -> None:
     assert faults_of(text) == [message]
+
+
+def test_a_usual_file_is_read_by_both_without_a_word(tmp_path: Path) -> None:
+    """What people run: balancing, caching, limits, WebSocket, single-page applications, log-ins, redirects."""
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "nginx.conf"
+    path.write_bytes((Path(__file__).parent / "usual.conf").read_bytes())
+    assert first_of_nginx((path, path.read_text())) == "ok"
+    config = nginx.load(str(path))
+    assert config.warnings == ()
+    plain, site = config.servers
+    assert len(plain.listens) == 2 and len(site.locations) == 13 and len(site.named) == 2

@@ -241,8 +241,8 @@ def _time(name: str) -> Row:
     return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.time)
 
 
-def _size(name: str) -> Row:
-    return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.size)
+def _size(name: str, note: str = "") -> Row:
+    return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.size, note)
 
 
 ROWS: tuple[Row, ...] = (
@@ -282,9 +282,9 @@ ROWS: tuple[Row, ...] = (
     _flag("proxy_buffering"),
     _size("proxy_buffer_size"),
     value("proxy_buffers", ALL, "TAKE2", "proxy.buffers", values.buffers),
-    _size("proxy_busy_buffers_size"),
+    _size("proxy_busy_buffers_size", "checked as nginx does; a client gets what there is, without waiting for a buffer"),
     _size("proxy_max_temp_file_size"),
-    _size("proxy_temp_file_write_size"),
+    _size("proxy_temp_file_write_size", "checked as nginx does; the kernel decides when a file is written"),
     value("proxy_temp_path", ALL, "TAKE1234", "proxy.temp_path", _temp_path, "the levels are not needed"),
     _flag("proxy_request_buffering"),
     _flag("proxy_intercept_errors"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import maps
 from ..config import Break, Return, Set
+from ..errors import ConfigError, Fault
 from ..patterns import compile_regex
 from ..script import compile_rewrite
 from . import values
@@ -63,14 +64,35 @@ def _break(level: Level, statement: Statement) -> None:
 # --- variables by tables ----------------------------------------------------------------------------------------------------
 
 
-def _rows(level: Level, statement: Statement) -> list[tuple[str, list[str]]]:
-    """The lines of the block as (first word, other words)."""
-    rows = []
-    for inner in statement.block or ():
+Rows = list[tuple[str, list[str]]]
+Made = TypeVar("Made")
+
+
+def _built(statement: Statement, build: Callable[[Rows], Made]) -> Made:
+    """What `build` makes of the lines of a block, as (first word, other words); a fault gets the place of its line."""
+    lines = statement.block or []
+    for inner in lines:
         if inner.block is not None:
-            raise Bad('unexpected "{"')
-        rows.append((inner.name, inner.args))
-    return rows
+            raise ConfigError(Fault('unexpected "{"', inner.file, inner.line))
+    rows = [(inner.name, inner.args) for inner in lines]
+    try:
+        return build(rows)
+    except ConfigError:
+        if not lines:
+            raise
+    # The tables do not know lines: the first line with which the block has a fault is the faulty one.
+    low, high = 0, len(lines) - 1
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            build(rows[: middle + 1])
+            low = middle + 1
+        except ConfigError:
+            high = middle
+    try:
+        return build(rows[: low + 1])
+    except ConfigError as error:
+        raise ConfigError(*(Fault(fault.message, lines[low].file, lines[low].line) for fault in error.faults)) from None
 
 
 def _define(level: Level, name: str, function: Callable[[Exchange], str]) -> None:
@@ -80,15 +102,15 @@ def _define(level: Level, name: str, function: Callable[[Exchange], str]) -> Non
 def _map(level: Level, statement: Statement) -> None:
     source, target = statement.args
     name = variable(target)
-    function = maps.build_map(level.template(source), _rows(level, statement), level.reading.names)
-    _define(level, name, function)
+    value, names = level.template(source), level.reading.names
+    _define(level, name, _built(statement, lambda rows: maps.build_map(value, rows, names)))
 
 
 def _geo(level: Level, statement: Statement) -> None:
     *source, target = statement.args
     name = variable(target)
     address = level.template("$" + variable(source[0])) if source else None
-    geo = maps.build_geo(address, _rows(level, statement), level.reading.names)
+    geo = _built(statement, lambda rows: maps.build_geo(address, rows, level.reading.names))
     for warning in geo.warnings:
         level.reading.warn(warning, statement.place)
     _define(level, name, geo)
@@ -97,7 +119,8 @@ def _geo(level: Level, statement: Statement) -> None:
 def _split_clients(level: Level, statement: Statement) -> None:
     source, target = statement.args
     name = variable(target)
-    _define(level, name, maps.build_split_clients(level.template(source), _rows(level, statement), level.reading.names))
+    value, names = level.template(source), level.reading.names
+    _define(level, name, _built(statement, lambda rows: maps.build_split_clients(value, rows, names)))
 
 
 ROWS: tuple[Row, ...] = (

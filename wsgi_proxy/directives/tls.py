@@ -110,7 +110,7 @@ ROWS: tuple[Row, ...] = (
         "tls.session_cache",
         "sessions are resumed by tickets, in any worker",
     ),
-    value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds),
+    value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds, "OpenSSL's own time holds"),
     _flag("ssl_session_tickets", "tls.session_tickets"),
     value("ssl_verify_client", _SERVER, "TAKE1", "tls.verify_client", values.word("off", "on", "optional", "optional_no_ca")),
     value("ssl_verify_depth", _SERVER, "TAKE1", "tls.verify_depth", values.number),
