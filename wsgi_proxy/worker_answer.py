@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .worker_head import Request
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_STATUS = re.compile(r"[1-9][0-9]{2}(?: .*)?")
-_ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+_STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
 _NAMES: dict[str, str] = {}
 _STATUSES: dict[str, int] = {}
@@ -90,6 +90,12 @@ def _learn(name: str) -> str:
     return meaning
 
 
+def _check(name: str, value: str) -> None:
+    """ValueError for a value with a control character: a line end in it would make a field of its own (response splitting)."""
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"the value of {name} has a character that must not be in it")
+
+
 class FileWrapper:
     """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
 
@@ -126,7 +132,7 @@ class Response:
 
     # Set by start_response.
     code: int
-    fields: bytes
+    fields: str
     """The application's fields as lines, those about framing and the connection left out."""
     ours: str
     """Server and Date, where the application set none."""
@@ -209,26 +215,24 @@ class Response:
                 if meaning == "transfer-encoding":
                     continue
                 if meaning == "connection":
+                    _check(name, value)
                     connection = f"{connection}, {value}" if connection else value
                     continue
                 if meaning == "date":
                     dated = True
                 else:
                     served = True
+            if not value.isprintable():
+                _check(name, value)
             lines.append(f"{name}: {value}\r\n")
         now = int(time.time())
         if now != _clock.second:
             _clock.tick(now)
-        count = len(lines)
-        fields = "".join(lines).encode("latin-1")
-        # A line end inside a value would make a field of its own (response splitting).
-        if fields.count(b"\n") != count or fields.count(b"\r") != count or fields.translate(None, _ALLOWED):
-            raise ValueError("a header's value has a control character")
         if not served:
             self.ours = f"Server: {SERVER}\r\n" if dated else _clock.ours
         else:
             self.ours = "" if dated else f"Date: {_clock.date}\r\n"
-        self.fields = fields
+        self.fields = "".join(lines)
         self.left = length
         self.rest = ""
         code = self.code
@@ -276,8 +280,7 @@ class Response:
             return
         for name, value in headers:
             _learn(name)
-            if "\r" in value or "\n" in value or "\0" in value:
-                raise ValueError("a header's value has a control character")
+            _check(name, value)
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
         self.connection.send(f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1"))
 
@@ -303,12 +306,9 @@ class Response:
             else:
                 self.keep = False
                 rest = f"{rest}Connection: close\r\n"
+        head = f"HTTP/1.1 {self.status}\r\n{self.ours}{self.fields}{rest}\r\n".encode("latin-1")
         self.head_sent = True
-        return b"%b%b%b" % (
-            f"HTTP/1.1 {self.status}\r\n{self.ours}".encode("latin-1"),
-            self.fields,
-            f"{rest}\r\n".encode("latin-1"),
-        )
+        return head
 
     def write(self, block: bytes) -> None:
         """Send the head if it is not sent yet, and a block of the body."""
@@ -354,8 +354,13 @@ class Response:
                 self._send(self._finish_head(whole), block)
                 self.finish()
                 return
-        elif self.status and not self.head_sent and self._deliver_whole(result):
-            return
+        elif self.status and not self.head_sent:
+            if self._deliver_whole(result):
+                return
+            ready = getattr(result, "ready", None)
+            if ready is not None and not ready():
+                # An answer whose body takes its time (events, a long poll): its head is not to wait for it.
+                self.connection.send(self._finish_head())
         for block in result:
             if block:
                 self.write(block)
