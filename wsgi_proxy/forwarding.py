@@ -163,6 +163,10 @@ class Forwarded:
         )
         return iter(self._ahead)
 
+    def ready(self) -> bool:
+        """Whether the first block is at hand."""
+        return self.reply.body.ready()
+
     def _buffered(self) -> bool:
         """`proxy_buffering`, which the upstream may decide for its own answer (X-Accel-Buffering)."""
         settings = self._settings

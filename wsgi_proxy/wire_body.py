@@ -17,7 +17,8 @@ from .errors import InvalidAnswer, TruncatedAnswer
 from .framing import ChunkedDecoder
 
 if TYPE_CHECKING:
-    from .message import Pairs, ResponseHead
+    from .message import Pairs
+    from .message_answer import ResponseHead
     from .stream import Stream
     from .wire import Wire
 
@@ -82,6 +83,10 @@ class Body:
         if not _FLAGS:
             return False
         return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
+
+    def ready(self) -> bool:
+        """Whether `read_block` would not have to wait."""
+        return self.done or bool(self._pieces) or self._wire is None or self._wire.stream.readable()
 
     def __iter__(self) -> Iterator[bytes]:
         if self.done:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import errorlog, nginx, proxy
 from .accesslog import AccessLogs
 from .config import Config
-from .errors import ConfigError, Fault, ProxyError
+from .errors import ConfigError, Fault, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, FileBody
 from .finishing import standard_page
 from .pages import status_line
@@ -99,6 +99,11 @@ class _Delivery:
         self._body = answer.body
         self._app = app
 
+    def ready(self) -> bool:
+        """Whether the first block is at hand; else the head goes out without it."""
+        ready = getattr(self._body, "ready", None)
+        return ready is None or ready()
+
     def __iter__(self) -> Iterator[bytes]:
         x = self._x
         try:
@@ -106,7 +111,7 @@ class _Delivery:
                 x.body_bytes_sent += len(block)
                 yield block
         except ProxyError as error:
-            errorlog.line("error", str(error), x, x.upstream_name)
+            _note_cut(x, error)
             raise  # the server cuts the connection: what is short never looks complete
         x.completed = True
 
@@ -143,9 +148,14 @@ class _Sending(_Delivery):
 
     def send_to(self, stream: Any) -> int:
         """Move the whole body to `stream`; gives the bytes moved. Raises when the upstream cut it short."""
-        sent: int = self._body.send_to(stream)  # type: ignore[attr-defined]
-        self._x.body_bytes_sent += sent
-        self._x.completed = True
+        x = self._x
+        try:
+            sent: int = self._body.send_to(stream)  # type: ignore[attr-defined]
+        except ProxyError as error:
+            _note_cut(x, error)
+            raise
+        x.body_bytes_sent += sent
+        x.completed = True
         return sent
 
 
@@ -166,6 +176,14 @@ class _File(_Delivery):
     def __iter__(self) -> Iterator[bytes]:
         self._x.body_bytes_sent = 0
         return super().__iter__()
+
+
+def _note_cut(x: Exchange, error: ProxyError) -> None:
+    """Say in the log that an answer was cut short, by which server and why; a client that left is no fault of a server."""
+    if isinstance(error, UpstreamError):
+        errorlog.line("error", str(error), x, x.tries[-1].address if x.tries else x.upstream_name)
+    else:
+        errorlog.line("info", str(error), x)
 
 
 def _refused(environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:
