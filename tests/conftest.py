@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 #: The modules without input and output; their tests run without a socket.
-PURE = "errors headers message framing uri cachefields exchange config health freshness balance routing".split()
+PURE = "errors headers message message_answer framing uri cachefields exchange config health freshness balance routing".split()
 _pure_now = ""
 
 

@@ -19,7 +19,8 @@ from wsgi_proxy.framing import (
     encode_chunk,
     encode_end,
 )
-from wsgi_proxy.message import Pairs, RequestHead, parse_request_head, parse_response_head
+from wsgi_proxy.message import Pairs, RequestHead, parse_request_head
+from wsgi_proxy.message_answer import parse_response_head
 
 
 def decode(data: bytes, step: int = 0) -> tuple[bytes, Pairs, bytes] | None:

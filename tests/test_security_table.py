@@ -6,7 +6,8 @@ import re
 
 from tests.support import ROOT
 from tests.test_framing import BAD
-from tests.test_message import BAD_ANSWERS, BAD_REQUESTS
+from tests.test_message import BAD_REQUESTS
+from tests.test_message_answer import BAD_ANSWERS
 
 
 def rows(title: str) -> list[list[str]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from .errors import ProxyError
-from .message import _ALLOWED, _TOKEN, Pairs
+from .message import ALLOWED, TOKEN, Pairs
 
 MAX_LINE = 1024
 """Bytes of a chunk's size line, extensions included; nobody uses them, nginx skips any length."""
@@ -163,12 +163,12 @@ class LengthDecoder:
 def parse_trailers(data: bytes, fault: type[ProxyError]) -> Pairs:
     """The pairs of a trailer section (lines with their CRLF, without the empty one) that may be passed on."""
     ends = data.count(b"\r\n")
-    if data.translate(None, _ALLOWED) or data.count(b"\r") != ends or data.count(b"\n") != ends:
+    if data.translate(None, ALLOWED) or data.count(b"\r") != ends or data.count(b"\n") != ends:
         raise fault("invalid character in the trailers")
     pairs: Pairs = []
     for line in data.decode("latin-1").split("\r\n")[:-1]:
         name, colon, value = line.partition(":")
-        if not colon or not _TOKEN.fullmatch(name):
+        if not colon or not TOKEN.fullmatch(name):
             raise fault(f"invalid trailer line: {line[:80]!r}")
         if name.lower().replace("_", "-") not in _NOT_IN_TRAILERS:
             pairs.append((name, value.strip(" \t")))

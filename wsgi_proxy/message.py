@@ -1,16 +1,16 @@
-"""HTTP/1 message heads, of requests and of answers, read in one way or not at all.
+"""HTTP/1 heads of requests, read in one way or not at all; and what the reading of answers shares (message_answer.py).
 
 Rules:
 - Bytes in, values out: nothing here knows a socket, a configuration or a clock.
-- A head with more than one reading is refused: a request with `ClientError` (nginx's status), an answer with `InvalidAnswer`.
-  docs/security.md has the table; each refusal below names its section of RFC 9112 or RFC 9110.
+- A head with more than one reading is refused with ClientError and nginx's status. docs/security.md has the table; each refusal
+  below names its section of RFC 9112 or RFC 9110.
 - Lines end with CRLF, alone. nginx also takes a bare LF; a peer that does not would then see another message than we do.
 - Field names and values keep their case, order and bytes (decoded as latin-1); only the white space around a value goes.
 - How many bytes a head may have is its reader's business; a head given here is complete, CRLF CRLF included.
 
 Why not a parser in C: measured on a browser's five-field request, httptools takes 2.3 µs for its callbacks alone, refuses
 unknown methods, and leaves the strict checks still to be made. Here the checks of all bytes are three passes in C
-(`translate` and two `count`s), and a name is judged once: `_REQUEST_NAMES` remembers what each spelling means.
+(`translate` and two `count`s), and a name is judged once: `_NAMES` remembers what each spelling means.
 """
 
 from __future__ import annotations
@@ -19,28 +19,25 @@ import ipaddress
 import re
 from functools import lru_cache
 
-from .errors import ClientError, InvalidAnswer
+from .errors import ClientError
 
 Pairs = list[tuple[str, str]]
 
-_ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 """RFC 9110, 5.5: visible characters, space, tab and obs-text; here also the line ends, whose place is checked apart."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z_-]+")
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]{0,5}))?")
-_STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _MAX_LENGTH = 2**63 - 1
 
-_FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
-_ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-charset")
-_MEANT = {"request": frozenset((*_FRAMING, "host", "expect")), "response": frozenset(_FRAMING + _ACCEL)}
-_REQUEST_NAMES: dict[str, str] = {}
-_RESPONSE_NAMES: dict[str, str] = {}
-_MAX_NAMES = 4096
-"""Spellings remembered for each side; a client that invents names cannot make the memory grow."""
+FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
+_MEANT = frozenset((*FRAMING, "host", "expect"))
+_NAMES: dict[str, str] = {}
+MAX_NAMES = 4096
+"""Spellings remembered on each side; a client that invents names cannot make the memory grow."""
 
 
 class RequestHead:
@@ -80,55 +77,17 @@ class RequestHead:
         self.content_length: int | None = None
         self.chunked = self.expect_continue = False
         self.keep_alive = version != (1, 0)
-        self.connection_tokens = _NO_TOKENS
+        self.connection_tokens = NO_TOKENS
 
 
-class ResponseHead:
-    """One answer's head.
+NO_TOKENS: frozenset[str] = frozenset()
+V10, V11 = (1, 0), (1, 1)
 
-    `content_length` is what was declared, body or not; `no_body` says that none follows whatever was declared (RFC 9112, 6.3:
-    HEAD, 1xx, 204, 304). With neither length nor `chunked` the body ends with the connection: `close_delimited`. `keep_alive`
-    says whether the connection can carry another exchange after this body. `special`: a field is there by which an upstream tells
-    nginx what to do (X-Accel-*).
-    """
-
-    __slots__ = (
-        "chunked",
-        "close_delimited",
-        "connection_tokens",
-        "content_length",
-        "keep_alive",
-        "no_body",
-        "pairs",
-        "reason",
-        "special",
-        "status",
-        "upgrade",
-        "version",
-    )
-
-    def __init__(self, status: int, reason: str, version: tuple[int, int], pairs: Pairs) -> None:
-        self.status = status
-        self.reason = reason
-        self.version = version
-        self.pairs = pairs
-        self.content_length: int | None = None
-        self.chunked = self.no_body = self.close_delimited = self.special = False
-        self.keep_alive = version != (1, 0)
-        self.connection_tokens = _NO_TOKENS
-        self.upgrade = ""
-
-
-_NO_TOKENS: frozenset[str] = frozenset()
-_V10, _V11 = (1, 0), (1, 1)
-
-
-# --- requests --------------------------------------------------------------------------------------------------------------
 
 
 def parse_request_head(data: bytes) -> RequestHead:
     """Reads a complete head, from the request line to CRLF CRLF. Raises ClientError: 400, 405, 501 or 505."""
-    if data.translate(None, _ALLOWED):
+    if data.translate(None, ALLOWED):
         raise ClientError("client sent a control character in the request's head")  # RFC 9110, 5.5
     text = data.decode("latin-1")
     lines = text.split("\r\n")
@@ -142,17 +101,17 @@ def parse_request_head(data: bytes) -> RequestHead:
     if len(parts) != 3:
         raise ClientError("client sent an invalid request line")  # RFC 9112, 3: single spaces
     method, target, version = parts
-    head = RequestHead(method, target, _V11 if version == "HTTP/1.1" else _request_version(version), [])
+    head = RequestHead(method, target, V11 if version == "HTTP/1.1" else _request_version(version), [])
     del lines[0]
 
     append = head.pairs.append
-    names = _REQUEST_NAMES
+    names = _NAMES
     special: Pairs = []
     for line in lines:
         name, colon, value = line.partition(":")
         meaning = names.get(name)
         if meaning is None:
-            meaning = _learn(name, names, "request")
+            meaning = learn(name, names, _MEANT)
             if meaning is None:
                 raise ClientError(f"client sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
         if not colon:
@@ -170,7 +129,7 @@ def parse_request_head(data: bytes) -> RequestHead:
         _other_target(head)
     elif head.host:
         _check_host(head.host)
-    elif head.version != _V10:
+    elif head.version != V10:
         raise ClientError("client sent a request without Host")  # RFC 9112, 3.2
     if method == "TRACE":
         raise ClientError("client sent TRACE", status=405)  # RFC 9110, 9.3.8 shows what the fields are; nginx refuses it too
@@ -184,16 +143,18 @@ def _request_version(version: str) -> tuple[int, int]:
     if found[1] != "1":
         raise ClientError(f"client sent {version}", status=505 if found[1] > "1" else 400)
     # RFC 9110, 2.5: a higher minor version is read as the highest we know.
-    return _V10 if found[2] == "0" else _V11
+    return V10 if found[2] == "0" else V11
 
 
-def _learn(name: str, names: dict[str, str], side: str) -> str | None:
-    """What a field's name means to us: its lower-case form, "" for nothing, None when it is no token (RFC 9110, 5.1)."""
-    if not _TOKEN.fullmatch(name):
+def learn(name: str, names: dict[str, str], meant: frozenset[str]) -> str | None:
+    """What a field's name means: its lower-case form if `meant` has it, else ""; None when it is no token (RFC 9110, 5.1).
+
+    `names` remembers it."""
+    if not TOKEN.fullmatch(name):
         return None
     lower = name.lower()
-    meaning = lower if lower in _MEANT[side] else ""
-    if len(names) < _MAX_NAMES:
+    meaning = lower if lower in meant else ""
+    if len(names) < MAX_NAMES:
         names[name] = meaning
     return meaning
 
@@ -212,7 +173,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
         elif name == "content-length":
             if head.content_length is not None:
                 raise ClientError("client sent Content-Length twice")  # RFC 9112, 6.3
-            head.content_length = _length(value)
+            head.content_length = length_of(value)
             if head.content_length is None:
                 raise ClientError(f"client sent an invalid Content-Length: {value[:40]!r}")
         elif name == "transfer-encoding":
@@ -229,7 +190,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
         raise ClientError("client sent an empty Host")
     if coding is not None:
         _request_coding(head, coding)
-    modern = head.version != _V10
+    modern = head.version != V10
     names = head.connection_tokens
     if names:
         head.keep_alive = "close" not in names and (modern or "keep-alive" in names)  # RFC 9112, 9.3
@@ -241,7 +202,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
 
 def _request_coding(head: RequestHead, coding: str) -> None:
     """RFC 9112, 6.1 and 6.3: chunked, once, and nothing else that could say where the body ends."""
-    if head.version == _V10:
+    if head.version == V10:
         raise ClientError("client sent Transfer-Encoding in HTTP/1.0")
     if coding.lower() != "chunked":
         raise ClientError(f"client sent an unknown Transfer-Encoding: {coding[:40]!r}", status=501)
@@ -255,7 +216,7 @@ def _other_target(head: RequestHead) -> None:
     target = head.target
     if "#" in target or "\t" in target or not target:
         raise ClientError("client sent an invalid request target")
-    if not head.host and head.version != _V10:
+    if not head.host and head.version != V10:
         raise ClientError("client sent a request without Host")
     if head.method == "CONNECT":
         if head.content_length or head.chunked:
@@ -318,100 +279,8 @@ def check_partial_request(data: bytes) -> None:
     """
     if data.count(b"\n") != data.count(b"\r\n"):
         raise ClientError("client sent a bare LF")
-    if data.translate(None, _ALLOWED):
+    if data.translate(None, ALLOWED):
         raise ClientError("client sent a control character in the request's head")
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------------
-
-
-def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
-    """Reads a complete head, status line to CRLF CRLF, of the answer to a request by `method`. Raises InvalidAnswer."""
-    if data.translate(None, _ALLOWED):
-        raise InvalidAnswer("upstream sent a control character in the answer's head")  # RFC 9110, 5.5
-    text = data.decode("latin-1")
-    lines = text.split("\r\n")
-    ends = len(lines) - 1
-    if text.count("\n") != ends or text.count("\r") != ends:
-        raise InvalidAnswer("upstream sent a bare CR or LF")  # RFC 9112, 2.2
-    if ends < 2 or lines.pop() or lines.pop():
-        raise InvalidAnswer("upstream sent an incomplete head")
-
-    found = _STATUS.fullmatch(lines[0])
-    if not found:
-        raise InvalidAnswer(f"upstream sent an invalid status line: {lines[0][:80]!r}")  # RFC 9112, 4
-    minor, status, reason = found.groups()
-    head = ResponseHead(int(status), reason or "", _V10 if minor == "0" else _V11, [])
-    del lines[0]
-
-    append = head.pairs.append
-    names = _RESPONSE_NAMES
-    special: Pairs = []
-    for line in lines:
-        name, colon, value = line.partition(":")
-        meaning = names.get(name)
-        if meaning is None:
-            name = name.rstrip(" \t")  # RFC 9112, 5.1: a proxy removes it from an answer
-            meaning = _learn(name, names, "response")
-            if meaning is None:
-                raise InvalidAnswer(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
-        if not colon:
-            raise InvalidAnswer(f"upstream sent a header line without a colon: {line[:80]!r}")
-        value = value.strip(" \t")
-        append((name, value))
-        if meaning:
-            special.append((meaning, value))
-    _response_framing(head, special, method)
-    return head
-
-
-def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
-    """RFC 9112, 6.3: where the body ends, and whether the connection lives on."""
-    coding: str | None = None
-    for name, value in special:
-        if name == "content-length":
-            if head.content_length is not None:
-                raise InvalidAnswer("upstream sent Content-Length twice")
-            head.content_length = _length(value)
-            if head.content_length is None:
-                raise InvalidAnswer(f"upstream sent an invalid Content-Length: {value[:40]!r}")
-        elif name == "connection":
-            head.connection_tokens = head.connection_tokens | tokens(value)
-        elif name == "transfer-encoding":
-            coding = value if coding is None else f"{coding}, {value}"
-        elif name != "upgrade":
-            head.special = True
-        else:
-            head.upgrade = f"{head.upgrade}, {value}" if head.upgrade else value
-    if coding is not None:
-        if coding.lower() != "chunked":
-            raise InvalidAnswer(f"upstream sent an unknown Transfer-Encoding: {coding[:40]!r}")
-        if head.content_length is not None:
-            raise InvalidAnswer("upstream sent Content-Length and Transfer-Encoding")
-        head.chunked = True
-    names = head.connection_tokens
-    if names:
-        head.keep_alive = "close" not in names and (head.version != _V10 or "keep-alive" in names)
-    status = head.status
-    if method == "HEAD" or status < 200 or status == 204 or status == 304 or (method == "CONNECT" and status < 300):
-        head.no_body = True
-    elif head.chunked:
-        if head.version == _V10:
-            head.keep_alive = False  # RFC 9112, 6.1: the framing of such a message is not to be trusted further
-    elif head.content_length is None:
-        head.close_delimited = True
-        head.keep_alive = False
-
-
-def check_partial_response(data: bytes) -> None:
-    """For a head that has not ended yet: raises InvalidAnswer as soon as no more bytes could make it good.
-
-    An upstream that speaks something else (HTTP/0.9, SSH, TLS) is found out by its first bytes, not by a timeout.
-    """
-    if data[:7] != b"HTTP/1."[: len(data)]:
-        raise InvalidAnswer(f"upstream sent no HTTP/1 status line: {data[:40]!r}")
-    if data.count(b"\n") != data.count(b"\r\n"):
-        raise InvalidAnswer("upstream sent a bare LF")
 
 
 # --- both ------------------------------------------------------------------------------------------------------------------
@@ -423,7 +292,7 @@ def tokens(value: str) -> frozenset[str]:
     return frozenset(member for part in value.split(",") if (member := part.strip(" \t").lower()))
 
 
-def _length(value: str) -> int | None:
+def length_of(value: str) -> int | None:
     """A Content-Length (RFC 9110, 8.6), or None when it is not 1*DIGIT, or more than 63 bits."""
     if not value.isascii() or not value.isdigit() or len(value) > 19:
         return None

@@ -24,7 +24,8 @@ from .wire_route import Idles, Route
 from .wire_tls import remember_session
 
 if TYPE_CHECKING:
-    from .message import Pairs, ResponseHead
+    from .message import Pairs
+    from .message_answer import ResponseHead
     from .stream import Stream
     from .wire_body import Body
     from .wire_upload import Source

@@ -20,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
-from .message import ResponseHead, check_partial_response, parse_response_head
+from .message_answer import ResponseHead, check_partial_response, parse_response_head
 from .stream import Stream
 from .wire_body import Body
 from .wire_tls import secure
