@@ -112,6 +112,12 @@ class Theirs:
             self.close()
         return found.status, found.get("location"), found.get("content-type"), found.body
 
+    def __enter__(self) -> Theirs:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def _connected(self) -> Client:
         if self.client is None:
             self.client = Client(self.port)

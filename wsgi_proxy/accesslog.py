@@ -60,7 +60,7 @@ class LogFile:
         try:
             os.write(self.handle, line)
         except OSError as error:
-            self._complain("write()", error)
+            self._complain("write() to", error)
 
     def close(self) -> None:
         handle, self.handle = self.handle, -1

@@ -39,7 +39,7 @@ def listing(x: Exchange, path: bytes) -> Answer:
                 status = entry.stat(follow_symlinks=False)
             entries.append((not stat.S_ISDIR(status.st_mode), entry.name, status))
     entries.sort(key=lambda row: row[:2])
-    title = html.escape(x.uri, quote=False)
+    title = _shown(x.uri)
     lines = [f"<html>\r\n<head><title>Index of {title}</title></head>\r\n<body>\r\n<h1>Index of {title}</h1><hr><pre>"]
     lines.append('<a href="../">../</a>\r\n')
     lines += [_line(name, status, is_file) for is_file, name, status in entries]
@@ -47,6 +47,10 @@ def listing(x: Exchange, path: bytes) -> Answer:
     body = "".join(lines).encode("latin-1")
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
     return Answer(200, fields, (body,) if x.method != "HEAD" else (), length=len(body))
+
+
+def _shown(text: str) -> str:
+    return html.escape(text, quote=False).replace('"', "&quot;")
 
 
 def _line(name: bytes, status: os.stat_result, is_file: bool) -> str:
@@ -59,5 +63,5 @@ def _line(name: bytes, status: os.stat_result, is_file: bool) -> str:
     date = f"{t.tm_mday:02}-{_MONTHS[t.tm_mon - 1]}-{t.tm_year} {t.tm_hour:02}:{t.tm_min:02}"
     size = f"{status.st_size:>19}" if is_file else f"{'-':>19}"
     link = quote(name, safe=_SAFE) + ("" if is_file else "/")
-    text = html.escape(shown, quote=False) + slash
+    text = _shown(shown) + slash
     return f'<a href="{link}">{text}</a>{" " * (_NAME_WIDTH - width)} {date} {size}\r\n'
