@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_proxy.balance import POLICIES, Inflight, LeastConn, LeastTime, Random, balancer, load
+from wsgi_proxy.balance import POLICIES, LeastConn, Random, balancer, load
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.health import HEADER_MS, Health, size
 from wsgi_proxy.peers import Group, Peer
@@ -127,44 +127,6 @@ def test_least_conn_goes_by_connections_per_weight() -> None:
     assert LeastConn(g, Policy()).pick(Request(), None, 0) is g.peers[0]
     g.conns[:] = [5, 1]
     assert LeastConn(g, Policy()).pick(Request(), None, 0) is g.peers[1]
-
-
-def test_the_estimate_of_least_time() -> None:
-    """Steps of 20 ms, 5 s at most, times the requests waited for; halved per fail_timeout without a look."""
-    g = group([1, 1], fail_timeout=10.0)
-    made = LeastTime(g, Policy("least_time", options=("header",)))
-    peer, now = g.peers[0], 100
-    g.health.picked(0, now)
-    for milliseconds, expected in ((0, 20), (19, 20), (20, 40), (150, 160), (5000, 5020), (5001, 5000), (90_000, 5000)):
-        g.health.words[8 + HEADER_MS * 2] = milliseconds
-        assert made.estimate(peer, now) == expected
-    g.health.words[8 + HEADER_MS * 2] = 1000
-    g.conns[0] = 2
-    assert made.estimate(peer, now) == 1020 * 3
-    g.conns[0] = 0
-    assert made.estimate(peer, now + 10) == 1020
-    assert made.estimate(peer, now + 11) == 520
-    assert made.estimate(peer, now + 22) == 260
-    assert made.estimate(peer, now + 100_000) == 20
-
-
-def test_unfinished_requests_tell_that_a_peer_hangs() -> None:
-    clock = Clock()
-    g = group([1, 1, 1], clock)
-    inflight = Inflight(3, g)
-    peer = g.peers[1]
-    inflight.begin(peer)
-    clock.now += 2
-    inflight.observe(g.peers)
-    assert inflight.average(peer) == 2000
-    inflight.begin(peer)
-    clock.now += 1
-    inflight.observe(g.peers)
-    assert inflight.average(peer) == int(0.5 + 0.05 * 2000 + 0.95 * 2000)
-    inflight.end(peer, 3000)
-    inflight.end(peer, 1000)
-    assert inflight.average(peer) == 0
-    assert inflight.average(g.peers[0]) == 0
 
 
 def last(servers: list[Server], exchange: Any) -> Server | None:

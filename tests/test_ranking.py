@@ -101,8 +101,8 @@ def test_the_kept_order_is_the_walks(policy: Policy, options: list[dict[str, Any
         return
     clock = Clock()
     walking, ranked = Side(servers, policy, 100, clock), Side(servers, policy, 0, clock)
-    assert isinstance(ranked.pool._balancers[0], Ranked)
-    assert not isinstance(walking.pool._balancers[0], Ranked)
+    assert isinstance(ranked.pool._lineup.main, Ranked)
+    assert not isinstance(walking.pool._lineup.main, Ranked)
     for number, (kind, *arguments) in enumerate(steps):
         if kind == "pass":
             clock.now += arguments[0]
@@ -131,7 +131,7 @@ def test_the_heaps_do_not_grow_with_the_requests() -> None:
         side.lease()
         if number > 60:
             side.settle(number * 31, False, 0.0)
-    balancer = side.pool._balancers[0]
+    balancer = side.pool._lineup.main
     assert isinstance(balancer, Ranked)
     rotations = balancer._ranking._rotations
     assert len(rotations) < 100

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_until
-from wsgi_proxy import zone as zone_module
-from wsgi_proxy.zone import PrivateZone, Zone, arbiter, file_name, sweep
+from wsgi_proxy.zone import PrivateZone, Zone
 
 
 def forked(work: object) -> int:
@@ -133,7 +132,7 @@ def test_each_process_has_its_own_slot_and_a_killed_one_gives_it_back(zone: Zone
         signal.pause()
 
     ours = zone.slot
-    children = [forked(lambda number=number: work(number)) for number in range(3)]  # type: ignore[misc]
+    children = [forked(lambda number=number: work(number)) for number in range(3)]
     try:
         wait_until(lambda: all(slots[number] for number in range(3)), "the children's slots")
         taken = {ours, *(slots[number] - 1 for number in range(3))}
@@ -168,61 +167,6 @@ def test_too_many_workers_are_an_error_and_not_silence(request: pytest.FixtureRe
         assert ended(forked(work)) == 0
     finally:
         zone.path.unlink()
-
-
-def test_the_arbiter_is_the_parent_of_a_forked_process_only() -> None:
-    assert arbiter() == os.getpid()
-    parent = os.getpid()
-
-    def work() -> None:
-        assert arbiter() == parent
-
-    assert ended(forked(work)) == 0
-    script = "import os; from wsgi_proxy.zone import arbiter; assert arbiter() == os.getpid()"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=20, env=environment)
-
-
-def test_a_word_in_the_environment_brings_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WSGI_PROXY_ZONE", "1")
-    numbered = file_name("key")
-    assert f"-{os.getpid()}-" not in numbered
-    monkeypatch.setenv("WSGI_PROXY_ZONE", "blue")
-    assert file_name("key") == file_name("key") != numbered
-    assert file_name("key") != file_name("other")
-
-
-def test_a_file_of_a_dead_arbiter_is_swept_and_others_are_not(tmp_path: Path) -> None:
-    ended_pid = forked(lambda: None)
-    ended(ended_pid)
-    name = Path(file_name("x")).name.split("-")
-    stale = tmp_path / "-".join([*name[:4], str(ended_pid), "123", "ab"])
-    reused = tmp_path / "-".join([*name[:4], "1", "123", "ab"])
-    alive = tmp_path / "-".join([*name[:4], "1", str(zone_module._start_time(1)), "ab"])
-    foreign = tmp_path / "wsgi-proxy-something-else"
-    elsewhere = tmp_path / "-".join([*name[:3], "7", str(ended_pid), "123", "ab"])
-    for path in (stale, reused, alive, foreign, elsewhere):
-        path.write_bytes(b"x")
-    assert sorted(sweep(tmp_path)) == sorted([stale, reused])
-    assert alive.exists() and foreign.exists() and elsewhere.exists()
-
-
-def test_a_file_in_use_is_not_swept(tmp_path: Path) -> None:
-    dead = forked(lambda: None)
-    ended(dead)
-    path = tmp_path / "-".join([*file_name("x").split("-")[:4], str(dead), "123", "ab"])
-    fd = zone_module._open_locked(path)
-    assert sweep(tmp_path) == []
-    os.close(fd)
-    assert sweep(tmp_path) == [path]
-
-
-def test_a_link_or_a_strangers_file_is_not_opened(tmp_path: Path) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / "target")
-    with pytest.raises(OSError):
-        zone_module._open_locked(link)
-    assert not (tmp_path / "target").exists()
 
 
 def test_the_file_of_a_process_on_its_own_goes_with_it() -> None:

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from . import config
 from .balance_hash import ConsistentHash, Hash, IPHash
-from .health import HEADER_MS, LAST_MS, moving_average
+from .balance_time import LeastTime
+from .errors import ConfigError, Fault
 from .peers import Group, Peer, Tried
 from .ranking import Ranked
 from .rotation import round_robin
@@ -69,95 +70,6 @@ class LeastConn:
             elif ours == theirs:
                 tied.append(peer)
         return tied[0] if len(tied) == 1 else round_robin(tied)
-
-
-class LeastTime:
-    """Least estimated time to an answer: the average response time times the requests to be waited for, per weight.
-
-    Options: `header` or `last_byte`, and `inflight`, which takes the time that unfinished requests have waited so far
-    for an average too."""
-
-    measures = True
-
-    def __init__(self, group: Group, policy: config.Policy) -> None:
-        self.group = group
-        self.column = LAST_MS if "last_byte" in policy.options else HEADER_MS
-        self.inflight = Inflight(len(group.peers), group) if "inflight" in policy.options else None
-
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
-        candidates = self.group.candidates(tried)
-        if not candidates:
-            return None
-        if self.inflight is not None:
-            self.inflight.observe(candidates)
-        best_eta, best_weight = self.estimate(candidates[0], now), candidates[0].weight
-        tied: list[Peer] = []
-        for peer in candidates:
-            eta = self.estimate(peer, now)
-            ours, theirs = eta * best_weight, best_eta * peer.weight
-            if ours < theirs:
-                best_eta, best_weight = eta, peer.weight
-                tied = [peer]
-            elif ours == theirs:
-                tied.append(peer)
-        return tied[0] if len(tied) == 1 else round_robin(tied)
-
-    def estimate(self, peer: Peer, now: int) -> int:
-        """Milliseconds until the peer would have answered one more request."""
-        health, index = self.group.health, peer.index
-        milliseconds = health.average(self.column, index)
-        timeout = int(peer.server.fail_timeout)
-        idle = health.unchecked_for(index, now)
-        if idle > timeout:
-            # Not used for long: halve it once per fail_timeout, so that a slow peer gets its chance.
-            milliseconds >>= min(idle // (timeout + 1), 64)
-        if self.inflight is not None:
-            milliseconds = max(milliseconds, self.inflight.average(peer))
-        # Steps of 20 ms, so that nearly equal peers take turns; beyond 5 s all are equally bad.
-        milliseconds = 5000 if milliseconds > 5000 else milliseconds + 20 - milliseconds % 20
-        return milliseconds * (1 + self.group.conns[index])
-
-
-class Inflight:
-    """How long the requests that this worker has open have waited so far, per peer; averages in ms."""
-
-    def __init__(self, count: int, group: Group) -> None:
-        self._clock = group.clock
-        self._open = [0] * count
-        self._waited = [0] * count
-        self._changed = [0] * count
-        self._average = [0] * count
-
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
-
-    def average(self, peer: Peer) -> int:
-        at = peer.order
-        return self._average[at] if self._open[at] else 0
-
-    def observe(self, peers: Sequence[Peer]) -> None:
-        """Take a sample of each peer's unfinished requests; nginx does so at every choice."""
-        now = self._now()
-        for peer in peers:
-            at = peer.order
-            if self._open[at]:
-                sample = self._waited[at] // self._open[at] + now - self._changed[at]
-                self._average[at] = moving_average(self._average[at], sample)
-
-    def begin(self, peer: Peer) -> None:
-        now, at = self._now(), peer.order
-        self._waited[at] += (now - self._changed[at]) * self._open[at]
-        self._changed[at] = now
-        self._open[at] += 1
-
-    def end(self, peer: Peer, milliseconds: int) -> None:
-        now, at = self._now(), peer.order
-        if self._open[at] == 1:
-            self._waited[at] = 0
-        else:
-            self._waited[at] += (now - self._changed[at]) * self._open[at] - milliseconds
-            self._changed[at] = now
-        self._open[at] -= 1
 
 
 class Random:
@@ -224,8 +136,9 @@ def walking(policy: config.Policy | str | Callable[..., Any] | Any, group: Group
     """The policy as a walk over the group, whatever its size; None when it is none of those that take turns."""
     if isinstance(policy, str):
         policy = config.Policy(policy)
-    make = WALKS.get(policy.name) if isinstance(policy, config.Policy) else None
-    return make(group, policy) if make is not None else None
+    if not isinstance(policy, config.Policy) or policy.name not in WALKS:
+        return None
+    return WALKS[policy.name](group, policy)
 
 
 def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: Group) -> Balancer:
@@ -242,6 +155,17 @@ def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: Grou
         thing = load(policy.name)
         return Custom(group, getattr(thing() if isinstance(thing, type) else thing, "pick", thing))
     return make(group, policy)
+
+
+def check(servers: Sequence[config.Server], policy: config.Policy | str | Callable[..., Any] | Any, name: str) -> None:
+    """ConfigError when these servers and this policy do not go together, in nginx's words."""
+    if not any(not server.backup for server in servers):
+        raise ConfigError(Fault(f'no servers are inside upstream "{name}"'))
+    method = policy.name if isinstance(policy, config.Policy) else policy
+    for server in servers:
+        if server.backup and method in ("hash", "ip_hash", "random"):
+            fault = Fault('balancing method does not support parameter "backup"', server.place.file, server.place.line)
+            raise ConfigError(fault)
 
 
 def load(reference: str) -> Any:

@@ -27,6 +27,7 @@ class SharedTurns:
         self.group = group
         self.policy = policy
         self.measures = getattr(policy, "measures", False)
+        self.inflight = getattr(policy, "inflight", None)
         self._lock = lock
         count = len(group.conns)
         words = zone.area(f"{name}/turns", 3 * 8 * count).cast("q")

@@ -23,7 +23,8 @@ from .cachezone import ZoneCache
 if TYPE_CHECKING:
     from .config import CacheZone
 
-_MEMORY: Final = re.compile(r"memory\.wsgi-proxy-(\d+)-(\d+)-(?P<pid>\d+)-\d+-[0-9a-f]+")
+# zone_file's names, for those whose arbiter is known by its pid.
+_MEMORY: Final = re.compile(r"memory\.wsgi-proxy-(?P<family>\d+-\d+)-(?P<pid>\d+)-\d+-[0-9a-f]+")
 _PLUGIN: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -57,18 +58,20 @@ def meeting_folder(settings: CacheZone) -> str:
 
 
 def memory_zones(settings: CacheZone) -> Iterator[ZoneCache]:
-    """A `memory` zone as every living server of ours has it, for a command that is none of their processes."""
-    digest = zone_file.file_name(f"{settings.place} {settings.name}").rpartition("-")[2]
+    """A `memory` zone as every server of ours has it, for a command that is none of their processes."""
+    digest = memory_folder(settings).rpartition("-")[2]
     for name in sorted(os.listdir(shared_memory())):
-        if _MEMORY.fullmatch(name) and name.endswith("-" + digest):
+        if name.startswith("memory.wsgi-proxy-") and name.endswith("-" + digest):
             yield ZoneCache.in_folder(settings, private(os.path.join(shared_memory(), name)))
 
 
 def sweep_memory() -> None:
-    """Remove the memory of servers that are dead."""
+    """Remove the memory of servers of ours that are dead."""
+    ours = _MEMORY.fullmatch("memory." + zone_file.file_name(""))
     for name in os.listdir(shared_memory()):
         match = _MEMORY.fullmatch(name)
-        if match and not _lives(int(match["pid"])):
+        # Pids of another user or of another name space (a container's) mean other processes.
+        if ours and match and match["family"] == ours["family"] and not _lives(int(match["pid"])):
             shutil.rmtree(os.path.join(shared_memory(), name), ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ from .config import HealthCheck, If, Match, ProxySettings
 from .errors import CheckFailed
 from .peers import Peer
 from .probe_http import HTTPCheck
-from .zone import forked_without_exec
+from .zone_file import forked_without_exec
 
 if TYPE_CHECKING:
     from .config import Config, Location

@@ -69,6 +69,9 @@ class Resolver:
         return found, life if self.valid is None else self.valid
 
 
+SYSTEM = Resolver()
+
+
 def _ask_system(target: Target) -> list[Address]:
     found: list[Address] = []
     answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -139,7 +142,7 @@ def first_addresses(server: Server, resolver: Resolver) -> list[Address]:
     target = target_of(server)
     try:
         # A name without `resolve` is the system's matter, whatever `resolver` says.
-        return (resolver if server.resolve else Resolver()).addresses(target)[0]
+        return (resolver if server.resolve else SYSTEM).addresses(target)[0]
     except (OSError, UnicodeError):
         if server.resolve:
             return []

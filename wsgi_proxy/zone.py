@@ -1,9 +1,7 @@
 """Shared memory for the workers of one server, without a server: one mapped file that each of them finds by itself.
 
 Rules:
-- The file lies in /dev/shm (or the temporary folder) and is named after the arbiter (the process that forked us, else
-  ourselves), the moment it started, and a digest of what the caller gives as key. `WSGI_PROXY_ZONE` names another
-  arbiter (a pid) or any other word to find each other by.
+- The file is named so that all workers of one arbiter find it (zone_file.py).
 - A worker owns one slot, claimed at its first use. It holds a record lock on the slot's byte while it lives; the kernel
   lets go of it however the process ends, so a slot whose lock can be had belongs to nobody, and what its owner wrote
   there no longer counts. No signal handler, no exit hook and no process table is needed for that.
@@ -23,13 +21,12 @@ import fcntl
 import hashlib
 import mmap
 import os
-import re
-import stat
-import tempfile
 import weakref
 from _thread import RLock
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .zone_file import arbiter_of, file_name, folder, open_locked, sweep
 
 if TYPE_CHECKING:
     from .config import Config
@@ -48,7 +45,6 @@ _ENTRY = 4  # digest (two words), offset, size
 _SLOT_BYTES = 1 << 40
 _NAME_BYTES = 1 << 41
 _LEADER_BYTES = 1 << 42
-_NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+")
 
 
 class ZoneLock:
@@ -120,12 +116,13 @@ class Zone:
         hold it."""
         if not isinstance(key, str):
             key = "\0".join([key.path, *(text for _, text in key.files)])
-        folder = _folder()
-        path = folder / file_name(f"{workers_max}/{key}")
+        where = folder()
+        path = where / file_name(f"{workers_max}/{key}")
         zone = cls._opened.get(str(path))
         if zone is None:
-            sweep(folder)
-            zone = cls._opened[str(path)] = cls(path, _open_locked(path), workers_max)
+            # Not our own: opening and closing them would let go of our record locks.
+            sweep(where, spare=cls._opened)
+            zone = cls._opened[str(path)] = cls(path, open_locked(path), workers_max)
         return zone
 
     def unique(self, name: str) -> str:
@@ -308,133 +305,10 @@ class _PrivateLock(ZoneLock):
         self._local.release()
 
 
-# --- names, and files nobody needs any more ----------------------------------------------------------------------------
-
-
-def arbiter() -> int:
-    """The process all our fellow workers descend from: our parent when we were forked and not executed, else ourselves."""
-    parent = os.getppid()
-    if not forked_without_exec():
-        return os.getpid()
-    # A daemon's second fork leaves process 1 as parent, but in a container process 1 may be the server itself.
-    if parent == 1 and _command_line(1) != _command_line(os.getpid()):
-        return os.getpid()
-    return parent
-
-
-def forked_without_exec() -> bool:
-    """The kernel's own mark for it (PF_FORKNOEXEC, field 9 of proc_pid_stat(5)); without /proc: assume it."""
-    fields = _stat_fields(os.getpid())
-    return bool(int(fields[6]) & 0x40) if fields else True
-
-
-def _stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on; empty when there is no such process or no /proc."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return text.rpartition(")")[2].split()
-
-
-def _start_time(pid: int) -> int:
-    fields = _stat_fields(pid)
-    return int(fields[19]) if fields else 0
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def _pid_space() -> int:
-    """The number of our process-id name space: /dev/shm may be shared with containers whose pids mean other processes."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except FileNotFoundError:
-        return 0
-
-
-def _folder() -> Path:
-    shm = Path("/dev/shm")
-    return shm if os.access(shm, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
-
-
-def file_name(key: str) -> str:
-    """The name of the file for `key` in this process's family."""
-    digest = hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
-    word = os.environ.get("WSGI_PROXY_ZONE", "")
-    pid = int(word) if word.isdigit() else arbiter()
-    if word and not word.isdigit():
-        return f"wsgi-proxy-{os.geteuid()}-{hashlib.blake2b(word.encode(), digest_size=10).hexdigest()}-{digest}"
-    return f"wsgi-proxy-{os.geteuid()}-{_pid_space()}-{pid}-{_start_time(pid)}-{digest}"
-
-
-def _open_locked(path: Path) -> int:
-    """A descriptor of the file with a shared flock, the sign that it is in use; PermissionError when it is not ours."""
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        status = os.fstat(fd)
-        if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
-            os.close(fd)
-            raise PermissionError(f"{path} belongs to someone else")
-        try:
-            if os.stat(path).st_ino == status.st_ino:
-                return fd
-        except FileNotFoundError:
-            pass  # swept between open and flock: make it again
-        os.close(fd)
-
-
-def sweep(folder: Path | None = None) -> list[Path]:
-    """Remove the files that no process has open, of arbiters that are dead, or of our own (what a reload left); those gone.
-
-    A file whose name is not by pid is left alone, as is every file of another user or another name space."""
-    gone = []
-    for path in (folder or _folder()).glob("wsgi-proxy-*"):
-        match = _NAME.fullmatch(path.name)
-        if not match or int(match["uid"]) != os.geteuid() or int(match["space"]) != _pid_space():
-            continue
-        # Opening and closing a file of ours would let go of our record locks on it.
-        if str(path) in Zone._opened:
-            continue
-        pid = int(match["pid"])
-        if _start_time(pid) == int(match["start"]) and pid != arbiter():
-            continue
-        if _remove_unused(path):
-            gone.append(path)
-    return gone
-
-
-def unlink_files_of(pid: int) -> None:
-    """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone."""
-    for path in _folder().glob(f"wsgi-proxy-{os.geteuid()}-{_pid_space()}-{pid}-*"):
-        path.unlink(missing_ok=True)
-
-
-def _remove_unused(path: Path) -> bool:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-
-
 def _unlink_own() -> None:
     """At the end of a process that is its own arbiter, its files go."""
     for path in list(Zone._opened):
-        match = _NAME.fullmatch(Path(path).name)
-        if match and int(match["pid"]) == os.getpid():
+        if arbiter_of(Path(path)) == os.getpid():
             Path(path).unlink(missing_ok=True)
 
 
