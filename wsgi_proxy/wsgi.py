@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from . import errorlog, nginx, proxy
 from .accesslog import AccessLogs
 from .config import Config
-from .errors import ConfigError, Fault, ProxyError, UpstreamError
+from .errors import ClientGone, ConfigError, Fault, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, FileBody
 from .finishing import standard_page
 from .pages import status_line
 from .simple import config_for_pool, config_for_targets, normal_prefix
-from .tunnel import Tunnelled
+from .tunnel import Tunnelled, can_tunnel, client_socket
 from .upstream import Pool
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class ProxyApp(proxy.Proxy):
         """Hand an answer to the server."""
         body = answer.body
         delivery: _Delivery
+        if answer.status == 444 and can_tunnel(x.environ):
+            return _HangUp(x, answer, self)
         if x.method == "HEAD" or answer.status in (204, 304):
             delivery = _Empty(x, answer, self)
         elif isinstance(body, Tunnelled):
@@ -129,6 +132,19 @@ class _Delivery:
             x.finished_at = time.time()
             self._app.metrics.record(x)
             self._app.logs.write(x)
+
+
+class _HangUp(_Delivery):
+    """No answer at all (`return 444`): the connection is closed. Each server has its own way to be told."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._x.connection is not None:
+            raise ClientGone("closed without an answer")
+        client_socket(self._x.environ).shutdown(socket.SHUT_RDWR)
+        # gunicorn's workers and Werkzeug's server then find nobody to write to, and say nothing.
+        raise StopIteration
 
 
 class _Empty(_Delivery):
