@@ -69,3 +69,10 @@ def test_paths(reading: Reading) -> None:
     assert reading.absolute("a", beside_configuration=True) == "/etc/a"
     assert reading.absolute("/a") == "/a"
     assert as_path("\xc3\xa9") == "é"
+
+
+def test_faults_are_told_as_people_read_them(reading: Reading) -> None:
+    reading.fault('unknown directive "\xc3\xa9"', Place("f", 1))
+    reading.fault('open() "/é" failed', Place("f", 2))
+    reading.fault('unknown directive "\xe9"', Place("f", 3))
+    assert [fault.message[-8:] for fault in reading.faults] == ['tive "é"', '" failed', 'tive "é"']

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -90,6 +91,7 @@ def test_names_are_looked_up_in_a_step_of_its_own() -> None:
         ("a}b", "a}b"),
         ("a}}", "a}}"),
         ('mid"quote', 'mid"quote'),
+        ("(#)", "(#)"),
         ('"two\nlines"', "two\nlines"),
         ('""', ""),
         ('"é"', "\xc3\xa9"),
@@ -269,3 +271,21 @@ def test_a_usual_file_is_read_by_both_without_a_word(tmp_path: Path) -> None:
     assert config.warnings == ()
     plain, site = config.servers
     assert len(plain.listens) == 2 and len(site.locations) == 13 and len(site.named) == 2
+
+
+_PIECES = [
+    "env", "events", "http", "server", "location /", "return 2", "{", "}", ";", " ", "\n", "\t", '"', "'", "\\a", '\\"', "#", "$",
+    "${", "a", "b", "x}", "\r\n", '""', "'a'", "(", ")", "env A", "env B;\n", "events {}\n", "http {\n", "}\n",
+]  # fmt: skip
+
+
+def test_any_text_is_read_as_nginx_reads_it(tmp_path: Path) -> None:
+    dice = Random(2611)
+    texts = []
+    for _ in range(400):
+        before, behind = dice.choice([("", ""), ("", " } }"), ("events {}\nhttp { server { ", " } }")])
+        texts.append(before + "".join(dice.choices(_PIECES, k=dice.randint(1, 14))) + behind)
+    cases = [(tmp_path / f"{number}.conf", text) for number, text in enumerate(texts)]
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(first_of_nginx, cases))
+    assert [(text, first_of_ours(path)) for path, text in cases] == list(zip(texts, told, strict=True))

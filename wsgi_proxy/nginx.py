@@ -28,7 +28,7 @@ from crossplane.lexer import _lex_file_object
 
 from .config import Config, Place
 from .directives import TABLE, build
-from .directives.reading import Reading, as_path
+from .directives.reading import Reading, as_path, as_shown
 from .directives.row import Statement
 from .directives.unsupported import UNSUPPORTED
 from .errors import ConfigError, Fault
@@ -40,10 +40,10 @@ MAX_WORD = 4096
 
 DEFAULT_PREFIX = "/usr/local/nginx/"
 
-# What crossplane reads otherwise than nginx, outside or inside quotes: an escape (left alone), `${`, a `}` that does not begin a
-# word, and white space that is none to nginx. Masked by characters that no file has, because bytes become U+0000 to U+007F
-# and U+DC80 to U+DCFF.
-_MASKED = re.compile(r"\\.|\$\{|(?<=[^ \t\r\n;{}])\}+|[\x0b\x0c\x1c-\x1f]", re.DOTALL)
+# What crossplane reads otherwise than nginx, outside or inside quotes: an escaped `$`, a `}` behind an escape, `${`, a `}` that
+# does not begin a word, and white space that is none to nginx. Masked by characters that no file has, because bytes become
+# U+0000 to U+007F and U+DC80 to U+DCFF.
+_MASKED = re.compile(r"\\.\}*|\$\{+\}*|(?<=[^ \t\r\n;{}])\}+|[\x0b\x0c\x1c-\x1f]", re.DOTALL)
 _MASK = 0xE000
 _UNMASK = {_MASK + code: code for code in range(128)}
 _ESCAPE = re.compile(r"\\([\"'\\trn])")
@@ -107,7 +107,8 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
         statements = given.parse("", main.encode("utf-8", "surrogateescape")) + statements
         files.faults[:0] = [Fault(f"{fault.message} in command line") for fault in given.faults]
     config = build(reading, statements, not files.faults)
-    faults = files.faults + reading.faults
+    # A broken text ends its file, so what was wrong with the statements before it comes first.
+    faults = reading.faults + files.faults
     if faults:
         order = {name: number for number, (name, _) in enumerate(files.texts)}
         raise ConfigError(*sorted(faults, key=lambda fault: (order.get(fault.file, -1), fault.line or 0)))
@@ -224,7 +225,7 @@ class _Files:
 
 
 def _fault_at(message: str, path: str, line: int) -> ConfigError:
-    return ConfigError(Fault(message, path, line))
+    return ConfigError(Fault(as_shown(message), path, line))
 
 
 def _ended(path: str, line: int) -> ConfigError:
@@ -242,11 +243,11 @@ def _prepared(data: bytes) -> str:
 
 def _mask(match: re.Match[str]) -> str:
     found = match[0]
-    if found[0] == "\\":
-        return found
-    if found == "${":
-        return "$" + chr(_MASK + ord("{"))
-    return "".join(chr(_MASK + ord(char)) for char in found)
+    if found[0] != "\\":
+        return "".join(chr(_MASK + ord(char)) for char in found)
+    # To crossplane an escaped `$` before a `{` is a variable all the same; any other escape it reads well.
+    escaped = chr(_MASK + ord("$")) if found[1] == "$" else found[1]
+    return "\\" + escaped + "".join(chr(_MASK + ord(char)) for char in found[2:])
 
 
 def _tokens(text: str, path: str) -> Iterator[_Token]:

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from ..config import CacheZone, LimitConnZone, LimitReqZone, LogFormat, Match, Place, Template, Upstream
@@ -19,6 +20,9 @@ from .row import Bad, BadValue, Level, Row, Statement
 
 MAX_FAULTS = 100
 """Faults that are told; a file with more is no configuration."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class TooManyFaults(Exception):
@@ -58,6 +62,7 @@ class Reading:
 
     def fault(self, message: str, place: Place) -> None:
         """Note a fault; the same words about the same line are told once."""
+        message = as_shown(message)
         if (message, place) in self._told:
             return
         self._told.add((message, place))
@@ -70,6 +75,7 @@ class Reading:
 
     def warn(self, message: str, place: Place) -> None:
         """Note an oddity that does not stop the start."""
+        message = as_shown(message)
         line = f"{message} in {place.file}:{place.line}" if place.file else message
         self.warnings[line] = None
 
@@ -148,6 +154,18 @@ class Reading:
         """A path as the file system has it: text of the file's bytes, under the prefix or beside the configuration file."""
         path = as_path(path)
         return os.path.join(os.path.dirname(self.path) if beside_configuration else self.prefix, path)
+
+
+def as_shown(message: str) -> str:
+    """A message with the configuration's text in it (a character a byte), as people read it: one line of UTF-8."""
+    if message.isascii() and message.isprintable():
+        return message
+    try:
+        message = message.encode("latin-1").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        # It holds a file's name, which is text already, or bytes that are no UTF-8.
+        pass
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], message)
 
 
 def as_path(text: str) -> str:
