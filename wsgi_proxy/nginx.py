@@ -38,7 +38,6 @@ MAX_NESTING = 64
 MAX_WORD = 4096
 """Bytes of one argument, as nginx's buffer has it."""
 
-DEFAULT_PREFIX = "/usr/local/nginx/"
 
 # What crossplane reads otherwise than nginx, outside or inside quotes: an escaped `$`, a `}` behind an escape, `${`, a `}` that
 # does not begin a word, and white space that is none to nginx. Masked by characters that no file has, because bytes become
