@@ -10,7 +10,6 @@ What a configuration says decides as in nginx; where it says nothing RFC 9111 do
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -45,7 +44,6 @@ class Cache:
 
     ``refetch(x, fetch)`` asks the upstream again for x as `fetch` says and gives its Answer, without this cache; ``spawn``
     runs a function beside the request (a greenlet or thread). Without either nothing is updated in the background.
-    ``sweep_every`` is how often, in seconds, a helper beside the requests looks after the bounds; 0 leaves that to the caller.
     """
 
     def __init__(
@@ -56,14 +54,11 @@ class Cache:
         spawn: Callable[[Callable[[], None]], Any] | None = None,
         clock: Callable[[], float] = time.time,
         prefix: str = "",
-        sweep_every: float = 1.0,
     ) -> None:
         self.leader = Leader(self, refetch, spawn, clock)
         self.clock = clock
         self._settings = zones
         self._prefix = prefix
-        self._sweep_every = sweep_every
-        self._swept_by = 0
         self._zones: dict[str, ZoneCache] = {}
         self._retry_at: dict[str, float] = {}
         self._plans: dict[int, Plan] = {}
@@ -95,7 +90,6 @@ class Cache:
         plan = self._plans.get(id(location))
         if plan is None:
             plan = self._plans[id(location)] = Plan(location)
-            self._start_upkeep()
         return plan
 
     # --- the request's way --------------------------------------------------------------------------------------------
@@ -276,20 +270,9 @@ class Cache:
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
-    def _start_upkeep(self) -> None:
-        """Have a helper sweep, once in each process: threads and greenlets do not survive a fork."""
-        if self.leader.spawn is not None and self._sweep_every and self._swept_by != os.getpid():
-            self._swept_by = os.getpid()
-            self.leader.spawn(self._upkeep)
-
-    def _upkeep(self) -> None:
-        while self._zones:
-            time.sleep(self._sweep_every)
-            self.sweep()
-
     def sweep(self, now: float | None = None, pause: Callable[[float], None] = time.sleep) -> None:
-        """Keep every zone within its bounds, if no other process is at it: cheap when there is nothing to do, with many
-        pauses when there is."""
+        """Keep every zone within its bounds, if no other process is at it. To be called about once a second, beside the
+        requests: cheap when there is nothing to do, with many pauses when there is."""
         for zone in list(self._zones.values()):
             try:
                 sweep(zone, self.clock() if now is None else now, pause)

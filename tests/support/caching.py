@@ -104,7 +104,6 @@ class Site:
             clock=lambda: self.now,
             refetch=self.origin if background else None,
             spawn=spawn or (self.spawned.append if background else None),
-            sweep_every=0,
         )
         self.location = location()
 
