@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InvalidAnswer, TruncatedAnswer
 from .framing import ChunkedDecoder
+from .wire_splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
 
 if TYPE_CHECKING:
     from .message import Pairs
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 BLOCK = 128 * 1024
 SPLICE_FROM = 128 * 1024
 """Bytes from which moving by the kernel pays for its three calls."""
-_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
-_PIPE_SIZE = 1024 * 1024
-_F_SETPIPE_SZ = 1031
 
 
 class Body:
@@ -80,7 +78,7 @@ class Body:
     def spliceable(self) -> bool:
         """Whether `send_to` would move it by the kernel: a long body of known length, from a plain socket."""
         wire, left = self._wire, self._left
-        if not _FLAGS:
+        if not FLAGS:
             return False
         return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
 
@@ -222,7 +220,7 @@ class Body:
             try:
                 count = os.write(client.fileno(), view)
             except BlockingIOError:
-                if not _takes_more(client, deadline):
+                if not takes_more(client, deadline):
                     self._pieces = [bytes(view)]
                     return sent
                 continue
@@ -232,7 +230,7 @@ class Body:
 
     def _splice(self, client: Stream, patience: float | None) -> int:
         """Move a body of known length from socket to socket through a pipe, no byte of it through our memory."""
-        reader, writer = _take_pipe()
+        reader, writer = take_pipe()
         clean = False
         sent = 0
         try:
@@ -242,9 +240,9 @@ class Body:
                 left = count
                 while left:
                     try:
-                        left -= os.splice(reader, client.fileno(), left, flags=_FLAGS)
+                        left -= os.splice(reader, client.fileno(), left, flags=FLAGS)
                     except BlockingIOError:
-                        if not _takes_more(client, deadline):
+                        if not takes_more(client, deadline):
                             break
                 sent += count - left
                 while left:
@@ -254,7 +252,7 @@ class Body:
                 self._took(count)
             clean = True
         finally:
-            _give_pipe(reader, writer, clean)
+            give_pipe(reader, writer, clean)
         return sent
 
     def _fill(self, writer: int) -> int:
@@ -264,7 +262,7 @@ class Body:
         source = wire.stream
         while True:
             try:
-                count = os.splice(source.fileno(), writer, min(self._left, _PIPE_SIZE), flags=_FLAGS)
+                count = os.splice(source.fileno(), writer, min(self._left, PIPE_SIZE), flags=FLAGS)
             except BlockingIOError:
                 try:
                     source.wait_readable()
@@ -277,48 +275,3 @@ class Body:
                 raise self._cut()
             self.received += count
             return count
-
-
-def _takes_more(client: Stream, deadline: float | None) -> bool:
-    """Wait until the client takes more; False when it does not before `deadline`. TimeoutError after its own timeout."""
-    if deadline is None:
-        client.wait_writable()
-        return True
-    left = deadline - time.monotonic()
-    if left <= 0:
-        return False
-    timeout, client.write_timeout = client.write_timeout, left
-    try:
-        client.wait_writable()
-        return True
-    except TimeoutError:
-        return False
-    finally:
-        client.write_timeout = timeout
-
-
-_pipes: list[tuple[int, int]] = []
-_MAX_PIPES = 8
-
-
-def _take_pipe() -> tuple[int, int]:
-    try:
-        return _pipes.pop()
-    except IndexError:
-        import fcntl
-
-        reader, writer = os.pipe()
-        try:
-            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_SIZE)
-        except OSError:
-            # Over the user's share of pipe pages: the default 64 KB serve as well, only with more calls.
-            pass
-        return reader, writer
-
-
-def _give_pipe(reader: int, writer: int, clean: bool) -> None:
-    if clean and len(_pipes) < _MAX_PIPES:
-        _pipes.append((reader, writer))
-    else:
-        os.close(reader)
-        os.close(writer)
