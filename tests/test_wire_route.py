@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.recorder import Recorded, Recorder, reply
-from tests.support.recorder import Wire as Peer
+from tests.support.recorder import Wire
 from tests.wire_support import fetch, on_the_loop, opened, route, run_on_the_loop, wait_for
 from wsgi_proxy.config import ProxySettings, Server
 from wsgi_proxy.peers import Peer
@@ -50,7 +50,7 @@ def test_idle_connections_are_swept(transport: Transport) -> None:
 
 
 def test_what_an_upstream_says_unasked_is_not_the_next_answer(transport: Transport) -> None:
-    def script(request: Recorded, wire: Peer) -> None:
+    def script(request: Recorded, wire: Wire) -> None:
         wire.send(reply(b"mine"))
         if request.connection == 1:
             time.sleep(0.02)
@@ -65,7 +65,7 @@ def test_what_an_upstream_says_unasked_is_not_the_next_answer(transport: Transpo
 
 
 def test_a_kept_connection_that_the_upstream_closed_is_not_used(transport: Transport) -> None:
-    def script(request: Recorded, wire: Peer) -> None:
+    def script(request: Recorded, wire: Wire) -> None:
         wire.send(reply(b"ok"))
         wire.close()
 
