@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -90,6 +91,7 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
     def start(self) -> None:
         """gunicorn's, but for the pid file, which comes when there are workers."""
         super().start()
+        _share_memory()
         super().manage_workers()
         self._write_pid_file()
 
@@ -187,6 +189,7 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
         self._stats["reloads"] += 1
         self.LISTENERS = sockets
         self.setup(self.app)
+        _share_memory()
         for _ in range(self.num_workers):
             self.spawn_worker()
 
@@ -281,6 +284,13 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
             super().reap_workers()
         except HaltServer:
             return
+
+
+def _share_memory() -> None:
+    """Before workers are made: what is here now stays shared with them while nobody writes to it, and a collection would."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def post_fork(arbiter: ProxyArbiter, worker: Any) -> None:
