@@ -133,7 +133,7 @@ def test_targets(pattern: str, uri: str | None, target: str, expected: str) -> N
 
 
 def test_a_rewritten_uri_is_sent_escaped() -> None:
-    assert forwarder().target(exchange("/old", uri="/new path", args="q=1", uri_changed=True)) == "/new%20path?q=1"
+    assert forwarder().target(exchange("/old", uri="/new path", args="q=1", uri_changed=True, internal=True)) == "/new%20path?q=1"
 
 
 def test_redirects_come_back_to_the_location() -> None:

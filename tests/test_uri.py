@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.uri import escape, normalise
+from wsgi_proxy.uri import escape, escape_args, normalise, printable
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,17 @@ def test_refused(target: str) -> None:
 def test_escaping_is_undone_by_normalising(path: str) -> None:
     uri = "/" + path.replace("/", "-").replace(".", "_")
     assert normalise(escape(uri)) == (uri, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "args", "target"),
+    [
+        ("/a b", "/a%20b", "/a%20b", "/a%20b"),
+        ('"<>\\^`{|}', "%22%3C%3E%5C%5E%60%7B%7C%7D", "%22%3C%3E%5C%5E%60%7B%7C%7D", '"<>\\^`{|}'),
+        ("a&b+c;d", "a&b+c;d", "a%26b%2Bc%3Bd", "a&b+c;d"),
+        ("%?#", "%25%3F%23", "%25%3F%23", "%?#"),
+        ("\r\n\x7f\xe9", "%0D%0A%7F%E9", "%0D%0A%7F%E9", "%0D%0A%7F\xe9"),
+    ],
+)
+def test_escapes_by_place(text: str, path: str, args: str, target: str) -> None:
+    assert (escape(text), escape_args(text), printable(text)) == (path, args, target)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from . import headers
 from .errors import ProxyError
-from .uri import escape
+from .uri import escape, printable
 
 if TYPE_CHECKING:
     from .cachefetch import Fetch
@@ -101,14 +101,20 @@ class Forwarder:
 
     def target(self, x: Exchange) -> str:
         """The request's target for the upstream (ngx_http_proxy_module, proxy_pass): untouched unless something changed it."""
-        if self.uri_part is None:
+        path, rest = self.uri_part, x.uri
+        if path is None:
             if not x.uri_changed:
                 return x.target
-            path = escape(x.uri)
+            path = ""
+        elif x.rewritten_in_place:
+            # `rewrite … break`: the whole new URI takes the place of the one that proxy_pass names.
+            path = ""
         else:
-            rest = x.uri[self.keep_prefix :]
-            path = self.uri_part + (escape(rest) if x.uri_changed or "%" in x.target else rest)
-        return f"{path}?{x.args}" if x.args else path
+            rest = rest[self.keep_prefix :]
+        path += escape(rest) if x.internal or "%" in x.target else rest
+        if x.args:
+            path += f"?{printable(x.args)}" if x.uri_changed else f"?{x.args}"
+        return path
 
     def head(self, x: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
         """The request head to send, CRLF CRLF included. A cache's `fetch` adds conditions or drops the client's."""

@@ -20,6 +20,7 @@ from .readahead import PATIENCE, ReadAhead
 from .resolve import Resolver
 from .transport import Route
 from .upstream import Pool
+from .uri import printable
 from .zone import PrivateZone
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Targets:
         if base is None:
             base = self._keep(key, Target(self._pool(parts.netloc, parts.scheme), parts.scheme, parts.netloc))
             base.judged = is_clients(pass_.url)
-        path = url[len(key[1]) :]
+        path = printable(url[len(key[1]) :])
         if not path:
             return base
         target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path)

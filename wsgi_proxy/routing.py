@@ -138,8 +138,8 @@ class Router:
     def choose_server(self, x: Exchange) -> None:
         """Set `server`, `host`, `uri` and `args`; ClientError for a Host or a target that is none."""
         group = self._only or self._group(x)
-        site = group.default
-        if site is None:
+        site = default = group.default
+        if default is None or site is None:
             raise ProxyError("the configuration has no server", status=404)
         x.prefix = self.prefix
         x.server, x.location = site.block, site.block.settings
@@ -157,7 +157,8 @@ class Router:
                 x.variables.update(found.variables)
         target = x.target
         if target[:1] == "/":
-            x.uri, x.args = normalise(target, site.merge_slashes)
+            # As in nginx the request line is read before the Host: by what the listener's default server says.
+            x.uri, x.args = normalise(target, default.merge_slashes)
         elif x.method != "CONNECT":
             raise ClientError("client sent invalid request target")
 

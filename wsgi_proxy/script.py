@@ -253,6 +253,7 @@ def _set(x: Exchange, name: str, value: str) -> None:
     if name in SETTABLE:
         if name == "args":
             x.args = value
+            x.uri_changed = True
         else:
             x.limit_rate = _size(value)
     else:

@@ -14,11 +14,11 @@ from urllib.parse import quote, unquote_to_bytes
 from .errors import ClientError
 
 _ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
-SAFE_PATH = "/!$&'()*+,-.:;<=>@[\\]^_`{|}~\""
-"""What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI) – all printable
-characters but space, `#`, `%` and `?`."""
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
+"""What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
 
-SAFE_ARGS = "/!$'()*,-.:<=>@[\\]^_`{|}~\""
+SAFE_ARGS = "/!$'()*,-.:=@[]_~"
 """What it leaves in a query: the same but `&`, `+` and `;`."""
 
 
@@ -64,6 +64,13 @@ def _resolve(path: str, merge_slashes: bool) -> str:
 def escape(uri: str) -> str:
     """A decoded path escaped for a request line, as nginx does when it sends a URI that it changed."""
     return quote(uri.encode("latin-1"), safe=SAFE_PATH)
+
+
+def printable(target: str) -> str:
+    """A target with spaces and control characters escaped: what a configuration makes of decoded text must stay one word."""
+    if _UNPRINTABLE.search(target):
+        return _UNPRINTABLE.sub(lambda match: f"%{ord(match[0]):02X}", target)
+    return target
 
 
 def escape_args(text: str) -> str:
