@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.recorder import Recorded, Recorder, reply
-from tests.support.recorder import Wire
+from tests.support.recorder import Recorded, Recorder, Wire, reply
 from tests.wire_support import fetch, on_the_loop, opened, route, run_on_the_loop, wait_for
 from wsgi_proxy.config import ProxySettings, Server
 from wsgi_proxy.peers import Peer
