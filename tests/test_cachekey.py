@@ -55,3 +55,9 @@ def test_what_an_unsafe_request_voids(answer, targets):
 def test_a_forward_proxys_targets_have_the_hosts_they_name():
     x = exchange("https://o.test/x", "POST")
     assert [target_uri(each) for each in affected(x, [("Location", "/z")])] == ["https://o.test/x", "https://o.test/z"]
+
+
+def test_methods_that_are_cached_besides_get_have_keys_of_their_own():
+    place = location(methods=frozenset({"GET", "HEAD", "POST"}))
+    key = key_template(place.cache, place)
+    assert key(exchange("/a")) == key(exchange("/a", "HEAD")) != key(exchange("/a", "POST"))

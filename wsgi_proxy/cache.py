@@ -22,6 +22,7 @@ from .cacheflight import Fill, Following
 from .cachekey import affected
 from .cacheleader import Leader
 from .cacheopen import open_zone
+from .cachepart import wants_whole
 from .cacheplan import Plan, is_set
 from .cachesweep import sweep
 from .cachevary import selection_of
@@ -96,9 +97,6 @@ class Cache:
 
     def lookup(self, x: Exchange, location: Location) -> Answer | Fetch | None:
         """What answers x: an Answer, a Fetch to carry out, or None where caching is off."""
-        if "HTTP_UPGRADE" in x.environ:
-            # What may become a tunnel has no answer to share, and others must not wait for it.
-            return None
         plan = self._plans.get(id(location)) or self._plan(location)
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(x)
         zone = self._zones.get(name) or self.zone(name)
@@ -108,8 +106,11 @@ class Cache:
             return self._purge(x, plan, zone)
         if x.method not in plan.methods:
             return None if x.method in SAFE_METHODS else Fetch(self.leader, zone, plan, unsafe=True)
-        key = x.cache_key = plan.key(x)
         environ = x.environ
+        if "HTTP_UPGRADE" in environ:
+            # What may become a tunnel has no answer to share, and others must not wait for it.
+            return None
+        key = x.cache_key = plan.key(x)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else wishes(x.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
@@ -147,7 +148,8 @@ class Cache:
         if asked.only_if_cached:
             return gateway_timeout()
         # A condition or a range of the client's own, with nothing to compare it to: the upstream answers it, for it alone.
-        lonely = fetch.entry is None and is_conditional(x)
+        whole = wants_whole(x, fetch.plan.settings.max_range_offset)
+        lonely = fetch.entry is None and is_conditional(x) and not whole
         if not flight:
             flight = zone.flight_name(fetch.key, x.pairs, fetch.entry)
         if lonely and zone.landing(flight):

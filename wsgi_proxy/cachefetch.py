@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from .cacheanswer import forward_status, from_entry
 from .cacheentry import Entry
 from .cachefields import Pairs
-from .cacheleader import Leader, drain
+from .cacheleader import Leader
+from .cachepart import met, wants_whole, without_body
 from .cacheplan import Plan, is_set
 from .cachetee import Tee
 from .cachevary import selection_of, spec_of
@@ -94,8 +95,8 @@ class Fetch:
             return
         if x.method == "HEAD" and self.plan.convert_head:
             self.method = "GET"
+        self.drop_conditions = self.entry is not None or wants_whole(x, self.plan.settings.max_range_offset)
         if self.entry is not None:
-            self.drop_conditions = True
             if self.plan.validate and (x.method != "HEAD" or self.method == "GET"):
                 self.extra = validators(self.entry.headers)
 
@@ -158,7 +159,7 @@ class Fetch:
         reason = verdict.reason if not verdict.store else self._refusal(x, answer)
         if reason:
             self._refused(answer, verdict.store, reason)
-            return self._to_client(x, answer)
+            return self._to_client(x, answer, received_at)
         assert verdict.freshness is not None and verdict.headers is not None
         spec = spec_of(raw) if "vary" not in self.plan.rules.ignored else ()
         entry = Entry(
@@ -179,7 +180,7 @@ class Fetch:
             length = 0 if answer.status == 204 else answer.length
             answer.body = Tee(answer.body, length, fill, entry, self.zone, self.purged, self.leader.spawn)
             self.fill = None
-        return self._to_client(x, answer)
+        return self._to_client(x, answer, received_at)
 
     def _begin(self, entry: Entry) -> Fill | None:
         fill = self.fill or self.zone.alone()
@@ -217,20 +218,15 @@ class Fetch:
             self.zone.drop(self.entry)
         answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, detail=reason)))
 
-    def _to_client(self, x: Exchange, answer: Answer) -> Answer:
-        """A HEAD that was sent as GET: its client gets the fields, the store the body."""
-        if x.method != "HEAD" or self.method is None:
-            return answer
-        spawn = self.leader.spawn
-        headed = Answer(answer.status, answer.headers, (), length=answer.length, reason=answer.reason)
-        headed.source = answer.source
-        if not isinstance(answer.body, Tee):
+    def _to_client(self, x: Exchange, answer: Answer, now: float) -> Answer:
+        """What of the upstream's answer this client asked for, while the whole goes to the store."""
+        if x.method == "HEAD" and self.method is not None:
+            if isinstance(answer.body, Tee):
+                return without_body(answer, answer.status, answer.headers, self.leader.spawn)
             answer.close()
-        elif spawn is not None:
-            spawn(lambda: drain(answer))
-        else:
-            drain(answer)
-        return headed
+        elif self.drop_conditions and isinstance(answer.body, Tee):
+            return met(x, answer, now, self.leader.spawn)
+        return answer
 
     # --- validation -----------------------------------------------------------------------------------------------------
 

@@ -34,10 +34,11 @@ def key_template(settings: CacheSettings, location: Location) -> Template:
     if settings.key is not None:
         return settings.key
     passed = location.proxy.pass_
-    if passed is None:
-        return target_uri
-    suffix = " " + passed.url
-    return lambda x: target_uri(x) + suffix
+    suffix = "" if passed is None else " " + passed.url
+    if settings.methods <= {"GET", "HEAD"}:
+        return lambda x: target_uri(x) + suffix
+    # Where other methods are cached too (proxy_cache_methods), theirs are other answers.
+    return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
 
 
 def affected(x: Exchange, answer: Pairs) -> Iterator[Exchange]:

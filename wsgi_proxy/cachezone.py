@@ -278,9 +278,6 @@ class ZoneCache:
             self._passes.clear()
         self._passes[name] = now + _PASS_FOR
 
-    def unmark_pass(self, name: str) -> None:
-        self._passes.pop(name, None)
-
     def fault(self, what: str, error: OSError, *, log: Callable[..., None] = logger.error) -> None:
         """Report that the storage failed, once a minute for each kind of fault."""
         now = time.monotonic()
