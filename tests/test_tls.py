@@ -102,6 +102,14 @@ def test_ciphers_and_alpn(files: Files, verify: str) -> None:
     assert shake(listener_context([(http2, True)]), files.client()).server.selected_alpn_protocol() is None
 
 
+def test_no_short_tags_unless_they_are_named(files: Files) -> None:
+    def names(ciphers: str) -> list[str]:
+        return [cipher["name"] for cipher in listener_context([(files.block(ciphers=ciphers), True)]).get_ciphers()]
+
+    assert not [name for name in names(TLS().ciphers) if "CCM8" in name]
+    assert [name for name in names("ECDHE-ECDSA-AES128-CCM8") if "CCM8" in name]
+
+
 @pytest.mark.parametrize("verify", ["off", "on"], ids=["ssl", "pyOpenSSL"])
 def test_reject_handshake(files: Files, verify: str) -> None:
     rejecting = ServerBlock(names=("_",), tls=TLS(reject_handshake=True))
