@@ -177,10 +177,14 @@ def test_the_servers_script_runs_first_and_again_after_a_redirect() -> None:
     assert routed(found, x) == "-> /files" and x.variables["n"] == "xx"
 
 
-def test_connect_is_routed_without_a_path() -> None:
+def test_connect_needs_a_server_with_a_tunnel() -> None:
+    with pytest.raises(ClientError) as caught:
+        router().route(exchange("h.test:443", method="CONNECT"))
+    assert caught.value.status == 405
+    conf = "events {} http { server { listen 80; location / { tunnel_pass 127.0.0.1:1; } } }"
     x = exchange("h.test:443", method="CONNECT")
-    x.target = "h.test:443"
-    assert routed(router(), x) == "root"
+    assert Router(nginx.loads(conf)).route(x) is None
+    assert x.location.handler == "tunnel_pass"
 
 
 def test_a_configuration_without_servers() -> None:

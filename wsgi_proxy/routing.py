@@ -24,7 +24,9 @@ from .script import run
 from .uri import normalise
 
 if TYPE_CHECKING:
-    from .config import Config, Listen, ServerBlock
+    from collections.abc import Iterable
+
+    from .config import Config, Listen, Location, ServerBlock
     from .exchange import Answer, Exchange
 
 MAX_CHANGES = 10
@@ -36,7 +38,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 class Site:
     """A server block ready to route."""
 
-    __slots__ = ("block", "merge_slashes", "name", "named", "own", "script", "table")
+    __slots__ = ("block", "merge_slashes", "name", "named", "own", "script", "table", "tunnels")
 
     def __init__(self, block: ServerBlock) -> None:
         self.block = block
@@ -45,7 +47,13 @@ class Site:
         self.table = Table(block.locations)
         self.named = {name: Node(location) for name, location in block.named.items()}
         self.merge_slashes = block.merge_slashes
+        self.tunnels = _tunnels((block.settings, *block.locations, *block.named.values()))
         self.name = block.names[0].removeprefix(".") if block.names else ""
+
+
+def _tunnels(locations: Iterable[Location]) -> bool:
+    """Whether a CONNECT may find its place among these."""
+    return any(location.handler == "tunnel_pass" or _tunnels(location.locations) for location in locations)
 
 
 class _Found:
@@ -161,6 +169,8 @@ class Router:
             x.uri, x.args = normalise(target, default.merge_slashes)
         elif x.method != "CONNECT":
             raise ClientError("client sent invalid request target")
+        elif not site.tunnels:
+            raise ClientError("client sent CONNECT where there is no tunnel_pass", status=405)
 
     def _group(self, x: Exchange) -> Group:
         """The server blocks of the address that the request came to; all of them when no `listen` has it."""
