@@ -23,7 +23,7 @@ from . import destinations, errorlog, finishing, pages
 from .cache import Cache
 from .config import Config
 from .connect import Connector
-from .errors import ClientError, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
+from .errors import ClientError, ClientGone, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, Try
 from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
@@ -168,6 +168,8 @@ class Proxy:
         if fetch is not None and fetch.method is not None:
             method = fetch.method
         out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload, fetch), upload)
+        if fetch is None and not settings.ignore_client_abort:
+            out.client = x.connection
         tries_left = settings.next_upstream_tries or pool.tries_limit
         started = time.monotonic()
         while True:
@@ -263,7 +265,7 @@ class Proxy:
         """The page for a fault, and its line in the log."""
         if isinstance(error, NoLiveUpstreams):
             errorlog.line("error", str(error), x, x.upstream_name)
-        elif isinstance(error, ClientError):
+        elif isinstance(error, ClientError | ClientGone):
             if str(error):
                 errorlog.line("info", str(error), x)
         elif not isinstance(error, UpstreamError):

@@ -19,7 +19,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from .errors import UpstreamError
-from .wire import Wire, exchange
+from .wire import Client, Wire, exchange
 from .wire_route import Idles, Route
 from .wire_tls import remember_session
 
@@ -45,6 +45,8 @@ class Outgoing(requests.PreparedRequest):
         self.head = head
         self.upload = upload
         self.route: Route | None = None
+        self.client: Client | None = None
+        """The client's connection, where the exchange is to be given up when the client leaves."""
 
     @property
     def target(self) -> str:
@@ -177,7 +179,9 @@ class WireAdapter(BaseAdapter):
         if route.idle is None:
             route.idle = self.idles.of(route)
         started = time.monotonic()
-        wire, head, body, connect_time, reused = exchange(request.method or "GET", request.head, request.upload, route)
+        wire, head, body, connect_time, reused = exchange(
+            request.method or "GET", request.head, request.upload, route, request.client
+        )
         if route.tls is not None and not reused:
             remember_session(wire.stream, route)
         return Reply(request, wire, head, body, connect_time, time.monotonic() - started, reused)

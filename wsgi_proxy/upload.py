@@ -62,6 +62,11 @@ class Upload:
         block: bytes = read(size)
         return block
 
+    def wait(self, other: int) -> bool:
+        """Wait until `read` has something to give: True; or the descriptor `other` can be read: False."""
+        wait = getattr(self._source, "wait", None)
+        return wait is None or bool(wait(other))
+
     def fileno(self) -> int:
         """The temporary file's descriptor, for sendfile; OSError when the body is not in a file."""
         if self._file is None:

@@ -7,7 +7,9 @@ Rules:
 - A kept connection that fails before the first byte of an answer, or with one that cannot be read, gets one more try on a
   fresh one, if the request may be repeated (RFC 9112, 9.3.1): it was not sent, or its method is idempotent and its body can be
   read again.
-- An answer that comes before the whole request is sent is delivered; the rest of the request is not sent.
+- An answer that comes before the whole request is sent is delivered. A success may be an answer to what came so far, so the rest
+  of the request goes on beside it, where the loop lets it; after any other the rest is not sent.
+- A client that leaves ends its exchange: what waits for the upstream gets ClientGone.
 - Messages are nginx's, which people search their logs for.
 """
 
@@ -17,9 +19,10 @@ import os
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
+from .errors import ClientGone, ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
 from .message_answer import ResponseHead, check_partial_response, parse_response_head
 from .stream import Stream
 from .wire_body import Body
@@ -27,6 +30,8 @@ from .wire_tls import secure
 from .wire_upload import Sending, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .wire_route import Idle, Route
 
 BLOCK = 64 * 1024
@@ -37,12 +42,35 @@ NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
 
 TIMED_OUT = "upstream timed out (110: Connection timed out)"
 CLOSED = "upstream prematurely closed connection"
+LEFT = "client prematurely closed connection, so upstream connection is closed too"
+
+
+class Client(Protocol):
+    """What the wire wants of the client's connection: to hear that the client has left. `gone` says that it has."""
+
+    gone: bool
+
+    def on_gone(self, alarm: Callable[[], None]) -> None: ...
 
 
 class Wire:
     """A connection to an upstream. `opened` and `idle_since` are monotonic seconds, `uses` counts requests."""
 
-    __slots__ = ("_route", "_waits", "buffer", "heard", "idle", "idle_since", "opened", "pooled", "stream", "uses")
+    __slots__ = (
+        "_route",
+        "_waits",
+        "abandoned",
+        "buffer",
+        "client",
+        "heard",
+        "idle",
+        "idle_since",
+        "opened",
+        "pooled",
+        "sending",
+        "stream",
+        "uses",
+    )
 
     def __init__(self, stream: Stream, idle: Idle, now: float) -> None:
         self.stream = stream
@@ -53,6 +81,11 @@ class Wire:
         self.buffer = b""
         self.heard = False
         """Whether anything of an answer to the present request has come."""
+        self.client: Client | None = None
+        """Whose exchange it is on, while that can be given up."""
+        self.abandoned = False
+        self.sending: Sending | None = None
+        """What is left of a request whose answer came early."""
         self._route: Route | None = None
         # On a loop it is cheaper to wait first than to be told by a failing recv that there is nothing yet.
         side = getattr(stream, "reading", None)
@@ -68,7 +101,18 @@ class Wire:
             self.stream.reading.stop()  # type: ignore[attr-defined]
 
     def close(self) -> None:
+        self.client = None
+        sending, self.sending = self.sending, None
+        if sending is not None:
+            sending.stop()
         self.stream.close()
+
+    def abandon(self, client: Client) -> None:
+        """Give up the exchange of a client that left, if it is still on this connection. Does not wait."""
+        if self.client is client:
+            self.abandoned = True
+            # Not closed: whoever waits here is woken by the end, and closes.
+            self.stream.shutdown(socket.SHUT_RDWR)
 
     def converse(self, method: str, head: bytes, upload: Source | None, route: Route) -> tuple[ResponseHead, bool]:
         """Send a request and read the final answer's head; what follows the head is in `buffer`.
@@ -113,6 +157,8 @@ class Wire:
                 return early, False
             head = self._read_head(method, complete)
             if head is not None:
+                if not complete and head.status < 300 and not head.no_body:
+                    self.sending = sending
                 return head, complete
 
     def _last_words(self, method: str) -> ResponseHead | None:
@@ -177,10 +223,13 @@ class Wire:
                 return bytes(parts)
 
 
-def exchange(method: str, head: bytes, upload: Source | None, route: Route) -> tuple[Wire, ResponseHead, Body, float, bool]:
+def exchange(
+    method: str, head: bytes, upload: Source | None, route: Route, client: Client | None = None
+) -> tuple[Wire, ResponseHead, Body, float, bool]:
     """One request and its answer: (wire, head, body, seconds to connect, whether the connection had been kept).
 
-    `route.idle` is set. Raises UpstreamError, with `sent` and `fresh` exact, and whatever reading `upload` raises.
+    `route.idle` is set. Raises UpstreamError, with `sent` and `fresh` exact, whatever reading `upload` raises, and ClientGone
+    when `client` is given and leaves.
     """
     idle = route.idle
     assert idle is not None
@@ -193,11 +242,21 @@ def exchange(method: str, head: bytes, upload: Source | None, route: Route) -> t
             wire = open_wire(route, idle)
             connect_time = time.monotonic() - started
         try:
+            if client is not None:
+                if client.gone:
+                    raise ClientGone(LEFT)
+                wire.client = client
+                client.on_gone(partial(wire.abandon, client))
             answer, complete = wire.converse(method, head, upload, route)
             keep = complete and answer.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
-            return wire, answer, Body(wire, answer, keep), connect_time, reused
+            body = Body(wire, answer, keep)
+            if wire.sending is not None:
+                wire.sending.go_on(wire)
+            return wire, answer, body, connect_time, reused
         except UpstreamError as error:
             wire.close()
+            if wire.abandoned:
+                raise ClientGone(LEFT) from error
             error.fresh = not reused
             if not reused or not _may_repeat(error, wire, method, upload):
                 raise

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import InvalidAnswer, TruncatedAnswer
+from .errors import ClientGone, InvalidAnswer, ProxyError, TruncatedAnswer
 from .framing import ChunkedDecoder
 from .wire_splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
 
@@ -138,7 +138,7 @@ class Body:
                 self._finish(decoder.rest)
             return
         if not data:
-            if left is not None:
+            if left is not None or wire.abandoned:
                 raise self._cut()
             self._finish(b"")
             return
@@ -153,15 +153,23 @@ class Body:
         if not self._left:
             self._finish(b"")
 
-    def _broken(self, error: OSError) -> TruncatedAnswer:
-        from .wire import TIMED_OUT, describe
+    def _broken(self, error: OSError) -> ProxyError:
+        from .wire import LEFT, TIMED_OUT, describe
 
+        wire = self._wire
         self.close()
+        if wire is not None and wire.abandoned:
+            return ClientGone(LEFT)
         what = TIMED_OUT if isinstance(error, TimeoutError) else describe("recv()", error)
         return TruncatedAnswer(f"{what} while reading upstream")
 
-    def _cut(self) -> TruncatedAnswer:
+    def _cut(self) -> ProxyError:
+        from .wire import LEFT
+
+        wire = self._wire
         self.close()
+        if wire is not None and wire.abandoned:
+            return ClientGone(LEFT)
         return TruncatedAnswer("upstream prematurely closed connection while reading upstream")
 
     def _finish(self, rest: bytes) -> None:

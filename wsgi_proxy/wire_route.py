@@ -84,6 +84,7 @@ class Idle:
             wire.close()
             return
         wire.idle_since = now
+        wire.client = None
         with group.lock:
             self.stack.append(wire)
             group.order[wire] = None

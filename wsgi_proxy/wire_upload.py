@@ -4,18 +4,24 @@ Rules:
 - A body is framed as its head says: by length, or chunked when it has none. What the client's half raises while it is read
   leaves the upstream's half unfinished, never ended (RFC 9112, 8); it is a ClientError, so every OSError is the upstream's.
 - Never blocked in one direction: while the upstream takes nothing, an answer of its own is waited for too.
+- An answer that came early does not stop the request: `go_on` sends the rest in a greenlet of its own, until `stop`.
 - Small bodies go out with the head in one call; a body in a file goes by sendfile; the memory held is one block.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
-from typing import Protocol
+import socket
+from typing import TYPE_CHECKING, Protocol
 
-from .errors import ClientError, ClientGone
+from .errors import ClientError, ClientGone, ProxyError
 from .framing import LAST_CHUNK, encode_end, parse_trailers
 from .stream import Stream
+
+if TYPE_CHECKING:
+    from .wire import Wire
 
 BLOCK = 64 * 1024
 SMALL = 128 * 1024
@@ -30,6 +36,8 @@ class Source(Protocol):
 
     def read(self, size: int = ...) -> bytes: ...
 
+    def wait(self, other: int) -> bool: ...
+
     def rewind(self) -> bool: ...
 
     def fileno(self) -> int: ...
@@ -38,12 +46,30 @@ class Source(Protocol):
 class Sending:
     """One request being sent. `begun`: something may have reached the upstream."""
 
-    __slots__ = ("_chunked", "_direct", "_file", "_left", "_offset", "_pending", "_source", "_stream", "begun", "done")
+    __slots__ = (
+        "_bell",
+        "_chunked",
+        "_direct",
+        "_file",
+        "_left",
+        "_offset",
+        "_over",
+        "_pending",
+        "_source",
+        "_stopped",
+        "_stream",
+        "begun",
+        "done",
+    )
 
     def __init__(self, stream: Stream, head: bytes, source: Source) -> None:
         self._stream = stream
         self._source = source
         self.begun = self.done = self._direct = False
+        self._stopped = False
+        self._bell: int | None = None
+        """Rung to end the sending beside an answer; None before there is such."""
+        self._over: _thread.LockType | None = None
         self._chunked = source.length is None
         self._left = source.length or 0
         self._file: int | None = None
@@ -66,11 +92,60 @@ class Sending:
                 if not self._send_file(self._file):
                     return False
                 self.done = True
+            elif not self._source_ready():
+                return False
             elif not self._next():
                 self.done = True
-            elif self._stream.readable():
+            elif self._bell is None and self._stream.readable():
                 return False
         return True
+
+    def _source_ready(self) -> bool:
+        """Wait for the body's next piece; False when an answer comes before it."""
+        if not self._chunked and not self._left:
+            return True
+        # Beside the answer, what the upstream says is its reader's; only the client and `stop` are waited for.
+        other = self._stream.fileno() if self._bell is None else self._bell
+        while not self._source.wait(other):
+            if self._bell is not None or self._stream.readable():
+                return False
+        return True
+
+    def go_on(self, wire: Wire) -> None:
+        """Send the rest beside the answer, where greenlets share the stream; elsewhere nothing more is sent."""
+        lower = getattr(self._stream, "lower", self._stream)
+        if not hasattr(lower, "reading"):
+            return
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._over = _thread.allocate_lock()
+        self._over.acquire()
+        _thread.start_new_thread(self._run_aside, (wire, self._over))
+
+    def _run_aside(self, wire: Wire, over: _thread.LockType) -> None:
+        try:
+            while not self._stopped and not self.run():
+                continue
+        except ProxyError:
+            # The client left, or broke its framing: then the answer to it is not whole either.
+            if not self._stopped:
+                wire.abandoned = True
+                self._stream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # The upstream takes no more of the request; what it answers still counts.
+            self.done = True
+        finally:
+            over.release()
+
+    def stop(self) -> None:
+        """Send no more; the stream is shut down, and is the caller's alone afterwards."""
+        over, self._over = self._over, None
+        if over is not None:
+            self._stopped = True
+            assert self._bell is not None
+            os.eventfd_write(self._bell, 1)
+            self._stream.shutdown(socket.SHUT_RDWR)
+            over.acquire()
+            os.close(self._bell)
 
     def _next(self) -> bool:
         """Read a block of the body into `_pending`; False when there is none."""
@@ -142,12 +217,15 @@ class Sending:
                     raise ClientGone("the request's body in its file ended early")
             self._offset += sent
             self._left -= sent
-            if self._left and stream.readable():
+            if self._left and self._bell is None and stream.readable():
                 return False
         return True
 
     def _answered(self) -> bool:
         """Wait until the upstream takes more (False), or says something (True). TimeoutError after the write timeout."""
+        if self._bell is not None:
+            self._stream.wait_writable()
+            return False
         poll = select.poll()
         poll.register(self._stream.fileno(), select.POLLIN | select.POLLOUT)
         timeout = self._stream.write_timeout

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .worker_head import Request
 
 _BLOCK = 64 * 1024
+_LATE = "client timed out while sending its request body"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -95,15 +97,49 @@ class RequestBody:
             try:
                 data = connection.stream.recv(_BLOCK)
             except TimeoutError:
-                raise ClientError("client timed out while sending its request body", status=408) from None
+                raise ClientError(_LATE, status=408) from None
             except OSError as error:
                 connection.gone = True
                 raise ClientGone(f"reading the request body failed: {error}") from error
-            if not data:
+            self._take(data)
+        return True
+
+    def _take(self, data: bytes) -> None:
+        """Take what came from the connection; b"" is its end."""
+        if not data:
+            self._connection.gone = True
+            raise ClientGone("client prematurely closed connection while sending its request body")
+        self.received += len(data)
+        self._decode(data)
+
+    def wait(self, other: int) -> bool:
+        """Wait until a piece or the end can be read at once: True; or the descriptor `other` can be read: False.
+
+        Raises ClientError(408) when nothing comes in `client_body_timeout`, ClientGone when the client leaves.
+        """
+        connection = self._connection
+        if self.expecting:
+            self.expecting = False
+            connection.send(_CONTINUE)
+        stream = connection.stream
+        while not (self._pieces or self._fault or self.decoder.done):
+            try:
+                data = stream.recv_nowait(_BLOCK)
+            except OSError as error:
                 connection.gone = True
-                raise ClientGone("client prematurely closed connection while sending its request body")
-            self.received += len(data)
-            self._decode(data)
+                raise ClientGone(f"reading the request body failed: {error}") from error
+            if data is not None:
+                self._take(data)
+                continue
+            poll = select.poll()
+            poll.register(other, select.POLLIN)
+            poll.register(stream.fileno(), select.POLLIN)
+            limit = stream.read_timeout
+            events = poll.poll(None if limit is None else limit * 1000)
+            if not events:
+                raise ClientError(_LATE, status=408)
+            if any(number == other for number, _ in events):
+                return False
         return True
 
     def read1(self, size: int = -1) -> bytes:

@@ -16,6 +16,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,7 +31,7 @@ from .worker_environ import make_environ
 from .worker_head import read_request
 from .worker_preface import read_proxy_header
 from .worker_service import QUIET
-from .worker_socket import StreamSocket
+from .worker_socket import StreamSocket, acknowledged, is_torn
 
 if TYPE_CHECKING:
     from .message import Pairs
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from .worker_listener import Listener
 
 _READ = 16 * 1024
+_HALF_CLOSED = 1.0
+"""Seconds for which a client that has ended its half need not take anything before it counts as gone."""
 _MAX_DISCARD = 64 * 1024
 """So many unread bytes of a body are read and dropped for the sake of keeping the connection."""
 _LINE_TOO_LONG = 414
@@ -212,11 +215,8 @@ class Connection:
         state = self.state
         if state == BUSY:
             self._side.stop()
-            if self.gone or self.stream.peer_closed():
-                self.gone = True
-                alarms, self._alarms = self._alarms, None
-                for alarm in alarms or ():
-                    alarm()
+            if self.stream.peer_closed():
+                self._ended_half()
             return
         try:
             data = self.stream.recv_nowait(_READ)
@@ -238,6 +238,31 @@ class Connection:
             self.buffer = self.buffer + data if self.buffer else data
             if self._next_head():
                 self.service.crew.run(self._serve)
+
+    def _ended_half(self) -> None:
+        """The client has ended its half while we work for it, or reset the connection, which is the end at once.
+
+        Closing looks like ending a half, from here, until something is sent to it: it is given a while to take what is sent.
+        """
+        if is_torn(self.stream.fileno()):
+            self._ring()
+        else:
+            self.service.later(_HALF_CLOSED, partial(self._still_there, self.requests, acknowledged(self.stream.fileno())))
+
+    def _still_there(self, request: int, before: int | None) -> None:
+        """Whether a client that ended its half some time ago is still reading."""
+        if self.state != BUSY or self.requests != request or self.taken:
+            return
+        number = self.stream.fileno()
+        if is_torn(number) or before is not None and acknowledged(number) == before:
+            self._ring()
+
+    def _ring(self) -> None:
+        """The client has left: tell those who want to know."""
+        self.gone = True
+        alarms, self._alarms = self._alarms, None
+        for alarm in alarms or ():
+            alarm()
 
     def _next_head(self) -> bool:
         """Take the next request's head from the buffer: True when there is something to answer, be it by a refusal."""

@@ -20,7 +20,7 @@ from . import errorlog, nginx, proxy
 from .accesslog import AccessLogs
 from .config import Config
 from .errors import ClientGone, ConfigError, Fault, ProxyError, UpstreamError
-from .exchange import Answer, Exchange, FileBody
+from .exchange import Answer, Exchange, FileBody, Pairs
 from .finishing import standard_page
 from .pages import status_line
 from .simple import config_for_pool, config_for_targets, normal_prefix
@@ -87,6 +87,8 @@ class ProxyApp(proxy.Proxy):
             delivery = _Sending(x, answer, self)
         else:
             delivery = _Delivery(x, answer, self)
+            if answer.length is None and x.connection is not None:
+                x.connection.trailers = delivery.trailers
         start_response(status_line(answer.status, answer.reason), answer.headers)
         return delivery
 
@@ -101,6 +103,12 @@ class _Delivery:
         self._answer: Answer | None = answer
         self._body = answer.body
         self._app = app
+
+    def trailers(self) -> Pairs:
+        """The upstream's trailer fields, as far as they may go on; once the body has ended."""
+        x, answer = self._x, self._answer
+        x.upstream_trailers = x.sent_trailers = getattr(answer.source, "trailers", []) if answer is not None else []
+        return x.sent_trailers
 
     def ready(self) -> bool:
         """Whether the first block is at hand; else the head goes out without it."""
