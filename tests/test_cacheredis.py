@@ -4,9 +4,11 @@ import logging
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support import Recorder, fetch, free_ports, reply, run_proxy
 from tests.support.caching import Site, exchange, location
 from wsgi_proxy.cacheredis import RedisStorage, RedisZone
 from wsgi_proxy.config import CacheZone
@@ -199,3 +201,43 @@ def test_the_storage_by_cachecontrols_interface(server):
     storage.delete("k")
     assert storage.get("k") is None
     storage.close()
+
+
+# --- on the wire ------------------------------------------------------------------------------------------------------------
+
+CONF = """
+worker_processes 2;
+events {{}}
+http {{
+    proxy_cache_path {url} keys_zone=wire:10m;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{upstream};
+            proxy_set_header Host $http_host;
+            proxy_cache wire;
+            add_header X-Cache $upstream_cache_status always;
+        }}
+    }}
+}}
+"""
+
+
+def test_two_proxies_are_one_cache(server, tmp_path):
+    def origin(request, wire):
+        time.sleep(0.3)
+        return reply(b"%d" % len(upstream.requests), 200, FRESH)
+
+    ports = free_ports(2)
+    with Recorder(origin) as upstream:
+        one, two = (CONF.format(url=server.url, port=port, upstream=upstream.port) for port in ports)
+        with run_proxy(one, tmp_path / "one"), run_proxy(two, tmp_path / "two"), ThreadPoolExecutor(12) as pool:
+
+            def ask(number, target="/", method="GET"):
+                return fetch(ports[number % 2], target, method=method, headers=[("Host", "h.test")])
+
+            assert {answer.text for answer in pool.map(ask, range(12))} == {"1"} and len(upstream.requests) == 1
+            assert [ask(number).get("X-Cache") for number in range(4)] == ["HIT"] * 4
+            ask(0, method="POST")
+            assert ask(1).text == "3"
+            assert [ask(number).text for number in range(4)] == ["3"] * 4
