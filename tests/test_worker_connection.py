@@ -13,6 +13,7 @@ import trustme
 from tests.support.client import Client, send_raw
 from tests.support.ports import wait_until
 from tests.support.service import serving
+from wsgi_proxy.worker_service import Hooks
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -260,13 +261,17 @@ def test_the_application_learns_that_the_client_has_gone(way: str) -> None:
         wait_until(lambda: learnt and not server.service.connections, "the news")
 
 
-def test_a_taken_over_connection_is_the_applications() -> None:
+@pytest.mark.parametrize("head", ["the server's", "the application's"])
+def test_a_taken_over_connection_is_the_applications(head: str) -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("101 Switching Protocols", [("Upgrade", "echo"), ("Connection", "upgrade")])
+        if head == "the server's":
+            start_response("101 Switching Protocols", [("Upgrade", "echo"), ("Connection", "upgrade")])
         return tunnel(environ["wsgi_proxy.connection"])
 
     def tunnel(connection: Any) -> Iterable[bytes]:
         stream, early = connection.take_over()
+        if head == "the application's":
+            stream.sendall(b"HTTP/1.1 101 Mine\r\nConnection: upgrade\r\n\r\n")
         stream.sendall(b"<" + early + b">")
         while data := stream.recv(100):
             stream.sendall(data.upper())
@@ -275,14 +280,27 @@ def test_a_taken_over_connection_is_the_applications() -> None:
 
     with serving(app, keepalive_timeout=0.1, client_header_timeout=0.1) as server, Client(server.port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\nearly")
-        head = client.read_head()
-        assert head.startswith(b"HTTP/1.1 101 ") and b"\r\nConnection: upgrade\r\n" in head and b"Length" not in head
+        seen = client.read_head()
+        assert seen.startswith(b"HTTP/1.1 101 ") and b"\r\nConnection: upgrade\r\n" in seen and b"Length" not in seen
         assert client.read_exactly(7) == b"<early>"
         client.send(b"more")
         assert client.read_exactly(4) == b"MORE"
         client.half_close()
         assert client.read_all() == b""
         wait_until(lambda: not server.service.connections, "the end")
+        assert server.lines == []
+
+
+def test_a_fault_of_a_hook_ends_the_connection() -> None:
+    class Faulty(Hooks):
+        active = True
+
+        def before(self, connection: Any) -> Any:
+            raise ValueError("defect of a hook")
+
+    with serving(hello, hooks=Faulty()) as server:
+        assert send_raw(server.port, GET) == b""
+        assert any("defect of a hook" in line for line in server.lines)
 
 
 def test_draining_answers_what_is_on_its_way_and_closes_what_is_idle() -> None:

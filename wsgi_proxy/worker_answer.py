@@ -366,7 +366,8 @@ class Response:
                 self.write(block)
                 if self.bare:
                     break
-        self.finish()
+        if not self.connection.taken:
+            self.finish()
 
     def _deliver_whole(self, result: Any) -> bool:
         """Let a body that can send itself do so; False when this one cannot, or not with this framing."""

@@ -342,10 +342,15 @@ class Connection:
 
     def _serve(self) -> None:
         """Run requests until the connection waits for its client again."""
-        while self._one_request():
-            # Pipelined: the next head may be here already.
-            if not (self.buffer and self._next_head()):
-                return
+        try:
+            while self._one_request():
+                # Pipelined: the next head may be here already.
+                if not (self.buffer and self._next_head()):
+                    return
+        except BaseException:
+            # A defect, a hook's fault, or the end from outside: nobody would look after this connection any more.
+            self.close()
+            raise
 
     def _one_request(self) -> bool:
         """The request in `head`; False when the connection is not ready for another."""
@@ -389,9 +394,6 @@ class Connection:
             service.log.info("%s: %s", self, error)
         except Exception as error:
             self._failed(response, error)
-        except BaseException:
-            self.close()
-            raise
         if hooks.active:
             hooks.after(token, environ, response)
         return self._after(response, whole)
@@ -405,7 +407,7 @@ class Connection:
         if response.head_sent or self.taken:
             if not isinstance(error, ProxyError):  # the application has said what it knows
                 self.service.log.error("%s: the answer to %s was cut: %s: %s", self, what, type(error).__name__, error)
-            if not response.chunked and response.left is None and not self.taken:
+            if not self.taken and not response.chunked and response.left is None:
                 # Framed by the connection's end: only a reset tells that this is not the end.
                 self._reset()
             return
