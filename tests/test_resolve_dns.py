@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support import free_port
 from wsgi_proxy.resolve_dns import LookupFailed, look_up
 
 Records = list[tuple[int, int, bytes]]
@@ -23,7 +24,8 @@ class NameServer:
         self.asked: list[tuple[str, int, str]] = []
         self.code = 0
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", 0))
+        # A port that TCP has free too.
+        self.udp.bind(("127.0.0.1", free_port()))
         self.address = f"127.0.0.1:{self.udp.getsockname()[1]}"
         self.tcp = socket.create_server(self.udp.getsockname())
         self.threads = [threading.Thread(target=self.serve_udp), threading.Thread(target=self.serve_tcp)]

@@ -22,7 +22,7 @@ from .balance_time import LeastTime
 from .errors import ConfigError, Fault
 from .peers import Group, Peer, Tried
 from .ranking import Ranked
-from .rotation import round_robin
+from .rotation import grow, round_robin
 
 WALKED_MAX = 16
 """Groups up to this size are walked for each choice; larger ones are kept in order (ranking.py)."""
@@ -45,6 +45,12 @@ class RoundRobin:
 
     def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
         return round_robin(self.group.candidates(tried))
+
+    def stay(self, peer: Peer, tried: Tried) -> None:
+        """A session stays with its peer: that was its turn, unless it is too far in debt already."""
+        if peer.current > peer.nominal - sum(each.nominal for each in self.group.peers):
+            total = grow(self.group.candidates(tried))
+            peer.current -= total
 
 
 class LeastConn:

@@ -40,6 +40,15 @@ class SharedTurns:
             self._store(before)
         return peer
 
+    def stay(self, peer: Peer, tried: Tried) -> None:
+        """A session stays with its peer (`RoundRobin.stay`)."""
+        stay = getattr(self.policy, "stay", None)
+        if stay is not None:
+            with self._lock:
+                before = self._load()
+                stay(peer, tried)
+                self._store(before)
+
     def _load(self) -> list[tuple[float, float]]:
         currents, losses, applied = self._current, self._lost, self._applied
         before = []

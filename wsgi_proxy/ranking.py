@@ -67,8 +67,10 @@ class Ranked:
     def update(self, peers: Iterable[Peer], now: int) -> None:
         """Put each of the peers where it belongs now."""
         ranks, group, rank = self._rank_of, self.group, self.rank
+        limited = group.limited
         for peer in peers:
-            new = rank(peer, now) if group.fits(peer, None) else None
+            fits = peer.ready and (not limited or group.fits(peer, None))
+            new = rank(peer, now) if fits else None
             if peer.rotation is not None:
                 if ranks[peer] == new:
                     continue

@@ -37,6 +37,16 @@ def round_robin(candidates: Iterable[Peer]) -> Peer | None:
     return best
 
 
+def grow(candidates: Iterable[Peer]) -> float:
+    """The first half of a step, when who is taken is known already: everyone grows; what the one taken has to pay."""
+    total: float = 0
+    for peer in candidates:
+        peer.current += peer.effective
+        total += peer.effective
+        peer.effective = min(peer.effective + 1, peer.weight)
+    return total
+
+
 class Rotation:
     """Members that take turns by weight. While a peer is a member its `current` is kept here, and put back when it leaves."""
 

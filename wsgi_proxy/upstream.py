@@ -236,6 +236,9 @@ class Pool:
         if self.sticky is not None:
             wanted = self._wanted(x, cookie(x.header("Cookie"), self.sticky.cookie), now)
             if wanted is not None:
+                stay = getattr(lineup.main, "stay", None)
+                if stay is not None and not wanted.backup:
+                    stay(wanted, tried)
                 return wanted
         peer: Peer | None = None
         if lineup.main is not None and not (tried and any(peer.backup for peer in tried)):
