@@ -527,6 +527,20 @@ def test_caching_off(site):
         assert site.cache.lookup(exchange("/"), site.location) is None
 
 
+def test_explain_hears_why(site):
+    site.answers((200, [("Cache-Control", "private")], b"one"), (200, FRESH, b"two"))
+    told = []
+    for _ in range(3):
+        x = exchange("/")
+        x.trace = []
+        answer = site.ask(x)
+        list(answer.body)
+        answer.close()
+        told.append("; ".join(sentence for _, sentence in x.trace))
+    assert "nothing is stored" in told[0] and "not stored: private" in told[0]
+    assert "lifetime=60" in told[1] and "HIT" in told[2]
+
+
 def test_an_answer_is_never_both_shared_and_changed(site):
     """What one client's answer gets added does not show up in another's."""
     site.get("/")

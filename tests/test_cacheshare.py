@@ -55,10 +55,10 @@ def test_sizes_are_estimates_until_a_sweep(tmp_path):
     share = Share(str(tmp_path))
     share.stored(100)
     share.stored(-30)
-    assert (share.size, share.entries) == (70, 0)
+    assert share.size == 70
     share.swept(1000, 3, 5.0)
     share.stored(10)
-    assert (share.size, share.entries, share.swept_at) == (1010, 4, 5.0)
+    assert (share.size, share.entries, share.swept_at) == (1010, 3, 5.0)
 
 
 def test_the_lock_excludes_and_gives_up_in_time(tmp_path, monkeypatch):

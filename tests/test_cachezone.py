@@ -57,6 +57,16 @@ def test_a_generation_that_is_over_stores_nothing(zone):
     assert not zone.refresh(entry, purged) and body_of(zone) is None
 
 
+def test_the_size_is_known_between_sweeps(zone):
+    sizes = []
+    for body in (b"x" * 1000, b"x" * 5000, b"x" * 10):
+        store(zone, body=body)
+        sizes.append(zone.share.size - len(body))
+    assert len(set(sizes)) == 1
+    zone.invalidate("k")
+    assert zone.share.size == 0
+
+
 def test_variants_and_the_name_where_one_would_be(zone):
     store(zone, body=b"1", spec=("a",), request=[("A", "1")])
     store(zone, body=b"2", spec=("a",), request=[("A", "2")])

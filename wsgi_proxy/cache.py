@@ -144,6 +144,8 @@ class Cache:
     def _ask(self, x: Exchange, fetch: Fetch, flight: str, decision: str) -> Answer | Fetch:
         """Nothing stored answers x by itself: fetch, or wait for who fetches."""
         x.cache_status = "MISS" if fetch.entry is None else "EXPIRED"
+        if x.trace is not None:
+            x.why("cache", "nothing is stored for this" if fetch.entry is None else "what is stored must be validated")
         asked, zone = fetch.asked, fetch.zone
         if asked.only_if_cached:
             return gateway_timeout()

@@ -157,6 +157,8 @@ class Fetch:
         raw = x.upstream_pairs or answer.headers
         verdict = self._judge(x, raw, answer.status, received_at)
         reason = verdict.reason if not verdict.store else self._refusal(x, answer)
+        if x.trace is not None:
+            x.why("cache", f"the answer is not stored: {reason}" if reason else f"stored, {verdict.freshness}")
         if reason:
             self._refused(answer, verdict.store, reason)
             return self._to_client(x, answer, received_at)

@@ -145,9 +145,8 @@ class Share:
     # --- sizes: kept as estimates between sweeps ----------------------------------------------------------------------
 
     def stored(self, size: int) -> None:
-        """Note that a file of this size was added (negative: removed). An estimate: lost updates are found by the next sweep."""
+        """Note that the store grew by so many bytes (negative: shrank). An estimate: lost updates are found by a sweep."""
         self._totals[_STORED_BYTES] += size
-        self._totals[_ENTRIES] += 1 if size >= 0 else -1
 
     def swept(self, size: int, entries: int, at: float) -> None:
         """Note what a sweep found."""
@@ -163,6 +162,7 @@ class Share:
 
     @property
     def entries(self) -> int:
+        """Entries that the last sweep found."""
         return max(0, self._totals[_ENTRIES])
 
     @property

@@ -40,7 +40,7 @@ class Store(Protocol):
         """The entry or index of that name; None if there is none that can be read."""
 
     def adopt(self, path: str, name: str, keep: float) -> int:
-        """Take over a finished file as the entry of that name, replacing any other; returns its size."""
+        """Take over a finished file as the entry of that name, replacing any other; by how many bytes the store grew."""
 
     def put(self, name: str, data: bytes, keep: float) -> None:
         """Store a whole small file."""
@@ -111,11 +111,15 @@ class FileStorage(SeparateBodyBaseCache):
         target = self.path(name)
         size = os.stat(path).st_size
         try:
+            replaced = os.stat(target).st_size
+        except FileNotFoundError:
+            replaced = 0
+        try:
             os.rename(path, target)
         except FileNotFoundError:
             self._make_folders(target)
             os.rename(path, target)
-        return size
+        return size - replaced
 
     def put(self, name: str, data: bytes, keep: float) -> None:
         target = self.path(name)
