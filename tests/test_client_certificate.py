@@ -132,3 +132,29 @@ def test_plain_requests(files: Files) -> None:
     with pytest.raises(Refusal) as refusal:
         check(exchange(server=server, connection=SimpleNamespace(tls=None, plain_on_tls=True)))
     assert refusal.value.status == 497
+
+
+def test_http2_requests_are_looked_at_too(files: Files) -> None:
+    server = files.block("localhost", verify_client="on", client_certificate=files.ca_path)
+    context = listener_context([(server, True)])
+    for pair, expected in [(None, 496), (files.pair("good"), 0), (files.pair("stranger", trustme.CA()), 495)]:
+        x = exchange(server=server, host="localhost")
+        x.environ["wsgi_proxy.carrier"] = SimpleNamespace(tls=shake(context, files.client(pair)).server)
+        try:
+            check(x)
+        except Refusal as refusal:
+            assert refusal.status == expected
+        else:
+            assert not expected
+
+
+def test_tls_that_somebody_else_took_off_lets_nobody_in(files: Files) -> None:
+    for mode, expected in [("on", 496), ("optional", 0), ("off", 0)]:
+        server = files.block("localhost", verify_client=mode, client_certificate=files.ca_path)
+        x = exchange(server=server, host="localhost", scheme="https")
+        try:
+            check(x)
+        except Refusal as refusal:
+            assert refusal.status == expected
+        else:
+            assert not expected

@@ -152,6 +152,23 @@ def test_a_name_cannot_be_borrowed(servers: Servers, files: Files) -> None:
     assert statuses == [[200, 421]] * 2
 
 
+def test_http2_asks_for_the_same(files: Files, pairs: Pairs, tmp_path: Path) -> None:
+    port = free_port()
+    conf = f"""events {{}} http {{ server {{ listen 127.0.0.1:{port} ssl; http2 on; server_name closed.test;
+        ssl_certificate {pairs["closed.test"][0]}; ssl_certificate_key {pairs["closed.test"][1]};
+        ssl_verify_client on; ssl_client_certificate {files.ca_path};
+        return 200 "$server_protocol $ssl_protocol $ssl_server_name $ssl_client_verify"; }} }}"""
+    with run_proxy(conf, tmp_path):
+        answers = []
+        for who in ("alice", None):
+            command = ["curl", "-sS", "--http2", "--cacert", files.ca_path, "-m", "10", f"https://closed.test:{port}/"]
+            command += ["--resolve", f"closed.test:{port}:127.0.0.1", "-w", " %{http_version} %{http_code}"]
+            command += ["--cert", pairs[who][0], "--key", pairs[who][1]] if who else []
+            answers.append(subprocess.run(command, capture_output=True, text=True, timeout=15).stdout)
+    assert answers[0] == "HTTP/2.0 TLSv1.3 closed.test SUCCESS 2 200"
+    assert answers[1].endswith(" 2 400") and "No required SSL certificate was sent" in answers[1]
+
+
 def test_plain_http_on_a_tls_port(servers: Servers) -> None:
     for _, _, secure, _ in servers:
         with Client(secure) as client:

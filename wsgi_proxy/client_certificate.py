@@ -30,17 +30,27 @@ def verdict(connection: Any) -> str:
     return "SUCCESS" if connection.getpeercert(True) else "NONE"
 
 
+def tls_of(x: Exchange) -> Any:
+    """The client's TLS connection (an SSLObject or SSLSocket); None on a plain one, or when the server keeps it to itself."""
+    carrier = x.carrier
+    found = x.environ.get("gunicorn.socket") if carrier is None else carrier.tls
+    return found if hasattr(found, "getpeercert") else None
+
+
 def check(x: Exchange) -> None:
     """Refusal (495, 496, 497, 421) when the connection does not allow this request; before anything else is asked."""
-    connection = x.connection
-    if connection is None:
-        return
-    if getattr(connection, "plain_on_tls", False):
+    if getattr(x.connection, "plain_on_tls", False):
         errorlog.line("info", "client sent plain HTTP request to HTTPS port", x)
         raise Refusal(status=497)
-    tls = getattr(connection, "tls", None)
     settings = x.server.tls
-    if tls is None or settings is None or settings.verify_client == "off":
+    if settings is None or settings.verify_client == "off":
+        return
+    tls = tls_of(x)
+    if tls is None:
+        # Plain HTTP is another listener's, and asks for nothing. TLS that somebody else took off could not be looked at.
+        if x.scheme == "https" and settings.verify_client == "on":
+            errorlog.line("error", "this server does not hand over its clients' certificates", x)
+            raise Refusal(status=496)
         return
     asked = getattr(tls, "sni", None)
     if asked and asked.lower() != x.host:

@@ -222,9 +222,14 @@ class Exchange:
         return self.location
 
     @property
+    def carrier(self) -> Any:
+        """The worker's connection, also where it carries other requests beside this one (HTTP/2); None under other servers."""
+        return self.connection if self.connection is not None else self.environ.get("wsgi_proxy.carrier")
+
+    @property
     def proxy_protocol(self) -> tuple[str, str, str, str] | None:
         """(client address, client port, server address, server port) of the connection's PROXY protocol line."""
-        found = getattr(self.connection, "proxy_protocol", None)
+        found = getattr(self.carrier, "proxy_protocol", None)
         return (found[0], str(found[1]), found[2], str(found[3])) if found else None
 
     @property

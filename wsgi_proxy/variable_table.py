@@ -18,7 +18,7 @@ import time
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
 
@@ -263,12 +263,6 @@ def server_address(x: Exchange) -> tuple[str, str]:
     if isinstance(name, tuple):
         return name[0], str(name[1])
     return f"unix:{name}", ""
-
-
-def client_tls(x: Exchange) -> Any:
-    """The client's TLS connection (an SSLObject or SSLSocket); None on a plain one, or when the server keeps it to itself."""
-    found = x.environ.get("gunicorn.socket") if x.connection is None else x.connection.tls
-    return found if hasattr(found, "getpeercert") else None
 
 
 def tcp_info(x: Exchange, field_number: int) -> str | None:

@@ -13,9 +13,9 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .client_certificate import verdict
+from .client_certificate import tls_of, verdict
 from .destinations import is_elsewhere
-from .variable_table import client_tls, find_cookie
+from .variable_table import find_cookie
 
 if TYPE_CHECKING:
     from .exchange import Exchange, Pairs, Try
@@ -151,7 +151,7 @@ def tls(x: Exchange, show: Callable[[Exchange, Any], str | None]) -> str | None:
     """What `show` finds on the client's TLS connection; None on a plain one, or when the server did not hand it over."""
     if x.scheme != "https":
         return None
-    sock = client_tls(x)
+    sock = tls_of(x)
     return None if sock is None else show(x, sock)
 
 

@@ -34,7 +34,9 @@ from .worker_service import Hooks, Service
 from .worker_socket import StreamSocket
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from .worker_connection import Connection
 
@@ -82,6 +84,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.notify()
             self._stop.wait(_HEARTBEAT)
         service.drain()
+        for sock in self.sockets:
+            # As long as anybody has it open, clients queue at a socket that nobody serves.
+            sock.close()
         self._wait_for_connections(service)
         service.abort()
         close = getattr(self.wsgi, "close", None)
@@ -161,18 +166,24 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _serve_http2(self, connection: Connection) -> None:
         """gunicorn's own HTTP/2, over our stream."""
         sock = StreamSocket(connection)
-        Http2Handler(self).handle_http2(sock, sock, connection.peer)
+        Http2Handler(self, connection).handle_http2(sock, sock, connection.peer)
 
 
 class Http2Handler(AsyncWorker):  # type: ignore[misc]
     """The part of gunicorn's worker that serves an HTTP/2 connection, for one connection that has TLS."""
 
-    def __init__(self, worker: ProxyWorker) -> None:
+    def __init__(self, worker: ProxyWorker, connection: Connection) -> None:
         self._worker = worker
-        self.wsgi = worker.wsgi
+        self._connection = connection
         self.log = worker.log
         self.cfg = TLSConfig(worker.cfg)
         self.max_requests = worker.max_requests
+
+    def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The application, told what carries its request: TLS and addresses are the connection's, its bytes are not."""
+        environ["wsgi_proxy.carrier"] = self._connection
+        answer: Iterable[bytes] = self._worker.wsgi(environ, start_response)
+        return answer
 
     @property
     def alive(self) -> bool:
