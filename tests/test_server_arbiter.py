@@ -121,6 +121,7 @@ def test_listeners_come_and_go(tmp_path: Path) -> None:
         here.reload(ports=[second], text="second")
         wait_until(lambda: not accepts(first), "the first to be closed")
         assert fetch(second).text == "second"
+        wait_until(lambda: len(here.workers()) == 2, "the old workers to end")
 
 
 def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:

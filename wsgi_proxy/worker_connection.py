@@ -533,7 +533,7 @@ class Connection:
             self.service.crew.run(self._refuse)
         elif self.state == IDLE and self.stream.readable():
             # It came in this very moment: not to be lost.
-            self.deadline = inf
+            self.deadline += QUIET
             self._on_readable()
         elif self.state != BUSY:
             self.close()
