@@ -19,7 +19,7 @@ FLOORS = [
     " client_certificate destinations readahead upkeep",
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* simple",
-    "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static",
+    "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",
     "finishing forwarding forwarder connect probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
@@ -33,7 +33,7 @@ ROOMS = {
     "cachecontrol": "cache*",
     "redis": "cache*",
     "gunicorn": "worker* server*",
-    "werkzeug": "wsgi static",
+    "werkzeug": "wsgi static_answer",
     "gevent": "stream green passwords worker*",
     "greenlet": "stream green worker*",
     "bcrypt": "passwords",

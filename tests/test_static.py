@@ -1,15 +1,13 @@
-"""static: what test_static_differential cannot show: that no path leads out, that files are closed, and what a body is."""
+"""static: what test_static_differential cannot show: that no path leads out, what is no file, and what is logged."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.routing_support import Ours
-from wsgi_proxy.exchange import Answer, FileBody
 
 HOST = ("Host", "h")
 
@@ -27,11 +25,6 @@ def root(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Path:
 
 def ours(text: str) -> Ours:
     return Ours(f"events {{}} http {{ server {{ listen 80; {text} }} }}", 80)
-
-
-def open_files() -> set[str]:
-    handles = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-    return {os.readlink(handle) for handle in handles if os.path.exists(handle)}
 
 
 @pytest.mark.parametrize(
@@ -55,36 +48,6 @@ def test_names_with_dots_are_names(root: Path) -> None:
 
 def test_the_configuration_itself_may_go_upwards(root: Path) -> None:
     assert ours(f"root {root}/sub/..;").ask("GET", "/a.txt", [HOST])[0] == 200
-
-
-def test_a_file_is_a_file_body_until_it_is_closed(root: Path) -> None:
-    answer = ours(f"root {root};").exchange("GET", "/a.txt", [HOST, ("Range", "bytes=2-5")])[1]
-    assert isinstance(answer.body, FileBody) and (answer.body.offset, answer.body.count) == (2, 4)
-    assert str(root / "a.txt") in open_files()
-    assert b"".join(answer.body) == b"2345"
-    answer.close()
-    assert str(root / "a.txt") not in open_files()
-
-
-@pytest.mark.parametrize(
-    ("method", "fields"),
-    [
-        ("HEAD", []), ("POST", []), ("GET", [("If-None-Match", "*")]), ("GET", [("If-Match", '"x"')]),
-        ("GET", [("Range", "bytes=99-")]), ("HEAD", [("Range", "bytes=0-0,2-2")]),
-    ],
-)  # fmt: skip
-def test_no_file_stays_open_behind_an_answer_without_it(root: Path, method: str, fields: list[Any]) -> None:
-    answer: Answer = ours(f"root {root};").exchange(method, "/a.txt", [HOST, *fields])[1]
-    assert str(root / "a.txt") not in open_files()
-    answer.close()
-
-
-def test_several_ranges_can_be_read_and_closed(root: Path) -> None:
-    answer = ours(f"root {root};").exchange("GET", "/a.txt", [HOST, ("Range", "bytes=0-1,-1")])[1]
-    body = b"".join(answer.body)
-    assert len(body) == answer.length and body.count(b"Content-Range: bytes ") == 2
-    answer.close()
-    assert str(root / "a.txt") not in open_files()
 
 
 def test_what_is_no_file(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from tests.routing_support import environ
 from wsgi_proxy.config import Place
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.variables import Names, compile_log, compile_text, escape_json, escape_log
+from wsgi_proxy.variables import Names, compile_log, compile_text
 
 
 def exchange(target: str = "/", **fields: str) -> Exchange:
@@ -203,8 +203,3 @@ def test_one_quote_too_many_is_seen_even_when_the_numbers_agree() -> None:
 def test_unknown_escape() -> None:
     with pytest.raises(ConfigError, match='unknown log format escaping "xml"'):
         compile_log("", Names(), "xml")
-
-
-def test_escapes() -> None:
-    assert escape_log("a b\x7f\x00") == "a b\\x7F\\x00"
-    assert escape_json('\x01\t"') == '\\u0001\\t\\"'

@@ -22,6 +22,7 @@ from . import variable_table, variable_upstream
 from .config import Place
 from .errors import ConfigError, Fault
 from .uri import escape_args
+from .variable_code import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
 
 if TYPE_CHECKING:
     from .config import Template
@@ -35,10 +36,6 @@ SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
 """Built-in names that `set` may change, and the attribute of the Exchange behind each."""
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port"})
 
-_PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))|([^$]+)|(\$\{[A-Za-z0-9_]*)|(\$)")
-_LOG_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
-_JSON_SPECIAL = re.compile(r'["\\\x00-\x1f]')
-_JSON_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
 
 class Names:
@@ -134,13 +131,13 @@ class Names:
         known = self._texts.get(cache_key)
         if known is not None:
             return known
-        pieces = _split(text, captures, where)
+        pieces = split(text, captures, where)
         if quoted:
             pieces = [("quoted" if kind == "capture" else kind, value) for kind, value in pieces]
         function: Any
         if all(kind == "text" for kind, _ in pieces):
             constant = "".join(value for _, value in pieces)
-            function = _plain(_expression(ast.Constant(constant)), self._globals)
+            function = types.FunctionType(expression_code(ast.Constant(constant)), self._globals, "template")
             function.constant = constant
         else:
             number = len(self._pending)
@@ -171,22 +168,22 @@ class Names:
         function, pieces, escape, place = self._pending[number]
         if function.__defaults__ is None:
             return []
-        nodes: list[tuple[str, ast.expr]] = []
+        nodes: Nodes = []
         faults = []
         for kind, value in pieces:
             if kind == "text":
                 nodes.append((kind, ast.Constant(value)))
             elif kind in ("capture", "quoted"):
-                nodes.append(("optional", _parse(f"{kind}(x, {value})")))
+                nodes.append(("optional", parse(f"{kind}(x, {value})")))
             else:
                 found = self.expression(value)
                 if found is None:
                     faults.append(Fault(f'unknown "{value}" variable', place.file, place.line or None))
                 else:
-                    nodes.append(("optional" if found[1] else "value", _parse(found[0])))
+                    nodes.append(("optional" if found[1] else "value", parse(found[0])))
         if not faults:
-            body = _log_body(nodes, escape) if escape else _text_body(nodes)
-            function.__code__ = _expression(body)
+            body = log_body(nodes, escape) if escape else text_body(nodes)
+            function.__code__ = expression_code(body)
             function.__defaults__ = None
         return faults
 
@@ -203,36 +200,7 @@ def compile_log(text: str, names: Names, escape: str = "default", place: Place |
     return names.compile(text, escape=escape, captures=False, place=place)
 
 
-def escape_log(value: str) -> str:
-    r"""A value as `escape=default` writes it: `"`, `\` and bytes that do not print as \xXX."""
-    return _LOG_SPECIAL.sub(lambda match: f"\\x{ord(match[0]):02X}", value)
-
-
-def escape_json(value: str) -> str:
-    """A value inside a JSON string, as `escape=json` writes it."""
-    return _JSON_SPECIAL.sub(lambda match: _JSON_SHORT.get(match[0]) or f"\\u{ord(match[0]):04X}", value)
-
-
-# --- compiling --------------------------------------------------------------------------------------------------------------
-
-
-def _split(text: str, captures: bool, place: Place) -> list[tuple[str, str]]:
-    """[("text", literal) | ("name", lower case) | ("capture", digit)] as nginx reads a text with variables."""
-    pieces: list[tuple[str, str]] = []
-    line = place.line or None
-    for match in _PIECE.finditer(text):
-        digit, braced, bare, literal, unclosed, dollar = match.groups()
-        if unclosed is not None and unclosed != "${":
-            raise ConfigError(Fault(f'the closing bracket in "{unclosed[2:]}" variable is missing', place.file, line))
-        if dollar or unclosed:
-            raise ConfigError(Fault("invalid variable name", place.file, line))
-        if literal is not None:
-            pieces.append(("text", literal))
-        elif digit is not None and captures:
-            pieces.append(("capture", digit))
-        else:
-            pieces.append(("name", (braced or bare or digit).lower()))
-    return pieces
+# --- what templates call -----------------------------------------------------------------------------------------------------
 
 
 def _capture(x: Exchange, number: int) -> str | None:
@@ -263,82 +231,6 @@ def _functions_of(module: types.ModuleType) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
-def _parse(source: str) -> ast.expr:
-    return ast.parse(source, mode="eval").body
-
-
-def _plain(code: types.CodeType, namespace: dict[str, Any]) -> Any:
-    return types.FunctionType(code, namespace, "template")
-
-
 def _unready(x: Exchange, number: int = 0) -> str:
     """The code of a template before its names are known; `late` is found in the template's own namespace."""
     return late(number, x)  # type: ignore[name-defined,no-any-return]  # noqa: F821
-
-
-def _expression(body: ast.expr) -> types.CodeType:
-    """The code of `lambda x: body`."""
-    arguments = ast.arguments(
-        posonlyargs=[], args=[ast.arg("x")], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None, defaults=[]
-    )
-    tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, body)))
-    code = compile(tree, "<template>", "eval")
-    return next(part for part in code.co_consts if isinstance(part, types.CodeType))
-
-
-def _joined(parts: list[ast.expr]) -> ast.expr:
-    if len(parts) == 1:
-        return parts[0]
-    values: list[ast.expr] = [part if isinstance(part, ast.Constant) else ast.FormattedValue(part, -1, None) for part in parts]
-    return ast.JoinedStr(values)
-
-
-def _call(name: str, value: ast.expr) -> ast.expr:
-    return ast.Call(ast.Name(name, ast.Load()), [value], [])
-
-
-def _local() -> ast.expr:
-    return ast.Name("v", ast.Load())
-
-
-def _text_body(nodes: list[tuple[str, ast.expr]]) -> ast.expr:
-    return _joined(
-        [ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if kind == "optional" else node for kind, node in nodes]
-    )
-
-
-def _dashed(node: ast.expr, present: ast.expr) -> ast.expr:
-    """`"-" if (v := node) is None else present`, where `present` may use v."""
-    bound = ast.NamedExpr(ast.Name("v", ast.Store()), node)
-    return ast.IfExp(ast.Compare(bound, [ast.Is()], [ast.Constant(None)]), ast.Constant("-"), present)
-
-
-def _log_body(nodes: list[tuple[str, ast.expr]], escape: str) -> ast.expr:
-    """The line; with escaping, first as if nothing had to be escaped, and again with care when the look of it says so."""
-    missing = "-" if escape == "default" else ""
-    escaper = "escape_json" if escape == "json" else "escape_log"
-
-    def plain(kind: str, node: ast.expr) -> ast.expr:
-        if kind != "optional":
-            return node
-        return ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if missing == "" else _dashed(node, _local())
-
-    def careful(kind: str, node: ast.expr) -> ast.expr:
-        if kind == "text":
-            return node
-        if kind == "value":
-            return _call(escaper, node)
-        return _dashed(node, _call(escaper, _local())) if missing else _call(escaper, plain(kind, node))
-
-    fast = _joined([plain(kind, node) for kind, node in nodes])
-    if escape == "none":
-        return fast
-    slow = _joined([careful(kind, node) for kind, node in nodes])
-    literal = "".join(str(node.value) for kind, node in nodes if kind == "text" and isinstance(node, ast.Constant))
-    if _LOG_SPECIAL.search(literal.replace('"', "")):
-        return slow
-    quotes = literal.count('"')
-    clean = _parse(f"w.isascii() and w.isprintable() and '\\\\' not in w and w.count('\"') == {quotes}")
-    clean.values.insert(0, ast.NamedExpr(ast.Name("w", ast.Store()), fast))  # type: ignore[attr-defined]
-    # `(w := line) and …`: an empty line is clean and empty either way.
-    return ast.IfExp(clean, ast.Name("w", ast.Load()), slow)
