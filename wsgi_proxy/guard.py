@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 from . import client_certificate, errorlog
 from .access import AddressCheck, RealAddress
 from .auth import BasicCheck, RequestCheck, Subrequest
-from .config import If
 from .errors import ClientError, Refusal
 from .limit_conn import ConnectionCheck, ConnectionZone
 from .limit_req import RateCheck, RateZone
 
 if TYPE_CHECKING:
-    from .config import Config, GuardSettings, Location, ServerBlock
+    from .config import Config, GuardSettings
     from .exchange import Exchange
     from .limit_table import Memory
 
@@ -58,7 +57,6 @@ class Guard:
         self._rates = {name: RateZone(zone, memory) for name, zone in config.limit_req_zones.items()}
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
         self._plans: dict[int, Plan] = {}
-        self._tunnels: dict[int, bool] = {}
 
     def enter(self, x: Exchange) -> None:
         """As soon as the request's server is known, before its scripts run: what the connection allows, and who the client is.
@@ -68,21 +66,11 @@ class Guard:
         server = x.server
         if server.tls is not None:
             client_certificate.check(x)
-        if x.method == "CONNECT" and not self._opens_tunnels(server):
-            raise ClientError("client sent CONNECT to a server without tunnel_pass", status=405)
         settings = server.settings.guard
         if settings.real_ip_from:
             plan = self._plans.get(id(settings)) or self._make(settings)
             if plan.real_address is not None:
                 plan.real_address.apply(x)
-
-    def _opens_tunnels(self, server: ServerBlock) -> bool:
-        """Whether any place of the server has `tunnel_pass`: to all others CONNECT is no method."""
-        known = self._tunnels.get(id(server))
-        if known is None:
-            places = (server.settings, *server.locations, *server.named.values())
-            known = self._tunnels[id(server)] = any(_has_tunnel(place) for place in places)
-        return known
 
     def admit(self, x: Exchange) -> None:
         """Return when the request may go on; ClientError (a Refusal where it carries headers) when it may not."""
@@ -136,11 +124,6 @@ class Guard:
         if settings.auth_request:
             checks.append(RequestCheck(settings, lambda: self.subrequest))
         return tuple(checks)
-
-
-def _has_tunnel(place: Location) -> bool:
-    inner = [instruction.location for instruction in place.script if isinstance(instruction, If) and instruction.location]
-    return place.handler == "tunnel_pass" or any(_has_tunnel(nested) for nested in (*place.locations, *inner))
 
 
 def _any(x: Exchange, checks: tuple[Callable[[Exchange], bool], ...]) -> None:

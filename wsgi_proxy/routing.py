@@ -53,7 +53,11 @@ class Site:
 
 def _tunnels(locations: Iterable[Location]) -> bool:
     """Whether a CONNECT may find its place among these."""
-    return any(location.handler == "tunnel_pass" or _tunnels(location.locations) for location in locations)
+    for location in locations:
+        inner = [found for instruction in location.script if (found := getattr(instruction, "location", None)) is not None]
+        if location.handler == "tunnel_pass" or _tunnels((*location.locations, *inner)):
+            return True
+    return False
 
 
 class _Found:
