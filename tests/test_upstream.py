@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -413,3 +415,60 @@ def test_what_a_killed_worker_held_is_free_at_once() -> None:
     assert sorted(number(pool.lease(Request()).peer) for _ in range(3)) == [1, 1, 2]
     os.close(ready)
     os.close(done)
+
+
+@pytest.mark.parametrize("policy", ["least_conn", "round_robin", "ip_hash", "random"])
+def test_threads_leave_no_count_behind(policy: str) -> None:
+    """As under gunicorn's gthread: a switch between threads may come anywhere."""
+    pool = Pool(servers(*[{"weight": 1 + n % 3, "fail_timeout": 1000.0, "max_fails": 0} for n in range(20)]), policy)
+
+    def work(seed: int) -> None:
+        for count in range(300):
+            request = Request(f"10.0.{seed}.{count % 200}")
+            lease = pool.lease(request)
+            lease.settle(failed=count % 5 == 0)
+            if count % 5 == 0:
+                pool.lease(request).settle()
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert pool.counts.totals == [0] * 20
+    assert sum(pool.health.failures()) == 8 * 60
+
+
+def test_max_conns_holds_among_workers_that_come_at_once() -> None:
+    """A slow policy gives them time to see the same last place; there are never more than the limit, and none in the end."""
+
+    def slowly(candidates: list[Server], exchange: Any) -> Server:
+        time.sleep(0.0005)
+        return candidates[0]
+
+    pool = Pool(servers({"max_conns": 2}, {"max_conns": 1}), slowly)
+    most = pool.zone.area("most", 16).cast("q")
+
+    def work() -> None:
+        for _ in range(60):
+            try:
+                lease = pool.lease(Request())
+            except NoLiveUpstreams:
+                continue
+            with pool._guard:
+                pool.counts.sync()
+                for index, total in enumerate(pool.counts.totals):
+                    most[index] = max(most[index], total)
+            time.sleep(0.004)
+            lease.settle()
+
+    four_workers(work)
+    assert list(most) == [2, 1]
+    pool.zone.reap()
+    pool.counts.sync()
+    assert pool.counts.totals == [0, 0]

@@ -26,6 +26,7 @@ from gunicorn.pidfile import Pidfile
 
 from . import errorlog, server_listen
 from .errors import ConfigError
+from .zone_file import unlink_files_of
 
 if TYPE_CHECKING:
     from .server import Plan, ProxyServer
@@ -315,5 +316,7 @@ def run_arbiter(app: ProxyServer, daemon: bool) -> int:
     except SystemExit as end:
         if os.getpid() != pid:
             raise
+        # The last worker is gone, and with it the need for the memory they shared.
+        unlink_files_of(pid)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

@@ -112,6 +112,7 @@ class Pool:
         self._shared_turns = shared_turns
         area = self._area = self.zone.unique(f"pool/{name}")
         self._lock = self.zone.lock(area)
+        self._gate = self.zone.lock(f"{area}/gate")
         self._names = Names(self.servers, resolver, clock)
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
         """How to speak to the servers, where they were given as URLs."""
@@ -162,9 +163,12 @@ class Pool:
         """The next try for the exchange `x`, whose `tried` set is kept here. Waits where the upstream has a `queue`.
         NoLiveUpstreams when nobody is eligible."""
         queue = self._queue
-        peer = None if queue is not None and queue.busy else self._try(x)
-        if peer is None and queue is not None and self._may_wait(x):
-            peer = queue.wait(lambda: self._try(x))
+        if queue is None and not self._lineup.limited:
+            peer = self._try_now(x)
+        else:
+            peer = None if queue is not None and queue.busy else self._try(x)
+            if peer is None and queue is not None and self._may_wait(x):
+                peer = queue.wait(lambda: self._try(x))
         if peer is None:
             raise NoLiveUpstreams(f'no live upstreams in "{self.name}"')
         tried = x.tried
@@ -184,7 +188,15 @@ class Pool:
                 lease.begun = inflight.begin(lease.peer)
 
     def _try(self, x: Any) -> Peer | None:
-        """Choose and count in, in one piece. What is below is all that most requests need."""
+        """Choose and count in, in one piece."""
+        if not self._lineup.limited:
+            return self._try_now(x)
+        # Two workers must not see the same last place under max_conns.
+        with self._gate:
+            return self._try_now(x)
+
+    def _try_now(self, x: Any) -> Peer | None:
+        """What is below is all that most requests need."""
         now = int(self._clock())
         counts = self.counts
         with self._guard:

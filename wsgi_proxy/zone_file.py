@@ -121,9 +121,13 @@ def sweep(where: Path | None = None, spare: Collection[str] = ()) -> list[Path]:
 
 
 def unlink_files_of(pid: int) -> None:
-    """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone."""
-    for path in folder().glob(f"wsgi-proxy-{os.geteuid()}-{_pid_space()}-{pid}-*"):
-        path.unlink(missing_ok=True)
+    """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone; its workers may have
+    been another user's."""
+    for path in folder().glob(f"wsgi-proxy-*-{_pid_space()}-{pid}-*"):
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            continue  # another user's process with the same number in a name space that cannot be told apart
 
 
 def _remove_unused(path: Path) -> bool:
