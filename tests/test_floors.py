@@ -15,7 +15,7 @@ from tests.support import ROOT
 #: From the lowest up; a module may import from its own floor and from those below. `x*` covers the parts of a room.
 FLOORS = [
     "errors headers message* framing stream green uri ranges cachefields httpdate storedfields",
-    "exchange variable* maps geo patterns links config health freshness preconditions zone* counts errorlog pages upload"
+    "exchange variable* clock maps geo patterns links config health freshness preconditions zone* counts errorlog pages upload"
     " client_certificate destinations readahead upkeep",
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* simple",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -52,33 +51,11 @@ def test_cookies(text: str, wanted: str | None) -> None:
     assert variable_table.find_cookie(text, "b") == wanted
 
 
-def test_the_clock_in_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "EST+5")
-    time.tzset()
-    try:
-        clock = variable_table.Clock(1600000000)
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-    assert clock.local == "13/Sep/2020:07:26:40 -0500"
-    assert clock.iso8601 == "2020-09-13T07:26:40-05:00"
-    assert (clock.hour, clock.weekday) == ("07", "Sun")
-
-
-def test_the_present_second_is_formatted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variable_table, "now", lambda: 1600000000.5)
-    first = variable_table.clock()
-    assert variable_table.clock() is first
-    monkeypatch.setattr(variable_table, "now", lambda: 1600000001.0)
-    assert variable_table.clock() is not first
-
-
 def test_times() -> None:
     x = exchange()
     x.started, x.finished_at = 100.0, 100.0125
     assert value("request_time", x) == "0.013"
     assert re.fullmatch(r"\d+\.\d{3}", value("msec", x))
-    assert variable_table.seconds(-0.1) == "0.000"
 
 
 def test_request_id_is_one_for_the_exchange() -> None:

@@ -15,13 +15,13 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from .clock import MONTHS
 from .exchange import Answer
 
 if TYPE_CHECKING:
     from .exchange import Exchange
 
 _NAME_WIDTH = 50
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # What nginx leaves in a component of a path (NGX_ESCAPE_URI_COMPONENT).
 _SAFE = "-_.~"
 
@@ -60,7 +60,7 @@ def _line(name: bytes, status: os.stat_result, is_file: bool) -> str:
     if width > _NAME_WIDTH:
         shown, slash, width = shown[: _NAME_WIDTH - 3] + "..>", "", _NAME_WIDTH
     t = time.gmtime(status.st_mtime)
-    date = f"{t.tm_mday:02}-{_MONTHS[t.tm_mon - 1]}-{t.tm_year} {t.tm_hour:02}:{t.tm_min:02}"
+    date = f"{t.tm_mday:02}-{MONTHS[t.tm_mon - 1]}-{t.tm_year} {t.tm_hour:02}:{t.tm_min:02}"
     size = f"{status.st_size:>19}" if is_file else f"{'-':>19}"
     link = quote(name, safe=_SAFE) + ("" if is_file else "/")
     text = _shown(shown) + slash

@@ -1,8 +1,8 @@
-"""nginx's variables of the request, the connection, the clock and the place that answers.
+"""nginx's variables of the request, the connection, the time and the place that answers.
 
 Rules:
 - A row of `TEXT` or `OPTIONAL` is a Python expression of `x`, an Exchange; `variables` compiles it straight into the
-  templates that use it, so a plain attribute costs a plain attribute. A function named in a row stands in this module.
+  templates that use it, so a plain attribute costs a plain attribute. A function named in a row is in this module's namespace.
 - `TEXT` rows always give a str, `OPTIONAL` rows None where nginx has "not found": "-" in a log and "" anywhere else.
 - `PREFIXES` make a row out of the rest of a name: `$arg_page` is `arg(x, 'page=')`.
 - Times and sizes print as nginx prints them: seconds with three decimals, bytes as integers.
@@ -14,19 +14,19 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import time
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from .clock import clock, now, seconds
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
 
 if TYPE_CHECKING:
     from .config import CoreSettings
     from .exchange import Exchange
 
-__all__ = ["invalid_referer", "secure_link", "secure_link_expires"]
+__all__ = ["clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
 
 NGINX_VERSION = "1.31.3"
 """The nginx whose behaviour is followed."""
@@ -111,54 +111,8 @@ PREFIXES: dict[str, Callable[[str], str]] = {
     "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
 }
 
-# --- the clock --------------------------------------------------------------------------------------------------------------
-
-now = time.time
 getpid = os.getpid
 HOSTNAME = socket.gethostname().lower()
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-
-class Clock:
-    """One second in the forms that variables have."""
-
-    __slots__ = ("hour", "iso8601", "local", "second", "weekday")
-
-    def __init__(self, second: int) -> None:
-        t = time.localtime(second)
-        minutes = (t.tm_gmtoff or 0) // 60
-        sign = "-" if minutes < 0 else "+"
-        hours, minutes = divmod(abs(minutes), 60)
-        self.second = second
-        self.local = (
-            f"{t.tm_mday:02}/{_MONTHS[t.tm_mon - 1]}/{t.tm_year}:{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
-            f" {sign}{hours:02}{minutes:02}"
-        )
-        self.iso8601 = (
-            f"{t.tm_year}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}{sign}{hours:02}:{minutes:02}"
-        )
-        self.hour = f"{t.tm_hour:02}"
-        self.weekday = _DAYS[t.tm_wday]
-
-
-_clock = Clock(0)
-
-
-def clock() -> Clock:
-    """The present second, formatted once per second and process."""
-    global _clock
-    second = int(now())
-    current = _clock
-    if current.second != second:
-        current = _clock = Clock(second)
-    return current
-
-
-def seconds(value: float) -> str:
-    """A time or a duration as nginx prints it."""
-    return f"{value:.3f}" if value > 0 else "0.000"
-
 
 # --- what the client sent ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,54 @@
+"""The time as variables and logs show it.
+
+Rules:
+- A second is formatted once per process, however many lines want it.
+- Months and days are nginx's English ones, whatever the locale.
+"""
+
+from __future__ import annotations
+
+import time
+
+now = time.time
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+class Clock:
+    """One second in the forms that variables have."""
+
+    __slots__ = ("hour", "iso8601", "local", "second", "weekday")
+
+    def __init__(self, second: int) -> None:
+        t = time.localtime(second)
+        minutes = (t.tm_gmtoff or 0) // 60
+        sign = "-" if minutes < 0 else "+"
+        hours, minutes = divmod(abs(minutes), 60)
+        self.second = second
+        self.local = (
+            f"{t.tm_mday:02}/{MONTHS[t.tm_mon - 1]}/{t.tm_year}:{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+            f" {sign}{hours:02}{minutes:02}"
+        )
+        self.iso8601 = (
+            f"{t.tm_year}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}{sign}{hours:02}:{minutes:02}"
+        )
+        self.hour = f"{t.tm_hour:02}"
+        self.weekday = _DAYS[t.tm_wday]
+
+
+_clock = Clock(0)
+
+
+def clock() -> Clock:
+    """The present second, formatted once per second and process."""
+    global _clock
+    second = int(now())
+    current = _clock
+    if current.second != second:
+        current = _clock = Clock(second)
+    return current
+
+
+def seconds(value: float) -> str:
+    """A time or a duration as nginx prints it."""
+    return f"{value:.3f}" if value > 0 else "0.000"
