@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from .peers_support import inside, memory, nothing_left
 from .support import (
     Client,
     Recorded,
@@ -29,6 +30,7 @@ from .support import (
     chunked,
     fetch,
     free_port,
+    parse_response,
     reply,
     request_bytes,
     run_proxy,
@@ -213,7 +215,7 @@ CODINGS = [
         for value in (
             b"xchunked", b"identity", b"gzip, chunked", b"chunked, chunked", b"chunked, identity", b"chunked, gzip", b"gzip",
             b"deflate", b"chunkedx", b"chunked;a=b", b'"chunked"', b"", b",", b"chun ked",
-        )
+        )  # fmt: skip
     ],
     Case(
         "chunked on two lines",
@@ -253,7 +255,7 @@ def size(line: bytes, rest: bytes = b"hello\r\n0\r\n\r\n") -> bytes:
 CHUNKS = [
     *[
         Case(f"chunk size {line!r}", size(line + b"\r\n"), CUT)
-        for line in (b"0x5", b"5_0", b" 5", b"5 ", b"+5", b"-5", b"", b";a", b"g", b"5 5", b"5\t", b"\x005", b"5,", b"0" * 40 + b"5")
+        for line in (b"0x5", b"5_0", b" 5", b"5 ", b"+5", b"-5", b"", b";a", b"g", b"5 5", b"5\t", b"\x005", b"5,", b"0" * 40)
     ],
     Case("a chunk size of 64 bits", size(b"ffffffffffffffff\r\n"), CUT),
     Case("a chunk size that wraps to 5", size(b"10000000000000005\r\n"), CUT),
@@ -287,12 +289,16 @@ CHUNKS = [
     Case("one byte a chunk", CHUNKED + chunked(*[b"%c" % byte for byte in b"hello"]), Whole(kept=True)),
     Case("an empty body", CHUNKED + b"0\r\n\r\n", Whole(b"", kept=True)),
     Case("an empty body and bytes", CHUNKED + b"0\r\n\r\nabc", Whole(b"", kept=False)),
-    Case("chunked and close", head(b"Transfer-Encoding: chunked", b"Connection: close", body=chunked(b"hello")), Whole(kept=False)),
+    Case("chunked and close", head(b"Connection: close", b"Transfer-Encoding: chunked", body=chunked(b"a")), Whole(b"a", kept=False)),
 ]
 
 BODILESS = [
     Case("a body behind a 204", b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nhello", Whole(b"", 204, kept=False)),
-    Case("chunks behind a 204", b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", Whole(b"", 204, kept=False)),
+    Case(
+        "chunks behind a 204",
+        b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        Whole(b"", 204, kept=False),
+    ),
     Case("a body behind a 304", b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\nhello", Whole(b"", 304, kept=False)),
     Case("a 304 with a length", b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n", Whole(b"", 304, kept=True)),
     Case("a body for a HEAD", HELLO, Whole(b"", kept=False), method="HEAD"),
@@ -307,7 +313,7 @@ INTERIM = [
         Case(f"{status} first", b"HTTP/1.1 %d X\r\nX-A: a\r\n\r\n" % status + HELLO, Whole(kept=True))
         for status in (100, 102, 103, 110, 199)
     ],
-    Case("each kind of 1xx first", b"".join(b"HTTP/1.1 %d X\r\n\r\n" % s for s in (100, 102, 103, 103)) + HELLO, Whole(kept=True)),
+    Case("many 1xx first", b"HTTP/1.1 100 X\r\n\r\nHTTP/1.1 102 X\r\n\r\n" * 2 + HELLO, Whole(kept=True)),
     Case("a 100 with a length", b"HTTP/1.1 100 X\r\nContent-Length: 0\r\n\r\n" + HELLO, Whole()),
     Case("a 1xx and then the end", b"HTTP/1.1 103 X\r\n\r\n", 502, "close"),
     Case("a 1xx and then silence", b"HTTP/1.1 103 X\r\n\r\n", 504, "hold"),
@@ -414,7 +420,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, full: int) -> Iterator[Place
     folder: Path = tmp_path_factory.mktemp("hostile")
     with Recorder() as upstream:
         text = CONFIGURATION.format(address=upstream.address, port=free_port(), full=full)
-        with run_proxy(text, folder) as proxy:
+        with run_proxy(text, folder, env=inside(folder / "told")) as proxy, nothing_left(proxy, folder / "told"):
             yield Place(proxy, upstream)
             assert "Traceback" not in proxy.log(), proxy.log()
 
@@ -470,3 +476,344 @@ def test_what_comes_out(place: Place, case: Case, where: str) -> None:
             assert (place.used() >= place.used_after()) == case.expected.kept
     else:
         assert not place.used() & place.used_after(), "a connection that carried a fault was used again"
+
+
+# --- what takes more than a row of a table ----------------------------------------------------------------------------------
+
+
+def test_a_head_in_single_bytes(place: Place) -> None:
+    place.plays(lambda request, wire: wire.drip(head(b"X-A: a", b"Content-Length: 5"), 0.002))
+    answer = fetch(place.port)
+    assert (answer.status, answer.body, answer.get("X-A")) == (200, b"hello", "a")
+
+
+def test_a_head_that_takes_longer_than_the_read_timeout_but_never_pauses_so_long(place: Place) -> None:
+    place.plays(lambda request, wire: wire.drip(head(b"X-Abc: abc", b"Content-Length: 5"), 0.2, 8))
+    assert fetch(place.port).body == b"hello"
+
+
+def test_a_body_that_takes_longer_than_the_read_timeout_but_never_pauses_so_long(place: Place) -> None:
+    place.plays(lambda request, wire: wire.drip(HELLO[:-5] + b"hello", 0.3, 11))
+    assert fetch(place.port).body == b"hello"
+
+
+def test_chunks_in_single_bytes(place: Place) -> None:
+    place.plays(lambda request, wire: wire.drip(CHUNKED + chunked(b"hello, ", b"world", trailers=[("X-Sum", "9")]), 0.001))
+    answer = fetch(place.port)
+    assert (answer.body, answer.complete, answer.trailers) == (b"hello, world", True, [("X-Sum", "9")])
+
+
+@pytest.mark.parametrize("piece", [b"X-Field: value\r\n" * 4000, b"a" * 64_000, b"HTTP/1.1 100 Continue\r\n\r\n" * 2500])
+def test_a_head_without_an_end_costs_no_memory(place: Place, piece: bytes) -> None:
+    """100 MB of fields, of one line, or of 1xx answers."""
+
+    def flood(request: Recorded, wire: Wire) -> None:
+        wire.send(OK if not piece.startswith(b"HTTP") else piece)
+        for _ in range(100_000_000 // len(piece)):
+            wire.send(piece)
+
+    place.plays(flood)
+    (worker,) = place.proxy.children()
+    before = memory(worker)
+    mark = place.mark()
+    assert fetch(place.port).status == 502
+    assert memory(worker) - before < 8_000_000
+    assert len(place.faults(mark)) == 1
+    place.check_others(None)
+
+
+def test_a_chunk_of_16_megabytes(place: Place) -> None:
+    body = bytes(range(256)) * 65536
+    place.plays(lambda request, wire: wire.send(CHUNKED + chunked(body)))
+    with Client(place.port) as client:
+        client.send(request_bytes("/", close=True))
+        answer = parse_response(client.read_all())
+    assert answer is not None and answer.complete and answer.body == body
+
+
+def test_what_comes_on_an_idle_connection_answers_nothing(place: Place) -> None:
+    """An unsolicited answer, such as a server's 408 before it closes, is not the next client's."""
+    wires: list[Wire] = []
+
+    def script(request: Recorded, wire: Wire) -> bytes:
+        wires.append(wire)
+        return reply(b"first")
+
+    place.plays(script)
+    assert fetch(place.port, "/first").body == b"first"
+    wires[-1].send(reply(b"evil", 408))
+    time.sleep(0.05)
+    for number in range(3):
+        assert fetch(place.port, f"/own-{number}").body == b"/own-%d" % number
+    assert not place.used() & place.used_after()
+
+
+def test_a_body_longer_than_announced_that_comes_late_answers_nothing(place: Place) -> None:
+    def script(request: Recorded, wire: Wire) -> None:
+        wire.send(HELLO)
+        time.sleep(0.03)
+        wire.send(HELLO.replace(b"hello", b"wrong"))
+
+    place.plays(script)
+    assert fetch(place.port, "/first").body == b"hello"
+    time.sleep(0.1)
+    for number in range(3):
+        assert fetch(place.port, f"/own-{number}").body == b"/own-%d" % number
+
+
+def test_an_answer_before_the_request(place: Place) -> None:
+    """Bytes that wait on a new connection before anything was asked on it are an answer to nobody, or to the first request."""
+    place.plays(lambda request, wire: reply(b"real"))
+    place.upstream.on_connect = lambda wire: wire.send(reply(b"early"))
+    try:
+        with Client(place.port) as client:
+            first = client.exchange(request_bytes("/first"))
+            assert first.status in (200, 502)
+    finally:
+        place.upstream.on_connect = None
+    for number in range(3):
+        assert fetch(place.port, f"/own-{number}").body == b"/own-%d" % number
+
+
+def test_an_upstream_that_accepts_and_closes(place: Place) -> None:
+    place.plays(lambda request, wire: None)
+    for pause in (0.0, 0.02):
+
+        def shut(wire: Wire, pause: float = pause) -> None:
+            time.sleep(pause)
+            wire.reset() if pause else wire.close()
+
+        place.upstream.on_connect = shut
+        try:
+            mark = place.mark()
+            # One connection may still be kept from before.
+            assert [fetch(place.port, "/x", "POST", body=b"x").status for _ in range(3)][-1] == 502
+            assert place.upstream.address in place.faults(mark)[-1]
+        finally:
+            place.upstream.on_connect = None
+    place.check_others(None)
+
+
+def test_a_connection_that_is_not_accepted(place: Place) -> None:
+    began = time.monotonic()
+    mark = place.mark()
+    assert fetch(place.port, "/full/").status == 504
+    assert time.monotonic() - began < 3
+    assert len(place.faults(mark)) == 1 and "while connecting to upstream" in place.faults(mark)[0]
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", b"", b"\x15\x03\x01\x00\x02\x02\x28"])
+def test_an_upstream_that_is_to_speak_tls_and_does_not(place: Place, answer: bytes) -> None:
+    place.plays(lambda request, wire: None)
+
+    def speak(wire: Wire) -> None:
+        wire.send(answer)
+        wire.close()
+
+    place.upstream.on_connect = speak
+    try:
+        mark = place.mark()
+        assert fetch(place.port, "/secure/").status == 502
+        assert len(place.faults(mark)) == 1 and "SSL" in place.faults(mark)[0]
+    finally:
+        place.upstream.on_connect = None
+
+
+def test_an_upstream_whose_handshake_never_ends(place: Place) -> None:
+    ended = threading.Event()
+    place.upstream.on_connect = lambda wire: [ended.wait(10), wire.close()] and None
+    try:
+        mark = place.mark()
+        assert fetch(place.port, "/secure/").status == 504
+        assert len(place.faults(mark)) == 1 and "SSL" in place.faults(mark)[0]
+    finally:
+        place.upstream.on_connect = None
+        ended.set()
+
+
+def test_an_upstream_whose_certificate_nobody_signed(place: Place, tmp_path: Path) -> None:
+    """nginx does not verify upstreams unless it is told to; then the reason is in the log."""
+    trustme = pytest.importorskip("trustme")
+    authority, other = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    bundle = tmp_path / "other.pem"
+    other.cert_pem.write_to_path(str(bundle))
+    with Recorder(tls=context) as upstream:
+        text = f"""
+worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    server {{
+        listen 127.0.0.1:{free_port()};
+        location / {{
+            proxy_pass https://{upstream.address};
+            proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_trusted_certificate {bundle};
+        }}
+        location /any/ {{ proxy_pass https://{upstream.address}; }}
+    }}
+}}
+"""
+        with run_proxy(text, tmp_path) as proxy:
+            assert fetch(proxy.port, "/any/").status == 200
+            assert fetch(proxy.port).status == 502
+            assert "certificate" in proxy.log() and upstream.address in proxy.log()
+
+
+# --- what crosses, and what does not ------------------------------------------------------------------------------------------
+
+
+def test_fields_of_the_connection_stay_behind(place: Place) -> None:
+    place.plays(
+        lambda request, wire: reply(
+            b"hello",
+            headers=[
+                ("Connection", "X-Hop, keep-alive"),
+                ("X-Hop", "1"),
+                ("Keep-Alive", "timeout=1"),
+                ("Proxy-Connection", "keep-alive"),
+                ("TE", "trailers"),
+                ("Upgrade", "h2c"),
+                ("X-End", "2"),
+            ],
+        )
+    )
+    with Client(place.port) as client:
+        answer = client.exchange(request_bytes("/"))
+        names = {name.lower() for name, _ in answer.headers}
+        assert "x-end" in names
+        assert not names & {"x-hop", "keep-alive", "proxy-connection", "te", "upgrade"}
+        assert answer.get("Connection") in (None, "keep-alive")
+
+
+def test_cookies_repetitions_order_and_case_are_kept(place: Place) -> None:
+    pairs = [("Set-Cookie", "a=1; Expires=Mon, 23 Nov 2026 08:00:00 GMT"), ("x-ODD", "1"), ("Set-Cookie", "b=2"), ("x-ODD", "0")]
+    place.plays(lambda request, wire: reply(b"hello", headers=pairs))
+    assert [pair for pair in fetch(place.port).headers if pair in pairs] == pairs
+
+
+def test_compressed_bytes_are_left_alone(place: Place) -> None:
+    packed = gzip.compress(b"hello" * 10_000)
+    for framing in (
+        OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed,
+        OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(packed),
+    ):
+        place.sends(framing)
+        answer = fetch(place.port)
+        assert (answer.body, answer.get("Content-Encoding")) == (packed, "gzip")
+
+
+def test_trailers_go_on_but_those_that_frame_route_or_authorize(place: Place) -> None:
+    dangerous = ["Content-Length", "Transfer-Encoding", "Host", "Authorization", "Set-Cookie", "Connection", "Trailer", "Upgrade"]
+    place.sends(CHUNKED + chunked(b"hello", trailers=[("X-Sum", "9"), *[(name, "7") for name in dangerous], ("X-End", "1")]))
+    with Client(place.port) as client:
+        answer = client.exchange(request_bytes("/"))
+        assert answer.trailers == [("X-Sum", "9"), ("X-End", "1")]
+        place.check_others(client)
+
+
+def test_http_10_clients_get_the_bytes_without_chunks(place: Place) -> None:
+    place.sends(CHUNKED + chunked(b"hello, ", b"world"))
+    with Client(place.port) as client:
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        raw = client.read_all()
+    assert raw.endswith(b"\r\n\r\nhello, world") and b"chunked" not in raw
+
+
+def test_a_cut_answer_to_an_http_10_client_is_reset(place: Place) -> None:
+    """Without chunks and length the connection's end means that all is well."""
+    place.sends(CHUNKED + b"5\r\nhello\r\n", "close")
+    with Client(place.port) as client:
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            while not client.ended:
+                client.read_all()
+
+
+# --- uploads that are answered early --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["/", "/unbuffered/"])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("end", ["close", "", "reset"])
+def test_a_refusal_before_the_upload_is_read(place: Place, where: str, framing: str, end: str) -> None:
+    """The upstream says 413 when it has seen the head, and closes, or stays, or resets with our bytes unread."""
+
+    def refuse(request: Recorded, wire: Wire) -> None:
+        wire.send(reply(b"too much", 413, [("Connection", "close")]))
+        if end == "close":
+            wire.close()
+        elif end == "reset":
+            time.sleep(0.05)
+            wire.reset()
+
+    place.plays(refuse)
+    place.upstream.read_body = False
+    try:
+        body = b"x" * 300_000
+        with Client(place.port) as client:
+            fields = [("Transfer-Encoding", "chunked")] if framing == "chunked" else [("Content-Length", "3000000")]
+            client.send(request_bytes(where, "POST", fields))
+            try:
+                for _ in range(10):
+                    client.send(b"%x\r\n%b\r\n" % (len(body), body) if framing == "chunked" else body)
+                    time.sleep(0.01)
+                if framing == "chunked":
+                    client.send(b"0\r\n\r\n")
+            except ConnectionError:
+                pass  # the answer may have come, and the connection ended
+            answer = client.read_response("POST")
+        # A reset may overtake the answer on its way to us.
+        assert (answer.status, answer.body) == (413, b"too much") or (end == "reset" and answer.status == 502)
+    finally:
+        place.upstream.read_body = True
+    place.check_others(None)
+
+
+def test_an_answer_to_a_post_that_is_never_read(place: Place) -> None:
+    """The connection with the unread body carries nothing more."""
+    place.plays(lambda request, wire: reply(b"hello"))
+    place.upstream.read_body = False
+    try:
+        assert fetch(place.port, "/case", "POST", body=b"GET /evil HTTP/1.1\r\n\r\n").body == b"hello"
+    finally:
+        place.upstream.read_body = True
+
+
+# --- upgrades -------------------------------------------------------------------------------------------------------------------
+
+
+UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "chat")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 101 X\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: evil\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+    ids=["no Upgrade", "another protocol", "h2c"],
+)
+def test_a_101_to_something_that_was_not_asked_for(place: Place, data: bytes) -> None:
+    """RFC 9110, 7.8: a server must not switch to a protocol that the client did not name."""
+    place.sends(data, "hold")
+    with Client(place.port) as client:
+        client.send(request_bytes("/upgrade/", headers=UPGRADE))
+        assert client.read_response().status == 502
+        place.released.set()
+    place.check_others(None)
+
+
+def test_a_101_that_was_asked_for(place: Place) -> None:
+    def echo(request: Recorded, wire: Wire) -> None:
+        wire.send(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: Chat\r\n\r\nwelcome ")
+        wire.send(wire.recv())
+        wire.close()
+
+    place.plays(echo)
+    with Client(place.port) as client:
+        client.send(request_bytes("/upgrade/", headers=UPGRADE) + b"hello")
+        assert client.read_until(b"hello").endswith(b"\r\n\r\nwelcome hello")
+    place.check_others(None)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from . import destinations, errorlog, finishing, pages
+from . import destinations, errorlog, finishing, headers, pages
 from .cache import Cache
 from .config import Config
 from .connect import Connector
@@ -50,6 +50,12 @@ _NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
 _LISTED = {500: "http_500", 502: "http_502", 503: "http_503", 504: "http_504", 403: "http_403", 404: "http_404", 429: "http_429"}
 _NEVER_FAILURES = frozenset({403, 404})
 MAX_REDIRECTS = 10
+
+
+def _asked_for(upgrade: str, asked: str) -> bool:
+    """Whether a 101 switches to protocols that the client named, and only those (RFC 9110, 7.8)."""
+    chosen = set(headers.tokens(upgrade))
+    return bool(asked) and bool(chosen) and chosen <= set(headers.tokens(asked))
 
 
 def spawn(function: Callable[[], None]) -> None:
@@ -187,7 +193,7 @@ class Proxy:
                 if target.judged:
                     destinations.check(x, x.location.guard, lease.peer.address)
                 reply = self.transport.send(out, target.route(lease.peer, settings))
-                if reply.status == 101 and not x.upgrade:
+                if reply.status == 101 and not _asked_for(reply.head.upgrade, x.upgrade):
                     reply.abort()
                     raise InvalidAnswer("upstream sent a 101 nobody asked for")
             except UpstreamError as error:
