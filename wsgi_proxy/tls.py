@@ -127,10 +127,7 @@ class Entrance:
         """The context with the certificates whose paths the client's name makes."""
         if name and not _HOST_NAME.fullmatch(name):
             raise ValueError("no certificate for a name that is none")
-        x: Any = SimpleNamespace(
-            scheme="https", connection=SimpleNamespace(tls=connection, sni=name), host=(name or "").lower(), server=server,
-            variables={}, environ={}, remote_addr="", location=None,
-        )  # fmt: skip
+        x: Any = _Hello(connection, name, server)
         pairs = [(certificate(x), key(x)) for certificate, key in tls.certificates]
         seen = tuple((path, os.stat(path).st_mtime_ns) for pair in pairs for path in pair)
         context = self._by_path.get((id(server), seen))
@@ -140,6 +137,20 @@ class Entrance:
                 self._by_path.popitem(last=False)
         self._by_path.move_to_end((id(server), seen))
         return context
+
+
+class _Hello:
+    """As much of an Exchange as there is in a handshake, for paths with variables."""
+
+    def __init__(self, connection: Any, name: str | None, server: ServerBlock) -> None:
+        self.scheme = "https"
+        self.connection = self.carrier = SimpleNamespace(tls=connection, sni=name)
+        self.host = (name or "").lower()
+        self.server = server
+        self.location = None
+        self.variables: dict[str, str] = {}
+        self.environ: dict[str, Any] = {}
+        self.remote_addr = self.peer_addr = ""
 
 
 def constant(template: Template) -> str | None:
