@@ -1,6 +1,9 @@
 """`wsgi-proxy cache`: what people see of a store, and purging it under a running cache."""
 
+import os
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +68,28 @@ def test_purge_holds_in_a_running_cache(site, capsys):
 def test_stats(site, capsys):
     status, out = run(capsys, site, "stats")
     assert status == 0 and "z: " in out and "3 answers, 2 fresh, 3.9k of bodies; inactive 10m0s" in out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
+def test_root_works_as_the_user_who_has_the_store():
+    # Not below pytest's own folder, into which nobody else may look.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "cache")
+        site = Site(folder)
+        site.answers((200, [("Cache-Control", "max-age=60")], b"x"))
+        site.get("/a")
+        for path in (Path(name), folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+        config = Config(path="nginx.conf", cache_zones={"z": site.zone})
+        pid = os.fork()
+        if not pid:
+            try:
+                os._exit(main(["purge", "/a"], config))
+            finally:
+                os._exit(9)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert {path.stat().st_uid for path in folder.rglob("*")} == {65534}
+        site.cache.close()
 
 
 def test_misuse(site, capsys, tmp_path):

@@ -7,12 +7,14 @@ a key, a URI, or a shell pattern of either (`*`, `?`, `[abc]`), quoted from the 
 from __future__ import annotations
 
 import fnmatch
+import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from .cacheentry import Entry
+from .cachefolders import is_folder
 from .cacheopen import memory_zones, open_zone
 from .cachezone import ZoneCache
 from .storedfields import validators
@@ -64,6 +66,8 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
     fault = False
     for settings in config.cache_zones.values():
         try:
+            if is_folder(settings.path):
+                become_owner(os.path.join(config.prefix, settings.path))
             if settings.path == "memory":
                 zones += memory_zones(settings)
             else:
@@ -72,6 +76,17 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
             fault = True
             print(f'cache zone "{settings.name}" cannot be opened: {error}', file=sys.stderr)
     return zones, fault
+
+
+def become_owner(folder: str) -> None:
+    """As root, work as the user whose workers have the folder: what we make there must be theirs to use."""
+    try:
+        found = os.stat(folder)
+    except FileNotFoundError:
+        return
+    if os.geteuid() == 0 and found.st_uid != 0:
+        os.setegid(found.st_gid)
+        os.seteuid(found.st_uid)
 
 
 def _matching(zone: ZoneCache, pattern: str) -> Iterator[Entry]:

@@ -44,8 +44,12 @@ class Share:
         fd = os.open(os.path.join(directory, "generations"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < _SIZE:
-                # Allocated, not only as long: a write into a hole of a mapped file on a full disk would kill the process.
-                os.posix_fallocate(fd, 0, _SIZE)
+                # Allocated, not only as long, where the system can: a write into a hole of a mapped file on a full disk
+                # would kill the process.
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(fd, 0, _SIZE)
+                else:
+                    os.ftruncate(fd, _SIZE)
             self._map = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 
 from . import errorlog, server_tls
+from .cachefolders import make_folders
 from .config import Config, Listen, ServerBlock
 from .errors import ConfigError, Fault
 from .server_arbiter import post_fork, run_arbiter
@@ -105,6 +106,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         self._factory = app_factory
         self.plan = Plan(config)
         self._set_up_log(config)
+        make_folders(config.cache_zones.values(), config.prefix, self.plan.account)
         super().__init__()
 
     # --- for gunicorn ---
@@ -152,6 +154,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
     def use(self, plan: Plan) -> None:
         """Start workers by this plan from now on."""
         self._set_up_log(plan.config)
+        make_folders(plan.config.cache_zones.values(), plan.config.prefix, plan.account)
         self.plan = plan
         self.callable = None
         self.do_load_config()
