@@ -102,6 +102,11 @@ def test_ciphers_and_alpn(files: Files, verify: str) -> None:
     assert shake(listener_context([(http2, True)]), files.client()).server.selected_alpn_protocol() is None
 
 
+@pytest.mark.parametrize("curves", ["auto", "prime256v1", "X25519", "X25519:prime256v1:secp384r1"])
+def test_curves(files: Files, curves: str) -> None:
+    shake(listener_context([(files.block(ecdh_curve=curves), True)]), files.client()).exchange()
+
+
 def test_no_short_tags_unless_they_are_named(files: Files) -> None:
     def names(ciphers: str) -> list[str]:
         return [cipher["name"] for cipher in listener_context([(files.block(ciphers=ciphers), True)]).get_ciphers()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,3 +102,9 @@ def test_validity_reads_both_kinds_of_time(files: Files) -> None:
         assert validity(loaded.public_bytes(Encoding.DER)) == (loaded.not_valid_before_utc, loaded.not_valid_after_utc)
     with pytest.raises((ValueError, IndexError)):
         validity(b"\x30\x03\x02\x01\x01")
+
+
+@pytest.mark.skipif(hasattr(ssl.SSLContext, "set_groups"), reason="this Python takes a list")
+def test_what_is_only_done_in_part(files: Files) -> None:
+    found = warnings_of(config(files.block(ecdh_curve="X25519:prime256v1"), files.block(ecdh_curve="X25519")))
+    assert len(found) == 1 and "ssl_ecdh_curve" in found[0]

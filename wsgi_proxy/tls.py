@@ -199,14 +199,21 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
     if tls.session_cache == "off" and not tls.session_tickets:
         context.num_tickets = 0
     if tls.ecdh_curve not in ("", "auto"):
-        # Python takes one curve; the first named is the preferred one.
-        _set(context.set_ecdh_curve, tls.ecdh_curve.split(":")[0], "ssl_ecdh_curve")
+        set_curves(context, tls.ecdh_curve)
     if tls.dhparam:
         _set(context.load_dh_params, tls.dhparam, "ssl_dhparam")
     context.set_alpn_protocols(list(alpn))
     for certificate, key in pairs:
         load_pair(context, certificate, key, Passwords(tls.password_file))
     return context
+
+
+def set_curves(context: ssl.SSLContext, curves: str) -> None:
+    """`ssl_ecdh_curve`: one curve, or, where Python can (3.15), a list; else a list means OpenSSL's own, which has all the usual."""
+    if hasattr(context, "set_groups"):
+        _set(context.set_groups, curves, "ssl_ecdh_curve")
+    elif ":" not in curves:
+        _set(context.set_ecdh_curve, curves, "ssl_ecdh_curve")
 
 
 def set_protocols(context: ssl.SSLContext, protocols: Sequence[str]) -> None:

@@ -73,14 +73,17 @@ def _below(location: Location) -> Iterator[Location]:
 
 
 def warnings_of(config: Config, now: datetime | None = None) -> list[str]:
-    """A sentence for each certificate that clients would not accept for its dates."""
+    """A sentence for each certificate that clients would not accept for its dates, and for what is only done in part."""
     now = now or datetime.now(timezone.utc)
     found = []
     for server in config.servers:
-        for certificate, _ in tls.constant_pairs(server.tls) if server.tls is not None else ():
-            sentence = _dates(certificate, now)
-            if sentence:
-                found.append(f"{sentence} in {_where(server)}" if server.place.file else sentence)
+        settings = server.tls
+        if settings is None:
+            continue
+        sentences = [_dates(certificate, now) for certificate, _ in tls.constant_pairs(settings)]
+        if ":" in settings.ecdh_curve and not hasattr(ssl.SSLContext, "set_groups"):
+            sentences.append('"ssl_ecdh_curve" with several curves needs Python 3.15: OpenSSL\'s own list is used')
+        found += [f"{said} in {_where(server)}" if server.place.file else said for said in sentences if said]
     return list(dict.fromkeys(found))
 
 
