@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from .clock import clock, now, seconds
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
+from .pages import status_line
 
 if TYPE_CHECKING:
     from .config import CoreSettings
@@ -34,7 +35,7 @@ NGINX_VERSION = "1.31.3"
 TEXT: dict[str, str] = {
     "binary_remote_addr": "packed(x.remote_addr)",
     "body_bytes_sent": "str(x.body_bytes_sent)",
-    "bytes_sent": "str(x.bytes_sent)",
+    "bytes_sent": "str(x.bytes_sent or bytes_sent(x))",
     "connection": "str(getattr(x.connection, 'number', 0))",
     "connection_requests": "str(getattr(x.connection, 'requests', 1))",
     "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
@@ -287,6 +288,23 @@ def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
     """The fields of that name (lower case, dashes), repetitions joined as nginx joins them; None when there is none."""
     found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
     return ", ".join(found) if found else None
+
+
+_SERVERS_OWN = {"server": 20, "date": 37}
+"""Bytes of the fields that ProxyWorker adds to an answer that has none of its own."""
+
+
+def bytes_sent(x: Exchange) -> int:
+    """Bytes of the answer's head, worked out from its fields, and of its body as it was sent."""
+    answer = x.answer
+    if answer is None:
+        return 0
+    missing = dict(_SERVERS_OWN)
+    head = len("HTTP/1.1 ") + len(status_line(answer.status, answer.reason)) + 4
+    for name, value in answer.headers:
+        head += len(name) + len(value) + 4
+        missing.pop(name.lower(), None)
+    return head + sum(missing.values()) + x.body_bytes_sent
 
 
 def sent_field(x: Exchange, name: str) -> str | None:

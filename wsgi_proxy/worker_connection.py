@@ -17,6 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -49,6 +50,8 @@ _HEAD_TOO_LARGE = 494
 # What the connection is doing.
 OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
 
+_numbers = count(1)
+
 
 class Connection:
     """One client's connection. What an application may use is under "for the application" below."""
@@ -64,6 +67,7 @@ class Connection:
         "gone",
         "head",
         "listener",
+        "number",
         "peer",
         "plain_on_tls",
         "proxy_protocol",
@@ -73,6 +77,7 @@ class Connection:
         "requests",
         "service",
         "settings",
+        "started",
         "state",
         "stream",
         "taken",
@@ -82,6 +87,9 @@ class Connection:
 
     def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
         self.listener = listener
+        self.number = next(_numbers)
+        """Of this connection in its worker ($connection)."""
+        self.started = time.time()
         self.service = listener.service
         self.settings = listener.settings
         self.stream: Stream = GreenStream(sock)
