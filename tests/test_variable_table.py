@@ -125,11 +125,11 @@ def test_what_was_sent() -> None:
 def test_the_length_of_an_answer() -> None:
     x = exchange()
     assert value("bytes_sent", x) == "0"
-    x.answer, x.body_bytes_sent = Answer(200, [("X", "y"), ("Date", "d"), ("Server", "s")]), 5
-    wire = "HTTP/1.1 200 OK\r\nX: y\r\nDate: d\r\nServer: s\r\n\r\n12345"
+    x.answer, x.body_bytes_sent = Answer(200, [("X", "y"), ("Date", "d"), ("Server", "s"), ("Connection", "close")]), 5
+    wire = "HTTP/1.1 200 OK\r\nX: y\r\nDate: d\r\nServer: s\r\nConnection: close\r\n\r\n12345"
     assert value("bytes_sent", x) == str(len(wire))
     x.answer.headers.clear()
-    own = "Server: wsgi_proxy\r\nDate: Sun, 13 Sep 2020 12:26:40 GMT\r\n"
+    own = "Server: wsgi_proxy\r\nDate: Sun, 13 Sep 2020 12:26:40 GMT\r\nConnection: keep-alive\r\n"
     assert value("bytes_sent", x) == str(len(f"HTTP/1.1 200 OK\r\n{own}\r\n12345"))
 
 

@@ -290,7 +290,7 @@ def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
     return ", ".join(found) if found else None
 
 
-_SERVERS_OWN = {"server": 20, "date": 37}
+_SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
 """Bytes of the fields that ProxyWorker adds to an answer that has none of its own."""
 
 
