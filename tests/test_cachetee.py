@@ -108,6 +108,15 @@ def with_length(answer, length):
     return answer
 
 
+@pytest.mark.parametrize("announced", [len(BLOCK) - 1, len(BLOCK) + 1])
+def test_a_body_of_another_length_than_announced_is_not_stored(site, announced):
+    site.answers((200, FRESH, Body([BLOCK])), (200, FRESH, b"new"))
+    make = site.origin.answers[0]
+    site.origin.answers[0] = lambda method: with_length(make(method), announced)
+    assert site.get("/").body == BLOCK
+    assert site.get("/").body == b"new"
+
+
 def test_a_body_of_unknown_length_ends_with_its_only_client(site):
     body = Endless([BLOCK] * 200, pause=0.002)
     site.answers((200, FRESH, body), (200, FRESH, b"new"))

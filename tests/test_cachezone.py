@@ -57,6 +57,21 @@ def test_a_generation_that_is_over_stores_nothing(zone):
     assert not zone.refresh(entry, purged) and body_of(zone) is None
 
 
+def test_who_reads_while_it_is_invalidated_does_not_keep_it(zone, tmp_path, monkeypatch):
+    store(zone)
+    reader = ZoneCache.in_folder(zone.settings, str(tmp_path / "c"))
+    delete = zone.store.delete
+
+    def read_then_delete(name):
+        assert body_of(reader) == b"body"
+        return delete(name)
+
+    monkeypatch.setattr(zone.store, "delete", read_then_delete)
+    zone.invalidate("k")
+    assert body_of(reader) is None
+    reader.close()
+
+
 def test_the_size_is_known_between_sweeps(zone):
     sizes = []
     for body in (b"x" * 1000, b"x" * 5000, b"x" * 10):

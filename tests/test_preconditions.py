@@ -68,6 +68,12 @@ def test_only_the_origin_can_say_that_a_condition_failed(condition, kind):
     assert select(condition).kind == kind
 
 
+def test_if_match_compares_strongly():
+    weak = [("ETag", 'W/"a"')]
+    assert select(("If-Match", 'W/"a"'), stored=weak).kind == pc.FORWARD
+    assert select(("If-None-Match", 'W/"a"'), stored=weak).kind == pc.NOT_MODIFIED
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
