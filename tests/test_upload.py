@@ -66,3 +66,15 @@ def test_no_body_an_empty_body_and_a_body_of_our_own() -> None:
     assert take(exchange(b"abc", length=3), ProxySettings(pass_request_body=False), CoreSettings()) is None
     own = take(exchange(b"abc", length=3), ProxySettings(set_body=lambda x: "mine"), CoreSettings())
     assert own is not None and own.read() == b"mine"
+
+
+def test_a_body_in_memory_can_be_shown() -> None:
+    x = exchange(b"abc", length=3)
+    upload = take(x, ProxySettings(), CoreSettings())
+    assert upload is not None and (x.request_body, x.body_bytes_received) == (b"abc", 3)
+    x = exchange(b"abc", length=3)
+    upload = take(x, ProxySettings(set_body=lambda x: f"<{(x.request_body or b'').decode()}>"), CoreSettings())
+    assert upload is not None and upload.read() == b"<abc>"
+    x = exchange(b"abc", length=3)
+    take(x, ProxySettings(request_buffering=False), CoreSettings())
+    assert x.request_body is None

@@ -85,6 +85,9 @@ def take(x: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | N
     Raises ClientError when the client breaks its framing, ClientGone when it leaves before the body is whole.
     """
     if settings.set_body is not None:
+        if settings.request_buffering and (x.chunked or x.content_length):
+            # The text may show the client's own body ($request_body).
+            _spool(x, core).close()
         data = settings.set_body(x).encode("latin-1")
         return Upload(len(data), data=data)
     if not settings.pass_request_body or not (x.chunked or x.content_length is not None):
@@ -125,7 +128,9 @@ def _spool(x: Exchange, core: CoreSettings) -> Upload:
         if isinstance(error, OSError):
             raise ClientError(f"reading the request body failed: {error}", status=400) from error
         raise
+    x.body_bytes_received = size
     if file is None:
-        return Upload(size, data=b"".join(blocks))
+        data = x.request_body = b"".join(blocks)
+        return Upload(size, data=data)
     file.seek(0)
     return Upload(size, file=file)
