@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Recorded, Recorder, Running, Wire, connect, free_port, reply, run_nginx, run_proxy
+from tests.support import Recorded, Recorder, Running, Wire, connect, free_port, reply, run_nginx, run_proxy, wait_until
 
 ATTEMPTS = 6
 TOLERANCE = 0.010
@@ -220,6 +220,41 @@ def test_limit_conn_agrees(servers: tuple[list[Running], Held]) -> None:
     assert theirs.count(None) == 5
     theirs, ours = in_progress(running, held, ["/loose?k=a"] * 3)
     assert theirs == ours == [None] * 3
+
+
+def test_clients_that_left_are_not_counted(servers: tuple[list[Running], Held]) -> None:
+    running, held = servers
+    held.gate.clear()
+    leaving = [Arrival(running, "/held?k=left") for _ in range(3)]
+    for arrival in leaving:
+        arrival.send()
+    for server in running:
+        wait_until(lambda server=server: not is_held(server), "the three to be in progress")  # type: ignore[misc]
+    for arrival in leaving:
+        for sock in arrival.socks:
+            sock.close()
+    try:
+        for server in running:
+            # The upstream holds on for ten seconds: only the clients' leaving can have freed their places before.
+            end = time.monotonic() + 5
+            while not is_held(server):
+                assert time.monotonic() < end, "still counted"
+    finally:
+        held.gate.set()
+
+
+def is_held(server: Running) -> bool:
+    """Whether a further request is let in, and waits for the upstream."""
+    one = Arrival([server], "/held?k=left")
+    try:
+        one.send()
+        one.socks[0].settimeout(0.2)
+        one.read(0)
+        return False
+    except TimeoutError:
+        return True
+    finally:
+        one.socks[0].close()
 
 
 def test_a_killed_worker_holds_nothing(servers: tuple[list[Running], Held], tmp_path: Path) -> None:

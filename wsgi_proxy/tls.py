@@ -209,7 +209,7 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
 
 
 def set_curves(context: ssl.SSLContext, curves: str) -> None:
-    """`ssl_ecdh_curve`: one curve, or a list where Python takes one (3.15); else a list means OpenSSL's own, with all the usual."""
+    """`ssl_ecdh_curve`: one curve, or a list where Python takes one (3.15); else a list means OpenSSL's own."""
     if hasattr(context, "set_groups"):
         _set(context.set_groups, curves, "ssl_ecdh_curve")
     elif ":" not in curves:
