@@ -78,6 +78,24 @@ def test_pipelined_requests_are_answered_in_order() -> None:
         assert client.read_response().body == b"/half"
 
 
+@pytest.mark.parametrize("early", [b"G", b"GET /half HTTP/1.1\r\n", b"\r\n"])
+def test_a_head_that_begins_while_the_request_before_is_served(early: bytes) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        gevent.sleep(0.1)
+        return hello(environ, start_response)
+
+    rest = b"Host: a\r\n\r\n" if b"half" in early else GET if early == b"\r\n" else GET[1:]
+    with serving(app) as server, Client(server.port) as client:
+        # What comes with the request is in the buffer, what comes later stops the watcher.
+        for first, later in ((GET + early, b""), (GET, early), (GET + early[:1], early[1:])):
+            client.send(first)
+            wait_until(lambda: server.service.crew.busy, "the request to begin")
+            client.send(later)
+            assert client.read_response().body == b"hello"
+            client.send(rest)
+            assert client.read_response().body == b"hello"
+
+
 def test_a_pipelined_body_and_what_is_behind_it() -> None:
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
     chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ndef\r\n0\r\n\r\n"
@@ -300,7 +318,7 @@ def test_a_fault_of_a_hook_ends_the_connection() -> None:
 
     with serving(hello, hooks=Faulty()) as server:
         assert send_raw(server.port, GET) == b""
-        assert any("defect of a hook" in line for line in server.lines)
+        wait_until(lambda: any("defect of a hook" in line for line in server.lines), "the line in the log")
 
 
 def test_draining_answers_what_is_on_its_way_and_closes_what_is_idle() -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .worker_listener import Listener
 
 _READ = 16 * 1024
+_CR = 0x0D
 _HALF_CLOSED = 1.0
 """Seconds for which a client that has ended its half need not take anything before it counts as gone."""
 _MAX_DISCARD = 64 * 1024
@@ -275,7 +276,7 @@ class Connection:
     def _next_head(self) -> bool:
         """Take the next request's head from the buffer: True when there is something to answer, be it by a refusal."""
         buffer = self.buffer
-        if buffer[:2] == b"\r\n":
+        if buffer[0] == _CR and buffer.startswith(b"\r\n"):
             # RFC 9112, 2.2: an empty line before a request is ignored.
             self.buffer = buffer = buffer[2:]
         end = buffer.find(b"\r\n\r\n") + 4
@@ -352,8 +353,9 @@ class Connection:
         """Run requests until the connection waits for its client again."""
         try:
             while self._one_request():
-                # Pipelined: the next head may be here already.
-                if not (self.buffer and self._next_head()):
+                # Pipelined: the next head has begun, and may be here already.
+                if not self._next_head():
+                    self._await_more()
                     return
         except BaseException:
             # A defect, a hook's fault, or the end from outside: nobody would look after this connection any more.
@@ -369,7 +371,9 @@ class Connection:
         service = self.service
         settings = self.settings
         self.requests += 1
-        service.count_request()
+        service.requests += 1
+        if service.requests == service.max_requests:
+            service.end()
         keep = head.keep_alive and self.requests < settings.keepalive_requests and settings.keepalive_timeout > 0
         response = Response(self, head, keep)
         environ = make_environ(self, head)
@@ -468,6 +472,14 @@ class Connection:
         self._wait(IDLE, self._idle_time())
         return False
 
+    def _await_more(self) -> None:
+        """Wait for the rest of a head that came in part behind the request before; or for all of it."""
+        if self.state == IDLE:
+            self.deadline = time.monotonic() + self._idle_time()
+        if not self._side.started:
+            self._side.start()
+        self._look_again()
+
     def _idle_time(self) -> float:
         return QUIET if self.service.draining else self.settings.keepalive_timeout
 
@@ -478,7 +490,8 @@ class Connection:
         side = self._side
         if not side.started:
             side.start()
-        self._look_again()
+        if self.tls is not None:
+            self._look_again()
 
     def _discard(self, data: bytes) -> None:
         """In the hub: the unread rest of a request's body."""

@@ -161,12 +161,10 @@ class Service:
             for listener in self.listeners:
                 listener.resume()
 
-    def count_request(self) -> None:
-        """One more request; the last one that `max_requests` allows ends the worker."""
-        self.requests += 1
-        if self.requests == self.max_requests:
-            self.full()
-            self.exhausted()
+    def end(self) -> None:
+        """As many requests as `max_requests` allows have come: this one is the last."""
+        self.full()
+        self.exhausted()
 
     def drain(self) -> None:
         """Accept no more, and let every connection end with its present or next answer."""
