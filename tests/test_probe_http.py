@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,26 @@ def test_over_tls_with_and_without_verification(tmp_path: Path) -> None:
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
         with pytest.raises(CheckFailed, match="CERTIFICATE_VERIFY_FAILED"):
             check(verify=True, trusted_certificate=str(tmp_path / "other.pem"))
+
+
+def test_a_connection_serves_for_its_keepalive_time() -> None:
+    with Recorder() as server:
+        where = peer(("127.0.0.1", server.port))
+        kept, brief = HTTPCheck(HealthCheck(keepalive_time=60.0)), HTTPCheck(HealthCheck(keepalive_time=0.001))
+        for _ in range(3):
+            kept(where)
+        assert [request.connection for request in server.requests] == [1, 1, 1]
+        assert server.requests[0].get("Connection") is None
+        for _ in range(2):
+            brief(where)
+            time.sleep(0.002)
+        assert [request.connection for request in server.requests[3:]] == [2, 3]
+        # The server cuts it meanwhile: that is no failure.
+        server.stop()
+        server.start()
+        kept(where)
+        server.stop()
+        with pytest.raises(CheckFailed):
+            kept(where)
+        brief.close()
+        assert not kept._kept and not brief._kept

@@ -54,11 +54,21 @@ class Probe:
         """Who is to be asked now; their next time is set."""
         pool = self.pool
         peers = [peer for peer in pool.peers if not peer.server.down]
+        if not self.due.keys() <= set(peers):
+            # Someone is gone: nothing is kept for those who are no more.
+            self.row = {peer: row for peer, row in self.row.items() if peer in pool.peers}
+            self.close()
         self.due = {peer: self.due.get(peer, now) for peer in peers}
         ripe = [peer for peer in peers if self.due[peer] <= now and peer not in self.asking]
         for peer in ripe:
             self.due[peer] = now + self.settings.interval + dice.random() * self.settings.jitter
         return ripe
+
+    def close(self) -> None:
+        """Let go of what the check keeps open."""
+        close = getattr(self.check, "close", None)
+        if close is not None:
+            close()
 
     def ask(self, peer: Peer) -> None:
         """Check a peer and write down what that means."""
@@ -127,6 +137,8 @@ class Probes:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        for probe in self.probes:
+            probe.close()
 
     def in_child(self) -> None:
         """A forked child has no threads yet, and serves."""
