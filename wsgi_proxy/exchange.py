@@ -113,6 +113,8 @@ class Exchange:
     """A rewrite changed `uri`: the location is looked for again."""
     error_status = 0
     """The status for which an error page is being made."""
+    error_response = 0
+    """The status that this page is to have; 0: its own."""
     named_location = False
     limit_rate: int | None = None
 

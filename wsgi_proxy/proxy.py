@@ -287,8 +287,9 @@ class Proxy:
             try:
                 return self._error_page_answer(x, status, rule)
             except ProxyError as error:
-                errorlog.line("error", f"the error page for {status} failed: {error}", x)
-                status = error.status if rule.response == 0 else status
+                # What went wrong now is what the client is told, as in nginx.
+                return self._refuse(x, error)
+        x.error_response = 0
         return finishing.standard_page(x, status)
 
     def _error_page(self, x: Exchange, status: int) -> ErrorPage | None:
@@ -306,6 +307,7 @@ class Proxy:
     def _error_page_answer(self, x: Exchange, status: int, rule: ErrorPage) -> Answer:
         """Follow an `error_page`: an internal redirect, a named location, or a redirect of the client."""
         x.error_status = status
+        x.error_response = status if rule.response is None else rule.response
         uri = rule.uri(x)
         if uri.startswith("@"):
             self.router.named(x, uri)
@@ -318,10 +320,8 @@ class Proxy:
             code = rule.response if rule.response in (301, 302, 303, 307, 308) else 302
             return finishing.redirect_page(x, code, uri)
         answer = self._walk(x)
-        if rule.response is None:
-            answer.status, answer.reason = status, ""
-        elif rule.response:
-            answer.status, answer.reason = rule.response, ""
+        if x.error_response:
+            answer.status, answer.reason = x.error_response, ""
         return answer
 
     # --- other ways to an answer ------------------------------------------------------------------------------------------

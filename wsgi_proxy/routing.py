@@ -236,6 +236,10 @@ class Router:
                 return slash_redirect(x, location.pattern)
             if not location.script:
                 return None
+            limits = location.guard.limit_except
+            if limits is not None and x.method not in limits[0]:
+                # For nginx what stands in limit_except is a location of its own, and this one's script is not in it.
+                return None
             x.relocate = False
             result = run(location.script, x)
             if result is not None:

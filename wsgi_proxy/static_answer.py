@@ -34,15 +34,19 @@ def file_answer(x: Exchange, handle: int, status: os.stat_result) -> Answer:
     etag = f'"{modified:x}-{size:x}"' if core.etag else ""
     environ = x.environ
     get = environ.get
-    validators: Pairs = [("Last-Modified", http_date(modified))]
-    if etag:
-        validators.append(("ETag", etag))
+    validators: Pairs = [("ETag", etag)] if etag else []
+    kind = content_type(x.uri, core)
+    if x.error_response not in (0, 200):
+        # As an error's page a file is always whole, and says nothing that is true of 200 only.
+        return _whole(x, handle, size, kind, validators)
+    # `error_page … =200` makes it an ordinary answer, of which a part may be asked for.
+    x.error_response = 0
+    validators.insert(0, ("Last-Modified", http_date(modified)))
     condition = _condition(get, modified, etag, core.if_modified_since)
     if condition == 412:
         return page_answer(412)
     if condition == 304:
         return Answer(304, validators)
-    kind = content_type(x.uri, core)
     ranges: list[tuple[int, int]] | int | None = None
     wanted = get("HTTP_RANGE")
     limit = x.location.guard.max_ranges
@@ -52,10 +56,14 @@ def file_answer(x: Exchange, handle: int, status: os.stat_result) -> Answer:
         return _not_satisfiable(x, size)
     if isinstance(ranges, list):
         return _partial(x, handle, size, kind, validators, ranges)
+    if limit != 0:
+        validators.append(("Accept-Ranges", "bytes"))
+    return _whole(x, handle, size, kind, validators)
+
+
+def _whole(x: Exchange, handle: int, size: int, kind: str, validators: Pairs) -> Answer:
     fields = [("Content-Type", kind)] if kind else []
     fields += [("Content-Length", str(size)), *validators]
-    if limit != 0:
-        fields.append(("Accept-Ranges", "bytes"))
     answer = Answer(200, fields, length=size)
     if size and x.method != "HEAD":
         answer.body = FileBody(open(handle, "rb", buffering=0), 0, size)

@@ -71,7 +71,7 @@ TEXT: dict[str, str] = {
     "server_name": "server_name(x)",
     "server_port": "server_address(x)[1]",
     "server_protocol": "x.protocol",
-    "status": "(str(x.status) if x.status else '000')",
+    "status": "(str(x.status) if x.status else f'{x.error_response:03}')",
     "time_iso8601": "clock().iso8601",
     "time_local": "clock().local",
     "uri": "x.uri",
