@@ -80,7 +80,7 @@ def test_a_client_that_stops_reading_holds_up_nobody(site):
     slow.length = None
     blocks = iter(slow.body)
     for _ in range(5):
-        next(blocks)
+        assert next(blocks)
     # The slow client reads no further; another one gets all of it.
     assert site.get("/").body == b"".join(LARGE)
     assert b"".join(blocks) == b"".join(LARGE[5:])
@@ -108,12 +108,40 @@ def with_length(answer, length):
     return answer
 
 
-@pytest.mark.parametrize("announced", [len(BLOCK) - 1, len(BLOCK) + 1])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_leader_that_leaves_does_not_take_the_followers_answer_with_it(site, known):
+    go = threading.Event()
+
+    class Slow(Body):
+        def __iter__(self):
+            yield b"first "
+            assert go.wait(10)
+            yield b"last"
+
+    body = Slow([])
+    site.answers((200, FRESH, body), (500, [], b"not asked"))
+    make = site.origin.answers[0]
+    site.origin.answers[0] = lambda method: with_length(make(method), 10 if known else None)
+    leader = site.ask(exchange("/"))
+    assert next(iter(leader.body)) == b"first "
+    follower = site.ask(exchange("/"))
+    blocks = iter(follower.body)
+    assert next(blocks) == b"first "
+    leader.close()
+    go.set()
+    assert b"".join(blocks) == b"last"
+    follower.close()
+    for helper in helpers:
+        helper.join(10)
+    assert body.closed == 1 and site.get("/").body == b"first last"
+
+
+@pytest.mark.parametrize("announced", [999, 1001])
 def test_a_body_of_another_length_than_announced_is_not_stored(site, announced):
-    site.answers((200, FRESH, Body([BLOCK])), (200, FRESH, b"new"))
+    site.answers((200, FRESH, Body([b"x" * 1000])), (200, FRESH, b"new"))
     make = site.origin.answers[0]
     site.origin.answers[0] = lambda method: with_length(make(method), announced)
-    assert site.get("/").body == BLOCK
+    assert site.get("/").body == b"x" * 1000
     assert site.get("/").body == b"new"
 
 
@@ -152,6 +180,18 @@ def test_a_full_disk_stops_the_copy_and_not_the_answer(site, monkeypatch, caplog
     monkeypatch.undo()
     site.answers((200, FRESH, b"new"))
     assert site.get("/").body == b"new"
+
+
+def test_no_helper_to_be_had_stops_the_copy_and_not_the_answer(tmp_path, caplog):
+    def exhausted(function):
+        raise RuntimeError("can't start new thread")
+
+    site = Site(tmp_path, spawn=exhausted)
+    body = Body(LARGE)
+    site.answers((200, FRESH, body))
+    assert site.get("/").body == b"".join(LARGE) and body.closed == 1
+    assert len(caplog.records) == 1 and site.get("/").word == "MISS"
+    site.cache.close()
 
 
 @pytest.mark.parametrize("at", [1, 10])

@@ -38,7 +38,7 @@ def test_any_final_status_is_stored_with_explicit_freshness(status):
     assert judge(expires(60), status=status).store
 
 
-@pytest.mark.parametrize("status", [206, 304, 101])
+@pytest.mark.parametrize("status", [206, 304, 412, 416, 101])
 def test_statuses_that_are_never_stored(status):
     assert cc("max-age=60", status=status).reason == "status"
 

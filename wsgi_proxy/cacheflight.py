@@ -29,6 +29,8 @@ _BLOCK: Final = 64 * 1024
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 _LIVENESS_EVERY: Final = 0.1
+# A byte of the superblock's padding, which its checksum leaves out: set by who follows, for the leader to see.
+_FOLLOWED_AT: Final = SUPERBLOCK - 1
 # A body that does not grow for so long will not: nginx's own default for an upstream that is silent.
 _STALL: Final = 60.0
 
@@ -72,6 +74,10 @@ class Fill:
         """The flight's name; "" for a fill that nobody else knows of."""
         name = os.path.basename(self.path)
         return "" if name.startswith("alone.") else name
+
+    def followed(self) -> bool:
+        """Whether anyone reads the body while it is written."""
+        return os.pread(self.fd, 1, _FOLLOWED_AT) == b"\1"
 
     def _superblock(self, length: int) -> bytes:
         block = Superblock(self.state, self._head, SUPERBLOCK, self._offset, length, self.crc, self.id)
@@ -216,6 +222,7 @@ class Following:
     def body(self, block: Superblock, length: int | None, start: int = 0) -> GrowingBody:
         """The body as it grows; hands over the file. ``length`` is what the head says, if it does."""
         fd, self._fd = self._fd, -1
+        os.pwrite(fd, b"\1", _FOLLOWED_AT)
         return GrowingBody(fd, block.body_offset, length, start)
 
     @property

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("wsgi_proxy")
 
-INLINE_MAX: Final = 256 * 1024
+# What a client that reads nothing can always be sent: it fits into the kernel's buffers, so the leader never blocks on it.
+INLINE_MAX: Final = 64 * 1024
 
 Spawn = Callable[[Callable[[], None]], Any]
 
@@ -54,19 +55,21 @@ class Tee:
         self._pumping = False
         self._copied = 0
         self._uncopied: bytes | None = None
+        self._begun = False
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
+        self._begun = True
         try:
             for block in self._source:
-                if self._fill is not None:
-                    self._copy(self._fill, block)
+                fill = self._fill
+                if fill is not None and self._copy(fill, block) and fill.length >= INLINE_MAX:
+                    if self._spawn is not None and fill.length != self._length:
+                        yield from self._handed_over(fill, self._spawn, block)
+                        return
                 yield block
-                if self._spawn is not None and self._fill is not None and self._copied >= INLINE_MAX:
-                    yield from self._handed_over(self._fill, self._spawn)
-                    return
         except Exception:
-            # Those who follow must hear of it now, not when this answer is closed.
+            # The source is at fault, or the file: those who follow must hear of it now, not when this answer is closed.
             if self._growing is None:
                 self._give_up()
             raise
@@ -108,16 +111,21 @@ class Tee:
 
     # --- with a helper --------------------------------------------------------------------------------------------------
 
-    def _handed_over(self, fill: Fill, spawn: Spawn) -> Iterator[bytes]:
-        """Let a helper read the rest into the file, and read it from there; if the storage fails it, from the source."""
+    def _handed_over(self, fill: Fill, spawn: Spawn, block: bytes) -> Iterator[bytes]:
+        """Let a helper read the rest into the file, and read it from there; if the storage fails it, from the source.
+
+        ``block`` was copied last and is not sent yet.
+        """
         try:
-            growing = self._growing = GrowingBody(os.dup(fill.fd), fill.body_offset, self._length, fill.length)
-            self._pumping = True
+            growing = GrowingBody(os.dup(fill.fd), fill.body_offset, self._length, fill.length - len(block))
+            self._growing, self._pumping = growing, True
             spawn(self._pump)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # No descriptor, or no thread, to be had.
+            logger.error('"%s" is not stored: %s', self._entry.uri, error)
             self._pumping = False
-            self._zone.fault("store", error)
             self._give_up()
+            yield block
             yield from self._source
             return
         try:
@@ -134,7 +142,7 @@ class Tee:
         try:
             for block in self._source:
                 fill = self._fill
-                if fill is None or (self._closed and self._length is None):
+                if fill is None or (self._closed and not self._wanted(fill)):
                     return
                 # Kept before it is tried: when the copy is given up, the client's side must find it.
                 self._uncopied = block
@@ -157,7 +165,7 @@ class Tee:
             close()
 
     def close(self) -> None:
-        """The client has all it wanted: what is complete is stored, what is not is given up, unless a helper reads on."""
+        """The client wants no more: what is complete is stored, and what others wait for, or will end, is read on."""
         if self._closed:
             return
         self._closed = True
@@ -165,7 +173,17 @@ class Tee:
             self._growing.close()
         if self._pumping:
             return
-        if self._length is not None and self._growing is None:
-            self._complete()
+        fill = self._fill
+        if fill is not None and self._growing is None:
+            if self._length is not None and fill.length == self._length:
+                self._complete()
+            elif self._spawn is not None and self._begun and self._wanted(fill):
+                self._pumping = True
+                self._spawn(self._pump)
+                return
         self._give_up()
         self._close_source()
+
+    def _wanted(self, fill: Fill) -> bool:
+        """Whether to go on without this client: to an end that is known, or for those who read what we write."""
+        return self._length is not None or fill.followed()

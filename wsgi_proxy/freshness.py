@@ -23,8 +23,11 @@ from .storedfields import stored_fields, validators
 
 # RFC 9110 section 15.1: the statuses a heuristic may be used for.  206 is left out because partial answers are not stored.
 HEURISTIC_STATUSES: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
+# Answers to a range or to a condition of one request: 206 and 304 by RFC 9111 section 3, for a cache that does not combine
+# parts; 412 and 416 because under the same key the next request may have no such field.
+UNSTORABLE_STATUSES: Final = frozenset({206, 304, 412, 416})
 # Statuses whose rules for caches we follow; must-understand asks for it (RFC 9111 section 5.2.2.3).
-UNDERSTOOD_STATUSES: Final = frozenset(int(status) for status in HTTPStatus if status >= 200) - {206, 304}
+UNDERSTOOD_STATUSES: Final = frozenset(int(status) for status in HTTPStatus if status >= 200) - UNSTORABLE_STATUSES
 # RFC 9111 section 4.2.2 proposes a tenth of the time since the last change; the cap is ours, as in other caches: a day.
 HEURISTIC_FRACTION: Final = 0.1
 HEURISTIC_CAP: Final = 86400.0
@@ -154,7 +157,7 @@ def _refusal(method: str, request: Pairs, status: int, answer: Pairs, rules: Rul
         return "method"
     if rules.no_store or "no-store" in cache_control(request):
         return "request-no-store"
-    if not 200 <= status <= 999 or status in {206, 304}:
+    if not 200 <= status <= 999 or status in UNSTORABLE_STATUSES:
         return "status"
     directives = _effective(answer)
     if not accelerated:
