@@ -74,6 +74,7 @@ class Tee:
                 self._give_up()
             raise
         self._complete()
+        self._give_up()
 
     def _copy(self, fill: Fill, block: bytes) -> bool:
         """Copy one block; False, and no copy any more, if the storage does not take it."""
