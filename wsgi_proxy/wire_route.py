@@ -36,6 +36,9 @@ class Group:
     def __init__(self, upstream: Upstream | None = None) -> None:
         limits = upstream or Upstream("", ())
         self.keepalive = limits.keepalive
+        if self.keepalive == Upstream.keepalive:
+            # nginx's default, which more servers than that would make a new connection for nearly every request.
+            self.keepalive = max(self.keepalive, len(limits.servers))
         self.requests = limits.keepalive_requests
         self.lifetime = limits.keepalive_time
         self.timeout = limits.keepalive_timeout
@@ -71,7 +74,7 @@ class Idle:
                 del group.order[wire]
                 wire.pooled = False
             stale = now - wire.idle_since > group.timeout or now - wire.opened > group.lifetime
-            if not stale and not wire.stream.readable():
+            if not stale and not wire.stream.stirred():
                 return wire
             wire.close()
         return None
