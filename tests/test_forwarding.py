@@ -66,6 +66,7 @@ class Lease:
 
 class Body:
     done = False
+    content_received = 5
 
     def __iter__(self) -> Iterator[bytes]:
         return iter((b"x",))
@@ -98,3 +99,4 @@ def test_closing_settles_once() -> None:
     assert reply.closed == 1 and len(lease.settled) == 1
     assert lease.settled[0][:2] == (False, 0.5)
     assert attempt.response_time is not None and attempt.bytes_received == 7
+    assert attempt.response_length == 5

@@ -183,6 +183,7 @@ class Forwarded:
         if attempt.response_time is None:
             attempt.response_time = taken = time.time() - attempt.started
             attempt.bytes_received = self.reply.bytes_received
+            attempt.response_length = self.reply.body.content_received
             self.lease.settle(False, attempt.header_time, taken)
 
     @property

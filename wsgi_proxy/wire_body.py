@@ -31,7 +31,7 @@ SPLICE_FROM = 128 * 1024
 class Body:
     """Iterable once, of non-empty blocks. `received` counts the body's bytes on the wire, framing included."""
 
-    __slots__ = ("_decoder", "_keep", "_left", "_pieces", "_wire", "done", "received")
+    __slots__ = ("_content", "_decoder", "_keep", "_left", "_pieces", "_wire", "done", "received")
 
     def __init__(self, wire: Wire, head: ResponseHead, keep: bool) -> None:
         data, wire.buffer = wire.buffer, b""
@@ -40,6 +40,7 @@ class Body:
         self._decoder: ChunkedDecoder | None = None
         self.done = False
         self.received = len(data)
+        self._content = 0
         self._left: int | None = head.content_length
         self._pieces: list[bytes] = []
         if head.status == 101:
@@ -53,6 +54,7 @@ class Body:
             self._decoder = ChunkedDecoder(InvalidAnswer)
             if data:
                 self._pieces = self._decoder.feed(data)
+                self._content = sum(map(len, self._pieces))
                 if self._decoder.done:
                     self._finish(self._decoder.rest)
         elif self._left is None or len(data) < self._left:
@@ -73,6 +75,11 @@ class Body:
     def trailers(self) -> Pairs:
         """Trailer fields of a chunked body, once it is done."""
         return self._decoder.trailers if self._decoder is not None else []
+
+    @property
+    def content_received(self) -> int:
+        """Bytes of the body so far, without its framing."""
+        return self.received if self._decoder is None else self._content
 
     @property
     def spliceable(self) -> bool:
@@ -131,6 +138,7 @@ class Body:
                 raise self._cut()
             try:
                 self._pieces = decoder.feed(data)
+                self._content += sum(map(len, self._pieces))
             except InvalidAnswer as error:
                 self.close()
                 raise TruncatedAnswer(f"{error} while reading upstream") from error
