@@ -54,7 +54,7 @@ class Spool:
                 self._changed.wait()
             if self._closed:
                 return False
-            if self._write_at == self._read_at and self._held + len(block) <= self._memory:
+            if self._write_at == self._read_at and (self._held + len(block) <= self._memory or not self._file_max):
                 self._blocks.append(block)
                 self._held += len(block)
             else:

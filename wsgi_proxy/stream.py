@@ -256,7 +256,7 @@ class PlainStream(Stream):
 class TLSStream(Stream):
     """TLS over another stream, by memory buffers, so that it is the same in both modes."""
 
-    __slots__ = ("lower", "_tls", "_in", "_out", "_early", "_ended")
+    __slots__ = ("lower", "_tls", "_in", "_out", "_early", "_ended", "_fault")
 
     plain = False
 
@@ -273,6 +273,8 @@ class TLSStream(Stream):
         # Decrypted bytes that a look (`readable`) had to take out.
         self._early = b""
         self._ended = False
+        self._fault: OSError | None = None
+        """What such a look met instead; for the next read to raise."""
 
     @property
     def read_timeout(self) -> float | None:
@@ -345,6 +347,8 @@ class TLSStream(Stream):
         if self._early:
             data, self._early = self._early[:size], self._early[size:]
             return data
+        if self._fault is not None:
+            raise self._fault
         while (found := self._read(size)) is None:
             self._feed(self.lower.recv(2 * _TLS_RECORD))
         return found
@@ -356,7 +360,7 @@ class TLSStream(Stream):
         return len(data)
 
     def recv_nowait(self, size: int) -> bytes | None:
-        if self._early:
+        if self._early or self._fault is not None:
             return self.recv(size)
         while (found := self._read(size)) is None:
             data = self.lower.recv_nowait(2 * _TLS_RECORD)
@@ -378,9 +382,13 @@ class TLSStream(Stream):
 
     def readable(self) -> bool:
         # Session tickets and key updates make the socket readable and are not data: look behind the decryption.
-        if self._early or self._ended:
+        if self._early or self._ended or self._fault is not None:
             return True
-        found = self.recv_nowait(_TLS_RECORD)
+        try:
+            found = self.recv_nowait(_TLS_RECORD)
+        except OSError as error:
+            self._fault = error
+            return True
         if found:
             self._early = found
         return found is not None

@@ -15,9 +15,12 @@ Rules:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
+import struct
+import termios
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -111,6 +114,11 @@ class Wire:
         """Give up the exchange of a client that left, if it is still on this connection. Does not wait."""
         if self.client is client:
             self.abandoned = True
+            number = self.stream.fileno()
+            if number >= 0 and fcntl.ioctl(number, termios.TIOCOUTQ, b"\0\0\0\0") != b"\0\0\0\0":
+                # An upstream that takes nothing would not hear of a mere end, which waits behind what it does not take.
+                with socket.socket(fileno=os.dup(number)) as sock:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             # Not closed: whoever waits here is woken by the end, and closes.
             self.stream.shutdown(socket.SHUT_RDWR)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .worker_head import Request
 
 _BLOCK = 64 * 1024
-_LATE = "client timed out while sending its request body"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -54,6 +53,11 @@ class RequestBody:
                 self._decode(data)
             except ClientError as error:
                 self._fault = error
+
+    def bound(self, limit: int) -> None:
+        """Refuse with 413 a chunked body of more than `limit` bytes as soon as its chunks say so, now or in a later read."""
+        if isinstance(self.decoder, ChunkedDecoder):
+            self.decoder.bound(limit)
 
     @property
     def trailers(self) -> Pairs:
@@ -97,7 +101,7 @@ class RequestBody:
             try:
                 data = connection.stream.recv(_BLOCK)
             except TimeoutError:
-                raise ClientError(_LATE, status=408) from None
+                raise self._late() from None
             except OSError as error:
                 connection.gone = True
                 raise ClientGone(f"reading the request body failed: {error}") from error
@@ -111,6 +115,11 @@ class RequestBody:
             raise ClientGone("client prematurely closed connection while sending its request body")
         self.received += len(data)
         self._decode(data)
+
+    def _late(self) -> ClientError:
+        # What it still owes is not to be waited for again, for the sake of keeping the connection.
+        self.left = None
+        return ClientError("client timed out while sending its request body", status=408)
 
     def wait(self, other: int) -> bool:
         """Wait until a piece or the end can be read at once: True; or the descriptor `other` can be read: False.
@@ -137,7 +146,7 @@ class RequestBody:
             limit = stream.read_timeout
             events = poll.poll(None if limit is None else limit * 1000)
             if not events:
-                raise ClientError(_LATE, status=408)
+                raise self._late()
             if any(number == other for number, _ in events):
                 return False
         return True
