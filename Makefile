@@ -12,7 +12,7 @@ demo: $(VENV)/.run
 
 # The whole suite; PYTEST_ARGS="-k name" for a part of it.
 test: $(VENV)/.test
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

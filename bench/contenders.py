@@ -27,6 +27,8 @@ class Bench:
     folder: Path
     http: str = ""
     location: str = ""
+    others: str = ""
+    """Further server blocks; PORT stands for the port."""
     servers: int = 6
     policy: str = "least_conn;"
 
@@ -56,7 +58,7 @@ http {{
     zone echo 1m;
     {bench.policy}
 {lines}
-    keepalive 64;
+    keepalive {max(64, bench.servers)};
     keepalive_requests 1000000000;
   }}
   server {{
@@ -70,6 +72,7 @@ http {{
     location = /hello {{ return 200 "hello"; }}
     {bench.location}
   }}
+  {bench.others.replace("PORT", str(port))}
 }}
 """
 
