@@ -527,6 +527,14 @@ def test_caching_off(site):
         assert site.cache.lookup(exchange("/"), site.location) is None
 
 
+def test_a_get_with_a_body_is_nobody_elses(site):
+    x = exchange("/")
+    x.content_length = 5
+    assert site.cache.lookup(x, site.location) is None
+    x.content_length, x.chunked = None, True
+    assert site.cache.lookup(x, site.location) is None
+
+
 def test_explain_hears_why(site):
     site.answers((200, [("Cache-Control", "private")], b"one"), (200, FRESH, b"two"))
     told = []

@@ -107,8 +107,9 @@ class Cache:
         if x.method not in plan.methods:
             return None if x.method in SAFE_METHODS else Fetch(self.leader, zone, plan, unsafe=True)
         environ = x.environ
-        if "HTTP_UPGRADE" in environ:
-            # What may become a tunnel has no answer to share, and others must not wait for it.
+        if "HTTP_UPGRADE" in environ or (x.has_body and x.method in SAFE_METHODS):
+            # What may become a tunnel has no answer to share. And a GET with a body may get an answer to that body, which
+            # the key does not know of: stored, it would be everyone's.
             return None
         key = x.cache_key = plan.key(x)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else wishes(x.pairs)
