@@ -661,7 +661,7 @@ http {{
             assert "certificate" in proxy.log() and upstream.address in proxy.log()
 
 
-# --- what crosses, and what does not ------------------------------------------------------------------------------------------
+# --- what crosses, and what does not ----------------------------------------------------------------------------------------
 
 
 def test_fields_of_the_connection_stay_behind(place: Place) -> None:
@@ -731,7 +731,7 @@ def test_a_cut_answer_to_an_http_10_client_is_reset(place: Place) -> None:
                 client.read_all()
 
 
-# --- uploads that are answered early --------------------------------------------------------------------------------------------
+# --- uploads that are answered early ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["/", "/unbuffered/"])
@@ -781,7 +781,7 @@ def test_an_answer_to_a_post_that_is_never_read(place: Place) -> None:
         place.upstream.read_body = True
 
 
-# --- upgrades -------------------------------------------------------------------------------------------------------------------
+# --- upgrades ---------------------------------------------------------------------------------------------------------------
 
 
 UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "chat")]
