@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Recorder, Running, fetch, free_port, reply, run_proxy, wait_until
+from tests.support import Recorder, Running, fetch, free_port, reply, run_gunicorn, run_proxy, wait_until
 
 
 def configuration(port: int, servers: Sequence[int], fail_timeout: int = 30, extra: str = "") -> str:
@@ -118,6 +118,25 @@ def test_a_dead_server_costs_max_fails_tries_among_all_workers(servers: list[Rec
         assert load.tries.total() == 603
         # Each of the others has had its part.
         assert len(load.tries) == 6 and min(count for name, count in load.tries.items() if name != dead) > 60
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["apart", "preloaded"])
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
+def test_workers_of_any_server_find_each_other(
+    servers: list[Recorder], tmp_path: Path, worker_class: str, preload: bool
+) -> None:
+    """Without a word from us in gunicorn's configuration: the application alone."""
+    servers[2].stop()
+    dead = f"127.0.0.1:{servers[2].port}"
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(configuration(80, [server.port for server in servers]))
+    args = ["--preload"] if preload else []
+    env = {"WSGI_PROXY_CONFIG": str(conf)}
+    with run_gunicorn("wsgi_proxy:app", tmp_path, worker_class, 3, env=env, args=args) as gunicorn:
+        with Load(gunicorn.port, clients=2, requests=200) as load:
+            pass
+    assert load.statuses == {200: 200} and not load.broken
+    assert load.tries[dead] == 3
 
 
 def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Recorder], tmp_path: Path) -> None:
