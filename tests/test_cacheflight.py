@@ -325,6 +325,23 @@ def test_concurrent_revalidations_make_one_request(site):
     assert results == [b"x"] * 8 and site.fetches == 2
 
 
+def test_a_head_leads_nobody(site):
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(10)
+        return site._maker(200, FRESH, b"x")(method)
+
+    site.origin.answers = [slow, site._maker(200, FRESH, b"x")]
+    threads, results = run(1, lambda: site.get("/", "HEAD").status)
+    assert began.wait(10)
+    assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
+    go.set()
+    threads[0].join(10)
+    assert results == [200]
+
+
 def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypatch):
     monkeypatch.setattr(cachezone, "_LANDING", 5.0)
     site.answers((200, [*FRESH, ("ETag", '"a"')], b"x"))

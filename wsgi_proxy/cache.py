@@ -153,6 +153,8 @@ class Cache:
         # A condition or a range of the client's own, with nothing to compare it to: the upstream answers it, for it alone.
         whole = wants_whole(x, fetch.plan.settings.max_range_offset)
         lonely = fetch.entry is None and is_conditional(x) and not whole
+        # And what a HEAD brings is of no use to those who wait for a body.
+        lonely = lonely or (x.method == "HEAD" and not fetch.plan.convert_head)
         if not flight:
             flight = zone.flight_name(fetch.key, x.pairs, fetch.entry)
         if lonely and zone.landing(flight):
