@@ -101,6 +101,20 @@ BAD: dict[str, bytes] = {
 }
 
 
+def test_what_chunks_announce_is_bounded_before_it_comes() -> None:
+    decoder = ChunkedDecoder(ClientError)
+    decoder.feed(b"5\r\nhello\r\n")
+    decoder.bound(11)
+    assert decoder.feed(b"6\r\n wo") == [b" wo"]
+    with pytest.raises(ClientError) as caught:
+        decoder.feed(b"rld\r\n1\r\n")
+    assert caught.value.status == 413
+    late = ChunkedDecoder(ClientError)
+    late.feed(b"ff\r\n")
+    with pytest.raises(ClientError):
+        late.bound(254)
+
+
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("step", [0, 1])
 def test_bad_chunks(name: str, step: int) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 TOUCHED = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
 """Statuses that get `add_header` without `always`, and `expires`."""
 
+CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
+"""Statuses behind whose page the client's connection is not used again (ngx_http_special_response_handler): what comes behind
+a request that was not understood may be anything."""
+
 _DAY = 86400
 _TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
@@ -34,6 +38,8 @@ def standard_page(x: Exchange, status: int) -> Answer:
     location = x.location_or_none
     body = pages.page(status, pages.product(location.core) if location is not None else "wsgi_proxy")
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
+    if status in CLOSING and x.connection is not None:
+        fields.append(("Connection", "close"))
     return Answer(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
 
 

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from math import inf
 
 from .errors import ProxyError
 from .message import ALLOWED, TOKEN, Pairs
@@ -50,11 +51,24 @@ class ChunkedDecoder:
     `rest` holds the bytes that follow the body. Raises `fault` at the first byte that cannot be right.
     """
 
-    __slots__ = ("_begun", "_fault", "_in_trailers", "_left", "_line", "_tail", "done", "rest", "trailers")
+    __slots__ = (
+        "_announced",
+        "_begun",
+        "_fault",
+        "_in_trailers",
+        "_left",
+        "_limit",
+        "_line",
+        "_tail",
+        "done",
+        "rest",
+        "trailers",
+    )
 
     def __init__(self, fault: type[ProxyError]) -> None:
         self._fault = fault
-        self._left = 0
+        self._left = self._announced = 0
+        self._limit: float = inf
         self._line, self._begun = _FIRST, _FIRST_BEGUN
         self._tail = b""
         self._in_trailers = False
@@ -93,10 +107,22 @@ class ChunkedDecoder:
             self._left = size = int(line[1], 16)
             if size > MAX_SIZE:
                 raise self._fault("a chunk's size is too large")
+            self._announced += size
+            if self._announced > self._limit:
+                self._too_large()
             self._line, self._begun = _NEXT, _NEXT_BEGUN
             self._in_trailers = not size
         self._end(data, at)
         return pieces
+
+    def bound(self, limit: int) -> None:
+        """From now on it is a fault, 413, when the sizes of the chunks add up to more than `limit` bytes, come or not."""
+        self._limit = limit
+        if self._announced > limit:
+            self._too_large()
+
+    def _too_large(self) -> None:
+        raise self._fault(f"a chunked body announces {self._announced} bytes", status=413)
 
     def finish(self) -> None:
         """Says that no more bytes will come: raises `fault` unless the body had ended."""

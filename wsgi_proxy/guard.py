@@ -158,7 +158,10 @@ def bound_body(x: Exchange, limit: int) -> None:
 
 
 class BoundedInput:
-    """A chunked body that may not become longer than `limit` bytes: the read that goes beyond raises ClientError(413)."""
+    """A chunked body that may not become longer than `limit` bytes: the read that goes beyond raises ClientError(413).
+
+    Where the server can tell what the chunks announce (`bound`), that counts, before it has come (ngx_http_request_body).
+    """
 
     __slots__ = ("_exchange", "_input", "_limit", "_taken")
 
@@ -171,11 +174,27 @@ class BoundedInput:
     def read(self, size: int | None = -1) -> bytes:
         # One byte more than is allowed tells an endless body from one that fits.
         left = self._limit - self._taken + 1
-        return self._count(self._input.read(left if size is None or size < 0 else min(size, left)))
+        return self._count(self._asked(self._input.read, left if size is None or size < 0 else min(size, left)))
 
     def read1(self, size: int = -1) -> bytes:
         left = self._limit - self._taken + 1
-        return self._count(self._input.read1(left if size < 0 else min(size, left)))
+        return self._count(self._asked(self._input.read1, left if size < 0 else min(size, left)))
+
+    def wait(self, other: int) -> bool:
+        """As RequestBody's, where the server hands over such a one."""
+        wait = getattr(self._input, "wait", None)
+        return wait is None or bool(wait(other))
+
+    def _asked(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            if not self._taken and (bound := getattr(self._input, "bound", None)) is not None:
+                bound(self._limit)
+            return read(size)
+        except ClientError as error:
+            if error.status != 413:
+                raise
+            errorlog.line("error", f"client intended to send too large chunked body: {error}", self._exchange)
+            raise ClientError(status=413) from error
 
     def _count(self, block: bytes) -> bytes:
         self._taken += len(block)

@@ -30,7 +30,7 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z_-]+")
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]{0,5}))?")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]*))?")
 _MAX_LENGTH = 2**63 - 1
 
 FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
@@ -97,11 +97,8 @@ def parse_request_head(data: bytes) -> RequestHead:
     if ends < 2 or lines.pop() or lines.pop():
         raise ClientError("client sent an incomplete head")
 
-    parts = lines[0].split(" ")
-    if len(parts) != 3:
-        raise ClientError("client sent an invalid request line")  # RFC 9112, 3: single spaces
-    method, target, version = parts
-    head = RequestHead(method, target, V11 if version == "HTTP/1.1" else _request_version(version), [])
+    method, target, version = _request_line(lines[0])
+    head = RequestHead(method, target, version, [])
     del lines[0]
 
     append = head.pairs.append
@@ -123,8 +120,6 @@ def parse_request_head(data: bytes) -> RequestHead:
 
     if special:
         _request_fields(head, special)
-    if not _METHOD.fullmatch(method):
-        raise ClientError("client sent an invalid method")
     if target[0:1] != "/" or "#" in target or "\t" in target or method == "CONNECT":
         _other_target(head)
     elif head.host:
@@ -134,6 +129,17 @@ def parse_request_head(data: bytes) -> RequestHead:
     if method == "TRACE":
         raise ClientError("client sent TRACE", status=405)  # RFC 9110, 9.3.8 shows what the fields are; nginx refuses it too
     return head
+
+
+def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
+    """(method, target, version) of a request line."""
+    words = line.split(" ")
+    if len(words) != 3:
+        raise ClientError("client sent an invalid request line")  # RFC 9112, 3: single spaces
+    method, target, version = words
+    if not _METHOD.fullmatch(method):
+        raise ClientError("client sent an invalid method")
+    return method, target, V11 if version == "HTTP/1.1" else _request_version(version)
 
 
 def _request_version(version: str) -> tuple[int, int]:
@@ -266,8 +272,9 @@ def _check_host(host: str) -> tuple[str, int]:
         name = f"[{literal}]"
     elif ".." in name:
         raise ClientError(f"client sent an invalid host: {host[:80]!r}")
-    number = int(port or 0)
-    if number > 65535 or (port and number == 0):
+    digits = (port or "").lstrip("0")
+    number = int(digits[:6] or 0)
+    if number > 65535:
         raise ClientError(f"client sent an invalid port: {host[:80]!r}")
     return name, number
 
@@ -275,10 +282,14 @@ def _check_host(host: str) -> tuple[str, int]:
 def check_partial_request(data: bytes) -> None:
     """For a head that has not ended yet: raises ClientError as soon as no more bytes could make it good.
 
-    Without it a client that ends its lines with bare LFs would wait for a timeout instead of its 400.
+    Without it a client that ends its lines with bare LFs, or speaks another protocol, would wait for a timeout instead of its
+    400. A CR at the very end of `data` may still become a line's end.
     """
-    if data.count(b"\n") != data.count(b"\r\n"):
-        raise ClientError("client sent a bare LF")
+    ends = data.count(b"\r\n")
+    if data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends:
+        raise ClientError("client sent a bare CR or LF")
+    if ends:
+        _request_line(data[: data.index(b"\r\n")].decode("latin-1"))
     if data.translate(None, ALLOWED):
         raise ClientError("client sent a control character in the request's head")
 

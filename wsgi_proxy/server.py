@@ -55,6 +55,7 @@ class Plan:
             send_timeout=core.send_timeout,
             client_header_buffer_size=server.client_header_buffer_size,
             large_client_header_buffers=server.large_client_header_buffers,
+            max_fields=server.max_headers,
             proxy_protocol=listen.proxy_protocol,
             tls=None if context is None else (lambda: context),
             answer_plain=True,

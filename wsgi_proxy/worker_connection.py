@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import struct
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .worker_listener import Listener
 
 _READ = 16 * 1024
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _CR = 0x0D
 _HALF_CLOSED = 1.0
 """Seconds for which a client that has ended its half need not take anything before it counts as gone."""
@@ -277,8 +279,8 @@ class Connection:
         """Take the next request's head from the buffer: True when there is something to answer, be it by a refusal."""
         buffer = self.buffer
         if buffer[0] == _CR and buffer.startswith(b"\r\n"):
-            # RFC 9112, 2.2: an empty line before a request is ignored.
-            self.buffer = buffer = buffer[2:]
+            # RFC 9112, 2.2: empty lines before a request are ignored.
+            self.buffer = buffer = _EMPTY_LINES.sub(b"", buffer, 1)
         end = buffer.find(b"\r\n\r\n") + 4
         try:
             if end == 3:
@@ -311,7 +313,7 @@ class Connection:
             self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
         if len(buffer) > self.settings.max_line:
             self._check_sizes(buffer)
-        check_partial_request(buffer[:-1] if buffer.endswith(b"\r") else buffer)
+        check_partial_request(buffer)
 
     def _check_sizes(self, head: bytes) -> None:
         """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
