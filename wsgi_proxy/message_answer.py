@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from .errors import InvalidAnswer
 from .message import ALLOWED, FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
@@ -16,6 +17,11 @@ _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-charset")
 _MEANT = frozenset(FRAMING + _ACCEL)
 _NAMES: dict[str, str] = {}
+_FIRSTS: dict[str, tuple[int, str, tuple[int, int]]] = {}
+_LINES: dict[str, tuple[tuple[str, str], str]] = {}
+_MAX_LINES = 2048
+_SHORT = 80
+"""Longer lines are seldom said twice (cookies, tags, policies with a nonce)."""
 
 
 class ResponseHead:
@@ -66,32 +72,56 @@ def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
     if ends < 2 or lines.pop() or lines.pop():
         raise InvalidAnswer("upstream sent an incomplete head")
 
-    found = _STATUS.fullmatch(lines[0])
-    if not found:
-        raise InvalidAnswer(f"upstream sent an invalid status line: {lines[0][:80]!r}")  # RFC 9112, 4
-    minor, status, reason = found.groups()
-    head = ResponseHead(int(status), reason or "", V10 if minor == "0" else V11, [])
+    first = lines[0]
+    begun = _FIRSTS.get(first) or _read_first(first)
     del lines[0]
-
-    append = head.pairs.append
-    names = _NAMES
+    pairs: Pairs = []
+    head = ResponseHead(begun[0], begun[1], begun[2], pairs)
+    append = pairs.append
+    known = _LINES
     special: Pairs = []
     for line in lines:
-        name, colon, value = line.partition(":")
-        meaning = names.get(name)
-        if meaning is None:
-            name = name.rstrip(" \t")  # RFC 9112, 5.1: a proxy removes it from an answer
-            meaning = learn(name, names, _MEANT)
-            if meaning is None:
-                raise InvalidAnswer(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
-        if not colon:
-            raise InvalidAnswer(f"upstream sent a header line without a colon: {line[:80]!r}")
-        value = value.strip(" \t")
-        append((name, value))
+        pair, meaning = known.get(line) or _read_line(line)
+        append(pair)
         if meaning:
-            special.append((meaning, value))
+            special.append((meaning, pair[1]))
     _response_framing(head, special, method)
     return head
+
+
+def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
+    """A status line: (status, reason, version), remembered."""
+    found = _STATUS.fullmatch(line)
+    if not found:
+        raise InvalidAnswer(f"upstream sent an invalid status line: {line[:80]!r}")  # RFC 9112, 4
+    minor, status, reason = found.groups()
+    begun = (int(status), reason or "", V10 if minor == "0" else V11)
+    _remember(_FIRSTS, line, begun)
+    return begun
+
+
+def _read_line(line: str) -> tuple[tuple[str, str], str]:
+    """A field line: the pair and what its name means to us; remembered, because an upstream says the same things again."""
+    name, colon, value = line.partition(":")
+    meaning = _NAMES.get(name)
+    if meaning is None:
+        name = name.rstrip(" \t")  # RFC 9112, 5.1: a proxy removes it from an answer
+        meaning = learn(name, _NAMES, _MEANT)
+        if meaning is None:
+            raise InvalidAnswer(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
+    if not colon:
+        raise InvalidAnswer(f"upstream sent a header line without a colon: {line[:80]!r}")
+    read = ((name, value.strip(" \t")), meaning)
+    _remember(_LINES, line, read)
+    return read
+
+
+def _remember(memory: dict[str, Any], line: str, read: Any) -> None:
+    """Keep what a short line means; the memory starts over when it is full, so that an upstream cannot make it grow."""
+    if len(line) <= _SHORT:
+        if len(memory) >= _MAX_LINES:
+            memory.clear()
+        memory[line] = read
 
 
 def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
