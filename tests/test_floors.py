@@ -20,7 +20,7 @@ FLOORS = [
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* simple",
     "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",
-    "finishing forwarding forwarder connect probe* proxy* metrics status",
+    "finishing pacing forwarding forwarder connect probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
     "cli* __main__ explain echo demo cert forward",

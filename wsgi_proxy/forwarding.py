@@ -16,6 +16,7 @@ from .config import Server, Upstream
 from .destinations import is_clients
 from .errors import ConfigError, ProxyError, UpstreamError
 from .headers import first
+from .pacing import Paced
 from .readahead import PATIENCE, ReadAhead
 from .resolve import Resolver
 from .transport import Route
@@ -142,7 +143,7 @@ class Targets:
 class Forwarded:
     """An upstream's body: blocks as they come. Closing it settles everything."""
 
-    __slots__ = ("_ahead", "_closed", "_settings", "attempt", "lease", "reply", "upload")
+    __slots__ = ("_ahead", "_closed", "_settings", "attempt", "lease", "rate", "reply", "upload")
 
     def __init__(self, reply: Reply, lease: Lease, attempt: Try, upload: Upload | None, settings: ProxySettings) -> None:
         self._settings = settings
@@ -151,16 +152,18 @@ class Forwarded:
         self.lease = lease
         self.attempt = attempt
         self.upload = upload
+        self.rate = 0
+        """Bytes a second to take from the upstream (proxy_limit_rate, for what is buffered); 0 for no limit."""
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         reply = self.reply
-        if reply.body.done or not self._buffered():
+        if reply.body.done and not self.rate or not self._buffered():
             return iter(reply.body)
         settings = self._settings
         number, size = settings.buffers
         self._ahead = ReadAhead(
-            reply.body, number * size, settings.max_temp_file_size, settings.temp_path or None, self._let_go
+            Paced(reply.body, self.rate) if self.rate else reply.body, number * size, settings.max_temp_file_size, settings.temp_path or None, self._let_go
         )
         return iter(self._ahead)
 
@@ -189,7 +192,7 @@ class Forwarded:
     @property
     def spliceable(self) -> bool:
         """Whether `send_to` serves better than iterating."""
-        return self.reply.spliceable
+        return not self.rate and self.reply.spliceable
 
     def send_to(self, client: Stream) -> int:
         """Move the whole body to a client's stream; gives the bytes moved."""

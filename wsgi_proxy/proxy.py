@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from . import destinations, errorlog, finishing, headers, pages
+from . import destinations, errorlog, finishing, headers, pacing, pages
 from .cache import Cache
 from .config import Config
 from .connect import Connector
@@ -119,8 +119,10 @@ class Proxy:
         answer = self.router.route(x)
         if answer is not None:
             return self._special(x, answer.status) if answer.source is pages else answer
-        self.guard.admit(x)
         location = x.location
+        if x.connection is not None:
+            x.connection.heed(location.core)
+        self.guard.admit(x)
         if location.core.try_files and not x.named_location:
             moved = self._try_files(x)
             if moved is not None:
@@ -230,6 +232,11 @@ class Proxy:
             moved = self._accelerated(x, settings.ignore_headers, body)
             if moved is not None:
                 return moved
+            rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
+            if rate is not None:
+                x.limit_rate = rate
+        if settings.limit_rate is not None:
+            body.rate = pacing.evaluated(settings.limit_rate, x)
         if settings.intercept_errors and reply.status >= 300 and self._error_page(x, reply.status) is not None:
             body.close()
             return self._special(x, reply.status)
@@ -400,6 +407,8 @@ class Proxy:
             finisher = self._finishers[key]
             if finisher is not None:
                 finisher(x, answer)
+            if location.core.limit_rate is not None or x.limit_rate is not None:
+                pacing.pace(x, answer)
         x.status = answer.status
         x.answer = answer
         return answer
