@@ -77,6 +77,21 @@ def test_many_areas_do_not_overlap(zone: Zone) -> None:
     assert all(bytes(area) == bytes([number]) * len(area) for number, area in enumerate(areas))
 
 
+def test_thousands_of_areas_made_by_two_processes(zone: Zone) -> None:
+    def work() -> None:
+        for number in range(0, 2000, 2):
+            zone.area(f"area {number}", 8).cast("q")[0] += 1
+
+    pid = forked(work)
+    for number in range(0, 2000, 3):
+        zone.area(f"area {number}", 8).cast("q")[0] += 1000
+    assert ended(pid) == 0
+    for number in range(2000):
+        value = zone.area(f"area {number}", 8).cast("q")[0]
+        # Those that both write may lose one of the two.
+        assert value in {(0, 0): (0,), (1, 0): (1000,), (0, 1): (1,), (1, 1): (1, 1000, 1001)}[number % 3 == 0, number % 2 == 0]
+
+
 def test_a_lock_excludes_processes(zone: Zone) -> None:
     counter, lock = zone.area("counter", 8).cast("q"), zone.lock("counter")
 

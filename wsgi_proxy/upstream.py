@@ -124,8 +124,8 @@ class Pool:
         self._install()
         self._second = -1
         if forked_without_exec():
-            # A worker: take part from now on, which also clears away what the worker before us left when it was killed.
-            self.counts.sync()
+            # A worker: take a slot now, which also clears away what the worker before us left when it was killed.
+            self.zone.join()
 
     @classmethod
     def from_config(cls, upstream: config.Upstream, zone: Zone | None = None, **options: Any) -> Pool:

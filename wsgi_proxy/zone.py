@@ -39,7 +39,7 @@ _MAGIC = 0x77736769_70783031
 # Words of the header: what each of the first eight is for; the slots' generations and the directory follow.
 _W_MAGIC, _W_ROSTER, _W_AREAS, _W_END, _W_CLAIMS = range(5)
 _SLOTS = 8
-_AREAS_MAX = 1024
+_AREAS_MAX = 1 << 15
 _ENTRY = 4  # digest (two words), offset, size
 # Bytes that stand for slots and for named locks; nothing is ever stored that far out.
 _SLOT_BYTES = 1 << 40
@@ -88,6 +88,8 @@ class Zone:
         self._slot: int | None = None
         self._locks: dict[str, ZoneLock] = {}
         self._areas: dict[str, memoryview] = {}
+        self._directory: dict[tuple[int, int], tuple[int, int]] = {}
+        """(offset, size) by digest: the header's directory as far as it was read."""
         self._forked: weakref.WeakSet[Any] = weakref.WeakSet()
         self._guard = RLock()
         self._names: dict[str, int] = {}
@@ -154,9 +156,12 @@ class Zone:
         first, second = (int.from_bytes(half, "little", signed=True) for half in (digest[:8], digest[8:]))
         header = self.header
         start = _SLOTS + self.workers_max
-        for at in range(start, start + header[_W_AREAS] * _ENTRY, _ENTRY):
-            if header[at] == first and header[at + 1] == second:
-                return header[at + 2], header[at + 3]
+        # Take in what others have added since the last time.
+        for at in range(start + len(self._directory) * _ENTRY, start + header[_W_AREAS] * _ENTRY, _ENTRY):
+            self._directory[header[at], header[at + 1]] = (header[at + 2], header[at + 3])
+        found = self._directory.get((first, second))
+        if found is not None:
+            return found
         if header[_W_AREAS] == _AREAS_MAX:
             raise RuntimeError(f"{self.path} holds no more than {_AREAS_MAX} areas")
         at = start + header[_W_AREAS] * _ENTRY
@@ -166,6 +171,7 @@ class Zone:
         header[at], header[at + 1], header[at + 2], header[at + 3] = first, second, offset, size
         header[_W_END] = end
         header[_W_AREAS] += 1
+        self._directory[first, second] = (offset, size)
         return offset, size
 
     def lock(self, name: str) -> ZoneLock:
@@ -187,10 +193,14 @@ class Zone:
     @property
     def slot(self) -> int:
         """This process's slot, from 0; claimed now if it has none. RuntimeError when all are taken by living workers."""
-        if self._slot is None:
-            self._claim()
+        self.join()
         assert self._slot is not None
         return self._slot
+
+    def join(self) -> None:
+        """Claim a slot, if this process has none."""
+        if self._slot is None:
+            self._claim()
 
     def generation(self, slot: int) -> int:
         """Which claim of `slot` is in force, never given twice; 0 when nobody has it."""
