@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from tests.support.client import Client, fetch, request_bytes, send_raw
-from tests.support.ports import wait_until
-from tests.support.processes import run_gunicorn
+from tests.support.ports import free_port, wait_until
+from tests.support.processes import run_gunicorn, run_proxy
 
 WORKER = "wsgi_proxy.worker.ProxyWorker"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -270,6 +270,28 @@ def test_worker_connections(tmp_path: Path, folder: Path) -> None:
             second.send(GET)
         assert second.read_response().status == 200
         second.close()
+
+
+def test_keepalive_of_a_location_and_of_a_server(tmp_path: Path) -> None:
+    port = free_port()
+    conf = f"""
+        events {{ }}
+        http {{
+            server {{ listen {port}; server_name a; keepalive_requests 3; return 200 "a";
+            }}
+            server {{ listen {port}; server_name b; keepalive_timeout 75s 60s;
+                location / {{ return 200 "b"; }}
+                location /once {{ keepalive_timeout 0; return 200 "once"; }}
+            }}
+        }}"""
+    with run_proxy(conf, tmp_path, args=["-g", "daemon off;"]) as server, Client(server.port) as client:
+        seen = []
+        for host, target in (("b", "/"), ("b", "/"), ("b", "/"), ("b", "/once")):
+            answer = client.exchange(request_bytes(target, host=host))
+            seen.append((answer.get("Connection"), answer.get("Keep-Alive")))
+        assert seen == [("keep-alive", "timeout=60")] * 3 + [("close", None)]
+        with Client(server.port) as other:
+            assert [other.exchange(GET).get("Connection") for _ in range(3)] == ["keep-alive", "keep-alive", "close"]
 
 
 def test_tls_and_http2(tmp_path: Path, folder: Path) -> None:

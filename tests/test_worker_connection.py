@@ -13,6 +13,7 @@ import trustme
 from tests.support.client import Client, send_raw
 from tests.support.ports import wait_until
 from tests.support.service import serving
+from wsgi_proxy.config import CoreSettings
 from wsgi_proxy.worker_service import Hooks
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -165,6 +166,37 @@ def test_an_idle_connection_ends_after_keepalive_timeout() -> None:
 def test_keepalive_timeout_0_closes() -> None:
     with serving(hello, keepalive_timeout=0) as server, Client(server.port) as client:
         assert client.exchange(GET).get("Connection") == "close"
+
+
+def test_a_location_s_own_limits_hold_for_its_requests() -> None:
+    short = CoreSettings(keepalive_timeout=0.2, keepalive_timeout_header=20.0)
+    few, quick = CoreSettings(keepalive_requests=2), CoreSettings(client_body_timeout=0.1)
+    same = CoreSettings()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        core = {"/short": short, "/few": few, "/quick": quick}.get(environ["PATH_INFO"], same)
+        environ["wsgi_proxy.connection"].heed(core)
+        return echo(environ, start_response)
+
+    def get(target: bytes) -> bytes:
+        return b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target
+
+    with serving(app) as server:
+        with Client(server.port) as client:
+            assert client.exchange(get(b"/few")).get("Connection") == "keep-alive"
+            # What holds is what this request's location says.
+            assert client.exchange(get(b"/")).get("Connection") == "keep-alive"
+            assert client.exchange(get(b"/few")).get("Connection") == "close"
+        with Client(server.port) as client:
+            answer = client.exchange(get(b"/short"))
+            assert (answer.get("Connection"), answer.get("Keep-Alive")) == ("keep-alive", "timeout=20")
+            assert client.exchange(get(b"/")).get("Keep-Alive") is None
+            client.exchange(get(b"/short"))
+            assert client.read_all() == b""
+        with Client(server.port) as client:
+            client.send(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+            assert client.read_response().status == 408
+        assert server.listener.by_location[id(same)] is server.listener.settings
 
 
 def test_a_slow_body_is_answered_408() -> None:

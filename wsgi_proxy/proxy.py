@@ -117,12 +117,12 @@ class Proxy:
             self.router.choose_server(x)
             self.guard.enter(x)
         answer = self.router.route(x)
+        if x.connection is not None:
+            x.connection.heed(x.location.core)
         if answer is not None:
             return self._special(x, answer.status) if answer.source is pages else answer
-        location = x.location
-        if x.connection is not None:
-            x.connection.heed(location.core)
         self.guard.admit(x)
+        location = x.location
         if location.core.try_files and not x.named_location:
             moved = self._try_files(x)
             if moved is not None:

@@ -49,6 +49,7 @@ class Plan:
         context = self.contexts.get(address)
         return ListenerSettings(
             keepalive_timeout=core.keepalive_timeout,
+            keepalive_header=core.keepalive_timeout_header,
             keepalive_requests=core.keepalive_requests,
             client_header_timeout=server.client_header_timeout,
             client_body_timeout=core.client_body_timeout,

@@ -302,7 +302,7 @@ class Response:
                 else:
                     self.keep = False
             if self.keep and self.connection.may_keep():
-                rest = f"{rest}Connection: keep-alive\r\n"
+                rest = f"{rest}{self.connection.settings.keep_line}"
             else:
                 self.keep = False
                 rest = f"{rest}Connection: close\r\n"

@@ -36,9 +36,10 @@ from .worker_service import QUIET
 from .worker_socket import StreamSocket, acknowledged, is_torn
 
 if TYPE_CHECKING:
+    from .config import CoreSettings
     from .message import Pairs
     from .worker_head import Request
-    from .worker_listener import Listener
+    from .worker_listener import Listener, ListenerSettings
 
 _READ = 16 * 1024
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
@@ -147,6 +148,20 @@ class Connection:
             self._alarms = [alarm]
         else:
             self._alarms.append(alarm)
+
+    def heed(self, core: CoreSettings) -> None:
+        """What the request's location says of timeouts and keeping; holds to the end of this request and the wait behind it."""
+        listener = self.listener
+        settings = listener.by_location.get(id(core))
+        if settings is None:
+            settings = listener.by_location[id(core)] = listener.settings.of(core)
+        if settings is not self.settings:
+            self._use(settings)
+
+    def _use(self, settings: ListenerSettings) -> None:
+        self.settings = settings
+        self.stream.read_timeout = settings.client_body_timeout or None
+        self.stream.write_timeout = settings.send_timeout or None
 
     @property
     def server_addr(self) -> tuple[str, int] | str:
@@ -346,6 +361,9 @@ class Connection:
 
     def may_keep(self) -> bool:
         """Whether another request may follow the answer whose head is being written now."""
+        settings = self.settings
+        if self.requests >= settings.keepalive_requests or settings.keepalive_timeout <= 0:
+            return False
         body = self.body
         if not body.ended and (body.expecting or body.left is None or body.left > _MAX_DISCARD):
             return False
@@ -371,13 +389,13 @@ class Connection:
             self._refuse()
             return False
         service = self.service
-        settings = self.settings
+        if self.settings is not self.listener.settings:
+            self._use(self.listener.settings)
         self.requests += 1
         service.requests += 1
         if service.requests == service.max_requests:
             service.end()
-        keep = head.keep_alive and self.requests < settings.keepalive_requests and settings.keepalive_timeout > 0
-        response = Response(self, head, keep)
+        response = Response(self, head, head.keep_alive)
         environ = make_environ(self, head)
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)

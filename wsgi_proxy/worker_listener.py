@@ -12,6 +12,7 @@ import _socket
 import errno
 import socket
 from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .worker_connection import Connection
@@ -19,10 +20,16 @@ from .worker_connection import Connection
 if TYPE_CHECKING:
     import ssl
 
+    from .config import CoreSettings
     from .worker_service import Service
 
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RETRY_AFTER_SHORTAGE = 0.5
+
+
+def _keep_line(seconds: float | None) -> str:
+    line = "Connection: keep-alive\r\n"
+    return line if seconds is None else f"{line}Keep-Alive: timeout={int(seconds)}\r\n"
 
 
 class ListenerSettings:
@@ -36,6 +43,7 @@ class ListenerSettings:
         "answer_plain",
         "client_body_timeout",
         "client_header_timeout",
+        "keep_line",
         "keepalive_requests",
         "keepalive_timeout",
         "lingering_time",
@@ -54,6 +62,7 @@ class ListenerSettings:
         self,
         *,
         keepalive_timeout: float = 75.0,
+        keepalive_header: float | None = None,
         keepalive_requests: int = 1000,
         client_header_timeout: float = 60.0,
         client_body_timeout: float = 60.0,
@@ -67,6 +76,8 @@ class ListenerSettings:
         answer_plain: bool = False,
     ) -> None:
         self.keepalive_timeout = keepalive_timeout
+        self.keep_line = _keep_line(keepalive_header)
+        """What an answer says whose connection is kept."""
         self.keepalive_requests = keepalive_requests
         self.client_header_timeout = client_header_timeout
         self.client_body_timeout = client_body_timeout
@@ -84,6 +95,16 @@ class ListenerSettings:
         self.answer_plain = answer_plain
         """Whether plain HTTP that comes to a TLS listener is for the application to answer (`connection.plain_on_tls`)."""
 
+    def of(self, core: CoreSettings) -> ListenerSettings:
+        """These settings with what a location says itself; the very same object when it says nothing else."""
+        made = copy(self)
+        made.keepalive_timeout = core.keepalive_timeout
+        made.keepalive_requests = core.keepalive_requests
+        made.client_body_timeout = core.client_body_timeout
+        made.send_timeout = core.send_timeout
+        made.keep_line = _keep_line(core.keepalive_timeout_header)
+        return self if all(getattr(made, name) == getattr(self, name) for name in self.__slots__) else made
+
 
 class Listener:
     """A listening socket and its watcher.
@@ -91,7 +112,19 @@ class Listener:
     `address` is (host, port) or a path, as bound; `name` is the same as text; `base` is what all environs of its requests share.
     """
 
-    __slots__ = ("_batch", "_sock", "_watcher", "address", "base", "family", "name", "paused", "service", "settings")
+    __slots__ = (
+        "_batch",
+        "_sock",
+        "_watcher",
+        "address",
+        "base",
+        "by_location",
+        "family",
+        "name",
+        "paused",
+        "service",
+        "settings",
+    )
 
     def __init__(
         self, service: Service, sock: Any, settings: ListenerSettings, base: dict[str, Any], batch: int
@@ -104,6 +137,8 @@ class Listener:
         self.settings = settings
         self._batch = batch
         self.paused = False
+        self.by_location: dict[int, ListenerSettings] = {}
+        """The settings as locations change them, by the identity of what they say, which the configuration keeps alive."""
         where = self._sock.getsockname()
         self.address: tuple[str, int] | str
         if isinstance(where, tuple):
