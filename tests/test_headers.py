@@ -74,7 +74,10 @@ def test_answers_lose_hop_by_hop_fields_and_nginxs_hidden_ones() -> None:
         ("Set-Cookie", "b=2"),
         ("Transfer-Encoding", "chunked"),
     ]
-    assert headers.to_client(pairs, hidden) == [("Date", "d"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+    chosen = headers.AnswerFilter(hidden, ("set-cookie",))
+    for _ in range(2):
+        assert chosen.to_client(pairs) == ([("Date", "d"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], True)
+    assert chosen.to_client([("Connection", "keep-alive"), ("A", "1")]) == ([("A", "1")], False)
 
 
 def test_connection_lists() -> None:

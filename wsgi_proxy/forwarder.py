@@ -34,6 +34,7 @@ class Forwarder:
     """What forwarding needs to know of one location."""
 
     __slots__ = (
+        "_answers",
         "_connection",
         "_filter",
         "_host",
@@ -42,7 +43,6 @@ class Forwarder:
         "_upgrade",
         "_version",
         "cookies",
-        "hidden",
         "keep_prefix",
         "location",
         "next_kinds",
@@ -67,11 +67,12 @@ class Forwarder:
         options = {"underscores": underscores, "ignore_invalid": ignore_invalid}
         self._filter = headers.RequestFilter(replaced, **options)
         self._trusting = headers.RequestFilter(replaced, trusted=True, **options)
-        self.hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
         self.uri_part = target.uri if target is not None else None
         self.keep_prefix = len(location.pattern) if location.kind in ("", "=", "^~") else 0
         self.redirects: tuple[Rewriter, ...] = self._redirects()
         self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
+        changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
+        self._answers = headers.AnswerFilter(headers.hidden_names(settings.hide_header, settings.pass_header), changed)
         self.next_kinds = settings.next_upstream
 
     def _take_set_header(self, name: str, value: Template) -> None:
@@ -161,8 +162,8 @@ class Forwarder:
 
     def answer_headers(self, x: Exchange, pairs: Pairs) -> Pairs:
         """The upstream's fields as the client gets them."""
-        kept = headers.to_client(pairs, self.hidden)
-        if self.redirects or self.cookies:
+        kept, changed = self._answers.to_client(pairs)
+        if changed:
             for number, (name, value) in enumerate(kept):
                 lower = name.lower()
                 if lower == "location" and self.redirects:

@@ -140,26 +140,60 @@ class RequestFilter:
         return lines
 
 
-def to_client(pairs: Pairs, hidden: frozenset[str]) -> Pairs:
-    """The fields of an upstream's answer that go on to the client, in order; `hidden` in lower case.
+class AnswerFilter:
+    """Decides once per spelling of a name what becomes of an answer's field; a dictionary look-up from then on.
 
-    `hidden` holds the hop-by-hop names too, so that the common answer costs one pass and one look-up a field.
+    `hidden` are the names that are dropped, `changed` those whose values somebody may want to rewrite, both in lower case.
     """
-    kept = []
-    connection = ""
-    for pair in pairs:
-        name = pair[0].lower()
-        if name not in hidden:
-            kept.append(pair)
-        elif name == "connection":
-            connection = f"{connection},{pair[1]}" if connection else pair[1]
-    if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
-        kept = [pair for pair in kept if pair[0].lower() not in names]
-    return kept
+
+    __slots__ = ("_changed", "_hidden", "_known")
+
+    _DROPPED, _KEPT, _CHANGED, _CONNECTION = range(4)
+
+    def __init__(self, hidden: frozenset[str], changed: Iterable[str] = ()) -> None:
+        self._hidden = hidden
+        self._changed = frozenset(changed)
+        self._known: dict[str, int] = {}
+
+    def to_client(self, pairs: Pairs) -> tuple[Pairs, bool]:
+        """The fields that go on to the client, in order, and whether one of `changed` is among them."""
+        known = self._known
+        kept = []
+        changed = False
+        connection = ""
+        for pair in pairs:
+            fate = known.get(pair[0])
+            if fate is None:
+                fate = self._decide(pair[0])
+            if fate == 1:
+                kept.append(pair)
+            elif fate == 2:
+                kept.append(pair)
+                changed = True
+            elif fate == 3 and pair[1] not in _PLAIN_CONNECTIONS:
+                connection = f"{connection},{pair[1]}" if connection else pair[1]
+        if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
+            kept = [pair for pair in kept if pair[0].lower() not in names]
+        return kept, changed
+
+    def _decide(self, name: str) -> int:
+        lower = name.lower()
+        if lower == "connection":
+            fate = self._CONNECTION
+        elif lower in self._hidden:
+            fate = self._DROPPED
+        else:
+            fate = self._CHANGED if lower in self._changed else self._KEPT
+        if len(self._known) < RequestFilter.LIMIT:
+            self._known[name] = fate
+        return fate
+
+
+_PLAIN_CONNECTIONS = frozenset({"keep-alive", "close", "Keep-Alive", "Close"})
 
 
 def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
-    """What `to_client` drops in a location: hop-by-hop, nginx's own list less `proxy_pass_header`, and `proxy_hide_header`."""
+    """What an AnswerFilter drops: hop-by-hop, nginx's own list less `proxy_pass_header`, and `proxy_hide_header`."""
     names = (ANSWER_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}
     return frozenset(names | HOP_BY_HOP)
 
