@@ -10,7 +10,7 @@ from cachecontrol.cache import DictCache
 from tests.support.caching import Site
 from wsgi_proxy import cacheopen
 from wsgi_proxy.cacheblob import BlobStorage
-from wsgi_proxy.cacheopen import memory_folder, memory_zones, open_zone, private, sweep_memory
+from wsgi_proxy.cacheopen import memory_folder, memory_zones, open_zone, private, sweep_shared_memory
 from wsgi_proxy.cachestore import FileStorage
 from wsgi_proxy.config import CacheZone, Place
 
@@ -56,8 +56,20 @@ def test_the_memory_of_the_dead_is_removed(own_memory):
     dead = own_memory / "-".join(parts)
     dead.mkdir(mode=0o700)
     os.mkdir(living, 0o700)
-    sweep_memory()
+    sweep_shared_memory()
     assert not dead.exists() and os.path.isdir(living)
+
+
+def test_meeting_folders_nobody_uses_are_removed(own_memory, monkeypatch):
+    used = open_zone(CacheZone("used", "tests.test_cacheopen:Mine"))
+    left = open_zone(CacheZone("left", "tests.test_cacheopen:Mine"))
+    left.close()
+    sweep_shared_memory()
+    assert len(os.listdir(own_memory)) == 2
+    monkeypatch.setattr(cacheopen, "_FORSAKEN_AFTER", -1.0)
+    sweep_shared_memory()
+    assert [str(own_memory / name) for name in os.listdir(own_memory)] == [used.share.directory]
+    used.close()
 
 
 @pytest.mark.parametrize("how", ["open", "link", "file"])

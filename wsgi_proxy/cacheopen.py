@@ -13,11 +13,14 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from . import zone_file
 from .cacheentry import digest_of
+from .cachefolders import is_folder
+from .cacheshare import in_use
 from .cachezone import ZoneCache
 
 if TYPE_CHECKING:
@@ -25,14 +28,16 @@ if TYPE_CHECKING:
 
 # zone_file's names, for those whose arbiter is known by its pid.
 _MEMORY: Final = re.compile(r"memory\.wsgi-proxy-(?P<family>\d+-\d+)-(?P<pid>\d+)-\d+-[0-9a-f]+")
+_FORSAKEN_AFTER: Final = 60.0
 _PLUGIN: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def open_zone(settings: CacheZone, prefix: str = "") -> ZoneCache:
     """The zone of a `proxy_cache_path`; OSError if its storage cannot be had."""
     path = settings.path
+    if not is_folder(path):
+        sweep_shared_memory()
     if path == "memory":
-        sweep_memory()
         return ZoneCache.in_folder(settings, private(memory_folder(settings)))
     if path.startswith(("redis://", "rediss://", "unix://")):
         from .cacheredis import open_redis_zone
@@ -65,14 +70,26 @@ def memory_zones(settings: CacheZone) -> Iterator[ZoneCache]:
             yield ZoneCache.in_folder(settings, private(os.path.join(shared_memory(), name)))
 
 
-def sweep_memory() -> None:
-    """Remove the memory of servers of ours that are dead."""
+def sweep_shared_memory() -> None:
+    """Remove the memory of servers of ours that are dead, and meeting folders that nobody has used for a while."""
+    for name in os.listdir(shared_memory()):
+        folder = os.path.join(shared_memory(), name)
+        if name.startswith(f"meeting.wsgi-proxy-{os.geteuid()}-") and _forsaken(folder):
+            shutil.rmtree(folder, ignore_errors=True)
     ours = _MEMORY.fullmatch("memory." + zone_file.file_name(""))
     for name in os.listdir(shared_memory()):
         match = _MEMORY.fullmatch(name)
         # Pids of another user or of another name space (a container's) mean other processes.
         if ours and match and match["family"] == ours["family"] and not _lives(int(match["pid"])):
             shutil.rmtree(os.path.join(shared_memory(), name), ignore_errors=True)
+
+
+def _forsaken(folder: str) -> bool:
+    """Whether no process has a folder open, and none just made it."""
+    try:
+        return time.time() - os.stat(folder).st_mtime > _FORSAKEN_AFTER and not in_use(folder)
+    except FileNotFoundError:
+        return False
 
 
 def _lives(pid: int) -> bool:

@@ -31,6 +31,24 @@ _SIZE: Final = _HEADER + SLOTS * 8 + _USES
 LOCK_PATIENCE: Final = 2.0
 
 
+_CLAIM: Final = "in-use"
+
+
+def in_use(directory: str) -> bool:
+    """Whether any process has the share in ``directory`` open."""
+    try:
+        fd = os.open(os.path.join(directory, _CLAIM), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 class LockTimeout(OSError):
     """Another process held a shard's lock for longer than anyone should."""
 
@@ -41,6 +59,9 @@ class Share:
     def __init__(self, directory: str) -> None:
         os.makedirs(directory, 0o700, exist_ok=True)
         self.directory = directory
+        # Held for as long as we live: the sign that the folder is in use (see `in_use`).
+        self._claim = os.open(os.path.join(directory, _CLAIM), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._claim, fcntl.LOCK_SH)
         fd = os.open(os.path.join(directory, "generations"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size < _SIZE:
@@ -51,6 +72,9 @@ class Share:
                 else:
                     os.ftruncate(fd, _SIZE)
             self._map = mmap.mmap(fd, _SIZE)
+        except BaseException:
+            os.close(self._claim)
+            raise
         finally:
             os.close(fd)
         view = memoryview(self._map)
@@ -174,6 +198,9 @@ class Share:
         return float(self._totals[_SWEPT_AT])
 
     def close(self) -> None:
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
