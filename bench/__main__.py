@@ -102,6 +102,7 @@ def large(bench: contenders.Bench) -> dict[str, contenders.Bench]:
     return {
         "600 servers in the upstream": replace(bench, servers=600),
         "600 servers, round robin": replace(bench, servers=600, policy=""),
+        "a zone: all workers take turns together": replace(bench, policy="least_conn; zone echo 1m;"),
         "2,000 locations, exact and prefix": replace(bench, location=bench.location + prefixes),
         "2,000 server names, exact and wildcard": replace(bench, others=names),
     }
@@ -117,7 +118,7 @@ def growth(rounds: int, seconds: float) -> str:
         for _ in range(rounds):
             for name, bench in large(small).items():
                 cost = []
-                for each in (replace(small, policy=bench.policy), bench):
+                for each in (replace(small, policy=bench.policy.partition(" ")[0]), bench):
                     with contenders.ours(each) as (pid, port):
                         cost.append(SCENARIOS["forward"][1](pid, port, seconds)["cpu µs/request"])
                 ratios.setdefault(name, []).append(cost[1] / cost[0])

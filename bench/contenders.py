@@ -34,7 +34,7 @@ class Bench:
 
 
 def configuration(bench: Bench, port: int, *, daemon: bool) -> str:
-    """One nginx.conf for nginx and for us; `zone` makes nginx share its counters too."""
+    """One nginx.conf for nginx and for us. Without `zone` nginx counts in each worker; we share the counters all the same."""
     ports = (bench.upstreams * (bench.servers // len(bench.upstreams) + 1))[: bench.servers]
     if bench.servers > len(bench.upstreams):
         addresses = [f"127.0.{number // 250}.{number % 250 + 1}:{port_}" for number, port_ in enumerate(ports)]
@@ -55,7 +55,6 @@ http {{
   client_max_body_size 0;
   {bench.http}
   upstream echo {{
-    zone echo 1m;
     {bench.policy}
 {lines}
     keepalive {max(64, bench.servers)};
