@@ -239,10 +239,12 @@ def test_an_unknown_name_is_a_fault_with_its_place() -> None:
         Pool(["nosuch.invalid:80"])
 
 
-def test_backup_is_refused_with_the_methods_that_ignore_it() -> None:
+def test_parameters_are_refused_with_the_methods_that_ignore_them() -> None:
     for method in ("ip_hash", "random", Policy("hash", key=lambda x: "k")):
         with pytest.raises(ConfigError, match='does not support parameter "backup"'):
             Pool(servers({}, {"backup": True}), method)
+        with pytest.raises(ConfigError, match='does not support parameter "slow_start"'):
+            Pool(servers({}, {"slow_start": 5.0}), method)
 
 
 def test_slow_start_brings_a_recovered_server_in_slowly() -> None:

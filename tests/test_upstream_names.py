@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 
@@ -38,11 +39,25 @@ class Answers(Resolver):
         return found[target.host], self.life  # type: ignore[attr-defined]
 
 
+class Memory:
+    """What the workers of a test share."""
+
+    def __init__(self) -> None:
+        self.bytes = b""
+
+    def __call__(self, size: int) -> memoryview:
+        if not self.bytes:
+            self.bytes = bytearray(size)  # type: ignore[assignment]
+        assert len(self.bytes) == size
+        return memoryview(self.bytes)
+
+
 A, B, C = ("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 80)
 
 
 def test_servers_before_backups_in_the_order_written() -> None:
-    names = Names([Server("1.1.1.1", backup=True), Server("2.2.2.2"), Server("unix:/x")], Resolver(), Clock())
+    servers = [Server("1.1.1.1", backup=True), Server("2.2.2.2"), Server("unix:/x")]
+    names = Names(servers, Resolver(), Clock(), Memory(), nullcontext())
     assert [peer.name for peer in names.peers([])] == ["2.2.2.2:80", "unix:/x", "1.1.1.1:80"]
     assert names.named == [] and names.due == float("inf")
 
@@ -61,7 +76,7 @@ def ask(names: Names) -> list[bool]:
 
 def test_an_address_that_stays_is_the_same_peer() -> None:
     clock, resolver = Clock(), Answers(valid=2.0).set(2.0, a=[A, B])
-    names = Names([Server("a", resolve=True)], resolver, clock)
+    names = Names([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     assert names.due == 1002
     before = names.peers([])
     resolver.set(3.0, a=[B, C])
@@ -76,7 +91,7 @@ def test_an_address_that_stays_is_the_same_peer() -> None:
 
 def test_what_cannot_be_resolved_again_stays() -> None:
     clock, resolver = Clock(), Answers().set(60.0, a=[A])
-    names = Names([Server("a", resolve=True)], resolver, clock)
+    names = Names([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     resolver.set(60.0)
     assert ask(names) == [False]
     assert [peer.address for peer in names.peers([])] == [A]
@@ -86,7 +101,7 @@ def test_what_cannot_be_resolved_again_stays() -> None:
 def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
     clock = Clock()
     server = Server("localhost:1")
-    names = Names([server, Server("127.0.0.1:2")], Answers().set(1.0), clock)
+    names = Names([server, Server("127.0.0.1:2")], Answers().set(1.0), clock, Memory(), nullcontext())
     assert names.due == float("inf")
     names.suspect(server, 1001.0)
     assert names.due == 1001
@@ -99,6 +114,37 @@ def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
 
 
 def test_unknown_at_the_start() -> None:
-    assert Names([Server("later", resolve=True)], Answers().set(9.0), Clock()).due == 1001
+    assert Names([Server("later", resolve=True)], Answers().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
     with pytest.raises(ConfigError, match="host not found"):
-        Names([Server("never.invalid")], Answers().set(9.0), Clock())
+        Names([Server("never.invalid")], Answers().set(9.0), Clock(), Memory(), nullcontext())
+
+
+@pytest.mark.parametrize("resolve", [False, True])
+def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_known(resolve: bool) -> None:
+    """Its container is being restarted, or the name server is away: no reason for a worker not to start."""
+    memory, clock, answers = Memory(), Clock(), Answers().set(9.0, a=[A, B])
+    servers = [Server("a", resolve=resolve), Server("1.1.1.1")]
+
+    def worker() -> Names:
+        return Names(servers, answers, clock, memory, nullcontext(), system=answers)
+
+    first = worker()
+    answers.set(9.0)
+    assert [peer.address for peer in worker().peers([])] == [A, B, ("1.1.1.1", 80)]
+    answers.set(9.0, a=[C])
+    ask(first)
+    answers.set(9.0)
+    assert [peer.address for peer in worker().peers([])] == [C, ("1.1.1.1", 80)]
+    # Where nobody ever knew it the configuration is wrong.
+    memory.bytes = b""
+    if not resolve:
+        with pytest.raises(ConfigError):
+            worker()
+
+
+def test_more_addresses_than_fit_are_not_remembered_by_halves() -> None:
+    memory = Memory()
+    many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(400)]
+    server = Server("a", resolve=True)
+    Names([server], Answers().set(9.0, a=many), Clock(), memory, nullcontext())
+    assert Names([server], Answers().set(9.0), Clock(), memory, nullcontext()).peers([]) == []

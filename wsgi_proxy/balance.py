@@ -168,10 +168,13 @@ def check(servers: Sequence[config.Server], policy: config.Policy | str | Callab
     if not any(not server.backup for server in servers):
         raise ConfigError(Fault(f'no servers are inside upstream "{name}"'))
     method = policy.name if isinstance(policy, config.Policy) else policy
+    if method not in ("hash", "ip_hash", "random"):
+        return
     for server in servers:
-        if server.backup and method in ("hash", "ip_hash", "random"):
-            fault = Fault('balancing method does not support parameter "backup"', server.place.file, server.place.line)
-            raise ConfigError(fault)
+        for parameter, given in (("backup", server.backup), ("slow_start", server.slow_start)):
+            if given:
+                message = f'balancing method does not support parameter "{parameter}"'
+                raise ConfigError(Fault(message, server.place.file, server.place.line))
 
 
 def load(reference: str) -> Any:

@@ -141,8 +141,7 @@ def first_addresses(server: Server, resolver: Resolver) -> list[Address]:
     may become known later, and has none until then."""
     target = target_of(server)
     try:
-        # A name without `resolve` is the system's matter, whatever `resolver` says.
-        return (resolver if server.resolve else SYSTEM).addresses(target)[0]
+        return resolver.addresses(target)[0]
     except (OSError, UnicodeError):
         if server.resolve:
             return []

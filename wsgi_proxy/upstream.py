@@ -113,7 +113,8 @@ class Pool:
         area = self._area = self.zone.unique(f"pool/{name}")
         self._lock = self.zone.lock(area)
         self._gate = self.zone.lock(f"{area}/gate")
-        self._names = Names(self.servers, resolver, clock)
+        names = f"{area}/names"
+        self._names = Names(self.servers, resolver, clock, lambda size: self.zone.area(names, size), self.zone.lock(names))
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
         """How to speak to the servers, where they were given as URLs."""
         self._columns = Columns(self.zone, area, self._lock, self.servers, len(self._names.named))

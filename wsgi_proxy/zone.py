@@ -23,6 +23,7 @@ import mmap
 import os
 import weakref
 from _thread import RLock
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ _NAME_BYTES = 1 << 41
 _LEADER_BYTES = 1 << 42
 
 
-class ZoneLock:
+class ZoneLock(AbstractContextManager[None]):
     """A short lock for processes, threads and greenlets; a context manager to be used again and again, not nested."""
 
     __slots__ = ("_byte", "_fd", "_local")
