@@ -76,6 +76,22 @@ def test_a_kept_connection_that_the_upstream_closed_is_not_used(transport: Trans
         assert upstream.connections == 2
 
 
+def test_a_connection_whose_client_left_is_not_kept_though_its_answer_was_whole(transport: Transport) -> None:
+    client: Any = object()
+    with Recorder() as upstream:
+        where = route(upstream)
+        fetch(transport, where)
+        assert where.idle is not None
+        wire = where.idle.take(time.monotonic())
+        assert wire is not None
+        wire.client = client
+        wire.abandon(client)
+        where.idle.give(wire)
+        # The next client would have got the fault of the one that left.
+        assert where.idle.take(time.monotonic()) is None and wire.stream.fileno() == -1
+        assert fetch(transport, where) == b"ok"
+
+
 def test_an_idle_connection_is_closed_when_the_upstream_closes_it(transport: Transport) -> None:
     if not on_the_loop():
         pytest.skip("needs a loop that watches: see test_all_of_it_on_the_loop")

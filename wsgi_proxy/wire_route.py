@@ -83,7 +83,8 @@ class Idle:
         """Keep a connection whose exchange has ended well; the oldest goes if they are too many."""
         group = self.group
         now = time.monotonic()
-        if wire.uses >= group.requests or not group.keepalive or now - wire.opened > group.lifetime:
+        if wire.uses >= group.requests or not group.keepalive or now - wire.opened > group.lifetime or wire.abandoned:
+            # Abandoned: its client left while the answer's last bytes were here already; what is kept must be whole.
             wire.close()
             return
         wire.idle_since = now
