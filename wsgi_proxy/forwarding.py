@@ -162,9 +162,8 @@ class Forwarded:
             return iter(reply.body)
         settings = self._settings
         number, size = settings.buffers
-        self._ahead = ReadAhead(
-            Paced(reply.body, self.rate) if self.rate else reply.body, number * size, settings.max_temp_file_size, settings.temp_path or None, self._let_go
-        )
+        source = Paced(reply.body, self.rate) if self.rate else reply.body
+        self._ahead = ReadAhead(source, number * size, settings.max_temp_file_size, settings.temp_path or None, self._let_go)
         return iter(self._ahead)
 
     def ready(self) -> bool:

@@ -59,7 +59,8 @@ def pace(x: Exchange, answer: Answer) -> None:
 class Paced:
     """Another body's blocks in their time; `rate` in bytes a second, the first `after` bytes are free.
 
-    Closing it closes the other. It is a body for an answer, and one to read ahead (`read_block`). `clock` and `sleep` are time's by default.
+    Closing it closes the other. It is a body for an answer, and one to read ahead (`read_block`). `clock` and `sleep` are time's
+    by default.
     """
 
     __slots__ = ("_after", "_blocks", "_body", "_clock", "_passed", "_rate", "_rest", "_sleep", "_started")
