@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.support import wait_until
 from wsgi_proxy.zone_file import _start_time, arbiter, arbiter_of, file_name, open_locked, sweep, unlink_files_of
 
 
@@ -41,6 +43,29 @@ def test_the_arbiter_is_the_parent_of_a_forked_process_only() -> None:
     script = "import os; from wsgi_proxy.zone_file import arbiter; assert arbiter() == os.getpid()"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run([sys.executable, "-c", script], check=True, timeout=20, env=environment)
+
+
+def test_a_daemon_is_its_own_arbiter(tmp_path: Path) -> None:
+    """Forked twice into a session of its own, with process 1 (or whoever takes orphans in) as parent."""
+    script = f"""
+import os, time
+from wsgi_proxy.zone_file import arbiter
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+while os.getppid() != 1 and time.monotonic() < {time.monotonic() + 2}:
+    time.sleep(0.01)
+with open({str(tmp_path / "new")!r}, "w") as file:
+    file.write(f"{{os.getppid()}} {{arbiter() == os.getpid()}}")
+os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "said")!r})
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=20, env=environment)
+    wait_until((tmp_path / "said").exists, "the daemon's word")
+    parent, own = (tmp_path / "said").read_text().split()
+    assert own == "True" or parent != "1"
 
 
 def test_a_word_in_the_environment_brings_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:

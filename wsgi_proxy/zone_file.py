@@ -27,8 +27,9 @@ def arbiter() -> int:
     parent = os.getppid()
     if not forked_without_exec():
         return os.getpid()
-    # A daemon's second fork leaves process 1 as parent, but in a container process 1 may be the server itself.
-    if parent == 1 and _command_line(1) != _command_line(os.getpid()):
+    # A daemon's second fork leaves process 1 as parent; in a container process 1 may be the server itself, and then its workers
+    # are of its session, which a daemon left.
+    if parent == 1 and _session(1) != os.getsid(0):
         return os.getpid()
     return parent
 
@@ -53,11 +54,11 @@ def _start_time(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
-def _command_line(pid: int) -> bytes:
+def _session(pid: int) -> int:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return -1
 
 
 def _pid_space() -> int:
