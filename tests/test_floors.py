@@ -14,13 +14,13 @@ from tests.support import ROOT
 
 #: From the lowest up; a module may import from its own floor and from those below. `x*` covers the parts of a room.
 FLOORS = [
-    "errors headers message* framing stream green uri ranges cachefields httpdate storedfields",
+    "errors headers logfile message* framing stream green uri ranges cachefields httpdate storedfields",
     "exchange variable* clock maps geo patterns links config health freshness preconditions zone* counts errorlog pages upload"
     " client_certificate destinations readahead upkeep",
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* simple",
     "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",
-    "finishing pacing forwarding forwarder connect probe* proxy* metrics status",
+    "finishing pacing detours retries forwarding forwarder connect probe* proxy* metrics status",
     "wsgi",
     "worker* server*",
     "cli* __main__ explain echo demo cert forward",
