@@ -61,4 +61,4 @@ def test_setting_up_again_replaces(log: Path, tmp_path: Path) -> None:
     errorlog.line("error", "below")
     errorlog.line("crit", "above")
     assert log.read_text() == "" and "above" in (tmp_path / "other.log").read_text()
-    assert len([handler for handler in errorlog.logger.handlers if isinstance(handler, logging.FileHandler)]) == 1
+    assert len([handler for handler in errorlog.logger.handlers if isinstance(handler, errorlog._FileHandler)]) == 1

@@ -1,8 +1,7 @@
 """The access logs: one line for each request, written when its answer is out.
 
 Rules:
-- A line is one `write` to a file opened for appending, so that the lines of all workers stay whole, and a log that is moved away
-  is written on until `reopen` (USR1).
+- Files are those of `logfile`: lines stay whole, and a log that is moved away is written on until `reopen` (USR1).
 - A log that cannot be written never breaks a request: it costs one line in the error log, and another one a minute later.
 - A file's name may have variables; some of those files are kept open. A client that gets `..` into such a name gets no log.
 Source: ngx_http_log_module.
@@ -14,65 +13,53 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import errorlog
+from .logfile import LogFile
 
 if TYPE_CHECKING:
     from .config import AccessLog, Config, Template
     from .exchange import Exchange
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-_MODE = 0o644
-_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 _SILENCE = 60.0
 _KEPT_OPEN = 32
 
 
-class LogFile:
-    """One file. The number of its descriptor stays the same when it is opened again, so that no writer can be caught between."""
+class _File:
+    """A log file whose faults become lines in the error log, a few of them."""
 
-    __slots__ = ("_quiet_until", "handle", "path")
+    __slots__ = ("_quiet_until", "file")
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.handle = -1
+        self.file = LogFile(path)
         self._quiet_until = 0.0
+
+    def write(self, line: bytes) -> None:
+        if self.file.handle < 0 and not self.open():
+            return
+        try:
+            self.file.write(line)
+        except OSError as error:
+            self._complain("write() to", error)
 
     def open(self) -> bool:
         """Open the file, again when it was open; False when that fails."""
         try:
-            standard = _STANDARD.get(self.path)
-            fresh = os.dup(standard) if standard is not None else os.open(self.path.encode("latin-1"), _FLAGS, _MODE)
+            self.file.open()
         except (OSError, ValueError) as error:
             self._complain("open()", error)
             return False
-        if self.handle < 0:
-            self.handle = fresh
-        else:
-            os.dup2(fresh, self.handle, inheritable=False)
-            os.close(fresh)
         return True
-
-    def write(self, line: bytes) -> None:
-        if self.handle < 0 and not self.open():
-            return
-        try:
-            os.write(self.handle, line)
-        except OSError as error:
-            self._complain("write() to", error)
-
-    def close(self) -> None:
-        handle, self.handle = self.handle, -1
-        if handle >= 0:
-            os.close(handle)
 
     def _complain(self, what: str, error: Exception) -> None:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _SILENCE
             number = getattr(error, "errno", None)
-            errorlog.line("crit", f'{what} "{self.path}" failed ({number}: {getattr(error, "strerror", None) or error})')
+            reason = getattr(error, "strerror", None) or error
+            errorlog.line("crit", f'{what} "{self.file.path}" failed ({number}: {reason})')
 
 
 class _Log:
@@ -80,11 +67,22 @@ class _Log:
 
     __slots__ = ("condition", "file", "format", "path")
 
-    def __init__(self, log: AccessLog, file: LogFile | None) -> None:
+    def __init__(self, log: AccessLog, file: _File | None) -> None:
         self.path: Template = log.path
         self.file = file
         self.format: Template = log.format.template
         self.condition = log.condition
+
+
+def constant_paths(logs: Iterable[AccessLog], prefix: str) -> set[str]:
+    """The files of those logs whose names are the same for every request."""
+    names = (getattr(log.path, "constant", None) for log in logs)
+    return {_join(prefix, name) for name in names if name is not None}
+
+
+def _join(prefix: str, name: str) -> str:
+    """A file's path as LogFile takes it: the bytes on disk as latin-1 text."""
+    return os.path.join(os.fsencode(prefix).decode("latin-1"), name)
 
 
 class AccessLogs:
@@ -93,8 +91,8 @@ class AccessLogs:
     def __init__(self, config: Config) -> None:
         self._prefix = config.prefix
         self._default = config.core.access_log
-        self._files: dict[str, LogFile] = {}
-        self._moving: OrderedDict[str, LogFile] = OrderedDict()
+        self._files: dict[str, _File] = {}
+        self._moving: OrderedDict[str, _File] = OrderedDict()
         self._moving_lock = threading.Lock()
         # By the identity of a location's tuple, which the value keeps alive.
         self._logs: dict[int, tuple[tuple[AccessLog, ...], tuple[_Log, ...]]] = {}
@@ -121,10 +119,10 @@ class AccessLogs:
             constant = getattr(log.path, "constant", None)
             file = None
             if constant is not None:
-                path = os.path.join(self._prefix, constant)
+                path = _join(self._prefix, constant)
                 file = self._files.get(path)
                 if file is None:
-                    file = self._files[path] = LogFile(path)
+                    file = self._files[path] = _File(path)
             logs.append(_Log(log, file))
         prepared = (wanted, tuple(logs))
         self._logs[id(wanted)] = prepared
@@ -132,16 +130,16 @@ class AccessLogs:
 
     def _write_moving(self, name: str, line: bytes) -> None:
         """Write to a file whose name was made for this request."""
-        path = os.path.join(self._prefix, name)
+        path = _join(self._prefix, name)
         if ".." in path.split("/") or "\0" in path:
             errorlog.line("error", f'access log "{path}" is refused')
             return
         with self._moving_lock:
             file = self._moving.get(path)
             if file is None:
-                file = self._moving[path] = LogFile(path)
+                file = self._moving[path] = _File(path)
                 if len(self._moving) > _KEPT_OPEN:
-                    self._moving.popitem(last=False)[1].close()
+                    self._moving.popitem(last=False)[1].file.close()
             else:
                 self._moving.move_to_end(path)
             file.write(line)
@@ -149,14 +147,14 @@ class AccessLogs:
     def reopen(self) -> None:
         """Open all files again by their names: they were rotated."""
         for file in self._files.values():
-            if file.handle >= 0:
+            if file.file.handle >= 0:
                 file.open()
         with self._moving_lock:
             while self._moving:
-                self._moving.popitem()[1].close()
+                self._moving.popitem()[1].file.close()
 
     def close(self) -> None:
         """Close all files; a line written later opens its file again."""
         for file in self._files.values():
-            file.close()
+            file.file.close()
         self.reopen()

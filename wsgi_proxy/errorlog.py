@@ -3,7 +3,8 @@
 Rules:
 - One line per fault, in nginx's form, with the client, the request and the upstream: operators grep for these.
 - Without a configuration file nothing is set up: the logger `wsgi_proxy` then belongs to the application it runs in.
-- A log that cannot be written never breaks a request.
+- A log that cannot be written never breaks a request: its lines are lost, for there is nobody to tell.
+- A file that is moved away is written on until `reopen` (USR1).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import logging
 import os
 import sys
 import time
-from logging.handlers import WatchedFileHandler
 from typing import TYPE_CHECKING
+
+from .logfile import LogFile
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -47,15 +49,41 @@ class _Formatter(logging.Formatter):
         return f"{stamp} [{level}] {os.getpid()}#0: {text}"
 
 
+class _FileHandler(logging.Handler):
+    """Writes to a log file, whatever becomes of it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.file = LogFile(os.fsencode(path).decode("latin-1"))
+        self.file.open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.file.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        super().close()
+        self.file.close()
+
+
+class _StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to the standard error, whoever closed or filled its other end."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        return
+
+
 def setup(targets: tuple[tuple[str, str], ...], prefix: str = "") -> None:
     """Send the log to `(path or "stderr", level)` targets, in place of an earlier setup's. OSError if a file cannot be opened."""
     made: list[logging.Handler] = []
     for path, level in targets or (("stderr", "error"),):
         handler: logging.Handler
         if path == "stderr":
-            handler = logging.StreamHandler(sys.stderr)
+            handler = _StreamHandler(sys.stderr)
         else:
-            handler = WatchedFileHandler(os.path.join(prefix, path))
+            handler = _FileHandler(os.path.join(prefix, path))
         handler.setLevel(LEVELS[level])
         handler.setFormatter(_Formatter())
         made.append(handler)
@@ -67,6 +95,17 @@ def setup(targets: tuple[tuple[str, str], ...], prefix: str = "") -> None:
         logger.addHandler(handler)
     logger.setLevel(min(handler.level for handler in made))
     logger.propagate = False
+
+
+def reopen(account: int | None = None) -> None:
+    """Go on in new files where the old ones were moved away, given to the user `account`; where that fails, in the old ones."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, _FileHandler):
+            path = handler.file.path
+            try:
+                handler.file.open(account)
+            except OSError as error:
+                line("emerg", f'open() "{path}" failed ({error.errno}: {error.strerror})')
 
 
 def enabled(level: str) -> bool:

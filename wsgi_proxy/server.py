@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 
 from . import errorlog, server_tls
+from .accesslog import constant_paths
 from .cachefolders import make_folders
 from .config import Config, Listen, ServerBlock
 from .errors import ConfigError, Fault
+from .logfile import keep
 from .server_arbiter import post_fork, run_arbiter
 from .server_listen import Address, covering, listens_of
 from .server_log import ServerLog
+from .tls_check import locations_of
 from .worker_listener import ListenerSettings
 
 if TYPE_CHECKING:
@@ -154,8 +157,19 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         return Plan(self._load())
 
     def use(self, plan: Plan) -> None:
-        """Start workers by this plan from now on."""
+        """Start workers by this plan from now on. ConfigError when its logs cannot be opened: nothing is changed then."""
         self._set_up_log(plan.config)
+        self._take(plan)
+
+    def go_back(self, plan: Plan) -> None:
+        """Start workers by this plan, which was in use before, again; where its logs are gone, the present ones go on."""
+        try:
+            self._set_up_log(plan.config)
+        except ConfigError as error:
+            errorlog.line("emerg", str(error))
+        self._take(plan)
+
+    def _take(self, plan: Plan) -> None:
         make_folders(plan.config.cache_zones.values(), plan.config.prefix, plan.account)
         self.plan = plan
         self.callable = None
@@ -165,7 +179,10 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         try:
             errorlog.setup(config.main.error_log, config.prefix)
         except OSError as error:
-            raise ConfigError(Fault(f'open() "{error.filename}" failed ({error.errno}: {error.strerror})')) from error
+            path = os.fsdecode(error.filename)
+            raise ConfigError(Fault(f'open() "{path}" failed ({error.errno}: {error.strerror})')) from error
+        logs = [log for location in locations_of(config) for log in location.core.access_log]
+        keep(constant_paths((*config.core.access_log, *logs), config.prefix))
 
     # --- for the workers ---
 

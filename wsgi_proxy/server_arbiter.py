@@ -31,7 +31,7 @@ from .zone_file import unlink_files_of
 if TYPE_CHECKING:
     from .server import Plan, ProxyServer
 
-_NOTICE, _EMERG = errorlog.LEVELS["notice"], errorlog.LEVELS["emerg"]
+_NOTICE, _ALERT, _EMERG = (errorlog.LEVELS[name] for name in ("notice", "alert", "emerg"))
 
 _PROMPT = 0.05
 """Seconds between two looks while a reload is under way."""
@@ -116,6 +116,15 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
 
     # --- workers ---
 
+    def spawn_worker(self) -> int:
+        """gunicorn's; where the system has no process to give, the others go on and it is tried again."""
+        try:
+            pid: int = super().spawn_worker()
+        except OSError as error:
+            self.log.log(_ALERT, "fork() failed (%s: %s)", error.errno, error.strerror)
+            return 0
+        return pid
+
     def active(self) -> dict[int, Any]:
         """The workers that are not draining."""
         return {pid: worker for pid, worker in self.WORKERS.items() if pid not in self._retired}
@@ -175,18 +184,23 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
             self._again = True
             return
         before, old_sockets = self.app.plan, self.LISTENERS
+        made: list[Any] = []
         try:
             plan = self.app.read()
             sockets, gone = server_listen.bind(plan.listens, old_sockets, self.cfg, self.log, pause=lambda _: None)
+            known = {id(sock) for sock in old_sockets}
+            made = [sock for sock in sockets if id(sock) not in known]
             self.app.use(plan)
         except (ConfigError, OSError) as error:
-            self.app.use(before)
+            server_listen.close(made)
             self._say_broken(str(error))
             return
-        known = {id(sock) for sock in old_sockets}
-        self._reload = Reload(
-            before, old_sockets, gone, [sock for sock in sockets if id(sock) not in known], self.worker_age + 1
-        )
+        except Exception:  # whatever a configuration does to its reader, those who are served have no part in it
+            server_listen.close(made)
+            self.log.exception("defect while reading the configuration")
+            self._say_broken("the configuration cannot be read")
+            return
+        self._reload = Reload(before, old_sockets, gone, made, self.worker_age + 1)
         self._stats["reloads"] += 1
         self.LISTENERS = sockets
         self.setup(self.app)
@@ -229,7 +243,7 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
                 self.kill_worker(pid, signal.SIGQUIT)
         self.LISTENERS = reload.old_sockets
         server_listen.close(reload.new)
-        self.app.use(reload.before)
+        self.app.go_back(reload.before)
         self.setup(self.app)
         self._say_broken(reason or "the new workers failed")
 

@@ -7,12 +7,12 @@ Rules:
 
 from __future__ import annotations
 
-from logging.handlers import WatchedFileHandler
+import os
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from . import errorlog
+from . import errorlog, logfile
 
 
 class ServerLog(Logger):  # type: ignore[misc]
@@ -26,13 +26,10 @@ class ServerLog(Logger):  # type: ignore[misc]
 
     def reopen_files(self) -> None:
         """Go on in new files where the old ones were moved away (`-s reopen`)."""
-        for handler in errorlog.logger.handlers:
-            if isinstance(handler, WatchedFileHandler):
-                handler.acquire()
-                try:
-                    handler.reopenIfNeeded()
-                finally:
-                    handler.release()
+        # The main process goes first, and may make files where its workers may not.
+        account = self.cfg.uid if os.geteuid() == 0 and self.cfg.uid != 0 else None
+        errorlog.reopen(account)
+        logfile.reopen_kept(account)
 
     def close_on_exec(self) -> None:
         """Python's files are not inherited across exec."""
