@@ -379,6 +379,8 @@ class CoreSettings:
     expires: Template | None = None
     """Gives `off`, `epoch`, `max`, seconds (`+3600`, `-1`) or `@15h30m`."""
     expires_modified: bool = False
+    charset: Template | None = None
+    """Gives the name for Content-Type, or `off`."""
     access_log: tuple[AccessLog, ...] = ()
     log_not_found: bool = True
     error_log: tuple[tuple[str, str], ...] | None = None

@@ -1,4 +1,4 @@
-"""The last touch to an answer: standard pages, `add_header`, `expires`, `add_trailer`, the name of the server.
+"""The last touch to an answer: standard pages, `add_header`, `expires`, `charset`, `add_trailer`, the name of the server.
 
 Rules:
 - A location that asks for nothing has no finisher: the common answer passes here at no cost.
@@ -27,6 +27,11 @@ CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
 """Statuses behind whose page the client's connection is not used again (ngx_http_special_response_handler): what comes behind
 a request that was not understood may be anything."""
 
+_WITH_CHARSET = frozenset(
+    {"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
+)
+"""Types that `charset` adds its name to: nginx's `charset_types` when nothing is said."""
+
 _DAY = 86400
 _TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
@@ -54,6 +59,8 @@ def compile_finisher(location: Location) -> Finisher | None:
     """What a location does to each of its answers; None when it does nothing."""
     core = location.core
     steps: list[Finisher] = []
+    if core.charset is not None and getattr(core.charset, "constant", None) != "off":
+        steps.append(_Charset(core.charset))
     if core.expires is not None:
         steps.append(_Expires(core.expires, core.expires_modified))
     if core.add_header:
@@ -63,11 +70,30 @@ def compile_finisher(location: Location) -> Finisher | None:
     if len(steps) == 1:
         return steps[0]
 
-    def both(x: Exchange, answer: Answer) -> None:
+    def all_of_them(x: Exchange, answer: Answer) -> None:
         for step in steps:
             step(x, answer)
 
-    return both
+    return all_of_them
+
+
+class _Charset:
+    """`charset`: the name behind a Content-Type that has none (ngx_http_charset_module); the body stays as it is."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Template) -> None:
+        self._value = value
+
+    def __call__(self, x: Exchange, answer: Answer) -> None:
+        for at, (name, text) in enumerate(answer.headers):
+            if name.lower() == "content-type":
+                # With parameters of any kind the text is not one of these.
+                if text.strip().lower() in _WITH_CHARSET:
+                    charset = self._value(x)
+                    if charset and charset != "off":
+                        answer.headers[at] = (name, f"{text.strip()}; charset={charset}")
+                return
 
 
 class _AddHeaders:

@@ -20,6 +20,16 @@ def _off(name: str) -> Row:
     return accepted(name, _IF, "FLAG", "`off` is what happens; `on` stops the start", check)
 
 
+def _compression(name: str) -> Row:
+    """No client needs an answer to be compressed, so that a configuration that asks for it runs, with a warning."""
+
+    def check(level: Level, args: list[str]) -> None:
+        if values.flag_value(name, args[0]):
+            level.reading.warn(f'"{name} on" has no effect: answers go as they are', level.reading.names.place)
+
+    return accepted(name, _IF, "FLAG", "nothing is compressed here; `on` gives a warning", check)
+
+
 def _hash(name: str, contexts: str) -> Row:
     return accepted(name, contexts, "TAKE1", "Python's dictionaries size themselves", values.number)
 
@@ -128,11 +138,10 @@ ROWS: tuple[Row, ...] = (
     accepted("proxy_ssl_certificate_cache", ALL, "TAKE123", "certificates are read when a connection pool is made"),
     *(accepted(name, contexts, "TAKE1", _OBSOLETE) for name, contexts in _HTTP2_OBSOLETE),
     _flag("gzip_vary", ALL, "nothing is compressed here"),
-    _off("gzip"),
-    _off("gzip_static"),
+    _compression("gzip"),
+    _compression("gzip_static"),
     _off("gunzip"),
     _off("ssi"),
-    _unless_off("charset", _IF, "TAKE1"),
     _unless_off("disable_symlinks", ALL, "TAKE12"),
     _unless_off("client_body_in_file_only", ALL, "TAKE1"),
     _unless_off("proxy_store", ALL, "TAKE1"),
