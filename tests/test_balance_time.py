@@ -92,7 +92,7 @@ def test_a_server_that_hangs_is_avoided_before_it_has_answered() -> None:
         others = []
         for _ in range(4):
             others.append(pool.lease(Request()))
-            chosen[inflight].append(others[-1].peer.index)
+            chosen[inflight].append(others[-1].peer is hanging.peer)
         for lease in [hanging, *others]:
             lease.settle(False, 0.03, 0.03)
         assert pool.counts.totals == [0, 0, 0]
