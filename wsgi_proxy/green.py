@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from gevent.hub import get_hub
 from greenlet import getcurrent, greenlet
 
-from .stream import Stream, _prepare, peek_closed, shut_down, unsent
+from .stream import Stream, peek_closed, prepare, shut_down, unsent
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -164,7 +164,7 @@ class GreenStream(Stream):
     def _connect(cls, family: int, where: Any, timeout: float | None, source: str | None) -> Stream:
         stream = cls(_socket.socket(family, socket.SOCK_STREAM))
         try:
-            _prepare(stream._sock, family, source)
+            prepare(stream._sock, family, source)
             code = stream._sock.connect_ex(where)
             if code == errno.EINPROGRESS:
                 stream._write_side().wait(timeout)

@@ -17,7 +17,8 @@ import socket
 import time
 from typing import Any
 
-from .stream import PlainStream, Stream, TLSStream
+from .stream import PlainStream, Stream
+from .stream_tls import TLSStream
 
 BLOCK = 64 * 1024
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from .stream import Stream, TLSStream
+from .stream import Stream
+from .stream_tls import TLSStream
 from .tls_upstream import upstream_context
 
 if TYPE_CHECKING:
