@@ -41,6 +41,7 @@ CONFIGURATION = """
 worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
+    proxy_cache_path cache keys_zone=c:1m;
     log_format short '$request_uri $status $body_bytes_sent $upstream_status';
     access_log logs/access.log short;
     client_header_timeout 1s;
@@ -55,6 +56,7 @@ http {{
         location /unbuffered/ {{ proxy_pass http://echo; proxy_buffering off; proxy_request_buffering off; }}
         location /bounded/ {{ proxy_pass http://echo; proxy_max_temp_file_size 0; }}
         location /small/ {{ proxy_pass http://echo; client_max_body_size 1000; }}
+        location /cached/ {{ proxy_pass http://echo; proxy_cache c; proxy_cache_valid 200 1m; }}
         location /anyway/ {{ proxy_pass http://echo; proxy_ignore_client_abort on; }}
     }}
     server {{
@@ -309,12 +311,14 @@ def test_leaving_before_the_answer_frees_the_upstream(place: Place, how: str, wh
     assert len(place.upstream.requests) == 1, "what its client gave up was tried again"
 
 
+@pytest.mark.parametrize("where", ["/", "/unbuffered/", "/cached/"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_leaving_between_two_events_frees_the_upstream(place: Place, how: str) -> None:
-    held = Held(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+def test_leaving_between_two_events_frees_the_upstream(place: Place, how: str, where: str) -> None:
+    fields = b"Content-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+    held = Held(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\ndata: 1\n\n")
     place.plays(held)
     with Client(place.port) as client:
-        client.send(request_bytes("/events"))
+        client.send(request_bytes(where + "events"))
         client.read_until(b"data: 1\n\n")
         leave(client, how)
     assert held.ended.wait(5)
@@ -385,7 +389,9 @@ def test_leaving_while_the_upstream_takes_nothing(place: Place) -> None:
     assert ended.wait(5)
 
 
-def test_proxy_ignore_client_abort(place: Place) -> None:
+@pytest.mark.parametrize("where", ["/anyway/", "/cached/"])
+def test_an_answer_that_is_wanted_anyway(place: Place, where: str) -> None:
+    """By `proxy_ignore_client_abort`, or by the cache."""
     go_on, sent = threading.Event(), threading.Event()
 
     def late(request: Recorded, wire: Wire) -> None:
@@ -395,13 +401,13 @@ def test_proxy_ignore_client_abort(place: Place) -> None:
 
     place.plays(late)
     with Client(place.port) as client:
-        client.send(request_bytes("/anyway/left"))
+        client.send(request_bytes(where + "wanted"))
         wait_until(lambda: place.upstream.requests, "the upstream to be asked")
         client.reset()
     time.sleep(0.2)
     go_on.set()
     assert sent.wait(5)
-    assert place.logged("/anyway/left").split()[3] == "200"
+    assert place.logged(where + "wanted").split()[3] == "200"
 
 
 # --- clients that end their half --------------------------------------------------------------------------------------------

@@ -76,6 +76,11 @@ class Tee:
         self._complete()
         self._give_up()
 
+    def ready(self) -> bool:
+        """Whether the source's first block is at hand."""
+        ready: Any = getattr(self._body, "ready", None)
+        return ready is None or bool(ready())
+
     def _copy(self, fill: Fill, block: bytes) -> bool:
         """Copy one block; False, and no copy any more, if the storage does not take it."""
         limit = self._zone.body_max

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .transport import Reply
     from .upload import Upload
     from .upstream import Lease, Peer
+    from .wire import Client
     from .zone import Zone
 
 DYNAMIC_LIMIT = 1000
@@ -169,6 +170,11 @@ class Forwarded:
     def ready(self) -> bool:
         """Whether the first block is at hand."""
         return self.reply.body.ready()
+
+    def attend(self, client: Client) -> None:
+        """Give the rest up when this client leaves."""
+        if not self.reply.body.done:
+            self.reply.wire.attend(client)
 
     def _buffered(self) -> bool:
         """`proxy_buffering`, which the upstream may decide for its own answer (X-Accel-Buffering)."""

@@ -140,7 +140,11 @@ class Proxy:
         try:
             found.prepare(x)
             try:
-                return found.store(x, self._ask(x, location, found))
+                answer = found.store(x, self._ask(x, location, found))
+                if x.connection is not None and type(answer.body) is Forwarded and not location.proxy.ignore_client_abort:
+                    # Not stored: then it is this client's alone.
+                    answer.body.attend(x.connection)
+                return answer
             except UpstreamError as error:
                 stale = found.failed(x, error)
                 if stale is None:

@@ -110,6 +110,11 @@ class Wire:
             sending.stop()
         self.stream.close()
 
+    def attend(self, client: Client) -> None:
+        """Give up the present exchange when this client leaves."""
+        self.client = client
+        client.on_gone(partial(self.abandon, client))
+
     def abandon(self, client: Client) -> None:
         """Give up the exchange of a client that left, if it is still on this connection. Does not wait."""
         if self.client is client:
@@ -253,8 +258,7 @@ def exchange(
             if client is not None:
                 if client.gone:
                     raise ClientGone(LEFT)
-                wire.client = client
-                client.on_gone(partial(wire.abandon, client))
+                wire.attend(client)
             answer, complete = wire.converse(method, head, upload, route)
             keep = complete and answer.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
             body = Body(wire, answer, keep)
