@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from wsgi_proxy import errorlog, server_arbiter
 from wsgi_proxy.config import Config, CoreSettings, Listen, Location, Main, ServerBlock
 from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.server import Plan, ProxyServer, run
+from wsgi_proxy.server import Plan, ProxyServer, require_readable, run
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,32 @@ def test_the_workers_account() -> None:
         with pytest.raises(ConfigError) as caught:
             Plan(Config(path="x.conf", main=Main(user=user, group=group)))
         assert str(caught.value) == f"x.conf: {words} failed"
+
+
+@pytest.fixture
+def program() -> Iterator[Path]:
+    """A file, not below pytest's own folder, into which nobody else may look."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.py"
+        path.touch(0o644)
+        yield path
+
+
+def test_an_account_that_may_not_read_the_program_is_told_at_the_start(program: Path) -> None:
+    config, paths = Config(path="x.conf", main=Main(user="nobody")), [str(program)]
+    nobody = pwd.getpwnam("nobody")
+    account = nobody.pw_uid, nobody.pw_gid
+    program.parent.chmod(0o755)
+    require_readable(account, config, paths)
+    require_readable(None, config, paths)
+    program.parent.chmod(0o700)
+    with pytest.raises(ConfigError, match='x.conf: user "nobody" may not read ".*/program.py", which its workers need'):
+        require_readable(account, config, paths)
+    require_readable((0, 0), config, paths)
+    program.parent.chmod(0o711)
+    program.chmod(0o600)
+    with pytest.raises(ConfigError):
+        require_readable(account, config, paths)
 
 
 def test_a_log_that_cannot_be_opened_is_a_fault_of_the_configuration(tmp_path: Path) -> None:

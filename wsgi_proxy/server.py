@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -98,6 +99,23 @@ def _account(config: Config) -> tuple[int, int] | None:
         raise ConfigError(Fault(f'getgrnam("{group}") failed', config.path)) from None
 
 
+def require_readable(account: tuple[int, int] | None, config: Config, paths: Iterable[str] = (os.__file__, __file__)) -> None:
+    """Workers read this program and Python's library under their own account; in root's home they could not.
+
+    Raises ConfigError, so that the fault is told at the start and not by each worker's traceback.
+    """
+    if account is None or account[0] == 0:
+        return
+    user = config.main.user
+    groups = set(os.getgrouplist(user, account[1]))
+    for path in map(os.path.realpath, paths):
+        for part in (path, *map(str, PurePath(path).parents)):
+            found = os.stat(part)
+            bits = found.st_mode >> (6 if found.st_uid == account[0] else 3 if found.st_gid in groups else 0)
+            if not bits & (4 if part == path else 1):
+                raise ConfigError(Fault(f'user "{user}" may not read "{path}", which its workers need', config.path))
+
+
 class ProxyServer(BaseApplication):  # type: ignore[misc]
     """gunicorn's application object: settings for the arbiter, listener settings and the WSGI application for the workers.
 
@@ -154,7 +172,9 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
 
     def read(self) -> Plan:
         """The configuration as it is now. Raises ConfigError."""
-        return Plan(self._load())
+        plan = Plan(self._load())
+        require_readable(plan.account, plan.config)
+        return plan
 
     def use(self, plan: Plan) -> None:
         """Start workers by this plan from now on. ConfigError when its logs cannot be opened: nothing is changed then."""
@@ -211,4 +231,6 @@ def run(
     """
     if config.main.working_directory:
         os.chdir(config.main.working_directory)
-    return run_arbiter(ProxyServer(config, load, app_factory), daemon)
+    server = ProxyServer(config, load, app_factory)
+    require_readable(server.plan.account, config)
+    return run_arbiter(server, daemon)
