@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClientError
+from .message_parsed import check_fields, check_target, content_length
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -174,17 +175,20 @@ class Exchange:
         else:
             self.pairs = pairs_of(environ)
             self.target = get("RAW_URI") or get("REQUEST_URI") or target_of(environ)
+            check_target(self.method, self.target)
         self.raw_target = self.target
         if self.target[:1] != "/":
             self._take_other_form()
         if get("SCRIPT_NAME"):
             self._take_mount(environ["SCRIPT_NAME"])
-        length = get("CONTENT_LENGTH")
-        if length:
-            if not (length.isascii() and length.isdigit()):
-                raise ClientError("invalid Content-Length")
-            self.content_length = int(length)
-        elif "HTTP_TRANSFER_ENCODING" in environ:
+        if pairs is None:
+            check_fields(environ)
+            self.content_length = content_length(environ)
+        else:
+            length = get("CONTENT_LENGTH")
+            if length:
+                self.content_length = int(length)
+        if self.content_length is None and "HTTP_TRANSFER_ENCODING" in environ:
             self.chunked = True
 
     from_environ: Any

@@ -27,7 +27,7 @@ ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 """RFC 9110, 5.5: visible characters, space, tab and obs-text; here also the line ends, whose place is checked apart."""
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_METHOD = re.compile(r"[A-Z_-]+")
+METHOD = re.compile(r"[A-Z_-]+")
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]*))?")
@@ -123,7 +123,7 @@ def parse_request_head(data: bytes) -> RequestHead:
     if target[0:1] != "/" or "#" in target or "\t" in target or method == "CONNECT":
         _other_target(head)
     elif head.host:
-        _check_host(head.host)
+        check_host(head.host)
     elif head.version != V10:
         raise ClientError("client sent a request without Host")  # RFC 9112, 3.2
     if method == "TRACE":
@@ -137,7 +137,7 @@ def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
     if len(words) != 3:
         raise ClientError("client sent an invalid request line")  # RFC 9112, 3: single spaces
     method, target, version = words
-    if not _METHOD.fullmatch(method):
+    if not METHOD.fullmatch(method):
         raise ClientError("client sent an invalid method")
     return method, target, V11 if version == "HTTP/1.1" else _request_version(version)
 
@@ -227,21 +227,21 @@ def _other_target(head: RequestHead) -> None:
     if head.method == "CONNECT":
         if head.content_length or head.chunked:
             raise ClientError("client sent CONNECT with a body")  # RFC 9110, 9.3.6: it has no meaning
-        _, port = _check_host(target)
+        _, port = check_host(target)
         if not port:
             raise ClientError("client sent CONNECT without a port")
         _for_host(head, target)
         return
     if target == "*" and head.method == "OPTIONS":
         if head.host:
-            _check_host(head.host)
+            check_host(head.host)
         return
     found = _SCHEME.match(target)
     if not found:
         raise ClientError("client sent an invalid request target")
     rest = target[found.end() :]
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
-    _check_host(authority)
+    check_host(authority)
     path = rest[len(authority) :]
     head.scheme = found[0][:-3].lower()
     head.uri = path if path.startswith("/") else "/" + path
@@ -251,14 +251,14 @@ def _other_target(head: RequestHead) -> None:
 def _for_host(head: RequestHead, authority: str) -> None:
     """The target's authority is the one reading; a Host that differs is replaced (RFC 9112, 3.2.2)."""
     if head.host:
-        _check_host(head.host)
+        check_host(head.host)
         if head.host != authority:
             head.pairs = [(name, authority if name.lower() == "host" else value) for name, value in head.pairs]
     head.host = authority
 
 
 @lru_cache(2048)
-def _check_host(host: str) -> tuple[str, int]:
+def check_host(host: str) -> tuple[str, int]:
     """(name, port or 0) of `host[:port]`; RFC 9110, 7.2: no user, no list, no path."""
     found = _HOST.fullmatch(host)
     if not found:

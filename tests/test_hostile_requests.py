@@ -1,0 +1,153 @@
+"""What hostile and odd clients send, through the whole proxy: the answer, and exactly what the upstream saw (request_cases.py).
+
+After every case the same connection, where it lives on, and a new one get their own answers. Under gunicorn's own workers, whose
+parser has its own opinions, what counts is that nothing doubtful reaches the upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wsgi_proxy.message import parse_request_head
+
+from .request_cases import CASES, CHUNKS, CODINGS, LENGTHS, MAX_BODY, PIPELINES, Case
+from .support import (
+    Client,
+    Recorded,
+    Recorder,
+    Response,
+    Running,
+    fetch,
+    free_port,
+    reply,
+    request_bytes,
+    run_gunicorn,
+    run_proxy,
+)
+
+CONFIGURATION = """
+worker_processes 1;
+error_log stderr info;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_max_body_size {limit};
+    client_body_timeout 5s;
+    upstream echo {{ server {address} max_fails=0; }}
+    server {{
+        listen 127.0.0.1:{port};
+        server_name front;
+        location / {{
+            proxy_pass http://echo;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection 'upgrade';
+            proxy_set_header Host $host;
+            proxy_request_buffering {buffering};
+        }}
+    }}
+}}
+"""
+
+
+class Place:
+    """A proxy and its upstream."""
+
+    def __init__(self, proxy: Running, upstream: Recorder, streams: bool = False) -> None:
+        self.port = proxy.port
+        self.streams = streams
+        self.upstream = upstream
+        upstream.answer = lambda request, wire: reply(request.target.encode("latin-1"))
+
+    def seen(self) -> list[Recorded]:
+        """What reached the upstream for a case."""
+        return [request for request in self.upstream.requests if "/own-" not in request.target]
+
+    def check_others(self, client: Client | None) -> None:
+        """The next request, on this connection and on a new one, gets its own answer."""
+        if client is not None:
+            assert client.exchange(request_bytes("/own-same")).body == b"/own-same"
+        assert fetch(self.port, "/own-new").body == b"/own-new"
+
+    def check_wire(self) -> None:
+        """Nothing on the upstream's wire has two readings, and no hidden request got there."""
+        assert not self.upstream.garbage
+        for number, request in enumerate(self.upstream.requests, 1):
+            head = parse_request_head(request.raw_head)
+            names = [name.lower() for name, _ in head.pairs]
+            assert names.count("host") == 1 and names.count("content-length") + names.count("transfer-encoding") <= 1
+            assert "hidden" not in request.target
+            if not request.complete:
+                # A body that broke off while it was passed on: the connection ends with it.
+                assert self.streams and request.connection not in {other.connection for other in self.upstream.requests[number:]}
+
+
+def text(buffering: str, upstream: Recorder) -> str:
+    return CONFIGURATION.format(limit=MAX_BODY, address=upstream.address, port=free_port(), buffering=buffering)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with Recorder() as upstream, run_proxy(text("on", upstream), tmp_path_factory.mktemp("hostile")) as proxy:
+        yield Place(proxy, upstream)
+        assert "Traceback" not in proxy.log(), proxy.log()
+
+
+@pytest.fixture(scope="module", params=["streaming", "gthread", "gevent"])
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    with Recorder() as upstream:
+        if request.param == "streaming":
+            with run_proxy(text("off", upstream), folder) as proxy:
+                yield Place(proxy, upstream, streams=True)
+            return
+        path = folder / "nginx.conf"
+        path.write_text(text("on", upstream))
+        args = ["--threads", "8"] if request.param == "gthread" else []
+        with run_gunicorn("wsgi_proxy:app", folder, request.param, env={"WSGI_PROXY_CONFIG": str(path)}, args=args) as server:
+            yield Place(server, upstream)
+
+
+def answers(client: Client, case: Case) -> list[Response]:
+    """The final answers to a case, as many as it must have."""
+    methods = case.methods or ("GET",) * len(case.answers)
+    return [client.read_response(method) for method in methods]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.sentence)
+def test_what_the_upstream_sees(place: Place, case: Case) -> None:
+    place.upstream.requests.clear()
+    with Client(place.port) as client:
+        client.send(case.data + case.behind)
+        got = answers(client, case)
+        for answer, allowed in zip(got, case.answers, strict=True):
+            assert answer.status in allowed and answer.complete, answer
+        if case.ends:
+            assert not client.read_all()
+        place.check_others(None if case.ends else client)
+    seen = place.seen()
+    assert [request.raw_head for request in seen] == [expected.head() for expected in case.seen]
+    assert [request.body for request in seen] == [expected.body or b"" for expected in case.seen]
+    place.check_wire()
+
+
+DOUBTFUL = [
+    case for case in CASES if len(case.data) < 100_000 and not case.seen or case in LENGTHS + CODINGS + CHUNKS + PIPELINES
+]
+
+
+@pytest.mark.parametrize("case", DOUBTFUL, ids=lambda case: case.sentence)
+def test_no_worker_lets_doubt_through(other: Place, case: Case) -> None:
+    """Whatever parser was first: what the upstream gets has one reading, and is no more than what was meant."""
+    other.upstream.requests.clear()
+    with Client(other.port, 2.0) as client:
+        try:
+            client.send(case.data)
+            client.half_close()
+            client.read_all()
+        except OSError:
+            client.ended = True  # it was refused before all of it was sent
+    other.check_others(None)
+    other.check_wire()
