@@ -13,7 +13,6 @@ import trustme
 from tests.support.client import Client, send_raw
 from tests.support.ports import wait_until
 from tests.support.service import serving
-from wsgi_proxy.config import CoreSettings
 from wsgi_proxy.worker_service import Hooks
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -168,37 +167,6 @@ def test_keepalive_timeout_0_closes() -> None:
         assert client.exchange(GET).get("Connection") == "close"
 
 
-def test_a_location_s_own_limits_hold_for_its_requests() -> None:
-    short = CoreSettings(keepalive_timeout=0.2, keepalive_timeout_header=20.0)
-    few, quick = CoreSettings(keepalive_requests=2), CoreSettings(client_body_timeout=0.1)
-    same = CoreSettings()
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        core = {"/short": short, "/few": few, "/quick": quick}.get(environ["PATH_INFO"], same)
-        environ["wsgi_proxy.connection"].heed(core)
-        return echo(environ, start_response)
-
-    def get(target: bytes) -> bytes:
-        return b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target
-
-    with serving(app) as server:
-        with Client(server.port) as client:
-            assert client.exchange(get(b"/few")).get("Connection") == "keep-alive"
-            # What holds is what this request's location says.
-            assert client.exchange(get(b"/")).get("Connection") == "keep-alive"
-            assert client.exchange(get(b"/few")).get("Connection") == "close"
-        with Client(server.port) as client:
-            answer = client.exchange(get(b"/short"))
-            assert (answer.get("Connection"), answer.get("Keep-Alive")) == ("keep-alive", "timeout=20")
-            assert client.exchange(get(b"/")).get("Keep-Alive") is None
-            client.exchange(get(b"/short"))
-            assert client.read_all() == b""
-        with Client(server.port) as client:
-            client.send(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
-            assert client.read_response().status == 408
-        assert server.listener.by_location[id(same)] is server.listener.settings
-
-
 def test_a_slow_body_is_answered_408() -> None:
     with serving(echo, client_body_timeout=0.1) as server, Client(server.port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
@@ -211,27 +179,6 @@ def test_a_broken_chunk_is_answered_400() -> None:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n")
         assert client.read_response().status == 400
         assert client.read_all() == b""
-
-
-def test_a_client_that_does_not_read_is_cut_after_send_timeout() -> None:
-    closed: list[bool] = []
-
-    class Endless:
-        def __iter__(self) -> Iterable[bytes]:
-            while True:
-                yield bytes(1 << 20)
-
-        def close(self) -> None:
-            closed.append(True)
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("200 OK", [])
-        return Endless()  # type: ignore[return-value]
-
-    with serving(app, send_timeout=0.1) as server, Client(server.port) as client:
-        client.send(GET)
-        wait_until(lambda: closed and not server.service.connections, "the connection to be cut")
-        assert "timed out" in server.lines[0]
 
 
 def test_a_small_unread_body_is_discarded_and_the_connection_kept() -> None:
@@ -290,57 +237,6 @@ def test_an_application_that_fails_is_a_500_and_its_body_a_cut() -> None:
                 client.read_all()
 
 
-@pytest.mark.parametrize("way", ["asks", "is told"])
-def test_the_application_learns_that_the_client_has_gone(way: str) -> None:
-    learnt: list[str] = []
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        connection = environ["wsgi_proxy.connection"]
-        if way == "is told":
-            connection.on_gone(lambda: learnt.append("told"))
-        while not learnt:
-            gevent.sleep(0.01)
-            if way == "asks" and connection.client_gone():
-                learnt.append("asked")
-        return hello(environ, start_response)
-
-    with serving(app) as server:
-        with Client(server.port) as client:
-            client.send(GET)
-            wait_until(lambda: server.service.crew.busy, "the request to begin")
-        wait_until(lambda: learnt and not server.service.connections, "the news")
-
-
-@pytest.mark.parametrize("head", ["the server's", "the application's"])
-def test_a_taken_over_connection_is_the_applications(head: str) -> None:
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if head == "the server's":
-            start_response("101 Switching Protocols", [("Upgrade", "echo"), ("Connection", "upgrade")])
-        return tunnel(environ["wsgi_proxy.connection"])
-
-    def tunnel(connection: Any) -> Iterable[bytes]:
-        stream, early = connection.take_over()
-        if head == "the application's":
-            stream.sendall(b"HTTP/1.1 101 Mine\r\nConnection: upgrade\r\n\r\n")
-        stream.sendall(b"<" + early + b">")
-        while data := stream.recv(100):
-            stream.sendall(data.upper())
-        return
-        yield
-
-    with serving(app, keepalive_timeout=0.1, client_header_timeout=0.1) as server, Client(server.port) as client:
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\nearly")
-        seen = client.read_head()
-        assert seen.startswith(b"HTTP/1.1 101 ") and b"\r\nConnection: upgrade\r\n" in seen and b"Length" not in seen
-        assert client.read_exactly(7) == b"<early>"
-        client.send(b"more")
-        assert client.read_exactly(4) == b"MORE"
-        client.half_close()
-        assert client.read_all() == b""
-        wait_until(lambda: not server.service.connections, "the end")
-        assert server.lines == []
-
-
 def test_a_fault_of_a_hook_ends_the_connection() -> None:
     class Faulty(Hooks):
         active = True
@@ -388,16 +284,6 @@ def test_idle_connections_hold_no_greenlet() -> None:
         for client in clients:
             client.close()
         wait_until(lambda: not server.service.connections, "the connections to end")
-
-
-def test_abandoned_connections_leave_nothing() -> None:
-    with serving(echo) as server:
-        for data in (b"", b"GET / HT", GET, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"):
-            for end in (Client.close, Client.reset):
-                client = Client(server.port)
-                client.send(data)
-                end(client)
-        wait_until(lambda: not server.service.connections and not server.service.crew.busy, "all of them to end")
 
 
 @pytest.fixture(scope="module")

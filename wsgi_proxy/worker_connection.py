@@ -6,169 +6,44 @@ Rules:
 - `deadline` (monotonic seconds) is when the wait it is in has lasted too long; `expire` is then called.
 - After an answer that does not keep the connection, our half is ended first and the client's rest is read for a while: closing on
   unread bytes would reset the connection and could destroy the answer on its way (RFC 9112, 9.6).
-- Whoever takes a connection over (`take_over`) has it to itself until the answer's iterable is closed.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-import ssl
-import struct
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from .errors import ClientError, ClientGone, ProxyError
-from .green import GreenStream, Side
 from .message import check_partial_request
 from .pages import page, shown_status, status_line
-from .stream import Stream
 from .worker_answer import SERVER, Response, http_date
-from .worker_body import NO_BODY, NoBody, RequestBody
+from .worker_body import NO_BODY, RequestBody
 from .worker_environ import make_environ
 from .worker_head import read_request
+from .worker_link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .worker_preface import read_proxy_header
 from .worker_service import QUIET
-from .worker_socket import StreamSocket, acknowledged, is_torn
+from .worker_socket import StreamSocket
 
 if TYPE_CHECKING:
-    from .config import CoreSettings
-    from .message import Pairs
     from .worker_head import Request
-    from .worker_listener import Listener, ListenerSettings
 
 _READ = 16 * 1024
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _CR = 0x0D
-_HALF_CLOSED = 1.0
-"""Seconds for which a client that has ended its half need not take anything before it counts as gone."""
 _MAX_DISCARD = 64 * 1024
 """So many unread bytes of a body are read and dropped for the sake of keeping the connection."""
 _LINE_TOO_LONG = 414
 _HEAD_TOO_LARGE = 494
 
-# What the connection is doing.
-OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
 
-_numbers = count(1)
+class Connection(Link):
+    """One client's connection."""
 
-
-class Connection:
-    """One client's connection. What an application may use is under "for the application" below."""
-
-    __slots__ = (
-        "_alarms",
-        "_lingers_until",
-        "_side",
-        "_socket",
-        "body",
-        "buffer",
-        "deadline",
-        "gone",
-        "head",
-        "listener",
-        "number",
-        "peer",
-        "plain_on_tls",
-        "proxy_protocol",
-        "refused",
-        "remote_addr",
-        "remote_port",
-        "requests",
-        "service",
-        "settings",
-        "started",
-        "state",
-        "stream",
-        "taken",
-        "tls",
-        "trailers",
-    )
-
-    def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
-        self.listener = listener
-        self.number = next(_numbers)
-        """Of this connection in its worker ($connection)."""
-        self.started = time.time()
-        self.service = listener.service
-        self.settings = listener.settings
-        self.stream: Stream = GreenStream(sock)
-        self._side: Side = self.stream.reading
-        self.peer = peer
-        if isinstance(peer, tuple):
-            self.remote_addr: str = peer[0]
-            self.remote_port = str(peer[1])
-        else:
-            self.remote_addr = self.remote_port = ""
-        self.state = OPENING
-        self.deadline = inf
-        self.buffer = b""
-        self.requests = 0
-        self.head: Request | None = None
-        self.body: RequestBody | NoBody = NO_BODY
-        self.refused: ProxyError | None = None
-        """Why the head that came is not one the application may see."""
-        self.gone = False
-        self.taken = False
-        self.trailers: Callable[[], Pairs] | Pairs | None = None
-        self.tls: ssl.SSLObject | None = None
-        self.plain_on_tls = False
-        """Plain HTTP came to a TLS listener."""
-        self.proxy_protocol: tuple[str, int, str, int] | None = None
-        self._alarms: list[Callable[[], None]] | None = None
-        self._lingers_until = 0.0
-        self._socket: StreamSocket | None = None
-
-    # --- for the application ---
-
-    def take_over(self) -> tuple[Stream, bytes]:
-        """The stream, and the bytes that came behind the request: the caller's until its iterable is closed; then it is closed.
-
-        Nothing more is written here; a head that was given to start_response with 101, or with 2xx for a CONNECT, has been.
-        """
-        self.taken = True
-        self._side.idle = None
-        self._alarms = None
-        rest, self.buffer = self.buffer, b""
-        return self.stream, rest
-
-    def client_gone(self) -> bool:
-        """Whether the client has closed (or ended its half of) the connection."""
-        if not self.gone and not self.taken and not self.buffer and self.body.ended:
-            self.gone = self.stream.peer_closed()
-        return self.gone
-
-    def on_gone(self, alarm: Callable[[], None]) -> None:
-        """Call once, in the hub, when the client leaves while the present request is worked on. Must not wait."""
-        if self._alarms is None:
-            self._alarms = [alarm]
-        else:
-            self._alarms.append(alarm)
-
-    def heed(self, core: CoreSettings) -> None:
-        """What the request's location says of timeouts and keeping; holds to the end of this request and the wait behind it."""
-        listener = self.listener
-        settings = listener.by_location.get(id(core))
-        if settings is None:
-            settings = listener.by_location[id(core)] = listener.settings.of(core)
-        if settings is not self.settings:
-            self._use(settings)
-
-    def _use(self, settings: ListenerSettings) -> None:
-        self.settings = settings
-        self.stream.read_timeout = settings.client_body_timeout or None
-        self.stream.write_timeout = settings.send_timeout or None
-
-    @property
-    def server_addr(self) -> tuple[str, int] | str:
-        """The local address of this connection: (host, port), or a path."""
-        with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
-            where = sock.getsockname()
-        return (where[0], where[1]) if isinstance(where, tuple) else where
+    __slots__ = ()
 
     # --- reading heads, in the hub ---
 
@@ -264,31 +139,6 @@ class Connection:
             self.buffer = self.buffer + data if self.buffer else data
             if self._next_head():
                 self.service.crew.run(self._serve)
-
-    def _ended_half(self) -> None:
-        """The client has ended its half while we work for it, or reset the connection, which is the end at once.
-
-        Closing looks like ending a half, from here, until something is sent to it: it is given a while to take what is sent.
-        """
-        if is_torn(self.stream.fileno()):
-            self._ring()
-        else:
-            self.service.later(_HALF_CLOSED, partial(self._still_there, self.requests, acknowledged(self.stream.fileno())))
-
-    def _still_there(self, request: int, before: int | None) -> None:
-        """Whether a client that ended its half some time ago is still reading."""
-        if self.state != BUSY or self.requests != request or self.taken:
-            return
-        number = self.stream.fileno()
-        if is_torn(number) or before is not None and acknowledged(number) == before:
-            self._ring()
-
-    def _ring(self) -> None:
-        """The client has left: tell those who want to know."""
-        self.gone = True
-        alarms, self._alarms = self._alarms, None
-        for alarm in alarms or ():
-            alarm()
 
     def _next_head(self) -> bool:
         """Take the next request's head from the buffer: True when there is something to answer, be it by a refusal."""
@@ -528,42 +378,7 @@ class Connection:
             if self.buffer and self._next_head():
                 self.service.crew.run(self._serve)
 
-    # --- sending ---
-
-    def send(self, data: bytes) -> None:
-        """Send; ClientGone when the client takes it no more, or not in `send_timeout`."""
-        try:
-            self.stream.sendall(data)
-        except OSError as error:
-            self.lost(error)
-
-    def send_all(self, buffers: Sequence[bytes]) -> None:
-        """Send several buffers; as `send`."""
-        try:
-            self.stream.sendmsg(buffers)
-        except OSError as error:
-            self.lost(error)
-
-    def send_file(self, file: int, offset: int, count: int) -> None:
-        """Send a part of an open file; as `send`."""
-        try:
-            self.stream.sendfile(file, offset, count)
-        except OSError as error:
-            self.lost(error)
-
-    def lost(self, error: OSError) -> NoReturn:
-        """What an error of the client's stream means: raises ClientGone."""
-        self.gone = True
-        if isinstance(error, TimeoutError):
-            raise ClientGone("client timed out while the answer was sent") from error
-        raise ClientGone(f"client closed the connection while the answer was sent: {error}") from error
-
     # --- ends ---
-
-    def drain(self, quiet_until: float) -> None:
-        """The worker is to end: be idle only so much longer."""
-        if self.state == IDLE and self.deadline > quiet_until:
-            self.deadline = quiet_until
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -593,21 +408,3 @@ class Connection:
             self.close()
         else:
             self.deadline = now + self.settings.lingering_timeout
-
-    def _reset(self) -> None:
-        self.gone = True
-        if self.stream.fileno() >= 0:
-            with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def close(self) -> None:
-        """Close and forget; may be called again."""
-        if self.state != CLOSED:
-            self.state = CLOSED
-            self.deadline = inf
-            self.gone = True
-            self.stream.close()
-            self.service.forget(self)
-
-    def __str__(self) -> str:
-        return f"client {self.remote_addr or 'unix:'}, listener {self.listener.name}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .worker_answer import Response
     from .worker_connection import Connection
+    from .worker_link import Link
     from .worker_listener import Listener
 
 _switch = greenlet.switch
@@ -120,7 +121,7 @@ class Service:
         self.max_requests = max_requests
         self.hooks = hooks or Hooks()
         self.crew = Crew(self.hub, log)
-        self.connections: set[Connection] = set()
+        self.connections: set[Link] = set()
         self.listeners: list[Listener] = []
         self.requests = 0
         self.draining = False
@@ -154,7 +155,7 @@ class Service:
         for listener in self.listeners:
             listener.pause()
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Link) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
         if len(self.connections) == self.max_connections - 1 and self.requests < self.max_requests:
