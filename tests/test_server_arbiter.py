@@ -249,3 +249,13 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
         assert server.process.wait(20) != 0
         assert words in server.log()
         server.stop()
+
+
+def test_workers_told_to_end_when_they_were_only_just_forked_do_end(tmp_path: Path) -> None:
+    with site(tmp_path, workers=1) as here:
+        for _ in range(8):
+            here.server.signal(signal.SIGTTIN)
+            here.server.signal(signal.SIGTTOU)
+            # The answer shows that the main process and the loop around it have gone on.
+            assert fetch(here.port).status == 200
+        wait_until(lambda: len(here.workers()) == 1, "one worker", 30)

@@ -80,7 +80,8 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
         self._reload: Reload | None = None
         self._again = False
         self._patient = False
-        self._retired: set[int] = set()
+        self._retired: dict[int, int] = {}
+        """The workers that are to end, and the signal that says so."""
 
     # --- starting ---
 
@@ -131,6 +132,7 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
 
     def manage_workers(self) -> None:
         """Keep the number of workers, not counting those that drain."""
+        self._remind()
         if self._reload is not None:
             self._continue_reload()
             return
@@ -143,11 +145,22 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
             self._again = False
             self.reload()
 
-    def _retire(self, pid: int) -> None:
+    def _retire(self, pid: int, number: int = signal.SIGTERM) -> None:
         """Tell a worker to drain, once."""
         if pid not in self._retired:
-            self._retired.add(pid)
-            self.kill_worker(pid, signal.SIGTERM)
+            self._retired[pid] = number
+            self.kill_worker(pid, number)
+
+    def _remind(self) -> None:
+        """Tell those again that have not heard: a worker that was only just forked has this process's handlers still, and a
+        signal that comes then is lost in them."""
+        for pid, number in self._retired.items():
+            worker = self.WORKERS.get(pid)
+            if worker is not None and not worker.ending():
+                self.kill_worker(pid, number)
+
+    def _forget_ended(self) -> None:
+        self._retired = {pid: number for pid, number in self._retired.items() if pid in self.WORKERS}
 
     def reap_workers(self) -> None:
         """gunicorn's; a worker that cannot load ends the server only if nobody else serves."""
@@ -156,12 +169,12 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
                 super().reap_workers()
                 break
             except HaltServer as halt:
-                self._retired &= set(self.WORKERS)
+                self._forget_ended()
                 if self._reload is not None:
                     self._abandon_reload(halt.reason)
                 elif not any(worker.serving() for worker in self.active().values()):
                     raise
-        self._retired &= set(self.WORKERS)
+        self._forget_ended()
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
         """gunicorn's, with shorter sleeps while a reload waits for its workers."""
@@ -239,8 +252,7 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
         assert reload is not None
         for pid, worker in list(self.WORKERS.items()):
             if worker.age >= reload.oldest:
-                self._retired.add(pid)
-                self.kill_worker(pid, signal.SIGQUIT)
+                self._retire(pid, signal.SIGQUIT)
         self.LISTENERS = reload.old_sockets
         server_listen.close(reload.new)
         self.app.go_back(reload.before)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .worker_connection import Connection
 
 _HEARTBEAT = 1.0
+_SERVING, _ENDING = 1, 2
 _SHARED_BATCH = 1
 _ALONE_BATCH = 16
 """Connections accepted at a time: one where several workers wait at the same socket, so that none takes all."""
@@ -53,12 +54,16 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Made before the fork and shared with the arbiter, which asks `serving()`.
-        self._serving = mmap.mmap(-1, 1)
+        # Made before the fork and shared with the arbiter, which asks `serving()` and `ending()`.
+        self._state = mmap.mmap(-1, 1)
 
     def serving(self) -> bool:
         """Whether this worker has loaded its application and accepts connections; in any process."""
-        return self._serving[0] != 0
+        return self._state[0] == _SERVING
+
+    def ending(self) -> bool:
+        """Whether it was told to end, and heard; in any process."""
+        return self._state[0] == _ENDING
 
     def patch(self) -> None:
         monkey.patch_all()
@@ -79,10 +84,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         base = self._base_environ()
         batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
         service.start(Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets)
-        self._serving[0] = 1
+        self._state[0] = _SERVING
         while self.alive:
             self.notify()
             self._stop.wait(_HEARTBEAT)
+        self._state[0] = _ENDING
         service.drain()
         for sock in self.sockets:
             # As long as anybody has it open, clients queue at a socket that nobody serves.
