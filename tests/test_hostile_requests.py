@@ -6,6 +6,7 @@ parser has its own opinions, what counts is that nothing doubtful reaches the up
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from .support import (
     Recorder,
     Response,
     Running,
+    Wire,
+    chunked,
     fetch,
     free_port,
     reply,
@@ -52,6 +55,10 @@ http {{
 """
 
 
+def own(request: Recorded, wire: Wire) -> bytes:
+    return reply(request.target.encode("latin-1"))
+
+
 class Place:
     """A proxy and its upstream."""
 
@@ -59,7 +66,7 @@ class Place:
         self.port = proxy.port
         self.streams = streams
         self.upstream = upstream
-        upstream.answer = lambda request, wire: reply(request.target.encode("latin-1"))
+        upstream.answer = own
 
     def seen(self) -> list[Recorded]:
         """What reached the upstream for a case."""
@@ -116,14 +123,15 @@ def answers(client: Client, case: Case) -> list[Response]:
     return [client.read_response(method) for method in methods]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.sentence)
-def test_what_the_upstream_sees(place: Place, case: Case) -> None:
+def check(place: Place, case: Case, pieces: list[bytes]) -> None:
+    """Send a case in pieces, and compare all that comes of it with the table."""
     place.upstream.requests.clear()
     with Client(place.port) as client:
-        client.send(case.data + case.behind)
+        for piece in pieces:
+            client.send(piece)
         got = answers(client, case)
         for answer, allowed in zip(got, case.answers, strict=True):
-            assert answer.status in allowed and answer.complete, answer
+            assert answer.status in allowed and answer.complete and not (answer.status >= 400 and answer.interim), answer
         if case.ends:
             assert not client.read_all()
         place.check_others(None if case.ends else client)
@@ -131,6 +139,52 @@ def test_what_the_upstream_sees(place: Place, case: Case) -> None:
     assert [request.raw_head for request in seen] == [expected.head() for expected in case.seen]
     assert [request.body for request in seen] == [expected.body or b"" for expected in case.seen]
     place.check_wire()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.sentence)
+def test_what_the_upstream_sees(place: Place, case: Case) -> None:
+    check(place, case, [case.data + case.behind])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if len(case.data) < 400], ids=lambda case: case.sentence)
+def test_it_is_the_same_in_pieces(place: Place, case: Case) -> None:
+    """Cut behind every CR, where a reader of lines is most easily wrong."""
+    check(place, case, [*re.findall(rb"[^\r]*\r|[^\r]+$", case.data), *filter(None, [case.behind])])
+
+
+def test_a_client_of_http_1_0_gets_no_chunks(place: Place) -> None:
+    place.upstream.answer = lambda request, wire: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"a", b"bc")
+    try:
+        with Client(place.port) as client:
+            client.send(b"GET / HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n")
+            data = client.read_all()
+    finally:
+        place.upstream.answer = own
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert body == b"abc" and b"connection: close" in head.lower() and b"transfer-encoding" not in head.lower()
+
+
+def test_a_client_that_waits_for_100_gets_it_once(place: Place) -> None:
+    place.upstream.requests.clear()
+    with Client(place.port) as client:
+        client.send(request_bytes("/p", "POST", [("Expect", "100-continue"), ("Content-Length", "5")]))
+        assert client.read_head().startswith(b"HTTP/1.1 100 ")
+        client.send(b"hel")
+        client.send(b"lo")
+        answer = client.read_response("POST")
+        assert (answer.status, answer.interim) == (200, [])
+    assert place.seen()[0].body == b"hello" and place.seen()[0].get("Expect") is None
+
+
+@pytest.mark.parametrize("size", [0, 10, 99_999])
+def test_a_body_that_breaks_off_reaches_no_upstream(place: Place, size: int) -> None:
+    place.upstream.requests.clear()
+    with Client(place.port) as client:
+        client.send(request_bytes("/p", "POST", [("Content-Length", "100000")]) + b"x" * size)
+        client.half_close()
+        assert not client.read_all()
+    place.check_others(None)
+    assert not place.seen()
 
 
 DOUBTFUL = [

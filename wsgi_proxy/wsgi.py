@@ -74,7 +74,7 @@ class ProxyApp(proxy.Proxy):
         """Hand an answer to the server."""
         body = answer.body
         delivery: _Delivery
-        if answer.status == 444 and can_tunnel(x.environ):
+        if answer.status in (444, 499) and _hangs_up(x, answer.status):
             return _HangUp(x, answer, self)
         if x.method == "HEAD" or answer.status in (204, 304):
             delivery = _Empty(x, answer, self)
@@ -142,8 +142,15 @@ class _Delivery:
             self._app.logs.write(x)
 
 
+def _hangs_up(x: Exchange, status: int) -> bool:
+    """Whether the connection is closed without a word: where we may for 444, and behind a client that has left."""
+    if status == 444:
+        return can_tunnel(x.environ)
+    return x.connection is not None and x.connection.gone
+
+
 class _HangUp(_Delivery):
-    """No answer at all (`return 444`): the connection is closed. Each server has its own way to be told."""
+    """No answer at all (`return 444`, a client that left): the connection is closed. Each server has its own way to be told."""
 
     __slots__ = ()
 
