@@ -10,7 +10,8 @@ from wsgi_proxy import worker_head
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.message import parse_request_head
 from wsgi_proxy.worker_environ import field_keys
-from wsgi_proxy.worker_head import read_request
+from wsgi_proxy.worker_head import read_request, take_request
+from wsgi_proxy.worker_listener import ListenerSettings
 
 BLOCK = b"\r\nHost: a\r\nX-Foo: bar\r\nCookie: x\r\nCookie: y\r\n\r\n"
 LINES = [
@@ -69,3 +70,37 @@ def test_the_memory_is_bounded() -> None:
     worker_head._known.clear()
     read_request(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2000 + b"\r\n\r\n")
     assert not worker_head._known
+
+
+SETTINGS = ListenerSettings()
+
+
+def test_one_request_after_the_other() -> None:
+    line, body = b"GET / HTTP/1.1" + BLOCK, b"rest"
+    assert take_request(line[:-1], SETTINGS) == (None, line[:-1])
+    request, rest = take_request(b"\r\n\r\n" + line + body, SETTINGS)
+    assert request is not None and (request.target, rest) == ("/", body)
+    assert take_request(b"\r\n\r\n", SETTINGS) == (None, b"")
+    request, rest = take_request(line, SETTINGS)
+    assert request is not None and rest == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /" + b"a" * 60 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET /" + b"a" * 60, 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 90 + b"\r\n\r\n", 494),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 90, 494),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1234567\r\n" * 20, 494),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 1\r\nC: 1\r\n\r\n", 494),
+        (b"GET / HTTP/1.1\nHost", 400),
+        (b"\x16\x03\x01", 400),
+    ],
+)
+def test_too_much_or_hopeless(data: bytes, status: int) -> None:
+    settings = ListenerSettings(max_fields=3)
+    settings.max_line, settings.max_field, settings.max_head = 50, 80, 200
+    with pytest.raises(ClientError) as caught:
+        take_request(data, settings)
+    assert caught.value.status == status

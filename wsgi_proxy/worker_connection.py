@@ -10,34 +10,24 @@ Rules:
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from math import inf
-from typing import TYPE_CHECKING
 
 from .errors import ClientError, ClientGone, ProxyError
-from .message import check_partial_request
 from .pages import page, shown_status, status_line
 from .worker_answer import SERVER, Response, http_date
 from .worker_body import NO_BODY, RequestBody
 from .worker_environ import make_environ
-from .worker_head import read_request
+from .worker_head import take_request
 from .worker_link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .worker_preface import read_proxy_header
 from .worker_service import QUIET
 from .worker_socket import StreamSocket
 
-if TYPE_CHECKING:
-    from .worker_head import Request
-
 _READ = 16 * 1024
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-_CR = 0x0D
 _MAX_DISCARD = 64 * 1024
 """So many unread bytes of a body are read and dropped for the sake of keeping the connection."""
-_LINE_TOO_LONG = 414
-_HEAD_TOO_LARGE = 494
 
 
 class Connection(Link):
@@ -141,53 +131,23 @@ class Connection(Link):
                 self.service.crew.run(self._serve)
 
     def _next_head(self) -> bool:
-        """Take the next request's head from the buffer: True when there is something to answer, be it by a refusal."""
-        buffer = self.buffer
-        if buffer[0] == _CR and buffer.startswith(b"\r\n"):
-            # RFC 9112, 2.2: empty lines before a request are ignored.
-            self.buffer = buffer = _EMPTY_LINES.sub(b"", buffer, 1)
-        end = buffer.find(b"\r\n\r\n") + 4
+        """Take the next request from the buffer: True when there is something to answer, be it by a refusal."""
         try:
-            if end == 3:
-                self._incomplete(buffer)
-                return False
-            if end == len(buffer):
-                self.buffer = b""
-            else:
-                self.buffer = buffer[end:]
-                buffer = buffer[:end]
-            if end > self.settings.max_field:
-                self._check_sizes(buffer)
-            head: Request | None = read_request(buffer)
-            if 0 < self.settings.max_fields < len(head.pairs):  # type: ignore[union-attr]
-                raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
+            request, self.buffer = take_request(self.buffer, self.settings)
         except ClientError as error:
-            head = None
+            request = None
             self.refused = error
-        self.head = head
+        else:
+            if request is None:
+                if self.buffer and self.state == IDLE:
+                    # A head has begun: from now on it has so much time.
+                    self.state = HEAD
+                    self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+                return False
+        self.head = request
         self.state = BUSY
         self.deadline = inf
         return True
-
-    def _incomplete(self, buffer: bytes) -> None:
-        """A head has begun: bound its time and size, and refuse it early if it cannot become good."""
-        if not buffer:
-            return
-        if self.state == IDLE:
-            self.state = HEAD
-            self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
-        if len(buffer) > self.settings.max_line:
-            self._check_sizes(buffer)
-        check_partial_request(buffer)
-
-    def _check_sizes(self, head: bytes) -> None:
-        """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
-        settings = self.settings
-        line, _, fields = head.partition(b"\r\n")
-        if len(line) > settings.max_line:
-            raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
-        if len(head) > settings.max_head or any(len(field) > settings.max_field for field in fields.split(b"\r\n")):
-            raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
 
     def _refuse(self) -> None:
         """Answer what never reaches the application, and end; in a greenlet."""

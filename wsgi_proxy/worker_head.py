@@ -11,12 +11,23 @@ Rules:
 
 from __future__ import annotations
 
-from .message import Pairs, RequestHead, parse_request_head
+import re
+from typing import TYPE_CHECKING
+
+from .errors import ClientError
+from .message import Pairs, RequestHead, check_partial_request, parse_request_head
 from .worker_environ import field_keys
+
+if TYPE_CHECKING:
+    from .worker_listener import ListenerSettings
 
 _TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
 """Visible characters but `#` (RFC 9112, 3.2; message.py says the same)."""
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_CR = 0x0D
+_LINE_TOO_LONG = 414
+_HEAD_TOO_LARGE = 494
 _MAX_BLOCKS = 256
 _MAX_SIZE = 1024
 
@@ -54,6 +65,44 @@ class Request:
     @property
     def version(self) -> tuple[int, int]:
         return (1, 1) if self.modern else (1, 0)
+
+
+def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | None, bytes]:
+    """The first request's head in what came, or None while it is not complete; and the bytes that are left.
+
+    Raises ClientError as soon as it is certain that no request the application may see will come of it.
+    """
+    if buffer[0] == _CR and buffer.startswith(b"\r\n"):
+        # RFC 9112, 2.2: empty lines before a request are ignored.
+        buffer = _EMPTY_LINES.sub(b"", buffer, 1)
+        if not buffer:
+            return None, b""
+    end = buffer.find(b"\r\n\r\n") + 4
+    if end == 3:
+        if len(buffer) > settings.max_line:
+            _check_sizes(buffer, settings)
+        check_partial_request(buffer)
+        return None, buffer
+    if end == len(buffer):
+        rest = b""
+    else:
+        rest = buffer[end:]
+        buffer = buffer[:end]
+    if end > settings.max_field or end > settings.max_line:
+        _check_sizes(buffer, settings)
+    request = read_request(buffer)
+    if 0 < settings.max_fields < len(request.pairs):
+        raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
+    return request, rest
+
+
+def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
+    """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
+    line, _, fields = head.partition(b"\r\n")
+    if len(line) > settings.max_line:
+        raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
+    if len(head) > settings.max_head or any(len(field) > settings.max_field for field in fields.split(b"\r\n")):
+        raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
 
 
 def read_request(data: bytes) -> Request:
