@@ -15,7 +15,7 @@ from tests.support.ports import wait_until
 from tests.support.service import Serving, serving
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.exchange import FileBody
-from wsgi_proxy.worker_answer import FileWrapper
+from wsgi_proxy.worker_environ import FileWrapper
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -28,7 +28,8 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from .worker_answer import FileWrapper, Response
+from .worker_answer import Response
+from .worker_environ import FileWrapper
 from .worker_listener import Listener, ListenerSettings
 from .worker_service import Hooks, Service
 from .worker_socket import StreamSocket

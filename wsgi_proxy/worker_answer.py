@@ -11,13 +11,13 @@ Rules:
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from .framing import LAST_CHUNK, encode_end
+from .worker_environ import FileWrapper
+from .worker_fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, learn_status
 
 if TYPE_CHECKING:
     from .message import Pairs
@@ -25,106 +25,10 @@ if TYPE_CHECKING:
     from .worker_connection import Connection
     from .worker_head import Request
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
-_NAMES: dict[str, str] = {}
-_STATUSES: dict[str, int] = {}
-_MAX_NAMES = 4096
 _SMALL_FILE = 32 * 1024
 """A file of up to so many bytes is read and leaves with the head."""
 _SMALL_BLOCK = 32 * 1024
 """Blocks up to this size are copied behind what goes before them; larger ones are handed over beside it."""
-
-SERVER = "wsgi_proxy"
-
-
-class _Clock:
-    """The Date field's value, and both fields of ours, made once a second."""
-
-    __slots__ = ("date", "ours", "second")
-
-    def __init__(self) -> None:
-        self.second = 0
-        self.date = ""
-        self.ours = ""
-
-    def tick(self, now: int) -> None:
-        self.second = now
-        self.date = formatdate(now, usegmt=True)
-        self.ours = f"Server: {SERVER}\r\nDate: {self.date}\r\n"
-
-
-_clock = _Clock()
-
-
-def http_date() -> str:
-    """The present time as an HTTP-date."""
-    now = int(time.time())
-    if now != _clock.second:
-        _clock.tick(now)
-    return _clock.date
-
-
-def _learn_status(status: str) -> int:
-    """The code in a status that may go out; ValueError for any other."""
-    if not isinstance(status, str) or not _STATUS.fullmatch(status):
-        raise ValueError(f"invalid status {status!r}")
-    code = int(status[:3])
-    if code < 200 and code != 101:
-        raise ValueError(f"{status!r} is no final status")
-    if len(_STATUSES) < _MAX_NAMES:
-        _STATUSES[status] = code
-    return code
-
-
-def _learn(name: str) -> str:
-    """What a field's name means to us: its lower-case form, "" for nothing; ValueError when it is no token."""
-    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a header")
-    lower = name.lower()
-    meaning = lower if lower in _KNOWN else ""
-    if len(_NAMES) < _MAX_NAMES:
-        _NAMES[name] = meaning
-    return meaning
-
-
-def _check(name: str, value: str) -> None:
-    """ValueError for a value with a control character: a line end in it would make a field of its own (response splitting)."""
-    if not _VALUE.fullmatch(value):
-        raise ValueError(f"the value of {name} has a character that must not be in it")
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
-
-    __slots__ = ("block_size", "close", "filelike")
-
-    def __init__(self, filelike: Any, block_size: int = 64 * 1024) -> None:
-        self.filelike = filelike
-        self.block_size = block_size
-        self.close = getattr(filelike, "close", None)
-        if self.close is None:
-            del self.close
-
-    def __iter__(self) -> FileWrapper:
-        return self
-
-    def __next__(self) -> bytes:
-        block: bytes = self.filelike.read(self.block_size)
-        if not block:
-            raise StopIteration
-        return block
-
-    def extent(self) -> tuple[int, int, int] | None:
-        """(descriptor, offset, bytes to the end), None when there is no real file behind it."""
-        try:
-            number = self.filelike.fileno()
-            offset = self.filelike.tell()
-            return number, offset, max(0, os.fstat(number).st_size - offset)
-        except (AttributeError, OSError, ValueError):
-            return None
 
 
 class Response:
@@ -191,7 +95,7 @@ class Response:
                 exc_info = None
         elif self.status:
             raise AssertionError("start_response was called twice without exc_info")
-        self.code = _STATUSES.get(status) or _learn_status(status)
+        self.code = STATUSES.get(status) or learn_status(status)
         self._fields(headers)
         self.status = status
         self.headers = headers
@@ -199,7 +103,7 @@ class Response:
 
     def _fields(self, headers: Pairs) -> None:
         """Check the fields, and decide how the body is framed and what becomes of the connection (RFC 9112, 6.3 and 9.3)."""
-        names = _NAMES
+        names = NAMES
         length: int | None = None
         dated = served = False
         connection = ""
@@ -207,7 +111,7 @@ class Response:
         for name, value in headers:
             meaning = names.get(name)
             if meaning is None:
-                meaning = _learn(name)
+                meaning = learn_name(name)
             if meaning:
                 if meaning == "content-length":
                     length = self._length(value, length)
@@ -215,7 +119,7 @@ class Response:
                 if meaning == "transfer-encoding":
                     continue
                 if meaning == "connection":
-                    _check(name, value)
+                    check_value(name, value)
                     connection = f"{connection}, {value}" if connection else value
                     continue
                 if meaning == "date":
@@ -223,15 +127,15 @@ class Response:
                 else:
                     served = True
             if not value.isprintable():
-                _check(name, value)
+                check_value(name, value)
             lines.append(f"{name}: {value}\r\n")
         now = int(time.time())
-        if now != _clock.second:
-            _clock.tick(now)
+        if now != clock.second:
+            clock.tick(now)
         if not served:
-            self.ours = f"Server: {SERVER}\r\n" if dated else _clock.ours
+            self.ours = f"Server: {SERVER}\r\n" if dated else clock.ours
         else:
-            self.ours = "" if dated else f"Date: {_clock.date}\r\n"
+            self.ours = "" if dated else f"Date: {clock.date}\r\n"
         self.fields = "".join(lines)
         self.left = length
         self.rest = ""
@@ -279,8 +183,8 @@ class Response:
         if self.head_sent or not self.head.modern:
             return
         for name, value in headers:
-            _learn(name)
-            _check(name, value)
+            learn_name(name)
+            check_value(name, value)
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
         self.connection.send(f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1"))
 

@@ -16,9 +16,10 @@ from math import inf
 
 from .errors import ClientError, ClientGone, ProxyError
 from .pages import page, shown_status, status_line
-from .worker_answer import SERVER, Response, http_date
+from .worker_answer import Response
 from .worker_body import NO_BODY, RequestBody
 from .worker_environ import make_environ
+from .worker_fields import SERVER, http_date
 from .worker_head import take_request
 from .worker_link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .worker_preface import read_proxy_header

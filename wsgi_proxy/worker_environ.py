@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -77,3 +78,34 @@ def _take_script_name(environ: dict[str, Any]) -> None:
         environ["PATH_INFO"] = path[len(script) :]
     else:
         environ["SCRIPT_NAME"] = ""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
+
+    __slots__ = ("block_size", "close", "filelike")
+
+    def __init__(self, filelike: Any, block_size: int = 64 * 1024) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        self.close = getattr(filelike, "close", None)
+        if self.close is None:
+            del self.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
+
+    def extent(self) -> tuple[int, int, int] | None:
+        """(descriptor, offset, bytes to the end), None when there is no real file behind it."""
+        try:
+            number = self.filelike.fileno()
+            offset = self.filelike.tell()
+            return number, offset, max(0, os.fstat(number).st_size - offset)
+        except (AttributeError, OSError, ValueError):
+            return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from wsgi_proxy.worker_answer import FileWrapper
+from wsgi_proxy.worker_environ import FileWrapper
 from wsgi_proxy.worker_listener import Listener, ListenerSettings
 from wsgi_proxy.worker_service import Hooks, Service
 
