@@ -45,3 +45,4 @@ def test_answers_without_an_upstream() -> None:
 def test_the_environ_of_a_path() -> None:
     environ = environ_of("GET", "/a", [("Host", "h"), ("X-A", "1"), ("X-A", "2")], "1.2.3.4")
     assert (environ["RAW_URI"], environ["HTTP_HOST"], environ["HTTP_X_A"]) == ("/a", "h", "1,2")
+    assert environ_of("GET", "/a", [], "1.2.3.4")["HTTP_HOST"] == "localhost"

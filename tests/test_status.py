@@ -12,7 +12,8 @@ CONFIGURATION = """
 worker_processes 2;
 events {{}}
 http {{
-    upstream echo {{ server {address}; server 127.0.0.1:{dead} max_fails=1; }}
+    upstream echo {{ server {address}; server 127.0.0.1:{dead} max_fails=1;
+        server 127.0.0.1:{dead} backup; server 127.0.0.1:{dead} down; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{ proxy_pass http://echo; }}
@@ -34,7 +35,7 @@ def test_all_workers_tell_the_same_state(tmp_path: Path) -> None:
                 assert fetch(server.port).status == 200
             state = json.loads(fetch(server.port, "/json").body)
             assert state["requests"] >= 20 and state["responses"]["2xx"] >= 20 and state["retries"] == 1
-            good, bad = state["upstreams"]["echo"]
+            good, bad, _, _ = state["upstreams"]["echo"]
             assert (good["server"], good["available"], good["connections"]) == (upstream.address, True, 0)
             assert (bad["server"], bad["available"], bad["failures"]) == (f"127.0.0.1:{dead}", False, 1)
             text = fetch(server.port, "/metrics").body.decode()
@@ -42,8 +43,12 @@ def test_all_workers_tell_the_same_state(tmp_path: Path) -> None:
             assert f'wsgi_proxy_peer_available{{upstream="echo",server="127.0.0.1:{dead}"}} 0' in text
             page = fetch(server.port, "/page")
             assert page.get("Content-Type") == "text/html; charset=utf-8" and upstream.address.encode() in page.body
+            shown = re.findall(r"<td>([^<]*)</td></tr>", page.body.decode())
+            assert shown[-4:] == ["available", "not available", "down", "available, backup"]
             stub = fetch(server.port, "/stub").body.decode()
             assert re.fullmatch(
-                r"Active connections: \d+ \nserver accepts handled requests\n \d+ \d+ 2\d \nReading: 0 Writing: 1 Waiting: \d+ \n", stub
+                r"Active connections: \d+ \nserver accepts handled requests\n \d+ \d+ 2\d \n"
+                r"Reading: 0 Writing: 1 Waiting: \d+ \n",
+                stub,
             )
             assert fetch(server.port, "/json", "POST").status == 405

@@ -101,6 +101,8 @@ def _list(zones: list[ZoneCache], pattern: str, *, in_full: bool) -> int:
         for entry in _matching(zone, pattern):
             found += 1
             print(_in_full(zone, entry, time.time()) if in_full else _line(entry, time.time()))
+    if not found:
+        print("nothing is stored" if pattern == "*" else f'nothing stored matches "{pattern}"', file=sys.stderr)
     return 0 if found else 1
 
 
@@ -170,7 +172,8 @@ def _stats(zones: list[ZoneCache]) -> int:
         bounds += [f"max_size {size(settings.max_size)}"] if settings.max_size else []
         bounds += [f"min_free {size(settings.min_free)}"] if settings.min_free else []
         print(f"{settings.name}: {settings.path}")
-        print(f"  {entries} answers, {fresh} fresh, {size(total)} of bodies; {', '.join(bounds)}")
+        amount = size(total) if total >= 1024 else f"{total} bytes"
+        print(f"  {entries} {'answer' if entries == 1 else 'answers'}, {fresh} fresh, {amount} of bodies; {', '.join(bounds)}")
     return 0
 
 
@@ -184,15 +187,19 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 5s, 3m20s, 2h5m, 4d3h."""
+    """Seconds for people: 5s, 3m20s, 10m, 2h5m, 4d3h."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60}s"
+        return _pair(whole // 60, "m", whole % 60, "s")
     if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+        return _pair(whole // 3600, "h", whole % 3600 // 60, "m")
+    return _pair(whole // 86400, "d", whole % 86400 // 3600, "h")
+
+
+def _pair(many: int, unit: str, rest: int, smaller: str) -> str:
+    return f"{many}{unit}{rest}{smaller}" if rest else f"{many}{unit}"
 
 
 def _moment(at: float) -> str:

@@ -189,7 +189,8 @@ def _cache(argv: list[str]) -> int:
 _EXPLAIN_USAGE = f"""\
 Usage: {NAME} explain [-c filename] [-p prefix] [METHOD] URL [-H 'Name: value']...
 
-Shows what each room decides about a request, in order. The request is really made: an upstream that is chosen is asked."""
+Shows what is decided about a request, in order: server, location, rewrites, limits, cache, upstream, answer. A path without
+a host is asked of localhost. The request is really made: a server that is chosen is asked."""
 
 
 def _explain(argv: list[str]) -> int:

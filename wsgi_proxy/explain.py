@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def explain(
     config: Config, method: str, url: str, headers: Iterable[tuple[str, str]] = (), client: str = "127.0.0.1"
 ) -> list[str]:
-    """A line for each decision about `method url`. `url` may be absolute or a path; `client` is the address it comes from."""
+    """A line for each decision about `method url`; `client` is the address it comes from.
+
+    `url` may be absolute or a path, which without a Host among the headers is asked of localhost.
+    """
     app = ProxyApp(config)
     try:
         x = Exchange.from_environ(environ_of(method, url, list(headers), client))
@@ -43,13 +46,13 @@ def environ_of(method: str, url: str, headers: list[tuple[str, str]], client: st
     target = url[url.index(parts.netloc) + len(parts.netloc) :] if parts.netloc else url
     scheme = parts.scheme or "http"
     pairs = list(headers)
-    if parts.netloc and not any(name.lower() == "host" for name, _ in pairs):
-        pairs.insert(0, ("Host", parts.netloc))
+    if not any(name.lower() == "host" for name, _ in pairs):
+        pairs.insert(0, ("Host", parts.netloc or "localhost"))
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": method,
         "RAW_URI": target or "/",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": parts.hostname or "",
+        "SERVER_NAME": parts.hostname or "localhost",
         "SERVER_PORT": str(parts.port or (443 if scheme == "https" else 80)),
         "REMOTE_ADDR": client,
         "REMOTE_PORT": "0",

@@ -96,6 +96,13 @@ def _label(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def _state(peer: dict[str, Any]) -> str:
+    """One or two words for a server."""
+    if peer["down"]:
+        return "down"
+    return ("available" if peer["available"] else "not available") + (", backup" if peer["backup"] else "")
+
+
 def as_page(state: dict[str, Any]) -> str:
     """One plain page; it reloads itself every two seconds."""
     rows = []
@@ -105,7 +112,7 @@ def as_page(state: dict[str, Any]) -> str:
             rows.append(
                 f'<tr class="{mark}"><td>{escape(name)}</td><td>{escape(peer["server"])}</td><td>{peer["weight"]}</td>'
                 f'<td>{peer["connections"]}</td><td>{peer["fails"]}</td><td>{peer["failures"]}</td>'
-                f'<td>{"available" if peer["available"] else "not available"}</td></tr>'
+                f'<td>{_state(peer)}</td></tr>'
             )
     answers = "".join(f"<td>{value}</td>" for value in state["responses"].values())
     heads = "".join(f"<th>{kind}</th>" for kind in state["responses"])
