@@ -24,7 +24,7 @@ import gc, json, os, signal
 
 def tell(number, frame):
     from greenlet import greenlet
-    found = dict.fromkeys(("busy", "greenlets", "clients", "upstreams", "pooled", "forwarded", "spools"), 0)
+    found = dict.fromkeys(("busy", "greenlets", "clients", "upstreams", "pooled", "forwarded", "leases", "spools"), 0)
     parked = 0
     for each in gc.get_objects():
         name = type(each).__name__
@@ -40,6 +40,8 @@ def tell(number, frame):
             found["pooled"] += each.pooled
         elif name == "Forwarded":
             found["forwarded"] += not each._closed
+        elif name == "Lease":
+            found["leases"] += not each.settled
         elif name == "Spool":
             found["spools"] += not each._closed
     found["greenlets"] -= parked

@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,7 +290,7 @@ CHUNKS = [
     Case("one byte a chunk", CHUNKED + chunked(*[b"%c" % byte for byte in b"hello"]), Whole(kept=True)),
     Case("an empty body", CHUNKED + b"0\r\n\r\n", Whole(b"", kept=True)),
     Case("an empty body and bytes", CHUNKED + b"0\r\n\r\nabc", Whole(b"", kept=False)),
-    Case("chunked and close", head(b"Connection: close", b"Transfer-Encoding: chunked", body=chunked(b"a")), Whole(b"a", kept=False)),
+    Case("chunked and close", CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n0\r\n\r\n"), Whole(b"", kept=False)),
 ]
 
 BODILESS = [
@@ -659,6 +660,78 @@ http {{
             assert fetch(proxy.port, "/any/").status == 200
             assert fetch(proxy.port).status == 502
             assert "certificate" in proxy.log() and upstream.address in proxy.log()
+
+
+@pytest.mark.parametrize("where", ["/", "/unbuffered/"])
+def test_an_upstream_that_does_not_take_the_upload(place: Place, where: str) -> None:
+    ended = threading.Event()
+    place.plays(lambda request, wire: [ended.wait(10), wire.close()] and None)
+    place.upstream.read_body = False
+    mark = place.mark()
+    try:
+        with Client(place.port) as client:
+            client.send(request_bytes(where, "POST", [("Content-Length", "60000000")]))
+            try:
+                for _ in range(60):
+                    client.send(bytes(1_000_000))
+            except ConnectionError:
+                pass  # it has been answered
+            assert client.read_response("POST").status == 504
+    finally:
+        ended.set()
+        place.upstream.read_body = True
+    assert len(place.faults(mark)) == 1 and "while sending request to upstream" in place.faults(mark)[0]
+
+
+def test_a_reset_behind_a_whole_answer(place: Place) -> None:
+    for framing in (HELLO, CHUNKED + chunked(b"hello")):
+        place.sends(framing, "reset")
+        assert fetch(place.port).body == b"hello"
+        place.check_others(None)
+
+
+def test_three_hundred_who_wait_for_a_silent_upstream(place: Place) -> None:
+    """They hold up nobody, and all get their 504 in time."""
+    released = threading.Event()
+    place.plays(lambda request, wire: [released.wait(10), wire.close()] and None)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(place.port)) for _ in range(300)]
+        for client in clients:
+            client.send(request_bytes("/silent", close=True))
+        for number in range(20):
+            assert fetch(place.port, f"/own-{number}").body == b"/own-%d" % number
+        assert {client.read_response().status for client in clients} == {504}
+    assert time.monotonic() - began < 8
+    released.set()
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """As `place`, with an upstream that speaks TLS."""
+    trustme = pytest.importorskip("trustme")
+    folder: Path = tmp_path_factory.mktemp("encrypted")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with Recorder(tls=context) as upstream:
+        text = CONFIGURATION.replace("http://echo", "https://echo").format(address=upstream.address, port=free_port(), full=1)
+        with run_proxy(text, folder, env=inside(folder / "told")) as proxy, nothing_left(proxy, folder / "told"):
+            yield Place(proxy, upstream)
+            assert "Traceback" not in proxy.log(), proxy.log()
+
+
+@pytest.mark.parametrize("where", ["/", "/unbuffered/"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in CASES
+        if case.end != "" and case.expected == CUT or case in ENDS or case in INTERIM or case.sentence.startswith("two ")
+    ],
+    ids=lambda case: case.sentence,
+)
+def test_what_comes_out_of_tls(encrypted: Place, case: Case, where: str) -> None:
+    test_what_comes_out(encrypted, case, where)
 
 
 # --- what crosses, and what does not ----------------------------------------------------------------------------------------
