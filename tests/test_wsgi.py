@@ -161,6 +161,19 @@ def test_without_a_configuration_the_fault_says_what_to_do(tmp_path: Path, monke
         _ = wsgi_proxy.wsgi.app
 
 
+def test_a_star_import_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WSGI_PROXY_CONFIG", raising=False)
+    names: dict[str, object] = {}
+    exec("from wsgi_proxy import *", names)
+    assert names["Proxy"] is Proxy and "app" not in names
+
+
+def test_what_is_no_pool_is_told_what_to_do() -> None:
+    with pytest.raises(TypeError, match="Proxy takes a Pool or a Config, not 'nginx.conf'; Proxy.from_nginx takes the path"):
+        Proxy("nginx.conf")  # type: ignore[arg-type]
+
+
 def test_an_upstream_that_is_gone_is_a_502_without_its_address(made: Made) -> None:
     port = free_port()
     answer = get(made(Proxy(Pool([f"http://127.0.0.1:{port}"]))), "/")

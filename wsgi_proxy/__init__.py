@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .wsgi import ProxyApp, ProxyMiddleware
 
 __version__ = "1.0.0"
-__all__ = ["Config", "Pool", "Proxy", "ProxyApp", "ProxyMiddleware", "Server", "app"]
+# Without `app`, so that `import *` does not ask for a configuration.
+__all__ = ["Config", "Pool", "Proxy", "ProxyApp", "ProxyMiddleware", "Server"]
 
 _HOMES = {
     "Config": "config",

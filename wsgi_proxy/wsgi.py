@@ -42,8 +42,10 @@ class ProxyApp(proxy.Proxy):
     def __init__(self, source: Config | Pool) -> None:
         if isinstance(source, Pool):
             super().__init__(config_for_pool(_PYTHON_POOL, source.scheme), {_PYTHON_POOL: source})
-        else:
+        elif isinstance(source, Config):
             super().__init__(source)
+        else:
+            raise TypeError(f"Proxy takes a Pool or a Config, not {source!r}; Proxy.from_nginx takes the path of an nginx.conf")
         self.logs = AccessLogs(self.config)
 
     @classmethod
