@@ -198,6 +198,7 @@ def test_connect(kind: type[Stream], start: Runner, host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         stream = start(lambda: kind.connect((host, server.getsockname()[1]), 5, source="127.0.0.1"))()
         peer, _ = server.accept()
+        assert stream.getsockname() == peer.getpeername()
         with socket.socket(fileno=os.dup(stream.fileno())) as raw:
             assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         peer.sendall(b"hi")

@@ -266,6 +266,9 @@ class GreenStream(Stream):
     def fileno(self) -> int:
         return int(self._sock.fileno())
 
+    def getsockname(self) -> Any:
+        return self._sock.getsockname()
+
     def shutdown(self, how: int) -> None:
         shut_down(self._sock, how)
 

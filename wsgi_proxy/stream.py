@@ -129,6 +129,10 @@ class Stream:
         """The descriptor; -1 when closed."""
         raise NotImplementedError
 
+    def getsockname(self) -> Any:
+        """The local address, as `socket.getsockname` gives it."""
+        raise NotImplementedError
+
     def shutdown(self, how: int) -> None:
         """End a half, as `socket.shutdown`; a connection that is already gone is no fault."""
         raise NotImplementedError
@@ -245,6 +249,9 @@ class PlainStream(Stream):
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def getsockname(self) -> Any:
+        return self._sock.getsockname()
 
     def shutdown(self, how: int) -> None:
         shut_down(self._sock, how)

@@ -178,6 +178,9 @@ class TLSStream(Stream):
     def fileno(self) -> int:
         return self.lower.fileno()
 
+    def getsockname(self) -> Any:
+        return self.lower.getsockname()
+
     def shutdown(self, how: int) -> None:
         if how != socket.SHUT_RD:
             self._say_goodbye()

@@ -146,8 +146,7 @@ class Link:
     @property
     def server_addr(self) -> tuple[str, int] | str:
         """The local address of this connection: (host, port), or a path."""
-        with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
-            where = sock.getsockname()
+        where = self.stream.getsockname()
         return (where[0], where[1]) if isinstance(where, tuple) else where
 
     # --- the client leaves ---
