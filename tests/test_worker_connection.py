@@ -162,6 +162,14 @@ def test_an_idle_connection_ends_after_keepalive_timeout() -> None:
         assert client.read_all() == b""
 
 
+def test_a_connection_older_than_keepalive_time_is_not_kept() -> None:
+    with serving(hello, keepalive_time=1.0) as server, Client(server.port) as client:
+        assert client.exchange(GET).get("Connection") == "keep-alive"
+        for connection in server.service.connections:
+            connection.started -= 3.0
+        assert client.exchange(GET).get("Connection") == "close"
+
+
 def test_keepalive_timeout_0_closes() -> None:
     with serving(hello, keepalive_timeout=0) as server, Client(server.port) as client:
         assert client.exchange(GET).get("Connection") == "close"

@@ -55,6 +55,7 @@ class Plan:
             keepalive_timeout=core.keepalive_timeout,
             keepalive_header=core.keepalive_timeout_header,
             keepalive_requests=core.keepalive_requests,
+            keepalive_time=core.keepalive_time,
             client_header_timeout=server.client_header_timeout,
             client_body_timeout=core.client_body_timeout,
             send_timeout=core.send_timeout,

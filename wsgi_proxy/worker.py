@@ -137,6 +137,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         settings = ListenerSettings(
             keepalive_timeout=cfg.keepalive,
             keepalive_requests=sys.maxsize,
+            keepalive_time=float("inf"),
             client_header_timeout=cfg.timeout,
             client_body_timeout=cfg.timeout,
             send_timeout=cfg.timeout,

@@ -19,7 +19,7 @@ from .pages import page, shown_status, status_line
 from .worker_answer import Response
 from .worker_body import NO_BODY, RequestBody
 from .worker_environ import make_environ
-from .worker_fields import SERVER, http_date
+from .worker_fields import SERVER, clock, http_date
 from .worker_head import take_request
 from .worker_link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .worker_preface import read_proxy_header
@@ -174,6 +174,8 @@ class Connection(Link):
         """Whether another request may follow the answer whose head is being written now."""
         settings = self.settings
         if self.requests >= settings.keepalive_requests or settings.keepalive_timeout <= 0:
+            return False
+        if clock.second - self.started > settings.keepalive_time:
             return False
         body = self.body
         if not body.ended and (body.expecting or body.left is None or body.left > _MAX_DISCARD):

@@ -45,6 +45,7 @@ class ListenerSettings:
         "client_header_timeout",
         "keep_line",
         "keepalive_requests",
+        "keepalive_time",
         "keepalive_timeout",
         "lingering_time",
         "lingering_timeout",
@@ -64,6 +65,7 @@ class ListenerSettings:
         keepalive_timeout: float = 75.0,
         keepalive_header: float | None = None,
         keepalive_requests: int = 1000,
+        keepalive_time: float = 3600.0,
         client_header_timeout: float = 60.0,
         client_body_timeout: float = 60.0,
         send_timeout: float = 60.0,
@@ -79,6 +81,8 @@ class ListenerSettings:
         self.keep_line = _keep_line(keepalive_header)
         """What an answer says whose connection is kept."""
         self.keepalive_requests = keepalive_requests
+        self.keepalive_time = keepalive_time
+        """How old a connection may be that is to be kept."""
         self.client_header_timeout = client_header_timeout
         self.client_body_timeout = client_body_timeout
         self.send_timeout = send_timeout
@@ -100,6 +104,7 @@ class ListenerSettings:
         made = copy(self)
         made.keepalive_timeout = core.keepalive_timeout
         made.keepalive_requests = core.keepalive_requests
+        made.keepalive_time = core.keepalive_time
         made.client_body_timeout = core.client_body_timeout
         made.send_timeout = core.send_timeout
         made.keep_line = _keep_line(core.keepalive_timeout_header)
