@@ -88,7 +88,7 @@ def test_a_file_of_a_dead_arbiter_is_swept_and_others_are_not(tmp_path: Path) ->
     elsewhere = tmp_path / "-".join([*name[:3], "7", str(ended_pid), "123", "ab"])
     for path in (stale, reused, alive, foreign, elsewhere):
         path.write_bytes(b"x")
-    assert sorted(sweep(tmp_path)) == sorted([stale, reused])
+    assert sorted(sweep([tmp_path])) == sorted([stale, reused])
     assert alive.exists() and foreign.exists() and elsewhere.exists()
 
 
@@ -97,9 +97,9 @@ def test_a_file_in_use_is_not_swept(tmp_path: Path) -> None:
     ended(dead)
     path = tmp_path / "-".join([*file_name("x").split("-")[:4], str(dead), "123", "ab"])
     fd = open_locked(path)
-    assert sweep(tmp_path) == []
+    assert sweep([tmp_path]) == []
     os.close(fd)
-    assert sweep(tmp_path) == [path]
+    assert sweep([tmp_path]) == [path]
 
 
 def test_a_link_or_a_strangers_file_is_not_opened(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Counts:
         self._zone = zone
         self._header = zone.header
         self._servers = servers
-        self._words = zone.area(f"{name}/counts", 8 * zone.workers_max * self._stride).cast("q")
+        self._words = zone.area(f"{name}/counts", 8 * zone.workers_max * self._stride, 8 * self._stride).cast("q")
         self.totals = [0] * servers
         self.changed: list[int] | None = None
         """When a list: the servers whose count changed are appended to it, for those who keep an order by count."""

@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import hashlib
 import mmap
@@ -27,7 +28,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .zone_file import arbiter_of, file_name, folder, open_locked, sweep
+from .zone_areas import AREAS_MAX, ENTRY, PAGE, Areas, allocate, second_of
+from .zone_file import arbiter_of, file_name, folders, open_locked, sweep
 
 if TYPE_CHECKING:
     from .config import Config
@@ -35,13 +37,10 @@ if TYPE_CHECKING:
 WORKERS_MAX = 256
 """Slots of a file: more living workers than this cannot share it."""
 
-_PAGE = mmap.ALLOCATIONGRANULARITY
-_MAGIC = 0x77736769_70783031
+_MAGIC = 0x77736769_70783032
 # Words of the header: what each of the first eight is for; the slots' generations and the directory follow.
-_W_MAGIC, _W_ROSTER, _W_AREAS, _W_END, _W_CLAIMS = range(5)
+_W_MAGIC, _W_ROSTER, _W_CLAIMS, _W_AREAS, _W_END, _W_SECOND_END = range(6)
 _SLOTS = 8
-_AREAS_MAX = 1 << 15
-_ENTRY = 4  # digest (two words), offset, size
 # Bytes that stand for slots and for named locks; nothing is ever stored that far out.
 _SLOT_BYTES = 1 << 40
 _NAME_BYTES = 1 << 41
@@ -88,25 +87,27 @@ class Zone:
         self._fd = fd
         self._slot: int | None = None
         self._locks: dict[str, ZoneLock] = {}
-        self._areas: dict[str, memoryview] = {}
-        self._directory: dict[tuple[int, int], tuple[int, int]] = {}
-        """(offset, size) by digest: the header's directory as far as it was read."""
+        self._views: dict[str, memoryview] = {}
         self._forked: weakref.WeakSet[Any] = weakref.WeakSet()
         self._guard = RLock()
         self._names: dict[str, int] = {}
         self.reaped = 0
         """When `reap` was last called, as its callers' clock has it: they share the work."""
-        words = _SLOTS + workers_max + _AREAS_MAX * _ENTRY
-        self._header_size = -(-words * 8 // _PAGE) * _PAGE
+        directory = _SLOTS + workers_max
+        words = directory + AREAS_MAX * ENTRY
+        self._header_size = -(-words * 8 // PAGE) * PAGE
         with self.lock("header"):
             if os.fstat(fd).st_size < self._header_size:
                 os.ftruncate(fd, self._header_size)
+                # As many areas as most ever have; what they have no room for can be put elsewhere, they cannot.
+                allocate(fd, 0, (directory + 1024 * ENTRY) * 8)
             header = memoryview(mmap.mmap(fd, self._header_size)).cast("q")
             if not header[_W_END]:
                 header[_W_END] = self._header_size
                 header[_W_MAGIC] = _MAGIC + workers_max
             if header[_W_MAGIC] != _MAGIC + workers_max:
                 raise RuntimeError(f"{path} was made by another version of this program")
+        self._areas = Areas(path, fd, header[_W_AREAS : _W_AREAS + 3], header[directory:words], directory * 8)
         self.header = header
         """The header as 64-bit words; word `ROSTER` changes whenever a worker came or went."""
 
@@ -119,14 +120,25 @@ class Zone:
         hold it."""
         if not isinstance(key, str):
             key = "\0".join([key.path, *(text for _, text in key.files)])
-        where = folder()
-        path = where / file_name(f"{workers_max}/{key}")
-        zone = cls._opened.get(str(path))
-        if zone is None:
-            # Not our own: opening and closing them would let go of our record locks.
-            sweep(where, spare=cls._opened)
-            zone = cls._opened[str(path)] = cls(path, open_locked(path), workers_max)
-        return zone
+        places = folders()
+        paths = [where / file_name(f"{workers_max}/{key}") for where in places]
+        for path in paths:
+            if str(path) in cls._opened:
+                return cls._opened[str(path)]
+        # Not our own: opening and closing them would let go of our record locks.
+        sweep(places, spare=cls._opened)
+        if os.path.exists(paths[-1]):
+            paths = paths[-1:]  # a fellow found no room elsewhere
+        for path in paths:
+            fd = open_locked(path)
+            try:
+                zone = cls._opened[str(path)] = cls(path, fd, workers_max)
+                return zone
+            except OSError as error:
+                os.close(fd)
+                if error.errno != errno.ENOSPC or path is paths[-1]:
+                    raise
+        raise AssertionError
 
     def unique(self, name: str) -> str:
         """`name`, or with a number behind it when this process has asked for it before. Workers that build the same things
@@ -137,43 +149,21 @@ class Zone:
 
     # --- areas and locks -------------------------------------------------------------------------------------------
 
-    def area(self, name: str, size: int) -> memoryview:
-        """`size` bytes shared by all who ask for `name`, zero when new. ValueError when it exists with another size."""
+    def area(self, name: str, size: int, row: int = 0) -> memoryview:
+        """`size` bytes shared by all who ask for `name`, zero when new. ValueError when it exists with another size.
+
+        With `row` there are `workers_max` rows of so many bytes, of which only those of claimed slots may be touched. OSError
+        when there is no room."""
         with self._guard:
-            view = self._areas.get(name)
+            view = self._views.get(name)
             if view is None:
                 with self.lock("header"):
-                    offset, found = self._find_or_add(name, size)
-                # One mapping of whole pages each, so that nothing moves when the file grows.
-                view = memoryview(mmap.mmap(self._fd, -(-size // _PAGE) * _PAGE, offset=offset))[:found]
-                self._areas[name] = view
+                    claimed = max((slot + 1 for slot, _ in self.living()), default=0)
+                    offset, found = self._areas.find_or_add(name, size, row, claimed)
+                view = self._views[name] = self._areas.view(offset, found)
             if len(view) != size:
                 raise ValueError(f"shared area {name!r} has {len(view)} bytes, not {size}")
             return view
-
-    def _find_or_add(self, name: str, size: int) -> tuple[int, int]:
-        """(offset, size) of an area in the file; the caller holds the header's lock."""
-        digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
-        first, second = (int.from_bytes(half, "little", signed=True) for half in (digest[:8], digest[8:]))
-        header = self.header
-        start = _SLOTS + self.workers_max
-        # Take in what others have added since the last time.
-        for at in range(start + len(self._directory) * _ENTRY, start + header[_W_AREAS] * _ENTRY, _ENTRY):
-            self._directory[header[at], header[at + 1]] = (header[at + 2], header[at + 3])
-        found = self._directory.get((first, second))
-        if found is not None:
-            return found
-        if header[_W_AREAS] == _AREAS_MAX:
-            raise RuntimeError(f"{self.path} holds no more than {_AREAS_MAX} areas")
-        at = start + header[_W_AREAS] * _ENTRY
-        offset = header[_W_END]
-        end = offset + -(-size // _PAGE) * _PAGE
-        os.ftruncate(self._fd, end)
-        header[at], header[at + 1], header[at + 2], header[at + 3] = first, second, offset, size
-        header[_W_END] = end
-        header[_W_AREAS] += 1
-        self._directory[first, second] = (offset, size)
-        return offset, size
 
     def lock(self, name: str) -> ZoneLock:
         """The lock of that name: the same object for the same name, for all workers. A holder must not take it again."""
@@ -221,12 +211,22 @@ class Zone:
             self._free_dead()
             for slot in range(self.workers_max):
                 if not header[_SLOTS + slot] and self._try_slot(slot):
-                    header[_W_CLAIMS] += 1
-                    header[_SLOTS + slot] = header[_W_CLAIMS]
-                    header[_W_ROSTER] += 1
+                    self._fill_slot(slot)
                     self._slot = slot
                     return
         raise RuntimeError(f"more than {self.workers_max} workers share {self.path}")
+
+    def _fill_slot(self, slot: int) -> None:
+        header = self.header
+        try:
+            with self.lock("header"):  # no area is made between its rows and the slot
+                self._areas.add_row(slot)
+                header[_W_CLAIMS] += 1
+                header[_SLOTS + slot] = header[_W_CLAIMS]
+                header[_W_ROSTER] += 1
+        except OSError:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _SLOT_BYTES + slot)
+            raise
 
     def reap(self) -> bool:
         """Free the slots of dead workers; whether there were any. About a microsecond per living worker."""
@@ -284,14 +284,14 @@ class PrivateZone(Zone):
         self._slot = 0
         self._names = {}
         self._locks = {}
-        self._areas = {}
+        self._views = {}
         self._forked = weakref.WeakSet()
         self._guard = RLock()
         self.header = memoryview(bytearray(8 * (_SLOTS + 1))).cast("q")
         self.header[_SLOTS] = 1
 
-    def area(self, name: str, size: int) -> memoryview:
-        return self._areas.setdefault(name, memoryview(bytearray(size)))
+    def area(self, name: str, size: int, row: int = 0) -> memoryview:
+        return self._views.setdefault(name, memoryview(bytearray(size)))
 
     def lock(self, name: str) -> ZoneLock:
         return self._locks.setdefault(name, _PrivateLock())
@@ -321,6 +321,7 @@ def _unlink_own() -> None:
     for path in list(Zone._opened):
         if arbiter_of(Path(path)) == os.getpid():
             Path(path).unlink(missing_ok=True)
+            second_of(Path(path)).unlink(missing_ok=True)
 
 
 atexit.register(_unlink_own)

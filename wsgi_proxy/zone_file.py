@@ -16,10 +16,10 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-_NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+")
+_NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+(\.more)?")
 
 
 def arbiter() -> int:
@@ -75,6 +75,11 @@ def folder() -> Path:
     return shm if os.access(shm, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 
+def folders() -> list[Path]:
+    """Where files may be: `folder()`, and the temporary folder for what that has no room for."""
+    return list(dict.fromkeys((folder(), Path(tempfile.gettempdir()))))
+
+
 def file_name(key: str) -> str:
     """The name of the file for `key` in this process's family."""
     digest = hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
@@ -102,16 +107,17 @@ def open_locked(path: Path) -> int:
         os.close(fd)
 
 
-def sweep(where: Path | None = None, spare: Collection[str] = ()) -> list[Path]:
+def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]:
     """Remove the files that no process has open, of arbiters that are dead, or of our own; those gone.
 
     A file whose name is not by pid is left alone, as is every file of another user or name space, and those in `spare`."""
     gone = []
-    for path in (where or folder()).glob("wsgi-proxy-*"):
+    names = {Path(path).name for path in spare}
+    for path in [path for each in where or folders() for path in each.glob("wsgi-proxy-*")]:
         match = _NAME.fullmatch(path.name)
         if not match or int(match["uid"]) != os.geteuid() or int(match["space"]) != _pid_space():
             continue
-        if str(path) in spare:
+        if path.name.removesuffix(".more") in names:
             continue
         pid = int(match["pid"])
         if _start_time(pid) == int(match["start"]) and pid != arbiter():
@@ -124,7 +130,7 @@ def sweep(where: Path | None = None, spare: Collection[str] = ()) -> list[Path]:
 def unlink_files_of(pid: int) -> None:
     """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone; its workers may have
     been another user's."""
-    for path in folder().glob(f"wsgi-proxy-*-{_pid_space()}-{pid}-*"):
+    for path in [path for where in folders() for path in where.glob(f"wsgi-proxy-*-{_pid_space()}-{pid}-*")]:
         try:
             path.unlink(missing_ok=True)
         except PermissionError:
