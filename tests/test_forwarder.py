@@ -156,3 +156,10 @@ def test_cookies() -> None:
         ("Set-Cookie", "one=1; Domain=example.org; Path=/a/; Secure; SameSite=Lax"),
         ("Set-Cookie", "two=2; path=/a/"),
     ]
+
+
+@pytest.mark.parametrize("name", ["Host", "host"])
+def test_a_host_that_is_empty_is_the_upstreams(name: str) -> None:
+    """HTTP/1.0 without Host, at a server without a name: no HTTP/1.1 request goes out without one (RFC 9112, 3.2)."""
+    at = forwarder(set_header=((name, lambda x: ""),))
+    assert head(at, exchange("/")) == ["GET / HTTP/1.1", f"{name}: echo", "", ""]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
 """The client's conditions, where they are for the cache and not for the upstream (ngx_http_proxy_module, proxy_cache_headers)."""
 
+_HOST = frozenset({"Host: ", "host: ", "HOST: "})
 _UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
 
 
@@ -129,6 +130,9 @@ class Forwarder:
                 text = value(x)
                 if text:
                     lines.append(prefix + text)
+                elif prefix in _HOST:
+                    # HTTP/1.0 without Host, and a server without a name: an HTTP/1.1 request has one (RFC 9112, 3.2).
+                    lines.append(prefix + x.proxy_host)
         self._add_connection(x, lines)
         if upload is not None:
             lines.append(f"Content-Length: {upload.length}" if upload.length is not None else "Transfer-Encoding: chunked")
