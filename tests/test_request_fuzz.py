@@ -1,8 +1,8 @@
 """Generated requests through the whole proxy: no bytes of a client's make the parsers on the upstream's wire disagree.
 
-What reaches the upstream is read by our strict parser, by llhttp (httptools) and by gunicorn's parser, and all three must read the
-same single request. And it must be what llhttp and gunicorn read in the client's own bytes, in that order: nothing that one of them
-would call a body, a field or an extension is ever sent on as a request.
+What reaches the upstream is read by our strict parser, by llhttp (httptools) and by gunicorn's parser, and all three must read
+the same single request. And it must be what llhttp and gunicorn read in the client's own bytes, in that order: nothing that one of
+them would call a body, a field or an extension is ever sent on as a request.
 """
 
 from __future__ import annotations
@@ -130,9 +130,10 @@ _line = st.builds(
     _often,
 )
 _names = [b"Content-Length"] * 4 + [b"Transfer-Encoding"] * 4
-_names += [b"content-length", b"Transfer_Encoding", b"Content_Length", b"Connection", b"X", b"Host", b"Trailer", b"", b" X", b"X ", b"X\0"]
-_values = [b"5", b"0", b"44", b"chunked", b"chunked", b"Chunked", b"identity", b"+5", b"5, 5", b"05", b"\x0bchunked", b"chunked, identity"]
-_values += [b"close", b"keep-alive", b"content-length", b"", b"0x5", b"5\r\n 0", b'"chunked"', b"a"]
+_names += [b"content-length", b"Transfer_Encoding", b"Content_Length", b"Connection", b"X", b"Host", b"Trailer"]
+_names += [b"", b" X", b"X ", b"X\0"]
+_values = [b"5", b"0", b"44", b"chunked", b"chunked", b"Chunked", b"identity", b"+5", b"5, 5", b"05", b"\x0bchunked"]
+_values += [b"chunked, identity", b"close", b"keep-alive", b"content-length", b"", b"0x5", b"5\r\n 0", b'"chunked"', b"a"]
 _field = st.builds(
     lambda name, colon, value, end: name + colon + value + end,
     st.sampled_from(_names),
@@ -175,7 +176,8 @@ _plain = st.builds(
 def _mutated(draw: st.DrawFn) -> bytes:
     """A good stream of requests with a few bytes changed."""
     good = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-    good += b"POST /q HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + HIDDEN.replace(b"hidden", b"r")
+    good += b"POST /q HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    good += b"GET /r HTTP/1.1\r\nHost: a\r\n\r\n"
     data = bytearray(good)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data) - 1))
