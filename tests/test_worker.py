@@ -42,6 +42,11 @@ def endless(environ, start_response):
     while True:
         yield b"x"
         time.sleep(0.05)
+
+def own_fields(environ, start_response):
+    fields = [("Server", "mine"), ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Content-Length", "1")]
+    start_response("200 OK", fields)
+    return [b"x"]
 '''
 
 FLASK = '''
@@ -304,12 +309,25 @@ def test_tls_and_http2(tmp_path: Path, folder: Path) -> None:
     with run_gunicorn("apps:environ", tmp_path, WORKER, args=args) as server:
         assert "wsgi.url_scheme='https'" in fetch(server.port, tls=trusting).text
         trusting.set_alpn_protocols(["h2"])
-        text = http2_get(server.port, trusting, "/over/h2")
+        fields, text = http2_get(server.port, trusting, "/over/h2")
+        assert fields["server"] == "wsgi_proxy" and "date" in fields
         assert "RAW_URI='/over/h2'" in text and "wsgi.url_scheme='https'" in text and "HTTP_VERSION='2'" in text
 
 
-def http2_get(port: int, context: ssl.SSLContext, path: str) -> str:
-    """One GET by HTTP/2."""
+def test_over_http2_too_the_server_is_the_one_the_application_names(tmp_path: Path, folder: Path) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "cert.pem"))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    trusting.set_alpn_protocols(["h2"])
+    args = ["--certfile", "cert.pem", "--http-protocols", "h2,h1"]
+    with run_gunicorn("apps:own_fields", tmp_path, WORKER, args=args) as server:
+        fields, text = http2_get(server.port, trusting, "/")
+        assert (fields["server"], fields["date"], text) == ("mine", "Thu, 01 Jan 1970 00:00:00 GMT", "x")
+
+
+def http2_get(port: int, context: ssl.SSLContext, path: str) -> tuple[dict[str, str], str]:
+    """The fields and the body of one GET by HTTP/2."""
     import h2.config
     import h2.connection
     import h2.events
@@ -320,7 +338,7 @@ def http2_get(port: int, context: ssl.SSLContext, path: str) -> str:
         connection.initiate_connection()
         fields = [(":method", "GET"), (":path", path), (":scheme", "https"), (":authority", "localhost")]
         connection.send_headers(1, fields, end_stream=True)
-        body = b""
+        body, answered = b"", {}
         while True:
             client.send(connection.data_to_send())
             data = client.sock.recv(65536)
@@ -329,4 +347,6 @@ def http2_get(port: int, context: ssl.SSLContext, path: str) -> str:
                 if isinstance(event, h2.events.DataReceived):
                     body += event.data
                 elif isinstance(event, h2.events.StreamEnded):
-                    return body.decode()
+                    return answered, body.decode()
+                elif isinstance(event, h2.events.ResponseReceived):
+                    answered = {str(name): str(value) for name, value in event.headers}
