@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .errors import ProxyError
 from .stream import PlainStream, Stream
 from .tunnel_pump import splice
-from .wire import open_wire
-from .wire_route import Idles, Route
+from .wire_open import open_stream
+from .wire_route import Route
 
 if TYPE_CHECKING:
     from .exchange import Answer, Exchange
@@ -39,7 +39,7 @@ class Dialled:
 
     def __init__(self, route: Route) -> None:
         started = time.monotonic()
-        self._stream = open_wire(route, Idles().of(route)).stream
+        self._stream = open_stream(route)
         self.connect_time = time.monotonic() - started
         self.reply = self
 

@@ -10,7 +10,6 @@ Rules:
 - An answer that comes before the whole request is sent is delivered. A success may be an answer to what came so far, so the rest
   of the request goes on beside it, where the loop lets it; after any other the rest is not sent.
 - A client that leaves ends its exchange: what waits for the upstream gets ClientGone.
-- Messages are nginx's, which people search their logs for.
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import ssl
 import struct
 import termios
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .errors import ClientGone, ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
+from .errors import ClientGone, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
 from .message_answer import ResponseHead, check_partial_response, parse_response_head
 from .stream import Stream
 from .wire_body import Body
-from .wire_tls import secure
+from .wire_open import CLOSED, LEFT, TIMED_OUT, describe, open_stream
 from .wire_upload import Sending, Source
 
 if TYPE_CHECKING:
@@ -42,10 +40,6 @@ MAX_INTERIM = 100
 """1xx answers to one request; more are an attack on our patience."""
 NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
 """What nginx does not repeat (proxy_next_upstream); RFC 9110, 9.2.2."""
-
-TIMED_OUT = "upstream timed out (110: Connection timed out)"
-CLOSED = "upstream prematurely closed connection"
-LEFT = "client prematurely closed connection, so upstream connection is closed too"
 
 
 class Client(Protocol):
@@ -252,8 +246,8 @@ def exchange(
     connect_time = 0.0
     while True:
         if wire is None:
-            wire = open_wire(route, idle)
-            connect_time = time.monotonic() - started
+            wire = Wire(open_stream(route), idle, time.monotonic())
+            connect_time = wire.opened - started
         try:
             if client is not None:
                 if client.gone:
@@ -288,39 +282,3 @@ def _may_repeat(error: UpstreamError, wire: Wire, method: str, upload: Source | 
     if error.sent and method in NON_IDEMPOTENT:
         return False
     return upload is None or upload.rewind()
-
-
-def open_wire(route: Route, idle: Idle) -> Wire:
-    """A new connection, TLS included. Raises ConnectFailed or UpstreamTimeout."""
-    try:
-        stream = Stream.connect(route.address, route.connect_timeout, route.source)
-    except TimeoutError:
-        raise UpstreamTimeout(f"{TIMED_OUT} while connecting to upstream", sent=False) from None
-    except OSError as error:
-        raise ConnectFailed(f"{describe('connect()', error)} while connecting to upstream") from error
-    try:
-        if route.socket_keepalive:
-            with socket.socket(fileno=os.dup(stream.fileno())) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if route.tls is not None:
-            stream = secure(stream, route)
-    except TimeoutError:
-        stream.close()
-        raise UpstreamTimeout(f"{TIMED_OUT} while SSL handshaking to upstream", sent=False) from None
-    except OSError as error:
-        stream.close()
-        raise ConnectFailed(f"{describe('SSL_do_handshake()', error)} while SSL handshaking to upstream") from error
-    except BaseException:
-        stream.close()
-        raise
-    return Wire(stream, idle, time.monotonic())
-
-
-def describe(call: str, error: Any) -> str:
-    """A fault of the system in nginx's form: `connect() failed (111: Connection refused)`."""
-    if isinstance(error, ssl.SSLError):
-        reason = getattr(error, "verify_message", None) or error.reason or error
-        return f"{call} failed (SSL: {reason})"
-    if error.errno:
-        return f"{call} failed ({error.errno}: {os.strerror(error.errno)})"
-    return f"{call} failed ({error})"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ClientGone, InvalidAnswer, ProxyError, TruncatedAnswer
 from .framing import ChunkedDecoder
+from .wire_open import LEFT, TIMED_OUT, describe
 from .wire_splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
 
 if TYPE_CHECKING:
@@ -162,8 +163,6 @@ class Body:
             self._finish(b"")
 
     def _broken(self, error: OSError) -> ProxyError:
-        from .wire import LEFT, TIMED_OUT, describe
-
         wire = self._wire
         self.close()
         if wire is not None and wire.abandoned:
@@ -172,8 +171,6 @@ class Body:
         return TruncatedAnswer(f"{what} while reading upstream")
 
     def _cut(self) -> ProxyError:
-        from .wire import LEFT
-
         wire = self._wire
         self.close()
         if wire is not None and wire.abandoned:
