@@ -1,8 +1,8 @@
 """Generated requests through the whole proxy: no bytes of a client's make the parsers on the upstream's wire disagree.
 
 What reaches the upstream is read by our strict parser, by llhttp (httptools) and by gunicorn's parser, and all three must read
-the same single request. And it must be what llhttp and gunicorn read in the client's own bytes, in that order: nothing that one of
-them would call a body, a field or an extension is ever sent on as a request.
+the same single request. And it must be what llhttp and gunicorn read in the client's own bytes, in that order: nothing that one
+of them would call a body, a field or an extension is ever sent on as a request.
 """
 
 from __future__ import annotations
