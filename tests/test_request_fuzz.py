@@ -182,7 +182,8 @@ def _mutated(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data) - 1))
         kind = draw(st.integers(0, 2))
-        byte = draw(st.sampled_from(list(b"\r\n\t \0:;,0159aX\x0b\x7f\xe9")))
+        # ASCII alone: in targets the two others want all else escaped, which nginx and we pass on.
+        byte = draw(st.sampled_from(list(b"\r\n\t \0:;,0159aX\x0b\x7f")))
         if kind == 0:
             data[at] = byte
         elif kind == 1:
@@ -220,9 +221,7 @@ def test_what_reaches_the_upstream_has_one_reading(place: Place, data: bytes) ->
         if not request.complete:
             break  # passed on as it came, and then broken off: no request for anyone
         reading = [(request.method, request.target, request.body)]
-        assert by_ours(request.raw) == reading
-        # gunicorn wants bytes beyond ASCII escaped; nginx and we pass them on.
-        assert by_gunicorn(request.raw) == (reading if request.target.isascii() else [])
+        assert by_ours(request.raw) == by_gunicorn(request.raw) == reading
         found, foreign = by_llhttp(request.raw)
         assert foreign or found == reading
         seen += reading
