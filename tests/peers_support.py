@@ -26,6 +26,7 @@ def tell(number, frame):
     from greenlet import greenlet
     found = dict.fromkeys(("busy", "greenlets", "clients", "upstreams", "pooled", "forwarded", "leases", "spools"), 0)
     parked = 0
+    gc.unfreeze()  # what a worker had at its start is not told otherwise
     for each in gc.get_objects():
         name = type(each).__name__
         if isinstance(each, greenlet):

@@ -482,6 +482,16 @@ def test_what_comes_out(place: Place, case: Case, where: str) -> None:
 # --- what takes more than a row of a table ----------------------------------------------------------------------------------
 
 
+def until(event: threading.Event) -> Callable[[Wire], None]:
+    """To do with a connection: nothing, until an event; then to close it."""
+
+    def wait(wire: Wire) -> None:
+        event.wait(10)
+        wire.close()
+
+    return wait
+
+
 def test_a_head_in_single_bytes(place: Place) -> None:
     place.plays(lambda request, wire: wire.drip(head(b"X-A: a", b"Content-Length: 5"), 0.002))
     answer = fetch(place.port)
@@ -622,7 +632,7 @@ def test_an_upstream_that_is_to_speak_tls_and_does_not(place: Place, answer: byt
 
 def test_an_upstream_whose_handshake_never_ends(place: Place) -> None:
     ended = threading.Event()
-    place.upstream.on_connect = lambda wire: [ended.wait(10), wire.close()] and None
+    place.upstream.on_connect = until(ended)
     try:
         mark = place.mark()
         assert fetch(place.port, "/secure/").status == 504
@@ -665,7 +675,7 @@ http {{
 @pytest.mark.parametrize("where", ["/", "/unbuffered/"])
 def test_an_upstream_that_does_not_take_the_upload(place: Place, where: str) -> None:
     ended = threading.Event()
-    place.plays(lambda request, wire: [ended.wait(10), wire.close()] and None)
+    place.plays(lambda request, wire: until(ended)(wire))
     place.upstream.read_body = False
     mark = place.mark()
     try:
@@ -693,7 +703,7 @@ def test_a_reset_behind_a_whole_answer(place: Place) -> None:
 def test_three_hundred_who_wait_for_a_silent_upstream(place: Place) -> None:
     """They hold up nobody, and all get their 504 in time."""
     released = threading.Event()
-    place.plays(lambda request, wire: [released.wait(10), wire.close()] and None)
+    place.plays(lambda request, wire: until(released)(wire))
     began = time.monotonic()
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(place.port)) for _ in range(300)]

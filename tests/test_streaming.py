@@ -357,7 +357,7 @@ def test_both_ways_at_full_speed(place: Place) -> None:
 def parse_chunks_quickly(raw: bytes) -> bytes:
     """The content of a long chunked answer, each chunk looked at once."""
     at = raw.index(b"\r\n\r\n") + 4
-    parts = []
+    parts: list[bytes] = []
     while True:
         end = raw.index(b"\r\n", at)
         size = int(raw[at:end], 16)
