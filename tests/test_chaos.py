@@ -6,7 +6,19 @@ import shutil
 import signal
 from pathlib import Path
 
-from .support import Recorder, Running, fetch, free_port, run_proxy, wait_until
+from .support import (
+    Client,
+    Recorded,
+    Recorder,
+    Running,
+    Wire,
+    fetch,
+    free_port,
+    reply,
+    request_bytes,
+    run_proxy,
+    wait_until,
+)
 
 
 def configuration(upstream: Recorder, port: int, main: str = "", http: str = "", location: str = "") -> str:
@@ -63,3 +75,35 @@ def test_a_log_folder_that_vanishes_breaks_nothing(tmp_path: Path) -> None:
         assert [fetch(server.port, target).status for target in ("/", "/dead")] == [200, 502]
         wait_until(lambda: '"GET /dead HTTP/1.1" 502' in (logs / "a.log").read_text(), "a line in the new access log")
         assert "serve the new" in reload(server)
+
+
+def test_folders_that_vanish_are_made_again(tmp_path: Path) -> None:
+    def answer(request: Recorded, wire: Wire) -> bytes:
+        return reply(str(len(request.body)).encode(), headers=[("Cache-Control", "max-age=100")])
+
+    text = "proxy_cache_path cache keys_zone=c:1m; add_header X-C $upstream_cache_status; "
+    text += "client_body_temp_path body; client_body_buffer_size 1k;"
+    with Recorder(answer) as upstream, run_proxy(
+        configuration(upstream, free_port(), "", text, "proxy_cache c;"), tmp_path
+    ) as server:
+        for name in ("cache", "body"):
+            assert (server.folder / name).is_dir()
+        assert [fetch(server.port, "/a").get("X-C") for _ in range(2)] == ["MISS", "HIT"]
+        for name in ("cache", "body"):
+            shutil.rmtree(server.folder / name)
+        assert fetch(server.port, "/up", "POST", body=b"x" * 100_000).body == b"100000"
+        fetch(server.port, "/b")
+        wait_until(lambda: fetch(server.port, "/b").get("X-C") == "HIT", "a hit in a new folder")
+        assert "Traceback" not in server.log()
+
+
+def test_no_room_for_a_body_is_not_the_clients_fault(tmp_path: Path) -> None:
+    text = "client_body_temp_path body; client_body_buffer_size 1k;"
+    with Recorder() as upstream, run_proxy(configuration(upstream, free_port(), "", text), tmp_path) as server:
+        (server.folder / "body").rmdir()
+        (server.folder / "body").write_text("no folder")
+        with Client(server.port) as client:
+            client.send(request_bytes("/", "POST", body=b"x" * 100_000))
+            assert client.read_response().status == 500
+        assert f'open() in "{server.folder}/body" failed (20: Not a directory)' in server.log()
+        assert fetch(server.port).status == 200

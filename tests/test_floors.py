@@ -16,7 +16,7 @@ from tests.support import ROOT
 FLOORS = [
     "errors headers logfile message* framing stream* green uri ranges cachefields httpdate storedfields",
     "exchange variable* clock maps geo patterns links config health freshness preconditions zone* counts errorlog pages upload"
-    " client_certificate destinations readahead upkeep",
+    " client_certificate destinations readahead tempfolder upkeep",
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* simple",
     "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -91,8 +93,30 @@ def test_closing_frees_a_waiting_reader() -> None:
 
 
 def test_a_block_larger_than_all_room_still_passes() -> None:
-    spool = Spool(10, 0, None)
+    spool = Spool(10, 0, "")
     assert spool.put(b"x" * 100)
     spool.end()
     assert spool.get() == b"x" * 100 and spool.get() == b""
+    spool.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_leaves_the_memory(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b", buffering=0))
+    spool = Spool(10, 1000, "/f")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.extend(iter(spool.get, b"")), daemon=True)
+    assert spool.put(b"a" * 10)
+
+    def write() -> None:
+        spool.put(b"b" * 10)
+        spool.put(b"c" * 10)
+        spool.end()
+
+    threading.Thread(target=write, daemon=True).start()
+    wait_until(lambda: "failed (28: No space left on device)" in caplog.text, "the refusal")
+    reader.start()
+    reader.join(10)
+    assert b"".join(got) == b"a" * 10 + b"b" * 10 + b"c" * 10
+    assert caplog.text.count("No space left") == 1
     spool.close()

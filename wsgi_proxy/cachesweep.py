@@ -159,7 +159,11 @@ def _remove_orphan(store: FileStorage, name: str, found: os.stat_result, now: fl
 
 def _clear_flights(zone: ZoneCache, now: float) -> None:
     """Flights that nobody leads any more."""
-    with os.scandir(zone.flights) as found:
+    try:
+        flights = os.scandir(zone.flights)
+    except FileNotFoundError:
+        return  # an operator has removed the cache's folder
+    with flights as found:
         for each in found:
             try:
                 if now - each.stat().st_mtime < _ORPHAN_AGE:

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from . import cacheflight
 from .cacheentry import Entry, VaryIndex, digest_of
@@ -26,6 +26,7 @@ from .cachevary import selection_of
 from .config import CacheZone
 
 logger = logging.getLogger("wsgi_proxy")
+_T = TypeVar("_T")
 
 FLIGHTS_FOLDER: Final = "flights"
 _SAME_FAULT_EVERY: Final = 60.0
@@ -236,7 +237,7 @@ class ZoneCache:
     def board(self, name: str) -> Fill | Following | None:
         """Lead or follow the flight of that name; None if the folder does not allow it."""
         try:
-            return cacheflight.board(self.flights, name)
+            return self._in_folder(lambda: cacheflight.board(self.flights, name))
         except OSError as error:
             self.fault("lock", error)
             return None
@@ -259,10 +260,18 @@ class ZoneCache:
 
     def alone(self) -> Fill | None:
         try:
-            return cacheflight.alone(self.flights)
+            return self._in_folder(lambda: cacheflight.alone(self.flights))
         except OSError as error:
             self.fault("store", error)
             return None
+
+    def _in_folder(self, begin: Callable[[], _T]) -> _T:
+        """Begin a flight; in a new folder where an operator has removed the cache's."""
+        try:
+            return begin()
+        except FileNotFoundError:
+            os.makedirs(self.flights, 0o700, exist_ok=True)
+            return begin()
 
     def uses(self, key: str) -> int:
         """Count one more request for a key; how many there were."""

@@ -164,7 +164,7 @@ class Forwarded:
         settings = self._settings
         number, size = settings.buffers
         source = Paced(reply.body, self.rate) if self.rate else reply.body
-        self._ahead = ReadAhead(source, number * size, settings.max_temp_file_size, settings.temp_path or None, self._let_go)
+        self._ahead = ReadAhead(source, number * size, settings.max_temp_file_size, settings.temp_path, self._let_go)
         return iter(self._ahead)
 
     def ready(self) -> bool:

@@ -4,19 +4,21 @@ Rules:
 - While the client keeps up nothing is copied and nothing is delayed: blocks pass as they come.
 - A block that has been with the client for longer than `PATIENCE` starts a reader beside the request, which takes the rest of the
   body into memory (as many bytes as `proxy_buffers` holds), then into an unnamed file (up to `proxy_max_temp_file_size`). When
-  that is full it waits for the client.
+  that is full, or the disk is, it waits for the client.
 - When the reader has the whole body, the upstream is let go, however much the client still has to read.
 - One watcher in a process looks after all bodies that are out; it ends when there is none.
 """
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
+
+from . import tempfolder
+from .errors import ProxyError
 
 PATIENCE = 0.1
 """Seconds that a client may take for a block before its upstream is read ahead."""
@@ -34,7 +36,7 @@ class Readable(Protocol):
 class Spool:
     """Bytes between a reader and a slow client: in memory first, then in a file. At most `memory + file_max` bytes wait."""
 
-    def __init__(self, memory: int, file_max: int, folder: str | None) -> None:
+    def __init__(self, memory: int, file_max: int, folder: str) -> None:
         self._memory = memory
         self._file_max = file_max
         self._folder = folder
@@ -50,21 +52,32 @@ class Spool:
     def put(self, block: bytes) -> bool:
         """Add a block, waiting while there is no room; False when nobody wants it any more."""
         with self._changed:
-            while not self._closed and not self._fits(len(block)):
-                self._changed.wait()
-            if self._closed:
-                return False
-            if self._write_at == self._read_at and (self._held + len(block) <= self._memory or not self._file_max):
-                self._blocks.append(block)
-                self._held += len(block)
-            else:
-                if self._file is None:
-                    self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the spool
-                self._file.seek(self._write_at)
-                self._file.write(block)
-                self._write_at += len(block)
+            while True:
+                while not self._closed and not self._fits(len(block)):
+                    self._changed.wait()
+                if self._closed:
+                    return False
+                if self._write_at == self._read_at and (self._held + len(block) <= self._memory or not self._file_max):
+                    self._blocks.append(block)
+                    self._held += len(block)
+                    break
+                if self._write(block):
+                    break
+                self._file_max = 0  # what is in the file already is sent; after that memory has to do
             self._changed.notify_all()
             return True
+
+    def _write(self, block: bytes) -> bool:
+        """Add a block to the file; False when the disk refuses."""
+        try:
+            if self._file is None:
+                self._file = tempfolder.open_file(self._folder)
+            self._file.seek(self._write_at)
+            tempfolder.write(self._file, block, self._folder)
+        except ProxyError:
+            return False  # it is in the log
+        self._write_at += len(block)
+        return True
 
     def _fits(self, size: int) -> bool:
         """Whether a block may be added; one always may when nothing waits, so that nothing is too large."""
@@ -118,13 +131,13 @@ class Spool:
 class ReadAhead:
     """Iterates a body; reads it ahead once its client is slow. `done` is called when the upstream is no longer needed.
 
-    `memory` and `file_max` are bytes, `folder` is where the file goes (None: the system's).
+    `memory` and `file_max` are bytes, `folder` is where the file goes ("": the system's).
     """
 
     __slots__ = ("_body", "_done", "_file_max", "_folder", "_memory", "_out_since", "_spool", "_watched")
 
     def __init__(
-        self, body: Readable, memory: int, file_max: int, folder: str | None = None, done: Callable[[], None] | None = None
+        self, body: Readable, memory: int, file_max: int, folder: str = "", done: Callable[[], None] | None = None
     ) -> None:
         self._body = body
         self._memory = memory

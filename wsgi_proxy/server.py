@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
-from . import errorlog, server_tls
+from . import errorlog, server_tls, tempfolder
 from .accesslog import constant_paths
 from .cachefolders import make_folders
 from .config import Config, Listen, ServerBlock
@@ -130,7 +130,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         self._factory = app_factory
         self.plan = Plan(config)
         self._set_up_log(config)
-        make_folders(config.cache_zones.values(), config.prefix, self.plan.account)
+        self._make_folders()
         super().__init__()
 
     # --- for gunicorn ---
@@ -191,10 +191,16 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         self._take(plan)
 
     def _take(self, plan: Plan) -> None:
-        make_folders(plan.config.cache_zones.values(), plan.config.prefix, plan.account)
         self.plan = plan
+        self._make_folders()
         self.callable = None
         self.do_load_config()
+
+    def _make_folders(self) -> None:
+        config, account = self.plan.config, self.plan.account
+        make_folders(config.cache_zones.values(), config.prefix, account)
+        bodies = {path for place in locations_of(config) for path in (place.core.client_body_temp_path, place.proxy.temp_path)}
+        tempfolder.make_folders(filter(None, bodies), account)
 
     def _set_up_log(self, config: Config) -> None:
         try:

@@ -11,9 +11,9 @@ Rules:
 from __future__ import annotations
 
 import io
-import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
+from . import tempfolder
 from .errors import ClientError, ClientGone
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Upload:
         block: bytes = read(size)
         return block
 
+    @property
+    def interruptible(self) -> bool:
+        """Whether `wait` can end a wait for the client; other servers' bodies can only be read."""
+        return self.data is not None or self._file is not None or hasattr(self._source, "wait")
+
     def wait(self, other: int) -> bool:
         """Wait until `read` has something to give: True; or the descriptor `other` can be read: False."""
         wait = getattr(self._source, "wait", None)
@@ -82,7 +87,8 @@ class Upload:
 def take(x: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | None:
     """The body that an upstream shall get for this request, None when it gets none.
 
-    Raises ClientError when the client breaks its framing, ClientGone when it leaves before the body is whole.
+    Raises ClientError when the client breaks its framing, ClientGone when it leaves before the body is whole, ProxyError when
+    there is no room for it.
     """
     if settings.set_body is not None:
         if settings.request_buffering and (x.chunked or x.content_length):
@@ -112,14 +118,14 @@ def _spool(x: Exchange, core: CoreSettings) -> Upload:
             if not block:
                 break
             size += len(block)
-            if file is None and size > limit:
-                file = tempfile.TemporaryFile(dir=core.client_body_temp_path or None)  # noqa: SIM115 - closed with the Upload
-                file.writelines(blocks)
-                blocks = []
-            if file is None:
+            if file is None and size <= limit:
                 blocks.append(block)
-            else:
-                file.write(block)
+                continue
+            if file is None:
+                file = tempfolder.open_file(core.client_body_temp_path, x)
+                tempfolder.write(file, b"".join(blocks), core.client_body_temp_path, x)
+                blocks = []
+            tempfolder.write(file, block, core.client_body_temp_path, x)
         if expected is not None and size < expected:
             raise ClientGone("client prematurely closed connection while sending its request body")
     except BaseException as error:
