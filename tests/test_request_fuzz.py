@@ -75,15 +75,15 @@ class Llhttp:
 
 
 def by_llhttp(data: bytes) -> tuple[list[Reading], bool]:
-    """(the complete requests before the first fault or the end, whether that was only a method that llhttp does not know)."""
+    """(the complete requests before the first fault or the end, whether it was only a method or version llhttp does not know)."""
     seen = Llhttp()
     seen.parser = parser = httptools.HttpRequestParser(seen)
     try:
         parser.feed_data(data)
     except httptools.HttpParserInvalidMethodError:
         return seen.found, True
-    except httptools.HttpParserError:
-        return seen.found, False
+    except httptools.HttpParserError as error:
+        return seen.found, str(error) == "Invalid HTTP version"
     return seen.found, False
 
 
@@ -143,7 +143,7 @@ _field = st.builds(
 )
 _chunk = st.builds(
     lambda size, extension, a, data, b: size + extension + a + data + b,
-    st.sampled_from([b"5"] * 8 + [b"0", b"05", b"0x5", b"5 ", b"2c", b"-5", b"10000000000000005", b""]),
+    st.sampled_from([b"5"] * 8 + [b"0", b"05", b"0x5", b"5_", b"2c", b"-5", b"10000000000000005", b""]),
     st.sampled_from([b""] * 6 + [b";a", b";a=\n", b";\r", b";\0"]),
     _often,
     st.sampled_from([b"hello"] * 6 + [b"hell", b"hello!", b"", HIDDEN]),
@@ -182,8 +182,8 @@ def _mutated(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data) - 1))
         kind = draw(st.integers(0, 2))
-        # ASCII alone: in targets the two others want all else escaped, which nginx and we pass on.
-        byte = draw(st.sampled_from(list(b"\r\n\t \0:;,0159aX\x0b\x7f")))
+        # What the two others refuse, and we take by the RFCs, is left out: a tab behind `chunked`, bytes beyond ASCII in targets.
+        byte = draw(st.sampled_from(list(b"\r\n \0:;,0159aX\x0b\x7f")))
         if kind == 0:
             data[at] = byte
         elif kind == 1:

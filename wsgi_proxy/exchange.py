@@ -22,7 +22,7 @@ from .message_parsed import check_fields, check_target, content_length
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from .config import Location, ServerBlock
+    from .config import AddHeader, Location, ServerBlock
 
 Pairs = list[tuple[str, str]]
 
@@ -150,6 +150,8 @@ class Exchange:
     body_bytes_received = 0
     """Bytes of the request's body read so far."""
     sent_trailers: Pairs = []
+    added_trailers: tuple[AddHeader, ...] = ()
+    """The location's `add_trailer`, where this answer gets them."""
     prefix = ""
     """The folder that relative paths of the configuration start from (-p)."""
     trace: list[tuple[str, str]] | None = None

@@ -65,6 +65,8 @@ def compile_finisher(location: Location) -> Finisher | None:
         steps.append(_Expires(core.expires, core.expires_modified))
     if core.add_header:
         steps.append(_AddHeaders(core.add_header))
+    if core.add_trailer:
+        steps.append(_AddTrailers(core.add_trailer, core.chunked_transfer_encoding))
     if not steps:
         return None
     if len(steps) == 1:
@@ -112,6 +114,28 @@ class _AddHeaders:
                 value = field.value(x)
                 if value:
                     answer.headers.append((field.name, value))
+
+
+class _AddTrailers:
+    """`add_trailer`: the fields are worked out when the body has ended; for their sake it goes out in chunks.
+
+    Only ProxyWorker can send trailers, and only to a client of HTTP/1.1; for all others the answer stays as it is.
+    """
+
+    __slots__ = ("_always", "_fields")
+
+    def __init__(self, fields: tuple[AddHeader, ...], chunks: bool) -> None:
+        self._fields = fields if chunks else ()
+        self._always = tuple(field for field in self._fields if field.always)
+
+    def __call__(self, x: Exchange, answer: Answer) -> None:
+        fields = self._fields if answer.status in TOUCHED else self._always
+        if fields and x.connection is not None and x.protocol == "HTTP/1.1" and x.method != "HEAD":
+            if answer.status in (101, 204, 304):
+                return
+            x.added_trailers = fields
+            answer.headers = [pair for pair in answer.headers if pair[0].lower() != "content-length"]
+            answer.length = None
 
 
 class _Expires:

@@ -200,7 +200,7 @@ class Response:
                 if whole is not None:
                     self.left = whole
                     rest = f"{rest}Content-Length: {whole}\r\n"
-                elif self.head.modern:
+                elif self.head.modern and self.connection.settings.chunks:
                     self.chunked = True
                     rest = f"{rest}Transfer-Encoding: chunked\r\n"
                 else:

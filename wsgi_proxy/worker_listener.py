@@ -41,6 +41,7 @@ class ListenerSettings:
 
     __slots__ = (
         "answer_plain",
+        "chunks",
         "client_body_timeout",
         "client_header_timeout",
         "keep_line",
@@ -83,6 +84,8 @@ class ListenerSettings:
         self.keepalive_requests = keepalive_requests
         self.keepalive_time = keepalive_time
         """How old a connection may be that is to be kept."""
+        self.chunks = True
+        """Whether an answer without a length goes out in chunks, not to the connection's end (`chunked_transfer_encoding`)."""
         self.client_header_timeout = client_header_timeout
         self.client_body_timeout = client_body_timeout
         self.send_timeout = send_timeout
@@ -107,6 +110,7 @@ class ListenerSettings:
         made.keepalive_time = core.keepalive_time
         made.client_body_timeout = core.client_body_timeout
         made.send_timeout = core.send_timeout
+        made.chunks = core.chunked_transfer_encoding
         made.keep_line = _keep_line(core.keepalive_timeout_header)
         return self if all(getattr(made, name) == getattr(self, name) for name in self.__slots__) else made
 

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PYTHON_POOL = "pool"
+_LINE_END = re.compile(r"[\r\n\0]")
 
 
 class ProxyApp(proxy.Proxy):
@@ -83,9 +85,9 @@ class ProxyApp(proxy.Proxy):
         elif isinstance(body, Tunnelled):
             delivery = _Delivery(x, answer, self)
             answer.body = body.run(x, answer)  # the client's connection is a tunnel from here to its end
-        elif isinstance(body, FileBody):
+        elif isinstance(body, FileBody) and not x.added_trailers:
             delivery = _File(x, answer, self)
-        elif getattr(body, "spliceable", False):
+        elif getattr(body, "spliceable", False) and not x.added_trailers:
             delivery = _Sending(x, answer, self)
         else:
             delivery = _Delivery(x, answer, self)
@@ -107,9 +109,13 @@ class _Delivery:
         self._app = app
 
     def trailers(self) -> Pairs:
-        """The upstream's trailer fields, as far as they may go on; once the body has ended."""
+        """The upstream's trailer fields, as far as they may go on, and the location's own; once the body has ended."""
         x, answer = self._x, self._answer
         x.upstream_trailers = x.sent_trailers = getattr(answer.source, "trailers", []) if answer is not None else []
+        if x.added_trailers:
+            added = [(field.name, field.value(x)) for field in x.added_trailers]
+            # What a variable holds may be the client's: a line end in it would begin an answer of its own.
+            x.sent_trailers = x.sent_trailers + [pair for pair in added if pair[1] and not _LINE_END.search(pair[1])]
         return x.sent_trailers
 
     def ready(self) -> bool:
