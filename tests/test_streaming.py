@@ -42,6 +42,7 @@ http {{
         listen 127.0.0.1:{port};
         location / {{ proxy_pass http://echo; }}
         location /unbuffered/ {{ proxy_pass http://echo; proxy_buffering off; proxy_request_buffering off; }}
+        location /counted/ {{ proxy_pass http://echo; proxy_request_buffering off; client_max_body_size 100m; }}
         location /rated/ {{ proxy_pass http://echo; limit_rate 100k; }}
         location /after/ {{ proxy_pass http://echo; limit_rate 100k; limit_rate_after 200k; }}
         location /set/ {{ set $limit_rate 100k; proxy_pass http://echo; }}
@@ -314,10 +315,11 @@ def echo_chunks(request: Recorded, wire: Wire) -> None:
     wire.send(b"0\r\n\r\n")
 
 
-def test_a_conversation_in_one_request(place: Place) -> None:
+@pytest.mark.parametrize("where", ["/unbuffered/", "/counted/"])
+def test_a_conversation_in_one_request(place: Place, where: str) -> None:
     place.plays(echo_chunks, read_body=False)
     with Client(place.port) as client:
-        client.send(request_bytes("/unbuffered/", "POST", [("Transfer-Encoding", "chunked")]))
+        client.send(request_bytes(where, "POST", [("Transfer-Encoding", "chunked")]))
         for number in range(20):
             client.send(chunked(b"word %d." % number)[:-5])
             client.read_until(b"word %d." % number)

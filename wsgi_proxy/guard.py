@@ -178,7 +178,14 @@ class BoundedInput:
 
     def read1(self, size: int = -1) -> bytes:
         left = self._limit - self._taken + 1
-        return self._count(self._asked(self._input.read1, left if size < 0 else min(size, left)))
+        # Not every server's body can give what is there.
+        read = getattr(self._input, "read1", None) or self._input.read
+        return self._count(self._asked(read, left if size < 0 else min(size, left)))
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether `wait` can end a wait for the client."""
+        return getattr(self._input, "interruptible", False)
 
     def wait(self, other: int) -> bool:
         """As RequestBody's, where the server hands over such a one."""

@@ -65,7 +65,7 @@ class Upload:
     @property
     def interruptible(self) -> bool:
         """Whether `wait` can end a wait for the client; other servers' bodies can only be read."""
-        return self.data is not None or self._file is not None or hasattr(self._source, "wait")
+        return self.data is not None or self._file is not None or getattr(self._source, "interruptible", False)
 
     def wait(self, other: int) -> bool:
         """Wait until `read` has something to give: True; or the descriptor `other` can be read: False."""

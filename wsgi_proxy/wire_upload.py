@@ -36,6 +36,9 @@ class Source(Protocol):
 
     def read(self, size: int = ...) -> bytes: ...
 
+    @property
+    def interruptible(self) -> bool: ...
+
     def wait(self, other: int) -> bool: ...
 
     def rewind(self) -> bool: ...
@@ -114,7 +117,7 @@ class Sending:
     def go_on(self, wire: Wire) -> None:
         """Send the rest beside the answer, where greenlets share the stream; elsewhere nothing more is sent."""
         lower = getattr(self._stream, "lower", self._stream)
-        if not hasattr(lower, "reading"):
+        if not hasattr(lower, "reading") or not self._source.interruptible:
             return
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._over = _thread.allocate_lock()

@@ -31,6 +31,9 @@ class RequestBody:
 
     __slots__ = ("_connection", "_fault", "_pieces", "decoder", "expecting", "left", "received")
 
+    interruptible = True
+    """`wait` can end a wait for the client."""
+
     def __init__(self, connection: Connection, head: Request) -> None:
         self._connection = connection
         self.decoder: ChunkedDecoder | LengthDecoder
