@@ -34,7 +34,7 @@ def test_error_logs() -> None:
     assert main("error_log a; error_log stderr info; error_log b debug_http;").main.error_log == (
         ("/srv/x/a", "error"), ("stderr", "info"), ("/srv/x/b", "debug"))  # fmt: skip
     core = nginx.loads("error_log a; events {} http { error_log b warn; }", prefix="/srv/x").core
-    assert (core.error_log, core.error_log_level) == ((("/srv/x/b", "warn"),), "warn")
+    assert core.error_log == (("/srv/x/b", "warn"),)
 
 
 def test_the_user_is_looked_up_by_root_only() -> None:

@@ -385,7 +385,6 @@ class CoreSettings:
     log_not_found: bool = True
     error_log: tuple[tuple[str, str], ...] | None = None
     """(path or `stderr`, level) of this place; None: the main context's."""
-    error_log_level: str = "error"
     client_max_body_size: int = 1024 * 1024
     client_body_buffer_size: int = 16 * 1024
     client_body_temp_path: str = ""

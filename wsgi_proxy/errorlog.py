@@ -3,6 +3,7 @@
 Rules:
 - One line per fault, in nginx's form, with the client, the request and the upstream: operators grep for these.
 - Without a configuration file nothing is set up: the logger `wsgi_proxy` then belongs to the application it runs in.
+- A place that has an `error_log` of its own gets the lines of its requests there, and nowhere else, as in nginx.
 - A log that cannot be written never breaks a request: its lines are lost, for there is nobody to tell.
 - A file that is moved away is written on until `reopen` (USR1).
 """
@@ -13,6 +14,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .logfile import LogFile
@@ -75,31 +77,63 @@ class _StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
         return
 
 
-def setup(targets: tuple[tuple[str, str], ...], prefix: str = "") -> None:
-    """Send the log to `(path or "stderr", level)` targets, in place of an earlier setup's. OSError if a file cannot be opened."""
-    made: list[logging.Handler] = []
-    for path, level in targets or (("stderr", "error"),):
-        handler: logging.Handler
-        if path == "stderr":
-            handler = _StreamHandler(sys.stderr)
-        else:
-            handler = _FileHandler(os.path.join(prefix, path))
-        handler.setLevel(LEVELS[level])
-        handler.setFormatter(_Formatter())
-        made.append(handler)
-    for old in list(logger.handlers):
-        if isinstance(old.formatter, _Formatter):
-            logger.removeHandler(old)
-            old.close()
-    for handler in made:
-        logger.addHandler(handler)
-    logger.setLevel(min(handler.level for handler in made))
-    logger.propagate = False
+Targets = tuple[tuple[str, str], ...]
+"""(path or "stderr", level) of each log that a line goes to, as `error_log` names them."""
+
+_placed: dict[Targets, logging.Logger] = {}
+"""The logs of places that have their own."""
+
+
+def setup(targets: Targets, prefix: str = "", places: Iterable[Targets] = ()) -> None:
+    """Send the log to `targets`, and lines of requests to what `places` says where that is their location's, in place of an
+    earlier setup's. OSError if a file cannot be opened: nothing is changed then."""
+    main = targets or (("stderr", "error"),)
+    made: dict[Targets, list[logging.Handler]] = {}
+    try:
+        for wanted in {main, *places}:
+            made[wanted] = []
+            for path, level in wanted:
+                made[wanted].append(_handler(path, level, prefix))
+    except OSError:
+        for handler in [handler for handlers in made.values() for handler in handlers]:
+            handler.close()
+        raise
+    for old in _loggers():
+        for handler in list(old.handlers):
+            if isinstance(handler.formatter, _Formatter):
+                old.removeHandler(handler)
+                handler.close()
+    _use(logger, made.pop(main))
+    _placed.clear()
+    for wanted, handlers in made.items():
+        _placed[wanted] = placed = logging.Logger(logger.name)
+        _use(placed, handlers)
+    # A place may say the same as the main context.
+    _placed[main] = logger
+
+
+def _handler(path: str, level: str, prefix: str) -> logging.Handler:
+    handler: logging.Handler
+    handler = _StreamHandler(sys.stderr) if path == "stderr" else _FileHandler(os.path.join(prefix, path))
+    handler.setLevel(LEVELS[level])
+    handler.setFormatter(_Formatter())
+    return handler
+
+
+def _use(log: logging.Logger, handlers: list[logging.Handler]) -> None:
+    for handler in handlers:
+        log.addHandler(handler)
+    log.setLevel(min(handler.level for handler in handlers))
+    log.propagate = False
+
+
+def _loggers() -> set[logging.Logger]:
+    return {logger, *_placed.values()}
 
 
 def reopen(account: int | None = None) -> None:
     """Go on in new files where the old ones were moved away, given to the user `account`; where that fails, in the old ones."""
-    for handler in list(logger.handlers):
+    for handler in [handler for log in _loggers() for handler in log.handlers]:
         if isinstance(handler, _FileHandler):
             path = handler.file.path
             try:
@@ -108,15 +142,15 @@ def reopen(account: int | None = None) -> None:
                 line("emerg", f'open() "{path}" failed ({error.errno}: {error.strerror})')
 
 
-def enabled(level: str) -> bool:
-    """Whether a line of this level goes anywhere."""
-    return logger.isEnabledFor(LEVELS[level])
-
-
 def line(level: str, message: str, x: Exchange | None = None, upstream: str = "") -> None:
-    """Write one line; with an exchange it says whose request it was, as nginx does."""
+    """Write one line; with an exchange it says whose request it was, as nginx does, and goes where its location says."""
     number = LEVELS[level]
-    if not logger.isEnabledFor(number):
+    log = logger
+    if x is not None and _placed:
+        location = x.location_or_none
+        if location is not None and location.core.error_log is not None:
+            log = _placed.get(location.core.error_log, logger)
+    if not log.isEnabledFor(number):
         return
     if x is not None:
         server = x.server.names[0] if getattr(x, "server", None) is not None else ""
@@ -126,7 +160,7 @@ def line(level: str, message: str, x: Exchange | None = None, upstream: str = ""
         host = x.environ.get("HTTP_HOST")
         if host:
             message = f'{message}, host: "{host}"'
-    logger.log(number, "%s", _printable(message))
+    log.log(number, "%s", _printable(message))
 
 
 def _printable(text: str) -> str:

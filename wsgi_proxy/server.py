@@ -204,7 +204,8 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
 
     def _set_up_log(self, config: Config) -> None:
         try:
-            errorlog.setup(config.main.error_log, config.prefix)
+            places = {location.core.error_log for location in locations_of(config) if location.core.error_log is not None}
+            errorlog.setup(config.main.error_log, config.prefix, places)
         except OSError as error:
             path = os.fsdecode(error.filename)
             raise ConfigError(Fault(f'open() "{path}" failed ({error.errno}: {error.strerror})')) from error

@@ -58,7 +58,6 @@ def _error_log(level: Level, statement: Statement) -> None:
         level.own.setdefault("main.error_log", []).append(target)
     else:
         level.own.setdefault("core.error_log", []).append(target)
-        level.own["core.error_log_level"] = severity
 
 
 def _use(level: Level, args: list[str]) -> None:
