@@ -259,3 +259,15 @@ def test_workers_told_to_end_when_they_were_only_just_forked_do_end(tmp_path: Pa
             # The answer shows that the main process and the loop around it have gone on.
             assert fetch(here.port).status == 200
         wait_until(lambda: len(here.workers()) == 1, "one worker", 30)
+
+
+def test_usr2_starts_another_main_process_beside_this_one(tmp_path: Path) -> None:
+    with site(tmp_path) as here:
+        second = here.pid_file.with_name(here.pid_file.name + ".2")
+        here.server.signal(signal.SIGUSR2)
+        wait_until(second.exists, "the second main process", 20)
+        pid = int(second.read_text())
+        assert pid != here.server.pid and fetch(here.port).status == 200
+        os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not second.exists() and len(here.workers()) == 2, "the second one's end", 20)
+        assert fetch(here.port).status == 200

@@ -77,6 +77,8 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
 
     def __init__(self, app: ProxyServer) -> None:
         super().__init__(app)
+        # For USR2, the command as it was given: gunicorn's own guess does not know of `python -m`.
+        self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
         self._reload: Reload | None = None
         self._again = False
         self._patient = False
