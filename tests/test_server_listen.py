@@ -97,3 +97,13 @@ def test_what_cannot_be_bound_is_named_and_nothing_is_left(cfg: Any, tmp_path: A
     ]
     assert pauses == [0.5] * 8
     socket.create_server(("127.0.0.1", free)).close()
+
+
+def test_reuseport_shares_the_address_with_another_instance(cfg: Any) -> None:
+    port = free_port()
+    shared = wanted(Listen(host="127.0.0.1", port=port, reuseport=True))
+    first, _ = bind(shared, [], cfg, logging.getLogger())
+    second, _ = bind(shared, [], cfg, logging.getLogger(), pause=lambda seconds: None)
+    with pytest.raises(ConfigError):
+        bind(wanted(Listen(host="127.0.0.1", port=port)), [], cfg, logging.getLogger(), pause=lambda seconds: None)
+    close(first + second)

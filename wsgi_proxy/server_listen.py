@@ -4,6 +4,8 @@ Rules:
 - One socket per distinct address; a wildcard covers the single addresses of its port, as in nginx, and which server answers is
   decided by the connection's local address.
 - A socket that an earlier configuration had is kept: its queue holds clients.
+- `reuseport` lets another instance bind the address too; here the workers share one socket all the same, from which each takes
+  only as many connections as it has room for.
 - IPv6 sockets take IPv6 only, unless `ipv6only=off` says otherwise.
 """
 
@@ -122,6 +124,8 @@ def _bound(address: Address, listen: Listen) -> socket.socket:
             _remove_stale(address)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if listen.reuseport:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listen.ipv6only))
         sock.bind(address)

@@ -173,7 +173,7 @@ ROWS: tuple[Row, ...] = (
         _listen,
         "server.listens",
         "addresses, ports, ranges of ports, unix sockets; `ssl`, `http2`, `proxy_protocol`, `default_server`, `backlog`, "
-        "`reuseport`, `ipv6only`; the socket options (`rcvbuf` …) are accepted with a warning",
+        "`reuseport` (workers share one socket), `ipv6only`; the socket options (`rcvbuf` …) are accepted with a warning",
     ),
     special("server_name", "server", "1MORE", _server_name, "server.names"),
 )
