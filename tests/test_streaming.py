@@ -43,6 +43,7 @@ http {{
         location / {{ proxy_pass http://echo; }}
         location /unbuffered/ {{ proxy_pass http://echo; proxy_buffering off; proxy_request_buffering off; }}
         location /counted/ {{ proxy_pass http://echo; proxy_request_buffering off; client_max_body_size 100m; }}
+        location /old/ {{ proxy_pass http://echo; proxy_http_version 1.0; proxy_request_buffering off; }}
         location /rated/ {{ proxy_pass http://echo; limit_rate 100k; }}
         location /after/ {{ proxy_pass http://echo; limit_rate 100k; limit_rate_after 200k; }}
         location /set/ {{ set $limit_rate 100k; proxy_pass http://echo; }}
@@ -256,6 +257,15 @@ def test_the_framing_of_an_upload(place: Place, where: str, framing: str) -> Non
         assert request.get("Transfer-Encoding") == "chunked" and request.get("Content-Length") is None
     else:
         assert request.get("Transfer-Encoding") is None and request.get("Content-Length") == "200010"
+
+
+def test_an_upstream_of_http_10_gets_a_length(place: Place) -> None:
+    with Client(place.port) as client:
+        data = request_bytes("/old/", "POST", [("Transfer-Encoding", "chunked")]) + chunked(b"hello, ", b"world")
+        assert client.exchange(data, "POST").status == 200
+    request = place.upstream.requests[0]
+    assert (request.version, request.body, request.get("Content-Length")) == ("HTTP/1.0", b"hello, world", "12")
+    assert request.get("Transfer-Encoding") is None
 
 
 def test_trailers_of_a_streamed_upload_go_on(place: Place) -> None:

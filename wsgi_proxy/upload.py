@@ -100,7 +100,8 @@ def take(x: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | N
         return None
     if x.content_length == 0:
         return Upload(0, data=b"")
-    if not settings.request_buffering:
+    # HTTP/1.0 has no chunks: a body of unknown length must be whole before it can go out (RFC 9112, 6.1).
+    if not settings.request_buffering and (x.content_length is not None or settings.http_version != "1.0"):
         return Upload(x.content_length, source=x.input)
     return _spool(x, core)
 
