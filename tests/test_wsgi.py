@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from werkzeug.test import Client as WSGIClient
+from werkzeug.test import EnvironBuilder
 
 from wsgi_proxy import Pool, Proxy, ProxyMiddleware, Server
 from wsgi_proxy.errors import ConfigError
@@ -195,3 +196,15 @@ def test_the_readmes_python_runs(number: int, upstream: Recorder, tmp_path: Path
     (folder / "example.py").write_text((django + "urlpatterns = []\n" if "django" in block else "") + block)
     with run_gunicorn(f"example:{name}", tmp_path, "gthread") as server:
         assert fetch(server.port, "/legacy/a").body == b"upstream /legacy/a"
+
+
+def test_a_body_that_is_here_is_handed_over_whole_and_counted(upstream: Recorder, made: Made) -> None:
+    app = made(Proxy(Pool([upstream.url])))
+    environ = EnvironBuilder("/").get_environ()
+    whole: Any = app(environ, lambda *arguments: None)
+    assert whole.at_hand() == b"upstream /" and list(whole) == []
+    whole.close()
+    upstream.answer = lambda r, w: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
+    chunked: Any = app(EnvironBuilder("/").get_environ(), lambda *arguments: None)
+    assert chunked.at_hand() is None and b"".join(chunked) == b"hello"
+    chunked.close()

@@ -176,6 +176,10 @@ class Forwarded:
         if not self.reply.body.done:
             self.reply.wire.attend(client)
 
+    def at_hand(self) -> bytes | None:
+        """The whole body where it came with the head; None while more is to come."""
+        return None if self.rate else self.reply.body.at_hand()
+
     def _buffered(self) -> bool:
         """`proxy_buffering`, which the upstream may decide for its own answer (X-Accel-Buffering)."""
         settings = self._settings

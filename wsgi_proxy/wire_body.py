@@ -90,6 +90,14 @@ class Body:
             return False
         return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
 
+    def at_hand(self) -> bytes | None:
+        """Take the whole body, if it is one block and here; None otherwise."""
+        pieces = self._pieces
+        if not self.done or len(pieces) != 1:
+            return None
+        self._pieces = []
+        return pieces[0]
+
     def ready(self) -> bool:
         """Whether `read_block` would not have to wait."""
         return self.done or bool(self._pieces) or self._wire is None or self._wire.stream.readable()

@@ -259,6 +259,13 @@ class Response:
                 self.finish()
                 return
         elif self.status and not self.head_sent:
+            at_hand = getattr(result, "at_hand", None)
+            if at_hand is not None and self.left is not None and not self.bare:
+                whole_body = at_hand()
+                if whole_body is not None:
+                    self._send(self._finish_head(), whole_body)
+                    self.finish()
+                    return
             if self._deliver_whole(result):
                 return
             ready = getattr(result, "ready", None)

@@ -134,6 +134,19 @@ class _Delivery:
             raise  # the server cuts the connection: what is short never looks complete
         x.completed = True
 
+    def at_hand(self) -> bytes | None:
+        """The whole body of a known length, where it is one block that is here; else None. The worker asks once."""
+        body = self._body
+        if type(body) is tuple:
+            block = body[0] if len(body) == 1 else None
+        else:
+            take = getattr(body, "at_hand", None)
+            block = take() if take is not None else None
+        if block is not None:
+            self._x.body_bytes_sent = len(block)
+            self._x.completed = True
+        return block
+
     def close(self) -> None:
         answer, self._answer = self._answer, None
         if answer is None:
