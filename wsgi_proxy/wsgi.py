@@ -137,6 +137,8 @@ class _Delivery:
     def at_hand(self) -> bytes | None:
         """The whole body of a known length, where it is one block that is here; else None. The worker asks once."""
         body = self._body
+        if self._answer is None or self._answer.length is None:
+            return None
         if type(body) is tuple:
             block = body[0] if len(body) == 1 else None
         else:
