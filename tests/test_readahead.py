@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from wsgi_proxy import readahead
 from wsgi_proxy.readahead import ReadAhead, Spool
 
 from .support import wait_until
@@ -120,3 +123,34 @@ def test_a_full_disk_leaves_the_memory(monkeypatch: pytest.MonkeyPatch, caplog: 
     assert b"".join(got) == b"a" * 10 + b"b" * 10 + b"c" * 10
     assert caplog.text.count("No space left") == 1
     spool.close()
+
+
+def test_a_client_that_comes_back_just_when_the_reader_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two readers of one body would mix its blocks up: in threads the moment is real."""
+    monkeypatch.setattr(readahead, "PATIENCE", 0.0005)
+
+    class Lazy(Blocks):
+        def read_block(self) -> bytes:
+            at = self.read
+            time.sleep(0.0003)
+            assert self.read == at, "two read at the same time"
+            return super().read_block()
+
+    results: list[bool] = []
+
+    def slow_client(seed: int) -> None:
+        pause = random.Random(seed)
+        ahead = ReadAhead(Lazy(BLOCKS), 4000, 100_000)
+        received = []
+        for block in ahead:
+            received.append(block)
+            time.sleep(pause.choice([0, 0, 0.0004, 0.0006]))
+        ahead.close()
+        results.append(b"".join(received) == b"".join(BLOCKS))
+
+    threads = [threading.Thread(target=slow_client, args=(seed,)) for seed in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert results == [True] * 40

@@ -152,8 +152,10 @@ class ReadAhead:
         return self
 
     def __next__(self) -> bytes:
-        self._out_since = 0.0
-        spool = self._spool
+        with _lock:
+            # From here on the block is not out any more: a reader that has not begun must not begin beside us.
+            self._out_since = 0.0
+            spool = self._spool
         if spool is not None:
             block = spool.get()
         else:
@@ -168,11 +170,14 @@ class ReadAhead:
             raise StopIteration
         return block
 
-    def begin(self) -> None:
-        """The client is slow: start the reader."""
-        if self._spool is None:
-            self._spool = Spool(self._memory, self._file_max, self._folder)
-            threading.Thread(target=self._read, args=(self._spool,), daemon=True).start()
+    def begin(self) -> bool:
+        """The client is slow: start the reader. False when it has come back in the meantime."""
+        with _lock:
+            if not self._out_since:
+                return False
+            self._spool = spool = Spool(self._memory, self._file_max, self._folder)
+        threading.Thread(target=self._read, args=(spool,), daemon=True).start()
+        return True
 
     def _read(self, spool: Spool) -> None:
         body = self._body
@@ -213,13 +218,12 @@ _running = False
 def _watch(body: ReadAhead) -> None:
     """Look after a body from now on."""
     global _running
-    _watched.add(body)
-    if not _running:
-        with _lock:
-            if _running:
-                return
-            _running = True
-        threading.Thread(target=_look_after, daemon=True).start()
+    with _lock:
+        _watched.add(body)
+        if _running:
+            return
+        _running = True
+    threading.Thread(target=_look_after, daemon=True).start()
 
 
 def _look_after() -> None:
@@ -229,8 +233,7 @@ def _look_after() -> None:
         time.sleep(PATIENCE / 2)
         now = time.monotonic()
         for body in list(_watched):
-            if body.slow(now):
-                body.begin()
+            if body.slow(now) and body.begin():
                 _watched.discard(body)
         with _lock:
             if not _watched:
