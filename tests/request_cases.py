@@ -695,6 +695,22 @@ GOES_ON = [
     )  # fmt: skip
 ]
 
+OPTIONS = b"OPTIONS /p HTTP/1.1"
+
+HOPS = [
+    *[
+        passed(named("OPTIONS,", line), request(line, line=OPTIONS), Seen("OPTIONS /p HTTP/1.1", (f"Max-Forwards: {left}",)))
+        for line, left in ((b"Max-Forwards: 10", 9), (b"max-forwards: 1", 0))
+    ],
+    Case("OPTIONS that is for us", request(b"Max-Forwards: 0", line=OPTIONS), (frozenset({200}),)),
+    *[
+        passed(named("OPTIONS, Max-Forwards:", value), request(line, line=OPTIONS), Seen("OPTIONS /p HTTP/1.1", (line.decode(),)))
+        for value in (b"x", b"-1", b"1, 2", b"9" * 20)
+        for line in (b"Max-Forwards: " + value,)
+    ],
+    passed("a GET with no hops left", request(b"Max-Forwards: 0"), Seen(fields=("Max-Forwards: 0",))),
+]
+
 # --- one request behind another -------------------------------------------------------------------------------------------------
 
 OK = frozenset({200})
@@ -736,5 +752,5 @@ PIPELINES = [
 
 CASES = [
     *METHODS, *VERSIONS, *LINES, *TARGETS, *HOSTS, *FIELDS, *LENGTHS, *CODINGS, *CHUNKS, *BODIES, *EXPECTATIONS, *UPGRADES,
-    *CONNECTIONS, *ENDS_HERE, *GOES_ON, *PIPELINES,
+    *CONNECTIONS, *ENDS_HERE, *GOES_ON, *HOPS, *PIPELINES,
 ]  # fmt: skip

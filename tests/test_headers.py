@@ -90,3 +90,10 @@ def test_looking_up() -> None:
     assert headers.first(pairs, "a") == "1"
     assert headers.first(pairs, "b") is None
     assert headers.all_of(pairs, "a") == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "left"), [("10", 9), ("1", 0), ("0", -1), ("", None), ("x", None), ("-1", None), ("1, 2", None), ("9" * 5000, None)]
+)
+def test_hops_left(value: str, left: int | None) -> None:
+    assert headers.hops_left(value) == left

@@ -139,6 +139,8 @@ class Forwarder:
         if self.settings.pass_request_headers:
             chosen = self._trusting if x.trusted_peer else self._filter
             kept = chosen.copy(x.pairs, x.environ.get("HTTP_CONNECTION", ""))
+            if method == "OPTIONS" and (hops := headers.hops_left(x.environ.get("HTTP_MAX_FORWARDS", ""))) is not None:
+                kept = [f"Max-Forwards: {hops}" if line.lower().startswith("max-forwards:") else line for line in kept]
             if fetch is not None:
                 if fetch.drop_conditions:
                     kept = [line for line in kept if line.partition(":")[0].lower() not in _CONDITIONS]

@@ -192,6 +192,18 @@ class AnswerFilter:
 _PLAIN_CONNECTIONS = frozenset({"keep-alive", "close", "Keep-Alive", "Close"})
 
 
+def hops_left(max_forwards: str) -> int | None:
+    """How many more proxies an OPTIONS request may pass behind us (RFC 9110, 7.6.2): -1 if it must not go on, None if the field
+    says nothing that can be understood.
+
+    >>> hops_left("10"), hops_left("0"), hops_left("x")
+    (9, -1, None)
+    """
+    if not (max_forwards.isascii() and max_forwards.isdigit() and len(max_forwards) < 10):
+        return None
+    return int(max_forwards) - 1
+
+
 def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
     """What an AnswerFilter drops: hop-by-hop, nginx's own list less `proxy_pass_header`, and `proxy_hide_header`."""
     names = (ANSWER_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}

@@ -130,6 +130,9 @@ class Proxy:
 
     def _forward(self, x: Exchange, location: Location) -> Answer:
         """Take the answer from the cache, else from an upstream."""
+        if x.method == "OPTIONS" and headers.hops_left(x.environ.get("HTTP_MAX_FORWARDS", "")) == -1:
+            # RFC 9110, 7.6.2: it is for the last proxy that it reaches.
+            return Answer(200, [("Content-Length", "0")], length=0)
         if location.cache.zone is None:
             return self._ask(x, location)
         found = self.cache.lookup(x, location)
