@@ -152,6 +152,29 @@ def test_it_is_the_same_in_pieces(place: Place, case: Case) -> None:
     check(place, case, [*re.findall(rb"[^\r]*\r|[^\r]+$", case.data), *filter(None, [case.behind])])
 
 
+BEGINNINGS = [
+    b"GET /p\r\n",
+    b"GET /p HTTP/2.0\r\nHost",
+    b"get /p HTTP/1.1\r\n",
+    b"GET /p HTTP/1.1\nHost",
+    b"GET /p HTTP/1.1\r\nHost: a.example\nX",
+    b"GET /p HTTP/1.1\r\nHost: a.example\rX",
+    b"GET /p HTTP/1.1\r\nHost: a.example\r\nX: \0",
+    b"\x16\x03\x01\x02\x00\x01",
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"PRI * HTTP/2.0\r\n",
+    b"\r\n\r\n\r\r",
+]
+
+
+@pytest.mark.parametrize("data", BEGINNINGS)
+def test_what_cannot_become_a_request_is_refused_at_once(place: Place, data: bytes) -> None:
+    with Client(place.port) as client:
+        client.send(data)
+        assert client.read_response().status in (400, 505)
+        assert not client.read_all()
+
+
 def test_a_client_of_http_1_0_gets_no_chunks(place: Place) -> None:
     place.upstream.answer = lambda request, wire: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"a", b"bc")
     try:
