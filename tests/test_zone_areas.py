@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import ROOT
 from wsgi_proxy.zone import Zone
-from wsgi_proxy.zone_areas import PAGE, second_of
+from wsgi_proxy.zone_areas import PAGE, SPAN, second_of
 
 
 def small(size: str, code: str) -> subprocess.CompletedProcess[str]:
@@ -93,3 +93,18 @@ def test_a_claim_without_room_is_undone(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_second_file_has_the_firsts_name(tmp_path: Path) -> None:
     assert second_of(tmp_path / "wsgi-proxy-1").name == "wsgi-proxy-1.more"
+
+
+def test_thousands_of_areas_cost_a_few_descriptors() -> None:
+    zone = Zone.open("spans")
+    zone.area("first", 100)
+    before = len(os.listdir("/proc/self/fd"))
+    areas = [zone.area(f"{number}", 8 * 5000 * 256, 8 * 5000) for number in range(100)]
+    large = zone.area("large", 2 * SPAN + 5)
+    assert len(os.listdir("/proc/self/fd")) - before <= len(areas) // 3 + 2
+    for number, area in enumerate(areas):
+        area[:3] = b"%03d" % number
+    large[-3:] = b"end"
+    assert [bytes(area[:3]) for area in areas] == [b"%03d" % number for number in range(100)]
+    assert bytes(zone.area("first", 100)) == bytes(100) and bytes(large[:3]) == bytes(3)
+    zone.path.unlink()

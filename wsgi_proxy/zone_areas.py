@@ -5,6 +5,8 @@ Rules:
   (SIGBUS). What the memory file system has no room for (a container's /dev/shm is small) is put into a second file in the
   temporary folder; the directory says so, and thus all workers find it there.
 - An area of rows, one for each worker, has room for the first workers and gets more when slots are claimed: most are never used.
+- Files are mapped in long spans and not area by area, for Python keeps a descriptor for each mapping, and a worker's are for its
+  connections. A file is as long as its spans; nothing is allocated for what no area has.
 - The caller holds the header's lock, but for `view`.
 """
 
@@ -23,6 +25,8 @@ PAGE = mmap.ALLOCATIONGRANULARITY
 ENTRY = 5
 """Words of the directory for an area: its name's digest (two), offset (negative: in the second file), size, bytes of a row."""
 AREAS_MAX = 1 << 15
+SPAN = 32 << 20
+"""Bytes that are mapped at once. No area crosses a multiple of it, unless it is longer: then it begins at one."""
 _ROWS = 8
 """Workers that an area of rows has room for from the start."""
 
@@ -43,6 +47,8 @@ class Areas:
         self._second = -1
         self._known: dict[tuple[int, int], tuple[int, int]] = {}
         """(offset, size) by digest: the directory as far as it was read."""
+        self._spans: dict[tuple[int, int], memoryview] = {}
+        """What is mapped, by descriptor and offset."""
 
     def find_or_add(self, name: str, size: int, row: int, claimed: int) -> tuple[int, int]:
         """(offset, size) of an area; one that is new gets `size` zero bytes, or room for the rows below `claimed` if it has rows.
@@ -67,9 +73,14 @@ class Areas:
         return offset, size
 
     def view(self, offset: int, size: int) -> memoryview:
-        """Map an area. One mapping of whole pages each, so that nothing moves when the file grows."""
+        """The memory of an area."""
         fd = self._fd if offset > 0 else self._second_file()
-        return memoryview(mmap.mmap(fd, _whole(size), offset=abs(offset)))[:size]
+        start = abs(offset) // SPAN * SPAN
+        key = (fd, start)
+        span = self._spans.get(key)
+        if span is None or len(span) < abs(offset) - start + size:
+            span = self._spans[key] = memoryview(mmap.mmap(fd, max(SPAN, _whole(size)), offset=start))
+        return span[abs(offset) - start : abs(offset) - start + size]
 
     def add_row(self, slot: int) -> None:
         """Make room for a worker's row in every area that has rows. OSError when there is none."""
@@ -98,12 +109,12 @@ class Areas:
 
     def _append(self, fd: int, end: int, whole: int, room: int) -> int:
         offset: int = self._state[end]
-        os.ftruncate(fd, offset + whole)
-        try:
-            allocate(fd, offset, room)
-        except OSError:
-            os.ftruncate(fd, offset)  # gives back what was had of it
-            raise
+        if offset % SPAN + whole > SPAN:
+            offset = -(-offset // SPAN) * SPAN
+        length = -(-(offset + whole) // SPAN) * SPAN
+        if os.fstat(fd).st_size < length:
+            os.ftruncate(fd, length)
+        allocate(fd, offset, room)
         self._state[end] = offset + whole
         return offset
 
