@@ -14,7 +14,7 @@ import pytest
 
 from wsgi_proxy.message import parse_request_head
 
-from .request_cases import CASES, CHUNKS, CODINGS, LENGTHS, MAX_BODY, PIPELINES, Case
+from .request_cases import CASES, CHUNKS, CODINGS, HIDDEN, LENGTHS, MAX_BODY, PIPELINES, Case
 from .support import (
     Client,
     Recorded,
@@ -43,6 +43,9 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         server_name front;
+        location = /returned {{ return 200 returned; }}
+        location = /denied {{ deny all; }}
+        location = /broken {{ return 500; }}
         location / {{
             proxy_pass http://echo;
             proxy_set_header Upgrade $http_upgrade;
@@ -173,6 +176,38 @@ def test_what_cannot_become_a_request_is_refused_at_once(place: Place, data: byt
         client.send(data)
         assert client.read_response().status in (400, 505)
         assert not client.read_all()
+
+
+IGNORED = [
+    (b"Content-Length: %d\r\n" % len(HIDDEN), HIDDEN),
+    (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)),
+    (b"Content-Length: 90000\r\n", HIDDEN * 2000),
+    (b"Content-Length: %d\r\nExpect: 100-continue\r\n" % len(HIDDEN), HIDDEN),
+    (b"Transfer-Encoding: chunked\r\n", b"x\r\n" + HIDDEN),
+    (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", HIDDEN),
+]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("target", [b"/returned", b"/denied", b"/broken"])
+@pytest.mark.parametrize(("framing", "body"), IGNORED, ids=range(len(IGNORED)))
+def test_a_body_that_nobody_reads_is_no_request(place: Place, target: bytes, framing: bytes, body: bytes, late: bool) -> None:
+    """Answered without its body, whether that comes with the head or behind the answer: it is skipped, or the connection ends."""
+    place.upstream.requests.clear()
+    with Client(place.port) as client:
+        client.send(b"POST " + target + b" HTTP/1.1\r\nHost: a.example\r\n" + framing + b"\r\n" + (b"" if late else body))
+        first = client.read_response("POST")
+        assert first.status in (200, 400, 403, 500) and not first.interim
+        try:
+            client.send((body if late else b"") + b"GET /own-behind HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            answer = client.read_response()
+        except ConnectionError:
+            assert (first.get("Connection") or "close") == "close" or late
+        else:
+            assert answer.body == b"/own-behind"
+            assert not client.buffer
+    place.check_others(None)
+    assert not place.seen()
 
 
 def test_a_client_of_http_1_0_gets_no_chunks(place: Place) -> None:
