@@ -1,0 +1,34 @@
+"""docs/python.md: every block of it runs, and what it makes answers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from .support import Recorder
+
+PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+ADDRESSES = re.compile(r"http://127\.0\.0\.1:300\d")
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_each_block_makes_an_application(number: int) -> None:
+    with Recorder() as upstream:
+        names: dict[str, Any] = {"__name__": "page"}
+        exec(compile(ADDRESSES.sub(upstream.url, BLOCKS[number]), f"docs/python.md block {number}", "exec"), names)
+        try:
+            target = "/legacy/x" if "ProxyMiddleware" in names else "/x"
+            answer = Client(names["app"]).get(target, headers={"Host": "example.org"})
+            assert answer.status_code == 200
+            asked = [request for request in upstream.requests if request.target.endswith("/x")]
+            assert len(asked) == 1 and asked[0].get("Host") == "example.org"
+            if "ProxyMiddleware" in names:
+                assert (asked[0].target, asked[0].get("X-From")) == ("/old/x", "us")
+                assert Client(names["app"]).get("/other").data == b"mine"
+        finally:
+            names["app"].close()
