@@ -162,6 +162,18 @@ def test_without_a_configuration_the_fault_says_what_to_do(tmp_path: Path, monke
         _ = wsgi_proxy.wsgi.app
 
 
+@pytest.mark.parametrize("worker", ["gthread", "wsgi_proxy.worker.ProxyWorker"])
+def test_under_gunicorn_too_the_error_log_is_the_configurations(worker: str, tmp_path: Path) -> None:
+    port = free_port()
+    text = f"error_log said.log;\nevents {{}}\nhttp {{ server {{ location / {{ proxy_pass http://127.0.0.1:{port}; }} }} }}\n"
+    (tmp_path / "gunicorn").mkdir()
+    (tmp_path / "gunicorn" / "nginx.conf").write_text(text)
+    with run_gunicorn("wsgi_proxy:app", tmp_path, worker) as server:
+        assert fetch(server.port).status == 502
+    said = (tmp_path / "gunicorn" / "said.log").read_text()
+    assert "[error] " in said and "connect() failed (111: Connection refused) while connecting to upstream" in said
+
+
 def test_a_star_import_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WSGI_PROXY_CONFIG", raising=False)

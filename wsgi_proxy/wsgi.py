@@ -25,6 +25,7 @@ from .exchange import Answer, Exchange, FileBody, Pairs
 from .finishing import standard_page
 from .pages import status_line
 from .simple import config_for_pool, config_for_targets, normal_prefix
+from .tls_check import locations_of
 from .tunnel import Tunnelled, can_tunnel, client_socket
 from .upstream import Pool
 
@@ -308,9 +309,22 @@ def configuration_path() -> str:
     raise ConfigError(Fault("no configuration: set WSGI_PROXY_CONFIG to an nginx.conf, or put one into the working folder"))
 
 
+def _place_log(config: Config) -> None:
+    """Where the proxy is the whole application, what `error_log` says holds. ConfigError when a file cannot be opened."""
+    places = {location.core.error_log for location in locations_of(config) if location.core.error_log is not None}
+    if not config.main.error_log and not places:
+        return
+    try:
+        errorlog.setup(config.main.error_log, config.prefix, places)
+    except OSError as error:
+        raise ConfigError(Fault(f'open() "{os.fsdecode(error.filename)}" failed ({error.errno}: {error.strerror})')) from error
+
+
 def __getattr__(name: str) -> Any:
     """`app`, made when a server first asks for it."""
     if name == "app":
-        made = globals()["app"] = ProxyApp.from_nginx(configuration_path())
+        config = nginx.load(configuration_path())
+        _place_log(config)
+        made = globals()["app"] = ProxyApp(config)
         return made
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
