@@ -608,7 +608,8 @@ def test_the_log_has_no_fault_of_an_upstream(place: Place) -> None:
     assert not [line for line in faults if "client intended to send too large" not in line]
 
 
-def test_a_client_over_tls_that_vanishes(place: Place) -> None:
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_over_tls_that_vanishes(place: Place, how: str) -> None:
     held = Held()
     place.plays(held)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -616,5 +617,5 @@ def test_a_client_over_tls_that_vanishes(place: Place) -> None:
     with Client(place.secure, tls=context) as client:
         client.send(request_bytes("/secure"))
         assert held.begun.wait(5)
-        client.reset()
+        leave(client, how)
     assert held.ended.wait(5)
