@@ -156,6 +156,12 @@ def test_tunnels_for_curl_and_requests(tmp_path: Path) -> None:
             assert refused.startswith(b"HTTP/1.1 403 ")
 
 
+def test_a_password_file_that_is_not_there_stops_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--password-file", str(tmp_path / "none")])
+    assert capsys.readouterr().err.endswith(f"--password-file {tmp_path / 'none'}: No such file or directory\n")
+
+
 def test_passwords(tmp_path: Path) -> None:
     (tmp_path / "htpasswd").write_text("alice:{PLAIN}secret\n")
     with Recorder(by_name) as site:

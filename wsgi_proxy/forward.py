@@ -37,8 +37,15 @@ def main(argv: Sequence[str]) -> int:
     if options.print:
         sys.stdout.write(text)
         return 0
+    if options.password_file:
+        try:
+            open(options.password_file, "rb").close()
+        except OSError as error:
+            # The configuration alone would start, and then let nobody in.
+            parser.error(f"--password-file {options.password_file}: {error.strerror}")
     from .cli import main as run
 
+    print(f"forward proxy on {', '.join(options.bind or ['127.0.0.1:3128'])}, until Ctrl-C", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="wsgi-proxy-forward-") as folder:
         path = Path(folder, "nginx.conf")
         path.write_text(text, encoding="utf-8")
