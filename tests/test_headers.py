@@ -18,7 +18,18 @@ def test_end_to_end_fields_keep_order_case_and_repetitions() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Connection", "Keep-Alive", "TE", "Transfer-Encoding", "Upgrade", "Proxy-Connection", "Proxy", "Expect", "Content-Length", "Host"],
+    [
+        "Connection",
+        "Keep-Alive",
+        "TE",
+        "Transfer-Encoding",
+        "Upgrade",
+        "Proxy-Connection",
+        "Proxy",
+        "Expect",
+        "Content-Length",
+        "Host",
+    ],
 )
 def test_what_concerns_one_connection_or_framing_stops_here(name: str) -> None:
     assert lines([(name, "x"), (name.upper(), "y"), ("A", "b")]) == ["A: b"]

@@ -480,8 +480,8 @@ Instruction = Set | Rewrite | Return | Break | If
 class Location:
     """A place that answers.
 
-    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named) or "server" (a server's own settings); that of an `if` is a copy of the
-    location around it with what is in force inside the `if`.
+    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named) or "server" (a server's own settings); that of an `if` is a copy
+    of the location around it with what is in force inside the `if`.
     """
 
     kind: str = ""
