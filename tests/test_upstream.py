@@ -322,6 +322,13 @@ def test_a_name_not_known_at_the_start_is_found_later() -> None:
     assert pool.lease(Request()).peer.name == "10.0.0.1:80"
 
 
+def test_a_name_that_nobody_knows_is_told_from_servers_that_are_out() -> None:
+    Names.answers = {}
+    pool = Pool([Server("nowhere.test:80", resolve=True)], name="nowhere.test", clock=Clock(), resolver=Names())
+    with pytest.raises(NoLiveUpstreams, match="nowhere.test could not be resolved"):
+        pool.lease(Request())
+
+
 def test_many_addresses_are_kept_in_order_through_a_change() -> None:
     """More than are walked: the order that is kept is made anew."""
     clock = Clock()

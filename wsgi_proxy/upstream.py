@@ -171,7 +171,7 @@ class Pool:
             if peer is None and queue is not None and self._may_wait(x):
                 peer = queue.wait(lambda: self._try(x))
         if peer is None:
-            raise NoLiveUpstreams(f'no live upstreams in "{self.name}"')
+            raise NoLiveUpstreams(f'no live upstreams in "{self.name}"' if self.peers else f"{self.name} could not be resolved")
         tried = x.tried
         if tried is None:
             x.tried = {peer}
