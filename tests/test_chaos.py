@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
+
+from wsgi_proxy.worker_connection import Connection
 
 from .support import (
     Client,
@@ -19,6 +23,7 @@ from .support import (
     run_proxy,
     wait_until,
 )
+from .support.service import serving
 
 
 def configuration(upstream: Recorder, port: int, main: str = "", http: str = "", location: str = "") -> str:
@@ -107,3 +112,23 @@ def test_no_room_for_a_body_is_not_the_clients_fault(tmp_path: Path) -> None:
             assert client.read_response().status == 500
         assert f'open() in "{server.folder}/body" failed (20: Not a directory)' in server.log()
         assert fetch(server.port).status == 200
+
+
+def test_ended_connections_leave_no_cycles_to_the_collector() -> None:
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        assert environ["gunicorn.socket"] is not None
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with serving(application) as service:
+        fetch(service.port)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                fetch(service.port)
+            wait_until(lambda: not service.service.connections, "the connections to end")
+            # The one that a greenlet served last may still be in its hands.
+            assert sum(isinstance(each, Connection) for each in gc.get_objects()) <= 1
+        finally:
+            gc.enable()

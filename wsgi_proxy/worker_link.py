@@ -235,6 +235,8 @@ class Link:
             self.deadline = inf
             self.gone = True
             self.stream.close()
+            # No cycle is left behind: the collector comes seldom, and TLS keeps 30 KB.
+            self._socket = None
             self.service.forget(self)
 
     def __str__(self) -> str:
