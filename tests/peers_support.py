@@ -20,7 +20,7 @@ from .support import ROOT, Running, fetch, wait_until
 ASK = signal.SIGRTMIN + 5
 
 _INSIDE = '''
-import gc, json, os, signal
+import gc, json, os, signal, sys
 
 def tell(number, frame):
     from greenlet import greenlet
@@ -46,6 +46,8 @@ def tell(number, frame):
         elif name == "Spool":
             found["spools"] += not each._closed
     found["greenlets"] -= parked
+    splicing = sys.modules.get("wsgi_proxy.wire_splice")
+    found["kept_pipes"] = len(splicing._pipes) if splicing else 0
     path = os.path.join(os.environ["TOLD"], str(os.getpid()))
     with open(path + ".new", "w") as file:
         json.dump(found, file)
@@ -75,7 +77,7 @@ def ask(pid: int, folder: Path) -> dict[str, int]:
 
 def open_files(pid: int) -> dict[str, int]:
     """How many sockets, unnamed files and event descriptors a process has open."""
-    found = {"sockets": 0, "unnamed": 0, "events": 0}
+    found = {"sockets": 0, "unnamed": 0, "events": 0, "pipes": 0}
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
             target = os.readlink(f"/proc/{pid}/fd/{name}")
@@ -83,6 +85,7 @@ def open_files(pid: int) -> dict[str, int]:
             continue  # closed in this moment
         found["sockets"] += target.startswith("socket:")
         found["unnamed"] += target.endswith("(deleted)")
+        found["pipes"] += target.startswith("pipe:")
         found["events"] += "[eventfd]" in target
     return found
 
@@ -102,6 +105,7 @@ def holdings(proxy: Running, folder: Path) -> list[dict[str, int]]:
         files = open_files(pid)
         files["sockets"] -= told["pooled"]
         told["upstreams"] -= told.pop("pooled")
+        files["pipes"] -= 2 * told.pop("kept_pipes")
         held.append({**told, **files})
     return held
 

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .wire import Wire
 
 BLOCK = 128 * 1024
-SPLICE_FROM = 128 * 1024
+SPLICE_FROM = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
 """Bytes from which moving by the kernel pays for its three calls."""
 
 

@@ -70,8 +70,8 @@ class Sending:
         self._source = source
         self.begun = self.done = self._direct = False
         self._stopped = False
-        self._bell: int | None = None
-        """Rung to end the sending beside an answer; None before there is such."""
+        self._bell: tuple[int, int] | None = None
+        """A pipe, rung to end the sending beside an answer; None before there is such."""
         self._over: _thread.LockType | None = None
         self._chunked = source.length is None
         self._left = source.length or 0
@@ -108,7 +108,7 @@ class Sending:
         if not self._chunked and not self._left:
             return True
         # Beside the answer, what the upstream says is its reader's; only the client and `stop` are waited for.
-        other = self._stream.fileno() if self._bell is None else self._bell
+        other = self._stream.fileno() if self._bell is None else self._bell[0]
         while not self._source.wait(other):
             if self._bell is not None or self._stream.readable():
                 return False
@@ -119,7 +119,7 @@ class Sending:
         lower = getattr(self._stream, "lower", self._stream)
         if not hasattr(lower, "reading") or not self._source.interruptible:
             return
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bell = os.pipe()
         self._over = _thread.allocate_lock()
         self._over.acquire()
         _thread.start_new_thread(self._run_aside, (wire, self._over))
@@ -145,10 +145,11 @@ class Sending:
         if over is not None:
             self._stopped = True
             assert self._bell is not None
-            os.eventfd_write(self._bell, 1)
+            os.write(self._bell[1], b"!")
             self._stream.shutdown(socket.SHUT_RDWR)
             over.acquire()
-            os.close(self._bell)
+            for number in self._bell:
+                os.close(number)
 
     def _next(self) -> bool:
         """Read a block of the body into `_pending`; False when there is none."""

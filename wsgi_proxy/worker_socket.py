@@ -34,11 +34,11 @@ def is_torn(number: int) -> bool:
 
 
 def acknowledged(number: int) -> int | None:
-    """How many bytes the peer's kernel has taken; None where the connection does not tell, as it is not TCP or is closed."""
+    """How many bytes the peer's kernel has taken; None where the system does not tell: not TCP, not Linux, or closed."""
     if number < 0:
         return None
     with socket.socket(fileno=socket.dup(number)) as sock:
-        if sock.family == socket.AF_UNIX:
+        if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
             return None
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     acked: int = struct.unpack_from("=Q", info, _TCP_INFO_ACKED)[0]
