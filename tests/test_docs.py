@@ -1,4 +1,4 @@
-"""docs/python.md: every block of it runs, and what it makes answers."""
+"""docs/python.md: every block of it runs, and what it makes answers. The configuration of docs/operating.md is one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from wsgi_proxy import nginx
+
 from .support import Recorder
 
-PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "python.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 ADDRESSES = re.compile(r"http://127\.0\.0\.1:300\d")
 
@@ -32,3 +35,8 @@ def test_each_block_makes_an_application(number: int) -> None:
                 assert Client(names["app"]).get("/other").data == b"mine"
         finally:
             names["app"].close()
+
+
+def test_the_configuration_of_the_operators_page() -> None:
+    (block,) = re.findall(r"```nginx\n(.*?)```", (DOCS / "operating.md").read_text(), re.S)
+    assert nginx.loads(f"events {{}} http {{ {block} }}").warnings == ()
