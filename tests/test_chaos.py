@@ -8,7 +8,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from wsgi_proxy import nginx
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.forwarding import Forwarded
 from wsgi_proxy.worker_connection import Connection
+from wsgi_proxy.wsgi import ProxyApp
 
 from .support import (
     Client,
@@ -132,3 +136,35 @@ def test_ended_connections_leave_no_cycles_to_the_collector() -> None:
             assert sum(isinstance(each, Connection) for each in gc.get_objects()) <= 1
         finally:
             gc.enable()
+
+
+def test_failed_exchanges_leave_no_cycles_to_the_collector(tmp_path: Path) -> None:
+    def answer(request: Recorded, wire: Wire) -> bytes | None:
+        if request.target == "/garbage":
+            return b"no head\r\n\r\n"
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut")
+        wire.reset()
+        return None
+
+    with Recorder(answer) as upstream:
+        text = f"access_log off; error_log {tmp_path}/e.log;"
+        application = ProxyApp(nginx.loads(configuration(upstream, 80, "", text), prefix=str(tmp_path)))
+        with serving(application) as service:
+
+            def ask(target: str) -> None:
+                with Client(service.port) as client:
+                    client.send(request_bytes(target, close=True))
+                    client.read_all()
+
+            for target in ("/dead", "/garbage", "/cut"):
+                ask(target)
+                gc.collect()
+                gc.disable()
+                try:
+                    for _ in range(5):
+                        ask(target)
+                    wait_until(lambda: not service.service.connections, "the connections to end")
+                    assert sum(isinstance(each, Exchange | Forwarded) for each in gc.get_objects()) <= 2, target
+                finally:
+                    gc.enable()
+        application.close()

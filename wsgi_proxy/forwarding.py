@@ -220,6 +220,7 @@ class Forwarded:
         try:
             if self._ahead is not None:
                 self._ahead.close()
+                self._ahead = None  # it knows us, too: no cycle for the collector
             self.reply.close()
         finally:
             self._let_go()

@@ -196,8 +196,9 @@ class Proxy:
                     raise InvalidAnswer("upstream sent a 101 nobody asked for")
             except UpstreamError as error:
                 lease.settle(True)
-                failure = self._note_failure(x, attempt, error, target.url(lease.peer))
-                if not retries.may(failure.kind, failure.sent):
+                # Kept by no name that outlives this clause: its traceback holds this frame, and with it all that the request had.
+                self._note_failure(x, attempt, error, target.url(lease.peer))
+                if not retries.may(error.kind, error.sent):
                     raise
                 continue
             except BaseException:
@@ -253,7 +254,7 @@ class Proxy:
 
     # --- when it goes wrong -----------------------------------------------------------------------------------------------
 
-    def _note_failure(self, x: Exchange, attempt: Try, error: UpstreamError, url: str) -> UpstreamError:
+    def _note_failure(self, x: Exchange, attempt: Try, error: UpstreamError, url: str) -> None:
         """Record a failed try, and say in one line which server and why."""
         attempt.status = error.status
         attempt.error = str(error)
@@ -261,7 +262,6 @@ class Proxy:
         errorlog.line("error", str(error), x, url)
         if x.trace is not None:
             x.why("upstream", f"{attempt.address} failed: {error}")
-        return error
 
     def _content(self, x: Exchange, location: Location) -> Answer:
         """A location without `proxy_pass`; a URI in place of an answer is a redirect within (an index of a folder)."""

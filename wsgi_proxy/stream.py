@@ -66,7 +66,11 @@ class Stream:
                 return made._connect(family, where, timeout, source)
             except OSError as error:
                 fault = error
-        raise fault or OSError(f"{address!r} has no address")
+        try:
+            raise fault or OSError(f"{address!r} has no address")
+        finally:
+            # Its traceback holds this frame: with the name gone there is no cycle.
+            fault = None
 
     @classmethod
     def _connect(cls, family: int, where: Any, timeout: float | None, source: str | None) -> Stream:
