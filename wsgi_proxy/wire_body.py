@@ -55,8 +55,7 @@ class Body:
         elif head.chunked:
             self._decoder = ChunkedDecoder(InvalidAnswer)
             if data:
-                self._pieces = self._decoder.feed(data)
-                self._content = sum(map(len, self._pieces))
+                self._take(self._decoder, data)
                 if self._decoder.done:
                     self._finish(self._decoder.rest)
         elif self._left is None or len(data) < self._left:
@@ -90,6 +89,12 @@ class Body:
         if not FLAGS:
             return False
         return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
+
+    def _take(self, decoder: ChunkedDecoder, data: bytes) -> None:
+        """Take what came of a chunked body: as one block, because thousands of tiny ones would cost a system call each."""
+        pieces = decoder.feed(data)
+        self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
+        self._content += len(self._pieces[0]) if pieces else 0
 
     def at_hand(self) -> bytes | None:
         """Take the whole body, if it is one block and here; None otherwise."""
@@ -147,8 +152,7 @@ class Body:
             if not data:
                 raise self._cut()
             try:
-                self._pieces = decoder.feed(data)
-                self._content += sum(map(len, self._pieces))
+                self._take(decoder, data)
             except InvalidAnswer as error:
                 self.close()
                 raise TruncatedAnswer(f"{error} while reading upstream") from error

@@ -76,10 +76,8 @@ class RequestBody:
             self.left = max(0, self.left - len(data))
         pieces = self.decoder.feed(data)
         if pieces:
-            if len(pieces) > 1:
-                # The next one is taken from the end of the list.
-                pieces.reverse()
-            self._pieces = pieces
+            # One block: thousands of tiny ones would go on with a system call each.
+            self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
         if self.decoder.done:
             self._connection.buffer = self.decoder.rest
 
