@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +14,7 @@ from werkzeug.test import EnvironBuilder
 from wsgi_proxy import nginx
 from wsgi_proxy.wsgi import ProxyApp
 
-from .support import Recorder, free_port, reply
+from .support import Recorder, free_port, reply, wait_until
 
 Make = Callable[..., ProxyApp]
 
@@ -165,3 +166,12 @@ def test_every_lease_is_settled(make: Make) -> None:
     result = app(EnvironBuilder("/").get_environ(), lambda *arguments: None)  # type: ignore[arg-type,return-value]
     result.close()  # type: ignore[attr-defined] - a server that gives up before reading anything
     assert [connections for _, connections, _, _ in app.targets.pools["two"].standing()] == [0, 0]
+
+
+def test_closing_ends_the_checks(make: Make) -> None:
+    text = "upstream h {{ server {0}; }} server {{ location / {{ proxy_pass http://h; health_check interval=1; }} }}"
+    app = make(text, says(b"ok"))
+    assert get(app).data == b"ok"
+    assert [thread for thread in threading.enumerate() if "probes" in thread.name]
+    app.close()
+    wait_until(lambda: not [thread for thread in threading.enumerate() if "probes" in thread.name], "the checks to end")

@@ -95,6 +95,7 @@ class Proxy:
     def close(self) -> None:
         """Let go of idle upstream connections and of the cache's files; requests under way are not waited for."""
         self.upkeep.stop()
+        self.probes.stop()
         self.transport.close()
         self.cache.close()
 
