@@ -93,3 +93,17 @@ def test_a_part_of_a_file_as_a_body() -> None:
     assert b"".join(FileBody(io.BytesIO(b"0123456789"), 2, 5, block=2)) == b"23456"
     with pytest.raises(EOFError):
         list(FileBody(io.BytesIO(b"01"), 0, 5))
+
+
+def test_http2_under_another_server() -> None:
+    """No length is needed there, and gunicorn invents HTTP_VERSION."""
+    environ = {"REQUEST_METHOD": "POST", "RAW_URI": "/", "SERVER_PROTOCOL": "HTTP/2.0", "HTTP_VERSION": "2", "HTTP_X": "y"}
+    x = Exchange({**environ, "wsgi.input": io.BytesIO(b"hello")})
+    assert x.chunked and x.pairs == [("X", "y")]
+    assert [x.input.read(0), x.input.read(1), x.input.read(2), x.input.read(), x.input.read(5)] == [b"", b"h", b"el", b"lo", b""]
+    whole = Exchange({**environ, "wsgi.input": io.BytesIO(b"hello")}).input
+    assert (whole.read(), whole.read()) == (b"hello", b"")
+    assert Exchange({**environ, "wsgi.input": io.BytesIO(b"hello")}).input.read(3) == b"hel"
+    assert not Exchange({**environ, "wsgi.input": io.BytesIO()}).chunked
+    with pytest.raises(ClientError):
+        Exchange({**environ, "RAW_URI": "http://b/", "wsgi.input": io.BytesIO()})

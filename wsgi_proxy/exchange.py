@@ -175,9 +175,9 @@ class Exchange:
             self.target = environ["RAW_URI"]
             self.connection = get("wsgi_proxy.connection")
         else:
-            self.pairs = pairs_of(environ)
+            self.pairs = get("wsgi_proxy.fields") or pairs_of(environ)
             self.target = get("RAW_URI") or get("REQUEST_URI") or target_of(environ)
-            check_target(self.method, self.target)
+            check_target(self.method, self.target, self.protocol)
         self.raw_target = self.target
         if self.target[:1] != "/":
             self._take_other_form()
@@ -190,10 +190,20 @@ class Exchange:
             length = get("CONTENT_LENGTH")
             if length:
                 self.content_length = int(length)
-        if self.content_length is None and "HTTP_TRANSFER_ENCODING" in environ:
-            self.chunked = True
+        if self.content_length is None:
+            if "HTTP_TRANSFER_ENCODING" in environ:
+                self.chunked = True
+            elif pairs is None and self.protocol.startswith("HTTP/2"):
+                self._look_for_body()
 
     from_environ: Any
+
+    def _look_for_body(self) -> None:
+        """HTTP/2 needs no length for a body (RFC 9113, 8.1): there is one when its first byte comes, and it ends by itself."""
+        first = self.input.read(1)
+        if first:
+            self.input = BegunInput(first, self.input)
+            self.chunked = True
 
     def _take_mount(self, mount: str) -> None:
         """Below a mount (PEP 3333's SCRIPT_NAME) the target is what follows it."""
@@ -261,11 +271,33 @@ class Exchange:
 Exchange.from_environ = Exchange
 
 
+class BegunInput:
+    """A request's body of which the first byte was read."""
+
+    __slots__ = ("_first", "_input")
+
+    def __init__(self, first: bytes, source: Any) -> None:
+        self._first = first
+        self._input = source
+
+    def read(self, size: int | None = -1) -> bytes:
+        first, self._first = self._first, b""
+        if not first or size == 0:
+            self._first = first
+            rest: bytes = b"" if size == 0 else self._input.read(size)
+            return rest
+        if size is None or size < 0:
+            return first + bytes(self._input.read(size))
+        return first + bytes(self._input.read(size - 1)) if size > 1 else first
+
+
 def pairs_of(environ: WSGIEnvironment) -> Pairs:
     """Header pairs made from `HTTP_*`, for servers that do not hand over the raw ones: case and repetitions are lost."""
     pairs: Pairs = []
+    # gunicorn says HTTP_VERSION of HTTP/2: no client sent that.
+    invented = "HTTP_VERSION" if environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2") else ""
     for key, value in environ.items():
-        if key.startswith("HTTP_"):
+        if key.startswith("HTTP_") and key != invented:
             pairs.append((key[5:].replace("_", "-").title(), value))
         elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
             pairs.append((key.replace("_", "-").title(), value))

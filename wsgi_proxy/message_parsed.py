@@ -17,8 +17,8 @@ from .message import ALLOWED, METHOD, check_host, length_of
 _NOT_IN_TARGET = bytes(byte for byte in range(256) if byte not in ALLOWED) + b" \t\r\n#"
 
 
-def check_target(method: str, target: str) -> None:
-    """Raises ClientError for a method or a target, of any form, that message.py refuses."""
+def check_target(method: str, target: str, protocol: str = "") -> None:
+    """Raises ClientError for a method or a target, of any form, that message.py refuses, or that `protocol` does not have."""
     if not METHOD.fullmatch(method):
         raise ClientError("client sent an invalid method")
     if method == "TRACE":
@@ -26,6 +26,8 @@ def check_target(method: str, target: str) -> None:
     data = target.encode("latin-1", "replace")
     if len(data.translate(None, _NOT_IN_TARGET)) != len(data):
         raise ClientError("client sent an invalid request target")  # RFC 9112, 3.2
+    if protocol.startswith("HTTP/2") and target[:1] not in "/*" and method != "CONNECT":
+        raise ClientError("client sent an invalid :path")  # RFC 9113, 8.3.1
 
 
 def content_length(environ: Mapping[str, Any]) -> int | None:

@@ -32,6 +32,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from .worker_answer import Response
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
+from .worker_http2 import Http2Input, http2_fields
 from .worker_listener import Listener, ListenerSettings
 from .worker_service import Hooks, Service
 from .worker_socket import StreamSocket
@@ -193,6 +194,8 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
     def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The application, told what carries its request: TLS and addresses are the connection's, its bytes are not."""
         environ["wsgi_proxy.carrier"] = self._connection
+        environ["wsgi_proxy.fields"] = http2_fields(cast(Any, start_response).__self__.req.headers)
+        body = environ["wsgi.input"] = Http2Input(environ["wsgi.input"])
         # gunicorn leaves the application's Server and Date out and sends its own, unless they are there when the head goes out.
         response = cast(Any, start_response).__self__
         response.version = SERVER
@@ -203,6 +206,7 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
             return write
 
         answer: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
+        body.check(answer)
         return answer
 
     @property

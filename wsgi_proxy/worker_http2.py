@@ -1,0 +1,64 @@
+"""A request that came by HTTP/2, as gunicorn reads it, in the words of this house.
+
+Rules:
+- Fields keep their order and repetitions, in HTTP/2's lower case; a Cookie that came in pieces is one again (RFC 9113, 8.2.3).
+- A body that breaks its framing, or a stream that ends in its midst, is the client's fault: ClientError, ClientGone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from gunicorn.http2.errors import HTTP2ConnectionError, HTTP2Error, HTTP2StreamError
+
+from .errors import ClientError, ClientGone
+
+
+def http2_fields(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The fields of gunicorn's request, whose names are in capitals."""
+    cookies = [value for name, value in headers if name == "COOKIE"]
+    fields = [(name.lower(), value) for name, value in headers if name != "COOKIE"]
+    if cookies:
+        fields.append(("cookie", "; ".join(cookies)))
+    return fields
+
+
+class Http2Input:
+    """`wsgi.input` (PEP 3333) over gunicorn's body of a stream."""
+
+    __slots__ = ("_body", "_fault")
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+        self._fault: HTTP2Error | None = None
+
+    def check(self, answer: Iterable[bytes]) -> None:
+        """Where reading failed: HTTP2ConnectionError, for gunicorn the end of it; it would answer on what it closed itself."""
+        if self._fault is not None:
+            close = getattr(answer, "close", None)
+            if close is not None:
+                close()
+            raise HTTP2ConnectionError(str(self._fault)) from self._fault
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._asked(self._body.read, size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._asked(self._body.readline, size)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        return list(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def _asked(self, read: Callable[[int | None], bytes], size: int | None) -> bytes:
+        try:
+            return read(None if size is None or size < 0 else size)
+        except HTTP2StreamError as error:
+            self._fault = error
+            raise ClientGone(f"client closed the stream while sending its request body: {error}") from error
+        except HTTP2Error as error:
+            self._fault = error
+            raise ClientError(f"client sent an invalid request body: {error}") from error
