@@ -47,6 +47,13 @@ def test_the_model_as_gunicorn_s_settings() -> None:
     assert cfg.accesslog is None and server.shutdown_timeout == 5.0 and not server.http2
 
 
+def test_heartbeats_are_in_memory_where_it_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    for allowed, folder in ((True, "/dev/shm"), (False, None)):
+        monkeypatch.setattr(os, "access", lambda path, mode, allowed=allowed: allowed)
+        monkeypatch.setattr(os.path, "isdir", lambda path: True)
+        assert server_of(Config()).cfg.worker_tmp_dir == folder
+
+
 def test_each_listener_has_the_limits_of_its_default_server() -> None:
     config = Config(
         servers=(

@@ -153,7 +153,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             "bind": [],
             "post_fork": post_fork,
         }
-        if os.path.isdir("/dev/shm"):
+        if os.access("/dev/shm", os.W_OK | os.X_OK):
             # The heartbeat's file: on a disk a slow write would look like a dead worker.
             settings["worker_tmp_dir"] = "/dev/shm"
         if self.plan.account is not None:
