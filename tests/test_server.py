@@ -49,7 +49,7 @@ def test_the_model_as_gunicorn_s_settings() -> None:
 
 def test_heartbeats_are_in_memory_where_it_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for allowed, folder in ((True, "/dev/shm"), (False, None)):
-        monkeypatch.setattr(os, "access", lambda path, mode, allowed=allowed: allowed)  # type: ignore[misc]
+        monkeypatch.setattr(os, "access", lambda path, mode, allowed=allowed: allowed)
         monkeypatch.setattr(os.path, "isdir", lambda path: True)
         assert server_of(Config()).cfg.worker_tmp_dir == folder
 
