@@ -263,3 +263,13 @@ def test_no_worker_lets_doubt_through(other: Place, case: Case) -> None:
             client.ended = True  # it was refused before all of it was sent
     other.check_others(None)
     other.check_wire()
+
+
+def test_streaming_refuses_before_a_server_is_asked(tmp_path: Path) -> None:
+    """What came with the head and cannot be right reaches no upstream, though bodies are passed on as they come."""
+    with Recorder() as upstream, run_proxy(text("off", upstream), tmp_path) as proxy:
+        for body, status in ((b"x\r\n", 400), (b"5\r\nhello!\r\n", 400), (b"186a1\r\nx", 413)):
+            with Client(proxy.port) as client:
+                head = request_bytes("/", "POST", [("Transfer-Encoding", "chunked")])
+                assert client.exchange(head + body, "POST").status == status
+        assert not upstream.requests

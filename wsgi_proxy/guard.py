@@ -192,6 +192,16 @@ class BoundedInput:
         wait = getattr(self._input, "wait", None)
         return wait is None or bool(wait(other))
 
+    def check(self) -> None:
+        """Raises what is already certain: chunks that are too large, or broken."""
+        self._asked(self._checked, 0)
+
+    def _checked(self, size: int) -> bytes:
+        check = getattr(self._input, "check", None)
+        if check is not None:
+            check()
+        return b""
+
     def _asked(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
             if not self._taken and (bound := getattr(self._input, "bound", None)) is not None:

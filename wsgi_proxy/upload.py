@@ -102,6 +102,10 @@ def take(x: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | N
         return Upload(0, data=b"")
     # HTTP/1.0 has no chunks: a body of unknown length must be whole before it can go out (RFC 9112, 6.1).
     if not settings.request_buffering and (x.content_length is not None or settings.http_version != "1.0"):
+        # What is known to be wrong already is refused before a server is troubled with it.
+        check = getattr(x.input, "check", None)
+        if check is not None:
+            check()
         return Upload(x.content_length, source=x.input)
     return _spool(x, core)
 

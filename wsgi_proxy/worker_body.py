@@ -62,6 +62,11 @@ class RequestBody:
         if isinstance(self.decoder, ChunkedDecoder):
             self.decoder.bound(limit)
 
+    def check(self) -> None:
+        """Raises what the first read would raise for the bytes that came with the head."""
+        if self._fault is not None:
+            raise self._fault
+
     @property
     def trailers(self) -> Pairs:
         return self.decoder.trailers
