@@ -166,6 +166,8 @@ BEGINNINGS = [
     b"\x16\x03\x01\x02\x00\x01",
     b"SSH-2.0-OpenSSH_9.2\r\n",
     b"PRI * HTTP/2.0\r\n",
+    b"garbage",
+    b"{",
     b"\r\n\r\n\r\r",
 ]
 

@@ -204,6 +204,9 @@ BAD_BEGINNINGS = [
     b"SSH-2.0-OpenSSH_9.2\r\n",
     b"GET / HTTP/2.0\r\nHo",
     b"get / HTTP/1.1\r\n",
+    b"garbage",
+    b" GET",
+    b"{",
 ]
 
 
@@ -214,5 +217,5 @@ def test_a_partial_request_that_cannot_become_good(data: bytes) -> None:
 
 
 def test_a_partial_request_that_can() -> None:
-    for data in (b"", b"GE", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nX: a\r"):
+    for data in (b"", b"\r", b"GE", b"GET ", b"GET /a", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nX: a\r"):
         message.check_partial_request(data)

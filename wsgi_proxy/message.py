@@ -290,6 +290,8 @@ def check_partial_request(data: bytes) -> None:
         raise ClientError("client sent a bare CR or LF")
     if ends:
         _request_line(data[: data.index(b"\r\n")].decode("latin-1"))
+    elif data not in (b"", b"\r") and not METHOD.fullmatch(data.partition(b" ")[0].decode("latin-1")):
+        raise ClientError("client sent an invalid method")
     if data.translate(None, ALLOWED):
         raise ClientError("client sent a control character in the request's head")
 
