@@ -226,6 +226,8 @@ TARGETS = [
         passed(f"a target of {n} bytes", get(b"/" + b"a" * (n - 1)), Seen(f"GET /{'a' * (n - 1)} HTTP/1.1"))
         for n in (255, 3000, 8100)
     ],
+    passed("a line of 8190 bytes", get(b"/" + b"a" * 8176), Seen(f"GET /{'a' * 8176} HTTP/1.1")),
+    refused("a line of 8191 bytes", get(b"/" + b"a" * 8177), 414),
     *[refused(f"a target of {n} bytes", get(b"/" + b"a" * (n - 1)), 414) for n in (8193, 40_000, 1_000_000)],
     refused("a query of 9000 bytes", get(b"/?" + b"a" * 9000), 414),
 ]
@@ -331,6 +333,8 @@ FIELDS = [
     passed("999 fields and Host", request(*[b"X:"] * 999), Seen(fields=("X: ",) * 999)),
     refused("1000 fields and Host", request(*[b"X:"] * 1000)),
     refused("5000 fields", request(*[b"X:"] * 5000)),
+    passed("a field of 8190 bytes", request(b"X: " + b"a" * 8187), Seen(fields=("X: " + "a" * 8187,))),
+    refused("a field of 8191 bytes", request(b"X: " + b"a" * 8188)),
     refused("a field of 9 KB", request(b"X: " + b"a" * 9000)),
     refused("a field of 1 MB", request(b"X: " + b"a" * 1_000_000)),
     refused("a name of 9 KB", request(b"X" * 9000 + b": y")),

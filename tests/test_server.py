@@ -68,7 +68,7 @@ def test_each_listener_has_the_limits_of_its_default_server() -> None:
     )
     server = server_of(config)
     plain = server.listener_settings(("0.0.0.0", 80))
-    assert (plain.keepalive_timeout, plain.max_line, plain.proxy_protocol, plain.tls) == (3.0, 100_000, True, None)
+    assert (plain.keepalive_timeout, plain.max_line, plain.proxy_protocol, plain.tls) == (3.0, 99_998, True, None)
     assert (server.listener_settings("/s").keepalive_timeout, server.listener_settings("/s").client_header_timeout) == (1.0, 2.0)
     # As getsockname gives it for IPv6.
     assert server.listener_settings(("::", 80, 0, 0)).keepalive_timeout == 4.0

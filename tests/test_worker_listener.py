@@ -25,8 +25,8 @@ def told(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
 def test_the_defaults_are_nginx_s() -> None:
     settings = ListenerSettings()
     assert (settings.keepalive_timeout, settings.keepalive_requests, settings.max_line, settings.max_head) == (
-        75.0, 1000, 8192, 1024 + 4 * 8192)  # fmt: skip
-    assert ListenerSettings(large_client_header_buffers=(2, 512), client_header_buffer_size=1024).max_line == 1024
+        75.0, 1000, 8190, 1024 + 4 * 8192)  # fmt: skip
+    assert ListenerSettings(large_client_header_buffers=(2, 512), client_header_buffer_size=1024).max_line == 1022
 
 
 def test_an_ipv4_address() -> None:

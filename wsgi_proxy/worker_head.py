@@ -98,7 +98,7 @@ def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | N
 
 def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
     """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
-    line, _, fields = head.partition(b"\r\n")
+    line, _, fields = head.removesuffix(b"\r").partition(b"\r\n")
     if len(line) > settings.max_line:
         raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
     if len(head) > settings.max_head or any(len(field) > settings.max_field for field in fields.split(b"\r\n")):

@@ -90,7 +90,8 @@ class ListenerSettings:
         self.client_body_timeout = client_body_timeout
         self.send_timeout = send_timeout
         number, size = large_client_header_buffers
-        self.max_line = self.max_field = max(size, client_header_buffer_size)
+        # For nginx the line's end is in the buffer too.
+        self.max_line = self.max_field = max(size, client_header_buffer_size) - 2
         self.max_head = client_header_buffer_size + number * size
         self.max_fields = max_fields
         self.lingering_time = 30.0
