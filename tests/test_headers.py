@@ -108,3 +108,10 @@ def test_looking_up() -> None:
 )
 def test_hops_left(value: str, left: int | None) -> None:
     assert headers.hops_left(value) == left
+
+
+def test_connection_takes_nothing_away_that_a_trusted_proxy_says() -> None:
+    pairs = [("X-Forwarded-For", "1.2.3.4"), ("X-Real-IP", "1.2.3.4"), ("Forwarded", "for=1.2.3.4"), ("X-A", "1")]
+    connection = "x-forwarded-for, X-Real-IP, forwarded, x-a"
+    assert lines(pairs, connection, trusted=True) == ["X-Forwarded-For: 1.2.3.4", "X-Real-IP: 1.2.3.4", "Forwarded: for=1.2.3.4"]
+    assert lines(pairs, connection) == []

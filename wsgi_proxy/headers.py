@@ -71,7 +71,8 @@ def tokens(value: str) -> list[str]:
 
 def listed(connection: str) -> frozenset[str]:
     """The end-to-end names that a Connection field turns into hop-by-hop ones."""
-    return frozenset(tokens(connection)) - NEVER_LISTED
+    # Nor does a client take away what a proxy before us, one that is trusted, says about it.
+    return frozenset(name for name in tokens(connection) if name not in NEVER_LISTED and not is_forwarded(name))
 
 
 def is_forwarded(name: str) -> bool:
