@@ -55,6 +55,7 @@ http {{
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHERE = ["/", "/unbuffered/"]
+BLOCK = bytes(range(256)) * 1024
 
 
 class Place:
@@ -485,10 +486,45 @@ def test_a_rated_answer_does_not_hold_its_upstream(place: Place) -> None:
         client.close()
 
 
+def test_streams_that_never_pause_leave_others_their_turn(place: Place) -> None:
+    """Upstreams and clients that are always ready: without giving way, one of them would have the worker for itself."""
+    over = threading.Event()
+    flood = {"tiny": b"1\r\nx\r\n" * 100_000, "large": chunked(BLOCK)[:-5] * 4}
+
+    def script(request: Recorded, wire: Wire) -> bytes | None:
+        piece = flood.get(request.target[1:])
+        if piece is None:
+            return reply(b"ok")
+        wire.send(EVENTS)
+        while not over.is_set():
+            wire.send(piece)
+        wire.close()
+        return None
+
+    def pull(target: str) -> None:
+        with connect(place.port, 60) as sock:
+            sock.sendall(request_bytes(target))
+            buffer = bytearray(1 << 20)
+            while sock.recv_into(buffer):
+                continue
+
+    place.plays(script)
+    threads = [threading.Thread(target=pull, args=(target,)) for target in ["/tiny", "/large"] * 3]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(place.upstream.requests) == len(threads), "the floods")
+        for _ in range(6):
+            assert fetch(place.port, "/other").body == b"ok"
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(20)
+
+
 # --- sizes ------------------------------------------------------------------------------------------------------------------
 
 SIZE = 256 * 1024 * 1024
-BLOCK = bytes(range(256)) * 1024
 DIGEST = hashlib.sha256(BLOCK * (SIZE // len(BLOCK))).hexdigest()
 
 

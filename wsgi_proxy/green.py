@@ -6,6 +6,7 @@ Rules:
   waits, it is stopped and the fact is kept (`ready`), so an unread byte does not spin the loop.
 - A timeout arms one timer per direction and leaves it: when it fires before the deadline of the wait then in force, it is
   armed again for the rest. Most waits therefore touch no timer.
+- A peer that always has more to read would keep its greenlet running and all others waiting: after a turn it gives way.
 - Everything runs in the thread of the hub that the stream was made in.
 """
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent.hub import get_hub
 from greenlet import getcurrent, greenlet
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 READ, WRITE = 1, 2
+_TURN = 0.001
+"""Seconds for which a greenlet may read without waiting before others get their turn."""
+_INSTANT = 1e-6
+"""Seconds; a timer that is due in the loop's next round."""
 _READY, _LATE, _CLOSED = 1, 2, 3
 # Hub.switch does bookkeeping for gevent's own greenlets; the bare switch is all that is needed here.
 _switch = greenlet.switch
@@ -146,7 +152,7 @@ class Side:
 class GreenStream(Stream):
     """On a bare non-blocking socket. A socket of gevent's or of Python's is taken over by its descriptor."""
 
-    __slots__ = ("_sock", "_hub", "reading", "_writing")
+    __slots__ = ("_sock", "_hub", "reading", "_running_since", "_writing")
 
     def __init__(self, sock: Any) -> None:
         self.read_timeout = None
@@ -158,6 +164,8 @@ class GreenStream(Stream):
         self._sock: _socket.socket = sock
         self._hub = get_hub()
         self.reading = Side(self._hub, sock.fileno(), READ)
+        self._running_since = 0.0
+        """When a greenlet began to read without ever having to wait."""
         self._writing: Side | None = None
 
     @classmethod
@@ -184,10 +192,24 @@ class GreenStream(Stream):
     def recv(self, size: int) -> bytes:
         while True:
             try:
-                return self._sock.recv(size)
+                data = self._sock.recv(size)
             except BlockingIOError:
                 self.reading.ready = False
+                self._running_since = 0.0
                 self.reading.wait(self.read_timeout)
+            else:
+                self.breathe()
+                return data
+
+    def breathe(self) -> None:
+        now = time.monotonic()
+        since = self._running_since
+        if not since:
+            self._running_since = now
+        elif now - since > _TURN:
+            self._running_since = 0.0
+            # Not sleep(0): the loop would come back here, up to a thousand times, before it looks at any other connection.
+            gevent.sleep(_INSTANT)
 
     def recv_into(self, buffer: Buffer) -> int:
         while True:
@@ -258,6 +280,7 @@ class GreenStream(Stream):
         return peek_closed(self._sock)
 
     def wait_readable(self) -> None:
+        self._running_since = 0.0
         self.reading.wait(self.read_timeout)
 
     def wait_writable(self) -> None:

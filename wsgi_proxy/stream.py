@@ -121,6 +121,9 @@ class Stream:
         """Whether the peer has ended its half (or reset the connection) and nothing unread is left before that."""
         raise NotImplementedError
 
+    def breathe(self) -> None:
+        """Let others run where this stream has been read for long without a wait; `recv` does it, other ways to read must."""
+
     def wait_readable(self) -> None:
         """Wait until `recv` may give something at once."""
         raise NotImplementedError

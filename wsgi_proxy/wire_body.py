@@ -299,5 +299,6 @@ class Body:
                 raise self._broken(error) from error
             if not count:
                 raise self._cut()
+            source.breathe()
             self.received += count
             return count

@@ -144,6 +144,7 @@ class RequestBody:
                 connection.gone = True
                 raise ClientGone(f"reading the request body failed: {error}") from error
             if data is not None:
+                stream.breathe()
                 self._take(data)
                 continue
             poll = select.poll()
