@@ -121,6 +121,8 @@ class RequestBody:
             raise ClientGone("client prematurely closed connection while sending its request body")
         self.received += len(data)
         self._decode(data)
+        if self.decoder.done:
+            self._connection.watch()
 
     def _late(self) -> ClientError:
         # What it still owes is not to be waited for again, for the sake of keeping the connection.

@@ -133,6 +133,12 @@ class Link:
             self._alarms = [alarm]
         else:
             self._alarms.append(alarm)
+        self.watch()
+
+    def watch(self) -> None:
+        """See to it that the client's leaving is noticed: what came while nobody waited for it has ended the watching."""
+        if not self._side.started:
+            self._side.start()
 
     def heed(self, core: CoreSettings) -> None:
         """What the request's location says of timeouts and keeping; holds to the end of this request and the wait behind it."""
