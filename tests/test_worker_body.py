@@ -22,6 +22,10 @@ class Peer:
         self.sent: list[bytes] = []
         self.gone = False
         self.stream = self
+        self.watched = 0
+
+    def watch(self) -> None:
+        self.watched += 1
 
     def recv(self, size: int) -> bytes:
         if not self.pieces and self.fault is not None:
