@@ -129,11 +129,13 @@ def test_ended_connections_leave_no_cycles_to_the_collector() -> None:
         gc.collect()
         gc.disable()
         try:
+            # What other tests of this process still hold is not ours to judge.
+            before = sum(isinstance(each, Connection) for each in gc.get_objects())
             for _ in range(5):
                 fetch(service.port)
             wait_until(lambda: not service.service.connections, "the connections to end")
             # The one that a greenlet served last may still be in its hands.
-            assert sum(isinstance(each, Connection) for each in gc.get_objects()) <= 1
+            assert sum(isinstance(each, Connection) for each in gc.get_objects()) - before <= 1
         finally:
             gc.enable()
 
