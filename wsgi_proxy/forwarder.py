@@ -46,7 +46,6 @@ class Forwarder:
         "cookies",
         "keep_prefix",
         "location",
-        "next_kinds",
         "redirects",
         "settings",
         "uri_part",
@@ -74,7 +73,6 @@ class Forwarder:
         self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
         changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
         self._answers = headers.AnswerFilter(headers.hidden_names(settings.hide_header, settings.pass_header), changed)
-        self.next_kinds = settings.next_upstream
 
     def _take_set_header(self, name: str, value: Template) -> None:
         lower = name.lower()

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .wire import NON_IDEMPOTENT
+
 if TYPE_CHECKING:
     from .config import ProxySettings
     from .upload import Upload
 
-NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
-"""What nginx does not repeat."""
 LISTED = {500: "http_500", 502: "http_502", 503: "http_503", 504: "http_504", 403: "http_403", 404: "http_404", 429: "http_429"}
 """Statuses that `proxy_next_upstream` can name."""
 NEVER_FAILURES = frozenset({403, 404})
