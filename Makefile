@@ -1,17 +1,28 @@
 # Everything runs from .venv, which is made from python3 when it is missing and renewed when the metadata change.
+# .venv has the source itself, uncompiled. What an installation compiles is made and tried in a copy, build/compiled, so that no
+# compiled module ever stands beside a source that has changed since.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+COPY := build/compiled
+SOURCES := setup.py $(wildcard wsgi_proxy/*.py wsgi_proxy/*/*.py)
+IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/python -m
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-source lint bench clean copy
 
 # Six echo servers behind the proxy on http://127.0.0.1:8080, until Ctrl-C.
 demo: $(VENV)/.run
 	@exec $(BIN)/wsgi-proxy demo
 
-# The whole suite; PYTEST_ARGS="-k name" for a part of it.
-test: $(VENV)/.test
+# The whole suite, on what an installation makes of the source: compiled, where there is a C compiler.
+# PYTEST_ARGS="-k name" for a part of it.
+test: $(VENV)/.test copy
+	@$(IN_COPY) pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# The same on the source as it stands, without compiling.
+test-source: $(VENV)/.test
 	@exec $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
@@ -19,23 +30,34 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 # nginx, this proxy and its peers side by side.
-bench: $(VENV)/.bench
-	@exec $(BIN)/python -m bench
+bench: $(VENV)/.bench copy
+	@$(IN_COPY) bench $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# What changed since the copy was compiled are tests and texts at most.
+copy: $(COPY)/.compiled
+	@tar cf - --exclude=./build --exclude=./.[a-z]*cache --exclude=./$(VENV) --exclude=./.git --exclude=__pycache__ . | tar xf - -C $(COPY)
+
+$(COPY)/.compiled: $(SOURCES) | $(VENV)/.test
+	@rm -rf $(COPY) && mkdir -p $(COPY)
+	@cp -r wsgi_proxy setup.py pyproject.toml README.md LICENSE $(COPY)
+	@cd $(COPY) && $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace >build.log 2>&1 || { cat build.log; exit 1; }
+	@grep '^wsgi_proxy:' $(COPY)/build.log || true
+	@touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	WSGI_PROXY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	WSGI_PROXY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.bench: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	WSGI_PROXY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@ $(VENV)/.run

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import io
 from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.exchange import Answer, Exchange, FileBody
+from wsgi_proxy.exchange import RECORD, Answer, Exchange, FileBody, Try
 
 
 def exchange(**environ: Any) -> Exchange:
@@ -107,3 +109,19 @@ def test_http2_under_another_server() -> None:
     assert not Exchange({**environ, "wsgi.input": io.BytesIO()}).chunked
     with pytest.raises(ClientError):
         Exchange({**environ, "RAW_URI": "http://b/", "wsgi.input": io.BytesIO()})
+
+
+def test_a_copy_has_everything() -> None:
+    tree = ast.parse((ROOT / "wsgi_proxy/exchange.py").read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Exchange").body
+    named = {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    named |= {name.id for node in body if isinstance(node, ast.Assign) for name in node.targets if isinstance(name, ast.Name)}
+    init = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    named |= {node.attr for node in ast.walk(init) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    assert named == set(RECORD)
+    x = Exchange({"REQUEST_METHOD": "PUT", "wsgi.input": io.BytesIO(b"body"), "RAW_URI": "/a?b", "SERVER_PROTOCOL": "HTTP/1.1"})
+    x.host, x.status, x.tries = "h", 204, [Try("a")]
+    other = x.copy()
+    assert all(getattr(other, name) == getattr(x, name) for name in RECORD)
+    other.host = "elsewhere"
+    assert x.host == "h"

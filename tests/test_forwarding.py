@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
+from tests.support import Recorder
 from wsgi_proxy import nginx
-from wsgi_proxy.config import ProxySettings
+from wsgi_proxy.config import Policy, ProxySettings
 from wsgi_proxy.errors import ProxyError, UpstreamError
 from wsgi_proxy.exchange import Exchange, Try
 from wsgi_proxy.forwarder import Forwarder
 from wsgi_proxy.forwarding import Forwarded, Targets
-from wsgi_proxy.zone import Zone
+from wsgi_proxy.transport import Outgoing, Route, Transport
+from wsgi_proxy.upstream import Pool
+from wsgi_proxy.zone import PrivateZone, Zone
 
 
 def exchange() -> Exchange:
@@ -56,47 +58,25 @@ def test_what_variables_cannot_be() -> None:
         known.of(x, forwarder).pool.lease(x)
 
 
-class Lease:
-    def __init__(self) -> None:
-        self.settled: list[tuple[Any, ...]] = []
-
-    def settle(self, *outcome: Any) -> None:
-        self.settled.append(outcome)
-
-
-class Body:
-    done = False
-    content_received = 5
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter((b"x",))
-
-    def read_block(self) -> bytes:
-        self.done = True
-        return b""
-
-
-class Reply:
-    special = False
-    bytes_received = 7
-    pairs: list[tuple[str, str]] = []
-
-    def __init__(self) -> None:
-        self.body = Body()
-        self.closed = 0
-
-    def close(self) -> None:
-        self.closed += 1
-
-
 def test_closing_settles_once() -> None:
-    reply, lease, attempt = Reply(), Lease(), Try("a")
-    attempt.header_time = 0.5
-    body = Forwarded(reply, lease, attempt, None, ProxySettings())  # type: ignore[arg-type]
-    assert list(body) == []
-    body.close()
-    body.close()
-    assert reply.closed == 1 and len(lease.settled) == 1
-    assert lease.settled[0][:2] == (False, 0.5)
-    assert attempt.response_time is not None and attempt.bytes_received == 7
+    settings = ProxySettings()
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    with Recorder(lambda request, wire: wire.send(answer)) as upstream:
+        policy = Policy("least_time", options=("last_byte",))
+        pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, zone=PrivateZone())
+        lease, attempt = pool.lease(SimpleNamespace(tried=None)), Try("a")
+        pool.lease(SimpleNamespace(tried=None))
+        index = lease.peer.index
+        transport = Transport()
+        out = Outgoing("GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        reply = transport.send(out, Route.of(pool.peers[0], "http", settings))
+        attempt.header_time = 0.5
+        body = Forwarded(reply, lease, attempt, None, settings)
+        assert b"".join(body) == b"hello"
+        body.close()
+        body.close()
+        transport.close()
+    assert pool.counts.totals == [0 if number == index else 1 for number in range(2)]
+    assert pool.health.standing(index).header_ms == 500 and not pool.health.standing(index).fails
+    assert attempt.response_time is not None and attempt.bytes_received == 15
     assert attempt.response_length == 5

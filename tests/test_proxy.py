@@ -19,6 +19,12 @@ from .support import Recorder, free_port, reply, wait_until
 Make = Callable[..., ProxyApp]
 
 
+class Application(ProxyApp):
+    """The application, and the upstreams that it was made with."""
+
+    upstreams: list[Recorder]
+
+
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Builds an application of the http-level text given; `{0}`, `{1}`… are the addresses of upstreams that answer as given."""
@@ -27,9 +33,9 @@ def make() -> Iterator[Make]:
         def build(text: str, *answers: Any) -> ProxyApp:
             upstreams = [stack.enter_context(Recorder(answer)) for answer in answers]
             text = text.format(*[upstream.address for upstream in upstreams], dead=f"127.0.0.1:{free_port()}")
-            app = ProxyApp(nginx.loads(f"events {{}} http {{ access_log off; {text} }}"))
+            app = Application(nginx.loads(f"events {{}} http {{ access_log off; {text} }}"))
             stack.callback(app.close)
-            app.upstreams = upstreams  # type: ignore[attr-defined]
+            app.upstreams = upstreams
             return app
 
         yield build
@@ -97,7 +103,7 @@ def test_a_body_is_sent_again_whole(make: Make) -> None:
     body = b"x" * 200_000
     for _ in range(2):
         assert get(app, method="PUT", data=body).data == b"ok"
-    bodies = [request.body for request in app.upstreams[1].requests]  # type: ignore[attr-defined]
+    bodies = [request.body for request in app.upstreams[1].requests]
     assert bodies == [body, body]
 
 
@@ -156,7 +162,7 @@ def test_an_upstream_chosen_by_a_variable(make: Make) -> None:
     assert get(app, "/?who=one").data == b"one"
     assert get(app, "/?who=two").data == b"two"
     get(app, "/path/x?who=two&a=b")
-    assert app.upstreams[1].requests[-1].target == "/fixed?who=two&a=b"  # type: ignore[attr-defined]
+    assert app.upstreams[1].requests[-1].target == "/fixed?who=two&a=b"
 
 
 def test_every_lease_is_settled(make: Make) -> None:

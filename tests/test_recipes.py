@@ -133,8 +133,9 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
                 port = ports.setdefault((name, int(match[1])), free_port())
                 return f"listen 127.0.0.1:{port}{match[2]};"
 
-            source = re.sub(r"listen (\d+)([^;]*);", listen, source)
+            # First these: a free port may begin with their digits.
             source = source.replace("127.0.0.1:3000", plain.address).replace("127.0.0.1:3443", secure.address)
+            source = re.sub(r"listen (\d+)([^;]*);", listen, source)
             text += source.replace("/etc/wsgi-proxy/", f"{etc}/").replace("/srv/files", str(srv)) + "\n"
         with run_proxy(text + "}", folder) as proxy:
             yield Kitchen(proxy, plain, secure, files, ports)

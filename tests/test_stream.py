@@ -264,12 +264,12 @@ def test_unsent() -> None:
 def test_the_mode_follows_the_patching() -> None:
     code = "from gevent import monkey; monkey.patch_all()\n" * 2 + (
         "import socket; from wsgi_proxy.stream import Stream\n"
-        "a, b = socket.socketpair(); s = Stream(a); b.send(b'x'); assert s.recv(1) == b'x'\n"
+        "a, b = socket.socketpair(); s = Stream.of(a); b.send(b'x'); assert s.recv(1) == b'x'\n"
         "print(type(s).__name__); s.close(); b.close()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert done.stdout.strip() == "GreenStream", done.stderr
     ours, theirs = socket.socketpair()
-    assert type(Stream(ours)) is PlainStream
+    assert type(Stream.of(ours)) is PlainStream
     ours.close()
     theirs.close()

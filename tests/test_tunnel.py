@@ -54,7 +54,7 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
     environ["gunicorn.socket"] = inner_client
     x = Exchange(environ)
     answer = Answer(101, [("X", "y")])
-    upper = Upper(Stream(inner_upstream), b"hello")
+    upper = Upper(Stream.of(inner_upstream), b"hello")
     tunnelled = Tunnelled(upper, "echo", 5.0).run(x, answer)
     assert answer.headers == [("X", "y"), ("Connection", "upgrade"), ("Upgrade", "echo")]
     thread = threading.Thread(target=lambda: list(tunnelled), daemon=True)
@@ -77,7 +77,7 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
 def test_a_server_that_keeps_its_sockets_to_itself(environ: dict[str, Any]) -> None:
     assert not can_tunnel(environ)
     ours, theirs = socket.socketpair()
-    upper = Upper(Stream(ours), b"")
+    upper = Upper(Stream.of(ours), b"")
     with pytest.raises(ProxyError) as caught:
         Tunnelled(upper, "echo", 5.0).run(Exchange(environ), Answer(101))
     assert caught.value.status == 501 and upper.closed

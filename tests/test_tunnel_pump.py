@@ -26,7 +26,9 @@ class Ends:
         self.upstream, inner_upstream = tcp_pair()
         self.moved: tuple[int, int] | None = None
         self._thread = threading.Thread(
-            target=self._run, args=(Stream(inner_client), Stream(inner_upstream), client_rest, upstream_rest, idle), daemon=True
+            target=self._run,
+            args=(Stream.of(inner_client), Stream.of(inner_upstream), client_rest, upstream_rest, idle),
+            daemon=True,
         )
         self._thread.start()
 
@@ -137,11 +139,11 @@ def test_a_side_under_tls() -> None:
     done: list[tuple[int, int]] = []
 
     def run() -> None:
-        done.append(splice(Stream(inner).start_tls(server, server_side=True), Stream(far), b"", b"", 5.0))
+        done.append(splice(Stream.of(inner).start_tls(server, server_side=True), Stream.of(far), b"", b"", 5.0))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    stream = Stream(outer)
+    stream = Stream.of(outer)
     stream.read_timeout = 5.0
     secured = stream.start_tls(client, "a.example")
     secured.sendall(data)

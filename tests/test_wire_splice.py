@@ -34,7 +34,7 @@ class Sink:
 
     def __init__(self, pause: float = 0.0) -> None:
         ours, self._theirs = socket.socketpair()
-        self.stream = Stream(ours)
+        self.stream = Stream.of(ours)
         self.stream.write_timeout = 5.0
         self.digest = hashlib.sha256()
         self.size = 0
@@ -78,7 +78,7 @@ def test_a_client_that_is_too_slow_gets_the_rest_later(transport: Transport, siz
     with Recorder(lambda request, wire: reply(data)) as upstream:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)
-        client = Stream(ours)
+        client = Stream.of(ours)
         client.read_timeout = client.write_timeout = 5.0
         answer = send(transport, route(upstream))
         sent = answer.send_to(client, 0.05)
@@ -114,7 +114,7 @@ def test_a_cut_while_it_is_moved(transport: Transport) -> None:
 def test_a_client_that_leaves_while_it_is_moved(transport: Transport) -> None:
     with Recorder(lambda request, wire: reply(b"x" * 30_000_000)) as upstream:
         ours, theirs = socket.socketpair()
-        client = Stream(ours)
+        client = Stream.of(ours)
         answer = send(transport, route(upstream))
         theirs.close()
         with pytest.raises(OSError) as caught:

@@ -247,12 +247,10 @@ def test_an_application_that_fails_is_a_500_and_its_body_a_cut() -> None:
 
 def test_a_fault_of_a_hook_ends_the_connection() -> None:
     class Faulty(Hooks):
-        active = True
-
         def before(self, connection: Any) -> Any:
             raise ValueError("defect of a hook")
 
-    with serving(hello, hooks=Faulty()) as server:
+    with serving(hello, hooks=Faulty(active=True)) as server:
         assert send_raw(server.port, GET) == b""
         wait_until(lambda: any("defect of a hook" in line for line in server.lines), "the line in the log")
 

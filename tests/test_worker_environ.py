@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import logging
+import socket
 from typing import Any
 
 import pytest
 
 from wsgi_proxy import worker_environ
+from wsgi_proxy.worker_connection import Connection
 from wsgi_proxy.worker_environ import make_environ
 from wsgi_proxy.worker_head import read_request
+from wsgi_proxy.worker_listener import Listener, ListenerSettings
+from wsgi_proxy.worker_service import Service
 
 
 def environ_of(head: bytes, **base: Any) -> dict[str, Any]:
-    listener = SimpleNamespace(base={"SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.1", **base})
-    connection: Any = SimpleNamespace(listener=listener, remote_addr="192.0.2.1", remote_port="1000")
-    return make_environ(connection, read_request(head))
+    service = Service(hello, logging.getLogger("test"), max_connections=1, max_requests=0)
+    with socket.create_server(("127.0.0.1", 0)) as sock, socket.socket() as client:
+        listener = Listener(service, sock, ListenerSettings(), {"SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.1", **base}, 1)
+        connection = Connection(listener, client, ("192.0.2.1", 1000))
+        environ = make_environ(connection, read_request(head))
+        connection.close()
+        listener.close()
+    return environ
+
+
+def hello(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b"hello"]
 
 
 def test_the_keys_of_pep_3333() -> None:

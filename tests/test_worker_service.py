@@ -97,8 +97,6 @@ def test_hooks() -> None:
     calls: list[Any] = []
 
     class Recording(Hooks):
-        active = True
-
         def before(self, connection: Any) -> Any:
             return connection.head.target
 
@@ -110,7 +108,7 @@ def test_hooks() -> None:
             raise ValueError("fault")
         return hello(environ, start_response)
 
-    with serving(app, hooks=Recording()) as server:
+    with serving(app, hooks=Recording(active=True)) as server:
         send_raw(server.port, b"GET /good HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         send_raw(server.port, b"GET /fail HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         wait_until(lambda: len(calls) == 2, "both")

@@ -148,18 +148,18 @@ def test_in_django_one_line_mounts_it(upstream: Recorder, made: Made, tmp_path: 
 
 def test_no_traceback_reaches_a_client(upstream: Recorder, made: Made) -> None:
     app = made(Proxy(Pool([upstream.url])))
-    app.router = None  # type: ignore[assignment] - a defect
+    app.router._sites.clear()  # a defect
     answer = get(app, "/")
-    assert answer.status_code == 500 and b"Traceback" not in answer.data and b"NoneType" not in answer.data
+    assert answer.status_code == 500 and b"Traceback" not in answer.data and b"KeyError" not in answer.data
 
 
 def test_without_a_configuration_the_fault_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wsgi_proxy.wsgi
+    import wsgi_proxy
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WSGI_PROXY_CONFIG", raising=False)
     with pytest.raises(ConfigError, match="WSGI_PROXY_CONFIG"):
-        _ = wsgi_proxy.wsgi.app
+        _ = wsgi_proxy.app
 
 
 @pytest.mark.parametrize("worker", ["gthread", "wsgi_proxy.worker.ProxyWorker"])

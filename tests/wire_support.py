@@ -110,7 +110,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 
 def on_the_loop() -> bool:
-    stream = Stream(socket.socket())
+    stream = Stream.of(socket.socket())
     stream.close()
     return not isinstance(stream, PlainStream)
 

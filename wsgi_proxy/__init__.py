@@ -27,16 +27,17 @@ _HOMES = {
     "ProxyApp": "wsgi",
     "ProxyMiddleware": "wsgi",
     "Server": "config",
-    "app": "wsgi",
 }
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f".{home}", __name__), name)
+    if name == "app":
+        value = import_module(".wsgi", __name__).make_app()
+    elif name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -146,7 +145,7 @@ class RequestCheck:
         """Give the variables of `auth_request_set` their values, as the other location's answer has them."""
         if not self._settings.auth_request_set:
             return
-        asked = copy.copy(x)
+        asked = x.copy()
         asked.answer = answer
         asked.status = answer.status
         asked.upstream_pairs = getattr(answer.source, "pairs", answer.headers)

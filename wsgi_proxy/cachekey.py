@@ -7,7 +7,6 @@ that answer for one URI (by `if`, by a rewrite) do not share them either.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -71,7 +70,7 @@ def _with_target(x: Exchange, there: str) -> Exchange | None:
     """The same request for another target; None for one that no client could send."""
     parts = urlsplit(there)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    other = copy.copy(x)
+    other = x.copy()
     other.target = target
     try:
         other.uri, other.args = uri.normalise(target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 from collections.abc import Callable
@@ -68,7 +67,7 @@ class Leader:
 
 def detached(x: Exchange) -> Exchange:
     """The same request without its client: no body, nothing noted that belongs to the client's own answer."""
-    other = copy.copy(x)
+    other = x.copy()
     other.method = "GET"
     other.input = io.BytesIO()
     other.content_length = None

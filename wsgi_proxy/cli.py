@@ -24,7 +24,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .config import Config
 
-_LIBRARIES = ("gunicorn", "gevent", "requests", "urllib3", "werkzeug", "httptools", "cachecontrol", "crossplane", "h2", "redis")
+_LIBRARIES = ("gunicorn", "gevent", "requests", "urllib3", "werkzeug", "cachecontrol", "crossplane", "h2", "redis")
 _COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
 
 
@@ -65,8 +65,17 @@ def _show_version(options: Options) -> None:
             except PackageNotFoundError:
                 continue
         print(f"Python {sys.version.split()[0]}, {', '.join(found)}", file=sys.stderr)
+        print("compiled by mypyc" if _compiled() else "not compiled", file=sys.stderr)
     if options.help:
         print(USAGE, file=sys.stderr)
+
+
+def _compiled() -> bool:
+    """Whether the rooms of a request's way are compiled (setup.py)."""
+    from importlib.util import find_spec
+
+    found = find_spec("wsgi_proxy.proxy")
+    return found is not None and not (found.origin or "").endswith(".py")
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Counts:
     """The open connections of `servers` servers. `totals[i]` are those of server i in all workers as of the last `sync`."""
 
     __slots__ = (
-        "__weakref__", "_base", "_header", "_others", "_own", "_ring", "_roster", "_row", "_sequence", "_servers", "_words",
+        "_base", "_fork", "_header", "_others", "_own", "_ring", "_roster", "_row", "_sequence", "_servers", "_words",
         "_zone", "changed", "totals",
     )
 
@@ -57,7 +57,7 @@ class Counts:
         self.changed: list[int] | None = None
         """When a list: the servers whose count changed are appended to it, for those who keep an order by count."""
         self.forked()
-        zone.when_forked(self)
+        self._fork = zone.when_forked(self.forked)
 
     @property
     def _stride(self) -> int:

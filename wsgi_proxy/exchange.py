@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Pairs = list[tuple[str, str]]
 
+NO_PAIRS: Pairs = []
+"""Shared by all who have none; never changed."""
+
 
 class Try:
     """One attempt at an upstream. Times are seconds since the attempt began; None where it did not come so far."""
@@ -129,9 +132,9 @@ class Exchange:
     body_bytes_sent = 0
     bytes_sent = 0
     answer: Answer | None = None
-    upstream_pairs: Pairs = []
+    upstream_pairs: Pairs
     """The last upstream answer's fields, for $upstream_http_*."""
-    upstream_trailers: Pairs = []
+    upstream_trailers: Pairs
     upstream_name = ""
     cache_status = ""
     cache_key = ""
@@ -149,7 +152,7 @@ class Exchange:
     request_body_file = ""
     body_bytes_received = 0
     """Bytes of the request's body read so far."""
-    sent_trailers: Pairs = []
+    sent_trailers: Pairs
     added_trailers: tuple[AddHeader, ...] = ()
     """The location's `add_trailer`, where this answer gets them."""
     prefix = ""
@@ -169,6 +172,7 @@ class Exchange:
         self.input = environ["wsgi.input"]
         self.variables = {}
         self.tries = []
+        self.upstream_pairs = self.upstream_trailers = self.sent_trailers = NO_PAIRS
         pairs = get("wsgi_proxy.pairs")
         if pairs is not None:
             self.pairs = pairs
@@ -195,8 +199,6 @@ class Exchange:
                 self.chunked = True
             elif pairs is None and self.protocol.startswith("HTTP/2"):
                 self._look_for_body()
-
-    from_environ: Any
 
     def _look_for_body(self) -> None:
         """HTTP/2 needs no length for a body (RFC 9113, 8.1): there is one when its first byte comes, and it ends by itself."""
@@ -262,13 +264,30 @@ class Exchange:
         value: str = self.environ.get(key, "")
         return value
 
+    def copy(self) -> Exchange:
+        """The same record again, to be changed by itself; lists and dictionaries in it stay shared."""
+        bare = {"REQUEST_METHOD": self.method, "RAW_URI": "/", "wsgi.input": None, "wsgi_proxy.pairs": NO_PAIRS}
+        other = Exchange(bare)
+        for name in RECORD:
+            setattr(other, name, getattr(self, name))
+        return other
+
     def why(self, room: str, sentence: str) -> None:
         """Note a decision for `explain`; call it only under `if x.trace is not None`."""
         if self.trace is not None:
             self.trace.append((room, sentence))
 
 
-Exchange.from_environ = Exchange
+RECORD = """
+    absolute added_trailers answer args body_bytes_received body_bytes_sent bytes_sent cache_key cache_status captures
+    chunked completed connection content_length environ error_response error_status finished_at host input internal
+    leases limit_conn_status limit_rate limit_req_status location method named_location pairs peer_addr prefix
+    protocol proxy_host proxy_port raw_target redirects relocate remote_addr remote_port remote_user request_body
+    request_body_file request_id_value rewritten_in_place scheme sent_trailers server server_captures started status
+    subrequest target trace tried tries trusted_peer upgrade upstream_name upstream_pairs upstream_trailers uri
+    uri_changed variables
+""".split()
+"""The attributes of an Exchange."""
 
 
 class BegunInput:

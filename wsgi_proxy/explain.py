@@ -30,7 +30,7 @@ def explain(
     """
     app = ProxyApp(config)
     try:
-        x = Exchange.from_environ(environ_of(method, url, list(headers), client))
+        x = Exchange(environ_of(method, url, list(headers), client))
         x.trace = []
         answer = app.answer(x)
         size = sum(len(block) for block in answer.body) if method != "HEAD" else 0

@@ -117,7 +117,7 @@ class ChunkedDecoder:
 
     def bound(self, limit: int) -> None:
         """From now on it is a fault, 413, when the sizes of the chunks add up to more than `limit` bytes, come or not."""
-        self._limit = limit
+        self._limit = float(limit)
         if self._announced > limit:
             self._too_large()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import ClassVar, Final
 
 Pairs = list[tuple[str, str]]
 
@@ -94,7 +95,7 @@ class RequestFilter:
 
     __slots__ = ("_drop", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores")
 
-    LIMIT = 2048
+    LIMIT: ClassVar[int] = 2048
     """Spellings remembered; a client that invents names cannot make it grow."""
 
     def __init__(
@@ -149,7 +150,10 @@ class AnswerFilter:
 
     __slots__ = ("_changed", "_hidden", "_known")
 
-    _DROPPED, _KEPT, _CHANGED, _CONNECTION = range(4)
+    _DROPPED: Final = 0
+    _KEPT: Final = 1
+    _CHANGED: Final = 2
+    _CONNECTION: Final = 3
 
     def __init__(self, hidden: frozenset[str], changed: Iterable[str] = ()) -> None:
         self._hidden = hidden

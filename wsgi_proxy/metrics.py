@@ -28,7 +28,7 @@ class Metrics:
         self._words = zone.area("metrics", self._rows * _WORDS * 8).cast("q")
         self._base = -1
         self._connections: set[object] | None = None
-        zone.when_forked(self)
+        self._fork = zone.when_forked(self.forked)
 
     def forked(self) -> None:
         """A new process has a slot of its own."""

@@ -50,11 +50,11 @@ class Peer:
         self.sid = server.route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
         self.backup = server.backup
         self.nominal = server.weight
-        self.weight: float = server.weight
+        self.weight = float(server.weight)
         """The weight in force: less than `nominal` while a recovered server is brought in slowly."""
-        self.effective: float = server.weight
+        self.effective = float(server.weight)
         """The weight after failures, regained by one per round."""
-        self.current: float = 0
+        self.current = 0.0
         self.failures = 0
         """How many of its failures are already taken off `effective`."""
         self.ready = True
@@ -63,7 +63,7 @@ class Peer:
         self.group: Group | None = None
         # Kept by rotation.py:
         self.rotation: Rotation | None = None
-        self.offset: float = 0
+        self.offset = 0.0
 
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"

@@ -15,8 +15,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from mypy_extensions import mypyc_attr
 
 from . import destinations, errorlog, finishing, headers, pacing, pages
 from .cache import Cache
@@ -41,6 +43,8 @@ from .upload import take
 from .zone import Zone
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
     from .cachefetch import Fetch
     from .config import Location
     from .upload import Upload
@@ -65,6 +69,7 @@ def _identity(config: Config) -> str:
     return hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Proxy:
     """One configuration at work in one process: its router, guard, pools, transport and cache."""
 
@@ -91,6 +96,10 @@ class Proxy:
             "tunnel_pass": Connector(self.targets).answer,
         }
         self._finishers: dict[int, finishing.Finisher | None] = {}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """What makes it an application (PEP 3333); see wsgi.py."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of idle upstream connections and of the cache's files; requests under way are not waited for."""

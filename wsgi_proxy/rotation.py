@@ -23,7 +23,7 @@ _NOWHERE = float("inf")
 def round_robin(candidates: Iterable[Peer]) -> Peer | None:
     """One step of smooth weighted round robin: everyone grows by its weight, the largest is taken and pays for all."""
     best = None
-    total: float = 0
+    total = 0.0
     for peer in candidates:
         effective = peer.effective
         peer.current += effective
@@ -39,7 +39,7 @@ def round_robin(candidates: Iterable[Peer]) -> Peer | None:
 
 def grow(candidates: Iterable[Peer]) -> float:
     """The first half of a step, when who is taken is known already: everyone grows; what the one taken has to pay."""
-    total: float = 0
+    total = 0.0
     for peer in candidates:
         peer.current += peer.effective
         total += peer.effective
@@ -59,7 +59,7 @@ class Rotation:
         self._heaps: dict[float, list[tuple[float, int]]] = {}
         self._regaining: dict[Peer, None] = {}
         self._rounds = 0
-        self._total: float = 0
+        self._total = 0.0
         self.count = 0
 
     def join(self, peer: Peer) -> None:
@@ -116,7 +116,7 @@ class Rotation:
         self._rounds = rounds = self._rounds + 1
         best: Peer | None = None
         best_heap: list[tuple[float, int]] | None = None
-        best_current: float = 0
+        best_current = 0.0
         for weight, heap in self._heaps.items():
             while heap:
                 negative, order = heap[0]

@@ -1,7 +1,7 @@
 """One connected byte stream with timeouts, the same to its users in a thread and in a greenlet.
 
 Rules:
-- `Stream(sock)` takes a connected socket over and is the only one to read, write and close it from then on.
+- `Stream.of(sock)` takes a connected socket over and is the only one to read, write and close it from then on.
 - `read_timeout` and `write_timeout` are seconds without progress (None: no limit) and may be changed at any time; a wait
   that takes longer raises TimeoutError. Every other fault is the OSError of the system call (TLS faults are `ssl.SSLError`,
   an OSError too).
@@ -36,21 +36,21 @@ FILE_BLOCK = 256 * 1024
 class Stream:
     """A connected stream socket; see the module's rules. Instances are of one of the subclasses."""
 
-    __slots__ = ("read_timeout", "write_timeout", "__weakref__")
+    __slots__ = ("read_timeout", "write_timeout")
 
     read_timeout: float | None
     write_timeout: float | None
     plain = True
     """Whether the bytes of `fileno()` are the bytes of the stream: False under TLS, where nothing may go around it."""
 
-    def __new__(cls, sock: Any = None) -> Stream:
-        if cls is Stream:
-            cls = _stream_class(sock)
-        return object.__new__(cls)
-
     def __init__(self, sock: Any) -> None:
         self.read_timeout = None
         self.write_timeout = None
+
+    @staticmethod
+    def of(sock: Any) -> Stream:
+        """The stream of a connected socket, of the kind that fits this process."""
+        return _stream_class(sock)(sock)
 
     @classmethod
     def connect(cls, address: Address, timeout: float | None = None, source: str | None = None) -> Stream:
@@ -209,7 +209,8 @@ class PlainStream(Stream):
         self._limit(self.write_timeout)
         view = memoryview(data).cast("B")
         while view:
-            view = view[self._sock.send(view) :]
+            sent = self._sock.send(view)
+            view = view[sent:]
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
         if isinstance(self._sock, ssl.SSLSocket):

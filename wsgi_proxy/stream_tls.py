@@ -1,7 +1,7 @@
 """TLS over another stream, by memory buffers, so that it is the same in a thread and in a greenlet.
 
 Rules:
-- The contract is `stream.Stream`'s; timeouts are the lower stream's.
+- The contract is `stream.Stream`'s; our timeouts become the lower stream's at each wait.
 - Session tickets and key updates make the socket readable and are no data: every look is behind the decryption.
 - An end without close_notify is an end, as nginx has it: a message's framing tells whether it was whole.
 """
@@ -29,13 +29,12 @@ class TLSStream(Stream):
 
     plain = False
 
-    def __new__(cls, *args: Any) -> TLSStream:
-        return object.__new__(cls)
-
     def __init__(
         self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool = False
     ) -> None:
         self.lower = lower
+        self.read_timeout = lower.read_timeout
+        self.write_timeout = lower.write_timeout
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=server_side, server_hostname=server_hostname)
@@ -44,22 +43,6 @@ class TLSStream(Stream):
         self._ended = False
         self._fault: OSError | None = None
         """What such a look met instead; for the next read to raise."""
-
-    @property
-    def read_timeout(self) -> float | None:
-        return self.lower.read_timeout
-
-    @read_timeout.setter
-    def read_timeout(self, seconds: float | None) -> None:
-        self.lower.read_timeout = seconds
-
-    @property
-    def write_timeout(self) -> float | None:
-        return self.lower.write_timeout
-
-    @write_timeout.setter
-    def write_timeout(self, seconds: float | None) -> None:
-        self.lower.write_timeout = seconds
 
     @property
     def tls(self) -> ssl.SSLObject:
@@ -75,14 +58,19 @@ class TLSStream(Stream):
                 return
             except ssl.SSLWantReadError:
                 self._flush()
-                self._feed(self.lower.recv(_TLS_RECORD))
+                self._feed(self._receive(_TLS_RECORD))
             except ssl.SSLError:
                 # The alert that says why is for the peer; the fault is ours to report even if it cannot be sent.
                 self._flush_nowait()
                 raise
 
+    def _receive(self, size: int) -> bytes:
+        self.lower.read_timeout = self.read_timeout
+        return self.lower.recv(size)
+
     def _flush(self) -> None:
         if self._out.pending:
+            self.lower.write_timeout = self.write_timeout
             self.lower.sendall(self._out.read())
 
     def _flush_nowait(self) -> None:
@@ -119,7 +107,7 @@ class TLSStream(Stream):
         if self._fault is not None:
             raise self._fault
         while (found := self._read(size)) is None:
-            self._feed(self.lower.recv(2 * _TLS_RECORD))
+            self._feed(self._receive(2 * _TLS_RECORD))
         return found
 
     def recv_into(self, buffer: Buffer) -> int:
@@ -143,7 +131,8 @@ class TLSStream(Stream):
         for start in range(0, len(view), FILE_BLOCK):
             block = view[start : start + FILE_BLOCK]
             while block:
-                block = block[self._tls.write(block) :]
+                taken = self._tls.write(block)
+                block = block[taken:]
             self._flush()
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
@@ -169,10 +158,12 @@ class TLSStream(Stream):
         return self.readable() and not self._early
 
     def wait_readable(self) -> None:
+        self.lower.read_timeout = self.read_timeout
         while not self.readable():
             self.lower.wait_readable()
 
     def wait_writable(self) -> None:
+        self.lower.write_timeout = self.write_timeout
         self.lower.wait_writable()
 
     def fileno(self) -> int:

@@ -126,7 +126,7 @@ def _duplicate(sock: Any) -> Stream:
     """A stream on the same connection, so that the server's own object stays whole."""
     if hasattr(sock, "unwrap"):
         return PlainStream(sock)  # TLS state cannot be shared; the object itself is used
-    return Stream(socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno())))
+    return Stream.of(socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno())))
 
 
 def _shut(sock: Any) -> None:

@@ -18,6 +18,8 @@ from _thread import RLock
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from . import config
 from .balance import Balancer, balancer, check, walking
 from .balance_shared import SHARED_MAX, SharedTurns
@@ -70,6 +72,7 @@ class Lease:
                 pool._queue.wake()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
     """The servers of an upstream.
 

@@ -53,7 +53,7 @@ class Lineup:
         self._watched: set[Peer] = set(peers)
         self.epoch = -1
         """The health's epoch that all this is true of."""
-        self.next_change: float = 0
+        self.next_change = 0.0
         """The time at which it is no longer, if nothing else changes it."""
 
     def _rank(self, make: Callable[[Sequence[Peer]], tuple[Group, Balancer]], peers: list[Peer]) -> Balancer | None:

@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import time
-import weakref
 from _thread import RLock
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 FOREVER = 10.0 * 365 * 86400
 """For a timeout of 0: sockets stay non-blocking, which a wait on both directions needs."""
+_KEPT = 1024
 HEAD_LIMIT = 64 * 1024
 """Bytes an answer's head may have, unless `proxy_buffer_size` is larger."""
 
@@ -57,7 +57,7 @@ class Group:
 class Idle:
     """The idle connections to one address, newest last."""
 
-    __slots__ = ("__weakref__", "group", "stack")
+    __slots__ = ("group", "stack")
 
     def __init__(self, group: Group) -> None:
         self.group = group
@@ -177,11 +177,15 @@ class Route:
 
 
 class Idles:
-    """Every Idle of a transport, found by a route's key; gone when no route and no connection needs it."""
+    """Every Idle of a transport, found by a route's key.
+
+    Variables can make ever new addresses: of more than `_KEPT` only those with connections stay. A route that still has one that
+    went uses it on, only no other route finds it any more.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
-        self._idles: weakref.WeakValueDictionary[Hashable, Idle] = weakref.WeakValueDictionary()
+        self._idles: dict[Hashable, Idle] = {}
 
     def of(self, route: Route) -> Idle:
         """The place where a route's connections wait."""
@@ -192,6 +196,8 @@ class Idles:
             group = self._groups[name] = Group(limits)
         idle = self._idles.get((name, route.key))
         if idle is None:
+            if len(self._idles) >= _KEPT:
+                self._idles = {key: each for key, each in self._idles.items() if each.stack}
             idle = self._idles[name, route.key] = Idle(group)
         return idle
 

@@ -243,6 +243,7 @@ class GunicornHooks(Hooks):
     """gunicorn's pre_request and post_request hooks and its access log, where they are used."""
 
     def __init__(self, worker: ProxyWorker) -> None:
+        super().__init__()
         self._worker = worker
         self._logs = worker.log.access_log_enabled
         cfg = worker.cfg

@@ -5,6 +5,7 @@ Rules:
 - A body that is shorter than its Content-Length cuts the connection; one that is longer is cut to it. Nothing is padded.
 - The head and the first block leave in one system call.
 - `Date`, `Server` and `Connection` are the application's where it sets them.
+- The application's values come as it made them: their types are judged here, not by their annotations.
 - A head with a byte that could end a line is the application's error, and nothing of it is sent.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .framing import LAST_CHUNK, encode_end
@@ -20,7 +21,6 @@ from .worker_environ import FileWrapper
 from .worker_fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, learn_status
 
 if TYPE_CHECKING:
-    from .message import Pairs
     from .stream import Stream
     from .worker_connection import Connection
     from .worker_head import Request
@@ -77,7 +77,7 @@ class Response:
         self.keep = keep
         """Whether the connection may carry another request after this answer."""
         self.status = ""
-        self.headers: Pairs = []
+        self.headers: Any = []
         self.head_sent = False
         self.sent = 0
         self.failed = False
@@ -85,7 +85,7 @@ class Response:
 
     # --- the application's side ---
 
-    def start_response(self, status: str, headers: Pairs, exc_info: Any = None) -> Any:
+    def start_response(self, status: Any, headers: Any, exc_info: Any = None) -> Any:
         """PEP 3333's. ValueError or TypeError for what must not go out."""
         if exc_info is not None:
             try:
@@ -101,13 +101,13 @@ class Response:
         self.headers = headers
         return self.write
 
-    def _fields(self, headers: Pairs) -> None:
+    def _fields(self, headers: Any) -> None:
         """Check the fields, and decide how the body is framed and what becomes of the connection (RFC 9112, 6.3 and 9.3)."""
         names = NAMES
         length: int | None = None
         dated = served = False
         connection = ""
-        lines = []
+        lines: list[str] = []
         for name, value in headers:
             meaning = names.get(name)
             if meaning is None:
@@ -178,7 +178,7 @@ class Response:
         if others:
             self.rest += f"Connection: {', '.join(others)}\r\n"
 
-    def early_hints(self, headers: Pairs) -> None:
+    def early_hints(self, headers: Any) -> None:
         """`wsgi.early_hints`: send a 103 with these fields, where the client can take it."""
         if self.head_sent or not self.head.modern:
             return
@@ -214,14 +214,14 @@ class Response:
         self.head_sent = True
         return head
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Any) -> None:
         """Send the head if it is not sent yet, and a block of the body."""
         if not isinstance(block, (bytes, bytearray, memoryview)):
             raise TypeError(f"a block of the body is {type(block).__name__}, not bytes")
         head = b"" if self.head_sent else self._finish_head()
         self._send(head, block)
 
-    def _send(self, head: bytes, block: bytes) -> None:
+    def _send(self, head: bytes, block: Any) -> None:
         size = len(block)
         left = self.left
         if self.bare:
@@ -249,7 +249,7 @@ class Response:
         else:
             self.connection.send_all([head, block])
 
-    def deliver(self, result: Iterable[bytes]) -> None:
+    def deliver(self, result: Any) -> None:
         """Send all that the application returned. Raises what its iterable raises, and ClientGone."""
         if type(result) is list or type(result) is tuple:
             if len(result) == 1 and self.status and not self.head_sent and type(result[0]) is bytes:

@@ -12,18 +12,31 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import ClientError, ClientGone
 from .framing import ChunkedDecoder, LengthDecoder
 
 if TYPE_CHECKING:
     from .message import Pairs
-    from .worker_connection import Connection
     from .worker_head import Request
 
 _BLOCK = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Source(Protocol):
+    """What a body needs of its connection."""
+
+    buffer: bytes
+    gone: bool
+
+    @property
+    def stream(self) -> Any: ...
+
+    def send(self, data: bytes) -> None: ...
+
+    def watch(self) -> None: ...
 
 
 class RequestBody:
@@ -34,7 +47,7 @@ class RequestBody:
     interruptible = True
     """`wait` can end a wait for the client."""
 
-    def __init__(self, connection: Connection, head: Request) -> None:
+    def __init__(self, connection: Source, head: Request) -> None:
         self._connection = connection
         self.decoder: ChunkedDecoder | LengthDecoder
         if head.chunked:
@@ -220,17 +233,23 @@ class NoBody:
 
     __slots__ = ()
 
-    trailers: Pairs = []
     ended = True
     expecting = False
     left: int | None = 0
     received = 0
 
+    @property
+    def trailers(self) -> Pairs:
+        return []
+
     def read(self, size: int | None = -1) -> bytes:
         return b""
 
-    read1 = read
-    readline = read
+    def read1(self, size: int | None = -1) -> bytes:
+        return b""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return b""
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         return []

@@ -84,6 +84,7 @@ class FileWrapper:
     """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
 
     __slots__ = ("block_size", "close", "filelike")
+    __deletable__ = ["close"]
 
     def __init__(self, filelike: Any, block_size: int = 64 * 1024) -> None:
         self.filelike = filelike

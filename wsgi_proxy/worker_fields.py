@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
+from typing import Any
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
@@ -49,7 +50,7 @@ def http_date() -> str:
     return clock.date
 
 
-def learn_status(status: str) -> int:
+def learn_status(status: Any) -> int:
     """The code in a status that may go out; ValueError for any other."""
     if not isinstance(status, str) or not _STATUS.fullmatch(status):
         raise ValueError(f"invalid status {status!r}")
@@ -61,7 +62,7 @@ def learn_status(status: str) -> int:
     return code
 
 
-def learn_name(name: str) -> str:
+def learn_name(name: Any) -> str:
     """What a field's name means to us: its lower-case form, "" for nothing; ValueError when it is no token."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a header")

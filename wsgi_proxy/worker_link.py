@@ -25,6 +25,8 @@ from .worker_body import NO_BODY, NoBody, RequestBody
 from .worker_socket import StreamSocket, acknowledged, is_torn
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from .config import CoreSettings
     from .message import Pairs
     from .worker_head import Request
@@ -184,14 +186,14 @@ class Link:
 
     # --- sending ---
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Buffer) -> None:
         """Send; ClientGone when the client takes it no more, or not in `send_timeout`."""
         try:
             self.stream.sendall(data)
         except OSError as error:
             self.lost(error)
 
-    def send_all(self, buffers: Sequence[bytes]) -> None:
+    def send_all(self, buffers: Sequence[Buffer]) -> None:
         """Send several buffers; as `send`."""
         try:
             self.stream.sendmsg(buffers)

@@ -12,7 +12,6 @@ import _socket
 import errno
 import socket
 from collections.abc import Callable
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .worker_connection import Connection
@@ -105,15 +104,35 @@ class ListenerSettings:
 
     def of(self, core: CoreSettings) -> ListenerSettings:
         """These settings with what a location says itself; the very same object when it says nothing else."""
-        made = copy(self)
-        made.keepalive_timeout = core.keepalive_timeout
-        made.keepalive_requests = core.keepalive_requests
-        made.keepalive_time = core.keepalive_time
-        made.client_body_timeout = core.client_body_timeout
-        made.send_timeout = core.send_timeout
+        made = ListenerSettings(
+            keepalive_timeout=core.keepalive_timeout,
+            keepalive_header=core.keepalive_timeout_header,
+            keepalive_requests=core.keepalive_requests,
+            keepalive_time=core.keepalive_time,
+            client_header_timeout=self.client_header_timeout,
+            client_body_timeout=core.client_body_timeout,
+            send_timeout=core.send_timeout,
+            max_fields=self.max_fields,
+            proxy_protocol=self.proxy_protocol,
+            trust_proxy_protocol=self.trust_proxy_protocol,
+            tls=self.tls,
+            answer_plain=self.answer_plain,
+        )
         made.chunks = core.chunked_transfer_encoding
-        made.keep_line = _keep_line(core.keepalive_timeout_header)
-        return self if all(getattr(made, name) == getattr(self, name) for name in self.__slots__) else made
+        made.max_line, made.max_field, made.max_head = self.max_line, self.max_field, self.max_head
+        made.lingering_time, made.lingering_timeout = self.lingering_time, self.lingering_timeout
+        return self if made._said() == self._said() else made
+
+    def _said(self) -> tuple[float, int, float, float, float, bool, str]:
+        return (
+            self.keepalive_timeout,
+            self.keepalive_requests,
+            self.keepalive_time,
+            self.client_body_timeout,
+            self.send_timeout,
+            self.chunks,
+            self.keep_line,
+        )
 
 
 class Listener:

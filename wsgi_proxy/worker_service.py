@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.hub import get_hub
 from greenlet import GreenletExit, getcurrent, greenlet
+from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -44,13 +45,15 @@ class Log(Protocol):
     def exception(self, msg: str, *args: object) -> None: ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Hooks:
     """What the worker wants to know of each request; this one wants nothing.
 
     `active` False spares the calls and the clock reading.
     """
 
-    active = False
+    def __init__(self, active: bool = False) -> None:
+        self.active = active
 
     def before(self, connection: Connection) -> Any:
         """Called before the application; what it gives is handed to `after`."""
@@ -80,9 +83,9 @@ class Crew:
         self.busy += 1
         (free.pop() if free else greenlet(self._live, self._hub)).switch(work)
 
-    def _live(self, work: Callable[[], None]) -> None:
+    def _live(self, work: Callable[[], None] | None) -> None:
         free = self._free
-        while True:
+        while work is not None:
             try:
                 work()
             except GreenletExit:
@@ -94,18 +97,22 @@ class Crew:
             if len(free) >= _PARKED:
                 return
             free.append(getcurrent())
-            del work
-            while True:
-                try:
-                    work = _switch(self._hub)
-                except GreenletExit:
-                    return
-                except BaseException as error:
-                    # A timeout that an application left behind when it had finished.
-                    self._log.debug("ignored in a parked greenlet: %r", error)
-                    continue
+            work = None  # what is parked holds nothing
+            work = self._parked()
+
+    def _parked(self) -> Callable[[], None] | None:
+        """Give way to the hub until there is work; None when this greenlet is to end."""
+        while True:
+            try:
+                work: Callable[[], None] | None = _switch(self._hub)
+            except GreenletExit:
+                return None
+            except BaseException as error:
+                # A timeout that an application left behind when it had finished.
+                self._log.debug("ignored in a parked greenlet: %r", error)
+            else:
                 if work is not None:
-                    break
+                    return work
 
 
 class Service:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from . import errorlog, nginx, proxy
 from .accesslog import AccessLogs
 from .config import Config
@@ -36,6 +38,7 @@ _PYTHON_POOL = "pool"
 _LINE_END = re.compile(r"[\r\n\0]")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ProxyApp(proxy.Proxy):
     """A WSGI application that forwards. Made from a `Pool`, from a `Config`, or by `from_nginx(path)`.
 
@@ -60,7 +63,7 @@ class ProxyApp(proxy.Proxy):
         if not self.upkeep.pid:
             self.upkeep.begin()
         try:
-            x = Exchange.from_environ(environ)
+            x = Exchange(environ)
         except ProxyError as error:
             return _refused(environ, start_response, error)
         return self.deliver(x, self.answer(x), start_response)
@@ -251,6 +254,7 @@ def _refused(environ: WSGIEnvironment, start_response: StartResponse, error: Pro
     return [body]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ProxyMiddleware:
     """Forwards some paths, leaves the others to the wrapped application.
 
@@ -288,7 +292,7 @@ class ProxyMiddleware:
     def _located(self, environ: WSGIEnvironment) -> bool:
         """Whether a location, a redirect or a fault of the configuration's answers this request."""
         try:
-            x = Exchange.from_environ(environ)
+            x = Exchange(environ)
             self.proxy.router.choose_server(x)
             answered = self.proxy.router.route(x) is not None
         except ProxyError:
@@ -320,11 +324,8 @@ def _place_log(config: Config) -> None:
         raise ConfigError(Fault(f'open() "{os.fsdecode(error.filename)}" failed ({error.errno}: {error.strerror})')) from error
 
 
-def __getattr__(name: str) -> Any:
-    """`app`, made when a server first asks for it."""
-    if name == "app":
-        config = nginx.load(configuration_path())
-        _place_log(config)
-        made = globals()["app"] = ProxyApp(config)
-        return made
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def make_app() -> ProxyApp:
+    """The package's `app`, made when a server first asks for it."""
+    config = nginx.load(configuration_path())
+    _place_log(config)
+    return ProxyApp(config)

@@ -26,12 +26,14 @@ import weakref
 from _thread import RLock
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .zone_areas import AREAS_MAX, ENTRY, PAGE, Areas, allocate, second_of
 from .zone_file import arbiter_of, file_name, folders, open_locked, sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import Config
 
 WORKERS_MAX = 256
@@ -76,6 +78,15 @@ class ZoneLock(AbstractContextManager[None]):
         self._local = RLock()
 
 
+class Fork:
+    """Something to call in a child."""
+
+    __slots__ = ("__weakref__", "call")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+
 class Zone:
     """One shared file. Use `Zone.open`."""
 
@@ -88,7 +99,7 @@ class Zone:
         self._slot: int | None = None
         self._locks: dict[str, ZoneLock] = {}
         self._views: dict[str, memoryview] = {}
-        self._forked: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._forked: weakref.WeakSet[Fork] = weakref.WeakSet()
         self._guard = RLock()
         self._names: dict[str, int] = {}
         self.reaped = 0
@@ -253,17 +264,19 @@ class Zone:
             return False
         return True
 
-    def when_forked(self, owner: Any) -> None:
-        """Call `owner.forked()` in every later child of this process, where the slot is not ours; held weakly."""
-        self._forked.add(owner)
+    def when_forked(self, call: Callable[[], None]) -> Fork:
+        """Have `call` called in every later child of this process, where the slot is not ours, while what this gives is kept."""
+        fork = Fork(call)
+        self._forked.add(fork)
+        return fork
 
     def _in_child(self) -> None:
         self._slot = None
         self._guard = RLock()
         for lock in self._locks.values():
             lock.forget()
-        for owner in list(self._forked):
-            owner.forked()
+        for fork in list(self._forked):
+            fork.call()
 
 
 def _in_child() -> None:
