@@ -113,7 +113,12 @@ def _peer(command: Callable[[int], list[str]]) -> Start:
     @contextlib.contextmanager
     def start(bench: Bench) -> Iterator[tuple[int, int]]:
         port = free_port()
-        env = {"BENCH_UPSTREAMS": ",".join(map(str, bench.upstreams)), "BENCH_PORT": str(port)}
+        env = {
+            "BENCH_UPSTREAMS": ",".join(map(str, bench.upstreams)),
+            "BENCH_PORT": str(port),
+            "BENCH_ACCESS_LOG": str(bench.folder / "access.log"),
+            "GUNICORN_CMD_ARGS": f"--access-logfile={bench.folder / 'access.log'}",
+        }
         with running(command(port), port, bench.folder / "peer.out", env, HERE / "peers") as pid:
             yield pid, port
 

@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -519,12 +520,23 @@ def test_a_slow_reader_does_not_hold_the_upstream(place: Place, framing: str) ->
         wait_until(lambda: open_files(place.worker)["unnamed"] > 1, "a temporary file", 3)
         assert memory(place.worker) - before < 10_000_000
         # The upstream's connection, where it can be, already serves others.
-        place.upstream.answer = say_ok
         slow = place.upstream.requests[-1]
+        others: set[int] = set()
 
         def serves_others() -> bool:
-            assert fetch(place.port, "/other").body == b"ok"
-            return framing == "close" or place.upstream.requests[-1].connection == slow.connection
+            """Ask for one thing more than other connections are known: they are all in use, and so is the slow one, if it is free."""
+            count = min(len(others) + 1, 8)
+            together = threading.Barrier(count)
+
+            def answer(request: Recorded, wire: Wire) -> bytes:
+                together.wait(10)
+                return reply(b"ok")
+
+            place.upstream.answer = answer
+            with ThreadPoolExecutor(count) as pool:
+                assert [each.body for each in pool.map(lambda _: fetch(place.port, "/other"), range(count))] == [b"ok"] * count
+            others.update(request.connection for request in place.upstream.requests[-count:])
+            return framing == "close" or slow.connection in others
 
         # What was sent is on its way for a moment.
         wait_until(serves_others, "the slow answer's connection to serve others", 5)
