@@ -524,7 +524,7 @@ def test_a_slow_reader_does_not_hold_the_upstream(place: Place, framing: str) ->
         others: set[int] = set()
 
         def serves_others() -> bool:
-            """Ask for one thing more than other connections are known: they are all in use, and so is the slow one, if it is free."""
+            """Ask for one thing more than other connections are known: all are in use then, the slow one too if it is free."""
             count = min(len(others) + 1, 8)
             together = threading.Barrier(count)
 
