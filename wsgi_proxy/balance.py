@@ -78,6 +78,24 @@ class LeastConn:
         return tied[0] if len(tied) == 1 else round_robin(tied)
 
 
+class RankedByConns(Ranked):
+    """LeastConn for a large group."""
+
+    def rank(self, peer: Peer, now: int) -> float:
+        return self.group.conns[peer.index] / peer.weight
+
+
+class RankedByTime(Ranked):
+    """LeastTime for a large group."""
+
+    def __init__(self, group: Group, walking: LeastTime) -> None:
+        super().__init__(group, ages=True)
+        self._walking = walking
+
+    def rank(self, peer: Peer, now: int) -> float:
+        return self._walking.estimate(peer, now) / peer.weight
+
+
 class Random:
     """By lot, in proportion to the weights. Options: `two` draws two different peers and takes the one with fewer open
     connections per weight (`least_conn`, the default), or the shorter estimate (`least_time=header|last_byte`)."""
@@ -196,21 +214,20 @@ WALKS: dict[str, Callable[[Group, config.Policy], Balancer]] = {
 def _round_robin(group: Group, policy: config.Policy) -> Balancer:
     if len(group.peers) <= WALKED_MAX:
         return RoundRobin(group, policy)
-    return Ranked(group, lambda peer, now: 0, by_conns=False, always_turn=True)
+    return Ranked(group, by_conns=False, always_turn=True)
 
 
 def _least_conn(group: Group, policy: config.Policy) -> Balancer:
     if len(group.peers) <= WALKED_MAX:
         return LeastConn(group, policy)
-    conns = group.conns
-    return Ranked(group, lambda peer, now: conns[peer.index] / peer.weight)
+    return RankedByConns(group)
 
 
 def _least_time(group: Group, policy: config.Policy) -> Balancer:
     walking = LeastTime(group, policy)
     if len(group.peers) <= WALKED_MAX or walking.inflight is not None:
         return walking
-    return Ranked(group, lambda peer, now: walking.estimate(peer, now) / peer.weight, ages=True)
+    return RankedByTime(group, walking)
 
 
 def _hash(group: Group, policy: config.Policy) -> Balancer:

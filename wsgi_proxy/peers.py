@@ -32,8 +32,8 @@ class Peer:
     """One address that can be connected to. `name` is what $upstream_addr shows; `host` is for Host and SNI."""
 
     __slots__ = (
-        "address", "backup", "current", "effective", "failures", "group", "host", "index", "name", "nominal", "offset", "order",
-        "ready", "rotation", "scheme", "server", "sid", "suspect", "weight",
+        "address", "backup", "current", "effective", "failures", "full", "group", "host", "index", "name", "nominal", "offset",
+        "order", "rank", "ready", "rotation", "scheme", "server", "sid", "suspect", "weight",
     )  # fmt: skip
 
     def __init__(self, server: Server, address: Address, name: str, host: str, scheme: str = "", index: int = 0) -> None:
@@ -50,6 +50,8 @@ class Peer:
         self.sid = server.route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
         self.backup = server.backup
         self.nominal = server.weight
+        self.full = float(server.weight)
+        """`nominal` for rotation.py, which reckons in floats alone: exact, as long as they are whole, up to 2**53."""
         self.weight = float(server.weight)
         """The weight in force: less than `nominal` while a recovered server is brought in slowly."""
         self.effective = float(server.weight)
@@ -64,6 +66,8 @@ class Peer:
         # Kept by rotation.py:
         self.rotation: Rotation | None = None
         self.offset = 0.0
+        self.rank = 0.0
+        """What ranking.py has it under, while it is in a rotation."""
 
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"

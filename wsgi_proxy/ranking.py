@@ -10,14 +10,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 from .peers import Group, Peer, Tried
 from .rotation import Rotation
-
-Rank = Callable[[Peer, int], float]
 
 
 class Ranking:
@@ -33,6 +31,7 @@ class Ranking:
         self._ranks: list[float] = []
 
     def enter(self, peer: Peer, rank: float) -> None:
+        peer.rank = rank
         rotation = self._rotations.get(rank)
         if rotation is None:
             rotation = self._rotations[rank] = Rotation(self._peers)
@@ -54,36 +53,39 @@ class Ranking:
 
 class Ranked:
     """A policy that chooses by rank without walking. `update` must be called for each peer whose rank or readiness may have
-    changed: when its connections did if `by_conns`, and every second if `ages`."""
+    changed: when its connections did if `by_conns`, and every second if `ages`. The rank is a subclass's to say; here all have
+    the same."""
 
-    def __init__(self, group: Group, rank: Rank, *, by_conns: bool = True, ages: bool = False, always_turn: bool = False) -> None:
+    def __init__(self, group: Group, *, by_conns: bool = True, ages: bool = False, always_turn: bool = False) -> None:
         self.group = group
-        self.rank = rank
         self.by_conns = by_conns or group.limited
         self.ages = self.measures = ages
         self._ranking = Ranking(group.peers, always_turn)
-        self._rank_of: dict[Peer, float] = {}
+
+    def rank(self, peer: Peer, now: int) -> float:
+        """The lowest is chosen."""
+        return 0.0
 
     def update(self, peers: Iterable[Peer], now: int) -> None:
         """Put each of the peers where it belongs now."""
-        ranks, group, rank = self._rank_of, self.group, self.rank
+        group, ranking = self.group, self._ranking
         limited = group.limited
         for peer in peers:
             fits = peer.ready and (not limited or group.fits(peer, None))
-            new = rank(peer, now) if fits else None
-            if peer.rotation is not None:
-                if ranks[peer] == new:
+            new = self.rank(peer, now) if fits else 0.0
+            rotation = peer.rotation
+            if rotation is not None:
+                if fits and peer.rank == new:
                     continue
-                peer.rotation.leave(peer)
-            if new is not None:
-                ranks[peer] = new
-                self._ranking.enter(peer, new)
+                rotation.leave(peer)
+            if fits:
+                ranking.enter(peer, new)
 
     def rejoin(self, peer: Peer) -> None:
         """The peer's weights changed."""
         if peer.rotation is not None:
             peer.rotation.leave(peer)
-            self._ranking.enter(peer, self._rank_of[peer])
+            self._ranking.enter(peer, peer.rank)
 
     def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
         if not tried:
@@ -93,5 +95,5 @@ class Ranked:
             peer.rotation.leave(peer)  # type: ignore[union-attr]
         chosen = self._ranking.first()
         for peer in aside:
-            self._ranking.enter(peer, self._rank_of[peer])
+            self._ranking.enter(peer, peer.rank)
         return chosen

@@ -29,7 +29,7 @@ def round_robin(candidates: Iterable[Peer]) -> Peer | None:
         peer.current += effective
         total += effective
         if effective < peer.weight:
-            peer.effective = min(effective + 1, peer.weight)
+            peer.effective = min(effective + 1.0, peer.weight)
         if best is None or peer.current > best.current:
             best = peer
     if best is not None:
@@ -43,7 +43,7 @@ def grow(candidates: Iterable[Peer]) -> float:
     for peer in candidates:
         peer.current += peer.effective
         total += peer.effective
-        peer.effective = min(peer.effective + 1, peer.weight)
+        peer.effective = min(peer.effective + 1.0, peer.weight)
     return total
 
 
@@ -58,14 +58,14 @@ class Rotation:
         # Heaps of (-(current - rounds * weight), order); an entry that its peer no longer confirms is void.
         self._heaps: dict[float, list[tuple[float, int]]] = {}
         self._regaining: dict[Peer, None] = {}
-        self._rounds = 0
+        self._rounds = 0.0
         self._total = 0.0
         self.count = 0
 
     def join(self, peer: Peer) -> None:
         peer.rotation = self
         self.count += 1
-        if peer.effective == peer.weight == peer.nominal:
+        if peer.effective == peer.weight == peer.full:
             self._place(peer)
         else:
             peer.offset = _NOWHERE
@@ -77,14 +77,14 @@ class Rotation:
         if peer in self._regaining:
             del self._regaining[peer]
         else:
-            self._total -= peer.nominal
-            peer.current = peer.offset + self._rounds * peer.nominal
+            self._total -= peer.full
+            peer.current = peer.offset + self._rounds * peer.full
         if not self.count:
             self._heaps.clear()
-            self._rounds = 0
+            self._rounds = 0.0
 
     def _place(self, peer: Peer) -> None:
-        weight = peer.nominal
+        weight = peer.full
         self._total += weight
         offset = peer.offset = peer.current - self._rounds * weight
         heap = self._heaps.get(weight)
@@ -113,7 +113,7 @@ class Rotation:
     def turn(self) -> Peer:
         """One step; there must be a member."""
         peers = self._peers
-        self._rounds = rounds = self._rounds + 1
+        self._rounds = rounds = self._rounds + 1.0
         best: Peer | None = None
         best_heap: list[tuple[float, int]] | None = None
         best_current = 0.0
@@ -134,7 +134,7 @@ class Rotation:
                 peer.current += effective
                 total += effective
                 if effective < peer.weight:
-                    peer.effective = min(effective + 1, peer.weight)
+                    peer.effective = min(effective + 1.0, peer.weight)
                 if best is None or (peer.current, -peer.order) > (best_current, -best.order):
                     best, best_current, best_heap = peer, peer.current, None
         assert best is not None
@@ -148,6 +148,6 @@ class Rotation:
         return best
 
     def _place_regained(self) -> None:
-        for peer in [peer for peer in self._regaining if peer.effective == peer.weight == peer.nominal]:
+        for peer in [peer for peer in self._regaining if peer.effective == peer.weight == peer.full]:
             del self._regaining[peer]
             self._place(peer)
