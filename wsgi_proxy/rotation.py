@@ -50,13 +50,15 @@ def grow(candidates: Iterable[Peer]) -> float:
 class Rotation:
     """Members that take turns by weight. While a peer is a member its `current` is kept here, and put back when it leaves."""
 
-    __slots__ = ("_heaps", "_peers", "_regaining", "_rounds", "_total", "count")
+    __slots__ = ("_heaps", "_joined", "_peers", "_regaining", "_rounds", "_total", "count")
 
     def __init__(self, peers: Sequence[Peer]) -> None:
         self._peers = peers
         """All peers of the group, by `Peer.order`."""
         # Heaps of (-(current - rounds * weight), order); an entry that its peer no longer confirms is void.
         self._heaps: dict[float, list[tuple[float, int]]] = {}
+        # Who joined since the last turn: most of those that wait behind others leave again before it is their turn.
+        self._joined: dict[Peer, None] = {}
         self._regaining: dict[Peer, None] = {}
         self._rounds = 0.0
         self._total = 0.0
@@ -65,16 +67,14 @@ class Rotation:
     def join(self, peer: Peer) -> None:
         peer.rotation = self
         self.count += 1
-        if peer.effective == peer.weight == peer.full:
-            self._place(peer)
-        else:
-            peer.offset = _NOWHERE
-            self._regaining[peer] = None
+        self._joined[peer] = None
 
     def leave(self, peer: Peer) -> None:
         peer.rotation = None
         self.count -= 1
-        if peer in self._regaining:
+        if peer in self._joined:
+            del self._joined[peer]
+        elif self._regaining and peer in self._regaining:
             del self._regaining[peer]
         else:
             self._total -= peer.full
@@ -82,6 +82,16 @@ class Rotation:
         if not self.count:
             self._heaps.clear()
             self._rounds = 0.0
+
+    def _take_in(self) -> None:
+        """Those who joined get their places; no turn has passed since."""
+        for peer in self._joined:
+            if peer.effective == peer.weight == peer.full:
+                self._place(peer)
+            else:
+                peer.offset = _NOWHERE
+                self._regaining[peer] = None
+        self._joined.clear()
 
     def _place(self, peer: Peer) -> None:
         weight = peer.full
@@ -101,6 +111,8 @@ class Rotation:
 
     def only(self) -> Peer:
         """The one member there is, whose turn it is without anyone growing."""
+        if self._joined:
+            self._take_in()
         for peer in self._regaining:
             return peer
         for heap in self._heaps.values():
@@ -112,6 +124,8 @@ class Rotation:
 
     def turn(self) -> Peer:
         """One step; there must be a member."""
+        if self._joined:
+            self._take_in()
         peers = self._peers
         self._rounds = rounds = self._rounds + 1.0
         best: Peer | None = None
