@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +21,12 @@ from wsgi_proxy.errors import (
     TruncatedAnswer,
     UpstreamError,
 )
-from wsgi_proxy.stream import Stream
+from wsgi_proxy.message_answer import parse_response_head
+from wsgi_proxy.stream import PlainStream, Stream
 from wsgi_proxy.transport import Transport
+from wsgi_proxy.wire import Wire
+from wsgi_proxy.wire_body import Body
+from wsgi_proxy.wire_route import Group, Idle
 
 
 @pytest.fixture
@@ -128,3 +133,14 @@ def test_a_client_that_leaves_while_it_is_moved(transport: Transport) -> None:
 @pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)
+
+
+def test_nothing_goes_around_the_tls_of_a_socket() -> None:
+    """A socket that does its own TLS: what its descriptor gives is not what the stream gives."""
+    ours, theirs = socket.socketpair()
+    with theirs, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(
+        ours, server_hostname="a", do_handshake_on_connect=False
+    ) as secure:
+        head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n", "GET")
+        assert Body(Wire(PlainStream(theirs), Idle(Group()), 0.0), head, True).spliceable
+        assert not Body(Wire(PlainStream(secure), Idle(Group()), 0.0), head, True).spliceable

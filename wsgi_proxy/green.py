@@ -155,6 +155,7 @@ class GreenStream(Stream):
     __slots__ = ("_sock", "_hub", "reading", "_running_since", "_writing")
 
     def __init__(self, sock: Any) -> None:
+        self.plain = True
         self.read_timeout = None
         self.write_timeout = None
         if type(sock) is not _socket.socket:

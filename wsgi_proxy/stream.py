@@ -36,14 +36,15 @@ FILE_BLOCK = 256 * 1024
 class Stream:
     """A connected stream socket; see the module's rules. Instances are of one of the subclasses."""
 
-    __slots__ = ("read_timeout", "write_timeout")
+    __slots__ = ("plain", "read_timeout", "write_timeout")
 
     read_timeout: float | None
     write_timeout: float | None
-    plain = True
+    plain: bool
     """Whether the bytes of `fileno()` are the bytes of the stream: False under TLS, where nothing may go around it."""
 
     def __init__(self, sock: Any) -> None:
+        self.plain = True
         self.read_timeout = None
         self.write_timeout = None
 
@@ -173,6 +174,7 @@ class PlainStream(Stream):
         super().__init__(sock)
         self._sock = sock
         self._timeout: float | None = None
+        self.plain = not isinstance(sock, ssl.SSLSocket)
         sock.settimeout(None)
 
     @classmethod
@@ -220,10 +222,6 @@ class PlainStream(Stream):
         rest = unsent(buffers, self._sock.sendmsg(buffers))
         while rest:
             rest = unsent(rest, self._sock.sendmsg(rest))
-
-    @property
-    def plain(self) -> bool:  # type: ignore[override]
-        return not isinstance(self._sock, ssl.SSLSocket)
 
     def readable(self) -> bool:
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():

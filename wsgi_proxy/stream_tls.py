@@ -27,12 +27,11 @@ class TLSStream(Stream):
 
     __slots__ = ("lower", "_tls", "_in", "_out", "_early", "_ended", "_fault")
 
-    plain = False
-
     def __init__(
         self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool = False
     ) -> None:
         self.lower = lower
+        self.plain = False
         self.read_timeout = lower.read_timeout
         self.write_timeout = lower.write_timeout
         self._in = ssl.MemoryBIO()
