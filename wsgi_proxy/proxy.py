@@ -99,6 +99,7 @@ class Proxy:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """What makes it an application (PEP 3333); see wsgi.py."""
+        # Here too, because mypyc lays a class that alone adds a __call__ out differently from the one it inherits from.
         raise NotImplementedError
 
     def close(self) -> None:

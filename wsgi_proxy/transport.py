@@ -33,19 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing", "Reply", "Route", "Transport", "WireAdapter"]
 
 
-_NO_HOOKS: dict[str, list[Any]] = {"response": []}
-
-
 class Outgoing(requests.PreparedRequest):
     """A request ready to go: `head` is every byte up to and with the empty line, and says how `upload` is framed."""
 
-    hooks: Any
+    hooks: Any = {"response": []}
     _cookies = None
     _body_position = None
 
     def __init__(self, method: str, head: bytes, upload: Source | None = None) -> None:
         self.method = method
-        self.hooks = _NO_HOOKS
         self.head = head
         self.upload = upload
         self.route: Route | None = None
@@ -136,9 +132,7 @@ class Reply(requests.Response):
         if self.status == 101:
             self.wire.close()
 
-    def abort(self) -> None:
-        """`close`, by the name that says why."""
-        self.close()
+    abort = close
 
     # --- what a user of requests may ask for ---
 

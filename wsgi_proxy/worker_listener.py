@@ -124,6 +124,7 @@ class ListenerSettings:
         return self if made._said() == self._said() else made
 
     def _said(self) -> tuple[float, int, float, float, float, bool, str]:
+        """All that a location may change."""
         return (
             self.keepalive_timeout,
             self.keepalive_requests,
