@@ -147,6 +147,44 @@ def test_a_refusal_is_readable_though_more_was_sent() -> None:
         assert client.read_response().status == 400
 
 
+@pytest.mark.parametrize("data", [GET, GET.replace(b"GET", b"POST", 1)])
+def test_a_request_that_crosses_the_end_of_the_connection_resets_nothing(data: bytes) -> None:
+    """A client that is not told yet that the connection ends may send on: it still has to get the answer before that."""
+    with serving(hello, keepalive_requests=1) as server, Client(server.port) as client:
+        client.send(data)
+        client.read_head()
+        client.read_until(b"hello")
+        client.send(GET)
+        wait_until(lambda: server.service.connections, "the connection to linger")
+        client.send(GET)
+        assert client.read_all() == b""
+        client.close()
+        wait_until(lambda: not server.service.connections, "the client's end to be seen")
+
+
+def test_a_client_that_ends_the_connection_itself_is_not_waited_for() -> None:
+    with serving(hello) as server, Client(server.port) as client:
+        server.listener.settings.lingering_timeout = 60.0
+        client.send(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        assert client.read_until(b"hello")
+        wait_until(lambda: not server.service.connections, "the connection to be closed")
+
+
+def test_a_draining_worker_does_not_linger_for_long() -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        gevent.sleep(0.1)
+        return hello(environ, start_response)
+
+    with serving(app) as server, Client(server.port) as client:
+        server.listener.settings.lingering_timeout = 60.0
+        client.send(GET)
+        wait_until(lambda: server.service.crew.busy, "the request to begin")
+        server.call(server.service.drain)
+        assert client.read_response().get("Connection") == "close" and client.read_all() == b""
+        # The client stays: it is let go after a moment.
+        wait_until(lambda: not server.service.connections, "the connection to be closed")
+
+
 def test_a_slow_head_is_answered_408_and_silence_is_closed() -> None:
     with serving(hello, client_header_timeout=0.1) as server:
         with Client(server.port) as client:

@@ -5,7 +5,8 @@ Rules:
   greenlet.
 - `deadline` (monotonic seconds) is when the wait it is in has lasted too long; `expire` is then called.
 - After an answer that does not keep the connection, our half is ended first and the client's rest is read for a while: closing on
-  unread bytes would reset the connection and could destroy the answer on its way (RFC 9112, 9.6).
+  unread bytes would reset the connection and could destroy the answer on its way (RFC 9112, 9.6). Only a client that ends the
+  connection itself, and has sent all, needs no such care: one that would have kept it may have its next request on the way.
 """
 
 from __future__ import annotations
@@ -290,7 +291,7 @@ class Connection(Link):
             self.close()
             return False
         if not response.keep:
-            if body.ended and not self.buffer and not self._side.ready:
+            if body.ended and not self.buffer and not self._side.ready and not response.head.keep_alive:
                 self.close()
             else:
                 self._linger()
@@ -360,9 +361,11 @@ class Connection(Link):
     def _linger(self) -> None:
         """End our half, and read what the client still sends, so that it can read our answer."""
         self.stream.shutdown(socket.SHUT_WR)
-        self._lingers_until = time.monotonic() + self.settings.lingering_time
+        settings = self.settings
+        self._lingers_until = time.monotonic() + settings.lingering_time
         self._side.idle = self._on_readable
-        self._wait(LINGER, self.settings.lingering_timeout)
+        # A worker that ends is not held up by a client that neither sends nor closes.
+        self._wait(LINGER, min(settings.lingering_timeout, QUIET) if self.service.draining else settings.lingering_timeout)
         self._on_readable()
 
     def _lingering(self, data: bytes) -> None:
