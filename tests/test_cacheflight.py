@@ -13,6 +13,7 @@ from wsgi_proxy import cachezone
 from wsgi_proxy.cacheentry import Entry
 from wsgi_proxy.cachefile import COMPLETE, load
 from wsgi_proxy.cacheflight import Fill, Following, GrowingBody, alone, board
+from wsgi_proxy.cachestore import FileStorage
 from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
 from wsgi_proxy.freshness import Freshness
 
@@ -265,6 +266,47 @@ def test_followers_that_need_another_variant_do_not_take_this_one(site):
     gate.go.set()
     threads[0].join(10)
     assert results == [b"first last"]
+
+
+def test_who_needs_another_variant_meets_others_who_do(site):
+    """Before anything is stored the variants' flights are known from the head of the first answer."""
+    gates = [Gate(), Gate()]
+    vary = [*FRESH, ("Vary", "A")]
+    site.answers(*((200, vary, gate) for gate in gates))
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    until(lambda: site.fetches == 1)
+    more, others = run(4, lambda: site.get("/", headers=[("A", "2")]).body)
+    until(lambda: site.fetches == 2)
+    # Whoever comes while the second is under way follows it, with the first stored and without.
+    gates[0].go.set()
+    threads[0].join(10)
+    last, late = run(2, lambda: site.get("/", headers=[("A", "2")]).body)
+    gates[1].go.set()
+    for thread in more + last:
+        thread.join(10)
+    assert results + others + late == [b"first last"] * 7 and site.fetches == 2
+
+
+def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):
+    """The index is there before the answer is; who looks in between waits for it."""
+    site.answers((200, [*FRESH, ("Vary", "A")], b"once"))
+    storing, go = threading.Event(), threading.Event()
+    adopt = FileStorage.adopt
+
+    def slow(*args):
+        storing.set()
+        assert go.wait(10)
+        return adopt(*args)
+
+    monkeypatch.setattr(FileStorage, "adopt", slow)
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    assert storing.wait(10)
+    more, others = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    more[0].join(0.1)
+    go.set()
+    for thread in threads + more:
+        thread.join(10)
+    assert results + others == [b"once"] * 2 and site.fetches == 1
 
 
 def test_a_waiter_whose_patience_ends_goes_alone_and_stores_nothing(site):

@@ -82,7 +82,7 @@ def test_the_size_is_known_between_sweeps(zone):
     assert zone.share.size == 0
 
 
-def test_variants_and_the_name_where_one_would_be(zone):
+def test_variants_and_the_name_where_those_meet_who_want_one(zone):
     store(zone, body=b"1", spec=("a",), request=[("A", "1")])
     store(zone, body=b"2", spec=("a",), request=[("A", "2")])
     assert [body_of(zone, [("A", number)]) for number in "123"] == [b"1", b"2", None]
@@ -90,7 +90,7 @@ def test_variants_and_the_name_where_one_would_be(zone):
     missing = zone.find("k", [("A", "3")])[1]
     assert missing == zone.flight_name("k", [("A", "3")], None) != zone.flight_name("k", [("A", "4")], None)
     store(zone, body=b"3", spec=("a",), request=[("A", "3")])
-    assert zone.find("k", [("A", "3")])[0].name == missing
+    assert zone.find("k", [("A", "3")])[0].flight == missing
 
 
 def test_an_answer_that_does_not_vary_replaces_those_that_do(zone):

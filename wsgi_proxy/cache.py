@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .cacheanswer import choose, from_entry, from_growing, gateway_timeout, hit_status, is_conditional, not_modified
-from .cacheentry import BrokenEntry, Entry
+from .cacheentry import BrokenEntry, Entry, flight_of
 from .cachefetch import Fetch
 from .cachefile import load
 from .cacheflight import Fill, Following
@@ -171,6 +171,7 @@ class Cache:
         """Lead the flight for this answer, or take what its leader gets."""
         zone, settings = fetch.zone, fetch.plan.settings
         deadline = time.monotonic() + settings.lock_timeout
+        tried: list[str] = []
         while True:
             boarded = zone.board(flight)
             if boarded is None:
@@ -185,7 +186,15 @@ class Cache:
                 patience = deadline - time.monotonic()
                 block = boarded.wait(min(patience, boarded.grows_old_in(settings.lock_age)))
                 if block is not None:
-                    return self._follow(x, fetch, boarded) or fetch
+                    followed = self._follow(x, fetch, boarded)
+                    if not isinstance(followed, str):
+                        return followed or fetch
+                    # Another variant of what we want comes there; ours has a flight of its own.
+                    tried.append(flight)
+                    flight = followed
+                    if flight in tried:
+                        return fetch
+                    continue
                 if time.monotonic() >= deadline:
                     # nginx's rule: who waited too long goes alone, and what it gets is not stored.
                     fetch.may_store = False
@@ -205,7 +214,7 @@ class Cache:
         """This request asks the upstream for all who wait, unless someone did while it looked."""
         fetch.fill = fill
         try:
-            fetch.zone.wait_for_others(fill, fetch.plan.settings.lock_timeout)
+            fetch.zone.wait_for_others(fill, fetch.key, fetch.plan.settings.lock_timeout)
             answer = self._landed(x, fetch)
             if answer is None and decision is UPDATING and fetch.entry is not None and self.leader.in_background(fetch):
                 answer = self._hit(x, fetch.zone, fetch.entry, self.clock(), "STALE")
@@ -231,14 +240,18 @@ class Cache:
             return None
         return self._hit(x, fetch.zone, entry, now)
 
-    def _follow(self, x: Exchange, fetch: Fetch, following: Following) -> Answer | None:
-        """The answer that the leader is getting, as it comes; None if it does not fit this request."""
+    def _follow(self, x: Exchange, fetch: Fetch, following: Following) -> Answer | str | None:
+        """The answer that the leader is getting, as it comes; None if it does not fit this request; or the name of the flight
+        to take instead, when what comes is chosen by fields in which this request differs from the leader's."""
         try:
             block, entry = load(following.fd, whole=False)
         except (BrokenEntry, OSError):
             return None
-        if not isinstance(entry, Entry) or entry.key != fetch.key or selection_of(x.pairs, entry.spec) != entry.selection:
+        if not isinstance(entry, Entry) or entry.key != fetch.key:
             return None
+        selection = selection_of(x.pairs, entry.spec)
+        if selection != entry.selection:
+            return flight_of(fetch.key, entry.spec, selection)
         if entry.purged != fetch.purged:
             # The leader asked before an invalidation that this request came after.
             return None

@@ -30,6 +30,11 @@ def digest_of(text: str) -> str:
     return hashlib.md5(text.encode("latin-1", "backslashreplace"), usedforsecurity=False).hexdigest()
 
 
+def flight_of(key: str, spec: Spec = (), selection: Selection = ()) -> str:
+    """The name by which concurrent requests for an answer meet; unlike its name in the store it is known before it is there."""
+    return digest_of(json.dumps([key, spec, selection]) if spec else key)
+
+
 class Entry:
     """A stored answer. `body` is its bytes when they are small, else None: then they lie in the file at `path`.
 
@@ -91,6 +96,11 @@ class Entry:
         self.path = ""
         self.id = 0
         self.touched_at = 0.0
+
+    @property
+    def flight(self) -> str:
+        """By which name those meet who want this answer anew."""
+        return flight_of(self.key, self.spec, self.selection)
 
     def head(self) -> bytes:
         f = self.freshness

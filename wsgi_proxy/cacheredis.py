@@ -203,17 +203,17 @@ class RedisZone(ZoneCache):
         except OSError as error:
             self.fault("read", error)
 
-    def wait_for_others(self, fill: Fill, patience: float) -> None:
+    def wait_for_others(self, fill: Fill, key: str, patience: float) -> None:
         """Get the flight's lock between machines, or wait until whoever has it is done (or ``patience`` is over)."""
-        key = f"{self._redis.prefix}:l:{fill.name}"
+        lock = f"{self._redis.prefix}:l:{fill.name}"
         token = os.urandom(8).hex()
         deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
         try:
             while True:
-                if self._redis.call("set", key, token, nx=True, px=_LOCK_KEPT_MS):
-                    fill.when_released = self._unlocker(key, token)
+                if self._redis.call("set", lock, token, nx=True, px=_LOCK_KEPT_MS):
+                    fill.when_released = self._unlocker(lock, token)
                     return
-                if self._redis.call("get", key) == b"void" or time.monotonic() >= deadline:
+                if self._redis.call("get", lock) == b"void" or time.monotonic() >= deadline:
                     return
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from . import cacheflight
-from .cacheentry import Entry, VaryIndex, digest_of
+from .cacheentry import Entry, VaryIndex, digest_of, flight_of
 from .cachefields import Pairs
 from .cachefile import encode
 from .cacheflight import Fill, Following
@@ -90,13 +90,14 @@ class ZoneCache:
         return found, name
 
     def _variant(self, index: VaryIndex, request: Pairs) -> tuple[Entry | None, str]:
-        """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1), and where it is or would be."""
-        names = [index.name_of(spec, selection_of(request, spec)) for spec in index.specs]
-        found = [each for each in map(self.load, names) if isinstance(each, Entry) and each.key == index.key]
+        """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1), and the name of its flight."""
+        wanted = [(spec, selection_of(request, spec)) for spec in index.specs]
+        loaded = [self.load(index.name_of(spec, selection)) for spec, selection in wanted]
+        found = [each for each in loaded if isinstance(each, Entry) and each.key == index.key]
         if not found:
-            return None, names[0] if names else index.primary
+            return None, flight_of(index.key, *wanted[0]) if wanted else index.primary
         best = max(found, key=lambda entry: entry.stored_at)
-        return best, best.name
+        return best, best.flight
 
     def load(self, name: str) -> Entry | VaryIndex | None:
         try:
@@ -107,7 +108,7 @@ class ZoneCache:
 
     def flight_name(self, key: str, request: Pairs, entry: Entry | None) -> str:
         """By which name concurrent requests for the same answer meet."""
-        return entry.name if entry is not None else self.find(key, request)[1] or digest_of(key)
+        return entry.flight if entry is not None else self.find(key, request)[1] or digest_of(key)
 
     def touch(self, entry: Entry, now: float) -> None:
         """Note a use, seldom enough to cost nothing and often enough that what is in use never counts as inactive."""
@@ -254,9 +255,15 @@ class ZoneCache:
             pause *= 1.5
         return was
 
-    def wait_for_others(self, fill: Fill, patience: float) -> None:
-        """Called by who leads on this machine, before it asks the upstream: storages for several machines wait here for
-        a flight that another machine leads."""
+    def wait_for_others(self, fill: Fill, key: str, patience: float) -> None:
+        """Called by who leads on this machine, before it asks the upstream: what others are storing under the key is in its
+        place afterwards. Storages for several machines wait here for a flight that another machine leads."""
+        # An answer that varies takes two steps to store, and its flight ends with them, not between.
+        try:
+            with self.share.lock(Share.slot_of(digest_of(key))):
+                return
+        except OSError as error:
+            self.fault("lock", error)
 
     def alone(self) -> Fill | None:
         try:
