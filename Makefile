@@ -8,9 +8,11 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 COPY := build/compiled
 SOURCES := setup.py $(wildcard wsgi_proxy/*.py wsgi_proxy/*/*.py)
+WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_cli.py %/test_hostile_requests.py, \
+    $(shell grep -l run_proxy tests/test_*.py))
 IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/python -m
 
-.PHONY: demo test test-source lint bench clean copy
+.PHONY: demo test test-source test-gthread test-gevent lint bench clean copy
 
 # Six echo servers behind the proxy on http://127.0.0.1:8080, until Ctrl-C.
 demo: $(VENV)/.run
@@ -24,6 +26,10 @@ test: $(VENV)/.test copy
 # The same on the source as it stands, without compiling.
 test-source: $(VENV)/.test
 	@exec $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# What does not need our own worker, on gunicorn's: every test that runs a whole proxy.
+test-gthread test-gevent: test-%: $(VENV)/.test copy
+	@export WORKER_CLASS=$*; $(IN_COPY) pytest -q -n 4 --dist worksteal $(PYTEST_ARGS) $(WHOLE)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

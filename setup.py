@@ -28,7 +28,7 @@ COMPILED = """
     worker_answer worker_socket
     routing locations redirects guard accesslog
     peers rotation ranking balance counts upstream upstream_lineup
-    wire wire_route wire_body wire_upload
+    wire wire_route wire_body wire_upload wire_watch
     finishing forwarder forwarding retries metrics proxy wsgi
 """.split()
 

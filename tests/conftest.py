@@ -23,6 +23,12 @@ def _audit(event: str, args: tuple[object, ...]) -> None:
 sys.addaudithook(_audit)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    mark = item.get_closest_marker("ours_alone")
+    if mark is not None and os.environ.get("WORKER_CLASS"):
+        pytest.skip(f"for ProxyWorker alone: {mark.args[0]}")
+
+
 @pytest.fixture(autouse=True)
 def no_socket_in_tests_of_pure_modules(request: pytest.FixtureRequest) -> Iterator[None]:
     global _pure_now

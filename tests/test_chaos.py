@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from wsgi_proxy import nginx
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.forwarding import Forwarded
@@ -62,6 +64,7 @@ def reload(server: Running) -> str:
     return told()[-1]
 
 
+@pytest.mark.ours_alone("the command's signals")
 def test_a_log_folder_that_vanishes_breaks_nothing(tmp_path: Path) -> None:
     logs = tmp_path / "proxy" / "own"
     logs.mkdir(parents=True)
@@ -95,9 +98,10 @@ def test_folders_that_vanish_are_made_again(tmp_path: Path) -> None:
     with Recorder(answer) as upstream, run_proxy(
         configuration(upstream, free_port(), "", text, "proxy_cache c;"), tmp_path
     ) as server:
+        assert fetch(server.port, "/up", "POST", body=b"x" * 100_000).body == b"100000"
+        assert [fetch(server.port, "/a").get("X-C") for _ in range(2)] == ["MISS", "HIT"]
         for name in ("cache", "body"):
             assert (server.folder / name).is_dir()
-        assert [fetch(server.port, "/a").get("X-C") for _ in range(2)] == ["MISS", "HIT"]
         for name in ("cache", "body"):
             shutil.rmtree(server.folder / name)
         assert fetch(server.port, "/up", "POST", body=b"x" * 100_000).body == b"100000"
@@ -109,6 +113,7 @@ def test_folders_that_vanish_are_made_again(tmp_path: Path) -> None:
 def test_no_room_for_a_body_is_not_the_clients_fault(tmp_path: Path) -> None:
     text = "client_body_temp_path body; client_body_buffer_size 1k;"
     with Recorder() as upstream, run_proxy(configuration(upstream, free_port(), "", text), tmp_path) as server:
+        assert fetch(server.port, "/", "POST", body=b"x" * 100_000).status == 200
         (server.folder / "body").rmdir()
         (server.folder / "body").write_text("no folder")
         with Client(server.port) as client:

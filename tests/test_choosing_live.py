@@ -141,7 +141,7 @@ def test_requests_wait_for_a_server(two: list[Recorder], tmp_path: Path) -> None
             for thread in threads:
                 thread.start()
             # One is served, two wait, for two there is no place.
-            wait_until(lambda: len(answers) == 2, "two refusals")
+            wait_until(lambda: len(answers) == 2 and two[0].requests, "two refusals, and the one that is served")
             assert answers == [502, 502] and len(two[0].requests) == 1
             held.set()
             for thread in threads:

@@ -508,6 +508,7 @@ def test_a_body_that_takes_longer_than_the_read_timeout_but_never_pauses_so_long
     assert fetch(place.port).body == b"hello"
 
 
+@pytest.mark.ours_alone("trailers")
 def test_chunks_in_single_bytes(place: Place) -> None:
     place.plays(lambda request, wire: wire.drip(CHUNKED + chunked(b"hello, ", b"world", trailers=[("X-Sum", "9")]), 0.001))
     answer = fetch(place.port)
@@ -787,6 +788,7 @@ def test_compressed_bytes_are_left_alone(place: Place) -> None:
         assert (answer.body, answer.get("Content-Encoding")) == (packed, "gzip")
 
 
+@pytest.mark.ours_alone("trailers")
 def test_trailers_go_on_but_those_that_frame_route_or_authorize(place: Place) -> None:
     dangerous = ["Content-Length", "Transfer-Encoding", "Host", "Authorization", "Set-Cookie", "Connection", "Trailer", "Upgrade"]
     place.sends(CHUNKED + chunked(b"hello", trailers=[("X-Sum", "9"), *[(name, "7") for name in dangerous], ("X-End", "1")]))

@@ -11,6 +11,7 @@ from wsgi_proxy.message_parsed import check_fields, check_target, content_length
 @pytest.mark.parametrize("target", ["/", "/a?b", "http://a/b", "*", "a:80", "/caf\xe9", "/%zz"])
 def test_targets_that_are_good(target: str) -> None:
     check_target("FOO", target)
+    check_target("CONNECT", "a.example:443")
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,9 @@ def test_targets_that_are_good(target: str) -> None:
         ("GET", "/a\0b", 400),
         ("GET", "/a\x7f", 400),
         ("GET", "http://a/#", 400),
+        ("CONNECT", "a", 400),
+        ("CONNECT", "/a", 400),
+        ("CONNECT", "http://a:443/", 400),
     ],
 )
 def test_targets_that_are_bad(method: str, target: str, status: int) -> None:

@@ -25,6 +25,8 @@ from wsgi_proxy.message import parse_request_head
 
 from .support import Client, Recorder, fetch, free_port, run_proxy
 
+pytestmark = pytest.mark.ours_alone("the parser is the server's")
+
 CONFIGURATION = """
 worker_processes 1;
 events {{ worker_connections 512; }}

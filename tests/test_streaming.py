@@ -202,6 +202,7 @@ def test_blocks_of_an_answer_are_not_held_back_to_fill_a_buffer(place: Place) ->
 # --- requests as they come --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.ours_alone("others wait for more of a body than has come")
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 def test_each_piece_of_an_upload_goes_on_before_the_next_is_sent(place: Place, framing: str) -> None:
     seen = threading.Semaphore(0)
@@ -269,6 +270,7 @@ def test_an_upstream_of_http_10_gets_a_length(place: Place) -> None:
     assert request.get("Transfer-Encoding") is None
 
 
+@pytest.mark.ours_alone("trailers")
 def test_trailers_of_a_streamed_upload_go_on(place: Place) -> None:
     with Client(place.port) as client:
         body = chunked(b"hello", trailers=[("X-Sum", "9"), ("Content-Length", "7"), ("Host", "evil")])
@@ -299,6 +301,7 @@ def test_a_client_that_does_not_wait_for_its_100(place: Place) -> None:
         assert answer.status == 200
 
 
+@pytest.mark.ours_alone("others wait for more of a body than has come")
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 def test_a_refusal_comes_while_the_client_still_waits(place: Place, framing: str) -> None:
     """Nothing more of the body comes, and the answer does not wait for it."""
@@ -326,6 +329,7 @@ def echo_chunks(request: Recorded, wire: Wire) -> None:
     wire.send(b"0\r\n\r\n")
 
 
+@pytest.mark.ours_alone("others wait for more of a body than has come")
 @pytest.mark.parametrize("where", ["/unbuffered/", "/counted/"])
 def test_a_conversation_in_one_request(place: Place, where: str) -> None:
     place.plays(echo_chunks, read_body=False)
@@ -338,6 +342,7 @@ def test_a_conversation_in_one_request(place: Place, where: str) -> None:
         assert client.read_all().endswith(b"\r\n0\r\n\r\n")
 
 
+@pytest.mark.ours_alone("others' bodies can only be waited for")
 def test_both_ways_at_full_speed(place: Place) -> None:
     """Neither direction may wait for the other to be read: more goes each way than all buffers hold."""
     place.plays(echo_chunks, read_body=False)
@@ -381,7 +386,9 @@ def parse_chunks_quickly(raw: bytes) -> bytes:
         at = end + 4 + size
 
 
-@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(
+    "where", ["/", pytest.param("/unbuffered/", marks=pytest.mark.ours_alone("others' bodies can only be waited for"))]
+)
 def test_an_upload_that_is_answered_while_it_is_read(place: Place, where: str) -> None:
     """The upstream answers each block as it takes it, and takes no more until its answer is taken."""
     body = BLOCK * 80
@@ -406,6 +413,7 @@ def test_an_upload_that_is_answered_while_it_is_read(place: Place, where: str) -
     assert bytes(raw.partition(b"\r\n\r\n")[2]) == body
 
 
+@pytest.mark.ours_alone("others wait for more of a body than has come")
 def test_leaving_a_conversation_frees_the_upstream(place: Place) -> None:
     ended = threading.Event()
 
@@ -425,6 +433,7 @@ def test_leaving_a_conversation_frees_the_upstream(place: Place) -> None:
         assert ended.wait(5)
 
 
+@pytest.mark.ours_alone("others wait for more of a body than has come")
 def test_an_upstream_that_ends_a_conversation(place: Place) -> None:
     """It has said all: the rest of the upload is nobody's, and the client's connection ends."""
 

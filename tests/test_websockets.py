@@ -185,6 +185,7 @@ def test_tls_on_either_side(tmp_path: Path) -> None:
                 assert client.recv(10) == message
 
 
+@pytest.mark.ours_alone("a thread for each socket is too much")
 def test_a_thousand_sockets_are_open_while_plain_requests_go_on(tmp_path: Path) -> None:
     """Raw upgraded connections: what counts here is how many there are."""
 

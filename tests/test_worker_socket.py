@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from tests.support.client import Client
 from tests.support.ports import wait_until
 from tests.support.service import serving
-from wsgi_proxy.worker_socket import acknowledged, is_torn
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -55,39 +53,3 @@ def test_it_costs_nothing_until_it_is_used() -> None:
 
     with serving(app) as server, Client(server.port) as client:
         assert [client.exchange(GET).body, client.exchange(GET).body] == [b"x", b"x"]
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        return ours, listener.accept()[0]
-
-
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_half_an_end_is_not_an_end(kind: str) -> None:
-    ours, theirs = tcp_pair() if kind == "tcp" else socket.socketpair()
-    with ours, theirs:
-        assert not is_torn(ours.fileno())
-        theirs.shutdown(socket.SHUT_WR)
-        wait_until(lambda: ours.recv(1, socket.MSG_PEEK) == b"")
-        assert not is_torn(ours.fileno())
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        theirs.close()
-        wait_until(lambda: is_torn(ours.fileno()))
-    assert is_torn(ours.fileno())
-
-
-def test_what_a_peer_has_taken() -> None:
-    ours, theirs = tcp_pair()
-    with ours, theirs:
-        before = acknowledged(ours.fileno())
-        assert before is not None
-        ours.sendall(b"x" * 1000)
-        wait_until(lambda: acknowledged(ours.fileno()) == before + 1000)
-        theirs.shutdown(socket.SHUT_WR)
-        ours.sendall(b"y")
-        wait_until(lambda: acknowledged(ours.fileno()) == before + 1001)
-    assert acknowledged(-1) is None
-    one, other = socket.socketpair()
-    with one, other:
-        assert acknowledged(one.fileno()) is None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .upload import Upload
     from .upstream import Lease, Peer
     from .wire import Client
+    from .wire_watch import Watched
     from .zone import Zone
 
 DYNAMIC_LIMIT = 1000
@@ -171,7 +172,7 @@ class Forwarded:
         """Whether the first block is at hand."""
         return self.reply.body.ready()
 
-    def attend(self, client: Client) -> None:
+    def attend(self, client: Client | Watched) -> None:
         """Give the rest up when this client leaves."""
         if not self.reply.body.done:
             self.reply.wire.attend(client)

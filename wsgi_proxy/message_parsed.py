@@ -28,6 +28,8 @@ def check_target(method: str, target: str, protocol: str = "") -> None:
         raise ClientError("client sent an invalid request target")  # RFC 9112, 3.2
     if protocol.startswith("HTTP/2") and target[:1] not in "/*" and method != "CONNECT":
         raise ClientError("client sent an invalid :path")  # RFC 9113, 8.3.1
+    if method == "CONNECT" and not check_host(target)[1]:
+        raise ClientError("client sent CONNECT without a port")  # RFC 9110, 9.3.6
 
 
 def content_length(environ: Mapping[str, Any]) -> int | None:

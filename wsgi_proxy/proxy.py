@@ -40,6 +40,7 @@ from .transport import Outgoing, Transport
 from .tunnel import Tunnelled
 from .upkeep import Upkeep
 from .upload import take
+from .wire_watch import watched
 from .zone import Zone
 
 if TYPE_CHECKING:
@@ -155,9 +156,11 @@ class Proxy:
             found.prepare(x)
             try:
                 answer = found.store(x, self._ask(x, location, found))
-                if x.connection is not None and type(answer.body) is Forwarded and not location.proxy.ignore_client_abort:
+                if type(answer.body) is Forwarded and not location.proxy.ignore_client_abort:
                     # Not stored: then it is this client's alone.
-                    answer.body.attend(x.connection)
+                    client = x.connection if x.connection is not None else watched(x.environ)
+                    if client is not None:
+                        answer.body.attend(client)
                 return answer
             except UpstreamError as error:
                 stale = found.failed(x, error)
@@ -192,7 +195,7 @@ class Proxy:
             method = fetch.method
         out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload, fetch), upload)
         if fetch is None and not settings.ignore_client_abort:
-            out.client = x.connection
+            out.client = x.connection if x.connection is not None else watched(x.environ)
         retries = Retries(settings, x.method, settings.next_upstream_tries or pool.tries_limit, upload, time.monotonic)
         while True:
             lease = self._lease(x, pool)

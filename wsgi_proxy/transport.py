@@ -22,6 +22,7 @@ from .errors import UpstreamError
 from .wire import Client, Wire, exchange
 from .wire_route import Idles, Route
 from .wire_tls import remember_session
+from .wire_watch import Watched
 
 if TYPE_CHECKING:
     from .message import Pairs
@@ -45,7 +46,7 @@ class Outgoing(requests.PreparedRequest):
         self.head = head
         self.upload = upload
         self.route: Route | None = None
-        self.client: Client | None = None
+        self.client: Client | Watched | None = None
         """The client's connection, where the exchange is to be given up when the client leaves."""
 
     @property

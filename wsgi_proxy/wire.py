@@ -8,7 +8,7 @@ Rules:
   fresh one, if the request may be repeated (RFC 9112, 9.3.1): it was not sent, or its method is idempotent and its body can be
   read again.
 - An answer that comes before the whole request is sent is delivered. A success may be an answer to what came so far, so the rest
-  of the request goes on beside it, where the loop lets it; after any other the rest is not sent.
+  of the request goes on beside it, where that can be (wire_upload.py); after any other the rest is not sent.
 - A client that leaves ends its exchange: what waits for the upstream gets ClientGone.
 """
 
@@ -29,6 +29,7 @@ from .stream import Stream
 from .wire_body import Body
 from .wire_open import CLOSED, LEFT, TIMED_OUT, describe, open_stream
 from .wire_upload import Sending, Source
+from .wire_watch import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,7 @@ class Wire:
         "sending",
         "stream",
         "uses",
+        "watched",
     )
 
     def __init__(self, stream: Stream, idle: Idle, now: float) -> None:
@@ -78,8 +80,10 @@ class Wire:
         self.buffer = b""
         self.heard = False
         """Whether anything of an answer to the present request has come."""
-        self.client: Client | None = None
+        self.client: Client | Watched | None = None
         """Whose exchange it is on, while that can be given up."""
+        self.watched: Watched | None = None
+        """The same client, where it has to be looked at while the upstream is waited for."""
         self.abandoned = False
         self.sending: Sending | None = None
         """What is left of a request whose answer came early."""
@@ -98,16 +102,19 @@ class Wire:
             self.stream.reading.stop()  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        self.client = None
+        self.client = self.watched = None
         sending, self.sending = self.sending, None
         if sending is not None:
             sending.stop()
         self.stream.close()
 
-    def attend(self, client: Client) -> None:
+    def attend(self, client: Client | Watched) -> None:
         """Give up the present exchange when this client leaves."""
         self.client = client
-        client.on_gone(partial(self.abandon, client))
+        if isinstance(client, Watched):
+            self.watched = client
+        else:
+            client.on_gone(partial(self.abandon, client))
 
     def abandon(self, client: Client) -> None:
         """Give up the exchange of a client that left, if it is still on this connection. Does not wait."""
@@ -204,7 +211,9 @@ class Wire:
 
     def _recv(self) -> bytes:
         try:
-            if self._waits:
+            if self.watched is not None:
+                self.watched.wait(self.stream)
+            elif self._waits:
                 self.stream.wait_readable()
             data = self.stream.recv(BLOCK)
         except TimeoutError:
@@ -231,7 +240,7 @@ class Wire:
 
 
 def exchange(
-    method: str, head: bytes, upload: Source | None, route: Route, client: Client | None = None
+    method: str, head: bytes, upload: Source | None, route: Route, client: Client | Watched | None = None
 ) -> tuple[Wire, ResponseHead, Body, float, bool]:
     """One request and its answer: (wire, head, body, seconds to connect, whether the connection had been kept).
 

@@ -144,9 +144,14 @@ class Body:
         left = self._left
         decoder = self._decoder
         try:
+            if wire.watched is not None:
+                wire.watched.wait(wire.stream)
             data = wire.stream.recv(BLOCK if decoder is not None or left is None or left > BLOCK else left)
         except OSError as error:
             raise self._broken(error) from error
+        except ClientGone:
+            self.close()
+            raise
         self.received += len(data)
         if decoder is not None:
             if not data:

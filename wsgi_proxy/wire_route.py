@@ -88,7 +88,7 @@ class Idle:
             wire.close()
             return
         wire.idle_since = now
-        wire.client = None
+        wire.client = wire.watched = None
         with group.lock:
             self.stack.append(wire)
             group.order[wire] = None

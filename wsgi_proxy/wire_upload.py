@@ -4,7 +4,7 @@ Rules:
 - A body is framed as its head says: by length, or chunked when it has none. What the client's half raises while it is read
   leaves the upstream's half unfinished, never ended (RFC 9112, 8); it is a ClientError, so every OSError is the upstream's.
 - Never blocked in one direction: while the upstream takes nothing, an answer of its own is waited for too.
-- An answer that came early does not stop the request: `go_on` sends the rest in a greenlet of its own, until `stop`.
+- An answer that came early does not stop the request: `go_on` sends the rest in a greenlet or thread of its own, until `stop`.
 - Small bodies go out with the head in one call; a body in a file goes by sendfile; the memory held is one block.
 """
 
@@ -115,9 +115,10 @@ class Sending:
         return True
 
     def go_on(self, wire: Wire) -> None:
-        """Send the rest beside the answer, where greenlets share the stream; elsewhere nothing more is sent."""
+        """Send the rest beside the answer, where two may share the stream: greenlets, or threads on a plain socket, which TLS is
+        not. Elsewhere nothing more is sent."""
         lower = getattr(self._stream, "lower", self._stream)
-        if not hasattr(lower, "reading") or not self._source.interruptible:
+        if not (hasattr(lower, "reading") or self._stream.plain) or not self._source.interruptible:
             return
         self._bell = os.pipe()
         self._over = _thread.allocate_lock()

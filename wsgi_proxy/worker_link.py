@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ClientGone, ProxyError
 from .green import GreenStream, Side
+from .socket_ends import acknowledged, is_torn
 from .stream import Stream
 from .worker_body import NO_BODY, NoBody, RequestBody
-from .worker_socket import StreamSocket, acknowledged, is_torn
+from .worker_socket import StreamSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

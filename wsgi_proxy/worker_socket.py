@@ -7,42 +7,12 @@ Rules:
 
 from __future__ import annotations
 
-import select
 import socket
-import struct
 from typing import TYPE_CHECKING, Any
-
-from gevent.monkey import get_original
 
 if TYPE_CHECKING:
     from .stream import Stream
     from .worker_connection import Connection
-
-
-_TCP_INFO_ACKED = 120
-"""Where struct tcp_info (linux/tcp.h) has tcpi_bytes_acked, 64 bits."""
-_poll = get_original("select", "poll")
-
-
-def is_torn(number: int) -> bool:
-    """Whether the connection of a descriptor is over both ways: reset, or closed by a peer on this machine's own sockets."""
-    if number < 0:
-        return True
-    poll = _poll()
-    poll.register(number, 0)
-    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
-
-
-def acknowledged(number: int) -> int | None:
-    """How many bytes the peer's kernel has taken; None where the system does not tell: not TCP, not Linux, or closed."""
-    if number < 0:
-        return None
-    with socket.socket(fileno=socket.dup(number)) as sock:
-        if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
-            return None
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    acked: int = struct.unpack_from("=Q", info, _TCP_INFO_ACKED)[0]
-    return acked
 
 
 class StreamSocket:

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -27,6 +28,7 @@ from .exchange import Answer, Exchange, FileBody, Pairs
 from .finishing import standard_page
 from .pages import status_line
 from .simple import config_for_pool, config_for_targets, normal_prefix
+from .socket_ends import reset
 from .tls_check import locations_of
 from .tunnel import Tunnelled, can_tunnel, client_socket
 from .upstream import Pool
@@ -129,13 +131,24 @@ class _Delivery:
 
     def __iter__(self) -> Iterator[bytes]:
         x = self._x
+        if x.connection is None and not self.ready():
+            # An empty block lets a server send the head (PEP 3333); gunicorn does, so that events are not waited for without it.
+            yield b""
         try:
             for block in self._body:
                 x.body_bytes_sent += len(block)
                 yield block
         except ProxyError as error:
             _note_cut(x, error)
-            raise  # the server cuts the connection: what is short never looks complete
+            if x.connection is not None:
+                raise  # the worker cuts the connection: what is short never looks complete
+            if not x.body_bytes_sent:
+                yield b""
+            if self._answer is not None and self._answer.length is None and x.protocol != "HTTP/1.1" and can_tunnel(x.environ):
+                # The connection's end would look like the body's.
+                reset(client_socket(x.environ))
+            # Nothing that other servers would answer with a page of their own, or log as a defect of ours.
+            raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
         x.completed = True
 
     def at_hand(self) -> bytes | None:

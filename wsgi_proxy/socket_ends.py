@@ -1,0 +1,51 @@
+"""The other end of a connection: what the kernel knows of it, without reading or waiting; and how to part from it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import sys
+from typing import Any
+
+_TCP_INFO_ACKED = 120
+"""Where struct tcp_info (linux/tcp.h) has tcpi_bytes_acked, 64 bits."""
+
+
+def is_torn(number: int) -> bool:
+    """Whether the connection of a descriptor is over both ways: reset, or closed by a peer on this machine's own sockets."""
+    if number < 0:
+        return True
+    poll = _poll()
+    poll.register(number, 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+
+
+def _poll() -> Any:
+    """The system's own, also where gevent has put its own in its place, which knows neither POLLHUP nor POLLERR."""
+    monkey = sys.modules.get("gevent.monkey")
+    return select.poll() if monkey is None else monkey.get_original("select", "poll")()
+
+
+def acknowledged(number: int) -> int | None:
+    """How many bytes the peer's kernel has taken; None where the system does not tell: not TCP, not Linux, or closed."""
+    if number < 0:
+        return None
+    with socket.socket(fileno=socket.dup(number)) as sock:
+        if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+            return None
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    acked: int = struct.unpack_from("=Q", info, _TCP_INFO_ACKED)[0]
+    return acked
+
+
+def reset(sock: Any) -> None:
+    """Reset the connection of a socket that its owner will go on to use: politely ended, as servers do before they close, what is
+    short would look whole. From here on the socket object is at the end of another connection, which is over as well."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    ours, other = socket.socketpair()
+    with ours:
+        other.close()
+        # This closes what the descriptor was, at once and for all who hold the object.
+        os.dup2(ours.fileno(), sock.fileno(), inheritable=False)

@@ -1,0 +1,79 @@
+"""A client whose connection nobody watches, looked at by whoever waits for its upstream.
+
+Rules:
+- Under ProxyWorker the loop tells when a client leaves. Under other servers the thread or greenlet that serves a client is alone
+  with its socket: while it waits for the upstream it waits for the client's end as well.
+- A client that ends its half may still read: it counts as gone when it has taken nothing for a second, or its connection is torn.
+- Nothing is read from the client, and what its server's parser may still want stays where it is.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from math import inf
+from typing import Any
+
+from .errors import ClientGone
+from .socket_ends import acknowledged, is_torn
+from .stream import Stream, peek_closed
+from .wire_open import LEFT
+
+_HALF_CLOSED = 1.0
+"""Seconds in which a client that ended its half must have taken something to count as still there."""
+
+
+class Watched:
+    """A client by its socket. `gone` says that it has left."""
+
+    __slots__ = ("_sock", "gone")
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.gone = False
+
+    def wait(self, stream: Stream) -> None:
+        """Wait until `stream` can be read. TimeoutError after its read timeout, ClientGone when the client leaves before."""
+        if stream.readable():
+            return
+        end = inf if stream.read_timeout is None else time.monotonic() + stream.read_timeout
+        number: int = self._sock.fileno()
+        taken: int | None = None
+        look_at = inf
+        watching = number >= 0
+        while True:
+            until = min(end, look_at)
+            poll = select.poll()
+            poll.register(stream.fileno(), select.POLLIN)
+            if watching:
+                poll.register(number, select.POLLIN)
+            found = dict(poll.poll(None if until == inf else max(0.0, until - time.monotonic()) * 1000))
+            if stream.fileno() in found:
+                return
+            now = time.monotonic()
+            if number in found:
+                # Once told, told for good: an end stays, and what a client sends ahead hides its end.
+                watching = False
+                if not peek_closed(self._sock):
+                    continue
+                taken, look_at = acknowledged(number), now + _HALF_CLOSED
+                if not is_torn(number):
+                    continue
+            elif now >= look_at:
+                before, taken, look_at = taken, acknowledged(number), now + _HALF_CLOSED
+                if not is_torn(number) and (before is None or taken != before):
+                    continue
+            elif now >= end:
+                raise TimeoutError("timed out")
+            else:
+                continue
+            self.gone = True
+            raise ClientGone(LEFT)
+
+
+def watched(environ: dict[str, Any]) -> Watched | None:
+    """The client's socket to look at, where the server hands it over and it carries this one request; else None."""
+    if "wsgi_proxy.carrier" in environ or not hasattr(select, "poll"):
+        return None
+    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    return None if sock is None else Watched(sock)
