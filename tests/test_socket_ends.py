@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from tests.support.ports import wait_until
-from wsgi_proxy.socket_ends import acknowledged, is_torn, reset
+from wsgi_proxy.socket_ends import acknowledged, has_ended, is_torn, reset
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -21,9 +21,12 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 def test_half_an_end_is_not_an_end(kind: str) -> None:
     ours, theirs = tcp_pair() if kind == "tcp" else socket.socketpair()
     with ours, theirs:
-        assert not is_torn(ours.fileno())
+        assert not is_torn(ours.fileno()) and not has_ended(ours.fileno())
+        theirs.send(b"x")
+        assert ours.recv(1, socket.MSG_PEEK) == b"x" and not has_ended(ours.fileno())
         theirs.shutdown(socket.SHUT_WR)
-        wait_until(lambda: ours.recv(1, socket.MSG_PEEK) == b"")
+        wait_until(lambda: has_ended(ours.fileno()))
+        assert ours.recv(1) == b"x" and ours.recv(1, socket.MSG_PEEK) == b""
         assert not is_torn(ours.fileno())
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         theirs.close()

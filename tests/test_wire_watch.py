@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support import (
     Client,
@@ -191,3 +193,32 @@ def test_only_a_connection_that_is_handed_over_is_watched() -> None:
     assert watched({}) is None
     assert watched({"gunicorn.socket": object(), "wsgi_proxy.carrier": object()}) is None
     assert watched({"werkzeug.socket": object()}) is not None
+
+
+@pytest.mark.parametrize("worker", ["gthread", "gevent"])
+def test_who_leaves_by_tls_is_seen_too(upstream: Recorder, tmp_path: Path, worker: str) -> None:
+    folder = tmp_path / "gunicorn"
+    folder.mkdir()
+    (folder / "nginx.conf").write_text(CONF.format(upstream.address))
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
+    args = ["--certfile", "both.pem", "--keyfile", "both.pem", "--threads", "4"]
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    held = Held(upstream)
+    with run_gunicorn("wsgi_proxy:app", tmp_path, worker, args=args) as server:
+        for target in ("/polite", "/rude"):
+            sock = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port)), server_hostname="localhost")
+            sock.sendall(request_bytes(target))
+            wait_until(lambda target=target: target in held.came, "the request")  # type: ignore[misc]
+            if target == "/polite":
+                with pytest.raises((TimeoutError, ssl.SSLError)):
+                    # The end of TLS is said; gunicorn, which does not read, says nothing in return.
+                    sock.settimeout(0.1)
+                    sock.unwrap()
+            sock.close()
+            wait_until(lambda target=target: target in held.ended, "the end of the upstream's connection", 5)  # type: ignore[misc]
+        held.go.set()
+        # gevent has a traceback of its own for who looks whether the port is open.
+        assert "wsgi_proxy/" not in server.log()

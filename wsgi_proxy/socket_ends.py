@@ -17,15 +17,24 @@ def is_torn(number: int) -> bool:
     """Whether the connection of a descriptor is over both ways: reset, or closed by a peer on this machine's own sockets."""
     if number < 0:
         return True
-    poll = _poll()
-    poll.register(number, 0)
-    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+    return bool(_now(number, 0) & (select.POLLHUP | select.POLLERR))
 
 
-def _poll() -> Any:
-    """The system's own, also where gevent has put its own in its place, which knows neither POLLHUP nor POLLERR."""
+def has_ended(number: int) -> bool:
+    """Whether the peer has ended its half, whatever it sent before that is not read yet; Linux tells."""
+    return bool(_now(number, select.POLLRDHUP) & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
+
+
+def _now(number: int, events: int) -> int:
+    poll = system_poll()()
+    poll.register(number, events)
+    return sum(found for _, found in poll.poll(0))
+
+
+def system_poll() -> Any:
+    """select.poll, also where gevent has put its own in its place, which knows of reading and writing only."""
     monkey = sys.modules.get("gevent.monkey")
-    return select.poll() if monkey is None else monkey.get_original("select", "poll")()
+    return select.poll if monkey is None else monkey.get_original("select", "poll")
 
 
 def acknowledged(number: int) -> int | None:

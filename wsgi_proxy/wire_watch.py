@@ -15,8 +15,8 @@ from math import inf
 from typing import Any
 
 from .errors import ClientGone
-from .socket_ends import acknowledged, is_torn
-from .stream import Stream, peek_closed
+from .socket_ends import acknowledged, has_ended, is_torn, system_poll
+from .stream import Stream
 from .wire_open import LEFT
 
 _HALF_CLOSED = 1.0
@@ -41,39 +41,33 @@ class Watched:
         taken: int | None = None
         look_at = inf
         watching = number >= 0
+        # gevent's poll cannot be asked for an end alone.
+        end_of_half = select.POLLRDHUP if system_poll() is select.poll else select.POLLIN
         while True:
             until = min(end, look_at)
             poll = select.poll()
             poll.register(stream.fileno(), select.POLLIN)
             if watching:
-                poll.register(number, select.POLLIN)
+                poll.register(number, end_of_half)
             found = dict(poll.poll(None if until == inf else max(0.0, until - time.monotonic()) * 1000))
             if stream.fileno() in found:
                 return
             now = time.monotonic()
-            if number in found:
-                # Once told, told for good: an end stays, and what a client sends ahead hides its end.
-                watching = False
-                if not peek_closed(self._sock):
-                    continue
-                taken, look_at = acknowledged(number), now + _HALF_CLOSED
-                if not is_torn(number):
-                    continue
-            elif now >= look_at:
-                before, taken, look_at = taken, acknowledged(number), now + _HALF_CLOSED
-                if not is_torn(number) and (before is None or taken != before):
-                    continue
+            if number in found or now >= look_at:
+                # Told once is enough: an end stays; and what a client sent ahead, which hides its end from gevent, stays as well.
+                watching, look_at = False, now + _HALF_CLOSED
+                if has_ended(number):
+                    before, taken = taken, acknowledged(number)
+                    if is_torn(number) or (before is not None and taken == before):
+                        self.gone = True
+                        raise ClientGone(LEFT)
             elif now >= end:
                 raise TimeoutError("timed out")
-            else:
-                continue
-            self.gone = True
-            raise ClientGone(LEFT)
 
 
 def watched(environ: dict[str, Any]) -> Watched | None:
     """The client's socket to look at, where the server hands it over and it carries this one request; else None."""
-    if "wsgi_proxy.carrier" in environ or not hasattr(select, "poll"):
+    if "wsgi_proxy.carrier" in environ or not hasattr(select, "POLLRDHUP"):
         return None
     sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     return None if sock is None else Watched(sock)
