@@ -85,7 +85,8 @@ def test_who_does_not(check: BasicCheck, caplog: pytest.LogCaptureFixture, value
 )
 def test_a_forward_proxy_asks_for_itself(check: BasicCheck, method: str, absolute: str, place: Location, proxied: bool) -> None:
     def ask(name: str) -> Exchange:
-        return exchange(method, headers={name: basic("alice", "secret")}, absolute=absolute, location=place)
+        target = "a.example:443" if method == "CONNECT" else "/"
+        return exchange(method, target, {name: basic("alice", "secret")}, absolute=absolute, location=place)
 
     right, wrong = ("Proxy-Authorization", "Authorization") if proxied else ("Authorization", "Proxy-Authorization")
     assert is_proxied(ask(right)) == proxied
