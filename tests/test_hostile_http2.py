@@ -14,7 +14,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from .support import Recorder, connect, free_port, run_proxy
+from .support import Recorded, Recorder, Wire, connect, free_port, reply, run_proxy
 from .tls_support import Files
 
 CONFIGURATION = """
@@ -30,11 +30,13 @@ http {{
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         location / {{ proxy_pass http://echo; proxy_set_header Host $host; }}
+        location /none {{ return 444; }}
     }}
 }}
 """
 
 Pairs = list[tuple[str, str]]
+ENDS = (h2.events.StreamReset, h2.events.StreamEnded)
 PSEUDO = {":method": "POST", ":scheme": "https", ":authority": "a.example", ":path": "/p"}
 
 
@@ -178,3 +180,38 @@ def test_a_body_behind_a_length_of_nothing(place: Place) -> None:
     place.ask(fields(("content-length", "0")), HIDDEN)
     assert all((request.target, request.body) == ("/p", b"") for request in place.upstream.requests)
     assert place.ask(fields()) == 200 and len(place.upstream.requests) == 1
+
+
+def test_no_answer_at_all(place: Place) -> None:
+    assert place.ask(fields(method="GET", path="/none")) == 0
+
+
+@pytest.mark.parametrize("lines", [b"Content-Length: 10\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"])
+def test_a_cut_answer_ends_its_stream_and_no_other(place: Place, lines: bytes) -> None:
+    def cut(request: Recorded, wire: Wire) -> bytes | None:
+        if request.target == "/whole":
+            return reply(b"whole")
+        wire.send(b"HTTP/1.1 200 OK\r\n" + lines)
+        wire.close()
+        return None
+
+    before = place.upstream.answer
+    place.upstream.answer = cut
+    try:
+        client = h2.connection.H2Connection(config=h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
+        client.initiate_connection()
+        client.send_headers(1, fields(method="GET", path="/cut"), end_stream=True)
+        with place.context.wrap_socket(connect(place.port, 5), server_hostname="a.example") as sock:
+            seen: list[Any] = []
+            for stream in (1, 3):
+                sock.sendall(client.data_to_send())
+                while not any(getattr(event, "stream_id", 0) == stream and isinstance(event, ENDS) for event in seen):
+                    data = sock.recv(65536)
+                    assert data, seen
+                    seen += client.receive_data(data)
+                if stream == 1:
+                    client.send_headers(3, fields(method="GET", path="/whole"), end_stream=True)
+        ends = {event.stream_id: type(event) for event in seen if isinstance(event, ENDS)}
+        assert ends == {1: h2.events.StreamReset, 3: h2.events.StreamEnded}
+    finally:
+        place.upstream.answer = before

@@ -32,7 +32,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from .worker_answer import Response
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
-from .worker_http2 import Http2Input, http2_fields
+from .worker_http2 import Http2Answer, Http2Input, http2_fields
 from .worker_listener import Listener, ListenerSettings
 from .worker_service import Hooks, Service
 from .worker_socket import StreamSocket
@@ -207,7 +207,7 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
 
         answer: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
         body.check(answer)
-        return answer
+        return Http2Answer(answer, response)
 
     @property
     def alive(self) -> bool:

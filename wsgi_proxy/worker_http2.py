@@ -2,6 +2,7 @@
 
 Rules:
 - Fields keep their order and repetitions, in HTTP/2's lower case; a Cookie that came in pieces is one again (RFC 9113, 8.2.3).
+- An answer that breaks off resets its stream, with what our own log says of it and nothing else.
 - A body that breaks its framing, or a stream that ends in its midst, is the client's fault: ClientError, ClientGone.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gunicorn.http2.errors import HTTP2ConnectionError, HTTP2Error, HTTP2StreamError
+from gunicorn.http2.errors import HTTP2ConnectionError, HTTP2Error, HTTP2ErrorCode, HTTP2StreamError
 
 from .errors import ClientError, ClientGone
 
@@ -62,3 +63,32 @@ class Http2Input:
         except HTTP2Error as error:
             self._fault = error
             raise ClientError(f"client sent an invalid request body: {error}") from error
+
+
+class Http2Answer:
+    """An application's answer on a stream. Where it is cut (ConnectionResetError, see wsgi.py) the stream is, and no more."""
+
+    __slots__ = ("_answer", "_response")
+
+    def __init__(self, answer: Iterable[bytes], response: Any) -> None:
+        self._answer = answer
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            blocks = iter(self._answer)
+        except StopIteration:
+            # How an application that closed the connection says that it is done.
+            raise HTTP2ConnectionError("closed without an answer") from None
+        try:
+            yield from blocks
+        except ConnectionResetError as error:
+            response = self._response
+            response.h2_conn.abort_stream(response.stream_id, HTTP2ErrorCode.INTERNAL_ERROR)
+            # To gunicorn this is a stream that ended; anything else would be a defect, with a traceback in the log.
+            raise HTTP2StreamError(response.stream_id, str(error)) from error
+
+    def close(self) -> None:
+        close = getattr(self._answer, "close", None)
+        if close is not None:
+            close()

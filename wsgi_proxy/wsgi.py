@@ -144,7 +144,7 @@ class _Delivery:
                 raise  # the worker cuts the connection: what is short never looks complete
             if not x.body_bytes_sent:
                 yield b""
-            if self._answer is not None and self._answer.length is None and x.protocol != "HTTP/1.1" and can_tunnel(x.environ):
+            if self._answer is not None and self._answer.length is None and x.protocol == "HTTP/1.0" and can_tunnel(x.environ):
                 # The connection's end would look like the body's.
                 reset(client_socket(x.environ))
             # Nothing that other servers would answer with a page of their own, or log as a defect of ours.
