@@ -16,7 +16,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
 
@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from .upload import Upload
     from .upstream import Lease, Pool
 
+
+
+def _client(x: Exchange) -> Any:
+    """Who may leave before the answer is there: the worker's connection, else what can be watched; None where that cannot be."""
+    return x.connection if x.connection is not None else watched(x.environ)
 
 
 def _asked_for(upgrade: str, asked: str) -> bool:
@@ -158,7 +163,7 @@ class Proxy:
                 answer = found.store(x, self._ask(x, location, found))
                 if type(answer.body) is Forwarded and not location.proxy.ignore_client_abort:
                     # Not stored: then it is this client's alone.
-                    client = x.connection if x.connection is not None else watched(x.environ)
+                    client = _client(x)
                     if client is not None:
                         answer.body.attend(client)
                 return answer
@@ -195,7 +200,7 @@ class Proxy:
             method = fetch.method
         out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload, fetch), upload)
         if fetch is None and not settings.ignore_client_abort:
-            out.client = x.connection if x.connection is not None else watched(x.environ)
+            out.client = _client(x)
         retries = Retries(settings, x.method, settings.next_upstream_tries or pool.tries_limit, upload, time.monotonic)
         while True:
             lease = self._lease(x, pool)

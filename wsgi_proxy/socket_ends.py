@@ -7,8 +7,11 @@ import select
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+HALF_CLOSED = 1.0
+"""Seconds for which a client that has ended its half need not take anything before it counts as gone."""
 _TCP_INFO_ACKED = 120
 """Where struct tcp_info (linux/tcp.h) has tcpi_bytes_acked, 64 bits."""
 
@@ -49,12 +52,24 @@ def acknowledged(number: int) -> int | None:
     return acked
 
 
+def reset_on_close(number: int) -> None:
+    """See to it that the connection of a descriptor ends with a reset when it is closed, whatever is still to be sent."""
+    with socket.socket(fileno=os.dup(number)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def reset(sock: Any) -> None:
     """Reset the connection of a socket that its owner will go on to use: politely ended, as servers do before they close, what is
     short would look whole. From here on the socket object is at the end of another connection, which is over as well."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset_on_close(sock.fileno())
     ours, other = socket.socketpair()
     with ours:
         other.close()
         # This closes what the descriptor was, at once and for all who hold the object.
         os.dup2(ours.fileno(), sock.fileno(), inheritable=False)
+
+
+def client_socket(environ: Mapping[str, Any]) -> Any:
+    """The client's socket, where the server hands it over: ProxyWorker, gunicorn's workers, Werkzeug's development server; else
+    None."""
+    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import ProxyError
+from .socket_ends import client_socket
 from .stream import PlainStream, Stream
 from .tunnel_pump import splice
 from .wire_open import open_stream
@@ -105,13 +106,8 @@ class Tunnelled:
 
 
 def can_tunnel(environ: dict[str, Any]) -> bool:
-    """Whether this server hands over its connections: ProxyWorker, gunicorn's workers, Werkzeug's development server."""
-    return "wsgi_proxy.connection" in environ or "gunicorn.socket" in environ or "werkzeug.socket" in environ
-
-
-def client_socket(environ: dict[str, Any]) -> Any:
-    """The client's socket, where `can_tunnel`."""
-    return environ.get("gunicorn.socket") or environ["werkzeug.socket"]
+    """Whether this server hands over its connections."""
+    return "wsgi_proxy.connection" in environ or client_socket(environ) is not None
 
 
 def _client_of(environ: dict[str, Any]) -> tuple[Any, bytes]:

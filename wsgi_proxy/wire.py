@@ -15,9 +15,7 @@ Rules:
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
-import struct
 import termios
 import time
 from functools import partial
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .errors import ClientGone, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
 from .message_answer import ResponseHead, check_partial_response, parse_response_head
+from .socket_ends import reset_on_close
 from .stream import Stream
 from .wire_body import Body
 from .wire_open import CLOSED, LEFT, TIMED_OUT, describe, open_stream
@@ -80,10 +79,10 @@ class Wire:
         self.buffer = b""
         self.heard = False
         """Whether anything of an answer to the present request has come."""
-        self.client: Client | Watched | None = None
+        self.client: Client | None = None
         """Whose exchange it is on, while that can be given up."""
         self.watched: Watched | None = None
-        """The same client, where it has to be looked at while the upstream is waited for."""
+        """The client instead, where nobody tells that it has left: looked at while the upstream is waited for."""
         self.abandoned = False
         self.sending: Sending | None = None
         """What is left of a request whose answer came early."""
@@ -110,10 +109,10 @@ class Wire:
 
     def attend(self, client: Client | Watched) -> None:
         """Give up the present exchange when this client leaves."""
-        self.client = client
         if isinstance(client, Watched):
             self.watched = client
         else:
+            self.client = client
             client.on_gone(partial(self.abandon, client))
 
     def abandon(self, client: Client) -> None:
@@ -123,8 +122,7 @@ class Wire:
             number = self.stream.fileno()
             if number >= 0 and fcntl.ioctl(number, termios.TIOCOUTQ, b"\0\0\0\0") != b"\0\0\0\0":
                 # An upstream that takes nothing would not hear of a mere end, which waits behind what it does not take.
-                with socket.socket(fileno=os.dup(number)) as sock:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                reset_on_close(number)
             # Not closed: whoever waits here is woken by the end, and closes.
             self.stream.shutdown(socket.SHUT_RDWR)
 

@@ -15,12 +15,9 @@ from math import inf
 from typing import Any
 
 from .errors import ClientGone
-from .socket_ends import acknowledged, has_ended, is_torn, system_poll
+from .socket_ends import HALF_CLOSED, acknowledged, client_socket, has_ended, is_torn, system_poll
 from .stream import Stream
 from .wire_open import LEFT
-
-_HALF_CLOSED = 1.0
-"""Seconds in which a client that ended its half must have taken something to count as still there."""
 
 
 class Watched:
@@ -55,7 +52,7 @@ class Watched:
             now = time.monotonic()
             if number in found or now >= look_at:
                 # Told once is enough: an end stays; and what a client sent ahead, which hides its end from gevent, stays as well.
-                watching, look_at = False, now + _HALF_CLOSED
+                watching, look_at = False, now + HALF_CLOSED
                 if has_ended(number):
                     before, taken = taken, acknowledged(number)
                     if is_torn(number) or (before is not None and taken == before):
@@ -69,5 +66,5 @@ def watched(environ: dict[str, Any]) -> Watched | None:
     """The client's socket to look at, where the server hands it over and it carries this one request; else None."""
     if "wsgi_proxy.carrier" in environ or not hasattr(select, "POLLRDHUP"):
         return None
-    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    sock = client_socket(environ)
     return None if sock is None else Watched(sock)

@@ -8,9 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ClientGone, ProxyError
 from .green import GreenStream, Side
-from .socket_ends import acknowledged, is_torn
+from .socket_ends import HALF_CLOSED, acknowledged, is_torn, reset_on_close
 from .stream import Stream
 from .worker_body import NO_BODY, NoBody, RequestBody
 from .worker_socket import StreamSocket
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from .message import Pairs
     from .worker_head import Request
     from .worker_listener import Listener, ListenerSettings
-
-_HALF_CLOSED = 1.0
-"""Seconds for which a client that has ended its half need not take anything before it counts as gone."""
 
 # What a connection is doing.
 OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
@@ -168,7 +163,7 @@ class Link:
         if is_torn(self.stream.fileno()):
             self._ring()
         else:
-            self.service.later(_HALF_CLOSED, partial(self._still_there, self.requests, acknowledged(self.stream.fileno())))
+            self.service.later(HALF_CLOSED, partial(self._still_there, self.requests, acknowledged(self.stream.fileno())))
 
     def _still_there(self, request: int, before: int | None) -> None:
         """Whether a client that ended its half some time ago is still reading."""
@@ -234,8 +229,7 @@ class Link:
     def _reset(self) -> None:
         self.gone = True
         if self.stream.fileno() >= 0:
-            with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(self.stream.fileno())
 
     def close(self) -> None:
         """Close and forget; may be called again."""

@@ -28,9 +28,9 @@ from .exchange import Answer, Exchange, FileBody, Pairs
 from .finishing import standard_page
 from .pages import status_line
 from .simple import config_for_pool, config_for_targets, normal_prefix
-from .socket_ends import reset
+from .socket_ends import client_socket, reset
 from .tls_check import locations_of
-from .tunnel import Tunnelled, can_tunnel, client_socket
+from .tunnel import Tunnelled, can_tunnel
 from .upstream import Pool
 
 if TYPE_CHECKING:
