@@ -1,10 +1,11 @@
-"""Builds the package. All metadata is in pyproject.toml; here is what is compiled, and what happens where it cannot be.
+"""Build the package. The metadata is in pyproject.toml; this file says what is compiled, and what happens where it cannot be.
 
 Rules:
-- The rooms of a request's way are compiled by mypyc, from the very same Python source: a request then costs half the CPU. What
-  is left (configuration, commands, what runs now and then) stays as it is, and so does what inherits from a library's class.
-- Compiled or not makes no other difference. Without a C compiler, or with WSGI_PROXY_PURE=1, the package is pure Python.
-- It is all or nothing: half of the rooms compiled would not find the other half.
+- The modules of the request path are compiled by mypyc from the same Python source. Configuration, commands and whatever inherits
+  from a library's class stay interpreted.
+- Compiling changes nothing but the speed. Without a C compiler, or with WSGI_PROXY_PURE=1, the package is pure Python.
+- All modules of COMPILED are compiled, or none: half of them would not find the other half.
+- mypyc runs only inside `build_ext`. Metadata, source distributions and editable installs do not pay for it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).parent
+PACKAGE = "wsgi_proxy"
 GROUP = "wsgi_proxy"
 """mypyc puts all the code into one library, `wsgi_proxy__mypyc`, beside the package."""
 
@@ -31,43 +33,72 @@ COMPILED = """
     wire wire_route wire_body wire_upload wire_watch
     finishing forwarder forwarding retries metrics proxy wsgi
 """.split()
+"""Paths below the package, without `.py`."""
+
+REASON_FILE = f"{PACKAGE}/not_compiled.txt"
+"""Written into a build that was to be compiled and could not be; `wsgi_proxy.build` reads it."""
+
+
+def wanted() -> bool:
+    """Return True unless WSGI_PROXY_PURE asks for pure Python."""
+    return os.environ.get("WSGI_PROXY_PURE", "") in ("", "0")
 
 
 def extensions() -> list[Extension]:
-    """What mypyc makes of COMPILED; nothing where mypyc is missing or not wanted."""
-    if os.environ.get("WSGI_PROXY_PURE", "") not in ("", "0"):
-        return []
-    try:
-        from mypyc.build import mypycify
-    except ImportError:
-        print("wsgi_proxy: mypy is not installed: nothing is compiled", file=sys.stderr)
-        return []
-    # Nothing of the machine's: the same source gives the same code whatever else is installed.
+    """Return the extensions that mypyc makes of COMPILED. Raises ImportError where mypyc is missing."""
+    from mypyc.build import mypycify
+
+    # No settings or packages of this machine: the same source gives the same code everywhere.
     options = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--python-version=3.10"]
-    paths = [str(Path("wsgi_proxy", f"{name}.py")) for name in COMPILED]
+    paths = [str(Path(PACKAGE, f"{name}.py")) for name in COMPILED]
     made: list[Extension] = mypycify([*options, *paths], opt_level="2", debug_level="0", group_name=GROUP)
     return made
 
 
 class AllOrNothing(build_ext):
-    """Builds all extensions, or none, with one line that says why."""
+    """Build all extensions, or none; in the second case the build is a pure Python package that knows the reason."""
 
     def run(self) -> None:
+        inplace = self.inplace
+        reason = ""
         try:
+            self._replace_extensions([] if self.editable_mode else extensions(), inplace)
             super().run()
+        except ImportError as error:
+            reason = f"mypy is not installed ({error})"
         except (CompileError, LinkError, OSError, subprocess.SubprocessError) as error:
-            print(f"wsgi_proxy: no working C compiler: nothing is compiled ({error})", file=sys.stderr)
-            for extension in self.extensions:
-                for where in (self.get_ext_fullpath(extension.name), self.inplace_path(extension)):
-                    Path(where).unlink(missing_ok=True)
-            self.extensions = []
-            self.distribution.ext_modules = []
+            reason = f"no working C compiler ({error})"
+        note = Path(self.build_lib, REASON_FILE)
+        note.unlink(missing_ok=True)
+        if reason:
+            print(f"wsgi_proxy: {reason}: nothing is compiled", file=sys.stderr)
+            if not inplace:
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(f"{' '.join(reason.split())}\n")
+        if reason or self.editable_mode:
+            self._become_pure()
 
-    def inplace_path(self, extension: Extension) -> str:
-        """Where an editable install would find it."""
-        return self.get_ext_filename(extension.name)
+    def _replace_extensions(self, made: list[Extension], inplace: bool) -> None:
+        """Put `made` in the place of the placeholder that `setup` was given, and read the command's options again."""
+        self.distribution.ext_modules = made
+        self.distribution.reinitialize_command(self)
+        self.ensure_finalized()
+        self.inplace = inplace
+
+    def _become_pure(self) -> None:
+        for extension in self.extensions:
+            for path in (self.get_ext_fullpath(extension.name), self.get_ext_filename(extension.name)):
+                Path(path).unlink(missing_ok=True)
+        self.extensions = []
+        self.distribution.ext_modules = []
+        wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
+        if wheel is not None:
+            # The wheel's tag was chosen before the build.
+            wheel.root_is_pure = True
 
 
 if __name__ == "__main__":
     os.chdir(HERE)
-    setup(ext_modules=extensions(), cmdclass={"build_ext": AllOrNothing})
+    # The placeholder tells setuptools that there is something to build; `AllOrNothing` replaces it.
+    placeholder = [Extension(f"{GROUP}__mypyc", [])] if wanted() else []
+    setup(ext_modules=placeholder, cmdclass={"build_ext": AllOrNothing})

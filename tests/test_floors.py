@@ -14,7 +14,7 @@ from tests.support import ROOT
 
 #: From the lowest up; a module may import from its own floor and from those below. `x*` covers the parts of a room.
 FLOORS = [
-    "errors headers logfile message* framing socket_ends stream* green uri ranges cachefields httpdate storedfields",
+    "build errors headers logfile message* framing socket_ends stream* green uri ranges cachefields httpdate storedfields",
     "exchange variable* clock maps geo patterns links config health freshness preconditions zone* counts errorlog pages upload"
     " client_certificate destinations readahead tempfolder upkeep",
     "nginx* directives* routing locations redirects script accesslog autoindex"

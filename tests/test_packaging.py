@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from importlib import metadata
@@ -22,7 +23,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support import ROOT, Running, environment, free_port, running
+from tests.support import ROOT, Running, environment, free_port, run_gunicorn, running, wait_until
 
 METADATA = ["pyproject.toml", "setup.py", "README.md", "LICENSE"]
 SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "wsgi_proxy").rglob("*.py"))
@@ -76,6 +77,81 @@ def test_the_wheel_runs_from_where_it_is_installed(wheel: Path, tmp_path: Path) 
         [sys.executable, "-c", code], env={"PYTHONPATH": str(target)}, cwd=tmp_path, capture_output=True, text=True, timeout=20
     )
     assert done.stdout.startswith(str(target)), done.stderr
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, built from a copy in which there is also what must not be shipped."""
+    folder = tmp_path_factory.mktemp("sdist")
+    source = folder / "source"
+    unwanted = shutil.ignore_patterns("__pycache__", ".git", ".venv", "build", ".*cache", ".hypothesis", "*.egg-info", "*.so")
+    shutil.copytree(ROOT, source, ignore=unwanted)
+    (source / "wsgi_proxy" / "proxy.cpython-311-x86_64-linux-gnu.so").touch()
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('..'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob("*.tar.gz"))
+
+
+def test_the_source_distribution_holds_tests_and_documentation(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    folders = ("wsgi_proxy", "tests", "docs", "deploy", "bench", ".ci")
+    needed = {path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
+    needed = {path for path in needed if "__pycache__" not in path.parts and path.suffix != ".so"}
+    tops = {
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "pyproject.toml",
+        "setup.py",
+        "docker-compose.yml",
+    }
+    assert {str(path) for path in needed} | tops <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
+
+
+def test_a_wheel_made_of_the_source_distribution_is_the_same(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path)
+    [source] = tmp_path.iterdir()
+    code = "from setuptools import build_meta; print(build_meta.build_wheel('..'))"
+    env = {**os.environ, "WSGI_PROXY_PURE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as made, zipfile.ZipFile(wheel) as other:
+        assert sorted(made.namelist()) == sorted(other.namelist())
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the wheel is installed, as if no compiler had been found."""
+    target = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True, timeout=60)
+    (target / "wsgi_proxy" / "not_compiled.txt").write_text("no working C compiler (command 'cc' failed)\n")
+    return target
+
+
+def test_an_installation_without_a_compiler_says_so(site: Path) -> None:
+    command = [sys.executable, "-m", "wsgi_proxy", "-V"]
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(command, env=env, cwd=site, capture_output=True, text=True, timeout=30)
+    lines = done.stderr.splitlines()
+    assert lines[-2] == "not compiled"
+    assert lines[-1].startswith("wsgi-proxy: [warn] the package was installed uncompiled")
+    assert "no working C compiler (command 'cc' failed)" in lines[-1]
+
+
+def test_gunicorn_says_once_that_the_package_is_not_compiled(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gunicorn"
+    folder.mkdir()
+    (folder / "hello.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'ok']\n")
+    with run_gunicorn("hello:app", tmp_path, "wsgi_proxy.worker.ProxyWorker", 2, env={"PYTHONPATH": str(site)}) as server:
+        wait_until(lambda: "the package was installed uncompiled" in server.log(), "the warning", 20)
+    assert server.log().count("the package was installed uncompiled") == 1, server.log()
 
 
 def closure(requirements: Sequence[str]) -> set[str]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,48 @@ def compiled_names() -> list[str]:
 NAMES = compiled_names()
 
 
-def build(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """A wheel of a copy of the source."""
+FAKE_MYPYC = """
+from pathlib import Path
+from setuptools import Extension
+def mypycify(paths, **options):
+    if not WORKS:
+        raise SystemExit("mypyc ran")
+    Path("made.c").write_text('#include <Python.h>\\nstatic struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "x"};'
+                              'PyMODINIT_FUNC PyInit_wsgi_proxy__mypyc(void) { return PyModule_Create(&module); }')
+    return [Extension("wsgi_proxy__mypyc", ["made.c"])]
+"""
+
+
+def copy_source(folder: Path) -> None:
     shutil.copytree(ROOT / "wsgi_proxy", folder / "wsgi_proxy", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in METADATA:
         shutil.copy(ROOT / name, folder)
-    command = [sys.executable, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", "dist"]
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, timeout=55)
+
+
+def run(folder: Path, *command: str, works: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a copy of the source, with a mypyc that makes one empty module at once, or that ends the process."""
+    fake = folder / "fake"
+    for package, text in (("mypy", ""), ("mypyc", FAKE_MYPYC.replace("WORKS", str(works)))):
+        (fake / package).mkdir(parents=True, exist_ok=True)
+        (fake / package / "__init__.py").touch()
+        (fake / package / "build.py").write_text(text)
+    env = {**os.environ, "PYTHONPATH": str(fake), "WSGI_PROXY_PURE": "0", **environ}
+    done = subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=55)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def build(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A wheel of a copy of the source."""
+    copy_source(folder)
+    return run(folder, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", "dist", **environ)
+
+
+def contents(folder: Path) -> tuple[str, dict[str, bytes]]:
+    """The wheel's name, and its files."""
+    [wheel] = (folder / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return wheel.name, {name: archive.read(name) for name in archive.namelist()}
 
 
 def test_what_runs_is_what_was_compiled_or_nothing_is() -> None:
@@ -48,16 +82,65 @@ def test_what_runs_is_what_was_compiled_or_nothing_is() -> None:
     assert {name.partition(".")[0] for name in everything} <= set(NAMES)
 
 
-def test_asked_for_pure_python_it_compiles_nothing(tmp_path: Path) -> None:
+def test_pure_python_on_request_compiles_nothing(tmp_path: Path) -> None:
     build(tmp_path, WSGI_PROXY_PURE="1")
-    [wheel] = (tmp_path / "dist").glob("*.whl")
-    assert wheel.name.endswith("-py3-none-any.whl")
+    name, files = contents(tmp_path)
+    assert name.endswith("-py3-none-any.whl")
+    assert "wsgi_proxy/not_compiled.txt" not in files
 
 
-def test_without_a_compiler_the_package_is_pure_python_and_one_line_says_so(tmp_path: Path) -> None:
-    done = build(tmp_path, CC="/nonexistent/cc", WSGI_PROXY_PURE="0")
-    assert "wsgi_proxy: no working C compiler: nothing is compiled" in done.stdout + done.stderr
-    assert not list((tmp_path / "build").glob("lib*/**/*.so"))
+def test_a_wheel_holds_what_was_compiled(tmp_path: Path) -> None:
+    build(tmp_path)
+    name, files = contents(tmp_path)
+    assert "-none-any" not in name
+    assert [name for name in files if name.startswith("wsgi_proxy__mypyc") and name.endswith(".so")]
+    assert "wsgi_proxy/not_compiled.txt" not in files
+
+
+def test_without_a_compiler_the_package_is_pure_python_and_knows_why(tmp_path: Path) -> None:
+    done = build(tmp_path, CC="/nonexistent/cc")
+    assert "wsgi_proxy: no working C compiler" in done.stdout + done.stderr
+    name, files = contents(tmp_path)
+    assert name.endswith("-py3-none-any.whl")  # pip shows this name in its normal output
+    assert not [name for name in files if name.endswith(".so")]
+    assert b"no working C compiler" in files["wsgi_proxy/not_compiled.txt"]
+
+
+def test_without_mypy_the_package_is_pure_python_and_knows_why(tmp_path: Path) -> None:
+    copy_source(tmp_path)
+    hide = "import sys; sys.modules['mypyc.build'] = None; sys.argv[0] = 'setup.py'; import runpy; "
+    run(tmp_path, "-c", hide + "runpy.run_path('setup.py', run_name='__main__')", "bdist_wheel", "--dist-dir", "dist")
+    name, files = contents(tmp_path)
+    assert name.endswith("-py3-none-any.whl")
+    assert b"mypy is not installed" in files["wsgi_proxy/not_compiled.txt"]
+
+
+def test_a_build_that_succeeds_forgets_the_failure_before_it(tmp_path: Path) -> None:
+    build(tmp_path, CC="/nonexistent/cc")
+    shutil.rmtree(tmp_path / "dist")
+    run(tmp_path, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", "dist")
+    assert "wsgi_proxy/not_compiled.txt" not in contents(tmp_path)[1]
+
+
+@pytest.mark.parametrize("command", [["--version"], ["egg_info"], ["sdist"]], ids=lambda words: words[0])
+def test_mypyc_runs_only_where_something_is_built(command: list[str], tmp_path: Path) -> None:
+    copy_source(tmp_path)
+    run(tmp_path, "setup.py", "--quiet", *command, works=False)
+
+
+def test_build_ext_in_place_still_compiles(tmp_path: Path) -> None:
+    copy_source(tmp_path)
+    run(tmp_path, "setup.py", "--quiet", "build_ext", "--inplace")
+    assert len(list(tmp_path.glob("wsgi_proxy__mypyc*.so"))) == 1
+
+
+def test_an_editable_install_stays_uncompiled(tmp_path: Path) -> None:
+    copy_source(tmp_path)
+    (tmp_path / "dist").mkdir()
+    run(tmp_path, "-c", "from setuptools import build_meta; build_meta.build_editable('dist')", works=False)
+    assert contents(tmp_path)[0]
+    assert not list(tmp_path.rglob("*.so"))
+    assert not list(tmp_path.rglob("not_compiled.txt"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from . import __version__, build
 from .cli_flags import NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
 from .errors import ConfigError
 
@@ -65,17 +65,17 @@ def _show_version(options: Options) -> None:
             except PackageNotFoundError:
                 continue
         print(f"Python {sys.version.split()[0]}, {', '.join(found)}", file=sys.stderr)
-        print("compiled by mypyc" if _compiled() else "not compiled", file=sys.stderr)
+        print("compiled by mypyc" if build.compiled() else "not compiled", file=sys.stderr)
+        _warn_of_the_build()
     if options.help:
         print(USAGE, file=sys.stderr)
 
 
-def _compiled() -> bool:
-    """Whether the rooms of a request's way are compiled (setup.py)."""
-    from importlib.util import find_spec
-
-    found = find_spec("wsgi_proxy.proxy")
-    return found is not None and not (found.origin or "").endswith(".py")
+def _warn_of_the_build() -> None:
+    """Say that the installation was to compile the package and could not."""
+    warning = build.warning()
+    if warning:
+        print(f"{NAME}: [warn] {warning}", file=sys.stderr)
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------------
@@ -137,6 +137,7 @@ def _run(options: Options) -> int:
     try:
         config = read(options)
         _warn(config)
+        _warn_of_the_build()
         return run(config, lambda: read(options), _application, daemon=config.main.daemon)
     except ConfigError as error:
         return _fail(*_told(error))

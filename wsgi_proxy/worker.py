@@ -29,6 +29,7 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
+from . import build
 from .worker_answer import Response
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
@@ -87,6 +88,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             service.handle_http2 = self._serve_http2
         base = self._base_environ()
         batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
+        if self.age == 1 and not hasattr(self.app, "listener_settings"):
+            # Once for all workers; the command line has its own line.
+            warning = build.warning()
+            if warning:
+                self.log.warning("wsgi_proxy: %s", warning)
         service.start(Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets)
         _collect_less()
         self._state[0] = _SERVING
