@@ -8,7 +8,7 @@ from typing import Any
 
 from wsgi_proxy.config import Server
 from wsgi_proxy.health import Health, size
-from wsgi_proxy.peers import Group, Peer
+from wsgi_proxy.peers import Group, Peer, without_scheme
 
 
 def group(*options: dict[str, Any]) -> Group:
@@ -40,3 +40,7 @@ def test_without_limits_the_ready_list_is_handed_out_as_it_is() -> None:
     g = group({}, {})
     assert g.candidates(None) is g.ready
     assert all(peer.group is g for peer in g.peers)
+
+
+def test_an_address_without_its_scheme() -> None:
+    assert [without_scheme(a) for a in ("http://b:1/", "b:1", "unix:/x/")] == ["b:1", "b:1", "unix:/x/"]

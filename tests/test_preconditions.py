@@ -128,6 +128,6 @@ def test_a_part_is_what_the_slice_of_the_body_is(length, first, last):
 def test_fields_of_what_is_not_the_whole():
     stored = [*STORED, ("Content-Type", "x"), ("Content-Length", "10"), ("X", "1")]
     assert pc.not_modified_fields(stored) == [*STORED, ("X", "1")]
-    part = pc.part_fields(stored, pc.Selection(pc.PART, 2, 3), 10)
+    part = pc.part_fields(stored, pc.Outcome(pc.PART, 2, 3), 10)
     assert part[-2:] == [("Content-Range", "bytes 2-4/10"), ("Content-Length", "3")] and ("Content-Type", "x") in part
     assert pc.unsatisfiable_fields(stored, 10)[-2:] == [("Content-Range", "bytes */10"), ("Content-Length", "0")]

@@ -7,7 +7,7 @@ import pytest
 from wsgi_proxy.config import Place, Server
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.peers import Address
-from wsgi_proxy.resolve import SYSTEM_VALID, Resolver, Target, first_addresses, name_of, parse, target_of, without_scheme
+from wsgi_proxy.resolve import SYSTEM_VALID, Resolver, Target, first_addresses, name_of, parse, target_of
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,6 @@ def test_what_is_no_name_holds_for_ever() -> None:
 
 def test_names_as_the_log_shows_them() -> None:
     assert [name_of(a) for a in (("127.0.0.1", 1), ("::1", 2), "/run/x")] == ["127.0.0.1:1", "[::1]:2", "unix:/run/x"]
-    assert [without_scheme(a) for a in ("http://b:1/", "b:1", "unix:/x/")] == ["b:1", "b:1", "unix:/x/"]
 
 
 def test_a_server_given_as_a_url() -> None:

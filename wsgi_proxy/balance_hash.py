@@ -15,8 +15,7 @@ from typing import Any
 from zlib import crc32
 
 from . import config
-from .peers import Group, Peer, Tried
-from .resolve import without_scheme
+from .peers import Group, Peer, Tried, without_scheme
 from .rotation import round_robin
 
 _MISSES = 20

@@ -20,7 +20,7 @@ from .preconditions import (
     FULL,
     NOT_MODIFIED,
     PART,
-    Selection,
+    Outcome,
     not_modified_fields,
     part_fields,
     select,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 NAME: Final = "wsgi-proxy"
-_WHOLE: Final = Selection(FULL)
+_WHOLE: Final = Outcome(FULL)
 
 
 def hit_status(entry: Entry, now: float) -> str:
@@ -65,7 +65,7 @@ def is_conditional(x: Exchange) -> bool:
     )
 
 
-def choose(x: Exchange, entry: Entry, length: int | None, now: float) -> Selection:
+def choose(x: Exchange, entry: Entry, length: int | None, now: float) -> Outcome:
     """What of the entry answers this request's conditions."""
     if not is_conditional(x):
         return _WHOLE

@@ -106,3 +106,9 @@ class Group:
         if not tried and not self.limited:
             return self.ready
         return [peer for peer in self.ready if self.fits(peer, tried)]
+
+
+def without_scheme(address: str) -> str:
+    """Return a server's address as nginx writes it: without the scheme and the final slash."""
+    _, colons, rest = address.partition("://")
+    return rest.rstrip("/") if colons else address

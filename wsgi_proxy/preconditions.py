@@ -32,7 +32,7 @@ _OF_THE_BODY: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Selection:
+class Outcome:
     """What to send: `kind` is one of the words above; `start` and `count` are bytes of the body, for a part."""
 
     kind: str
@@ -40,12 +40,12 @@ class Selection:
     count: int = 0
 
 
-_FULL: Final = Selection(FULL)
+_FULL: Final = Outcome(FULL)
 
 
 def select(
     method: str, request: Pairs, status: int, stored: Pairs, length: int | None, received_at: float, now: float
-) -> Selection:
+) -> Outcome:
     """Evaluate the request's conditions in the order of RFC 9110 section 13.2.2 against a stored answer.
 
     ``length`` is the stored body's, None while it is not known (then no part is given); ``received_at`` stands in for
@@ -57,18 +57,18 @@ def select(
     if not present:
         return _FULL
     if not _origin_conditions_hold(request, present, stored, now):
-        return Selection(FORWARD)
+        return Outcome(FORWARD)
     if "if-none-match" in present:
         if _any_tag_matches(members(request, "if-none-match"), stored):
-            return Selection(NOT_MODIFIED)
+            return Outcome(NOT_MODIFIED)
     elif "if-modified-since" in present and _unmodified_since(request, stored, received_at, now):
-        return Selection(NOT_MODIFIED)
+        return Outcome(NOT_MODIFIED)
     if "range" in present and method == "GET" and length is not None and _range_applies(request, stored):
         return part_of(values(request, "range"), length)
     return _FULL
 
 
-def part_of(ranges: list[str], length: int) -> Selection:
+def part_of(ranges: list[str], length: int) -> Outcome:
     """One byte range of a body (RFC 9110 section 14.1.2); several ranges, and what is not understood, give the whole."""
     match = _RANGE.fullmatch(ranges[0].strip(" \t")) if len(ranges) == 1 else None
     if match is None:
@@ -78,11 +78,11 @@ def part_of(ranges: list[str], length: int) -> Selection:
         start, end = int(first), min(int(last), length - 1) if last else length - 1
         if last and int(last) < start:
             return _FULL
-        return Selection(PART, start, end - start + 1) if start < length else Selection(UNSATISFIABLE)
+        return Outcome(PART, start, end - start + 1) if start < length else Outcome(UNSATISFIABLE)
     if not last:
         return _FULL
     count = min(int(last), length)
-    return Selection(PART, length - count, count) if count else Selection(UNSATISFIABLE)
+    return Outcome(PART, length - count, count) if count else Outcome(UNSATISFIABLE)
 
 
 def _origin_conditions_hold(request: Pairs, present: set[str], stored: Pairs, now: float) -> bool:
@@ -142,7 +142,7 @@ def not_modified_fields(stored: Pairs) -> Pairs:
     return [pair for pair in stored if pair[0].lower() not in _OF_THE_BODY]
 
 
-def part_fields(stored: Pairs, selection: Selection, length: int) -> Pairs:
+def part_fields(stored: Pairs, selection: Outcome, length: int) -> Pairs:
     """The fields of a 206 with one part."""
     kept = [pair for pair in stored if pair[0].lower() not in {"content-length", "content-range"}]
     kept.append(("Content-Range", f"bytes {selection.start}-{selection.start + selection.count - 1}/{length}"))

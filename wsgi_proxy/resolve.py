@@ -83,12 +83,6 @@ def _ask_system(target: Target) -> list[Address]:
     return found
 
 
-def without_scheme(address: str) -> str:
-    """The address as nginx would have it written."""
-    _, colons, rest = address.partition("://")
-    return rest.rstrip("/") if colons else address
-
-
 def parse(address: str) -> Target:
     """Take an address apart. ValueError when it is none."""
     scheme, colons, rest = address.partition("://")
