@@ -12,7 +12,7 @@ WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_cli.py %/test_host
     $(shell grep -l run_proxy tests/test_*.py))
 IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/python -m
 
-.PHONY: demo test test-source test-gthread test-gevent lint bench clean copy
+.PHONY: demo test test-source test-gthread test-gevent lint docs reference bench clean copy
 
 # Six echo servers behind the proxy on http://127.0.0.1:8080, until Ctrl-C.
 demo: $(VENV)/.run
@@ -35,12 +35,21 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The documentation site, in build/docs. A broken link or reference stops it.
+docs: $(VENV)/.docs
+	$(BIN)/zensical build --strict --clean
+
+# docs/configuration.md, from the table of directives.
+reference: $(VENV)/.run
+	@mkdir -p build
+	$(BIN)/python -m wsgi_proxy.directives >build/reference.md && mv build/reference.md docs/configuration.md
+
 # nginx, this proxy and its peers side by side.
 bench: $(VENV)/.bench copy
 	@$(IN_COPY) bench $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # What changed since the copy was compiled are tests and texts at most.
 copy: $(COPY)/.compiled
@@ -66,4 +75,8 @@ $(VENV)/.test: pyproject.toml setup.py | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml setup.py | $(BIN)/python
 	WSGI_PROXY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.docs: pyproject.toml setup.py | $(BIN)/python
+	WSGI_PROXY_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@ $(VENV)/.run
