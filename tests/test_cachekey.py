@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.caching import Constant, exchange, location
-from wsgi_proxy.cachekey import affected, key_template, target_uri
+from wsgi_proxy.cachekey import affected, key_template, target_uri, withheld
 from wsgi_proxy.config import Location, ProxyPass, ProxySettings
 
 
@@ -61,3 +61,19 @@ def test_methods_that_are_cached_besides_get_have_keys_of_their_own():
     place = location(methods=frozenset({"GET", "HEAD", "POST"}))
     key = key_template(place.cache, place)
     assert key(exchange("/a")) == key(exchange("/a", "HEAD")) != key(exchange("/a", "POST"))
+
+
+@pytest.mark.parametrize(
+    ("connection", "taken"),
+    [
+        ("close", False),
+        ("X-Tenant", True),
+        ("close, x-tenant", True),
+        ("X-Other", False),
+        ("TE, upgrade", False),
+        ("Cookie", False),
+    ],
+)
+def test_a_field_that_connection_takes_away(connection, taken):
+    fields = [("X-Tenant", "1"), ("Cookie", "a=b"), ("TE", "trailers"), ("Connection", connection)]
+    assert withheld(exchange(headers=fields)) is taken

@@ -19,13 +19,13 @@ from .cacheentry import BrokenEntry, Entry, flight_of
 from .cachefetch import Fetch
 from .cachefile import load
 from .cacheflight import Fill, Following
-from .cachekey import affected
+from .cachekey import affected, withheld
 from .cacheleader import Leader
 from .cacheopen import open_zone
 from .cachepart import wants_whole
 from .cacheplan import Plan, is_set
 from .cachesweep import sweep
-from .cachevary import selection_of
+from .cachevary import Forwarded, Request, Sent, selection_of
 from .cachezone import ZoneCache
 from .exchange import Answer
 from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable, wishes
@@ -45,6 +45,7 @@ class Cache:
 
     ``refetch(x, fetch)`` asks the upstream again for x as `fetch` says and gives its Answer, without this cache; ``spawn``
     runs a function beside the request (a greenlet or thread). Without either nothing is updated in the background.
+    ``sent(x, location, names)`` gives the fields of those names as the location forwards them; without it they go as they came.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Cache:
         *,
         refetch: Callable[[Exchange, Fetch], Answer] | None = None,
         spawn: Callable[[Callable[[], None]], Any] | None = None,
+        sent: Sent | None = None,
         clock: Callable[[], float] = time.time,
         prefix: str = "",
     ) -> None:
         self.leader = Leader(self, refetch, spawn, clock)
         self.clock = clock
+        self._sent = sent
         self._settings = zones
         self._prefix = prefix
         self._zones: dict[str, ZoneCache] = {}
@@ -111,12 +114,15 @@ class Cache:
             # What may become a tunnel has no answer to share. And a GET with a body may get an answer to that body, which
             # the key does not know of: stored, it would be everyone's.
             return None
+        if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(x):
+            return None
         key = x.cache_key = plan.key(x)
+        request: Request = x.pairs if self._sent is None else Forwarded(x, location, self._sent)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else wishes(x.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
-            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass")
-        entry, flight = zone.find(key, x.pairs)
+            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request)
+        entry, flight = zone.find(key, request)
         decision = EXPIRED
         if entry is not None:
             now = self.clock()
@@ -130,7 +136,7 @@ class Cache:
                 zone.memory.forget(key)
         if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
             entry = None
-        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry)
+        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request)
         return self._ask(x, fetch, flight, decision)
 
     def _hit(self, x: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Answer | None:
@@ -156,7 +162,7 @@ class Cache:
         # And what a HEAD brings is of no use to those who wait for a body.
         lonely = lonely or (x.method == "HEAD" and not fetch.plan.convert_head)
         if not flight:
-            flight = zone.flight_name(fetch.key, x.pairs, fetch.entry)
+            flight = zone.flight_name(fetch.key, fetch.request, fetch.entry)
         if lonely and zone.landing(flight):
             answer = self._landed(x, fetch)
             if answer is not None:
@@ -231,7 +237,7 @@ class Cache:
 
     def _landed(self, x: Exchange, fetch: Fetch) -> Answer | None:
         """The answer that another fetch stored since we looked."""
-        entry, _ = fetch.zone.find(fetch.key, x.pairs)
+        entry, _ = fetch.zone.find(fetch.key, fetch.request)
         known = fetch.entry
         if entry is None or (known is not None and (entry.id, entry.checked_at) == (known.id, known.checked_at)):
             return None
@@ -249,7 +255,7 @@ class Cache:
             return None
         if not isinstance(entry, Entry) or entry.key != fetch.key:
             return None
-        selection = selection_of(x.pairs, entry.spec)
+        selection = selection_of(fetch.request, entry.spec)
         if selection != entry.selection:
             return flight_of(fetch.key, entry.spec, selection)
         if entry.purged != fetch.purged:

@@ -1,8 +1,8 @@
 """From a stored entry to the answer that a client gets, with Age and Cache-Status.
 
 Age is always sent with what comes from the store (RFC 9111 section 5.1), Cache-Status (RFC 9211) with everything that passed
-the cache, Warning never. Bodies that are not in memory are handed out as a piece of their open file, so that the worker
-can send them without reading them.
+the cache, Warning never. The fields are the upstream's own (`Answer.raw`): the location that answers rewrites them. Bodies
+that are not in memory are handed out as a piece of their open file, so that the worker can send them without reading them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def from_entry(x: Exchange, entry: Entry, now: float, status: str, *, forced: bo
         answer = Answer(206, fields + added, body, length=chosen.count)
     else:
         answer = Answer(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
-    answer.source = entry
+    answer.source, answer.raw = entry, True
     return answer
 
 
@@ -128,14 +128,16 @@ def from_growing(x: Exchange, entry: Entry, body: Iterable[bytes], length: int |
     status = f"{NAME}; hit; collapsed; ttl={int(entry.freshness.left(now) // 1)}"
     added: Pairs = [("Age", str(max(0, age))), ("Cache-Status", status)]
     answer = Answer(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
-    answer.source = entry
+    answer.source, answer.raw = entry, True
     return answer
 
 
 def not_modified(entry: Entry, now: float, status: str) -> Answer:
     """A 304 for an entry whose body nobody needs to read."""
     age = int(now - entry.freshness.born)
-    return Answer(304, [*not_modified_fields(entry.headers), ("Age", str(max(0, age))), ("Cache-Status", status)])
+    answer = Answer(304, [*not_modified_fields(entry.headers), ("Age", str(max(0, age))), ("Cache-Status", status)])
+    answer.source, answer.raw = entry, True
+    return answer
 
 
 def gateway_timeout() -> Answer:

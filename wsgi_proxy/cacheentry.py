@@ -143,6 +143,11 @@ class Entry:
             raise BrokenEntry(f"unreadable head: {error!r}") from None
         return entry
 
+    @property
+    def pairs(self) -> Pairs:
+        """The upstream's own fields, as a reply has them."""
+        return self.headers
+
     def weight(self) -> int:
         """Bytes of memory that this entry takes in a process, roughly."""
         return 1000 + sum(len(name) + len(value) + 130 for name, value in self.headers) + len(self.body or b"")

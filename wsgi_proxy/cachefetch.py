@@ -17,12 +17,12 @@ from .cacheleader import Leader
 from .cachepart import met, wants_whole, without_body
 from .cacheplan import Plan, is_set
 from .cachetee import Tee
-from .cachevary import selection_of, spec_of
+from .cachevary import Request, selection_of, spec_of
 from .cachezone import ZoneCache
 from .errors import UpstreamError
 from .exchange import Answer
 from .freshness import NO_WISHES, Verdict, Wishes, invalidates, judge, usable_on_error
-from .storedfields import freshened, head_matches_stored, matches_stored, stored_fields, validators
+from .storedfields import freshened, head_matches_stored, matches_stored, validators
 
 if TYPE_CHECKING:
     from .cacheflight import Fill
@@ -39,6 +39,7 @@ class Fetch:
 
     __slots__ = (
         "asked",
+        "cookie",
         "drop_conditions",
         "entry",
         "extra",
@@ -50,6 +51,7 @@ class Fetch:
         "plan",
         "purged",
         "reason",
+        "request",
         "sent_at",
         "unsafe",
         "zone",
@@ -66,6 +68,7 @@ class Fetch:
         entry: Entry | None = None,
         reason: str = "uri-miss",
         unsafe: bool = False,
+        request: Request | None = None,
     ) -> None:
         self.leader = leader
         self.zone = zone
@@ -78,6 +81,10 @@ class Fetch:
         self.may_store = not asked.no_store and not unsafe
         self.purged = 0 if unsafe else zone.purged(key)
         self.fill: Fill | None = None
+        self.request: Request = [] if request is None else request
+        """What the upstream is sent, by which variants are told apart."""
+        self.cookie: str | None = None
+        """The cookie by which this client stays with the server that answered it: for it alone, and never stored."""
         self.sent_at = 0.0
         self.method: str | None = None
         """The method to send instead of the client's, if any (proxy_cache_convert_head)."""
@@ -109,7 +116,8 @@ class Fetch:
             if invalidates(x.method, answer.status):
                 self.leader.cache.invalidate(x, self.plan, self.zone, answer)
             return answer
-        if answer.status < 200 or _made_here(x, answer):
+        if answer.status < 200 or not answer.raw:
+            # A tunnel, or an answer that was made here (an error page, an accelerated redirect): nothing of the upstream's.
             self._release()
             return answer
         entry = self.entry
@@ -154,7 +162,7 @@ class Fetch:
 
     def _store(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
         """A full answer: copy it as it passes if it may be stored."""
-        raw = x.upstream_pairs or answer.headers
+        raw = list(answer.headers)
         verdict = self._judge(x, raw, answer.status, received_at)
         reason = verdict.reason if not verdict.store else self._refusal(x, answer)
         if x.trace is not None:
@@ -169,11 +177,11 @@ class Fetch:
             x.target,
             answer.status,
             answer.reason,
-            _kept(answer.headers, verdict.headers, received_at),
+            [pair for pair in verdict.headers if pair[0].lower() != "age"],
             verdict.freshness,
             received_at,
             spec,
-            selection_of(x.pairs, spec),
+            selection_of(self.request, spec),
             self.purged,
         )
         fill = self._begin(entry)
@@ -234,11 +242,11 @@ class Fetch:
 
     def _validated(self, x: Exchange, answer: Answer, entry: Entry, received_at: float) -> Answer:
         """The upstream said that what is stored is still right."""
-        raw = x.upstream_pairs or answer.headers
+        raw = answer.headers
         answer.close()
         if not matches_stored(entry.headers, raw):
             return self._again(x, entry)
-        fresh, verdict = self._freshened(x, entry, answer.headers, raw, received_at)
+        fresh, verdict = self._freshened(x, entry, raw, received_at)
         if verdict.store and fresh.spec == entry.spec:
             self.zone.refresh(fresh, self.purged)
         else:
@@ -249,21 +257,19 @@ class Fetch:
         served = from_entry(x, fresh, received_at, status, forced=True)
         if served is None:
             return self._again(x, entry)
-        served.headers += [pair for pair in answer.headers if pair[0].lower() == "set-cookie"]
+        served.headers += [pair for pair in raw if pair[0].lower() == "set-cookie"]
         return served
 
-    def _freshened(self, x: Exchange, entry: Entry, update: Pairs, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:
+    def _freshened(self, x: Exchange, entry: Entry, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:
         """The entry with the fields and the freshness that a 304 or a HEAD answer gives it."""
         own = "set-cookie" not in self.plan.rules.ignored
-        update = [pair for pair in update if not (own and pair[0].lower() == "set-cookie")]
         raw = [pair for pair in raw if not (own and pair[0].lower() == "set-cookie")]
         merged = freshened(entry.headers, raw, received_at)
         # Age is no field of the stored answer, but it says how old the validation is.
         merged += [pair for pair in raw if pair[0].lower() == "age" and pair not in merged]
         verdict = judge("GET", x.pairs, entry.status, merged, self.sent_at, received_at, self.plan.rules)
-        headers = freshened(entry.headers, _kept(update, stored_fields(raw, received_at), received_at), received_at)
         fresh = copy.copy(entry)
-        fresh.headers = [pair for pair in headers if pair[0].lower() != "age"]
+        fresh.headers = [pair for pair in merged if pair[0].lower() != "age"]
         fresh.checked_at = received_at
         fresh.spec = spec_of(merged) if "vary" not in self.plan.rules.ignored else ()
         if verdict.freshness is not None:
@@ -282,11 +288,10 @@ class Fetch:
     def _head(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
         """An answer to HEAD says whether what GET stored is still right (RFC 9111 section 4.3.5)."""
         self._release()
-        entry = self.entry or self.zone.find(self.key, x.pairs)[0]
+        entry = self.entry or self.zone.find(self.key, self.request)[0]
         if entry is not None and answer.status == entry.status == 200:
-            raw = x.upstream_pairs or answer.headers
-            if head_matches_stored(entry.headers, raw):
-                fresh, verdict = self._freshened(x, entry, answer.headers, raw, received_at)
+            if head_matches_stored(entry.headers, answer.headers):
+                fresh, verdict = self._freshened(x, entry, answer.headers, received_at)
                 if verdict.store and fresh.spec == entry.spec:
                     self.zone.refresh(fresh, self.purged)
                 else:
@@ -308,18 +313,3 @@ class Fetch:
     def close(self) -> None:
         """Let go of the flight if nothing was made of it. Safe to call again, and after `store`, whose body goes on."""
         self._release()
-
-
-def _made_here(x: Exchange, answer: Answer) -> bool:
-    """Whether the answer is not the upstream's own (an error page, an accelerated redirect): its fields say nothing of it."""
-    pairs = getattr(answer.source, "pairs", None)
-    return bool(x.upstream_pairs) and answer.source is not None and pairs is not x.upstream_pairs
-
-
-def _kept(seen: Pairs, storable: Pairs, received_at: float) -> Pairs:
-    """The fields to store: those the client sees, less what the answer's own fields keep out of a store, with its Date."""
-    names = {name.lower() for name, _ in storable}
-    kept = [pair for pair in seen if pair[0].lower() in names and pair[0].lower() != "age"]
-    if not any(name.lower() == "date" for name, _ in kept):
-        kept += [pair for pair in storable if pair[0].lower() == "date"]
-    return kept

@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from . import uri
 from .cachefields import Pairs, values
 from .errors import ClientError
+from .headers import HOP_BY_HOP, listed
 
 if TYPE_CHECKING:
     from .config import CacheSettings, Location, Template
@@ -38,6 +39,13 @@ def key_template(settings: CacheSettings, location: Location) -> Template:
         return lambda x: target_uri(x) + suffix
     # Where other methods are cached too (proxy_cache_methods), theirs are other answers.
     return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
+
+
+def withheld(x: Exchange) -> bool:
+    """Whether the request's Connection takes a field away from the upstream that a `proxy_cache_key` may be made of: the answer
+    is then to another request than the key says."""
+    names = listed(x.environ.get("HTTP_CONNECTION", "")) - HOP_BY_HOP
+    return bool(names) and any(name.lower() in names for name, _ in x.pairs)
 
 
 def affected(x: Exchange, answer: Pairs) -> Iterator[Exchange]:

@@ -37,7 +37,9 @@ def met(x: Exchange, answer: Answer, now: float, spawn: Spawn | None) -> Answer:
     chosen = select(x.method, x.pairs, 200, answer.headers, answer.length, now, now)
     if chosen.kind == PART and answer.length is not None:
         fields = part_fields(answer.headers, chosen, answer.length)
-        return Answer(206, fields, PassingPart(answer.body, chosen.start, chosen.count), length=chosen.count)
+        part = Answer(206, fields, PassingPart(answer.body, chosen.start, chosen.count), length=chosen.count)
+        part.source, part.raw = answer.source, answer.raw
+        return part
     if chosen.kind == NOT_MODIFIED:
         return without_body(answer, 304, not_modified_fields(answer.headers), spawn)
     if chosen.kind == UNSATISFIABLE and answer.length is not None:
@@ -48,7 +50,7 @@ def met(x: Exchange, answer: Answer, now: float, spawn: Spawn | None) -> Answer:
 def without_body(answer: Answer, status: int, fields: list[tuple[str, str]], spawn: Spawn | None) -> Answer:
     """An answer of fields alone, while the body of ``answer`` is read for the store."""
     made = Answer(status, fields, (), length=answer.length if status == answer.status else None, reason="")
-    made.source = answer.source
+    made.source, made.raw = answer.source, answer.raw
     if status == answer.status:
         made.reason = answer.reason
     if spawn is not None:

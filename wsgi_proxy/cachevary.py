@@ -2,14 +2,22 @@
 
 A *spec* is the tuple of field names that a Vary names, in lower case, sorted, once each. A request's *selection* under
 a spec is the tuple of its normalised values, None where it does not have the field: absent and empty are different.
+
+The request is the one that the upstream gets. What the client sent may differ from it: fields that its Connection lists stay
+behind, and the configuration sets others.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from .cachefields import Pairs, members
+
+if TYPE_CHECKING:
+    from .config import Location
+    from .exchange import Exchange
 
 Spec = tuple[str, ...]
 Selection = tuple[str | None, ...]
@@ -22,15 +30,37 @@ _UNORDERED: Final = frozenset({"accept-charset", "accept-encoding"})
 _COMMA: Final = re.compile(r"[ \t]*,[ \t,]*")
 
 
+Sent = Callable[["Exchange", "Location", Spec], Pairs]
+"""The fields with the names of a spec, as a location forwards them."""
+
+
+class Forwarded:
+    """A request as its location forwards it; only the fields that a spec names are worked out."""
+
+    __slots__ = ("_location", "_sent", "_x")
+
+    def __init__(self, x: Exchange, location: Location, sent: Sent) -> None:
+        self._x = x
+        self._location = location
+        self._sent = sent
+
+    def fields(self, spec: Spec) -> Pairs:
+        return self._sent(self._x, self._location, spec)
+
+
+Request = Pairs | Forwarded
+"""The request that a selection is made of: as pairs, or as what a location forwards."""
+
+
 def spec_of(answer: Pairs) -> Spec:
     """The names in an answer's Vary; empty without one. A `*` among them matches nothing and is kept for the caller."""
     return tuple(sorted({name.lower() for name in members(answer, "vary")}))
 
 
-def selection_of(request: Pairs, spec: Spec) -> Selection:
+def selection_of(request: Request, spec: Spec) -> Selection:
     """What the request has in the fields that the spec names."""
     found: dict[str, list[str]] = {}
-    for name, value in request:
+    for name, value in request.fields(spec) if isinstance(request, Forwarded) else request:
         lowered = name.lower()
         if lowered in spec:
             found.setdefault(lowered, []).append(value)

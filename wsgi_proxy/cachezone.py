@@ -16,13 +16,12 @@ from typing import Final, TypeVar
 
 from . import cacheflight
 from .cacheentry import Entry, VaryIndex, digest_of, flight_of
-from .cachefields import Pairs
 from .cachefile import encode
 from .cacheflight import Fill, Following
 from .cachememory import MemoryTier
 from .cacheshare import Share
 from .cachestore import STATE_FOLDER, FileStorage, Store
-from .cachevary import selection_of
+from .cachevary import Request, selection_of
 from .config import CacheZone
 
 logger = logging.getLogger("wsgi_proxy")
@@ -63,7 +62,7 @@ class ZoneCache:
 
     # --- finding ------------------------------------------------------------------------------------------------------
 
-    def find(self, key: str, request: Pairs) -> tuple[Entry | None, str]:
+    def find(self, key: str, request: Request) -> tuple[Entry | None, str]:
         """(The stored answer that fits this request, fresh or not; the name by which concurrent requests for it meet, or ""
         if that was not needed to find it: then `flight_name` tells)."""
         copy = self.memory.get(key)
@@ -89,7 +88,7 @@ class ZoneCache:
             self.memory.put(key, found, slot, state)
         return found, name
 
-    def _variant(self, index: VaryIndex, request: Pairs) -> tuple[Entry | None, str]:
+    def _variant(self, index: VaryIndex, request: Request) -> tuple[Entry | None, str]:
         """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1), and the name of its flight."""
         wanted = [(spec, selection_of(request, spec)) for spec in index.specs]
         loaded = [self.load(index.name_of(spec, selection)) for spec, selection in wanted]
@@ -106,7 +105,7 @@ class ZoneCache:
             self.fault("read", error)
             return None
 
-    def flight_name(self, key: str, request: Pairs, entry: Entry | None) -> str:
+    def flight_name(self, key: str, request: Request, entry: Entry | None) -> str:
         """By which name concurrent requests for the same answer meet."""
         return entry.flight if entry is not None else self.find(key, request)[1] or digest_of(key)
 

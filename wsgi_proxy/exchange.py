@@ -339,7 +339,7 @@ class Answer:
     see worker.py). `length` is the body's length when it is known. `reason` "" means the standard phrase.
     """
 
-    __slots__ = ("body", "headers", "length", "reason", "source", "status")
+    __slots__ = ("body", "headers", "length", "raw", "reason", "source", "status")
 
     def __init__(
         self,
@@ -357,6 +357,8 @@ class Answer:
         self.reason = reason
         self.source: Any = None
         """What made it, for the record: a reply of an upstream, a cache entry, a file."""
+        self.raw = False
+        """The fields are the upstream's own: the location that sends them has `Forwarder.answer_headers` still to do."""
 
     def close(self) -> None:
         """Close the body; safe to call more than once."""

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from . import headers
@@ -41,6 +41,7 @@ class Forwarder:
         "_host",
         "_trusting",
         "_set",
+        "_stored",
         "_upgrade",
         "_version",
         "cookies",
@@ -72,7 +73,11 @@ class Forwarder:
         self.redirects: tuple[Rewriter, ...] = self._redirects()
         self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
         changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
-        self._answers = headers.AnswerFilter(headers.hidden_names(settings.hide_header, settings.pass_header), changed)
+        hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
+        self._answers = headers.AnswerFilter(hidden, changed)
+        # What comes from the store keeps the Date of its origin (RFC 9111, 4.2.3), unless the configuration hides it.
+        dateless = "date" in {name.lower() for name in settings.hide_header}
+        self._stored = headers.AnswerFilter(hidden if dateless else hidden - {"date"}, changed)
 
     def _take_set_header(self, name: str, value: Template) -> None:
         lower = name.lower()
@@ -115,6 +120,23 @@ class Forwarder:
         if x.args:
             path += f"?{printable(x.args)}" if x.uri_changed else f"?{x.args}"
         return path
+
+    def sent(self, x: Exchange, names: Collection[str]) -> Pairs:
+        """The fields with these lower-case names, as `head` sends them: by them a cache selects (RFC 9111, 4.1)."""
+        found = []
+        for prefix, value in self._set:
+            name, _, text = prefix.partition(": ")
+            if name.lower() in names:
+                text = text if value is None else value(x)
+                if text:
+                    found.append((name, text))
+        if self.settings.pass_request_headers:
+            chosen = self._trusting if x.trusted_peer else self._filter
+            named = [pair for pair in x.pairs if pair[0].lower() in names]
+            for line in chosen.copy(named, x.environ.get("HTTP_CONNECTION", "")):
+                name, _, text = line.partition(": ")
+                found.append((name, text))
+        return found
 
     def head(self, x: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
         """The request head to send, CRLF CRLF included. A cache's `fetch` adds conditions or drops the client's."""
@@ -164,9 +186,9 @@ class Forwarder:
         if "close" in value or self._version == "1.0":
             lines.append("Connection: close")
 
-    def answer_headers(self, x: Exchange, pairs: Pairs) -> Pairs:
-        """The upstream's fields as the client gets them."""
-        kept, changed = self._answers.to_client(pairs)
+    def answer_headers(self, x: Exchange, pairs: Pairs, *, stored: bool = False) -> Pairs:
+        """The upstream's fields as the client gets them; ``stored`` says that they come from the cache."""
+        kept, changed = (self._stored if stored else self._answers).to_client(pairs)
         if changed:
             for number, (name, value) in enumerate(kept):
                 lower = name.lower()

@@ -22,11 +22,12 @@ from mypy_extensions import mypyc_attr
 
 from . import destinations, errorlog, finishing, headers, pacing, pages
 from .cache import Cache
+from .cacheentry import Entry
 from .config import Config
 from .connect import Connector
 from .detours import Detours
 from .errors import InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
-from .exchange import Answer, Exchange, Try
+from .exchange import Answer, Exchange, Pairs, Try
 from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
 from .guard import Guard
@@ -89,7 +90,9 @@ class Proxy:
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
         self.probes = Probes.of(config, self.targets.pools, self.zone)
-        self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
+        self.cache = Cache(
+            config.cache_zones, refetch=self._refetch, spawn=spawn, sent=self._sent_fields, prefix=config.prefix
+        )
         self.metrics = Metrics(self.zone)
         self.upkeep = Upkeep((self.transport.sweep, self.cache.sweep) if config.cache_zones else (self.transport.sweep,))
         self._forwarders: dict[int, Forwarder] = {}
@@ -153,10 +156,10 @@ class Proxy:
         if location.cache.zone is None:
             return self._ask(x, location)
         found = self.cache.lookup(x, location)
-        if isinstance(found, Answer):
-            return found
         if found is None:
             return self._ask(x, location)
+        if isinstance(found, Answer):
+            return self._rewritten(x, location, found)
         try:
             found.prepare(x)
             try:
@@ -166,14 +169,33 @@ class Proxy:
                     client = _client(x)
                     if client is not None:
                         answer.body.attend(client)
-                return answer
             except UpstreamError as error:
                 stale = found.failed(x, error)
                 if stale is None:
                     raise
-                return stale
+                answer = stale
+            answer = self._rewritten(x, location, answer)
+            if found.cookie is not None:
+                answer.headers.append(("Set-Cookie", found.cookie))
+            return answer
         finally:
             found.close()
+
+    def _rewritten(self, x: Exchange, location: Location, answer: Answer) -> Answer:
+        """What passed the cache with the upstream's own fields, as this location sends it to this client."""
+        if answer.raw:
+            answer.raw = False
+            forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
+            entry = answer.source if isinstance(answer.source, Entry) else None
+            if entry is not None:
+                x.upstream_pairs = entry.headers
+            answer.headers = forwarder.answer_headers(x, answer.headers, stored=entry is not None)
+        return answer
+
+    def _sent_fields(self, x: Exchange, location: Location, names: tuple[str, ...]) -> Pairs:
+        """The fields of these names as the location forwards them: what the cache tells variants apart by."""
+        forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
+        return forwarder.sent(x, names)
 
     def _ask(self, x: Exchange, location: Location, fetch: Fetch | None = None) -> Answer:
         """Take the answer from an upstream; the request's body first, when it is buffered."""
@@ -230,7 +252,7 @@ class Proxy:
                 reply.abort()
                 lease.settle(reply.status not in NEVER_FAILURES)
                 continue
-            return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload, settings))
+            return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload, settings), fetch)
 
     def _lease(self, x: Exchange, pool: Pool) -> Lease:
         """A server for the next try, and the try on the record."""
@@ -244,8 +266,8 @@ class Proxy:
         x.tries.append(Try(lease.peer.name))
         return lease
 
-    def _take_reply(self, x: Exchange, forwarder: Forwarder, body: Forwarded) -> Answer:
-        """A good try: its fields as the client gets them, its body as it comes."""
+    def _take_reply(self, x: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Answer:
+        """A good try: its fields as the client gets them (as they came where the cache may store them), its body as it comes."""
         reply = body.reply
         settings = forwarder.settings
         x.upstream_pairs = reply.pairs
@@ -263,10 +285,16 @@ class Proxy:
         if settings.intercept_errors and reply.status >= 300 and self.detours.error_page(x, reply.status) is not None:
             body.close()
             return self.detours.special(x, reply.status)
-        answer = Answer(reply.status, forwarder.answer_headers(x, reply.pairs), body, reason=reply.reason)
+        raw = fetch is not None and not fetch.unsafe
+        pairs = list(reply.pairs) if raw else forwarder.answer_headers(x, reply.pairs)
+        answer = Answer(reply.status, pairs, body, reason=reply.reason)
+        answer.raw = raw
         cookie = body.lease.sticky_cookie()
         if cookie is not None:
-            answer.headers.append(("Set-Cookie", cookie))
+            if fetch is not None and raw:
+                fetch.cookie = cookie
+            else:
+                answer.headers.append(("Set-Cookie", cookie))
         answer.length = reply.content_length
         answer.source = reply
         return answer

@@ -88,6 +88,7 @@ class Origin:
             raise made
         answer = made(method)
         x.upstream_pairs = list(answer.headers)
+        answer.raw = True
         return answer
 
 
