@@ -16,8 +16,8 @@ Every directive that an `nginx.conf` may have here. The page is generated from t
 
 - A directive that is not on this page stops the start, with its file and line: `unknown directive "foo"`, or
   `directive "fastcgi_pass" is not supported by wsgi_proxy` for one of nginx or of a well-known module.
-- Times, sizes, quotes, escapes, comments, `include` and inheritance follow nginx. A time is a number with `ms`, `s` (the default), `m`,
-  `h`, `d`, `w`, `M` or `y`; a size is a number of bytes, or with `k`, `m` or (for files) `g`.
+- Times, sizes, quotes, escapes, `include` and inheritance follow nginx. A time is a number with `ms`, `s` (the default),
+  `m`, `h`, `d`, `w`, `M` or `y`; a size is a number of bytes, or with `k`, `m` or (for files) `g`.
 - *Context* names the blocks where the directive may stand: *main* is the file outside any block, *if* an `if` block.
 - The last section lists the directives that are accepted without effect, because no client can notice the difference.
 """

@@ -42,7 +42,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
     """Yield the subject, nginx's page and the lines of each entry."""
     subject = page = ""
     for block in text.split("\n\n"):
-        lines = []
+        lines: list[str] = []
         for line in block.strip().splitlines():
             if line.startswith("## "):
                 subject = line[3:]
