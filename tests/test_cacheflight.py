@@ -12,7 +12,8 @@ from tests.support.caching import Body, Site, exchange, location
 from wsgi_proxy import cachezone
 from wsgi_proxy.cacheentry import Entry
 from wsgi_proxy.cachefile import COMPLETE, load
-from wsgi_proxy.cacheflight import Fill, Following, GrowingBody, alone, board
+from wsgi_proxy.cacheflight import Fill, Following, alone, board
+from wsgi_proxy.cachegrowing import GrowingBody
 from wsgi_proxy.cachestore import FileStorage
 from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
 from wsgi_proxy.freshness import Freshness
@@ -87,7 +88,7 @@ def test_a_body_ends_where_its_length_says(tmp_path):
     leader = alone(str(tmp_path))
     leader.begin(entry())
     leader.add(b"0123456789")
-    growing = GrowingBody(os.dup(leader.fd), leader.body_offset, 6, 2)
+    growing = GrowingBody(Following(os.dup(leader.fd)), leader.body_offset, 6, 2)
     assert b"".join(growing) == b"2345"
     growing.close()
     leader.release()

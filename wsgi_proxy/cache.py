@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .cacheagain import resumption
 from .cacheanswer import choose, from_entry, from_growing, gateway_timeout, hit_status, is_conditional, not_modified
 from .cacheentry import BrokenEntry, Entry, flight_of
 from .cachefetch import Fetch
@@ -28,7 +29,7 @@ from .cachesweep import sweep
 from .cachevary import Forwarded, Request, Sent, selection_of
 from .cachezone import ZoneCache
 from .exchange import Answer
-from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable
+from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable, wishes
 from .preconditions import FULL, NOT_MODIFIED
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Cache:
             return None
         key = x.cache_key = plan.key(x)
         request: Request = x.pairs if self._sent is None else Forwarded(x, location, self._sent)
-        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(x.pairs)
+        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else wishes(x.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
             return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request)
@@ -275,7 +276,10 @@ class Cache:
             return not_modified(entry, now, hit_status(entry, now))
         if x.method == "HEAD":
             return from_growing(x, entry, (), length, now)
-        return from_growing(x, entry, following.body(block, length), length, now)
+        # The leader's own wait for the upstream ends first.
+        patience = max(60.0, 2 * fetch.plan.location.proxy.read_timeout)
+        body = following.body(block, length, again=resumption(x, fetch, entry), patience=patience)
+        return from_growing(x, entry, body, length, now)
 
     # --- purging and invalidating -------------------------------------------------------------------------------------
 

@@ -6,15 +6,17 @@ Whatever the storage raises is an OSError to the cache: it does not work now.
 from __future__ import annotations
 
 import logging
-import os
 import zlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cachecontrol.cache import BaseCache
 
 from .cacheentry import BrokenEntry, Entry, VaryIndex
 from .cachefile import CHECKED_BODY, COMPLETE, SUPERBLOCK, Superblock, announce_length, decode_head, encode
+
+if TYPE_CHECKING:
+    from .cacheflight import Fill
 
 # What is not a file is held in memory whole: no larger answers go there.
 BLOB_MAX: Final = 8 * 1024 * 1024
@@ -44,11 +46,10 @@ class BlobStorage:
             found.name = name
         return found
 
-    def adopt(self, path: str, name: str, keep: float) -> int:
-        with open(path, "rb") as file:
-            data = file.read()
+    def adopt(self, fill: Fill, name: str, keep: float) -> int:
+        data = fill.read()
         self.put(name, data, keep)
-        os.unlink(path)
+        fill.copied()
         return len(data)
 
     def put(self, name: str, data: bytes, keep: float) -> None:

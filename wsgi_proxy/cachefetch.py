@@ -93,6 +93,13 @@ class Fetch:
         self.drop_conditions = False
         """Whether the client's own conditions and ranges stay behind."""
 
+    def another(self) -> Fetch:
+        """A fetch of the same whole answer for one client alone, of which nothing is stored."""
+        made = Fetch(self.leader, self.zone, self.plan, key=self.key, asked=self.asked, request=self.request)
+        made.may_store = False
+        made.drop_conditions = True
+        return made
+
     # --- before the upstream is asked -----------------------------------------------------------------------------------
 
     def prepare(self, x: Exchange) -> None:
@@ -188,7 +195,7 @@ class Fetch:
         answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, stored=fill is not None)))
         if fill is not None:
             length = 0 if answer.status == 204 else answer.length
-            answer.body = Tee(answer.body, length, fill, entry, self.zone, self.purged, self.leader.spawn)
+            answer.body = Tee(answer.body, length, fill, entry, self.zone, self.purged, self.leader.spawn, self.leader.clock)
             self.fill = None
         return self._to_client(x, answer, received_at)
 
@@ -221,7 +228,7 @@ class Fetch:
     def _refused(self, answer: Answer, storable: bool, reason: str) -> None:
         fill_name = self.fill.name if self.fill is not None else ""
         self._release()
-        if fill_name and not storable:
+        if fill_name and (not storable or reason == "too-large"):
             self.zone.mark_pass(fill_name, self.leader.clock())
         if self.entry is not None and not storable and answer.status < 400:
             # The origin has something newer that is not for us: what we have is outdated.

@@ -6,33 +6,35 @@ The file that a new entry is written to is also the lock and the meeting point, 
   file renamed into the store. A killed leader's lock is released by the kernel;
 - everyone else follows: waits for the head, then reads the body as it grows from the same open file, which stays readable
   whatever becomes of its name;
-- VOID in the superblock, or the lock released before COMPLETE, frees the followers: before they have sent anything they
-  ask the upstream themselves, after that their answer ends in an error and never looks complete.
+- COMPLETE in the superblock is the end of the body, whether or not the store takes the file afterwards;
+- VOID, or the lock released before COMPLETE, frees the followers: before they have sent anything they ask the upstream
+  themselves, after that as `cachegrowing` says;
+- the lock belongs to the leader's open file description: a duplicate of the descriptor shares it, so everyone else opens the
+  path again, and the leader unlocks explicitly when it lets go;
+- a name is removed or adopted only while it still names the leader's own file.
 
 Waits are short sleeps that grow (a greenlet's sleep under gevent): nothing here blocks a process.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from .cacheentry import BrokenEntry, Entry, new_id
 from .cachefile import COMPLETE, FILLING, SUPERBLOCK, VOID, Superblock
-from .errors import TruncatedAnswer
+from .cachegrowing import FIRST_PAUSE, LIVENESS_EVERY, LONGEST_PAUSE, Again, GrowingBody
 
-_BLOCK: Final = 64 * 1024
-_FIRST_PAUSE: Final = 0.0005
-_LONGEST_PAUSE: Final = 0.02
-_LIVENESS_EVERY: Final = 0.1
+logger = logging.getLogger("wsgi_proxy")
+
 # A byte of the superblock's padding, which its checksum leaves out: set by who follows, for the leader to see.
 _FOLLOWED_AT: Final = SUPERBLOCK - 1
-# A body that does not grow for so long will not: nginx's own default for an upstream that is silent.
-_STALL: Final = 60.0
 
 
 class Fill:
@@ -56,8 +58,8 @@ class Fill:
         """Write the head: from now on followers can send it."""
         self._head = head = entry.head()
         self._offset = SUPERBLOCK + len(head)
+        _write_all(self.fd, self._superblock(FILLING, -1) + head)
         self.state = FILLING
-        _write_all(self.fd, self._superblock(-1) + head)
 
     def add(self, block: bytes) -> None:
         _write_all(self.fd, block)
@@ -65,9 +67,12 @@ class Fill:
         self.length += len(block)
 
     def finish(self) -> None:
-        """All is written: mark the file COMPLETE. It still has to be adopted."""
-        self.state = COMPLETE
-        os.pwrite(self.fd, self._superblock(self.length), 0)
+        """Mark the file COMPLETE: all is written. It still has to be adopted."""
+        self._mark(self.fd, COMPLETE, self.length)
+
+    def _mark(self, fd: int, state: int, length: int) -> None:
+        os.pwrite(fd, self._superblock(state, length), 0)
+        self.state = state
 
     @property
     def name(self) -> str:
@@ -79,8 +84,8 @@ class Fill:
         """Whether anyone reads the body while it is written."""
         return os.pread(self.fd, 1, _FOLLOWED_AT) == b"\1"
 
-    def _superblock(self, length: int) -> bytes:
-        block = Superblock(self.state, self._head, SUPERBLOCK, self._offset, length, self.crc, self.id)
+    def _superblock(self, state: int, length: int) -> bytes:
+        block = Superblock(state, self._head, SUPERBLOCK, self._offset, length, self.crc, self.id)
         return block.pack()
 
     @property
@@ -88,7 +93,8 @@ class Fill:
         return self._offset
 
     def release(self) -> None:
-        """Let go, whatever state it is in: what was not adopted is void and its name is free. Safe to call again."""
+        """Let go, whatever state it is in: a file that was not adopted loses its name, and is void unless it is complete. Safe
+        to call again."""
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
@@ -96,17 +102,39 @@ class Fill:
             self.when_released(not self.path)
         try:
             if self.path:
-                self.state = VOID
-                # Unlinked first: who comes now starts anew instead of following what is void.
-                os.unlink(self.path)
-                os.pwrite(fd, Superblock(VOID, b"", SUPERBLOCK, SUPERBLOCK, 0, 0, 0).pack(), 0)
-        except FileNotFoundError:
-            return
+                # Unlinked first: the next request starts anew instead of following what is void.
+                if same_file(fd, self.path):
+                    os.unlink(self.path)
+                if self.state != COMPLETE:
+                    self._mark(fd, VOID, 0)
+        except OSError as error:
+            # Followers see the released lock, and a sweep finds the file.
+            logger.warning('cache file "%s" cannot be released: %s', self.path, error)
         finally:
+            # Not left to close(): a duplicate of the descriptor would keep the lock.
+            fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
+    def owns_path(self) -> bool:
+        """Whether `path` still names this file: an operator may have emptied the folder, and another fetch taken the name."""
+        return same_file(self.fd, self.path)
+
+    def read(self) -> bytes:
+        """All of the file, for a store that keeps copies. From the open file: the path may name another by now."""
+        size = os.fstat(self.fd).st_size
+        data = os.pread(self.fd, size, 0)
+        if len(data) != size:
+            raise OSError(errno.EIO, "the file of this fetch became shorter", self.path)
+        return data
+
     def adopted(self) -> None:
-        """The store has the file under a name of its own."""
+        """Note that the store has the file under a name of the store."""
+        self.path = ""
+
+    def copied(self) -> None:
+        """Note that the store has a copy, and remove the file's name."""
+        if self.owns_path():
+            os.unlink(self.path)
         self.path = ""
 
 
@@ -137,17 +165,20 @@ def board(folder: str, name: str) -> Fill | Following:
 def _is_new(fd: int, path: str) -> bool:
     """Whether the locked file is still the flight's and empty. What a dead leader left is unlinked, not emptied: followers
     may still read it."""
-    mine = os.fstat(fd)
-    try:
-        named = os.stat(path)
-    except FileNotFoundError:
+    if not same_file(fd, path):
         return False
-    if (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
-        return False
-    if mine.st_size:
+    if os.fstat(fd).st_size:
         os.unlink(path)
         return False
     return True
+
+
+def same_file(fd: int, path: str) -> bool:
+    """Whether a path names the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def alone(folder: str) -> Fill:
@@ -170,7 +201,7 @@ class Following:
     def wait(self, timeout: float) -> Superblock | None:
         """The superblock once there is a head; None when the leader gave up, died, or took longer than ``timeout``."""
         deadline = time.monotonic() + timeout
-        pause, look = _FIRST_PAUSE, time.monotonic() + _LIVENESS_EVERY
+        pause, look = FIRST_PAUSE, time.monotonic() + LIVENESS_EVERY
         while True:
             block = self.superblock()
             if block is not None:
@@ -181,9 +212,9 @@ class Following:
             if now >= look:
                 if self.leaderless():
                     return None
-                look = now + _LIVENESS_EVERY
+                look = now + LIVENESS_EVERY
             time.sleep(min(pause, deadline - now))
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def superblock(self) -> Superblock | None:
         data = os.pread(self._fd, SUPERBLOCK, 0)
@@ -206,24 +237,42 @@ class Following:
         os.utime(self._fd)
 
     def died(self) -> bool:
-        """Whether the leader was killed rather than done."""
+        """Whether the leader was killed rather than done. A leader that could not even write VOID (a full disk) has unlinked
+        the file."""
         block = self.superblock()
-        return (block is None or block.state == FILLING) and self.leaderless()
+        if block is None:
+            return self.leaderless() and os.fstat(self._fd).st_nlink > 0
+        return block.state == FILLING and self.leaderless()
 
     def leaderless(self) -> bool:
-        """Whether nobody holds the flight's lock any more."""
+        """Whether the flight's lock is free."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that followers that look at the same moment do not take each other for the leader.
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         return True
 
-    def body(self, block: Superblock, length: int | None, start: int = 0) -> GrowingBody:
-        """The body as it grows; hands over the file. ``length`` is what the head says, if it does."""
+    def body(
+        self,
+        block: Superblock,
+        length: int | None,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        again: Again | None = None,
+        patience: float = 60.0,
+    ) -> GrowingBody:
+        """The body as it grows, or its bytes from `start` to `end`; hands over the file. `length` is what the head says, if it
+        does."""
         fd, self._fd = self._fd, -1
-        os.pwrite(fd, b"\1", _FOLLOWED_AT)
-        return GrowingBody(fd, block.body_offset, length, start)
+        try:
+            os.pwrite(fd, b"\1", _FOLLOWED_AT)
+        except OSError as error:
+            # A leader whose client leaves may then give up, as if there were no follower.
+            logger.warning("a fetch cannot be told that it is followed: %s", error)
+        return GrowingBody(Following(fd), block.body_offset, length, start, end, again=again, patience=patience)
 
     @property
     def fd(self) -> int:
@@ -233,72 +282,3 @@ class Following:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-
-class GrowingBody:
-    """A body read from a file while another writes it. TruncatedAnswer if the writer gives up."""
-
-    __slots__ = ("_at", "_end", "_following", "_offset")
-
-    def __init__(self, fd: int, offset: int, length: int | None, start: int = 0) -> None:
-        self._following = Following(fd)
-        self._offset = offset
-        self._at = offset + start
-        self._end = None if length is None else offset + length
-
-    def __iter__(self) -> Iterator[bytes]:
-        pause, look, stalled = _FIRST_PAUSE, 0.0, 0.0
-        while self._end is None or self._at < self._end:
-            wanted = _BLOCK if self._end is None else min(_BLOCK, self._end - self._at)
-            data = os.pread(self._following.fd, wanted, self._at)
-            # Looked at after the data: a head appended behind a finished body is not part of it.
-            self._note_end()
-            if self._end is not None and self._at + len(data) > self._end:
-                data = data[: self._end - self._at]
-            if data:
-                self._at += len(data)
-                pause, look = _FIRST_PAUSE, 0.0
-                yield data
-                continue
-            if self._end is not None and self._at >= self._end:
-                return
-            now = time.monotonic()
-            if not look:
-                look, stalled = now + _LIVENESS_EVERY, now + _STALL
-            elif now >= look:
-                look = now + _LIVENESS_EVERY
-                self._check_leader(now >= stalled)
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-
-    def _check_leader(self, stalled: bool) -> None:
-        if stalled:
-            raise TruncatedAnswer(f"the fetch that this answer was read from did not go on for {_STALL:.0f} s")
-        if self._following.leaderless():
-            self._note_end()
-            block = self._following.superblock()
-            if block is None or block.state != COMPLETE:
-                raise TruncatedAnswer("the fetch that this answer was read from was given up")
-
-    def remainder(self, length: int) -> Iterator[bytes]:
-        """What of the first ``length`` bytes was not given out yet, whatever the writer says; they must be there."""
-        while self._at < self._offset + length:
-            data = os.pread(self._following.fd, min(_BLOCK, self._offset + length - self._at), self._at)
-            if not data:
-                raise TruncatedAnswer("the file that this answer was read from became shorter")
-            self._at += len(data)
-            yield data
-
-    def _note_end(self) -> None:
-        block = self._following.superblock()
-        if block is None or block.state == FILLING:
-            return
-        if block.state == VOID:
-            raise TruncatedAnswer("the fetch that this answer was read from was given up")
-        end = block.body_offset + block.body_length
-        if self._end is not None and self._end != end:
-            raise TruncatedAnswer("the fetch that this answer was read from ended early")
-        self._end = end
-
-    def close(self) -> None:
-        self._following.close()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .cachefields import Pairs
 from .cachekey import key_template
-from .freshness import Rules, Wishes, wishes
+from .freshness import Rules
 
 if TYPE_CHECKING:
     from .config import Location, Template
@@ -50,7 +49,3 @@ class Plan:
         self.background = settings.background_update
         self.validate = settings.revalidate is not False
         self.convert_head = bool(settings.convert_head)
-
-    def wishes(self, request: Pairs) -> Wishes:
-        """What a request asks of the cache, as far as the location lets it."""
-        return wishes(request, ruled=bool(self.rules.valid))

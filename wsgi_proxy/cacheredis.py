@@ -137,11 +137,9 @@ class RedisZone(ZoneCache):
 
     def commit(self, entry: Entry, fill: Fill, purged: int) -> bool:
         try:
-            with open(fill.path, "rb") as file:
-                data = file.read()
-            stored = self._put(entry, data, purged)
-            os.unlink(fill.path)
-            fill.adopted()
+            stored = self._put(entry, fill.read(), purged)
+            if stored:
+                fill.copied()
         except OSError as error:
             self.fault("store", error)
             return False

@@ -10,18 +10,22 @@ the caller's to report: it knows what was lost by it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import IO, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from cachecontrol.cache import SeparateBodyBaseCache
 
 from .cacheentry import BrokenEntry, Entry, VaryIndex, digest_of, new_id
 from .cachefile import COMPLETE, SUPERBLOCK, Superblock, encode, load
+
+if TYPE_CHECKING:
+    from .cacheflight import Fill
 
 NAME: Final = re.compile(r"[0-9a-f]{32}")
 STATE_FOLDER: Final = ".wsgi-proxy"
@@ -39,8 +43,9 @@ class Store(Protocol):
     def load(self, name: str) -> Entry | VaryIndex | None:
         """The entry or index of that name; None if there is none that can be read."""
 
-    def adopt(self, path: str, name: str, keep: float) -> int:
-        """Take over a finished file as the entry of that name, replacing any other; by how many bytes the store grew."""
+    def adopt(self, fill: Fill, name: str, keep: float) -> int:
+        """Take over a finished file as the entry of that name, replacing any other; by how many bytes the store grew. OSError
+        if that cannot be done, or if the fill's path names another file by now."""
 
     def put(self, name: str, data: bytes, keep: float) -> None:
         """Store a whole small file."""
@@ -107,9 +112,11 @@ class FileStorage(SeparateBodyBaseCache):
             found.touched_at = os.fstat(fd).st_mtime
         return found
 
-    def adopt(self, path: str, name: str, keep: float) -> int:
-        target = self.path(name)
-        size = os.stat(path).st_size
+    def adopt(self, fill: Fill, name: str, keep: float) -> int:
+        path, target = fill.path, self.path(name)
+        if not fill.owns_path():
+            raise FileNotFoundError(errno.ENOENT, "the file of this fetch lost its name", path)
+        size = os.fstat(fill.fd).st_size
         try:
             replaced = os.stat(target).st_size
         except FileNotFoundError:
@@ -119,6 +126,7 @@ class FileStorage(SeparateBodyBaseCache):
         except FileNotFoundError:
             self._make_folders(target)
             os.rename(path, target)
+        fill.adopted()
         return size - replaced
 
     def put(self, name: str, data: bytes, keep: float) -> None:

@@ -81,6 +81,8 @@ class ZoneCache:
         if stored is None or stored.key != key:
             return None, primary
         if isinstance(stored, Entry):
+            if stored.spec and stored.selection != selection_of(request, stored.spec):
+                return None, flight_of(key, stored.spec, selection_of(request, stored.spec))
             self.memory.put(key, stored, slot, state)
             return stored, primary
         found, name = self._variant(stored, request)
@@ -92,7 +94,12 @@ class ZoneCache:
         """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1), and the name of its flight."""
         wanted = [(spec, selection_of(request, spec)) for spec in index.specs]
         loaded = [self.load(index.name_of(spec, selection)) for spec, selection in wanted]
-        found = [each for each in loaded if isinstance(each, Entry) and each.key == index.key]
+        # The name says which variant lies there; its head must say the same.
+        found = [
+            each
+            for each, (spec, selection) in zip(loaded, wanted, strict=True)
+            if isinstance(each, Entry) and (each.key, each.spec, each.selection) == (index.key, spec, selection)
+        ]
         if not found:
             return None, flight_of(index.key, *wanted[0]) if wanted else index.primary
         best = max(found, key=lambda entry: entry.stored_at)
@@ -132,8 +139,7 @@ class ZoneCache:
                 if self.share.purged(slot) != purged:
                     return False
                 self._name(entry)
-                size = self.store.adopt(fill.path, entry.name, self._keep(entry))
-                fill.adopted()
+                size = self.store.adopt(fill, entry.name, self._keep(entry))
                 self.share.changed(slot)
                 self.share.stored(size)
         except OSError as error:

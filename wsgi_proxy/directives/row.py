@@ -91,8 +91,7 @@ class Row:
     """One directive.
 
     `contexts` are words of nginx's documentation joined by commas; `takes` is nginx's word for the arguments, with BLOCK in front
-    for one that opens a block. `note` is given for a directive without effect: the behaviour here, in place of the directive's.
-    The documentation of every other directive is in `reference.txt`.
+    for one that opens a block.
     """
 
     name: str
@@ -138,7 +137,7 @@ _COUNTS: dict[str, range | tuple[int, ...]] = {
 }
 
 
-def value(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
+def value(name: str, contexts: str, takes: str, target: str, convert: Converter, note: str = "") -> Row:
     """A row that sets one field, once a level."""
 
     def act(level: Level, statement: Statement) -> None:
@@ -147,10 +146,10 @@ def value(name: str, contexts: str, takes: str, target: str, convert: Converter)
         level.own[target] = convert(level, statement.args)
         level.seen[target] = statement
 
-    return Row(name, contexts, takes, act, target)
+    return Row(name, contexts, takes, act, target, note)
 
 
-def listed(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
+def listed(name: str, contexts: str, takes: str, target: str, convert: Converter, note: str = "") -> Row:
     """A row that adds an item to a field that is a list; a level with none of its own inherits the list as a whole."""
 
     def act(level: Level, statement: Statement) -> None:
@@ -158,12 +157,12 @@ def listed(name: str, contexts: str, takes: str, target: str, convert: Converter
         level.own.setdefault(target, []).append(item)
         level.seen[target] = statement
 
-    return Row(name, contexts, takes, act, target)
+    return Row(name, contexts, takes, act, target, note)
 
 
-def special(name: str, contexts: str, takes: str, act: Action, target: str = "") -> Row:
+def special(name: str, contexts: str, takes: str, act: Action, target: str = "", note: str = "") -> Row:
     """A row whose action is its own."""
-    return Row(name, contexts, takes, act, target)
+    return Row(name, contexts, takes, act, target, note)
 
 
 def accepted(name: str, contexts: str, takes: str, note: str, check: Converter | None = None) -> Row:
