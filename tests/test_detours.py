@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def made() -> tuple[Detours, list[str], Callable[..., Exchange]]:
         return Answer(200)
 
     def exchange(target: str = "/", method: str = "GET", **environ: Any) -> Exchange:
-        x = Exchange({"REQUEST_METHOD": method, "wsgi.input": None, "RAW_URI": target, "HTTP_HOST": "h", **environ})
+        x = Exchange({"REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), "RAW_URI": target, "HTTP_HOST": "h", **environ})
         router.choose_server(x)
         router.route(x)
         return x
@@ -66,6 +67,14 @@ def test_a_refusal_becomes_its_page(made: Any) -> None:
     detours, _, exchange = made
     assert detours.refuse(exchange(), ClientError("no", status=403)).status == 403
     assert detours.refuse(exchange(), ProxyError("defect")).status == 500
+
+
+def test_a_subrequest_leaves_the_body_alone(made: Any) -> None:
+    """HTTP/2 tells of a body by its first byte where no length is given."""
+    detours, _, exchange = made
+    x = exchange("/", "POST", SERVER_PROTOCOL="HTTP/2.0", **{"wsgi.input": io.BytesIO(b"hello")})
+    detours.subrequest(x, "/auth")
+    assert x.input.read() == b"hello"
 
 
 def test_subrequests_carry_no_body_and_do_not_go_round_in_circles(made: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from wsgi_proxy.config import AddHeader, CoreSettings, Location
 from wsgi_proxy.exchange import Answer, Exchange
-from wsgi_proxy.finishing import compile_finisher, expires_fields, redirect_page, standard_page
+from wsgi_proxy.finishing import compile_finisher, expires_fields, keep, redirect_page, standard_page
 
 
 def exchange(location: Location | None = None) -> Exchange:
@@ -88,3 +88,23 @@ def test_standard_pages_name_the_status_and_nothing_else() -> None:
     assert page.header("content-length") == str(len(body))
     assert standard_page(exchange(), 496).status == 400
     assert redirect_page(exchange(), 302, "http://x/").header("location") == "http://x/"
+
+
+@pytest.mark.parametrize(
+    ("status", "own", "names"),
+    [
+        (200, [], "Set-Cookie Expires Accept-Ranges Content-Type"),
+        (200, ["Content-Type", "Set-Cookie", "Expires"], "Set-Cookie Expires Accept-Ranges Content-Type Set-Cookie"),
+        (304, ["ETag"], "Set-Cookie Expires ETag"),
+        (404, ["Content-Type"], "Set-Cookie Expires Content-Type"),
+    ],
+)
+def test_what_an_application_gave_along_with_x_accel_redirect(status: int, own: list[str], names: str) -> None:
+    x = exchange()
+    x.kept = [("Set-Cookie", "app"), ("Expires", "app"), ("Accept-Ranges", "app")]
+    x.content_type = "text/app"
+    answer = Answer(status, [(name, "own") for name in own])
+    keep(x, answer)
+    assert " ".join(name for name, _ in answer.headers) == names
+    assert answer.header("expires") == "app"
+    assert answer.header("content-type") in ("own", "text/app", None)

@@ -32,6 +32,16 @@ def test_what_is_counted() -> None:
     assert totals[metrics.UPSTREAM_FAILURES] == 2
 
 
+def test_a_redirect_within_is_no_failure_of_an_upstream() -> None:
+    counted = Metrics(Zone.open(uuid.uuid4().hex))
+    x = exchange(200)
+    x.tries = [Try("a"), Try("b"), Try(""), Try("a")]
+    counted.record(x)
+    x.tries = [Try("a"), Try("")]
+    counted.record(x)
+    assert counted.totals()[metrics.UPSTREAM_FAILURES] == 1
+
+
 def test_counters_outlive_the_worker_that_counted() -> None:
     key = uuid.uuid4().hex
     counted = Metrics(Zone.open(key))

@@ -147,6 +147,29 @@ def test_an_upstream_may_name_the_place_that_answers(make: Make) -> None:
     assert get(app, "/private/x").status_code == 404
 
 
+def test_an_unsafe_place_is_none(make: Make) -> None:
+    app = make(
+        'server {{ location / {{ proxy_pass http://{0}; }} location /private/ {{ return 200 "private"; }} }}',
+        says(b"not seen", 200, ("X-Accel-Redirect", "/private/%2e%2e/x")),
+    )
+    assert get(app).status_code == 404
+
+
+def test_a_key_of_the_cache_may_name_the_body(make: Make) -> None:
+    app = make(
+        """proxy_cache_path memory keys_zone=posts:1m;
+        server {{ location / {{
+            proxy_pass http://{0}; proxy_cache posts; proxy_cache_methods POST; proxy_cache_valid 1m;
+            proxy_cache_key "$uri $request_body";
+        }} }}""",
+        lambda request, wire: reply(request.body),
+    )
+    for _ in range(2):
+        for body in (b"one", b"two"):
+            assert get(app, "/", "POST", data=body).data == body
+    assert len(app.upstreams[0].requests) == 2
+
+
 def test_redirects_that_turn_in_circles_end(make: Make) -> None:
     app = make("server {{ location / {{ rewrite ^ /x last; }} }}")
     assert get(app).status_code == 500

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
+from functools import partial
+from typing import Any
 
 import pytest
 
 from wsgi_proxy.config import CoreSettings, ProxySettings
-from wsgi_proxy.errors import ClientError, ClientGone
+from wsgi_proxy.errors import ClientError, ClientGone, ProxyError
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.upload import take
 
 
 def exchange(body: bytes, *, length: int | None = None, chunked: bool = False) -> Exchange:
-    environ = {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(body), "RAW_URI": "/"}
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(body), "RAW_URI": "/"}
     if length is not None:
         environ["CONTENT_LENGTH"] = str(length)
     if chunked:
-        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+        environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     return Exchange(environ)
 
 
@@ -26,13 +28,44 @@ def exchange(body: bytes, *, length: int | None = None, chunked: bool = False) -
 def test_a_buffered_body_has_a_length_and_can_be_read_again(size: int, chunked: bool) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     body = body[:size]
-    upload = take(exchange(body, length=None if chunked else size, chunked=chunked), ProxySettings(), CoreSettings())
-    assert upload is not None and upload.length == size
+    x = exchange(body, length=None if chunked else size, chunked=chunked)
     for _ in range(2):
-        assert upload.rewind()
-        assert b"".join(iter(lambda: upload.read(1000), b"")) == body
-    assert (upload.data is None) == (size > 16 * 1024)
-    upload.close()
+        upload = take(x, ProxySettings(), CoreSettings())
+        assert upload is not None and upload.length == size
+        for _ in range(2):
+            assert upload.rewind()
+            assert b"".join(iter(partial(upload.read, 1000), b"")) == body
+        assert (upload.data is None) == (size > 16 * 1024)
+        upload.close()
+    for lease in x.leases or ():
+        lease.close()
+    if upload.data is None:
+        with pytest.raises(ValueError, match="closed"):
+            upload.fileno()
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+@pytest.mark.parametrize("read", [0, 3, 10, 12])
+def test_a_streamed_body_goes_to_another_upstream_while_it_is_remembered(read: int, buffered: bool) -> None:
+    x = exchange(b"0123456789ab", length=12)
+    core = CoreSettings(client_body_buffer_size=10)
+    streamed = ProxySettings(request_buffering=False)
+    for _ in range(2):
+        first = take(x, streamed, core)
+        assert first is not None
+        while read and (block := first.read(min(read, 4))):
+            read -= len(block)
+        read = 0
+        if first.started and first._room < 0:
+            with pytest.raises(ProxyError, match="cannot be sent again") as caught:
+                take(x, ProxySettings(request_buffering=buffered), core)
+            assert caught.value.status == 502
+            return
+    last = take(x, ProxySettings(request_buffering=buffered), core)
+    assert last is not None and last.length == 12
+    assert b"".join(iter(lambda: last.read(5), b"")) == b"0123456789ab"
+    for lease in x.leases or ():
+        lease.close()
 
 
 def test_a_streamed_body_cannot_be_read_again_once_begun() -> None:
@@ -44,8 +77,11 @@ def test_a_streamed_body_cannot_be_read_again_once_begun() -> None:
 
 
 def test_a_client_that_leaves_early_is_noticed_and_nothing_stays_open() -> None:
+    x = exchange(b"x" * 20_000, length=30_000)
     with pytest.raises(ClientGone):
-        take(exchange(b"x" * 20_000, length=30_000), ProxySettings(), CoreSettings())
+        take(x, ProxySettings(), CoreSettings())
+    page = take(x, ProxySettings(), CoreSettings())
+    assert page is not None and (page.length, page.data) == (0, b"")
 
 
 def test_a_fault_while_reading_is_the_clients() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.uri import escape, escape_args, normalise, printable
+from wsgi_proxy.uri import escape, escape_args, normalise, printable, split_unsafe
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,19 @@ def test_escaping_is_undone_by_normalising(path: str) -> None:
 )
 def test_escapes_by_place(text: str, path: str, args: str, target: str) -> None:
     assert (escape(text), escape_args(text), printable(text)) == (path, args, target)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("/a%3Fb?c%20d?e", ("/a?b", "c%20d?e")),
+        ("/a%2541", ("/a%41", "")),
+        ("/a%zz%4", ("/azz", "")),
+        ("/..a/...", ("/..a/...", "")),
+        ("a", ("a", "")),
+        ("/a?/../b", ("/a", "/../b")),
+        *((text, None) for text in ("", "?a", "..", "../a", "/a/..", "/a/../b", "/a/%2e%2e/b", "/a/..%2Fb", "/a%00", "/a\0")),
+    ],
+)
+def test_what_an_application_names(text: str, parts: tuple[str, str] | None) -> None:
+    assert split_unsafe(text) == parts

@@ -8,21 +8,27 @@ Rules:
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from . import errorlog, finishing, static
 from .errors import ClientError, ClientGone, NoLiveUpstreams, ProxyError, UpstreamError
 from .exchange import Answer, Exchange
 from .headers import first
+from .uri import split_unsafe
 
 if TYPE_CHECKING:
     from .config import ErrorPage
+    from .forwarder import Forwarder
     from .forwarding import Forwarded
     from .routing import Router
 
 MAX_REDIRECTS = 10
+
+KEPT = frozenset({"content-disposition", "set-cookie", "cache-control", "expires", "accept-ranges"})
+"""Fields of an application's answer that stay when X-Accel-Redirect has another place answer; Content-Type is the other one
+(ngx_http_upstream.c, `redirect` of ngx_http_upstream_headers_in)."""
 
 
 class Detours:
@@ -104,23 +110,30 @@ class Detours:
         self._go(x, outcome)
         return self._walk(x)
 
-    def accelerated(self, x: Exchange, ignored: frozenset[str], body: Forwarded) -> Answer | None:
-        """`X-Accel-Redirect`: the upstream names the place that answers instead of it."""
-        uri = first(body.reply.pairs, "x-accel-redirect")
-        if not uri or "x-accel-redirect" in ignored:
+    def accelerated(self, x: Exchange, forwarder: Forwarder, body: Forwarded) -> Answer | None:
+        """`X-Accel-Redirect`: the upstream names the place that answers instead of it, and some fields of its own stay."""
+        pairs = body.reply.pairs
+        uri = first(pairs, "x-accel-redirect")
+        if uri is None or "x-accel-redirect" in forwarder.settings.ignore_headers:
             return None
         body.close()
-        if not uri.startswith("@"):
-            path, mark, args = uri.partition("?")
-            uri = unquote(path, "latin-1") + mark + args
+        x.content_type = first(pairs, "content-type") or x.content_type
+        x.kept = x.kept + forwarder.answer_headers(x, [pair for pair in pairs if pair[0].lower() in KEPT])
+        if uri.startswith("@"):
+            self._router.named(x, uri)
+        else:
+            parts = split_unsafe(uri)
+            if parts is None:
+                raise ProxyError(f'unsafe URI "{uri}" was detected', status=404)
             if x.method != "HEAD":
                 x.method = "GET"
-        self._go(x, uri)
+            self._router.redirect(x, *parts)
         return self._walk(x)
 
     def subrequest(self, x: Exchange, uri: str) -> Answer:
         """A request of our own on a client's behalf, without its body (auth_request). Its body must be closed."""
-        inner = Exchange(dict(x.environ, REQUEST_METHOD="GET"))
+        # Its body is the client's request's, and is still to be read for that.
+        inner = Exchange({**x.environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
         inner.pairs = [pair for pair in x.pairs if pair[0].lower() not in ("content-length", "transfer-encoding")]
         inner.content_length, inner.chunked = None, False
         inner.server, inner.remote_addr, inner.variables = x.server, x.remote_addr, x.variables

@@ -121,6 +121,10 @@ class Exchange:
     """The status that this page is to have; 0: its own."""
     named_location = False
     limit_rate: int | None = None
+    content_type = ""
+    """The Content-Type that an application gave along with X-Accel-Redirect."""
+    kept: Pairs = NO_PAIRS
+    """The application's other fields that X-Accel-Redirect keeps."""
 
     # What became of it: set by the hallway.
     tried: set[Any] | None = None
@@ -150,6 +154,8 @@ class Exchange:
     request_body: bytes | None = None
     """The whole body, when it was read into memory ($request_body)."""
     request_body_file = ""
+    upload: Any = None
+    """The body as far as it was taken for an upstream (upload.Upload); a redirect within sends it again."""
     body_bytes_received = 0
     """Bytes of the request's body read so far."""
     sent_trailers: Pairs
@@ -256,6 +262,10 @@ class Exchange:
     def has_body(self) -> bool:
         return self.chunked or bool(self.content_length)
 
+    def drop_body(self) -> None:
+        """Go on as a request without a body: it was refused, or is broken."""
+        self.content_length, self.chunked, self.upload = 0, False, None
+
     def header(self, name: str) -> str:
         """The request's field of that name, repetitions joined by a comma; "" when there is none."""
         key = name.upper().replace("-", "_")
@@ -280,11 +290,11 @@ class Exchange:
 
 RECORD = """
     absolute added_trailers answer args body_bytes_received body_bytes_sent bytes_sent cache_key cache_status captures
-    chunked completed connection content_length environ error_response error_status finished_at host input internal
-    leases limit_conn_status limit_rate limit_req_status location method named_location pairs peer_addr prefix
+    chunked completed connection content_length content_type environ error_response error_status finished_at host input internal
+    kept leases limit_conn_status limit_rate limit_req_status location method named_location pairs peer_addr prefix
     protocol proxy_host proxy_port raw_target redirects relocate remote_addr remote_port remote_user request_body
     request_body_file request_id_value rewritten_in_place scheme sent_trailers server server_captures started status
-    subrequest target trace tried tries trusted_peer upgrade upstream_name upstream_pairs upstream_trailers uri
+    subrequest target trace tried tries trusted_peer upgrade upload upstream_name upstream_pairs upstream_trailers uri
     uri_changed variables
 """.split()
 """The attributes of an Exchange."""

@@ -82,7 +82,7 @@ def tell(x: Exchange, answer: Answer, size: int) -> list[str]:
         lines.append(f"limit_conn: {x.limit_conn_status}")
     if x.cache_status:
         lines.append(f"cache: {x.cache_status}, key {x.cache_key}")
-    for number, attempt in enumerate(x.tries, 1):
+    for number, attempt in enumerate((attempt for attempt in x.tries if attempt.address), 1):
         outcome = attempt.error or f"status {attempt.status}"
         taken = f" in {attempt.header_time:.3f} s" if attempt.header_time is not None else ""
         lines.append(f"try {number}: {attempt.address} of {x.upstream_name or 'the URL'}: {outcome}{taken}")

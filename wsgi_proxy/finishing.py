@@ -55,6 +55,23 @@ def redirect_page(x: Exchange, status: int, url: str) -> Answer:
     return answer
 
 
+def keep(x: Exchange, answer: Answer) -> None:
+    """Put the fields that an X-Accel-Redirect keeps into the answer that took its place.
+
+    A list (Set-Cookie, Cache-Control) goes on with the answer's own members, as in nginx. Of what may stand in an answer only
+    once the application's stays; nginx sends both.
+    """
+    kept = x.kept
+    if answer.status >= 300:
+        # Such a page has no ranges (ngx_http_send_special_response).
+        kept = [pair for pair in kept if pair[0].lower() != "accept-ranges"]
+    single = {name.lower() for name, _ in kept} - {"set-cookie", "cache-control"}
+    headers = kept + [pair for pair in answer.headers if pair[0].lower() not in single]
+    if x.content_type and answer.status not in (204, 304) and answer.header("content-type") is None:
+        headers.append(("Content-Type", x.content_type))
+    answer.headers = headers
+
+
 def compile_finisher(location: Location) -> Finisher | None:
     """What a location does to each of its answers; None when it does nothing."""
     core = location.core

@@ -152,6 +152,7 @@ def bound_body(x: Exchange, limit: int) -> None:
         return
     if x.content_length is not None and x.content_length > limit:
         errorlog.line("error", f"client intended to send too large body: {x.content_length} bytes", x)
+        x.drop_body()
         raise Refusal(status=413)
     if x.chunked and not isinstance(x.input, BoundedInput):
         x.input = BoundedInput(x, limit)

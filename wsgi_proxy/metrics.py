@@ -45,7 +45,8 @@ class Metrics:
         words[base + BODY_BYTES] += x.body_bytes_sent
         words[base + STATUS + x.status // 100] += 1
         if len(x.tries) > 1:
-            words[base + UPSTREAM_FAILURES] += len(x.tries) - 1
+            # The first of each group is no failure of the one before it; a try without an address parts two groups.
+            words[base + UPSTREAM_FAILURES] += max(0, len(x.tries) - 1 - 2 * sum(not attempt.address for attempt in x.tries))
         if x.cache_status == "HIT":
             words[base + CACHE_HITS] += 1
         connection = x.connection

@@ -40,7 +40,7 @@ from .status import Status
 from .transport import Outgoing, Transport
 from .tunnel import Tunnelled
 from .upkeep import Upkeep
-from .upload import take
+from .upload import collect, take
 from .wire_watch import watched
 from .zone import Zone
 
@@ -126,6 +126,8 @@ class Proxy:
             answer = self._walk(x)
         except ProxyError as error:
             answer = self.detours.refuse(x, error)
+        if x.kept or x.content_type:
+            finishing.keep(x, answer)
         return self._finish(x, answer)
 
     def _walk(self, x: Exchange) -> Answer:
@@ -134,7 +136,7 @@ class Proxy:
             self.router.choose_server(x)
             self.guard.enter(x)
         answer = self.router.route(x)
-        if x.connection is not None:
+        if x.connection is not None and not x.subrequest:
             x.connection.heed(x.location.core)
         if answer is not None:
             return self.detours.special(x, answer.status) if answer.source is pages else answer
@@ -155,6 +157,9 @@ class Proxy:
             return Answer(200, [("Content-Length", "0")], length=0)
         if location.cache.zone is None:
             return self._ask(x, location)
+        if (x.chunked or x.content_length) and location.proxy.request_buffering:
+            # As in nginx the body comes before the cache, whose key may name it ($request_body).
+            collect(x, location.core)
         found = self.cache.lookup(x, location)
         if found is None:
             return self._ask(x, location)
@@ -216,6 +221,10 @@ class Proxy:
         """The loop: lease a server, send, and go on to the next while the rules allow it."""
         settings = forwarder.settings
         target = self.targets.of(x, forwarder)
+        x.tried = None
+        if x.tries:
+            # A redirect within came here: every server may be asked again, and the variables show another group of tries.
+            x.tries.append(Try(""))
         pool = target.pool
         method = settings.method(x).upper() if settings.method is not None else x.method
         if fetch is not None and fetch.method is not None:
@@ -273,18 +282,18 @@ class Proxy:
         x.upstream_pairs = reply.pairs
         if reply.status == 101:
             return Answer(101, forwarder.answer_headers(x, reply.pairs), Tunnelled(body, x.upgrade, settings.read_timeout))
-        if reply.special:
-            moved = self.detours.accelerated(x, settings.ignore_headers, body)
-            if moved is not None:
-                return moved
-            rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
-            if rate is not None:
-                x.limit_rate = rate
-        if settings.limit_rate is not None:
-            body.rate = pacing.evaluated(settings.limit_rate, x)
         if settings.intercept_errors and reply.status >= 300 and self.detours.error_page(x, reply.status) is not None:
             body.close()
             return self.detours.special(x, reply.status)
+        if reply.special:
+            rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
+            if rate is not None:
+                x.limit_rate = rate
+            moved = self.detours.accelerated(x, forwarder, body)
+            if moved is not None:
+                return moved
+        if settings.limit_rate is not None:
+            body.rate = pacing.evaluated(settings.limit_rate, x)
         raw = fetch is not None and not fetch.unsafe
         pairs = list(reply.pairs) if raw else forwarder.answer_headers(x, reply.pairs)
         answer = Answer(reply.status, pairs, body, reason=reply.reason)

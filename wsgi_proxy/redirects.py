@@ -68,7 +68,7 @@ def return_answer(x: Exchange, step: Return) -> Answer:
         return Answer(status)
     body = text.encode("latin-1")
     fields: Pairs = []
-    kind = content_type(x.uri, x.location.core)
+    kind = x.content_type or content_type(x.uri, x.location.core)
     if kind:
         fields.append(("Content-Type", kind))
     fields.append(("Content-Length", str(len(body))))

@@ -35,7 +35,7 @@ def file_answer(x: Exchange, handle: int, status: os.stat_result) -> Answer:
     environ = x.environ
     get = environ.get
     validators: Pairs = [("ETag", etag)] if etag else []
-    kind = content_type(x.uri, core)
+    kind = x.content_type or content_type(x.uri, core)
     if x.error_response not in (0, 200):
         # As an error's page a file is always whole, and says nothing that is true of 200 only.
         return _whole(x, handle, size, kind, validators)

@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote_to_bytes
 from .errors import ClientError
 
 _ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
+_UNSAFE = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
 """What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
@@ -39,6 +41,23 @@ def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
             raise ClientError("zero byte in the request's target")
     if "/." in path or "//" in path:
         path = _resolve(path, merge_slashes)
+    return path, args
+
+
+def split_unsafe(text: str) -> tuple[str, str] | None:
+    """`(uri, args)` of a URI that an application gives (X-Accel-Redirect), decoded; None for one that is empty, has a zero byte
+    or a segment `..` (ngx_http_parse_unsafe_uri). A broken escape loses its percent sign, as in nginx.
+
+    >>> split_unsafe("/a%3Fb?c%20d"), split_unsafe("/a/%2e%2e/b")
+    (('/a?b', 'c%20d'), None)
+    """
+    path, _, args = text.partition("?")
+    if not path or _UNSAFE.search(path):
+        return None
+    if "%" in path:
+        path = _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2] or "", path)
+        if _UNSAFE.search(path):
+            return None
     return path, args
 
 
