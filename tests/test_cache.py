@@ -521,6 +521,59 @@ def test_valid_and_ignored_headers(site):
     assert site.get("/").word == "EXPIRED"
 
 
+@pytest.mark.parametrize(
+    ("fields", "delay"),
+    [
+        ([], 5),
+        ([("Age", "100")], 0),
+        ([("Date", "Tue, 14 Nov 2023 22:11:20 GMT")], 0),
+        ([("Age", "100"), ("Date", "Tue, 14 Nov 2023 22:11:20 GMT")], 5),
+        ([("Age", "100"), ("Expires", "0"), ("Cache-Control", "no-store")], 0),
+    ],
+)
+def test_valid_counts_from_the_moment_of_storing(site, fields, delay):
+    """A slow origin, an age and a clock that is two minutes behind do not shorten it (ngx_http_upstream_send_response)."""
+    made = site._maker(200, fields, b"one")
+
+    def slowly(method):
+        site.now += delay
+        return made(method)
+
+    site.origin.answers = [slowly]
+    site.location = location(frozenset({"cache-control", "expires"}), valid=((frozenset({200}), 2.0),))
+    assert site.get("/").word == "MISS"
+    site.now += 1.9
+    hit = site.get("/")
+    assert hit.word == "HIT" and hit["Cache-Status"] == "wsgi-proxy; hit; ttl=0"
+    # Age is still the age of the answer (RFC 9111, section 5.1).
+    assert int(hit["Age"]) >= (100 if fields else 1)
+    site.now += 0.2
+    assert site.get("/").word == "EXPIRED"
+
+
+def test_valid_counts_anew_from_a_validation(site):
+    site.location = location(valid=((frozenset({200}), 2.0),))
+    old = [("ETag", '"a"'), ("Age", "100")]
+    site.answers((200, old, b"one"), (304, old, b""))
+    site.get("/")
+    site.now += 3
+    assert site.get("/").word == "REVALIDATED"
+    site.now += 1.9
+    assert site.get("/").word == "HIT"
+
+
+@pytest.mark.parametrize("asked", [("Cache-Control", "no-cache"), ("Cache-Control", "max-age=0"), ("Pragma", "no-cache")])
+def test_with_valid_a_client_does_not_pass_the_cache_by(site, asked):
+    site.location = location(valid=((frozenset({200}), 9.0),))
+    site.get("/")
+    site.now += 1
+    assert site.get("/", headers=[asked]).word == "HIT"
+    # What a request asks for beyond that is still granted.
+    assert site.get("/new", headers=[("Cache-Control", "no-store")]).word == "MISS"
+    assert site.get("/new").word == "MISS"
+    assert site.get("/none", headers=[("Cache-Control", "only-if-cached, no-cache")]).status == 504
+
+
 def test_caching_off(site):
     for zone in (None, Constant("off"), Constant("")):
         site.location = location(zone=zone)

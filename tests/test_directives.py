@@ -59,7 +59,7 @@ def test_the_document_is_the_table() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "wsgi_proxy.directives"], capture_output=True, cwd=ROOT, timeout=30, check=True
     )
-    assert (ROOT / "docs" / "nginx-support.md").read_bytes() == printed.stdout
+    assert (ROOT / "docs" / "configuration.md").read_bytes() == printed.stdout
 
 
 @pytest.mark.parametrize("name", [name for name in ISSUES if name != "include"])

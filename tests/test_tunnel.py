@@ -15,7 +15,7 @@ from wsgi_proxy.config import ProxySettings
 from wsgi_proxy.errors import ConnectFailed, ProxyError
 from wsgi_proxy.exchange import Answer, Exchange
 from wsgi_proxy.stream import Stream
-from wsgi_proxy.tunnel import Dialled, Tunnelled, can_tunnel
+from wsgi_proxy.tunnel import Dialled, Tunnelled, can_tunnel, require_connection
 from wsgi_proxy.wire_route import Route
 
 
@@ -76,13 +76,10 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
 
 def test_a_server_that_keeps_its_sockets_to_itself(environ: dict[str, Any]) -> None:
     assert not can_tunnel(environ)
-    ours, theirs = socket.socketpair()
-    upper = Upper(Stream.of(ours), b"")
     with pytest.raises(ProxyError) as caught:
-        Tunnelled(upper, "echo", 5.0).run(Exchange(environ), Answer(101))
-    assert caught.value.status == 501 and upper.closed
-    upper._taken[0].close()
-    theirs.close()
+        require_connection(Exchange(environ))
+    assert caught.value.status == 501
+    require_connection(Exchange({**environ, "gunicorn.socket": object()}))
 
 
 def test_dialling() -> None:

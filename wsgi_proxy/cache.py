@@ -29,7 +29,7 @@ from .cachesweep import sweep
 from .cachevary import Forwarded, Request, Sent, selection_of
 from .cachezone import ZoneCache
 from .exchange import Answer
-from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable, wishes
+from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable
 from .preconditions import FULL, NOT_MODIFIED
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Cache:
             return None
         key = x.cache_key = plan.key(x)
         request: Request = x.pairs if self._sent is None else Forwarded(x, location, self._sent)
-        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else wishes(x.pairs)
+        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(x.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
             return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request)

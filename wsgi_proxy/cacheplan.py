@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .cachefields import Pairs
 from .cachekey import key_template
-from .freshness import Rules
+from .freshness import Rules, Wishes, wishes
 
 if TYPE_CHECKING:
     from .config import Location, Template
@@ -49,3 +50,7 @@ class Plan:
         self.background = settings.background_update
         self.validate = settings.revalidate is not False
         self.convert_head = bool(settings.convert_head)
+
+    def wishes(self, request: Pairs) -> Wishes:
+        """What a request asks of the cache, as far as the location lets it."""
+        return wishes(request, ruled=bool(self.rules.valid))

@@ -18,7 +18,7 @@ from .config import ProxySettings
 from .errors import ClientError, Refusal, UpstreamError
 from .exchange import Answer, Exchange, Try
 from .transport import Route
-from .tunnel import Dialled, Tunnelled
+from .tunnel import Dialled, Tunnelled, require_connection
 
 if TYPE_CHECKING:
     from .config import TunnelSettings
@@ -61,6 +61,7 @@ class Connector:
         tunnel = x.location.tunnel
         if x.method != "CONNECT" or tunnel.pass_ is None:
             raise ClientError(status=405)
+        require_connection(x)
         authority = tunnel.pass_(x)
         target = self._targets.to(authority)
         x.proxy_host, x.proxy_port, x.upstream_name = target.host, target.port, target.pool.name

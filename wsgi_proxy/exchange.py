@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClientError
-from .message_parsed import check_fields, check_target, content_length
+from .message_parsed import UnreadableInput, check_fields, check_target, content_length
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -203,6 +203,8 @@ class Exchange:
         if self.content_length is None:
             if "HTTP_TRANSFER_ENCODING" in environ:
                 self.chunked = True
+                if pairs is None and not get("wsgi.input_terminated"):
+                    self.input = UnreadableInput()
             elif pairs is None and self.protocol.startswith("HTTP/2"):
                 self._look_for_body()
 

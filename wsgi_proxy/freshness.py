@@ -41,7 +41,7 @@ class Rules:
 
     `ignored` are fields of the answer that have no say (lower case; nginx's proxy_ignore_headers); `valid` gives
     nginx's proxy_cache_valid as (statuses or None for any, seconds), used where no field sets a lifetime; once it
-    is given there are no heuristics.
+    is given there are no heuristics, and no request makes the cache ask the origin (see `wishes`).
     """
 
     ignored: frozenset[str] = frozenset()
@@ -103,9 +103,19 @@ class Wishes:
 NO_WISHES: Final = Wishes()
 
 
-def wishes(request: Pairs) -> Wishes:
-    """Read a request's Cache-Control; its Pragma only where there is none."""
+def wishes(request: Pairs, *, ruled: bool = False) -> Wishes:
+    """Read a request's Cache-Control; its Pragma only where there is none.
+
+    With ``ruled`` (the configuration has proxy_cache_valid) what asks for a newer answer does not count, as in nginx.
+    """
     asked = cache_control(request)
+    if ruled:
+        return Wishes(
+            max_stale=DELTA_MAX if asked.valueless("max-stale") else asked.seconds("max-stale"),
+            stale_if_error=asked.seconds("stale-if-error"),
+            no_store="no-store" in asked,
+            only_if_cached="only-if-cached" in asked,
+        )
     if not asked:
         pragma = any(member.lower() == "no-cache" for member in members(request, "pragma"))
         return Wishes(no_cache=True) if pragma else NO_WISHES
@@ -140,8 +150,13 @@ def judge(
         return Verdict(False, reason)
     directives = _effective(steering)
     lifetime, explicit = (
-        (accelerated, True) if accelerated is not None else _lifetime(status, steering, directives, received_at, rules)
+        (accelerated, True) if accelerated is not None else _lifetime(status, steering, directives, received_at)
     )
+    if not explicit and rules.valid:
+        ruled = rules.lifetime(status)
+        if ruled is not None:
+            # It counts from now, however old the answer is (ngx_http_upstream_send_response).
+            lifetime, explicit = ruled + initial_age(answer, sent_at, received_at), True
     if not explicit and (rules.valid or not _cacheable_unasked(status, directives)):
         return Verdict(False, "no-freshness")
     freshness = _numbers(answer, directives, lifetime, sent_at, received_at, ruled=accelerated is not None)
@@ -208,7 +223,7 @@ def _accelerated(answer: Pairs, now: float) -> float | None:
     return None
 
 
-def _lifetime(status: int, answer: Pairs, directives: Directives, received_at: float, rules: Rules) -> tuple[float, bool]:
+def _lifetime(status: int, answer: Pairs, directives: Directives, received_at: float) -> tuple[float, bool]:
     """(freshness lifetime, whether something said so explicitly), RFC 9111 section 4.2.1 for a shared cache."""
     for name in ("s-maxage", "max-age"):
         seconds = directives.seconds(name)
@@ -221,9 +236,6 @@ def _lifetime(status: int, answer: Pairs, directives: Directives, received_at: f
             moments = [parse_date(value.strip(" \t"), received_at) for value in expiries]
             # An unreadable date, "0" above all, lies in the past (section 5.3).
             return min((moment - dated if moment is not None else 0.0) for moment in moments), True
-    if rules.valid:
-        ruled = rules.lifetime(status)
-        return (ruled, True) if ruled is not None else (0.0, False)
     if not _cacheable_unasked(status, directives):
         return 0.0, False
     changed = _first_date(answer, "last-modified", received_at)

@@ -191,16 +191,14 @@ class GreenStream(Stream):
         return self._writing
 
     def recv(self, size: int) -> bytes:
+        self.breathe()
         while True:
             try:
-                data = self._sock.recv(size)
+                return self._sock.recv(size)
             except BlockingIOError:
                 self.reading.ready = False
                 self._running_since = 0.0
                 self.reading.wait(self.read_timeout)
-            else:
-                self.breathe()
-                return data
 
     def breathe(self) -> None:
         now = time.monotonic()
@@ -234,6 +232,12 @@ class GreenStream(Stream):
             sent = 0
         if sent != (len(data) if type(data) is bytes else memoryview(data).nbytes):
             self._send_rest(unsent([data], sent))
+
+    def send_nowait(self, data: Buffer) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
         try:

@@ -3,13 +3,15 @@
 Rules:
 - Other WSGI servers let through what has more than one reading, or what an upstream must not get: fragments, doubtful Hosts,
   TRACE, codings that they undid or did not know. What they lose in reading (order, repetitions) cannot be judged any more.
+- A server that decodes the chunks of a body sets `wsgi.input_terminated`. Without it nothing tells where the body ends, and reads
+  may give nothing, or the chunks themselves. Such a body is answered with 411 when it is needed.
 - Pure; the statuses are those of message.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import ClientError
 from .message import ALLOWED, METHOD, check_host, length_of
@@ -55,3 +57,15 @@ def check_fields(environ: Mapping[str, Any]) -> None:
     host = environ.get("HTTP_HOST")
     if host is not None:
         check_host(host)
+
+
+class UnreadableInput:
+    """The chunked body of a server that does not decode chunks: every read raises ClientError(411)."""
+
+    __slots__ = ()
+
+    def check(self) -> NoReturn:
+        raise ClientError("client sent a chunked body, which this WSGI server does not decode", status=411)
+
+    def read(self, size: int | None = -1) -> NoReturn:
+        self.check()

@@ -38,7 +38,7 @@ from .routing import Router
 from .static import serve
 from .status import Status
 from .transport import Outgoing, Transport
-from .tunnel import Tunnelled
+from .tunnel import Tunnelled, require_connection
 from .upkeep import Upkeep
 from .upload import collect, take
 from .wire_watch import watched
@@ -230,6 +230,8 @@ class Proxy:
         if fetch is not None and fetch.method is not None:
             method = fetch.method
         out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload, fetch), upload)
+        if x.upgrade:
+            require_connection(x)
         if fetch is None and not settings.ignore_client_abort:
             out.client = _client(x)
         retries = Retries(settings, x.method, settings.next_upstream_tries or pool.tries_limit, upload, time.monotonic)

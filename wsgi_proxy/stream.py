@@ -21,6 +21,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .socket_ends import reset_on_close
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -93,6 +95,10 @@ class Stream:
         """Send every byte."""
         raise NotImplementedError
 
+    def send_nowait(self, data: Buffer) -> int:
+        """Send as many bytes as can be sent without waiting; the number of bytes."""
+        raise NotImplementedError
+
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
         """Send every byte of every buffer, in one system call where the kernel takes them all."""
         raise NotImplementedError
@@ -123,7 +129,11 @@ class Stream:
         raise NotImplementedError
 
     def breathe(self) -> None:
-        """Let others run where this stream has been read for long without a wait; `recv` does it, other ways to read must."""
+        """Let others run where this stream has been read for long without a wait.
+
+        `recv` does it; other ways to read must. It comes before a read, never behind it: other code that looks at the stream
+        meanwhile would not see the bytes that are out of the kernel and not yet with their reader.
+        """
 
     def wait_readable(self) -> None:
         """Wait until `recv` may give something at once."""
@@ -144,6 +154,11 @@ class Stream:
     def shutdown(self, how: int) -> None:
         """End a half, as `socket.shutdown`; a connection that is already gone is no fault."""
         raise NotImplementedError
+
+    def break_off(self) -> None:
+        """See to it that `close` resets the connection, so that what was sent does not look complete."""
+        if self.fileno() >= 0:
+            reset_on_close(self.fileno())
 
     def close(self) -> None:
         """Close; a waiting reader or writer gets ConnectionAbortedError. May be called again."""
@@ -213,6 +228,15 @@ class PlainStream(Stream):
         while view:
             sent = self._sock.send(view)
             view = view[sent:]
+
+    def send_nowait(self, data: Buffer) -> int:
+        if not self._poll(select.POLLOUT, 0):
+            return 0
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._limit(self.write_timeout)
+            return self._sock.send(data)
+        # As much as fits: a blocking socket would wait for the rest.
+        return self._sock.send(data, socket.MSG_DONTWAIT)
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
         if isinstance(self._sock, ssl.SSLSocket):

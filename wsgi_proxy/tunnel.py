@@ -67,10 +67,7 @@ class Tunnelled:
         self._answer: Answer | None = None
 
     def run(self, x: Exchange, answer: Answer) -> Tunnelled:
-        """Make ready, before the head goes out. ProxyError(501) where the server does not hand over its connections."""
-        if not can_tunnel(x.environ):
-            self.close()
-            raise ProxyError("this server does not hand over its connections, so nothing can be upgraded", status=501)
+        """Make ready, before the head goes out; the server hands over its connections (`require_connection`)."""
         self._x = x
         self._answer = answer
         if answer.status == 101:
@@ -108,6 +105,12 @@ class Tunnelled:
 def can_tunnel(environ: dict[str, Any]) -> bool:
     """Whether this server hands over its connections."""
     return "wsgi_proxy.connection" in environ or client_socket(environ) is not None
+
+
+def require_connection(x: Exchange) -> None:
+    """Raise ProxyError(501) where the server does not hand over its connections, before an upstream is asked for a tunnel."""
+    if not can_tunnel(x.environ):
+        raise ProxyError("this WSGI server does not hand over its connections, so nothing can be tunnelled", status=501)
 
 
 def _client_of(environ: dict[str, Any]) -> tuple[Any, bytes]:

@@ -291,6 +291,7 @@ class Body:
         wire = self._wire
         assert wire is not None and self._left is not None
         source = wire.stream
+        source.breathe()
         while True:
             try:
                 count = os.splice(source.fileno(), writer, min(self._left, PIPE_SIZE), flags=FLAGS)
@@ -304,6 +305,5 @@ class Body:
                 raise self._broken(error) from error
             if not count:
                 raise self._cut()
-            source.breathe()
             self.received += count
             return count

@@ -47,7 +47,8 @@ class Watched:
             if watching:
                 poll.register(number, end_of_half)
             found = dict(poll.poll(None if until == inf else max(0.0, until - time.monotonic()) * 1000))
-            if stream.fileno() in found:
+            if stream.fileno() in found and (stream.plain or stream.readable()):
+                # Under TLS a record of the session's own, or a part of one, is nothing to read yet.
                 return
             now = time.monotonic()
             if number in found or now >= look_at:

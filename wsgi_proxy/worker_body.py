@@ -153,13 +153,13 @@ class RequestBody:
             connection.send(_CONTINUE)
         stream = connection.stream
         while not (self._pieces or self._fault or self.decoder.done):
+            stream.breathe()
             try:
                 data = stream.recv_nowait(_BLOCK)
             except OSError as error:
                 connection.gone = True
                 raise ClientGone(f"reading the request body failed: {error}") from error
             if data is not None:
-                stream.breathe()
                 self._take(data)
                 continue
             poll = select.poll()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ClientGone, ProxyError
 from .green import GreenStream, Side
-from .socket_ends import HALF_CLOSED, acknowledged, is_torn, reset_on_close
+from .socket_ends import HALF_CLOSED, acknowledged, is_torn
 from .stream import Stream
 from .worker_body import NO_BODY, NoBody, RequestBody
 from .worker_socket import StreamSocket
@@ -228,8 +228,7 @@ class Link:
 
     def _reset(self) -> None:
         self.gone = True
-        if self.stream.fileno() >= 0:
-            reset_on_close(self.stream.fileno())
+        self.stream.break_off()
 
     def close(self) -> None:
         """Close and forget; may be called again."""

@@ -99,7 +99,10 @@ class ProxyApp(proxy.Proxy):
             delivery = _Delivery(x, answer, self)
             if answer.length is None and x.connection is not None:
                 x.connection.trailers = delivery.trailers
-        start_response(status_line(answer.status, answer.reason), answer.headers)
+        headers = answer.headers
+        if x.chunked and x.connection is None and not x.environ.get("wsgi.input_terminated"):
+            headers = _without_length(headers)
+        start_response(status_line(answer.status, answer.reason), headers)
         return delivery
 
 
@@ -263,8 +266,21 @@ def _refused(environ: WSGIEnvironment, start_response: StartResponse, error: Pro
 
     body = page(error.status)
     errorlog.line("info", f"{error}, client: {environ.get('REMOTE_ADDR', '')}")
-    start_response(status_line(error.status), [("Content-Type", "text/html"), ("Content-Length", str(len(body)))])
+    headers = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
+    if environ.get("HTTP_TRANSFER_ENCODING") and not environ.get("wsgi.input_terminated"):
+        start_response(status_line(error.status), _without_length(headers))
+        return iter((body,))
+    start_response(status_line(error.status), headers)
     return [body]
+
+
+def _without_length(headers: Pairs) -> Pairs:
+    """Leave out Content-Length, so that a server that did not read the request's chunks closes the connection behind the answer.
+
+    A server that keeps it would take the chunks for the next request (Django's runserver does); an application may not set
+    Connection (PEP 3333).
+    """
+    return [pair for pair in headers if pair[0].lower() != "content-length"]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

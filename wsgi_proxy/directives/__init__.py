@@ -1,6 +1,6 @@
 """The one table of directives, assembled from its subjects, and the way from statements to the model.
 
-`python -m wsgi_proxy.directives` prints it as docs/nginx-support.md.
+`python -m wsgi_proxy.directives` prints it as docs/configuration.md.
 """
 
 from __future__ import annotations

@@ -1,40 +1,91 @@
-"""Prints the table of directives as docs/nginx-support.md: `python -m wsgi_proxy.directives > docs/nginx-support.md`."""
+"""Print the configuration reference, docs/configuration.md: `make reference`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from . import SUBJECTS
+from .reference import Entry, load
 from .row import Row
 
 HEAD = """\
-# nginx's directives in wsgi_proxy
+# Configuration reference
 
-Made by `python -m wsgi_proxy.directives` from the table that reads the configuration; a test keeps it so.
+Every directive that an `nginx.conf` may have here. The page is generated from the table that reads the configuration
+(`make reference`).
 
-A directive that is not here stops the start: `nginx.conf:12: unknown directive "foo"` where nginx does not know it either,
-`nginx.conf:12: directive "fastcgi_pass" is not supported by wsgi_proxy` where nginx or a well-known module does. Times, sizes,
-quotes, escapes, `include` and inheritance are nginx's. *Arguments* are nginx's own words: `TAKE12` is one or two, `1MORE` one or
-more, `FLAG` is `on` or `off`, `BLOCK` opens a block.
+- A directive that is not on this page stops the start, with its file and line: `unknown directive "foo"`, or
+  `directive "fastcgi_pass" is not supported by wsgi_proxy` for one of nginx or of a well-known module.
+- Times, sizes, quotes, escapes, `include` and inheritance follow nginx. A time is a number with `ms`, `s` (the default),
+  `m`, `h`, `d`, `w`, `M` or `y`; a size is a number of bytes, or with `k`, `m` or (for files) `g`.
+- *Context* names the blocks where the directive may stand: *main* is the file outside any block, *if* an `if` block.
+- The last section lists the directives that are accepted without effect, because no client can notice the difference.
 """
+
+_COUNTS = {
+    "NOARGS": "none",
+    "TAKE01": "none or one",
+    "TAKE012": "none, one or two",
+    "TAKE1": "one",
+    "TAKE2": "two",
+    "TAKE3": "three",
+    "TAKE12": "one or two",
+    "TAKE13": "one or three",
+    "TAKE23": "two or three",
+    "TAKE34": "three or four",
+    "TAKE123": "one to three",
+    "TAKE1234": "one to four",
+    "FLAG": "`on` or `off`",
+    "ANY": "any number",
+    "1MORE": "one or more",
+    "2MORE": "two or more",
+}
+"""nginx's words for the number of arguments, in English."""
 
 
 def lines() -> Iterator[str]:
-    """The document, line by line."""
+    """Yield the document, line by line."""
     yield HEAD
+    entries = load()
+    without_effect: list[Row] = []
     for subject, rows in SUBJECTS.items():
-        yield f"## {subject}\n"
-        yield "| directive | where | arguments | note |"
-        yield "|---|---|---|---|"
-        yield from (_line(row) for row in sorted(rows, key=lambda row: (row.name, row.contexts)))
-        yield ""
+        ordered = sorted(rows, key=lambda row: (row.name, row.contexts))
+        without_effect += [row for row in ordered if row.note]
+        described = [row for row in ordered if not row.note]
+        if described:
+            yield f"## {subject}\n"
+        for row in described:
+            yield from _section(row, entries[subject, row.name])
+    yield "## Accepted without effect\n"
+    yield "| directive | arguments | context | instead |"
+    yield "|---|---|---|---|"
+    for row in sorted(without_effect, key=lambda row: row.name):
+        yield f"| `{row.name}` | {_COUNTS[row.takes]} | {row.contexts} | {row.note} |"
+    yield ""
 
 
-def _line(row: Row) -> str:
-    return f"| `{row.name}` | {row.contexts} | {row.takes} | {row.note.replace('|', chr(92) + '|')} |"
+def _section(row: Row, entry: Entry) -> Iterator[str]:
+    yield f"### `{row.name}`\n"
+    yield f"{entry.text}\n"
+    for syntax in entry.syntax:
+        yield f"- Syntax: `{_statement(syntax)}`"
+    if entry.default is not None:
+        yield f"- Default: `{entry.default}`" if row.opens_block else f"- Default: `{row.name} {entry.default};`"
+    yield f"- Context: {row.contexts.replace('if in', '`if` in')}"
+    yield f"- Example: `{entry.example}`"
+    if entry.difference:
+        yield f"- Difference from nginx: {entry.difference}"
+    if entry.page:
+        yield f"- nginx's documentation: [{row.name}]({entry.page})"
+    yield ""
+
+
+def _statement(syntax: str) -> str:
+    return syntax if syntax.endswith("}") else f"{syntax};"
 
 
 def document() -> str:
+    """Return the whole page."""
     return "\n".join(lines())
 
 

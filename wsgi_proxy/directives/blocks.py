@@ -148,5 +148,5 @@ ROWS: tuple[Row, ...] = (
     special("server", "http", "BLOCK NOARGS", _server),
     special("location", "server, location", "BLOCK TAKE12", _location),
     special("if", "server, location", "BLOCK 1MORE", _if),
-    special("limit_except", "location", "BLOCK 1MORE", _limit_except, "guard.limit_except", "for access and auth_basic"),
+    special("limit_except", "location", "BLOCK 1MORE", _limit_except, "guard.limit_except"),
 )

@@ -148,9 +148,6 @@ ROWS: tuple[Row, ...] = (
         "http",
         "2MORE",
         _cache_path,
-        "",
-        "a folder, `memory`, or `redis://host:port/db`; the loader's and manager's pace is our own, and a file is always "
-        "written beside its place",
     ),
     value("proxy_cache", ALL, "TAKE1", "cache.zone", _zone),
     value("proxy_cache_key", ALL, "TAKE1", "cache.key", values.template),

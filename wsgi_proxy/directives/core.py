@@ -143,7 +143,7 @@ ROWS: tuple[Row, ...] = (
     value("client_max_body_size", ALL, "TAKE1", "core.client_max_body_size", values.offset),
     value("client_body_buffer_size", ALL, "TAKE1", "core.client_body_buffer_size", values.size),
     value("client_body_timeout", ALL, "TAKE1", "core.client_body_timeout", values.time),
-    value("client_body_temp_path", ALL, "TAKE1234", "core.client_body_temp_path", _time_path, "the levels are not needed"),
+    value("client_body_temp_path", ALL, "TAKE1234", "core.client_body_temp_path", _time_path),
     value("send_timeout", ALL, "TAKE1", "core.send_timeout", values.time),
     special("keepalive_timeout", ALL, "TAKE12", _keepalive_timeout, "core.keepalive_timeout"),
     value("keepalive_requests", ALL, "TAKE1", "core.keepalive_requests", values.number),
@@ -163,9 +163,7 @@ ROWS: tuple[Row, ...] = (
     value("etag", ALL, "FLAG", "core.etag", values.flag("etag")),
     value("if_modified_since", ALL, "TAKE1", "core.if_modified_since", values.word("off", "exact", "before")),
     value("max_ranges", ALL, "TAKE1", "guard.max_ranges", values.number),
-    value(
-        "sendfile", IFS, "FLAG", "core.sendfile", values.flag("sendfile"), "files go by sendfile where the worker can, either way"
-    ),
+    value("sendfile", IFS, "FLAG", "core.sendfile", values.flag("sendfile")),
     value("chunked_transfer_encoding", ALL, "FLAG", "core.chunked_transfer_encoding", values.flag("chunked_transfer_encoding")),
     special("resolver", "http, server, location", "1MORE", take_resolver, "core.resolver"),
     value("resolver_timeout", ALL, "TAKE1", "core.resolver_timeout", values.time),
@@ -176,6 +174,6 @@ ROWS: tuple[Row, ...] = (
     value("ignore_invalid_headers", _SERVER, "FLAG", "server.ignore_invalid_headers", values.flag("ignore_invalid_headers")),
     value("underscores_in_headers", _SERVER, "FLAG", "server.underscores_in_headers", values.flag("underscores_in_headers")),
     value("merge_slashes", _SERVER, "FLAG", "server.merge_slashes", values.flag("merge_slashes")),
-    value("http2", _SERVER, "FLAG", "server.http2", values.flag("http2"), "by gunicorn's own HTTP/2; needs the package `h2`"),
+    value("http2", _SERVER, "FLAG", "server.http2", values.flag("http2")),
     accepted("early_hints", ALL, "1MORE", "103 answers of upstreams are not passed on", values.templates),
 )

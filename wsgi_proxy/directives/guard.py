@@ -212,7 +212,6 @@ ROWS: tuple[Row, ...] = (
         "TAKE1",
         "guard.auth_basic_user_file",
         _user_file,
-        "bcrypt, apr1, SHA, SSHA, crypt, plain",
     ),
     value("auth_request", ALL, "TAKE1", "guard.auth_request", _auth_request),
     listed("auth_request_set", ALL, "TAKE2", "guard.auth_request_set", _auth_request_set),

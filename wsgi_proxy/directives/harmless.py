@@ -1,4 +1,4 @@
-"""Directives that real configurations have and that change no answer here: each is checked, its note says what we do instead."""
+"""Directives of real configurations that change no response here: each is checked, and its note gives the behaviour instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _off(name: str) -> Row:
         if values.flag_value(name, args[0]):
             raise Bad(f'directive "{name}" is not supported by wsgi_proxy')
 
-    return accepted(name, _IF, "FLAG", "`off` is what happens; `on` stops the start", check)
+    return accepted(name, _IF, "FLAG", "always `off`; `on` stops the start", check)
 
 
 def _compression(name: str) -> Row:
@@ -51,10 +51,10 @@ def _unless_off(name: str, contexts: str, takes: str) -> Row:
         if args != ["off"]:
             raise Bad(f'directive "{name}" is not supported by wsgi_proxy')
 
-    return accepted(name, contexts, takes, "`off` is what happens; anything else stops the start", check)
+    return accepted(name, contexts, takes, "always `off`; anything else stops the start", check)
 
 
-_LINGER = "a worker closes a connection after it has read what the client still sends, within bounds of its own"
+_LINGER = "a worker reads the rest of a client's data before it closes the connection, within fixed limits"
 
 _OBSOLETE = "obsolete in nginx too"
 _HTTP2_OBSOLETE = (
@@ -85,14 +85,14 @@ ROWS: tuple[Row, ...] = (
     _hash("referer_hash_bucket_size", "server, location"),
     _size("connection_pool_size", _SERVER, "Python manages its memory"),
     _size("request_pool_size", _SERVER, "Python manages its memory"),
-    _size("subrequest_output_buffer_size", ALL, "a subrequest's answer streams"),
-    _size("postpone_output", ALL, "an answer is written as soon as it is there"),
+    _size("subrequest_output_buffer_size", ALL, "the response of a subrequest is streamed"),
+    _size("postpone_output", ALL, "a response is written as soon as it arrives"),
     _size("send_lowat", ALL, "the kernel decides when a socket is writable"),
     _size("read_ahead", ALL, "the kernel reads ahead"),
-    _size("sendfile_max_chunk", ALL, "a worker's other connections go on between two blocks anyway"),
+    _size("sendfile_max_chunk", ALL, "other connections of a worker are served between two blocks"),
     _size("proxy_send_lowat", ALL, "the kernel decides when a socket is writable"),
-    _size("ssl_buffer_size", _SERVER, "OpenSSL's records are as long as what is written"),
-    _size("http2_chunk_size", ALL, "gunicorn's HTTP/2 frames its answers itself"),
+    _size("ssl_buffer_size", _SERVER, "a TLS record is as long as the block that is written"),
+    _size("http2_chunk_size", ALL, "gunicorn's HTTP/2 frames its responses itself"),
     _size("http2_recv_buffer_size", "http", "gunicorn's HTTP/2 has its own buffers"),
     _size("http2_body_preread_size", _SERVER, "gunicorn's HTTP/2 has its own buffers"),
     accepted("http2_max_concurrent_streams", _SERVER, "TAKE1", "gunicorn's HTTP/2 has its own limit", values.number),
@@ -100,12 +100,12 @@ ROWS: tuple[Row, ...] = (
     _flag("tcp_nodelay", ALL, "always on"),
     _flag("reset_timedout_connection", ALL, "a connection that timed out is closed"),
     _flag("log_subrequest", ALL, "subrequests are not logged"),
-    _flag("msie_padding", ALL, "no browser needs it any more"),
-    _flag("msie_refresh", ALL, "no browser needs it any more"),
+    _flag("msie_padding", ALL, "obsolete: for browsers of the past"),
+    _flag("msie_refresh", ALL, "obsolete: for browsers of the past"),
     _flag("aio_write", ALL, "files are written by the worker itself"),
     _flag("client_body_in_single_buffer", ALL, "a body is read as a stream"),
     _flag("open_file_cache_errors", ALL, "files are opened for each request"),
-    _flag("proxy_force_ranges", ALL, "ranges of stored answers are always served"),
+    _flag("proxy_force_ranges", ALL, "ranges of stored responses are always served"),
     _time("lingering_time", ALL, _LINGER),
     _time("lingering_timeout", ALL, _LINGER),
     _time("open_file_cache_valid", ALL, "files are opened for each request"),
@@ -115,7 +115,7 @@ ROWS: tuple[Row, ...] = (
     accepted("open_file_cache", ALL, "TAKE12", "files are opened for each request"),
     accepted("open_file_cache_min_uses", ALL, "TAKE1", "files are opened for each request", values.number),
     accepted("open_log_file_cache", ALL, "TAKE1234", "log files stay open until they are reopened"),
-    accepted("keepalive_disable", ALL, "TAKE12", "no browser needs it any more"),
+    accepted("keepalive_disable", ALL, "TAKE12", "obsolete: for browsers of the past"),
     accepted("aio", ALL, "TAKE1", "files are read by the worker itself"),
     accepted("directio", ALL, "TAKE1", "files go through the kernel's cache"),
     accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),

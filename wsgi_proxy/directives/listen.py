@@ -172,8 +172,6 @@ ROWS: tuple[Row, ...] = (
         "1MORE",
         _listen,
         "server.listens",
-        "addresses, ports, ranges of ports, unix sockets; `ssl`, `http2`, `proxy_protocol`, `default_server`, `backlog`, "
-        "`reuseport` (workers share one socket), `ipv6only`; the socket options (`rcvbuf` …) are accepted with a warning",
     ),
     special("server_name", "server", "1MORE", _server_name, "server.names"),
 )

@@ -73,8 +73,6 @@ ROWS: tuple[Row, ...] = (
         "1MORE",
         _access_log,
         "core.access_log",
-        "files, `/dev/stdout`, names with variables, `if=`; `buffer=` and `flush=` change nothing; without any `access_log` the "
-        "log is `logs/access.log` under the prefix where that folder is",
     ),
-    special("log_format", "http", "2MORE", _log_format, "", "`escape=default|json|none`"),
+    special("log_format", "http", "2MORE", _log_format),
 )

@@ -83,17 +83,15 @@ def _master_process(level: Level, args: list[str]) -> None:
 
 
 ROWS: tuple[Row, ...] = (
-    value("worker_processes", "main", "TAKE1", "main.worker_processes", _worker_processes, "gunicorn's workers"),
-    value(
-        "worker_connections", "events", "TAKE1", "main.worker_connections", values.number, "connections one worker holds at most"
-    ),
+    value("worker_processes", "main", "TAKE1", "main.worker_processes", _worker_processes),
+    value("worker_connections", "events", "TAKE1", "main.worker_connections", values.number),
     value("worker_shutdown_timeout", "main", "TAKE1", "main.worker_shutdown_timeout", values.time),
     special("user", "main", "TAKE12", _user, "main.user"),
-    value("pid", "main", "TAKE1", "main.pid", values.path, "written once the listeners accept"),
+    value("pid", "main", "TAKE1", "main.pid", values.path),
     value("daemon", "main", "FLAG", "main.daemon", values.flag("daemon")),
     value("working_directory", "main", "TAKE1", "main.working_directory", values.path),
     special("env", "main", "TAKE1", _env, "main.env"),
-    special("error_log", "main, http, server, location", "1MORE", _error_log, "main.error_log", "a file or `stderr`; no syslog"),
+    special("error_log", "main, http, server, location", "1MORE", _error_log, "main.error_log"),
     special("events", "main", "BLOCK NOARGS", _events),
     accepted("use", "events", "TAKE1", "gevent chooses (epoll on Linux)", _use),
     accepted("multi_accept", "events", "FLAG", "a worker accepts as connections come"),

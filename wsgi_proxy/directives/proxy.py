@@ -241,8 +241,8 @@ def _time(name: str) -> Row:
     return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.time)
 
 
-def _size(name: str, note: str = "") -> Row:
-    return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.size, note)
+def _size(name: str) -> Row:
+    return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.size)
 
 
 ROWS: tuple[Row, ...] = (
@@ -252,7 +252,6 @@ ROWS: tuple[Row, ...] = (
         "TAKE1",
         _proxy_pass,
         "proxy.pass_",
-        "with and without URI, variables, unix sockets, https",
     ),
     listed(
         "proxy_set_header",
@@ -260,7 +259,6 @@ ROWS: tuple[Row, ...] = (
         "TAKE2",
         "proxy.set_header",
         _header,
-        "`Connection` and `Upgrade` are sent only for a client that asked for an upgrade",
     ),
     listed("proxy_hide_header", ALL, "TAKE1", "proxy.hide_header", values.text),
     listed("proxy_pass_header", ALL, "TAKE1", "proxy.pass_header", values.text),
@@ -282,10 +280,10 @@ ROWS: tuple[Row, ...] = (
     _flag("proxy_buffering"),
     _size("proxy_buffer_size"),
     value("proxy_buffers", ALL, "TAKE2", "proxy.buffers", values.buffers),
-    _size("proxy_busy_buffers_size", "checked as nginx does; a client gets what there is, without waiting for a buffer"),
+    _size("proxy_busy_buffers_size"),
     _size("proxy_max_temp_file_size"),
-    _size("proxy_temp_file_write_size", "checked as nginx does; the kernel decides when a file is written"),
-    value("proxy_temp_path", ALL, "TAKE1234", "proxy.temp_path", _temp_path, "the levels are not needed"),
+    _size("proxy_temp_file_write_size"),
+    value("proxy_temp_path", ALL, "TAKE1234", "proxy.temp_path", _temp_path),
     _flag("proxy_request_buffering"),
     _flag("proxy_intercept_errors"),
     _flag("proxy_ignore_client_abort"),

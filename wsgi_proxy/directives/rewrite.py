@@ -128,9 +128,7 @@ ROWS: tuple[Row, ...] = (
     special("rewrite", _PLACES, "TAKE23", _rewrite),
     special("return", _PLACES, "TAKE12", _return),
     special("break", _PLACES, "NOARGS", _break),
-    special("map", "http", "BLOCK TAKE2", _map, "", "`default`, `hostnames`, `volatile`, regular expressions, `include`"),
-    special(
-        "geo", "http", "BLOCK TAKE12", _geo, "", "networks, `ranges`, `default`, `delete`, `proxy`, `proxy_recursive`, `include`"
-    ),
+    special("map", "http", "BLOCK TAKE2", _map),
+    special("geo", "http", "BLOCK TAKE12", _geo),
     special("split_clients", "http", "BLOCK TAKE2", _split_clients),
 )

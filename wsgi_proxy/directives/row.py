@@ -91,7 +91,8 @@ class Row:
     """One directive.
 
     `contexts` are words of nginx's documentation joined by commas; `takes` is nginx's word for the arguments, with BLOCK in front
-    for one that opens a block.
+    for one that opens a block. `note` is given for a directive without effect: the behaviour here, in place of the directive's.
+    The documentation of every other directive is in `reference.txt`.
     """
 
     name: str
@@ -137,7 +138,7 @@ _COUNTS: dict[str, range | tuple[int, ...]] = {
 }
 
 
-def value(name: str, contexts: str, takes: str, target: str, convert: Converter, note: str = "") -> Row:
+def value(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
     """A row that sets one field, once a level."""
 
     def act(level: Level, statement: Statement) -> None:
@@ -146,10 +147,10 @@ def value(name: str, contexts: str, takes: str, target: str, convert: Converter,
         level.own[target] = convert(level, statement.args)
         level.seen[target] = statement
 
-    return Row(name, contexts, takes, act, target, note)
+    return Row(name, contexts, takes, act, target)
 
 
-def listed(name: str, contexts: str, takes: str, target: str, convert: Converter, note: str = "") -> Row:
+def listed(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
     """A row that adds an item to a field that is a list; a level with none of its own inherits the list as a whole."""
 
     def act(level: Level, statement: Statement) -> None:
@@ -157,12 +158,12 @@ def listed(name: str, contexts: str, takes: str, target: str, convert: Converter
         level.own.setdefault(target, []).append(item)
         level.seen[target] = statement
 
-    return Row(name, contexts, takes, act, target, note)
+    return Row(name, contexts, takes, act, target)
 
 
-def special(name: str, contexts: str, takes: str, act: Action, target: str = "", note: str = "") -> Row:
+def special(name: str, contexts: str, takes: str, act: Action, target: str = "") -> Row:
     """A row whose action is its own."""
-    return Row(name, contexts, takes, act, target, note)
+    return Row(name, contexts, takes, act, target)
 
 
 def accepted(name: str, contexts: str, takes: str, note: str, check: Converter | None = None) -> Row:

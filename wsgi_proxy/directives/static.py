@@ -132,7 +132,7 @@ ROWS: tuple[Row, ...] = (
     value("add_trailer_inherit", IFS, "TAKE1", "inherit.add_trailer", values.word("on", "off", "merge")),
     listed("add_trailer", IFS, "TAKE23", "core.add_trailer", _add_header),
     special("expires", IFS, "TAKE12", _expires, "core.expires"),
-    value("charset", IFS, "TAKE1", "core.charset", values.template, "named in Content-Type; nothing is recoded"),
+    value("charset", IFS, "TAKE1", "core.charset", values.template),
     special("stub_status", "server, location", "TAKE01", _handler("stub_status", "core.stub_status"), "core.stub_status"),
     special(
         "wsgi_proxy_status",
@@ -140,6 +140,5 @@ ROWS: tuple[Row, ...] = (
         "TAKE01",
         _status,
         "core.metrics",
-        "ours: the proxy's own state: `page` (the default), `json`, or `metrics` for Prometheus",
     ),
 )

@@ -62,8 +62,8 @@ def _stapling(level: Level, args: list[str]) -> bool:
     return False
 
 
-def _flag(name: str, target: str, contexts: str = _SERVER, note: str = "") -> Row:
-    return value(name, contexts, "FLAG", target, values.flag(name), note)
+def _flag(name: str, target: str, contexts: str = _SERVER) -> Row:
+    return value(name, contexts, "FLAG", target, values.flag(name))
 
 
 def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ...]) -> TLS | None:
@@ -108,9 +108,8 @@ ROWS: tuple[Row, ...] = (
         "TAKE12",
         _session_cache,
         "tls.session_cache",
-        "sessions are resumed by tickets, in any worker",
     ),
-    value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds, "OpenSSL's own time holds"),
+    value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds),
     _flag("ssl_session_tickets", "tls.session_tickets"),
     value("ssl_verify_client", _SERVER, "TAKE1", "tls.verify_client", values.word("off", "on", "optional", "optional_no_ca")),
     value("ssl_verify_depth", _SERVER, "TAKE1", "tls.verify_depth", values.number),
@@ -118,7 +117,7 @@ ROWS: tuple[Row, ...] = (
     value("ssl_trusted_certificate", _SERVER, "TAKE1", "tls.trusted_certificate", _file),
     value("ssl_crl", _SERVER, "TAKE1", "tls.crl", _file),
     _flag("ssl_reject_handshake", "tls.reject_handshake"),
-    value("ssl_stapling", _SERVER, "FLAG", "tls.stapling", _stapling, "`off`; `on` stops the start: Python's ssl cannot staple"),
+    value("ssl_stapling", _SERVER, "FLAG", "tls.stapling", _stapling),
     accepted("ssl_stapling_verify", _SERVER, "FLAG", "nothing is stapled", values.flag("ssl_stapling_verify")),
     _flag("proxy_ssl_verify", "proxy_tls.verify", ALL),
     value("proxy_ssl_trusted_certificate", ALL, "TAKE1", "proxy_tls.trusted_certificate", _file),

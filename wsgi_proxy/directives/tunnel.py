@@ -28,7 +28,6 @@ ROWS: tuple[Row, ...] = (
         "TAKE01",
         _tunnel_pass,
         "tunnel.pass_",
-        f"`{DEFAULT_TARGET}` without an argument",
     ),
     value(
         "tunnel_allow_upstream",
@@ -36,7 +35,6 @@ ROWS: tuple[Row, ...] = (
         "1MORE",
         "guard.tunnel_allow_upstream",
         values.templates,
-        "as in nginx Plus: `$upstream_last_addr` may be asked",
     ),
     value("tunnel_connect_timeout", ALL, "TAKE1", "tunnel.connect_timeout", values.time),
     value("tunnel_send_timeout", ALL, "TAKE1", "tunnel.send_timeout", values.time),
