@@ -21,7 +21,7 @@ FLOORS = [
     " peers rotation ranking resolve* balance* upstream* simple",
     "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",
     "finishing pacing detours retries forwarding forwarder connect probe* proxy* metrics status",
-    "wsgi",
+    "wsgi middleware",
     "worker* server*",
     "cli* __main__ explain echo demo cert forward",
 ]

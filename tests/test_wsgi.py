@@ -1,49 +1,22 @@
-"""The WSGI edge: as an application, as a middleware in Flask and Django, and what a fault looks like."""
+"""The WSGI edge: as an application, and what a fault looks like."""
 
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.test import Client as WSGIClient
 from werkzeug.test import EnvironBuilder
 
-from wsgi_proxy import Pool, Proxy, ProxyMiddleware, Server
+from wsgi_proxy import Pool, Proxy, Server
 from wsgi_proxy.errors import ConfigError
 
-from .support import ROOT, Recorder, fetch, free_port, reply, run_gunicorn
+from .support import ROOT, Recorder, fetch, free_port, run_gunicorn
+from .wsgi_support import Made, get, made, upstream
 
-
-@pytest.fixture
-def upstream() -> Iterator[Recorder]:
-    with Recorder(lambda r, w: reply(b"upstream " + r.target.encode(), headers=[("Server", "theirs"), ("X-A", "1")])) as recorder:
-        yield recorder
-
-
-Made = Callable[[Any], Any]
-
-
-@pytest.fixture
-def made() -> Iterator[Made]:
-    """Wraps a proxy or a middleware that the test made, to close it in the end."""
-    things: list[Any] = []
-
-    def keep(thing: Any) -> Any:
-        things.append(thing)
-        return thing
-
-    yield keep
-    for thing in things:
-        thing.close()
-
-
-def get(app: Any, path: str, method: str = "GET", **options: Any) -> Any:
-    return WSGIClient(app).open(path, method=method, buffered=True, environ_base={"REMOTE_ADDR": "127.0.0.1"}, **options)
+__all__ = ["made", "upstream"]  # fixtures
 
 
 def test_a_pool_is_an_application(upstream: Recorder, made: Made) -> None:
@@ -66,84 +39,11 @@ def test_bodies_stream_up(upstream: Recorder, made: Made) -> None:
     assert upstream.requests[0].body == b"x" * 100_000
 
 
-def test_in_flask_one_line_mounts_it(upstream: Recorder, made: Made) -> None:
-    app = Flask(__name__)
-    app.add_url_rule("/", "home", lambda: "home")
-    app.wsgi_app = made(ProxyMiddleware(app.wsgi_app, {"/legacy/": {"target": f"{upstream.url}/"}}))  # type: ignore[method-assign]
-    assert get(app, "/").data == b"home"
-    assert get(app, "/legacy/a").data == b"upstream /legacy/a"
-    assert get(app, "/legacyx").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("options", "path", "target", "host"),
-    [
-        ({}, "/api/a?b", "/api/a?b", None),
-        ({"remove_prefix": True}, "/api/a?b", "/a?b", None),
-        ({"host": None}, "/api/", "/api/", "client.example"),
-        ({"host": "fixed"}, "/api/", "/api/", "fixed"),
-        ({"headers": {"X-Token": "t"}}, "/api/", "/api/", None),
-    ],
-)
-def test_werkzeugs_options(
-    upstream: Recorder, made: Made, options: dict[str, Any], path: str, target: str, host: str | None
-) -> None:
-    app = made(ProxyMiddleware(Flask(__name__), {"/api": {"target": upstream.url, **options}}))
-    assert get(app, path, headers={"Host": "client.example"}).status_code == 200
-    seen = upstream.requests[0]
-    assert (seen.target, seen.get("Host")) == (target, host or upstream.address)
-    assert seen.get("X-Token") == options.get("headers", {}).get("X-Token")
-
-
-@pytest.mark.parametrize(
-    "targets", [{"/a": {}}, {"/a": {"target": "ftp://x"}}, {"/a": {"target": "http://127.0.0.1:1", "hots": "x"}}]
-)
-def test_faults_of_a_mapping_are_one_line(targets: dict[str, dict[str, Any]]) -> None:
-    with pytest.raises(ConfigError, match="proxy target for '/a/?'"):
-        ProxyMiddleware(Flask(__name__), targets)
-
-
-def test_an_nginx_conf_as_a_middleware_takes_what_its_locations_cover(upstream: Recorder, made: Made, tmp_path: Path) -> None:
-    path = tmp_path / "nginx.conf"
-    locations = f"location /api/ {{ proxy_pass {upstream.url}; }} location = /old {{ return 301 /new; }}"
-    path.write_text(f"events {{}} http {{ server {{ {locations} }} }}")
-    app = Flask(__name__)
-    app.add_url_rule("/", "home", lambda: "home")
-    middleware = made(ProxyMiddleware(app, path))
-    assert get(middleware, "/").data == b"home"
-    assert get(middleware, "/api/x").data == b"upstream /api/x"
-    assert get(middleware, "/old").status_code == 301
-
-
 def test_mounted_below_a_prefix_the_upstream_gets_the_path_below_it(upstream: Recorder, made: Made) -> None:
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
     app = DispatcherMiddleware(Flask(__name__), {"/mount": made(Proxy(Pool([upstream.url])))})
     assert get(app, "/mount/a").data == b"upstream /a"
-
-
-def test_in_django_one_line_mounts_it(upstream: Recorder, made: Made, tmp_path: Path) -> None:
-    folder = tmp_path / "gunicorn"
-    folder.mkdir()
-    (folder / "site_wsgi.py").write_text(
-        textwrap.dedent(
-            f"""
-            from django.conf import settings
-            from django.http import HttpResponse
-            from django.urls import path
-            settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x")
-            urlpatterns = [path("", lambda request: HttpResponse("home"))]
-
-            from django.core.wsgi import get_wsgi_application
-            from wsgi_proxy import ProxyMiddleware
-
-            application = ProxyMiddleware(get_wsgi_application(), {{"/legacy/": {{"target": "{upstream.url}/"}}}})
-            """
-        )
-    )
-    with run_gunicorn("site_wsgi:application", tmp_path, "gthread") as server:
-        assert fetch(server.port, "/").body == b"home"
-        assert fetch(server.port, "/legacy/a").body == b"upstream /legacy/a"
 
 
 def test_no_traceback_reaches_a_client(upstream: Recorder, made: Made) -> None:

@@ -11,21 +11,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Config, Server
-    from .proxy import Proxy
+    from .config import Config, HealthCheck, Server
+    from .errors import CheckFailed, ConfigError
+    from .middleware import ProxyMiddleware
     from .upstream import Pool
-    from .wsgi import ProxyApp, ProxyMiddleware
+    from .wsgi import Proxy, ProxyApp
 
 __version__ = "1.0.0"
 # Without `app`, so that `import *` does not ask for a configuration.
-__all__ = ["Config", "Pool", "Proxy", "ProxyApp", "ProxyMiddleware", "Server"]
+__all__ = [
+    "CheckFailed",
+    "Config",
+    "ConfigError",
+    "HealthCheck",
+    "Pool",
+    "Proxy",
+    "ProxyApp",
+    "ProxyMiddleware",
+    "Server",
+]
 
 _HOMES = {
+    "CheckFailed": "errors",
     "Config": "config",
+    "ConfigError": "errors",
+    "HealthCheck": "config",
     "Pool": "upstream",
     "Proxy": "wsgi",
     "ProxyApp": "wsgi",
-    "ProxyMiddleware": "wsgi",
+    "ProxyMiddleware": "middleware",
     "Server": "config",
 }
 

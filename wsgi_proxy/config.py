@@ -495,7 +495,7 @@ class Location:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     handler: str = ""
-    """What answers: "proxy_pass", "tunnel_pass", "static", "stub_status", "status", "empty" …; "" means static files."""
+    """What answers: "proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: Place = Place()
 
 

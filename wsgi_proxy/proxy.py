@@ -26,7 +26,7 @@ from .cacheentry import Entry
 from .config import Config
 from .connect import Connector
 from .detours import Detours
-from .errors import InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
+from .errors import ClientError, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, Pairs, Try
 from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
@@ -65,6 +65,11 @@ def _asked_for(upgrade: str, asked: str) -> bool:
     return bool(asked) and bool(chosen) and chosen <= set(headers.tokens(asked))
 
 
+def _nothing(x: Exchange) -> Answer:
+    """Answer 404: a configuration made in Python serves no files."""
+    raise ClientError(status=404)
+
+
 def spawn(function: Callable[[], None]) -> None:
     """Run something beside the requests: a thread, which gevent makes a greenlet of."""
     threading.Thread(target=function, daemon=True).start()
@@ -100,6 +105,7 @@ class Proxy:
         self._handlers: dict[str, Callable[[Exchange], Answer | str]] = {
             "": serve,
             "static": serve,
+            "none": _nothing,
             "stub_status": status.stub,
             "status": status.show,
             "tunnel_pass": Connector(self.targets).answer,

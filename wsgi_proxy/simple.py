@@ -4,6 +4,7 @@ Rules:
 - What comes out is the same model that an nginx.conf gives, so that everything else has one path.
 - The defaults are those a Python user expects: Host is kept, X-Forwarded-For, -Proto and -Host are set by us and never by the
   client, upgrades work, bodies stream both ways, and the upstream's Date and Server pass.
+- No files are served, and `X-Accel-*` of an upstream is a field like any other: it may be for a server in front of this one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ FORWARDED = (
     ("Connection", "upgrade"),
 )
 """What every upstream gets when no nginx.conf says otherwise."""
+
+_ACCEL = tuple(f"X-Accel-{name}" for name in ("Redirect", "Expires", "Limit-Rate", "Buffering", "Charset"))
+
+MERGE_SLASHES = False
+"""`//` in a path stays: it may begin a URL (`/proxy/https://…`)."""
 
 _OPTIONS = {"target", "remove_prefix", "host", "headers", "ssl_context"}
 
@@ -98,7 +104,8 @@ def _proxy_settings(
     return ProxySettings(
         pass_=pass_,
         set_header=templates,
-        pass_header=("Date", "Server"),
+        pass_header=("Date", "Server", *_ACCEL),
+        ignore_headers=frozenset(name.lower() for name in _ACCEL),
         redirect=(),
         request_buffering=False,
         connect_timeout=timeout,
@@ -113,8 +120,9 @@ def _core() -> CoreSettings:
 
 
 def _config(locations: tuple[Location, ...], upstreams: Mapping[str, Upstream]) -> Config:
-    settings = Location(kind="server", core=_core())
-    return Config(servers=(ServerBlock(locations=locations, settings=settings),), upstreams=upstreams, core=_core())
+    settings = Location(kind="server", core=_core(), handler="none")
+    server = ServerBlock(locations=locations, settings=settings, merge_slashes=MERGE_SLASHES)
+    return Config(servers=(server,), upstreams=upstreams, core=_core())
 
 
 def _literal(text: str) -> str:

@@ -39,9 +39,18 @@ def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
         path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
         if "\0" in path:
             raise ClientError("zero byte in the request's target")
+    return resolved(path, merge_slashes), args
+
+
+def resolved(path: str, merge_slashes: bool = True) -> str:
+    """A decoded path without `.` and `..` (RFC 3986, section 5.2.4). ClientError when it leaves the root.
+
+    >>> resolved("/a/./b/../c")
+    '/a/c'
+    """
     if "/." in path or "//" in path:
-        path = _resolve(path, merge_slashes)
-    return path, args
+        return _resolve(path, merge_slashes)
+    return path
 
 
 def split_unsafe(text: str) -> tuple[str, str] | None:

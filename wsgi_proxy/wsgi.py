@@ -1,4 +1,4 @@
-"""The proxy as a WSGI application and as a middleware: the one place where environ comes in and answers go out.
+"""The proxy as a WSGI application: the one place where environ comes in and answers go out.
 
 Rules:
 - `ProxyApp` is all there is to a server: any WSGI server can run it (PEP 3333). Under ProxyWorker it gets the raw fields and
@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
@@ -27,14 +27,14 @@ from .errors import ClientGone, ConfigError, Fault, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, FileBody, Pairs
 from .finishing import standard_page
 from .pages import status_line
-from .simple import config_for_pool, config_for_targets, normal_prefix
+from .simple import config_for_pool
 from .socket_ends import client_socket, reset
 from .tls_check import locations_of
 from .tunnel import Tunnelled, can_tunnel
 from .upstream import Pool
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _PYTHON_POOL = "pool"
 _LINE_END = re.compile(r"[\r\n\0]")
@@ -281,52 +281,6 @@ def _without_length(headers: Pairs) -> Pairs:
     Connection (PEP 3333).
     """
     return [pair for pair in headers if pair[0].lower() != "content-length"]
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class ProxyMiddleware:
-    """Forwards some paths, leaves the others to the wrapped application.
-
-    `targets` is Werkzeug's mapping (`werkzeug.middleware.http_proxy.ProxyMiddleware`: prefix → `target`, `remove_prefix`, `host`,
-    `headers`, `ssl_context`), or the path of an nginx.conf: then what one of its locations covers is the proxy's.
-    `timeout` is in seconds; `chunk_size` is accepted for Werkzeug's sake: blocks are as large as the upstream's writes.
-    """
-
-    def __init__(
-        self,
-        app: WSGIApplication,
-        targets: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str],
-        chunk_size: int = 2 << 13,
-        timeout: float = 10,
-    ) -> None:
-        self.app = app
-        if isinstance(targets, Mapping):
-            self.proxy = ProxyApp(config_for_targets(targets, timeout))
-            self._prefixes = tuple(normal_prefix(prefix) for prefix in targets)
-        else:
-            self.proxy = ProxyApp.from_nginx(targets)
-            self._prefixes = ()
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if self._prefixes:
-            covered = environ.get("PATH_INFO", "").startswith(self._prefixes)
-        else:
-            covered = self._located(environ)
-        return (self.proxy if covered else self.app)(environ, start_response)
-
-    def close(self) -> None:
-        """Let go of idle upstream connections."""
-        self.proxy.close()
-
-    def _located(self, environ: WSGIEnvironment) -> bool:
-        """Whether a location, a redirect or a fault of the configuration's answers this request."""
-        try:
-            x = Exchange(environ)
-            self.proxy.router.choose_server(x)
-            answered = self.proxy.router.route(x) is not None
-        except ProxyError:
-            return True
-        return answered or x.location.kind != "server"
 
 
 Proxy = ProxyApp

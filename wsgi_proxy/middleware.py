@@ -1,0 +1,78 @@
+"""The proxy as a middleware: some paths of an application are forwarded, the application answers all others.
+
+Rules:
+- A request is covered or not by the path that the router uses: decoded once, `.` and `..` resolved. `/legacy/../x` is `/x`.
+- The application gets the environ untouched, its input unread.
+- A path without a resolved form (it leaves the root) is not covered by a mapping: the application answers.
+- Not compiled: the types of its arguments are judged by `simple`, with a ConfigError that names the argument.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from .errors import ClientError, ProxyError
+from .exchange import Exchange
+from .simple import MERGE_SLASHES, config_for_targets, normal_prefix
+from .uri import resolved
+from .wsgi import ProxyApp
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class ProxyMiddleware:
+    """Forward some paths and leave the others to the wrapped application.
+
+    `targets` is Werkzeug's mapping (`werkzeug.middleware.http_proxy.ProxyMiddleware`: prefix → `target`, `remove_prefix`, `host`,
+    `headers`, `ssl_context`), or the path of an nginx.conf: then what one of its locations covers is the proxy's.
+    `timeout` is in seconds; `chunk_size` is accepted for Werkzeug's sake: blocks are as large as the upstream's writes.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        targets: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str],
+        chunk_size: int = 2 << 13,
+        timeout: float = 10,
+    ) -> None:
+        self.app = app
+        self._prefixes: tuple[str, ...] | None = None
+        if isinstance(targets, Mapping):
+            self.proxy = ProxyApp(config_for_targets(targets, timeout))
+            self._prefixes = tuple(normal_prefix(prefix) for prefix in targets)
+        else:
+            self.proxy = ProxyApp.from_nginx(targets)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (self.proxy if self._covers(environ) else self.app)(environ, start_response)
+
+    def close(self) -> None:
+        """Close idle upstream connections."""
+        self.proxy.close()
+
+    def _covers(self, environ: WSGIEnvironment) -> bool:
+        """Return True when the proxy answers this request."""
+        if self._prefixes is None:
+            return self._located(environ)
+        try:
+            path = resolved(environ.get("PATH_INFO", ""), MERGE_SLASHES)
+        except ClientError:
+            return False
+        return path.startswith(self._prefixes)
+
+    def _located(self, environ: WSGIEnvironment) -> bool:
+        """Return True when a location, a redirect or a fault of the configuration's answers this request."""
+        try:
+            # A copy: the application's environ and its input stay as they came.
+            x = Exchange({**environ, "wsgi.input": io.BytesIO()})
+            self.proxy.router.choose_server(x)
+            answered = self.proxy.router.route(x) is not None
+        except ProxyError:
+            return True
+        return answered or x.location.kind != "server"
