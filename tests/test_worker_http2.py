@@ -35,8 +35,8 @@ class Broken:
 )
 def test_faults_are_the_client_s(error: Exception, expected: type[Exception]) -> None:
     body = Http2Input(Broken(error))
-    body.check([])
+    body.end([])
     with pytest.raises(expected):
         body.read(5)
     with pytest.raises(HTTP2ConnectionError):
-        body.check([])
+        body.end([])

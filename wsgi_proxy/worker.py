@@ -212,7 +212,7 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
             return write
 
         answer: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
-        body.check(answer)
+        body.end(answer)
         return Http2Answer(answer, response)
 
     @property

@@ -34,7 +34,7 @@ class Http2Input:
         self._body = body
         self._fault: HTTP2Error | None = None
 
-    def check(self, answer: Iterable[bytes]) -> None:
+    def end(self, answer: Iterable[bytes]) -> None:
         """Where reading failed: HTTP2ConnectionError, for gunicorn the end of it; it would answer on what it closed itself."""
         if self._fault is not None:
             close = getattr(answer, "close", None)
