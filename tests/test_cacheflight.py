@@ -15,6 +15,7 @@ from wsgi_proxy.cachefile import COMPLETE, load
 from wsgi_proxy.cacheflight import Fill, Following, alone, board
 from wsgi_proxy.cachegrowing import GrowingBody
 from wsgi_proxy.cachestore import FileStorage
+from wsgi_proxy.cachezone import ZoneCache
 from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
 from wsgi_proxy.freshness import Freshness
 
@@ -38,7 +39,7 @@ def test_one_leads_and_the_others_follow(tmp_path):
     follower = board(str(tmp_path), "f")
     assert isinstance(leader, Fill) and isinstance(follower, Following)
     assert isinstance(board(str(tmp_path), "other"), Fill)
-    assert follower.claimed() and follower.wait(0.01) is None and not follower.died()
+    assert follower.under_way() and follower.wait(0.01) is None and not follower.died()
     leader.begin(entry())
     block = follower.wait(1)
     assert block is not None and load(follower.fd, whole=False)[1].headers == [("A", "1")]
@@ -342,6 +343,40 @@ def test_a_lock_that_is_too_old_lets_one_more_through(site):
     assert began.wait(10)
     assert site.get("/").body == b"second"
     assert site.get("/").word == "HIT"
+    go.set()
+    threads[0].join(10)
+
+
+def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch):
+    site.location = location(lock_timeout=60.0, lock_age=1000.0)
+    began, go, second = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(20)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    def faster(method):
+        assert second.wait(20)
+        return site._maker(200, FRESH, b"second")(method)
+
+    site.origin.answers = [slow, faster]
+    threads, _ = run(1, lambda: site.get("/").body)
+    assert began.wait(10)
+    waiters, results = run(6, lambda: site.get("/").body)
+    zone, looks = site.cache.zones()[0], []
+    may_pass = ZoneCache.may_pass
+    monkeypatch.setattr(ZoneCache, "may_pass", lambda *args: looks.append(args) or may_pass(*args))
+    path = os.path.join(zone.flights, os.listdir(zone.flights)[0])
+    long_ago = time.time() - 2000
+    os.utime(path, (long_ago, long_ago))
+    until(lambda: site.fetches == 2)
+    # The age began anew with the one that went: each of the others looks, and waits on.
+    until(lambda: len(looks) >= 20)
+    second.set()
+    for thread in waiters:
+        thread.join(20)
+    assert results == [b"second"] * 6 and site.fetches == 2
     go.set()
     threads[0].join(10)
 

@@ -43,6 +43,16 @@ def test_generations_survive_a_restart(tmp_path):
     assert Share(str(tmp_path)).purged(5) == 1
 
 
+def test_a_key_in_the_place_of_another_does_not_pass_for_it(tmp_path):
+    share = Share(str(tmp_path))
+    one, same_place = "0" * 12 + "1" + "0" * 19, "0" * 12 + "2" + "0" * 19
+    share.let_pass(one, 50.0)
+    assert (share.passed_until(one), share.passed_until(same_place)) == (50.0, 0.0)
+    share.let_pass(same_place, 60.0)
+    assert (share.passed_until(one), share.passed_until(same_place)) == (0.0, 60.0)
+    share.close()
+
+
 def test_uses_are_counted_for_all(tmp_path):
     one, two = Share(str(tmp_path)), Share(str(tmp_path))
     assert [one.used(DIGEST), two.used(DIGEST), one.used("f" * 32)] == [1, 2, 1]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wsgi_proxy")
 
 _RETRY_ZONE_AFTER = 30.0
+# How often a waiting request looks whether another one has stored its answer (nginx: half a second).
+_LOOK_EVERY = 0.5
 
 
 class Cache:
@@ -191,7 +193,7 @@ class Cache:
                     if answer is not None:
                         return answer
                 patience = deadline - time.monotonic()
-                block = boarded.wait(min(patience, boarded.grows_old_in(settings.lock_age)))
+                block = boarded.wait(min(patience, boarded.grows_old_in(settings.lock_age), _LOOK_EVERY))
                 if block is not None:
                     followed = self._follow(x, fetch, boarded)
                     if not isinstance(followed, str):
@@ -206,13 +208,13 @@ class Cache:
                     # nginx's rule: who waited too long goes alone, and what it gets is not stored.
                     fetch.may_store = False
                     return fetch
-                if boarded.claimed() and boarded.grows_old_in(settings.lock_age) <= 0:
-                    boarded.renew()
-                    return fetch
                 answer = self._landed(x, fetch)
                 if answer is not None:
                     return answer
-                if not boarded.died():
+                if boarded.under_way():
+                    if zone.may_pass(flight, boarded, settings.lock_age):
+                        return fetch
+                elif not boarded.died():
                     return fetch
             finally:
                 boarded.close()

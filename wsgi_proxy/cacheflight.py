@@ -224,9 +224,9 @@ class Following:
             # Half a write seen; the next look will see the rest.
             return None
 
-    def claimed(self) -> bool:
-        """Whether nothing has come yet, not even that nothing will."""
-        return os.fstat(self._fd).st_size == 0
+    def under_way(self) -> bool:
+        """Whether the leader still waits for the upstream: it lives, and has written neither a head nor that there is none."""
+        return self.superblock() is None and not self.leaderless()
 
     def grows_old_in(self, limit: float) -> float:
         """Seconds until the flight has been claimed for ``limit`` seconds (proxy_cache_lock_age)."""

@@ -27,7 +27,11 @@ _USES: Final = 1 << 18
 _HEADER: Final = 64
 # Header words (64 bits): bytes the last sweep found, bytes stored since, and when it ended.
 _SWEPT_BYTES, _STORED_BYTES, _SWEPT_AT, _ENTRIES = range(4)
-_SIZE: Final = _HEADER + SLOTS * 8 + _USES
+# For keys whose answers were not stored: half a digest and a moment in seconds, in one word. A key that shares a place with
+# another one may push it out, which costs requests for that one a wait.
+_PASSES: Final = 1 << 14
+_PASSES_AT: Final = _HEADER + SLOTS * 8 + _USES
+_SIZE: Final = _PASSES_AT + _PASSES * 8
 LOCK_PATIENCE: Final = 2.0
 
 
@@ -83,7 +87,8 @@ class Share:
         self.states: memoryview = counters.cast("Q")
         """Per slot, both counters as one number: what a copy in memory is compared by."""
         self._counters = counters.cast("I")
-        self._uses = view[_HEADER + SLOTS * 8 :]
+        self._uses = view[_HEADER + SLOTS * 8 : _PASSES_AT]
+        self._passes = view[_PASSES_AT:].cast("Q")
         self._locals = [threading.Lock() for _ in range(_SHARDS)]
         self._fds: dict[int, int] = {}
         self._pid = os.getpid()
@@ -169,6 +174,15 @@ class Share:
             count += 1
             self._uses[at] = count
         return count
+
+    def let_pass(self, digest: str, until: float) -> None:
+        """Note that requests for a key need not wait for each other until that moment (seconds since 1970)."""
+        self._passes[int(digest[4:12], 16) % _PASSES] = int(digest[12:20], 16) << 32 | int(until) & 0xFFFFFFFF
+
+    def passed_until(self, digest: str) -> float:
+        """The moment that `let_pass` noted for a key; 0 if it did not, or if another key took its place."""
+        word = self._passes[int(digest[4:12], 16) % _PASSES]
+        return float(word & 0xFFFFFFFF) if word >> 32 == int(digest[12:20], 16) else 0.0
 
     # --- sizes: kept as estimates between sweeps ----------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class FileStorage(SeparateBodyBaseCache):
         self.directory = directory
         self.levels = levels
         os.makedirs(directory, 0o700, exist_ok=True)
+        self._block = os.statvfs(directory).f_frsize or 512
 
     def path(self, name: str) -> str:
         """Where an entry lies: nginx's levels take the name's last characters."""
@@ -127,7 +128,7 @@ class FileStorage(SeparateBodyBaseCache):
             self._make_folders(target)
             os.rename(path, target)
         fill.adopted()
-        return size - replaced
+        return self.on_disk(size) - self.on_disk(replaced)
 
     def put(self, name: str, data: bytes, keep: float) -> None:
         target = self.path(name)
@@ -197,7 +198,11 @@ class FileStorage(SeparateBodyBaseCache):
             os.unlink(path)
         except FileNotFoundError:
             return None
-        return size
+        return self.on_disk(size)
+
+    def on_disk(self, size: int) -> int:
+        """The bytes that a file of `size` takes: `max_size` counts whole blocks, as nginx."""
+        return -(-size // self._block) * self._block
 
     def touch(self, entry: Entry, now: float) -> None:
         # The index that leads to an answer that varies is as much in use as the answer.

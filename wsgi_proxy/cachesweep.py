@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from .cacheflight import same_file
 from .cachestore import FileStorage
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ def _sweep(zone: ZoneCache, store: FileStorage, now: float, pause: Callable[[flo
         if len(name) > 32:
             _remove_orphan(store, name, found, now)
             continue
-        size += found.st_size
+        taken = store.on_disk(found.st_size)
+        size += taken
         entries += 1
         minute = int(found.st_mtime // 60)
-        by_minute[minute] = by_minute.get(minute, 0) + found.st_size
+        by_minute[minute] = by_minute.get(minute, 0) + taken
     # What came in while we walked may or may not have been counted; it is found by the next sweep.
     zone.share.swept(size, entries, now)
     excess = _excess(settings.max_size, settings.min_free, size, store)
@@ -124,8 +126,9 @@ def _shrink(
         if minute > last or (minute == last and excess <= 0) or len(name) > 32:
             continue
         if _remove(zone, name, found):
-            excess -= found.st_size
-            size -= found.st_size
+            taken = store.on_disk(found.st_size)
+            excess -= taken
+            size -= taken
             entries -= 1
     return size, entries
 
@@ -158,7 +161,7 @@ def _remove_orphan(store: FileStorage, name: str, found: os.stat_result, now: fl
 
 
 def _clear_flights(zone: ZoneCache, now: float) -> None:
-    """Flights that nobody leads any more."""
+    """Remove the files of flights without a leader."""
     try:
         flights = os.scandir(zone.flights)
     except FileNotFoundError:
@@ -173,7 +176,9 @@ def _clear_flights(zone: ZoneCache, now: float) -> None:
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(each.path)
+                # Since it was opened, the name may have gone to a flight that has a leader.
+                if same_file(fd, each.path):
+                    os.unlink(each.path)
             except (BlockingIOError, FileNotFoundError):
                 continue
             finally:

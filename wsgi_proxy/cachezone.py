@@ -29,10 +29,8 @@ _T = TypeVar("_T")
 
 FLIGHTS_FOLDER: Final = "flights"
 _SAME_FAULT_EVERY: Final = 60.0
-# How long a key whose answer could not be stored is fetched without others waiting for it, and how many such keys a
-# process remembers.
+# How long a key whose answer could not be stored is fetched without others waiting for it.
 _PASS_FOR: Final = 10.0
-_PASSES_MAX: Final = 10000
 # How long a request that cannot follow a flight waits for it to land.
 _LANDING: Final = 0.05
 _MEMORY_MAX: Final = 32 * 1024 * 1024
@@ -51,7 +49,6 @@ class ZoneCache:
         self.body_max = min(filter(None, (settings.max_size, store.body_max)), default=0)
         """The longest body that is stored; 0 for no limit."""
         self._touch_every = min(60.0, settings.inactive / 4)
-        self._passes: dict[str, float] = {}
         self._faults: dict[str, float] = {}
 
     @classmethod
@@ -289,15 +286,27 @@ class ZoneCache:
         """Count one more request for a key; how many there were."""
         return self.share.used(digest_of(key))
 
+    def may_pass(self, name: str, following: Following, age: float) -> bool:
+        """Whether this waiter of a flight may ask the upstream itself: one may each time that nothing has come for `age` seconds
+        (proxy_cache_lock_age)."""
+        try:
+            with self.share.lock(Share.slot_of(name)):
+                if following.grows_old_in(age) > 0:
+                    return False
+                following.renew()
+                return True
+        except OSError as error:
+            self.fault("lock", error)
+            return True
+
     def passes(self, name: str, now: float) -> bool:
-        """Whether the last answer of that name could not be stored, so that waiting for the next would gain nothing."""
-        until = self._passes.get(name)
-        return until is not None and now < until
+        """Whether the last answer of that name could not be stored, so that waiting for the next would gain nothing. As any
+        worker found out."""
+        return now < self.share.passed_until(name)
 
     def mark_pass(self, name: str, now: float) -> None:
-        if len(self._passes) >= _PASSES_MAX:
-            self._passes.clear()
-        self._passes[name] = now + _PASS_FOR
+        """Let requests of that name pass each other for a while."""
+        self.share.let_pass(name, now + _PASS_FOR)
 
     def fault(self, what: str, error: OSError, *, log: Callable[..., None] = logger.error) -> None:
         """Report that the storage failed, once a minute for each kind of fault."""
