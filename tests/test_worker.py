@@ -43,6 +43,11 @@ def endless(environ, start_response):
         yield b"x"
         time.sleep(0.05)
 
+def bare(environ, start_response):
+    status = {"/204": "204 No Content", "/304": "304 Not Modified"}.get(environ["PATH_INFO"], "200 OK")
+    start_response(status, [("Content-Length", "5"), ("ETag", '"x"')])
+    return [] if status[:3] != "200" else [b"hello"]
+
 def own_fields(environ, start_response):
     fields = [("Server", "mine"), ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Content-Length", "1")]
     start_response("200 OK", fields)
@@ -324,6 +329,49 @@ def test_over_http2_too_the_server_is_the_one_the_application_names(tmp_path: Pa
     with run_gunicorn("apps:own_fields", tmp_path, WORKER, args=args) as server:
         fields, text = http2_get(server.port, trusting, "/")
         assert (fields["server"], fields["date"], text) == ("mine", "Thu, 01 Jan 1970 00:00:00 GMT", "x")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/304"), ("GET", "/204"), ("HEAD", "/"), ("HEAD", "/304")])
+def test_over_http2_a_response_without_a_body_ends_with_its_headers(
+    tmp_path: Path, folder: Path, method: str, path: str
+) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "cert.pem"))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    trusting.set_alpn_protocols(["h2"])
+    args = ["--certfile", "cert.pem", "--http-protocols", "h2,h1"]
+    with run_gunicorn("apps:bare", tmp_path, WORKER, args=args) as server:
+        fields, frames = http2_frames(server.port, trusting, method, path)
+        assert fields[":status"] == path.strip("/") or (method, path) == ("HEAD", "/")
+        assert fields.get("content-length") == (None if path == "/204" else "5")
+        assert "server" in fields and "date" in fields
+        assert frames == ["HEADERS, END_STREAM"]
+        assert http2_get(server.port, trusting, "/")[1] == "hello"
+
+
+def http2_frames(port: int, context: ssl.SSLContext, method: str, path: str) -> tuple[dict[str, str], list[str]]:
+    """The fields of one response by HTTP/2, and its frames; read by hand, because h2's client refuses what is wrong."""
+    import h2.connection
+    import hpack
+
+    with Client(port, tls=context) as client:
+        connection = h2.connection.H2Connection()
+        connection.initiate_connection()
+        request = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "localhost")]
+        connection.send_headers(1, request, end_stream=True)
+        client.send(connection.data_to_send())
+        decoder, fields, frames = hpack.Decoder(), {}, []
+        while not (frames and frames[-1].endswith("END_STREAM")):
+            head = client.read_exactly(9)
+            payload = client.read_exactly(int.from_bytes(head[:3], "big"))
+            if int.from_bytes(head[5:], "big") != 1:
+                continue
+            kind = {0: "DATA", 1: "HEADERS"}.get(head[3], str(head[3]))
+            frames.append(f"{kind}, END_STREAM" if kind in ("DATA", "HEADERS") and head[4] & 1 else kind)
+            if kind == "HEADERS":
+                fields = {str(name): str(value) for name, value in decoder.decode(payload)}
+        return fields, frames
 
 
 def http2_get(port: int, context: ssl.SSLContext, path: str) -> tuple[dict[str, str], str]:

@@ -2,6 +2,8 @@
 
 Rules:
 - Fields keep their order and repetitions, in HTTP/2's lower case; a Cookie that came in pieces is one again (RFC 9113, 8.2.3).
+- A response without a body (HEAD, 204, 304) ends with its HEADERS frame. gunicorn would send an empty DATA frame, which clients take
+  for a body that is shorter than its Content-Length (RFC 9113, section 8.1.1).
 - An answer that breaks off resets its stream, with what our own log says of it and nothing else.
 - A body that breaks its framing, or a stream that ends in its midst, is the client's fault: ClientError, ClientGone.
 """
@@ -14,6 +16,7 @@ from typing import Any
 from gunicorn.http2.errors import HTTP2ConnectionError, HTTP2Error, HTTP2ErrorCode, HTTP2StreamError
 
 from .errors import ClientError, ClientGone
+from .worker_fields import http_date
 
 
 def http2_fields(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -80,6 +83,8 @@ class Http2Answer:
         except StopIteration:
             # How an application that closed the connection says that it is done.
             raise HTTP2ConnectionError("closed without an answer") from None
+        if self._response._omits_body and not self._response.headers_sent:
+            _send_last_headers(self._response)
         try:
             yield from blocks
         except ConnectionResetError as error:
@@ -92,3 +97,16 @@ class Http2Answer:
         close = getattr(self._answer, "close", None)
         if close is not None:
             close()
+
+
+def _send_last_headers(response: Any) -> None:
+    """Send the head of gunicorn's HTTP2Response as its `send_headers` does, with END_STREAM."""
+    names = {name.lower() for name, _ in response.headers}
+    fields = list(response.headers)
+    if "server" not in names:
+        fields.append(("server", response.version))
+    if "date" not in names:
+        fields.append(("date", http_date()))
+    if not response.h2_conn.send_response_headers(response.stream_id, response.status_code, fields, end_stream=True):
+        raise HTTP2StreamError(response.stream_id, "stream closed before the response's head was sent")
+    response.headers_sent = response._stream_ended = True
