@@ -97,7 +97,7 @@ def test_hooks() -> None:
     calls: list[Any] = []
 
     class Recording(Hooks):
-        def before(self, connection: Any) -> Any:
+        def before(self, connection: Any, environ: Any) -> Any:
             return connection.head.target
 
         def after(self, token: Any, environ: Any, response: Any) -> None:

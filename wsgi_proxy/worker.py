@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import time
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import gevent
@@ -30,12 +29,13 @@ from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from . import build
-from .worker_answer import Response
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
+from .worker_hooks import GunicornHooks
 from .worker_http2 import Http2Answer, Http2Input, http2_fields
 from .worker_listener import Listener, ListenerSettings
-from .worker_service import Hooks, Service
+from .worker_rules import HeadRules
+from .worker_service import Service
 from .worker_socket import StreamSocket
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         settings.max_line = cfg.limit_request_line or sys.maxsize
         settings.max_field = cfg.limit_request_field_size or sys.maxsize
         settings.max_head = settings.max_line + (cfg.limit_request_fields or 100) * settings.max_field
+        settings.apply(HeadRules(cfg))
         if cfg.is_ssl:
             context = gunicorn_sock.ssl_context(cfg)
             settings.tls = lambda: context
@@ -245,36 +246,6 @@ class TLSConfig:
         return getattr(self._cfg, name)
 
 
-class GunicornHooks(Hooks):
-    """gunicorn's pre_request and post_request hooks and its access log, where they are used."""
-
-    def __init__(self, worker: ProxyWorker) -> None:
-        super().__init__()
-        self._worker = worker
-        self._logs = worker.log.access_log_enabled
-        cfg = worker.cfg
-        self._pre = _unless_default(cfg, "pre_request")
-        self._post = _unless_default(cfg, "post_request")
-        self.active = bool(self._logs or self._pre or self._post)
-
-    def before(self, connection: Connection) -> Any:
-        request = GunicornRequest(connection)
-        if self._pre is not None:
-            self._pre(self._worker, request)
-        return request, datetime.now()
-
-    def after(self, token: Any, environ: WSGIEnvironment, response: Response) -> None:
-        request, started = token
-        if self._logs:
-            took: timedelta = datetime.now() - started
-            self._worker.log.access(response, request, environ, took)
-        if self._post is not None:
-            try:
-                self._post(self._worker, request, environ, response)
-            except Exception:
-                self._worker.log.exception("Exception in post_request hook")
-
-
 def _collect_less() -> None:
     """What was loaded stays: the collector need not look at it again, nor look as often as Python does by default.
 
@@ -283,28 +254,3 @@ def _collect_less() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def _unless_default(cfg: Config, name: str) -> Any:
-    """A hook that somebody set; None for the one that does nothing of use."""
-    setting = cfg.settings[name]
-    hook = setting.get()
-    return None if hook is setting.default else hook
-
-
-class GunicornRequest:
-    """A request as gunicorn's hooks and access log know it."""
-
-    __slots__ = ("body", "headers", "method", "path", "proxy_protocol_info", "query", "trailers", "uri", "version")
-
-    def __init__(self, connection: Connection) -> None:
-        head = connection.head
-        assert head is not None
-        self.method = head.method
-        self.uri = head.target
-        self.path, _, self.query = head.uri.partition("?")
-        self.version = head.version
-        self.headers = [(name.upper(), value) for name, value in head.pairs]
-        self.body = connection.body
-        self.trailers: list[tuple[str, str]] = []
-        self.proxy_protocol_info = connection.proxy_protocol

@@ -14,10 +14,11 @@ from __future__ import annotations
 import socket
 import time
 from math import inf
+from typing import TYPE_CHECKING
 
 from .errors import ClientError, ClientGone, ProxyError
 from .pages import page, shown_status, status_line
-from .worker_answer import Response
+from .worker_answer import Response, ShortBody
 from .worker_body import NO_BODY, RequestBody
 from .worker_environ import make_environ
 from .worker_fields import SERVER, clock, http_date
@@ -26,6 +27,9 @@ from .worker_link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .worker_preface import read_proxy_header
 from .worker_service import QUIET
 from .worker_socket import StreamSocket
+
+if TYPE_CHECKING:
+    from .worker_head import Request
 
 _READ = 16 * 1024
 _MAX_DISCARD = 64 * 1024
@@ -65,6 +69,8 @@ class Connection(Link):
         try:
             if settings.proxy_protocol:
                 self.proxy_protocol = read_proxy_header(self.stream)
+                if settings.rules is not None:
+                    settings.rules.check_proxy_protocol(self.peer)
                 if settings.trust_proxy_protocol and self.proxy_protocol is not None:
                     self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
             if settings.tls is not None and settings.answer_plain:
@@ -149,7 +155,21 @@ class Connection(Link):
         self.head = request
         self.state = BUSY
         self.deadline = inf
+        if request is not None and (self.trusted or request.underscored):
+            self._judge(request)
         return True
+
+    def _judge(self, request: Request) -> None:
+        """Apply gunicorn's settings about trusted proxies and underscores, where they govern the listener."""
+        rules = self.listener.settings.rules
+        if rules is None:
+            return
+        try:
+            path = request.uri.partition("?")[0]
+            self.forwarded = rules.environ(request.pairs, request.keys, path, request.underscored, self.trusted)
+        except ClientError as error:
+            self.refused = error
+            self.head = None
 
     def _refuse(self) -> None:
         """Answer what never reaches the application, and end; in a greenlet."""
@@ -221,9 +241,11 @@ class Connection(Link):
         environ["gunicorn.socket"] = self._socket
         environ["wsgi.early_hints"] = response.early_hints
         hooks = service.hooks
-        token = hooks.before(self) if hooks.active else None
+        token = None
         whole = False
         try:
+            if hooks.active:
+                token = hooks.before(self, environ)
             result = service.app(environ, response.start_response)
             try:
                 if self.taken:
@@ -240,7 +262,7 @@ class Connection(Link):
             service.log.info("%s: %s", self, error)
         except Exception as error:
             self._failed(response, error)
-        if hooks.active:
+        if token is not None:
             hooks.after(token, environ, response)
         return self._after(response, whole)
 
@@ -251,8 +273,10 @@ class Connection(Link):
             return
         what = f"{response.method} {response.head.target}"
         if response.head_sent or self.taken:
-            if not isinstance(error, ProxyError):  # the application has said what it knows
-                self.service.log.error("%s: the answer to %s was cut: %s: %s", self, what, type(error).__name__, error)
+            if isinstance(error, ShortBody):
+                self.service.log.error("%s: the answer to %s was cut: %s", self, what, error)
+            elif not isinstance(error, ProxyError):  # the application has said what it knows
+                self.service.log.exception("%s: the answer to %s was cut", self, what)
             if not self.taken and not response.chunked and response.left is None:
                 # Framed by the connection's end: only a reset tells that this is not the end.
                 self._reset()
@@ -279,6 +303,7 @@ class Connection(Link):
     def _after(self, response: Response, whole: bool) -> bool:
         """What becomes of the connection; True when the next request's head may be in the buffer."""
         self.head = None
+        self.forwarded = None
         self.trailers = None
         self._alarms = None
         body, self.body = self.body, NO_BODY

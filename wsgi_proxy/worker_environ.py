@@ -65,6 +65,8 @@ def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
     environ["REMOTE_PORT"] = connection.remote_port
     environ["wsgi_proxy.pairs"] = request.pairs
     environ["wsgi_proxy.connection"] = connection
+    if connection.forwarded is not None:
+        environ.update(connection.forwarded)
     if environ["SCRIPT_NAME"]:
         _take_script_name(environ)
     return environ

@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .errors import ClientError
-from .message import Pairs, RequestHead, check_partial_request, parse_request_head
+from .message import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head
 from .worker_environ import field_keys
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Request:
         "modern",
         "pairs",
         "target",
+        "underscored",
         "uri",
     )
 
@@ -60,6 +61,8 @@ class Request:
     """HTTP/1.1 or later."""
     pairs: Pairs
     target: str
+    underscored: bool
+    """A field's name has an underscore, so that `keys` leave it out."""
     uri: str
 
     @property
@@ -81,7 +84,7 @@ def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | N
     if end == 3:
         if len(buffer) > settings.max_line:
             _check_sizes(buffer, settings)
-        check_partial_request(buffer)
+        check_partial_request(buffer, settings.methods)
         return None, buffer
     if end == len(buffer):
         rest = b""
@@ -90,7 +93,9 @@ def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | N
         buffer = buffer[:end]
     if end > settings.max_field or end > settings.max_line:
         _check_sizes(buffer, settings)
-    request = read_request(buffer)
+    request = read_request(buffer, settings.methods)
+    if settings.folds_methods:
+        request.method = request.method.upper()
     if 0 < settings.max_fields < len(request.pairs):
         raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
     return request, rest
@@ -105,8 +110,8 @@ def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
         raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
 
 
-def read_request(data: bytes) -> Request:
-    """As parse_request_head: the whole head, CRLF CRLF included. Raises ClientError."""
+def read_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Request:
+    """Read a head as parse_request_head does: the whole of it, CRLF CRLF included. Raises ClientError."""
     cut = data.find(b"\r\n")
     known = _known.get(data[cut:])
     if known is not None:
@@ -125,12 +130,13 @@ def read_request(data: bytes) -> Request:
                 request.content_length = known.content_length
                 request.chunked = known.chunked
                 request.expect_continue = known.expect_continue
+                request.underscored = known.underscored
                 return request
-    return _read_afresh(data, cut)
+    return _read_afresh(data, cut, methods)
 
 
-def _read_afresh(data: bytes, cut: int) -> Request:
-    head = parse_request_head(data)
+def _read_afresh(data: bytes, cut: int, methods: re.Pattern[str]) -> Request:
+    head = parse_request_head(data, methods)
     request = _of(head)
     if len(data) - cut <= _MAX_SIZE and head.version == (1, 1) and head.target[:1] == "/":
         # In any other form of target the fields are read together with it.
@@ -154,4 +160,5 @@ def _of(head: RequestHead) -> Request:
     request.content_length = head.content_length
     request.chunked = head.chunked
     request.expect_continue = head.expect_continue
+    request.underscored = any("_" in name for name, _ in head.pairs)
     return request

@@ -2,8 +2,8 @@
 
 Rules:
 - Fields keep their order and repetitions, in HTTP/2's lower case; a Cookie that came in pieces is one again (RFC 9113, 8.2.3).
-- A response without a body (HEAD, 204, 304) ends with its HEADERS frame. gunicorn would send an empty DATA frame, which clients take
-  for a body that is shorter than its Content-Length (RFC 9113, section 8.1.1).
+- A response without a body (HEAD, 204, 304) ends with its HEADERS frame. gunicorn sends an empty DATA frame, which clients
+  take for a body that is shorter than its Content-Length (RFC 9113, section 8.1.1).
 - An answer that breaks off resets its stream, with what our own log says of it and nothing else.
 - A body that breaks its framing, or a stream that ends in its midst, is the client's fault: ClientError, ClientGone.
 """

@@ -51,6 +51,7 @@ class Link:
         "body",
         "buffer",
         "deadline",
+        "forwarded",
         "gone",
         "head",
         "listener",
@@ -70,6 +71,7 @@ class Link:
         "taken",
         "tls",
         "trailers",
+        "trusted",
     )
 
     def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
@@ -95,6 +97,11 @@ class Link:
         self.body: RequestBody | NoBody = NO_BODY
         self.refused: ProxyError | None = None
         """Why the head that came is not one the application may see."""
+        rules = listener.settings.rules
+        self.trusted = rules is not None and rules.trusts(peer)
+        """gunicorn's `forwarded_allow_ips` covers the peer; never True without such a setting."""
+        self.forwarded: dict[str, str] | None = None
+        """What trusted fields of the present request say in the environ beside their own keys."""
         self.gone = False
         self.taken = False
         self.trailers: Callable[[], Pairs] | Pairs | None = None

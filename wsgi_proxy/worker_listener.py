@@ -14,12 +14,14 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .message import METHOD
 from .worker_connection import Connection
 
 if TYPE_CHECKING:
     import ssl
 
     from .config import CoreSettings
+    from .worker_rules import HeadRules
     from .worker_service import Service
 
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -43,6 +45,7 @@ class ListenerSettings:
         "chunks",
         "client_body_timeout",
         "client_header_timeout",
+        "folds_methods",
         "keep_line",
         "keepalive_requests",
         "keepalive_time",
@@ -53,7 +56,9 @@ class ListenerSettings:
         "max_fields",
         "max_head",
         "max_line",
+        "methods",
         "proxy_protocol",
+        "rules",
         "send_timeout",
         "tls",
         "trust_proxy_protocol",
@@ -98,9 +103,17 @@ class ListenerSettings:
         self.proxy_protocol = proxy_protocol
         self.trust_proxy_protocol = trust_proxy_protocol
         """Whether REMOTE_ADDR is what the PROXY protocol says."""
+        self.rules: HeadRules | None = None
+        """gunicorn's settings about heads, where they govern this listener."""
+        self.methods = METHOD
+        self.folds_methods = False
         self.tls = tls
         self.answer_plain = answer_plain
         """Whether plain HTTP that comes to a TLS listener is for the application to answer (`connection.plain_on_tls`)."""
+
+    def apply(self, rules: HeadRules) -> None:
+        """Let gunicorn's settings about request heads hold."""
+        self.rules, self.methods, self.folds_methods = rules, rules.methods, rules.folds
 
     def of(self, core: CoreSettings) -> ListenerSettings:
         """These settings with what a location says itself; the very same object when it says nothing else."""
@@ -119,6 +132,7 @@ class ListenerSettings:
             answer_plain=self.answer_plain,
         )
         made.chunks = core.chunked_transfer_encoding
+        made.rules, made.methods, made.folds_methods = self.rules, self.methods, self.folds_methods
         made.max_line, made.max_field, made.max_head = self.max_line, self.max_field, self.max_head
         made.lingering_time, made.lingering_timeout = self.lingering_time, self.lingering_timeout
         return self if made._said() == self._said() else made

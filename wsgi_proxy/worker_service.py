@@ -55,8 +55,11 @@ class Hooks:
     def __init__(self, active: bool = False) -> None:
         self.active = active
 
-    def before(self, connection: Connection) -> Any:
-        """Called before the application; what it gives is handed to `after`."""
+    def before(self, connection: Connection, environ: WSGIEnvironment) -> Any:
+        """Called before the application, whose environ it may change; what it gives is handed to `after`.
+
+        With None `after` is not called.
+        """
 
     def after(self, token: Any, environ: WSGIEnvironment, response: Response) -> None:
         """Called when the answer is complete, or as complete as it gets."""
