@@ -30,8 +30,8 @@ def test_requests() -> None:
             assert BAD_REQUESTS[case.strip()][0] == int(row[2]), case
 
 
-def test_answers() -> None:
-    assert sorted(cases("Answers")) == sorted(BAD_ANSWERS)
+def test_responses() -> None:
+    assert sorted(cases("Responses")) == sorted(BAD_ANSWERS)
 
 
 def test_chunks() -> None:
@@ -39,6 +39,6 @@ def test_chunks() -> None:
 
 
 def test_every_row_names_its_source() -> None:
-    for title in ("Requests", "Answers", "Chunked"):
+    for title in ("Requests", "Responses", "Chunked"):
         for row in rows(title):
-            assert re.search(r"RFC \d{4}, \d", row[1]), row
+            assert re.search(r"RFC \d{4}, sections? \d", row[1]), row
