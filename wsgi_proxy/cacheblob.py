@@ -66,6 +66,10 @@ class BlobStorage:
         self._call(self.base.delete, name)
         return None
 
+    def holds(self, entry: Entry) -> bool:
+        """Nothing is remembered of these storages."""
+        return True
+
     def touch(self, entry: Entry, now: float) -> None:
         """These storages go by the time that `put` gave them."""
 

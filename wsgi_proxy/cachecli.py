@@ -67,7 +67,12 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
     for settings in config.cache_zones.values():
         try:
             if is_folder(settings.path):
-                become_owner(os.path.join(config.prefix, settings.path))
+                folder = os.path.join(config.prefix, settings.path)
+                if not os.path.isdir(folder):
+                    # Made by us it could be another account's than the workers'.
+                    print(f'cache zone "{settings.name}" is empty: there is no "{folder}"', file=sys.stderr)
+                    continue
+                become_owner(folder)
             if settings.path == "memory":
                 zones += memory_zones(settings)
             else:

@@ -77,6 +77,11 @@ class MemoryTier:
         with self._guard:
             self._drop(key)
 
+    def clear(self) -> None:
+        with self._guard:
+            self._copies.clear()
+            self._weight = 0
+
     def _drop(self, key: str) -> None:
         copy = self._copies.pop(key, None)
         if copy is not None:

@@ -66,9 +66,12 @@ class Share:
         # Held for as long as we live: the sign that the folder is in use (see `in_use`).
         self._claim = os.open(os.path.join(directory, _CLAIM), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._claim, fcntl.LOCK_SH)
-        fd = os.open(os.path.join(directory, "generations"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = os.path.join(directory, "generations")
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_size < _SIZE:
+            found = os.fstat(fd)
+            self._identity = found.st_dev, found.st_ino
+            if found.st_size < _SIZE:
                 # Allocated, not only as long, where the system can: a write into a hole of a mapped file on a full disk
                 # would kill the process.
                 if hasattr(os, "posix_fallocate"):
@@ -92,6 +95,14 @@ class Share:
         self._locals = [threading.Lock() for _ in range(_SHARDS)]
         self._fds: dict[int, int] = {}
         self._pid = os.getpid()
+
+    def current(self) -> bool:
+        """Whether the counters are still those in the directory: an operator may remove it, or put another in its place."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
 
     @staticmethod
     def slot_of(digest: str) -> int:

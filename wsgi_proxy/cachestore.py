@@ -56,6 +56,9 @@ class Store(Protocol):
     def delete(self, name: str) -> int | None:
         """Remove an entry; its size, or None if there was none."""
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry that was read before is still there, be it replaced: cheap, for every hit from memory."""
+
     def touch(self, entry: Entry, now: float) -> None:
         """Note that an entry was used, for those that go when they are not."""
 
@@ -203,6 +206,9 @@ class FileStorage(SeparateBodyBaseCache):
     def on_disk(self, size: int) -> int:
         """The bytes that a file of `size` takes: `max_size` counts whole blocks, as nginx."""
         return -(-size // self._block) * self._block
+
+    def holds(self, entry: Entry) -> bool:
+        return os.access(entry.path, os.F_OK)
 
     def touch(self, entry: Entry, now: float) -> None:
         # The index that leads to an answer that varies is as much in use as the answer.

@@ -38,7 +38,10 @@ _FULL_SWEEP_EVERY: Final = 300.0
 def sweep(zone: ZoneCache, now: float, pause: Callable[[float], None] = time.sleep) -> bool:
     """Bring a zone within its bounds if it is out of them and nobody else is at it; whether it did anything."""
     store = zone.store
-    if not isinstance(store, FileStorage) or not due(zone, store, now):
+    if not isinstance(store, FileStorage):
+        return False
+    zone.renew()
+    if not due(zone, store, now):
         return False
     fd = os.open(os.path.join(zone.share.directory, "sweep"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -3,6 +3,9 @@
 Every change goes through here, under the lock of the key's slot: a new answer (`commit`), a validated one (`refresh`), a
 removed one (`drop`) and an invalidation (`invalidate`). An answer whose fetch began before an invalidation of its slot
 is not stored. A storage that fails costs a miss and a line in the log, at most one a minute for each kind of fault.
+
+Operators empty a cache by hand (`rm -rf store/*`, `rm -rf store`). A copy in memory serves only while its file is there, and
+where the folder itself was removed or replaced everything in memory is forgotten and the folder shared anew (`renew`).
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ class ZoneCache:
         self.memory = MemoryTier(min(settings.size, _MEMORY_MAX) if remember else 0)
         self.body_max = min(filter(None, (settings.max_size, store.body_max)), default=0)
         """The longest body that is stored; 0 for no limit."""
+        self._old: Share | None = None
         self._touch_every = min(60.0, settings.inactive / 4)
         self._faults: dict[str, float] = {}
 
@@ -68,8 +72,11 @@ class ZoneCache:
             if entry is None and copy.variants:
                 entry = copy.variants.get(selection_of(request, copy.spec))
             if entry is not None:
-                copy.used = True
-                return entry, ""
+                if self.store.holds(entry) and self.share.current():
+                    copy.used = True
+                    return entry, ""
+                self.memory.forget(key)
+        self._in_present_folder()
         primary = digest_of(key)
         slot = Share.slot_of(primary)
         # Read before the storage is: what changes in between makes the copy stale, not current.
@@ -121,6 +128,24 @@ class ZoneCache:
                 self.store.touch(entry, now)
             except OSError as error:
                 self.fault("touch", error)
+
+    def renew(self) -> None:
+        """Share anew with the other processes where the cache's folder was removed. OSError if it cannot be made again."""
+        if self.share.current():
+            return
+        fresh = Share(self.share.directory)
+        os.makedirs(self.flights, 0o700, exist_ok=True)
+        # Another greenlet may hold one of the old locks: their files are closed with the next change or with the zone.
+        old, self._old, self.share = self._old, self.share, fresh
+        if old is not None:
+            old.close()
+        self.memory.clear()
+
+    def _in_present_folder(self) -> None:
+        try:
+            self.renew()
+        except OSError as error:
+            self.fault("share", error)
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
@@ -181,6 +206,7 @@ class ZoneCache:
 
     def invalidate(self, key: str) -> bool:
         """Remove all answers of a key, and keep those under way from being stored; whether there were any."""
+        self._in_present_folder()
         primary = digest_of(key)
         self.memory.forget(key)
         return self._remove(primary, primary, invalidate=True)
@@ -210,6 +236,7 @@ class ZoneCache:
         nginx's `*` keys: it walks the whole store."""
         if not isinstance(self.store, FileStorage):
             return int(self.invalidate(pattern))
+        self._in_present_folder()
         self.share.invalidate_all()
         found = [
             (entry.primary, entry.name)
@@ -279,6 +306,7 @@ class ZoneCache:
         try:
             return begin()
         except FileNotFoundError:
+            self.renew()
             os.makedirs(self.flights, 0o700, exist_ok=True)
             return begin()
 
@@ -318,3 +346,5 @@ class ZoneCache:
 
     def close(self) -> None:
         self.share.close()
+        if self._old is not None:
+            self._old.close()
