@@ -68,7 +68,7 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
         try:
             if is_folder(settings.path):
                 folder = os.path.join(config.prefix, settings.path)
-                if not os.path.isdir(folder):
+                if not os.path.lexists(folder) and os.path.isdir(os.path.dirname(folder)):
                     # Made by us it could be another account's than the workers'.
                     print(f'cache zone "{settings.name}" is empty: there is no "{folder}"', file=sys.stderr)
                     continue
