@@ -194,7 +194,7 @@ TARGETS = [
     passed("absolute, another host and port", get(b"http://b.example:81/p?q"), Seen("GET /p?q HTTP/1.1", host="b.example")),
     passed("absolute, host in capitals", get(b"http://A.EXAMPLE/p")),
     passed("absolute, scheme in capitals", get(b"HTTP://a.example/p")),
-    passed("absolute https", get(b"https://a.example/p")),
+    Case("absolute https over plain HTTP", get(b"https://a.example/p"), (frozenset({421}),)),
     passed("absolute without a path", get(b"http://a.example"), Seen("GET / HTTP/1.1")),
     passed("absolute with a query alone", get(b"http://a.example?q=1"), Seen("GET /?q=1 HTTP/1.1")),
     passed("absolute, an empty port", get(b"http://a.example:/p")),

@@ -8,10 +8,12 @@ import socket
 import pytest
 
 from tests.limits_support import exchange, text
+from wsgi_proxy import nginx
 from wsgi_proxy.config import GuardSettings
-from wsgi_proxy.destinations import check, is_clients, is_elsewhere
-from wsgi_proxy.errors import Refusal
-from wsgi_proxy.exchange import Try
+from wsgi_proxy.destinations import check, check_scheme, is_clients, is_elsewhere
+from wsgi_proxy.errors import ClientError, Refusal
+from wsgi_proxy.exchange import Exchange, Try
+from wsgi_proxy.routing import Router
 
 
 @pytest.mark.parametrize(
@@ -111,3 +113,37 @@ def test_conditions_see_the_address() -> None:
     x.tries.append(Try("192.0.2.1:80"))
     check(x, GuardSettings(tunnel_allow_upstream=(lambda x: seen.append(x.tries[-1].address) or "1",)), ("192.0.2.1", 80))
     assert seen == ["192.0.2.1:80"]
+
+
+FORWARDING = "proxy_pass http://$http_host$request_uri;"
+
+
+@pytest.mark.parametrize(
+    ("target", "scheme", "text", "proto", "good"),
+    [
+        ("https://h/", "http", FORWARDING, "", True),
+        ("https://h/", "https", "return 200;", "", True),
+        ("http://h/", "http", "return 200;", "", True),
+        ("http://h/", "https", "return 200;", "", True),
+        ("https://h/", "http", "set_real_ip_from 127.0.0.1; return 200;", "https", True),
+        ("https://h/", "http", "set_real_ip_from 127.0.0.1; return 200;", "http", False),
+        ("https://h/", "http", "return 200;", "https", False),
+        ("HTTPS://h/", "http", "return 301 https://$host$request_uri;", "", False),
+        ("https://h/", "http", "proxy_pass http://127.0.0.1:1;", "", False),
+        ("https://h/", "http", "set $backend x; proxy_pass http://$backend;", "", False),
+    ],
+)
+def test_an_https_target_over_plain_http(target: str, scheme: str, text: str, proto: str, good: bool) -> None:
+    """RFC 9110, section 7.4."""
+    router = Router(nginx.loads(f"events {{}} http {{ server {{ location / {{ {text} }} }} }}"))
+    environ = {"REQUEST_METHOD": "GET", "RAW_URI": target, "HTTP_HOST": "h", "wsgi.input": None, "wsgi.url_scheme": scheme}
+    x = Exchange({**environ, "REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": proto})
+    router.choose_server(x)
+    x.trusted_peer = "set_real_ip_from" in text
+    router.route(x)
+    if good:
+        check_scheme(x)
+    else:
+        with pytest.raises(ClientError) as caught:
+            check_scheme(x)
+        assert caught.value.status == 421

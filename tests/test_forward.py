@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import subprocess
 import sys
 import time
@@ -23,11 +24,11 @@ LOCAL = ("--allow-address", "127.0.0.1")
 
 
 @contextmanager
-def forward(tmp_path: Path, *words: str) -> Iterator[int]:
+def forward(tmp_path: Path, *words: str, env: dict[str, str] | None = None) -> Iterator[int]:
     """The command with these options on a free port."""
     port = free_port()
     command = [sys.executable, "-m", "wsgi_proxy.cli", "forward", "--bind", f"127.0.0.1:{port}", *words]
-    with running(Running(command, tmp_path / "forward"), [port]):
+    with running(Running(command, tmp_path / "forward", env), [port]):
         yield port
 
 
@@ -135,12 +136,7 @@ def test_the_client_stays_hidden(tmp_path: Path) -> None:
 
 def test_tunnels_for_curl_and_requests(tmp_path: Path) -> None:
     files = Files(tmp_path)
-    certificate, key = files.pair("localhost")
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with Recorder(by_name, tls=context) as secure, Recorder(by_name) as plain:
+    with Recorder(by_name, tls=served(files, "localhost")) as secure, Recorder(by_name) as plain:
         with forward(tmp_path, *LOCAL, "--connect-port", str(secure.port)) as port:
             url = f"https://localhost:{secure.port}/secret"
             assert curl(port, url, "--cacert", files.ca_path) == (200, "/secret")
@@ -154,6 +150,59 @@ def test_tunnels_for_curl_and_requests(tmp_path: Path) -> None:
             # Any other port is not for tunnels.
             refused = send_raw(port, f"CONNECT {plain.address} HTTP/1.1\r\nHost: {plain.address}\r\n\r\n".encode())
             assert refused.startswith(b"HTTP/1.1 403 ")
+
+
+def served(files: Files, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files.pair(name))
+    return context
+
+
+def test_an_https_url_is_fetched_by_tls_and_verified(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    files, strangers = Files(tmp_path), Files(tmp_path / "other")
+    heard: list[bytes] = []
+    with (
+        Recorder(by_name, tls=served(files, "localhost")) as site,
+        Recorder(by_name, tls=served(files, "another.test")) as misnamed,
+        Recorder(by_name, tls=served(strangers, "localhost")) as unknown,
+        Recorder(on_connect=lambda wire: (heard.append(wire.recv()), wire.close())) as deaf,
+        Recorder(by_name) as plain,
+        forward(tmp_path, *LOCAL, env={"SSL_CERT_FILE": files.ca_path}) as port,
+    ):
+        body = b"x" * 100_000
+        fields = [("Cookie", "secret=1")]
+        for _ in range(2):
+            answer = fetch(port, f"https://localhost:{site.port}/a%2Fb?c", "POST", fields, body, host=f"localhost:{site.port}")
+            assert (answer.status, answer.body) == (200, b"/a%2Fb?c")
+        assert site.requests[-1].body == body and site.requests[-1].get("Cookie") == "secret=1"
+        assert site.requests[-1].get("Host") == f"localhost:{site.port}"
+        for other in (misnamed, unknown, deaf):
+            url = f"https://localhost:{other.port}/"
+            assert fetch(port, url, "POST", fields, body, host=f"localhost:{other.port}").status == 502
+            assert not other.requests
+        assert fetch(port, f"ftp://localhost:{plain.port}/", host="localhost").status == 400
+        assert fetch(port, f"http://localhost:{plain.port}/p", host="localhost").body == b"/p"
+        assert heard and all(data.startswith(b"\x16\x03") for data in heard), "a handshake of TLS"
+
+
+def test_what_came_by_tls_is_not_kept_for_plain_http(tmp_path: Path) -> None:
+    def fresh(request: Recorded, wire: Wire) -> bytes:
+        return reply(b"secret", headers=[("Cache-Control", "max-age=60")])
+
+    files = Files(tmp_path)
+    words, env = (*LOCAL, "--cache", "memory"), {"SSL_CERT_FILE": files.ca_path}
+    with Recorder(fresh, tls=served(files, "localhost")) as site, forward(tmp_path, *words, env=env) as port:
+        secure, plain = (f"{scheme}://localhost:{site.port}/" for scheme in ("https", "http"))
+        host = f"localhost:{site.port}"
+        assert [fetch(port, secure, host=host).status for _ in range(2)] == [200, 200]
+        assert len(site.requests) == 1
+        assert fetch(port, plain, host=host).status == 502
+
+
+def test_ports_of_https_urls(tmp_path: Path) -> None:
+    with forward(tmp_path, *LOCAL, "--allow-port", "80") as port:
+        assert fetch(port, "https://127.0.0.1/", host="127.0.0.1").status == 403
 
 
 def test_a_password_file_that_is_not_there_stops_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

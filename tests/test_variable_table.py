@@ -153,3 +153,13 @@ def test_the_body_in_memory() -> None:
     x = exchange()
     x.request_body = b"\xff"
     assert value("request_body", x) == "\xff"
+
+
+def test_an_https_url_asked_of_a_forward_proxy() -> None:
+    x = exchange("https://h.test/p")
+    assert (value("scheme", x), value("request_port", x)) == ("https", "443")
+    x = exchange("https://h.test:8443/p")
+    assert value("request_port", x) == "8443"
+    x = exchange("http://h.test/p")
+    x.scheme = "https"
+    assert (value("scheme", x), value("request_port", x)) == ("https", "")

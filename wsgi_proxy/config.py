@@ -151,7 +151,8 @@ class ProxyPass:
 class UpstreamTLS:
     """`proxy_ssl_*`."""
 
-    verify: bool = False
+    verify: bool | None = None
+    """None where nothing is said: off, but on where a client of a forward proxy names an https URL (forwarding.Target)."""
     trusted_certificate: str = ""
     crl: str = ""
     verify_depth: int = 1

@@ -7,6 +7,8 @@ Rules:
 - Where `tunnel_allow_upstream` is said, it decides alone (ngx_http_tunnel_module): every condition must be neither empty nor
   "0", and $upstream_last_addr is the address in question. Where it is not, no client gets to loopback, link-local, multicast
   and unspecified addresses, nor to an address of this machine.
+- An `https` target that came over plain HTTP is for a forward proxy, which fetches it by TLS (forwarding.py). A reverse server
+  refuses it (RFC 9110, section 7.4): its answer would be kept, and logged, as one that came by TLS.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from . import errorlog
-from .errors import Refusal
+from .errors import ClientError, Refusal
 
 if TYPE_CHECKING:
     from .config import GuardSettings
@@ -40,6 +42,21 @@ def is_clients(url: str) -> bool:
         # The path's variable is glued to the host's: http://$backend$request_uri names a path, not a host.
         authority = re.sub(r"\$\{?(request_uri|uri|document_uri|is_args|args)\}?.*", "", authority) or authority
     return _CLIENTS_HOST.search(authority) is not None
+
+
+def check_scheme(x: Exchange) -> None:
+    """ClientError (421) for an https target in absolute form that came over plain HTTP to a location that is no forward proxy.
+
+    A gateway that `set_real_ip_from` trusts may say in X-Forwarded-Proto that its client came by TLS.
+    """
+    if x.absolute != "https" or x.scheme == "https":
+        return
+    if x.trusted_peer and x.header("X-Forwarded-Proto").lower() == "https":
+        return
+    target = x.location.proxy.pass_
+    forwards = x.location.handler == "proxy_pass" and target is not None and target.template is not None
+    if not (forwards and target is not None and is_clients(target.url)):
+        raise ClientError("client sent an https target over plain HTTP", status=421)
 
 
 def check(x: Exchange, settings: GuardSettings, address: tuple[str, int] | str) -> None:

@@ -2,6 +2,9 @@
 
 Rules:
 - A Target belongs to one `proxy_pass` and one pool; without variables it is made once.
+- An `https` URL that a client of a forward proxy names is fetched by TLS, whatever scheme stands in `proxy_pass`, and the site's
+  certificate is verified unless `proxy_ssl_verify off` is said: by `proxy_ssl_trusted_certificate`, else by the system's
+  authorities (RFC 9110, section 4.3.4).
 - A Forwarded body owns the reply and the lease: closing it gives the connection back and settles the lease, once.
 """
 
@@ -9,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .config import Server, Upstream
 from .destinations import is_clients
-from .errors import ConfigError, ProxyError, UpstreamError
+from .errors import ClientError, ConfigError, ProxyError, UpstreamError
 from .headers import first
 from .pacing import Paced
 from .readahead import PATIENCE, ReadAhead
@@ -43,7 +47,7 @@ DYNAMIC_LIMIT = 1000
 class Target:
     """A pool, how to speak to it, and the path where a `proxy_pass` with variables names one."""
 
-    __slots__ = ("_routes", "host", "judged", "limits", "path", "pool", "port", "scheme")
+    __slots__ = ("_routes", "host", "judged", "limits", "path", "pool", "port", "scheme", "verified")
 
     def __init__(self, pool: Pool, scheme: str, host: str, path: str = "", limits: Upstream | None = None) -> None:
         self.pool = pool
@@ -56,12 +60,16 @@ class Target:
         self.path = path
         self.judged = False
         """Whether the client chose the host: then `destinations` says whether it may go there."""
+        self.verified = False
+        """Whether the client chose https as well: then the certificate is verified where nothing else is said."""
         self._routes: dict[Any, Route] = {}
 
     def route(self, peer: Peer, settings: ProxySettings) -> Route:
         """How to reach a peer from here."""
         route = self._routes.get(peer)
         if route is None:
+            if self.verified and settings.tls.verify is None:
+                settings = replace(settings, tls=replace(settings.tls, verify=True))
             route = self._routes[peer] = Route.of(peer, self.scheme, settings, self.limits, self.host)
         return route
 
@@ -104,17 +112,23 @@ class Targets:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ProxyError(f'invalid URL prefix in "{url}"')
-        key = (id(forwarder), f"{parts.scheme}://{parts.netloc}")
+        scheme, verified = parts.scheme, False
+        if x.absolute not in ("", "http") and is_clients(pass_.url):
+            if x.absolute != "https":
+                raise ClientError(f'client asked a forward proxy for the scheme "{x.absolute}"')
+            scheme, verified = "https", True
+        key = (id(forwarder), f"{'verified ' if verified else ''}{scheme}://{parts.netloc}")
         base = self._dynamic.get(key)
         if base is None:
-            base = self._keep(key, Target(self._pool(parts.netloc, parts.scheme), parts.scheme, parts.netloc))
+            base = self._keep(key, Target(self._pool(parts.netloc, scheme), scheme, parts.netloc))
             base.judged = is_clients(pass_.url)
-        path = printable(url[len(key[1]) :])
+            base.verified = verified
+        path = printable(url[len(parts.scheme) + 3 + len(parts.netloc) :])
         if not path:
             return base
         target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path)
         target._routes = base._routes
-        target.judged = base.judged
+        target.judged, target.verified = base.judged, base.verified
         return target
 
     def _keep(self, key: tuple[int, str], target: Target) -> Target:

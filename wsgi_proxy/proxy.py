@@ -142,6 +142,8 @@ class Proxy:
             self.router.choose_server(x)
             self.guard.enter(x)
         answer = self.router.route(x)
+        if x.absolute and not x.internal:
+            destinations.check_scheme(x)
         if x.connection is not None and not x.subrequest:
             x.connection.heed(x.location.core)
         if answer is not None:

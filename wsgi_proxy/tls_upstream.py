@@ -42,7 +42,7 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
         given: ssl.SSLContext = settings.context
         return given
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = settings.verify
+    context.check_hostname = bool(settings.verify)
     context.verify_mode = ssl.CERT_REQUIRED if settings.verify else ssl.CERT_NONE
     context.options |= ssl.OP_NO_COMPRESSION | getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     set_protocols(context, settings.protocols)

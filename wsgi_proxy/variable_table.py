@@ -66,7 +66,7 @@ TEXT: dict[str, str] = {
     "request_port": "request_port(x)",
     "request_time": "seconds((x.finished_at or now()) - x.started)",
     "request_uri": "x.target",
-    "scheme": "x.scheme",
+    "scheme": "('https' if x.absolute == 'https' else x.scheme)",
     "server_addr": "server_address(x)[0]",
     "server_name": "server_name(x)",
     "server_port": "server_address(x)[1]",
@@ -175,9 +175,9 @@ def basic_user(x: Exchange) -> str | None:
 
 
 def request_port(x: Exchange) -> str:
-    """The port that the request's Host names."""
+    """The port that the request's Host names; where a forward proxy is asked for https without one, its default."""
     _, colon, port = x.environ.get("HTTP_HOST", "").rpartition(":")
-    return port if colon and port.isdigit() else ""
+    return port if colon and port.isdigit() else "443" if x.absolute == "https" else ""
 
 
 def request_body(x: Exchange) -> str | None:

@@ -39,7 +39,7 @@ def secure(stream: Stream, route: Route) -> Stream:
             # It belongs to another context: settings have changed since.
             del _sessions[key]
     layer.handshake()
-    if context.verify_mode == ssl.CERT_REQUIRED and tls.context is None:
+    if context.verify_mode == ssl.CERT_REQUIRED and tls.context is None and tls.trusted_certificate:
         _check_depth(layer.tls, tls.verify_depth)
     return layer
 
@@ -55,7 +55,7 @@ def remember_session(stream: Stream, route: Route) -> None:
 
 
 def _check_depth(tls: Any, limit: int) -> None:
-    """`proxy_ssl_verify_depth`: intermediate certificates between the server's and the trusted one."""
+    """`proxy_ssl_verify_depth`: intermediate certificates between the server's and the one in `proxy_ssl_trusted_certificate`."""
     chain = (getattr(tls, "get_verified_chain", None) or tls._sslobj.get_verified_chain)()
     if chain is not None and len(chain) - 2 > limit:
         raise ssl.SSLCertVerificationError(f"certificate chain too long: {len(chain) - 2} intermediate certificates")
