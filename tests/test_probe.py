@@ -7,11 +7,12 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import Recorder, free_port, reply, wait_until
+from tests.support import Recorder, fetch, free_port, reply, run_gunicorn, wait_until
 from wsgi_proxy.config import Config, HealthCheck, If, Location, Match, ProxyPass, ProxySettings, Server, ServerBlock
 from wsgi_proxy.errors import CheckFailed, NoLiveUpstreams
 from wsgi_proxy.peers import Peer
@@ -273,3 +274,26 @@ def test_every_location_is_looked_at() -> None:
     match = Match("m", status=lambda status: status == 204)
     probes = Probes.of(Config(servers=(server,), matches={"m": match}), pools, PrivateZone())
     assert sorted(probe.pool.name for probe in probes.probes) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent", "wsgi_proxy.worker.ProxyWorker"])
+def test_checks_of_a_preloaded_application_begin_without_a_request_and_end_clean(tmp_path: Path, worker_class: str) -> None:
+    """The application is made before the fork, and with gevent the fork comes before the patch."""
+    folder = tmp_path / "gunicorn"
+    folder.mkdir()
+    with Recorder() as upstream:
+        (folder / "checked.py").write_text(
+            "import threading\n"
+            "from wsgi_proxy import Pool, Proxy\n"
+            "from wsgi_proxy.config import HealthCheck\n"
+            f"proxy = Proxy(Pool([{upstream.url!r}], health_check=HealthCheck(interval=0.05)))\n"
+            "def app(environ, start_response):\n"
+            "    [thread] = [each for each in threading.enumerate() if 'probes' in each.name]\n"
+            # gevent's patch puts its own Event into `threading`.
+            "    start_response('200 OK', [('X-After-Patch', str(type(thread._started) is threading.Event))])\n"
+            "    return [b'']\n"
+        )
+        with run_gunicorn("checked:app", tmp_path, worker_class, args=["--preload"]) as server:
+            wait_until(lambda: len(upstream.requests) > 3, "checks", 30)
+            assert fetch(server.port).get("X-After-Patch") == "True", server.log()
+    assert "Traceback" not in server.log(), server.log()

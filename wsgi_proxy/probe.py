@@ -5,7 +5,8 @@ Rules:
 - A server is bad after `fails` failed checks in a row and good after `passes` good ones; what is found lies in shared memory.
 - Checks run beside the requests, in threads (greenlets where gevent has patched them), at most PARALLEL at a time.
 - They start in the process that serves: in a forked worker at once, in a process of its own with its first request. An arbiter
-  that only loads the application checks nothing.
+  that only loads the application checks nothing. Where gunicorn forks a worker before gevent patches it (`--preload`), they start
+  when it is patched: a thread that was begun before would run on half-patched modules.
 - A check is a callable that takes a Peer and raises CheckFailed. One line in CHECKS makes a kind of check.
 """
 
@@ -13,10 +14,12 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import errorlog
@@ -129,6 +132,8 @@ class Probes:
     def start(self) -> None:
         """Begin, if it has not begun in this process."""
         if self._thread is None and self.probes:
+            # Made here, because those made before gevent patched the process would block its loop.
+            self._stop, self._room = threading.Event(), threading.Semaphore(PARALLEL)
             self._thread = threading.Thread(target=self._run, name="wsgi_proxy probes", daemon=True)
             self._thread.start()
 
@@ -141,12 +146,10 @@ class Probes:
             probe.close()
 
     def in_child(self) -> None:
-        """A forked child has no threads yet, and serves."""
-        self._stop, self._room = threading.Event(), threading.Semaphore(PARALLEL)
+        """Forget the parent's thread: a forked child has none yet."""
         self._thread = None
         for probe in self.probes:
             probe.asking.clear()
-        self.start()
 
     def _run(self) -> None:
         while not self._zone.lead("probes"):
@@ -176,6 +179,29 @@ _all: weakref.WeakSet[Probes] = weakref.WeakSet()
 def _in_child() -> None:
     for probes in list(_all):
         probes.in_child()
+    if not _all:
+        return
+    if _awaits_gevent():
+        import_module("gevent.events").subscribers.append(_when_patched)
+    else:
+        _start_all()
+
+
+def _awaits_gevent() -> bool:
+    """Return True in a child of a gunicorn whose workers are gevent's, until gevent has patched it."""
+    monkey = sys.modules.get("gevent.monkey")
+    return "gunicorn.workers.ggevent" in sys.modules and monkey is not None and not monkey.is_module_patched("threading")
+
+
+def _when_patched(event: object) -> None:
+    """Start on the last event of gevent.monkey.patch_all (gevent.events.GeventDidPatchAllEvent)."""
+    if type(event).__name__ == "GeventDidPatchAllEvent":
+        _start_all()
+
+
+def _start_all() -> None:
+    for probes in list(_all):
+        probes.start()
 
 
 os.register_at_fork(after_in_child=_in_child)
