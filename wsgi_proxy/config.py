@@ -37,9 +37,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Server:
-    """One `server` line of an upstream (ngx_http_upstream_module).
+    """One server of an upstream, with the parameters of nginx's `server` line (ngx_http_upstream_module).
 
-    `address` is `host:port`, `host` (port 80), `[v6]:port`, `unix:/path`, or a URL `http://host:port` / `https://host:port`.
+    Args:
+        address: `host:port`, `host` (port 80), `[v6]:port`, `unix:/path`, `http://host:port` or `https://host:port`.
+        weight: The server's share of the requests, relative to the others.
+        max_fails: The number of failures within `fail_timeout` after which the server is not used; 0 disables the count.
+        fail_timeout: The time in which failures are counted, and for which the server is then not used, in seconds.
+        max_conns: The largest number of requests in progress, over all workers; 0 sets no limit.
+        slow_start: The time in which a server that is available again gets back to its weight, in seconds.
+        backup: Use the server only when all others are unavailable.
+        down: Never use the server.
+        drain: Use the server only for requests that `sticky` binds to it.
+        resolve: Resolve the name again while the server runs, when its addresses expire.
+        route: The server's value in a `sticky` cookie; by default a hash of its address.
+        place: The file and line of the configuration.
     """
 
     address: str
@@ -58,8 +70,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Policy:
-    """A balancing method and its options: `Policy("hash", key=template, consistent=True)`; `name` is a key of `balance.POLICIES`
-    or `"my.package:thing"`."""
+    """A balancing method and its options: `Policy("hash", key=lambda exchange: exchange.uri, options=("consistent",))`.
+
+    Args:
+        name: The name of the method, or `"package.module:name"`.
+        key: The function that gives the key of `"hash"`, a text, for an exchange.
+        options: The arguments of the directive, such as `"consistent"`, `"two"`, `"header"`.
+    """
 
     name: str = "round_robin"
     key: Template | None = None
@@ -68,7 +85,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Sticky:
-    """`sticky cookie name [expires=] [domain=] [path=] …`."""
+    """The cookie that keeps a client with its server: `sticky cookie`.
+
+    Args:
+        cookie: The name of the cookie.
+        expires: The lifetime of the cookie, in seconds; None for the browser's session.
+        domain: The `Domain` attribute.
+        path: The `Path` attribute.
+        flags: Further attributes: `"httponly"`, `"secure"`, `"samesite=strict"`, `"samesite=lax"`, `"samesite=none"`.
+    """
 
     cookie: str
     expires: float | None = None
@@ -79,7 +104,21 @@ class Sticky:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """`health_check` of a location, or of a pool in Python; `match` names a `match` block."""
+    """An active health check: `health_check` of a location, or of a pool in Python.
+
+    Args:
+        interval: The time between two checks of a server, in seconds.
+        jitter: The largest random addition to `interval`, in seconds.
+        fails: The number of failed checks in a row that make a server unhealthy.
+        passes: The number of passed checks in a row that make it healthy again.
+        uri: The URI to request.
+        port: The port to connect to; 0 for the server's own.
+        match: The name of a `match` block with the conditions; without one, a status of 2xx or 3xx passes.
+        mandatory: Do not use a server before its first check has passed.
+        persistent: Accepted together with `mandatory`, without effect: servers are checked again after a reload.
+        keepalive_time: The time for which a connection is used for further checks, in seconds; 0 opens one for each check.
+        check: The function that replaces the request: it gets the server's `Peer` and raises `CheckFailed` on failure.
+    """
 
     interval: float = 5.0
     jitter: float = 0.0

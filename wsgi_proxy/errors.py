@@ -101,7 +101,11 @@ class CheckFailed(Exception):
 
 
 class ConfigError(Exception):
-    """One or more faults of a configuration, each with its place; `str()` gives a line for each."""
+    """One or more faults of a configuration; its text has a line for each.
+
+    Args:
+        faults: The faults, in the order of the file; also the attribute `faults`.
+    """
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -109,7 +113,13 @@ class ConfigError(Exception):
 
 
 class Fault:
-    """One fault of a configuration: what, in nginx's words where it has them, and where."""
+    """One fault of a configuration.
+
+    Args:
+        message: The description, in nginx's words where nginx has the fault.
+        file: The path of the configuration file; empty if there is none.
+        line: The line in the file.
+    """
 
     __slots__ = ("file", "line", "message")
 

@@ -29,9 +29,15 @@ if TYPE_CHECKING:
 class ProxyMiddleware:
     """Forward some paths and leave the others to the wrapped application.
 
-    `targets` is Werkzeug's mapping (`werkzeug.middleware.http_proxy.ProxyMiddleware`: prefix → `target`, `remove_prefix`, `host`,
-    `headers`, `ssl_context`), or the path of an nginx.conf: then what one of its locations covers is the proxy's.
-    `timeout` is in seconds; `chunk_size` is accepted for Werkzeug's sake: blocks are as large as the upstream's writes.
+    Args:
+        app: The wrapped WSGI application.
+        targets: The mapping of Werkzeug's `ProxyMiddleware`: a path prefix and its options `target`, `remove_prefix`, `host`,
+            `headers` and `ssl_context`; the longest prefix applies. Or the path of an nginx.conf, whose locations are forwarded.
+        chunk_size: Accepted for compatibility with Werkzeug, without effect: blocks are as large as the upstream's writes.
+        timeout: The time to connect, to send and to wait for the next bytes, in seconds. An nginx.conf has its own times.
+
+    Raises:
+        ConfigError: An option is unknown or its value cannot be used, or the file has faults.
     """
 
     def __init__(

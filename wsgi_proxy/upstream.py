@@ -74,12 +74,27 @@ class Lease:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
-    """The servers of an upstream.
+    """The servers of an upstream, with the state that all workers share.
 
-    `servers` are `config.Server`s or addresses (`"http://b:3000"`, `"10.0.0.1:80"`, `"unix:/run/x"`); `policy` is a name of
-    `balance.POLICIES`, a `config.Policy`, `"package.module:thing"` or a function `f(servers, exchange) -> Server`. Pools that
-    the workers of one server build in the same order share their state through `zone`; with `shared_turns` also whose turn it is
-    (what nginx does where an upstream has a `zone`). ConfigError when a name is unknown or the combination makes no sense.
+    Pools that the workers of one server create in the same order share their state through shared memory.
+
+    Args:
+        servers: `Server` objects or addresses: `"http://b:3000"`, `"https://b"`, `"10.0.0.1:80"`, `"unix:/run/x"`.
+        policy: The balancing method: `"least_conn"`, `"round_robin"`, `"least_time"`, `"random"`, `"ip_hash"`, `"hash"`, a
+            `Policy`, `"package.module:name"`, or a function `f(servers, exchange)` that returns one of the servers.
+        name: The name of the upstream, for logs and the status page.
+        zone: The shared memory to use; by default that of this process and its siblings.
+        clock: The function that gives the present time, in seconds since the epoch.
+        dice: The source of random numbers; by default a new `random.Random`.
+        sticky: The cookie that keeps a client with its server.
+        queue: The number of requests that may wait when every server has reached `max_conns`; 0 allows none.
+        queue_timeout: The longest wait in the queue, in seconds.
+        resolver: The source of the addresses of names; by default the system's.
+        health_check: The active health check of these servers.
+        shared_turns: Share the round robin position among the workers, as nginx does for an upstream with a `zone`.
+
+    Raises:
+        ConfigError: A name is unknown, or the combination of options has no meaning.
     """
 
     def __init__(
@@ -133,7 +148,13 @@ class Pool:
 
     @classmethod
     def from_config(cls, upstream: config.Upstream, zone: Zone | None = None, **options: Any) -> Pool:
-        """The pool of an `upstream` block."""
+        """Return the pool of an `upstream` block.
+
+        Args:
+            upstream: The block, from `Config.upstreams`.
+            zone: The shared memory to use; by default that of this process and its siblings.
+            options: Further arguments of `Pool`.
+        """
         options.setdefault("sticky", upstream.sticky)
         options.setdefault("queue", upstream.queue)
         options.setdefault("shared_turns", upstream.zone is not None)

@@ -42,9 +42,17 @@ _LINE_END = re.compile(r"[\r\n\0]")
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ProxyApp(proxy.Proxy):
-    """A WSGI application that forwards. Made from a `Pool`, from a `Config`, or by `from_nginx(path)`.
+    """A WSGI application that forwards every request.
 
-    >>> app = Proxy(Pool(["http://127.0.0.1:3000", "http://127.0.0.1:3001"], policy="least_conn"))  # doctest: +SKIP
+    Args:
+        source: The pool of servers to forward to, or a whole configuration. Use `from_nginx` for the path of a file.
+
+    Raises:
+        TypeError: `source` is something else.
+        ConfigError: The configuration cannot be used.
+
+    Examples:
+        >>> app = Proxy(Pool(["http://127.0.0.1:3000", "http://127.0.0.1:3001"], policy="least_conn"))  # doctest: +SKIP
     """
 
     def __init__(self, source: Config | Pool) -> None:
@@ -58,7 +66,14 @@ class ProxyApp(proxy.Proxy):
 
     @classmethod
     def from_nginx(cls, path: str | os.PathLike[str]) -> ProxyApp:
-        """What the nginx.conf at `path` says. Raises ConfigError with file and line of each fault."""
+        """Return the application that a configuration file describes.
+
+        Args:
+            path: The path of the nginx.conf.
+
+        Raises:
+            ConfigError: The file has faults; each has its file and line.
+        """
         return cls(nginx.load(os.fspath(path)))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
