@@ -174,7 +174,8 @@ class Exchange:
         self.protocol = get("SERVER_PROTOCOL", "HTTP/1.0")
         self.scheme = get("wsgi.url_scheme", "http")
         self.remote_addr = self.peer_addr = get("REMOTE_ADDR") or ""
-        self.remote_port = get("REMOTE_PORT", "")
+        # Some servers give a number (Werkzeug), PEP 3333 asks for a string.
+        self.remote_port = str(get("REMOTE_PORT") or "")
         self.input = environ["wsgi.input"]
         self.variables = {}
         self.tries = []

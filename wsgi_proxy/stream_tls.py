@@ -217,7 +217,8 @@ class TLSStream(Stream):
             return
         data = self._unsent + self._out.read()
         try:
-            self._unsent = data[self.lower.send_nowait(data) :]
+            sent = self.lower.send_nowait(data)
+            self._unsent = data[sent:]
         except OSError:
             # The connection takes nothing any more: the next read or write of data tells.
             self._unsent = b""

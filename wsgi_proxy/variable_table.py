@@ -54,7 +54,7 @@ TEXT: dict[str, str] = {
     "pid": "str(getpid())",
     "pipe": "('p' if getattr(x.connection, 'pipelined', False) else '.')",
     "realip_remote_addr": "(x.peer_addr or 'unix:')",
-    "realip_remote_port": "x.environ.get('REMOTE_PORT', '')",
+    "realip_remote_port": "str(x.environ.get('REMOTE_PORT') or '')",
     "remote_addr": "(x.remote_addr or 'unix:')",
     "remote_port": "x.remote_port",
     "request": "f'{x.method} {x.raw_target} {x.protocol}'",
