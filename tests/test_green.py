@@ -104,3 +104,17 @@ def test_a_forgotten_stream_frees_its_watcher() -> None:
     gc.collect()
     assert side.watcher is None
     peer.close()
+
+
+def test_a_short_wait_after_a_long_one_ends_in_its_own_time() -> None:
+    stream, peer = green_pair()
+    stream.read_timeout = 3600.0
+    long = in_greenlet(lambda: stream.recv(1))
+    peer.sendall(b"x")
+    assert long() == b"x"
+    stream.read_timeout = 0.05
+    short = gevent.spawn(stream.recv, 1)
+    short.join(30)
+    assert isinstance(short.exception, TimeoutError)
+    stream.close()
+    peer.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 
 import pytest
 
 from tests.support.ports import wait_until
-from wsgi_proxy.socket_ends import acknowledged, has_ended, is_torn, reset
+from wsgi_proxy.socket_ends import acknowledged, has_ended, is_torn, milliseconds, reset
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -64,3 +65,13 @@ def test_a_reset_that_is_followed_by_a_polite_end() -> None:
             while theirs.recv(100):
                 continue
     assert ours.fileno() == -1
+
+
+def test_no_time_is_too_long_for_poll() -> None:
+    for seconds in (None, 0.0, 1.5, 10 * 365 * 86400.0, float("inf")):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(b"x")
+            poll = select.poll()
+            poll.register(theirs.fileno(), select.POLLIN)
+            assert poll.poll(milliseconds(seconds))

@@ -5,7 +5,7 @@ Rules:
 - One watcher per direction, which stays started between waits, because each start costs an epoll_ctl. When it fires and nobody
   waits, it is stopped and the fact is kept (`ready`), so an unread byte does not spin the loop.
 - A timeout arms one timer per direction and leaves it: when it fires before the deadline of the wait then in force, it is
-  armed again for the rest. Most waits therefore touch no timer.
+  armed again for the rest; a wait that ends before the timer fires arms it again at once. Most waits therefore touch no timer.
 - A peer that always has more to read would keep its greenlet running and all others waiting: after a turn it gives way.
 - Everything runs in the thread of the hub that the stream was made in.
 """
@@ -45,7 +45,7 @@ class Side:
     `idle`, when set, is called in the hub for each event while no greenlet waits; it must read, or `stop()`.
     """
 
-    __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "idle")
+    __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "rings", "idle")
 
     def __init__(self, hub: Any, fileno: int, events: int) -> None:
         self.hub = hub
@@ -55,6 +55,8 @@ class Side:
         self.ready = False
         self.deadline: float | None = None
         self.timer: Any = None
+        self.rings = 0.0
+        """When the timer fires."""
         self.idle: Callable[[], None] | None = None
 
     def start(self) -> None:
@@ -97,8 +99,12 @@ class Side:
         if timeout is None:
             self.deadline = None
         else:
-            self.deadline = time.monotonic() + timeout
+            self.deadline = deadline = time.monotonic() + timeout
             if self.timer is None:
+                self._arm(timeout)
+            elif deadline < self.rings:
+                # Armed for a longer wait than this one.
+                self._disarm()
                 self._arm(timeout)
         self.waiter = current
         try:
@@ -111,6 +117,7 @@ class Side:
             raise TimeoutError("timed out")
 
     def _arm(self, seconds: float) -> None:
+        self.rings = time.monotonic() + seconds
         self.timer = self.hub.loop.timer(max(seconds, 0.0005))
         self.timer.start(self._ring)
 

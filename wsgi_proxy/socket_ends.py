@@ -34,6 +34,15 @@ def _now(number: int, events: int) -> int:
     return sum(found for _, found in poll.poll(0))
 
 
+def milliseconds(seconds: float | None) -> float | None:
+    """A time for `poll`, which takes 24 days at most and raises OverflowError beyond; None (no limit) stays.
+
+    >>> milliseconds(1.5), milliseconds(10 * 365 * 86400)
+    (1500.0, 2147483647)
+    """
+    return None if seconds is None else min(seconds * 1000, 2**31 - 1)
+
+
 def system_poll() -> Any:
     """select.poll, also where gevent has put its own in its place, which knows of reading and writing only."""
     monkey = sys.modules.get("gevent.monkey")

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .socket_ends import reset_on_close
+from .socket_ends import milliseconds, reset_on_close
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -275,7 +275,7 @@ class PlainStream(Stream):
             raise ConnectionAbortedError("the stream is closed")
         poll = select.poll()
         poll.register(fileno, what)
-        return bool(poll.poll(None if timeout is None else timeout * 1000))
+        return bool(poll.poll(milliseconds(timeout)))
 
     def fileno(self) -> int:
         return self._sock.fileno()

@@ -17,6 +17,7 @@ import socket
 import time
 from typing import Any
 
+from .socket_ends import milliseconds
 from .stream import PlainStream, Stream
 from .stream_tls import TLSStream
 
@@ -94,7 +95,7 @@ class _Loop:
                 events[way.source.fileno()] = events.get(way.source.fileno(), 0) | select.POLLIN
         for number, what in events.items():
             poll.register(number, what)
-        return bool(poll.poll(None if self._idle is None else self._idle * 1000))
+        return bool(poll.poll(milliseconds(self._idle)))
 
     def _step(self, way: _Way) -> None:
         """Write what is pending, else read what is there."""

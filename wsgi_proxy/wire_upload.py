@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .errors import ClientError, ClientGone, ProxyError
 from .framing import LAST_CHUNK, encode_end, parse_trailers
+from .socket_ends import milliseconds
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Sending:
         poll = select.poll()
         poll.register(self._stream.fileno(), select.POLLIN | select.POLLOUT)
         timeout = self._stream.write_timeout
-        events = poll.poll(None if timeout is None else timeout * 1000)
+        events = poll.poll(milliseconds(timeout))
         if not events:
             raise TimeoutError("timed out")
         return bool(events[0][1] & select.POLLIN)

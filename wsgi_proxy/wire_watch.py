@@ -15,7 +15,7 @@ from math import inf
 from typing import Any
 
 from .errors import ClientGone
-from .socket_ends import HALF_CLOSED, acknowledged, client_socket, has_ended, is_torn, system_poll
+from .socket_ends import HALF_CLOSED, acknowledged, client_socket, has_ended, is_torn, milliseconds, system_poll
 from .stream import Stream
 from .wire_open import LEFT
 
@@ -46,7 +46,7 @@ class Watched:
             poll.register(stream.fileno(), select.POLLIN)
             if watching:
                 poll.register(number, end_of_half)
-            found = dict(poll.poll(None if until == inf else max(0.0, until - time.monotonic()) * 1000))
+            found = dict(poll.poll(milliseconds(None if until == inf else max(0.0, until - time.monotonic()))))
             if stream.fileno() in found and (stream.plain or stream.readable()):
                 # Under TLS a record of the session's own, or a part of one, is nothing to read yet.
                 return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import ClientError, ClientGone
 from .framing import ChunkedDecoder, LengthDecoder
+from .socket_ends import milliseconds
 
 if TYPE_CHECKING:
     from .message import Pairs
@@ -166,7 +167,7 @@ class RequestBody:
             poll.register(other, select.POLLIN)
             poll.register(stream.fileno(), select.POLLIN)
             limit = stream.read_timeout
-            events = poll.poll(None if limit is None else limit * 1000)
+            events = poll.poll(milliseconds(limit))
             if not events:
                 raise self._late()
             if any(number == other for number, _ in events):
