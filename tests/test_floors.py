@@ -14,11 +14,12 @@ from tests.support import ROOT
 
 #: From the lowest up; a module may import from its own floor and from those below. `x*` covers the parts of a room.
 FLOORS = [
-    "build errors headers logfile message* framing socket_ends stream* green uri ranges cachefields httpdate storedfields",
+    "build errors arguments headers logfile message* framing socket_ends stream* green uri ranges cachefields httpdate"
+    " storedfields",
     "exchange variable* clock maps geo patterns links config health freshness preconditions zone* counts errorlog pages upload"
     " client_certificate destinations readahead tempfolder upkeep",
     "nginx* directives* routing locations redirects script accesslog autoindex"
-    " peers rotation ranking resolve* balance* upstream* simple",
+    " peers rotation ranking resolve* balance* upstream* pool_arguments simple",
     "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",
     "finishing pacing detours retries forwarding forwarder connect probe* proxy* metrics status",
     "wsgi middleware",

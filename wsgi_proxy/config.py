@@ -13,10 +13,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from . import arguments
 
 if TYPE_CHECKING:
+    import ssl
+
     from .exchange import Exchange
+
+__all__ = ["Config", "HealthCheck", "Policy", "ProxyTarget", "Server", "Sticky"]
 
 Template = Callable[["Exchange"], str]
 """Text with $names, compiled by `variables.compile_text`; has an attribute `constant: str | None`."""
@@ -66,6 +72,33 @@ class Server:
     resolve: bool = False
     route: str = ""
     place: Place = Place()
+
+    def __post_init__(self) -> None:
+        """Judge what a Python caller gave. ConfigError with the server and the name of the argument."""
+        arguments.address(self.address, "server address")
+        where = f"server {arguments.shown(self.address)}: "
+        arguments.count(self.weight, where + "weight", 1)
+        arguments.count(self.max_fails, where + "max_fails")
+        arguments.count(self.max_conns, where + "max_conns")
+        arguments.seconds(self.fail_timeout, where + "fail_timeout")
+        arguments.seconds(self.slow_start, where + "slow_start")
+        for name in ("backup", "down", "drain", "resolve"):
+            arguments.flag(getattr(self, name), where + name)
+        arguments.text(self.route, where + "route")
+        arguments.instance(self.place, Place, where + "place")
+
+
+class _TargetURL(TypedDict):
+    target: str
+
+
+class ProxyTarget(_TargetURL, total=False):
+    """The options of one prefix of `ProxyMiddleware`'s mapping; see docs/python.md. Only `target` is required."""
+
+    remove_prefix: bool
+    host: str | None
+    headers: Mapping[str, str]
+    ssl_context: ssl.SSLContext | None
 
 
 @dataclass(frozen=True)
@@ -131,6 +164,23 @@ class HealthCheck:
     persistent: bool = False
     keepalive_time: float = 0.0
     check: Callable[..., None] | None = None
+
+    def __post_init__(self) -> None:
+        """Judge what a Python caller gave. ConfigError with the name of the argument."""
+        where = "health check: "
+        arguments.seconds(self.interval, where + "interval", positive=True)
+        arguments.seconds(self.jitter, where + "jitter")
+        arguments.seconds(self.keepalive_time, where + "keepalive_time")
+        arguments.count(self.fails, where + "fails", 1)
+        arguments.count(self.passes, where + "passes", 1)
+        arguments.count(self.port, where + "port", 0, 65535)
+        arguments.text(self.match, where + "match")
+        for name in ("mandatory", "persistent"):
+            arguments.flag(getattr(self, name), where + name)
+        if not arguments.word(self.uri, where + "uri").startswith("/") or not self.uri.isascii():
+            raise arguments.wrong(where + "uri", "an escaped path is wanted", self.uri)
+        if self.check is not None and not callable(self.check):
+            raise arguments.wrong(where + "check", "a function of a peer is wanted", self.check)
 
 
 @dataclass(frozen=True)
@@ -204,6 +254,8 @@ class UpstreamTLS:
     session_reuse: bool = True
     context: Any = None
     """An ssl.SSLContext from Python, used as it is."""
+    by_server: bool = False
+    """The name to verify is that of the server the request goes to, not `$proxy_host`."""
 
 
 HeaderTemplates = tuple[tuple[str, Template], ...]
@@ -231,6 +283,8 @@ class ProxySettings:
     connect_timeout: float = 60.0
     send_timeout: float = 60.0
     read_timeout: float = 60.0
+    stream_timeout: float | None = None
+    """Seconds between two reads behind the answer's head, and in a tunnel; 0: no limit. None: as `read_timeout`."""
     next_upstream: frozenset[str] = frozenset({"error", "timeout"})
     next_upstream_tries: int = 0
     next_upstream_timeout: float = 0.0

@@ -10,6 +10,8 @@ Rules:
 
 from __future__ import annotations
 
+__all__ = ["CheckFailed", "ConfigError", "Fault"]
+
 
 class ProxyError(Exception):
     """A request that ends with `status`; the message goes to the error log."""

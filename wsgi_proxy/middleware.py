@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from . import arguments
 from .errors import ClientError, ProxyError
 from .exchange import Exchange
 from .simple import MERGE_SLASHES, config_for_targets, normal_prefix
@@ -21,9 +22,9 @@ from .uri import resolved
 from .wsgi import ProxyApp
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .config import ProxyTarget
 
 
 class ProxyMiddleware:
@@ -32,28 +33,36 @@ class ProxyMiddleware:
     Args:
         app: The wrapped WSGI application.
         targets: The mapping of Werkzeug's `ProxyMiddleware`: a path prefix and its options `target`, `remove_prefix`, `host`,
-            `headers` and `ssl_context`; the longest prefix applies. Or the path of an nginx.conf, whose locations are forwarded.
+            `headers` and `ssl_context` (`wsgi_proxy.config.ProxyTarget`), or the target alone; the longest prefix applies. Or the
+            path of an nginx.conf, whose locations are forwarded.
         chunk_size: Accepted for compatibility with Werkzeug, without effect: blocks are as large as the upstream's writes.
-        timeout: The time to connect, to send and to wait for the next bytes, in seconds. An nginx.conf has its own times.
+        timeout: The time to connect, to send the next part of the request and to wait for the head of the answer, in seconds. It
+            limits neither the pauses of a stream nor an open WebSocket. An nginx.conf has its own times.
 
     Raises:
-        ConfigError: An option is unknown or its value cannot be used, or the file has faults.
+        ConfigError: An argument or option is unknown or has a wrong type or value, or the file has faults.
     """
 
     def __init__(
         self,
         app: WSGIApplication,
-        targets: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str],
+        targets: Mapping[str, ProxyTarget | str] | str | os.PathLike[str],
         chunk_size: int = 2 << 13,
         timeout: float = 10,
     ) -> None:
+        if not callable(app):
+            raise arguments.wrong("app", "a WSGI application is wanted", app)
+        arguments.count(chunk_size, "chunk_size", 1)
+        arguments.seconds(timeout, "timeout", positive=True)
         self.app = app
         self._prefixes: tuple[str, ...] | None = None
         if isinstance(targets, Mapping):
             self.proxy = ProxyApp(config_for_targets(targets, timeout))
             self._prefixes = tuple(normal_prefix(prefix) for prefix in targets)
-        else:
+        elif isinstance(targets, str | os.PathLike):
             self.proxy = ProxyApp.from_nginx(targets)
+        else:
+            raise arguments.wrong("targets", "a mapping of prefixes to targets, or the path of an nginx.conf, is wanted", targets)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return (self.proxy if self._covers(environ) else self.app)(environ, start_response)

@@ -125,7 +125,7 @@ class Probes:
         for pool in pools.values():
             if pool.health_check is not None:
                 settings = pool.health_check
-                check = make_check(settings, config.matches.get(settings.match), pool.scheme, "", ProxySettings())
+                check = make_check(settings, None, pool.scheme, "", ProxySettings(tls=pool.tls))
                 probes.append(Probe(pool, settings, check))
         return cls(probes, zone)
 

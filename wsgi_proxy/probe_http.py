@@ -19,6 +19,7 @@ from .config import HealthCheck, Match, ProxySettings
 from .errors import CheckFailed
 from .peers import Peer
 from .tls_upstream import upstream_context
+from .wire_route import bare_host
 
 _BODY_MAX = 256 * 1024
 """How much of a body a `match` block sees."""
@@ -126,10 +127,10 @@ class HTTPCheck:
         else:
             sock = socket.create_connection((peer.address[0], self.check.port or peer.address[1]), timeout)
         sock.settimeout(self.settings.read_timeout)
-        if self.scheme != "https":
+        if (peer.scheme or self.scheme) != "https":
             return sock
         tls = self.settings.tls
-        name = getattr(tls.name, "constant", None) or host.partition(":")[0]
+        name = getattr(tls.name, "constant", None) or bare_host(host)
         try:
             # Without either there is nothing to check the name against, and nothing is sent (SNI).
             return _wrapped(upstream_context(tls), sock, name if tls.verify or tls.server_name else None)

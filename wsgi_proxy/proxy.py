@@ -291,7 +291,8 @@ class Proxy:
         settings = forwarder.settings
         x.upstream_pairs = reply.pairs
         if reply.status == 101:
-            return Answer(101, forwarder.answer_headers(x, reply.pairs), Tunnelled(body, x.upgrade, settings.read_timeout))
+            idle = settings.read_timeout if settings.stream_timeout is None else settings.stream_timeout
+            return Answer(101, forwarder.answer_headers(x, reply.pairs), Tunnelled(body, x.upgrade, idle))
         if settings.intercept_errors and reply.status >= 300 and self.detours.error_page(x, reply.status) is not None:
             body.close()
             return self.detours.special(x, reply.status)

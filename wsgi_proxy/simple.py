@@ -9,14 +9,18 @@ Rules:
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from . import arguments
 from .config import (
     Config,
     CoreSettings,
     Location,
+    Place,
     ProxyPass,
     ProxySettings,
     Server,
@@ -26,11 +30,19 @@ from .config import (
     UpstreamTLS,
 )
 from .errors import ConfigError, Fault
+from .uri import escape
 from .variables import Names, compile_text
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .exchange import Exchange
+
+_CLIENT = "<client>"
 
 FORWARDED = (
     ("Host", "$http_host"),
-    ("X-Forwarded-For", "$remote_addr"),
+    ("X-Forwarded-For", _CLIENT),
     ("X-Forwarded-Proto", "$scheme"),
     ("X-Forwarded-Host", "$http_host"),
     ("Upgrade", "$http_upgrade"),
@@ -43,67 +55,179 @@ _ACCEL = tuple(f"X-Accel-{name}" for name in ("Redirect", "Expires", "Limit-Rate
 MERGE_SLASHES = False
 """`//` in a path stays: it may begin a URL (`/proxy/https://…`)."""
 
-_OPTIONS = {"target", "remove_prefix", "host", "headers", "ssl_context"}
+_OPTIONS = ("target", "remove_prefix", "host", "headers", "ssl_context")
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]+)(?::[0-9]*)?")
+"""A Host field's value (RFC 3986, section 3.2.2)."""
 
 
-def config_for_pool(name: str, scheme: str = "http") -> Config:
+def config_for_pool(name: str, scheme: str = "http", tls: UpstreamTLS | None = None) -> Config:
     """Everything goes to the pool of that name."""
-    settings = _proxy_settings(ProxyPass(f"{scheme}://{name}", scheme, name, host=name), FORWARDED)
+    fields = _templates(dict(FORWARDED))
+    settings = _proxy_settings(ProxyPass(f"{scheme}://{name}", scheme, name, host=name), fields, tls=tls)
     return _config((Location(pattern="/", proxy=settings, core=_core(), handler="proxy_pass"),), {})
 
 
-def config_for_targets(targets: Mapping[str, Mapping[str, Any]], timeout: float) -> Config:
-    """`werkzeug.middleware.http_proxy.ProxyMiddleware`'s mapping: prefix → target, remove_prefix, host, headers, ssl_context."""
-    locations: list[Location] = []
+def config_for_targets(targets: Mapping[str, Any], timeout: float) -> Config:
+    """`werkzeug.middleware.http_proxy.ProxyMiddleware`'s mapping: prefix → target, remove_prefix, host, headers, ssl_context.
+
+    ConfigError, with the prefix and the option's name, for anything that is wrong in it.
+    """
+    arguments.seconds(timeout, "timeout", positive=True)
+    locations: dict[str, Location] = {}
     upstreams: dict[str, Upstream] = {}
+    contexts: list[ssl.SSLContext] = []
     for prefix, options in targets.items():
-        unknown = set(options) - _OPTIONS
-        if unknown or "target" not in options:
-            what = f"unknown option {sorted(unknown)[0]!r}" if unknown else "no target"
-            raise ConfigError(Fault(f"proxy target for {prefix!r}: {what}"))
-        location, upstream = _target(normal_prefix(prefix), options, timeout)
-        locations.append(location)
-        upstreams[upstream.name] = upstream
-    return _config(tuple(locations), upstreams)
+        pattern = normal_prefix(prefix)
+        where = f"proxy target for {arguments.shown(prefix)}: "
+        if pattern in locations:
+            raise ConfigError(Fault(f"{where}the prefix is there twice"))
+        url, settings = _target(pattern, _options(options, where), where, timeout, contexts)
+        locations[pattern] = Location(pattern=pattern, proxy=settings, core=_core(), handler="proxy_pass")
+        server = Server(url.address, place=Place(where.removesuffix(": ")))
+        upstreams.setdefault(url.address, Upstream(url.address, (server,)))
+    return _config(tuple(locations.values()), upstreams)
 
 
-def normal_prefix(prefix: str) -> str:
-    """As Werkzeug takes it: with one slash at each end."""
-    inner = prefix.strip("/")
-    return f"/{inner}/" if inner else "/"
+def normal_prefix(prefix: object) -> str:
+    """As Werkzeug takes it: with one slash at each end; in WSGI's form (UTF-8's bytes as latin-1). ConfigError for what no
+    resolved path begins with."""
+    inner = arguments.text(prefix, "prefix of a proxy target").strip("/")
+    if any(part in (".", "..") for part in inner.split("/")):
+        raise arguments.wrong("prefix of a proxy target", "a path without `.` and `..` is wanted", prefix)
+    return f"/{inner}/".encode().decode("latin-1") if inner else "/"
 
 
-def _target(prefix: str, options: Mapping[str, Any], timeout: float) -> tuple[Location, Upstream]:
-    url = urlsplit(str(options["target"]))
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ConfigError(Fault(f"proxy target for {prefix!r}: {options['target']!r} is not an http URL"))
-    base = url.path.rstrip("/")
+def _options(given: object, where: str) -> Mapping[str, Any]:
+    """The options of one prefix: a text is the target alone."""
+    options: Any = {"target": given} if isinstance(given, str) else given
+    if not isinstance(options, Mapping):
+        raise arguments.wrong(where.removesuffix(": "), "a URL or a mapping of options is wanted", given)
+    for name in options:
+        if name not in _OPTIONS:
+            raise ConfigError(Fault(f"{where}unknown option {arguments.shown(name)}"))
+    if "target" not in options:
+        raise ConfigError(Fault(f"{where}no target"))
+    return options
+
+
+class _URL:
+    """A target taken apart: `authority` is what Host says, `address` where to connect, `credentials` for Authorization or ""."""
+
+    def __init__(self, target: object, where: str) -> None:
+        where += "target"
+        text = arguments.word(target, where)
+        try:
+            url = urlsplit(text)
+            port = url.port
+            host = (url.hostname or "").encode("idna").decode()
+        except ValueError:  # a port out of range, an IPv6 address that is none, a label too long
+            raise arguments.wrong(where, "an http or https URL is wanted", target) from None
+        bare = f"[{host}]" if ":" in host else host
+        if url.scheme not in ("http", "https") or port == 0 or not _HOST.fullmatch(bare) or not _HOST.fullmatch(bare + ":1"):
+            raise arguments.wrong(where, "an http or https URL is wanted", target)
+        if not url.path.isascii():
+            raise arguments.wrong(where, "a path with escapes is wanted (%E2%82%AC for the euro sign)", target)
+        if "?" in text or "#" in text:
+            raise arguments.wrong(where, "a URL without a query and a fragment is wanted", target)
+        self.scheme = url.scheme
+        self.authority = bare if port is None else f"{bare}:{port}"
+        self.address = f"{bare}:{port or (443 if url.scheme == 'https' else 80)}"
+        self.path = url.path.rstrip("/")
+        self.credentials = ""
+        if url.username is not None:
+            pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
+            self.credentials = "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _target(
+    prefix: str, options: Mapping[str, Any], where: str, timeout: float, contexts: list[ssl.SSLContext]
+) -> tuple[_URL, ProxySettings]:
+    """What one prefix says. `contexts` holds the context that all https targets share, once one needs it."""
+    url = _URL(options["target"], where)
     uri: str | None = None
-    if options.get("remove_prefix"):
-        uri = base + "/"
-    elif base:
-        uri = base + prefix
+    if arguments.flag(options.get("remove_prefix", False), f"{where}remove_prefix"):
+        uri = url.path + "/"
+    elif url.path:
+        uri = url.path + escape(prefix)
+    context = options.get("ssl_context")
+    if context is not None:
+        context = arguments.client_context(True, context, where)
+    elif url.scheme == "https":
+        if not contexts:
+            contexts.append(arguments.client_context(True, None, where))
+        context = contexts[0]
+    pass_ = ProxyPass(f"{url.scheme}://{url.authority}{url.path}", url.scheme, url.address, uri, host=url.authority)
+    fields = _templates(_fields(options, url, where))
+    return url, _proxy_settings(pass_, fields, timeout, UpstreamTLS(server_name=True, context=context), 0.0)
+
+
+def _fields(options: Mapping[str, Any], url: _URL, where: str) -> dict[str, str]:
+    """The fields that are set, each once, whatever the case of its name."""
+    fields = dict(FORWARDED)
+    fields["Host"] = "$proxy_host"
+    if url.credentials:
+        fields["Authorization"] = url.credentials
+    names = {name.lower(): name for name in fields}
+    given = options.get("headers")
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise arguments.wrong(f"{where}headers", "a mapping of names to values is wanted", given)
+    seen: set[str] = set()
+    for name, value in given.items():
+        lower = arguments.token(name, f"{where}headers").lower()
+        at = f"{where}headers[{name!r}]"
+        if lower in _FRAMING or lower in seen:
+            raise ConfigError(Fault(f"{at}: {'is there twice' if lower in seen else 'the proxy frames bodies by itself'}"))
+        seen.add(lower)
+        fields.pop(names.get(lower, ""), None)
+        fields[name] = _host(value, at) if lower == "host" else _literal(value, at)
     host = options.get("host", "<auto>")
-    fields = dict(FORWARDED) | {name: _literal(value) for name, value in dict(options.get("headers") or {}).items()}
-    if host is not None:
-        fields["Host"] = "$proxy_host" if host == "<auto>" else _literal(host)
-    pass_ = ProxyPass(str(options["target"]), url.scheme, url.netloc, uri, host=url.netloc)
-    tls = UpstreamTLS(server_name=True, context=options.get("ssl_context"))
-    settings = _proxy_settings(pass_, tuple(fields.items()), timeout, tls)
-    location = Location(pattern=prefix, proxy=settings, core=_core(), handler="proxy_pass")
-    port = url.port or (443 if url.scheme == "https" else 80)
-    address = f"[{url.hostname}]:{port}" if ":" in url.hostname else f"{url.hostname}:{port}"
-    return location, Upstream(url.netloc, (Server(address),))
+    if host != "<auto>":
+        if "host" in seen:
+            raise ConfigError(Fault(f"{where}host: is in headers, too"))
+        fields["Host"] = "$http_host" if host is None else _host(host, f"{where}host")
+    return fields
+
+
+def _host(value: object, where: str) -> str:
+    """A Host field's value."""
+    if not isinstance(value, str) or not _HOST.fullmatch(value) or "$" in value:
+        raise arguments.wrong(where, "a host, with or without a port, is wanted", value)
+    return value
+
+
+def _literal(value: object, where: str) -> str:
+    """A header's value from Python is a value, not a template; in WSGI's form."""
+    if "$" in arguments.text(value, where):
+        raise ConfigError(Fault(f"{where}: a header's value may not hold a $: {arguments.shown(value)}"))
+    return str(value).encode().decode("latin-1")
+
+
+def _client_address(x: Exchange) -> str:
+    """The client's address; "" behind a unix socket, where there is none: the field is then not sent."""
+    return "" if x.remote_addr.startswith("unix:") else x.remote_addr
+
+
+def _templates(fields: Mapping[str, str]) -> tuple[tuple[str, Template], ...]:
+    """The fields' values compiled."""
+    names = Names()
+    return tuple(
+        (name, _client_address if value == _CLIENT else compile_text(value, names)) for name, value in fields.items()
+    )
 
 
 def _proxy_settings(
-    pass_: ProxyPass, fields: tuple[tuple[str, str], ...], timeout: float = 60.0, tls: UpstreamTLS | None = None
+    pass_: ProxyPass,
+    fields: tuple[tuple[str, Template], ...],
+    timeout: float = 60.0,
+    tls: UpstreamTLS | None = None,
+    stream_timeout: float | None = None,
 ) -> ProxySettings:
-    names = Names()
-    templates: tuple[tuple[str, Template], ...] = tuple((name, compile_text(value, names)) for name, value in fields)
     return ProxySettings(
         pass_=pass_,
-        set_header=templates,
+        set_header=fields,
         pass_header=("Date", "Server", *_ACCEL),
         ignore_headers=frozenset(name.lower() for name in _ACCEL),
         redirect=(),
@@ -111,6 +235,9 @@ def _proxy_settings(
         connect_timeout=timeout,
         read_timeout=timeout,
         send_timeout=timeout,
+        stream_timeout=stream_timeout,
+        # Where nothing limits a stream's pauses, the kernel finds an upstream that is gone.
+        socket_keepalive=stream_timeout == 0,
         tls=tls or UpstreamTLS(server_name=True),
     )
 
@@ -124,9 +251,3 @@ def _config(locations: tuple[Location, ...], upstreams: Mapping[str, Upstream]) 
     server = ServerBlock(locations=locations, settings=settings, merge_slashes=MERGE_SLASHES)
     return Config(servers=(server,), upstreams=upstreams, core=_core())
 
-
-def _literal(text: str) -> str:
-    """A header's value from Python is a value, not a template."""
-    if "$" in text:
-        raise ConfigError(Fault(f"a header's value may not hold a $: {text!r}"))
-    return text.encode().decode("latin-1")

@@ -12,7 +12,9 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import random
+import ssl
 import time
 from _thread import RLock
 from collections.abc import Callable, Iterable, Sequence
@@ -20,11 +22,11 @@ from typing import Any
 
 from mypy_extensions import mypyc_attr
 
-from . import config
+from . import config, pool_arguments
 from .balance import Balancer, balancer, check, walking
 from .balance_shared import SHARED_MAX, SharedTurns
 from .balance_sticky import cookie, set_cookie
-from .errors import NoLiveUpstreams
+from .errors import ConfigError, Fault, NoLiveUpstreams
 from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Standing
 from .peers import Dice, Group, Peer, Tried
 from .resolve import SYSTEM, Resolver
@@ -92,9 +94,12 @@ class Pool:
         resolver: The source of the addresses of names; by default the system's.
         health_check: The active health check of these servers.
         shared_turns: Share the round robin position among the workers, as nginx does for an upstream with a `zone`.
+        verify: Which certificates of https servers are trusted: True for the system's authorities, or the path of a file with
+            certificates; False verifies nothing.
+        ssl_context: The TLS context for https servers, instead of `verify`.
 
     Raises:
-        ConfigError: A name is unknown, or the combination of options has no meaning.
+        ConfigError: An argument has a wrong type or value, a name is unknown, or the combination of options has no meaning.
     """
 
     def __init__(
@@ -102,19 +107,22 @@ class Pool:
         servers: Iterable[config.Server | str],
         policy: config.Policy | str | Callable[..., Any] | Any = "least_conn",
         *,
-        name: str = "",
+        name: str | Any = "",
         zone: Zone | None = None,
         clock: Callable[[], float] = time.time,
         dice: Dice | None = None,
         sticky: config.Sticky | None = None,
-        queue: int = 0,
-        queue_timeout: float = 60.0,
+        queue: int | Any = 0,
+        queue_timeout: float | Any = 60.0,
         resolver: Resolver = SYSTEM,
         health_check: config.HealthCheck | None = None,
-        shared_turns: bool = False,
+        shared_turns: bool | Any = False,
+        verify: bool | str | os.PathLike[str] | Any = True,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.servers = tuple(config.Server(server) if isinstance(server, str) else server for server in servers)
-        self.name = name
+        self.servers = pool_arguments.servers(servers)
+        pool_arguments.check(policy, name, sticky, queue, queue_timeout, health_check, shared_turns)
+        self.name: str = name
         self.policy = policy
         self.sticky = sticky
         self.resolver = resolver
@@ -135,12 +143,17 @@ class Pool:
         self._names = Names(self.servers, resolver, clock, lambda size: self.zone.area(names, size), self.zone.lock(names))
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
         """How to speak to the servers, where they were given as URLs."""
+        self.tls = pool_arguments.tls(verify, ssl_context, any(each.scheme == "https" for each in self._names.targets.values()))
+        """For Pools made in Python: how https servers are verified."""
         self._columns = Columns(self.zone, area, self._lock, self.servers, len(self._names.named))
         self.counts = self._columns.counts
         self.health = self._columns.health
         self._words = self.health.words
         self._queue = Queue(self.zone, area, queue, queue_timeout) if queue else None
-        self._install()
+        try:
+            self._install()
+        except ValueError as error:
+            raise ConfigError(Fault(f"policy: {error}")) from error
         self._second = -1
         if forked_without_exec():
             # A worker: take a slot now, which also clears away what the worker before us left when it was killed.

@@ -132,7 +132,7 @@ class Wire:
         The second value says whether the whole request was sent. Raises UpstreamError; what reading `upload` raises passes.
         """
         stream = self.stream
-        if self._route is not route:
+        if self._route is not route or stream.read_timeout != route.read_timeout:
             self._route = route
             stream.read_timeout = route.read_timeout
             stream.write_timeout = route.send_timeout
@@ -150,8 +150,11 @@ class Wire:
                 ) from error
             found = self._read_head(method, True)
             assert found is not None
+            stream.read_timeout = route.stream_timeout
             return found, True
-        return self._converse_with_body(method, Sending(stream, head, upload), route)
+        found, complete = self._converse_with_body(method, Sending(stream, head, upload), route)
+        stream.read_timeout = route.stream_timeout
+        return found, complete
 
     def _converse_with_body(self, method: str, sending: Sending, route: Route) -> tuple[ResponseHead, bool]:
         """Send head and body, with an eye on an answer that comes early."""

@@ -128,6 +128,7 @@ class Route:
         "server_name",
         "socket_keepalive",
         "source",
+        "stream_timeout",
         "tls",
         "url",
     )
@@ -152,6 +153,10 @@ class Route:
         self.connect_timeout = settings.connect_timeout or FOREVER
         self.send_timeout = settings.send_timeout or FOREVER
         self.read_timeout = settings.read_timeout or FOREVER
+        """Seconds to wait for the answer's head."""
+        streams = settings.stream_timeout
+        self.stream_timeout = self.read_timeout if streams is None else streams or FOREVER
+        """Seconds between two reads behind the head."""
         self.socket_keepalive = settings.socket_keepalive
         self.head_limit = max(settings.buffer_size, HEAD_LIMIT)
         self.keep = settings.http_version != "1.0"
@@ -169,7 +174,7 @@ class Route:
         source = getattr(settings.bind, "constant", None) if settings.bind is not None else None
         name = ""
         if tls is not None:
-            name = getattr(tls.name, "constant", None) or host or peer.host
+            name = getattr(tls.name, "constant", None) or ("" if tls.by_server else host) or peer.host
             name = bare_host(name)
         return cls(
             peer.address, name=peer.name, tls=tls, server_name=name, settings=settings, source=source or None, limits=limits

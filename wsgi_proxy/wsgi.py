@@ -57,7 +57,7 @@ class ProxyApp(proxy.Proxy):
 
     def __init__(self, source: Config | Pool) -> None:
         if isinstance(source, Pool):
-            super().__init__(config_for_pool(_PYTHON_POOL, source.scheme), {_PYTHON_POOL: source})
+            super().__init__(config_for_pool(_PYTHON_POOL, source.scheme, source.tls), {_PYTHON_POOL: source})
         elif isinstance(source, Config):
             super().__init__(source)
         else:
