@@ -25,7 +25,7 @@ GROUP = "wsgi_proxy"
 """mypyc puts all the code into one library, `wsgi_proxy__mypyc`, beside the package."""
 
 COMPILED = """
-    message message_answer framing headers uri stream stream_tls green exchange pages logfile
+    message message_answer message_environ framing headers uri stream stream_tls green exchange pages logfile
     worker_connection worker_link worker_service worker_listener worker_head worker_body worker_environ worker_fields
     worker_answer worker_socket
     routing locations redirects guard accesslog

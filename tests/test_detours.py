@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -31,7 +32,8 @@ def made() -> tuple[Detours, list[str], Callable[..., Exchange]]:
         return Answer(200)
 
     def exchange(target: str = "/", method: str = "GET", **environ: Any) -> Exchange:
-        x = Exchange({"REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), "RAW_URI": target, "HTTP_HOST": "h", **environ})
+        asked = {"RAW_URI": target, "PATH_INFO": unquote(target), "HTTP_HOST": "h"}
+        x = Exchange({"REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), **asked, **environ})
         router.choose_server(x)
         router.route(x)
         return x

@@ -29,19 +29,32 @@ def test_other_servers_give_what_they_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "below"), [("/m/a%2Fb?q", "/a%2Fb?q"), ("/m", "/"), ("/m?q", "/?q"), ("/%6D/a", "/a%20b?x"), ("/mm/a", "/a%20b?x")]
-)
-def test_below_a_mount_the_target_is_what_follows(raw: str, below: str) -> None:
-    assert exchange(RAW_URI=raw, SCRIPT_NAME="/m", PATH_INFO="/a b", QUERY_STRING="x").target == below
-
-
-@pytest.mark.parametrize(
     ("target", "host", "path"),
     [("http://a:81/b?c", "a:81", "/b?c"), ("HTTPS://a", "a", "/"), ("http://a?x", "a", "/?x")],
 )
 def test_absolute_form_names_the_host(target: str, host: str, path: str) -> None:
-    x = exchange(RAW_URI=target, HTTP_HOST="other")
+    info, _, query = path.partition("?")
+    x = exchange(RAW_URI=target, HTTP_HOST="other", PATH_INFO=info, QUERY_STRING=query)
     assert (x.environ["HTTP_HOST"], x.target, x.raw_target) == (host, path, target)
+    assert x.pairs == [("Host", host)]
+
+
+def test_a_middleware_s_host_stays_in_absolute_form() -> None:
+    raw = {"wsgi_proxy.pairs": [("Host", "a")], "wsgi_proxy.keys": {"HTTP_HOST": "a"}, "RAW_URI": "http://a/b", "PATH_INFO": "/b"}
+    x = exchange(**raw, HTTP_HOST="edited")
+    assert (x.environ["HTTP_HOST"], x.target, x.absolute, x.pairs) == ("edited", "/b", "http", [("Host", "edited")])
+    assert exchange(**raw, HTTP_HOST="a").pairs == [("Host", "a")]
+
+
+def test_the_environ_s_framing_counts() -> None:
+    raw = {"wsgi_proxy.pairs": [("Content-Length", "3")], "wsgi_proxy.keys": {"CONTENT_LENGTH": "3"}, "PATH_INFO": "/"}
+    assert exchange(**raw, CONTENT_LENGTH="3").content_length == 3
+    assert exchange(**raw, CONTENT_LENGTH="5").content_length == 5
+    assert exchange(**raw).content_length is None and exchange(**raw).pairs == []
+    with pytest.raises(ClientError):
+        exchange(**raw, CONTENT_LENGTH="x")
+    changed = exchange(**raw, HTTP_TRANSFER_ENCODING="chunked", **{"wsgi.input_terminated": True})
+    assert changed.chunked and changed.content_length is None
 
 
 def test_userinfo_is_refused_and_other_forms_stay() -> None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClientError
+from .message_environ import agreed_pairs, agreed_target, pairs_of
 from .message_parsed import UnreadableInput, check_fields, check_target, content_length
 
 if TYPE_CHECKING:
@@ -181,32 +182,56 @@ class Exchange:
         self.tries = []
         self.upstream_pairs = self.upstream_trailers = self.sent_trailers = NO_PAIRS
         pairs = get("wsgi_proxy.pairs")
+        sent = get("wsgi_proxy.keys")
         if pairs is not None:
-            self.pairs = pairs
-            self.target = environ["RAW_URI"]
             self.connection = get("wsgi_proxy.connection")
+        if pairs is not None and sent is None:
+            # ProxyWorker calls us itself: nothing has changed its environ.
+            self._take_raw(pairs)
         else:
-            self.pairs = get("wsgi_proxy.fields") or pairs_of(environ)
-            self.target = get("RAW_URI") or get("REQUEST_URI") or target_of(environ)
-            check_target(self.method, self.target, self.protocol)
-        self.raw_target = self.target
+            self._take_environ(get("wsgi_proxy.fields") if pairs is None else pairs, sent)
+
+    def _take_raw(self, pairs: Pairs) -> None:
+        """Take the request as the worker read it."""
+        environ = self.environ
+        self.pairs = pairs
+        self.target = self.raw_target = environ["RAW_URI"]
         if self.target[:1] != "/":
-            self._take_other_form()
-        if get("SCRIPT_NAME"):
-            self._take_mount(environ["SCRIPT_NAME"])
-        if pairs is None:
-            check_fields(environ)
-            self.content_length = content_length(environ)
+            self._take_other_form(True)
+        if environ.get("SCRIPT_NAME"):
+            self.target = agreed_target(environ, self.target)
+        length = environ.get("CONTENT_LENGTH")
+        if length:
+            self.content_length = int(length)
+        elif "HTTP_TRANSFER_ENCODING" in environ:
+            self.chunked = True
+
+    def _take_environ(self, pairs: Pairs | None, sent: Mapping[str, str] | None) -> None:
+        """Take the request as the environ has it, and of the raw one as much as agrees with that.
+
+        `pairs` are the raw fields, `sent` the keys that the server made of them; both None where it hands over none.
+        """
+        environ = self.environ
+        raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        check_target(self.method, raw.replace(" ", "") or "/", self.protocol)
+        self.raw_target = self.target = raw
+        if raw[:1] != "/":
+            self._take_other_form(sent is None or environ.get("HTTP_HOST") == sent.get("HTTP_HOST"))
+        if self.target[:1] in "/" or self.method != ("OPTIONS" if self.target == "*" else "CONNECT"):
+            self.target = agreed_target(environ, self.target)
+            self.raw_target = raw or self.target
+        if pairs is None or sent is None:
+            self.pairs = pairs or pairs_of(environ)
         else:
-            length = get("CONTENT_LENGTH")
-            if length:
-                self.content_length = int(length)
+            self.pairs = agreed_pairs(environ, pairs, sent)
+        check_fields(environ)
+        self.content_length = content_length(environ)
         if self.content_length is None:
             if "HTTP_TRANSFER_ENCODING" in environ:
                 self.chunked = True
-                if pairs is None and not get("wsgi.input_terminated"):
+                if not environ.get("wsgi.input_terminated"):
                     self.input = UnreadableInput()
-            elif pairs is None and self.protocol.startswith("HTTP/2"):
+            elif self.protocol.startswith("HTTP/2"):
                 self._look_for_body()
 
     def _look_for_body(self) -> None:
@@ -216,18 +241,15 @@ class Exchange:
             self.input = BegunInput(first, self.input)
             self.chunked = True
 
-    def _take_mount(self, mount: str) -> None:
-        """Below a mount (PEP 3333's SCRIPT_NAME) the target is what follows it."""
-        if self.target.startswith(mount) and self.target[len(mount) : len(mount) + 1] in ("/", "?", ""):
-            rest = self.target[len(mount) :]
-            self.target = rest if rest.startswith("/") else "/" + rest
-        else:
-            self.target = target_of({**self.environ, "SCRIPT_NAME": ""})
+    def _take_other_form(self, authoritative: bool) -> None:
+        """Take absolute form and CONNECT's; `*` stays as it is.
 
-    def _take_other_form(self) -> None:
-        """Absolute form and CONNECT's: the authority is the host, whatever Host says (RFC 9112, 3.2.2); `*` stays as it is."""
+        The authority is the host, whatever Host says (RFC 9112, section 3.2.2), unless a middleware named another: then it is not
+        `authoritative`.
+        """
         if self.method == "CONNECT":
-            self.environ["HTTP_HOST"] = self.target
+            if authoritative:
+                self.environ["HTTP_HOST"] = self.target
             return
         scheme, colon, rest = self.target.partition("://")
         if not colon:
@@ -243,7 +265,8 @@ class Exchange:
         if not authority or "@" in authority:
             raise ClientError("invalid authority in the request's target")
         self.absolute = scheme.lower()
-        self.environ["HTTP_HOST"] = authority
+        if authoritative:
+            self.environ["HTTP_HOST"] = authority
 
     @property
     def location_or_none(self) -> Location | None:
@@ -321,28 +344,6 @@ class BegunInput:
         if size is None or size < 0:
             return first + bytes(self._input.read(size))
         return first + bytes(self._input.read(size - 1)) if size > 1 else first
-
-
-def pairs_of(environ: WSGIEnvironment) -> Pairs:
-    """Header pairs made from `HTTP_*`, for servers that do not hand over the raw ones: case and repetitions are lost."""
-    pairs: Pairs = []
-    # gunicorn says HTTP_VERSION of HTTP/2: no client sent that.
-    invented = "HTTP_VERSION" if environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2") else ""
-    for key, value in environ.items():
-        if key.startswith("HTTP_") and key != invented:
-            pairs.append((key[5:].replace("_", "-").title(), value))
-        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-            pairs.append((key.replace("_", "-").title(), value))
-    return pairs
-
-
-def target_of(environ: WSGIEnvironment) -> str:
-    """The best target that PATH_INFO and QUERY_STRING still give, for servers without RAW_URI."""
-    from .uri import escape
-
-    target = escape(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")) or "/"
-    query = environ.get("QUERY_STRING", "")
-    return f"{target}?{query}" if query else target
 
 
 class Answer:

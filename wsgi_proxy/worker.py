@@ -29,6 +29,7 @@ from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from . import build
+from .message_environ import field_values
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
 from .worker_hooks import GunicornHooks
@@ -201,7 +202,11 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
     def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The application, told what carries its request: TLS and addresses are the connection's, its bytes are not."""
         environ["wsgi_proxy.carrier"] = self._connection
-        environ["wsgi_proxy.fields"] = http2_fields(cast(Any, start_response).__self__.req.headers)
+        fields = environ["wsgi_proxy.fields"] = http2_fields(cast(Any, start_response).__self__.req.headers)
+        if "HTTP_COOKIE" in environ:
+            # gunicorn joins its pieces by a comma.
+            environ["HTTP_COOKIE"] = dict(fields)["cookie"]
+        environ["wsgi_proxy.keys"] = field_values(environ)
         body = environ["wsgi.input"] = Http2Input(environ["wsgi.input"])
         # gunicorn leaves the application's Server and Date out and sends its own, unless they are there when the head goes out.
         response = cast(Any, start_response).__self__

@@ -17,6 +17,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from .errors import ClientError, ClientGone, ProxyError
+from .message_environ import field_values
 from .pages import page, shown_status, status_line
 from .worker_answer import Response, ShortBody
 from .worker_body import NO_BODY, RequestBody
@@ -234,6 +235,8 @@ class Connection(Link):
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)
         environ["wsgi.input"] = self.body
+        if not service.direct:
+            environ["wsgi_proxy.keys"] = head.keys if self.forwarded is None else field_values(environ)
         if self.plain_on_tls:
             environ["wsgi.url_scheme"] = "http"
         if self._socket is None:

@@ -1,7 +1,8 @@
 """A request's environ (PEP 3333), and the names of ours in it.
 
 Rules:
-- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `worker_connection.Connection`.
+- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `worker_connection.Connection`. `wsgi_proxy.keys` are
+  the keys and values made of the fields, where something may edit the environ before the proxy sees it (`message_environ.py`).
 - A name with an underscore never becomes an `HTTP_` key, because there it could not be told from its twin with a dash.
 - Repeated fields are joined by a comma, Cookie by a semicolon (RFC 9110, 5.3; RFC 6265, 5.4).
 """
@@ -56,7 +57,7 @@ def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
     environ.update(request.keys)
     path, _, query = request.uri.partition("?")
     environ["REQUEST_METHOD"] = request.method
-    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
     environ["QUERY_STRING"] = query
     environ["RAW_URI"] = request.target
     if not request.modern:

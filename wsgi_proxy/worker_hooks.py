@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
+from .message_environ import field_values
 from .worker_answer import Response
 from .worker_rules import environ_key
 from .worker_service import Hooks
@@ -105,6 +106,7 @@ class GunicornRequest:
             key = environ_key(name.upper())
             separator = "; " if key == "HTTP_COOKIE" else ", "
             environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
+        environ["wsgi_proxy.keys"] = field_values(environ)
         environ["REQUEST_METHOD"] = self.method
         environ["RAW_URI"] = self.uri
         environ["QUERY_STRING"] = self.query

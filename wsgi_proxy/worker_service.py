@@ -126,6 +126,10 @@ class Service:
     ) -> None:
         self.hub = get_hub()
         self.app = app
+        # Asked of the class: a middleware that passes on its application's attributes is not that application.
+        takes_raw = getattr(type(app), "takes_raw", None)
+        self.direct = takes_raw is not None and bool(takes_raw(app))
+        """The application reads our environ itself, as it was made."""
         self.log = log
         self.max_connections = max_connections
         self.max_requests = max_requests

@@ -76,6 +76,13 @@ class ProxyApp(proxy.Proxy):
         """
         return cls(nginx.load(os.fspath(path)))
 
+    def takes_raw(self) -> bool:
+        """Return True when a server that calls this object itself may hand over the raw request alone: nothing edits its environ.
+
+        A subclass or an instrumentation with a `__call__` of its own may do so.
+        """
+        return type(self).__call__ is _CALL
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not self.upkeep.pid:
             self.upkeep.begin()
@@ -119,6 +126,9 @@ class ProxyApp(proxy.Proxy):
             headers = _without_length(headers)
         start_response(status_line(answer.status, answer.reason), headers)
         return delivery
+
+
+_CALL: Any = ProxyApp.__call__
 
 
 class _Delivery:
