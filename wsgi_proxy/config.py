@@ -466,6 +466,8 @@ class CoreSettings:
     """The candidates; the last is the fallback: a URI or @name template, or a status for `=code`."""
     types: Mapping[str, str] | None = None
     default_type: str = "text/plain"
+    early_hints: tuple[Template, ...] = ()
+    """Conditions; where one is neither empty nor "0", an upstream's 103 goes on to the client."""
     error_page: tuple[ErrorPage, ...] = ()
     recursive_error_pages: bool = False
     add_header: tuple[AddHeader, ...] = ()

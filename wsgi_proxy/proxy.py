@@ -16,6 +16,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
@@ -26,7 +27,7 @@ from .cacheentry import Entry
 from .config import Config
 from .connect import Connector
 from .detours import Detours
-from .errors import ClientError, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
+from .errors import ClientError, ClientGone, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
 from .exchange import Answer, Exchange, Pairs, Try
 from .forwarder import Forwarder
 from .forwarding import Forwarded, Targets
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     from .upload import Upload
     from .upstream import Lease, Pool
 
+
+
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Fields that say nothing in a 1xx, which has no body (RFC 9110, section 8.6)."""
 
 
 def _client(x: Exchange) -> Any:
@@ -223,6 +228,8 @@ class Proxy:
 
     def _refetch(self, x: Exchange, fetch: Fetch) -> Answer:
         """Ask again for what the cache wants to know, with no client waiting."""
+        x.environ = {**x.environ}
+        x.environ.pop("wsgi.early_hints", None)
         return self._ask(x, x.location, fetch)
 
     def _try_upstreams(self, x: Exchange, forwarder: Forwarder, upload: Upload | None, fetch: Fetch | None) -> Answer:
@@ -242,6 +249,8 @@ class Proxy:
             require_connection(x)
         if fetch is None and not settings.ignore_client_abort:
             out.client = _client(x)
+        if x.location.core.early_hints and not x.subrequest and "wsgi.early_hints" in x.environ:
+            out.hints = partial(self._pass_hints, x, forwarder)
         retries = Retries(settings, x.method, settings.next_upstream_tries or pool.tries_limit, upload, time.monotonic)
         while True:
             lease = self._lease(x, pool)
@@ -272,6 +281,17 @@ class Proxy:
                 lease.settle(reply.status not in NEVER_FAILURES)
                 continue
             return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload, settings), fetch)
+
+    def _pass_hints(self, x: Exchange, forwarder: Forwarder, pairs: Pairs) -> None:
+        """Pass a 103 (Early Hints) on to the client where `early_hints` says so (RFC 8297; ngx_http_core_module)."""
+        if all(condition(x) in ("", "0") for condition in x.location.core.early_hints):
+            return
+        fields = [pair for pair in forwarder.answer_headers(x, pairs) if pair[0].lower() not in _FRAMING]
+        if fields:
+            try:
+                x.environ["wsgi.early_hints"](fields)
+            except OSError as error:
+                raise ClientGone(f"sending early hints failed: {error}") from error
 
     def _lease(self, x: Exchange, pool: Pool) -> Lease:
         """A server for the next try, and the try on the record."""

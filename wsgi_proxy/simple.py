@@ -243,7 +243,7 @@ def _proxy_settings(
 
 
 def _core() -> CoreSettings:
-    return CoreSettings(client_max_body_size=0)
+    return CoreSettings(client_max_body_size=0, early_hints=(compile_text("1", Names()),))
 
 
 def _config(locations: tuple[Location, ...], upstreams: Mapping[str, Upstream]) -> Config:

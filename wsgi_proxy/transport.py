@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ class Outgoing(requests.PreparedRequest):
         self.route: Route | None = None
         self.client: Client | Watched | None = None
         """The client's connection, where the exchange is to be given up when the client leaves."""
+        self.hints: Callable[[Pairs], None] | None = None
+        """Takes the fields of each 103 (Early Hints) as it comes."""
 
     @property
     def target(self) -> str:
@@ -181,7 +184,7 @@ class WireAdapter(BaseAdapter):
             route.idle = self.idles.of(route)
         started = time.monotonic()
         wire, head, body, connect_time, reused = exchange(
-            request.method or "GET", request.head, request.upload, route, request.client
+            request.method or "GET", request.head, request.upload, route, request.client, request.hints
         )
         if route.tls is not None and not reused:
             remember_session(wire.stream, route)

@@ -2,7 +2,8 @@
 
 Rules:
 - The request's head goes out as the bytes we are given; the answer comes back as its pairs and its bytes, undecoded.
-- Every 1xx is skipped (RFC 9110, 15.2) but 101, which ends HTTP on this connection.
+- Every 1xx is skipped (RFC 9110, section 15.2) but 101, which ends HTTP on this connection; the fields of a 103 (Early Hints) are
+  given to `hints`, where the exchange has such a function.
 - A connection is used again only when the request went out whole, the answer's end is certain, and nothing came after it.
 - A kept connection that fails before the first byte of an answer, or with one that cannot be read, gets one more try on a
   fresh one, if the request may be repeated (RFC 9112, 9.3.1): it was not sent, or its method is idempotent and its body can be
@@ -33,6 +34,7 @@ from .wire_watch import Watched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .message import Pairs
     from .wire_route import Idle, Route
 
 BLOCK = 64 * 1024
@@ -60,6 +62,7 @@ class Wire:
         "buffer",
         "client",
         "heard",
+        "hints",
         "idle",
         "idle_since",
         "opened",
@@ -79,6 +82,7 @@ class Wire:
         self.buffer = b""
         self.heard = False
         """Whether anything of an answer to the present request has come."""
+        self.hints: Callable[[Pairs], None] | None = None
         self.client: Client | None = None
         """Whose exchange it is on, while that can be given up."""
         self.watched: Watched | None = None
@@ -209,6 +213,8 @@ class Wire:
             interim += 1
             if interim > MAX_INTERIM:
                 raise InvalidAnswer("upstream sent too many 1xx answers")
+            if head.status == 103 and self.hints is not None:
+                self.hints(head.pairs)
 
     def _recv(self) -> bytes:
         try:
@@ -241,12 +247,17 @@ class Wire:
 
 
 def exchange(
-    method: str, head: bytes, upload: Source | None, route: Route, client: Client | Watched | None = None
+    method: str,
+    head: bytes,
+    upload: Source | None,
+    route: Route,
+    client: Client | Watched | None = None,
+    hints: Callable[[Pairs], None] | None = None,
 ) -> tuple[Wire, ResponseHead, Body, float, bool]:
     """One request and its answer: (wire, head, body, seconds to connect, whether the connection had been kept).
 
     `route.idle` is set. Raises UpstreamError, with `sent` and `fresh` exact, whatever reading `upload` raises, and ClientGone
-    when `client` is given and leaves.
+    when `client` is given and leaves. `hints` takes the fields of each 103 as it comes; what it raises ends the exchange.
     """
     idle = route.idle
     assert idle is not None
@@ -263,7 +274,9 @@ def exchange(
                 if client.gone:
                     raise ClientGone(LEFT)
                 wire.attend(client)
+            wire.hints = hints
             answer, complete = wire.converse(method, head, upload, route)
+            wire.hints = None
             keep = complete and answer.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
             body = Body(wire, answer, keep)
             if wire.sending is not None:

@@ -33,7 +33,7 @@ from .message_environ import field_values
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
 from .worker_hooks import GunicornHooks
-from .worker_http2 import Http2Answer, Http2Input, http2_fields
+from .worker_http2 import Http2Answer, Http2Hints, Http2Input, http2_fields
 from .worker_listener import Listener, ListenerSettings
 from .worker_rules import HeadRules
 from .worker_service import Service
@@ -208,6 +208,7 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
             environ["HTTP_COOKIE"] = dict(fields)["cookie"]
         environ["wsgi_proxy.keys"] = field_values(environ)
         body = environ["wsgi.input"] = Http2Input(environ["wsgi.input"])
+        environ["wsgi.early_hints"] = Http2Hints(environ["wsgi.early_hints"])
         # gunicorn leaves the application's Server and Date out and sends its own, unless they are there when the head goes out.
         response = cast(Any, start_response).__self__
         response.version = SERVER

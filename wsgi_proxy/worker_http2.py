@@ -68,6 +68,22 @@ class Http2Input:
             raise ClientError(f"client sent an invalid request body: {error}") from error
 
 
+class Http2Hints:
+    """`wsgi.early_hints` on a stream; ClientGone when the stream takes no more."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Callable[[list[tuple[str, str]]], None]) -> None:
+        self._send = send
+
+    def __call__(self, headers: list[tuple[str, str]]) -> None:
+        try:
+            self._send(headers)
+        except Exception as error:
+            # gunicorn's HTTP2Error, or h2's own for a stream that the client has reset.
+            raise ClientGone(f"early hints could not be sent: {error}") from error
+
+
 class Http2Answer:
     """An application's answer on a stream. Where it is cut (ConnectionResetError, see wsgi.py) the stream is, and no more."""
 

@@ -8,7 +8,7 @@ import socket
 
 from ..config import ErrorPage
 from . import values
-from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, accepted, special, value
+from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, special, value
 
 _SERVER = "http, server"
 
@@ -175,5 +175,5 @@ ROWS: tuple[Row, ...] = (
     value("underscores_in_headers", _SERVER, "FLAG", "server.underscores_in_headers", values.flag("underscores_in_headers")),
     value("merge_slashes", _SERVER, "FLAG", "server.merge_slashes", values.flag("merge_slashes")),
     value("http2", _SERVER, "FLAG", "server.http2", values.flag("http2")),
-    accepted("early_hints", ALL, "1MORE", "103 answers of upstreams are not passed on", values.templates),
+    value("early_hints", ALL, "1MORE", "core.early_hints", values.templates),
 )
