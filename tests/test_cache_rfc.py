@@ -23,7 +23,8 @@ http {{
     proxy_cache_path cache keys_zone=z:10m;
     server {{
         listen 127.0.0.1:{port};
-        location / {{ proxy_pass http://127.0.0.1:{upstream}; proxy_set_header Host $http_host; proxy_cache z; }}
+        location / {{ proxy_pass http://127.0.0.1:{upstream}; proxy_set_header Host $http_host; proxy_cache z;
+            proxy_cache_convert_head off; }}
     }}
 }}
 """

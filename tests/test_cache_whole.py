@@ -420,3 +420,30 @@ def test_what_redis_cannot_take_arrives_whole(tmp_path, framing):
         trouble.end()
         assert [each.whole for each in trouble.leaders + trouble.followers] == [True] * 20
         assert trouble.after() == ["MISS"] * 4
+
+
+# --- herds ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_herd_of_conditions_ranges_and_heads_makes_one_fetch(site, crowd):
+    path = path_of("length", 300_000)
+    body = content(path, "", 300_000)
+    tag = f'"{sha(body)[:12]}"'
+    kinds = [
+        ("GET", {"If-None-Match": tag}, 304, b""),
+        ("GET", {"If-None-Match": '"other"'}, 200, body),
+        ("GET", {"Range": "bytes=0-9"}, 206, body[:10]),
+        ("GET", {"Range": "bytes=200000-"}, 206, body[200_000:]),
+        ("GET", {"Range": "bytes=-10"}, 206, body[-10:]),
+        ("GET", {"Range": "bytes=300000-"}, 416, b""),
+        ("HEAD", {}, 200, b""),
+        ("GET", {}, 200, body),
+    ]
+    gate = site.origin.gate(path)
+    asked = [(kind, crowd.submit(site.ask, path, "", kind[0], kind[1])) for _ in range(4) for kind in kinds]
+    site.reached(path)
+    gate.set()
+    for (method, fields, status, expected), future in asked:
+        got = future.result()
+        assert (got.status, got.body == expected) == (status, True), (method, fields, got.status)
+    assert len([each for each in site.origin.recorder.requests if each.target == path]) == 1

@@ -28,8 +28,8 @@ def fetch_for(site, x):
     return found
 
 
-def test_a_miss_is_sent_as_it_is(site):
-    found = fetch_for(site, exchange(headers=[("Range", "bytes=0-1")]))
+def test_a_miss_that_fills_no_store_is_sent_as_it_is(site):
+    found = fetch_for(site, exchange(headers=[("Range", "bytes=0-1"), ("Cache-Control", "no-store")]))
     assert (found.method, found.extra, found.drop_conditions) == (None, [], False)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .cacheagain import resumption
-from .cacheanswer import choose, from_entry, from_growing, gateway_timeout, hit_status, is_conditional, not_modified
+from .cacheanswer import choose, from_entry, from_growing, gateway_timeout, hit_status, not_modified
 from .cacheentry import BrokenEntry, Entry, flight_of
 from .cachefetch import Fetch
 from .cachefile import load
@@ -23,14 +23,14 @@ from .cacheflight import Fill, Following
 from .cachekey import affected, withheld
 from .cacheleader import Leader
 from .cacheopen import open_zone
-from .cachepart import wants_whole
+from .cachepart import may_fill
 from .cacheplan import Plan, is_set
 from .cachesweep import sweep
 from .cachevary import Forwarded, Request, Sent, selection_of
 from .cachezone import ZoneCache
 from .exchange import Answer
 from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable
-from .preconditions import FULL, NOT_MODIFIED
+from .preconditions import FORWARD, NOT_MODIFIED, PART, UNSATISFIABLE
 
 if TYPE_CHECKING:
     from .config import CacheZone, Location
@@ -159,11 +159,10 @@ class Cache:
         asked, zone = fetch.asked, fetch.zone
         if asked.only_if_cached:
             return gateway_timeout()
-        # A condition or a range of the client's own, with nothing to compare it to: the upstream answers it, for it alone.
-        whole = wants_whole(x, fetch.plan.settings.max_range_offset)
-        lonely = fetch.entry is None and is_conditional(x) and not whole
-        # And what a HEAD brings is of no use to those who wait for a body.
-        lonely = lonely or (x.method == "HEAD" and not fetch.plan.convert_head)
+        fetch.whole = may_fill(x, fetch.plan) and not asked.no_store
+        # A condition or a range with nothing to compare it to is the upstream's to answer, for this client alone; and the answer
+        # to a HEAD is of no use to requests that wait for a body.
+        lonely = not fetch.whole and (fetch.entry is None or (x.method == "HEAD" and not fetch.plan.convert_head))
         if not flight:
             flight = zone.flight_name(fetch.key, fetch.request, fetch.entry)
         if lonely and zone.landing(flight):
@@ -173,6 +172,7 @@ class Cache:
         if lonely or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
             return fetch
         if fetch.entry is None and zone.passes(flight, self.clock()):
+            fetch.whole = False
             return fetch
         return self._board(x, fetch, flight, decision)
 
@@ -270,18 +270,21 @@ class Cache:
         length = next((int(v) for n, v in entry.headers if n.lower() == "content-length" and v.isdigit()), None)
         if block.body_length >= 0:
             length = block.body_length
-        chosen = choose(x, entry, None, now)
-        if chosen.kind not in (FULL, NOT_MODIFIED):
+        chosen = choose(x, entry, length, now)
+        if chosen.kind == FORWARD:
             return None
         x.cache_status = "HIT"
         if chosen.kind == NOT_MODIFIED:
             return not_modified(entry, now, hit_status(entry, now))
         if x.method == "HEAD":
-            return from_growing(x, entry, (), length, now)
+            return from_growing(entry, (), length, now)
+        if chosen.kind == UNSATISFIABLE:
+            return from_growing(entry, (), length, now, chosen)
         # The leader's own wait for the upstream ends first.
         patience = max(60.0, 2 * fetch.plan.location.proxy.read_timeout)
-        body = following.body(block, length, again=resumption(x, fetch, entry), patience=patience)
-        return from_growing(x, entry, body, length, now)
+        start, end = (chosen.start, chosen.start + chosen.count) if chosen.kind == PART else (0, None)
+        body = following.body(block, length, start, end, again=resumption(x, fetch, entry), patience=patience)
+        return from_growing(entry, body, length, now, chosen)
 
     # --- purging and invalidating -------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from .preconditions import (
     FULL,
     NOT_MODIFIED,
     PART,
+    UNSATISFIABLE,
     Outcome,
     not_modified_fields,
     part_fields,
@@ -122,12 +123,17 @@ def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:
     return FileBody(file, entry.body_offset + start, count)
 
 
-def from_growing(x: Exchange, entry: Entry, body: Iterable[bytes], length: int | None, now: float) -> Answer:
-    """The answer to x from an entry that is still being written; the caller saw to its conditions."""
+def from_growing(entry: Entry, body: Iterable[bytes], length: int | None, now: float, chosen: Outcome = _WHOLE) -> Answer:
+    """The answer from an entry that is still being written: the part of it that `chosen` says, whose bytes are in `body`."""
     age = int(now - entry.freshness.born)
     status = f"{NAME}; hit; collapsed; ttl={int(entry.freshness.left(now) // 1)}"
     added: Pairs = [("Age", str(max(0, age))), ("Cache-Status", status)]
-    answer = Answer(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
+    if chosen.kind == PART and length is not None:
+        answer = Answer(206, part_fields(entry.headers, chosen, length) + added, body, length=chosen.count)
+    elif chosen.kind == UNSATISFIABLE and length is not None:
+        answer = Answer(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
+    else:
+        answer = Answer(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
     answer.source, answer.raw = entry, True
     return answer
 

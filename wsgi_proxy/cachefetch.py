@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Final
 
-from .cacheanswer import forward_status, from_entry
+from .cacheanswer import forward_status, from_entry, is_conditional
 from .cacheentry import Entry
 from .cachefields import Pairs
 from .cacheleader import Leader
-from .cachepart import met, wants_whole, without_body
+from .cachepart import met, met_alone, without_body
 from .cacheplan import Plan, is_set
 from .cachetee import Tee
 from .cachevary import Request, selection_of, spec_of
@@ -54,6 +54,7 @@ class Fetch:
         "request",
         "sent_at",
         "unsafe",
+        "whole",
         "zone",
     )
 
@@ -90,6 +91,8 @@ class Fetch:
         """The method to send instead of the client's, if any (proxy_cache_convert_head)."""
         self.extra: Pairs = []
         """Fields to add: the conditions that validate what is stored."""
+        self.whole = False
+        """Whether the whole answer is fetched for the store, whatever the client wants of it."""
         self.drop_conditions = False
         """Whether the client's own conditions and ranges stay behind."""
 
@@ -107,9 +110,9 @@ class Fetch:
         self.sent_at = self.leader.clock()
         if self.unsafe:
             return
-        if x.method == "HEAD" and self.plan.convert_head:
+        if x.method == "HEAD" and self.plan.convert_head and (self.whole or self.entry is not None):
             self.method = "GET"
-        self.drop_conditions = self.entry is not None or wants_whole(x, self.plan.settings.max_range_offset)
+        self.drop_conditions = self.entry is not None or (self.whole and is_conditional(x))
         if self.entry is not None:
             if self.plan.validate and (x.method != "HEAD" or self.method == "GET"):
                 self.extra = validators(self.entry.headers)
@@ -239,10 +242,11 @@ class Fetch:
         """What of the upstream's answer this client asked for, while the whole goes to the store."""
         if x.method == "HEAD" and self.method is not None:
             if isinstance(answer.body, Tee):
-                return without_body(answer, answer.status, answer.headers, self.leader.spawn)
+                fields = met(x, answer, now, self.leader.spawn)
+                return without_body(answer, answer.status, answer.headers, self.leader.spawn) if fields is answer else fields
             answer.close()
-        elif self.drop_conditions and isinstance(answer.body, Tee):
-            return met(x, answer, now, self.leader.spawn)
+        elif self.drop_conditions:
+            return met(x, answer, now, self.leader.spawn) if isinstance(answer.body, Tee) else met_alone(x, answer, now)
         return answer
 
     # --- validation -----------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Plan:
         self.updating = "updating" in self.use_stale
         self.background = settings.background_update
         self.validate = settings.revalidate is not False
-        self.convert_head = bool(settings.convert_head)
+        self.convert_head = settings.convert_head is not False
 
     def wishes(self, request: Pairs) -> Wishes:
         """What a request asks of the cache, as far as the location lets it."""
