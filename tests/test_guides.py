@@ -442,6 +442,11 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert fragment in map(anchor, headings), link
 
 
+@pytest.mark.parametrize("path", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda path: path.name)
+def test_no_conflict_is_left_in_a_page(path: Path) -> None:
+    assert not re.search(r"^(<<<<<<<|=======|>>>>>>>)", path.read_text(), re.M)
+
+
 def test_readme_names_the_other_project() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "`wsgi-proxy` there is an unrelated project" in readme
