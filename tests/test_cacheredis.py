@@ -10,8 +10,10 @@ import pytest
 
 from tests.support import Recorder, fetch, free_ports, reply, run_proxy
 from tests.support.caching import Site, exchange, location
+from wsgi_proxy.cachepurge import by_pattern
 from wsgi_proxy.cacheredis import RedisStorage, RedisZone
 from wsgi_proxy.config import CacheZone
+from wsgi_proxy.errors import ProxyError
 
 FRESH = [("Cache-Control", "max-age=60")]
 TAG = [*FRESH, ("ETag", '"a"')]
@@ -154,7 +156,7 @@ def test_purging_by_pattern(sites):
         one.get(target)
     zone = two.cache.zones()[0]
     assert {entry.uri for entry in zone.entries()} == {"/a/1", "/a/2", "/b"}
-    assert zone.purge("/a/*") == 2
+    assert by_pattern(zone, "/a/*") == 2
     assert [one.get(target).word for target in ("/a/1", "/b")] == ["MISS", "HIT"]
 
 
@@ -241,3 +243,49 @@ def test_two_proxies_are_one_cache(server, tmp_path):
             ask(0, method="POST")
             assert ask(1).text == "3"
             assert [ask(number).text for number in range(4)] == ["3"] * 4
+
+
+@pytest.mark.parametrize("pattern", ["/a/*", "/a/1", "*"])
+def test_a_purge_holds_for_fetches_under_way_on_every_machine(sites, pattern):
+    one, two = sites
+    one.answers((200, FRESH, b"old"))
+    under_way = one.ask(exchange("/a/1"))
+    by_pattern(two.cache.zones()[0], pattern)
+    assert b"".join(under_way.body) == b"old"
+    under_way.close()
+    assert [one.get("/a/1").word, one.get("/a/1").word, two.get("/a/1").word] == ["MISS", "HIT", "HIT"]
+
+
+def test_an_unsafe_request_voids_its_target_under_every_key_on_every_machine(sites):
+    one, two = sites
+    cookie = [("Cookie", "a")]
+    for site in sites:
+        site.answers((200, FRESH, b"x"))
+        site.location = location(key=lambda x: x.environ.get("HTTP_COOKIE", "") + x.target)
+    assert [site.get("/a", headers=cookie).word for site in sites] == ["MISS", "HIT"]
+    under_way = one.ask(exchange("/b", headers=cookie))
+    two.get("/a", "POST")
+    two.get("/b", "POST")
+    list(under_way.body)
+    under_way.close()
+    for target in ("/a", "/b"):
+        assert [site.get(target, headers=cookie).word for site in sites] == ["MISS", "HIT"]
+
+
+def test_a_purge_without_redis_is_a_500(tmp_path, monkeypatch):
+    server = Server(tmp_path)
+    monkeypatch.setattr("wsgi_proxy.cacheopen.shared_memory", lambda: str(tmp_path))
+    site = Site(tmp_path, zone=CacheZone("off", server.url))
+    try:
+        site.answers((200, FRESH, b"x"))
+        site.get("/a")
+    finally:
+        server.stop()
+    for key in ("/a", "/*"):
+        site.location = location(purge=(lambda x: "1",), key=lambda x, key=key: key)
+        with pytest.raises(ProxyError) as raised:
+            site.get("/a")
+        assert raised.value.status == 500
+    with pytest.raises(OSError, match="Redis"):
+        by_pattern(site.cache.zones()[0], "*")
+    site.cache.close()

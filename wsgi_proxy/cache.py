@@ -20,14 +20,16 @@ from .cacheentry import BrokenEntry, Entry, flight_of
 from .cachefetch import Fetch
 from .cachefile import load
 from .cacheflight import Fill, Following
-from .cachekey import affected, withheld
+from .cachekey import affected, target_uri, withheld
 from .cacheleader import Leader
 from .cacheopen import open_zone
 from .cachepart import may_fill
 from .cacheplan import Plan, is_set
+from .cachepurge import by_request
 from .cachesweep import sweep
 from .cachevary import Forwarded, Request, Sent, selection_of
 from .cachezone import ZoneCache
+from .errors import ProxyError
 from .exchange import Answer
 from .freshness import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, UPDATING, reusable
 from .preconditions import FORWARD, NOT_MODIFIED, PART, UNSATISFIABLE
@@ -106,10 +108,12 @@ class Cache:
         plan = self._plans.get(id(location)) or self._plan(location)
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(x)
         zone = self._zones.get(name) or self.zone(name)
-        if zone is None:
+        if zone is None and name not in self._settings:
             return None
         if plan.settings.purge and is_set(plan.settings.purge, x):
             return self._purge(x, plan, zone)
+        if zone is None:
+            return None
         if x.method not in plan.methods:
             return None if x.method in SAFE_METHODS else Fetch(self.leader, zone, plan, unsafe=True)
         environ = x.environ
@@ -120,11 +124,12 @@ class Cache:
         if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(x):
             return None
         key = x.cache_key = plan.key(x)
+        target = target_uri(x)
         request: Request = x.pairs if self._sent is None else Forwarded(x, location, self._sent)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(x.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
-            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request)
+            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request, target=target)
         entry, flight = zone.find(key, request)
         decision = EXPIRED
         if entry is not None:
@@ -139,7 +144,7 @@ class Cache:
                 zone.memory.forget(key)
         if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
             entry = None
-        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request)
+        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request, target=target)
         return self._ask(x, fetch, flight, decision)
 
     def _hit(self, x: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Answer | None:
@@ -261,7 +266,7 @@ class Cache:
         selection = selection_of(fetch.request, entry.spec)
         if selection != entry.selection:
             return flight_of(fetch.key, entry.spec, selection)
-        if entry.purged != fetch.purged:
+        if (entry.purged, entry.voided) != (fetch.purged, fetch.voided):
             # The leader asked before an invalidation that this request came after.
             return None
         now = self.clock()
@@ -288,20 +293,27 @@ class Cache:
 
     # --- purging and invalidating -------------------------------------------------------------------------------------
 
-    def _purge(self, x: Exchange, plan: Plan, zone: ZoneCache) -> Answer:
-        """proxy_cache_purge (nginx Plus): 204 when something went, else 404; a key that ends in `*` is a prefix."""
-        key = x.cache_key = plan.key(x)
-        if key.endswith("*"):
-            gone = zone.purge(glob_escape(key[:-1]) + "*")
-        else:
-            gone = int(zone.invalidate(key))
+    def _purge(self, x: Exchange, plan: Plan, zone: ZoneCache | None) -> Answer:
+        """proxy_cache_purge (nginx Plus): 204 when something went, else 404; 500 when it could not be carried out."""
+        try:
+            if zone is None:
+                raise OSError("it cannot be opened")
+            gone = by_request(x, plan, zone)
+        except OSError as error:
+            raise ProxyError(f'"{x.target}" cannot be purged from its cache zone: {error}') from error
         status = 204 if gone else 404
         return Answer(status, [] if status == 204 else [("Content-Length", "0")], length=0)
 
     def invalidate(self, x: Exchange, plan: Plan, zone: ZoneCache, answer: Answer) -> None:
         """An unsafe request succeeded: void what is stored for its target and for those it names (RFC 9111 section 4.4)."""
         for each in affected(x, answer.headers):
-            zone.invalidate(plan.key(each))
+            try:
+                for key in plan.keys(each):
+                    zone.invalidate(key)
+                if plan.settings.key is not None:
+                    zone.void(target_uri(each))
+            except OSError as error:
+                zone.fault("remove", error)
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -318,7 +330,3 @@ class Cache:
         for zone in self._zones.values():
             zone.close()
         self._zones.clear()
-
-
-def glob_escape(text: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in text)

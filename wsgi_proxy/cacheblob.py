@@ -63,8 +63,11 @@ class BlobStorage:
         return True
 
     def delete(self, name: str) -> int | None:
+        data = self._call(self.base.get, name)
+        if not data:
+            return None
         self._call(self.base.delete, name)
-        return None
+        return len(data)
 
     def holds(self, entry: Entry) -> bool:
         """Nothing is remembered of these storages."""

@@ -6,7 +6,6 @@ a key, a URI, or a shell pattern of either (`*`, `?`, `[abc]`), quoted from the 
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from .cacheentry import Entry
 from .cachefolders import is_folder
 from .cacheopen import memory_zones, open_zone
+from .cachepurge import by_pattern, matches
 from .cachezone import ZoneCache
 from .storedfields import validators
 
@@ -96,7 +96,7 @@ def become_owner(folder: str) -> None:
 
 def _matching(zone: ZoneCache, pattern: str) -> Iterator[Entry]:
     for entry in zone.entries():
-        if pattern in (entry.key, entry.uri) or any(fnmatch.fnmatchcase(text, pattern) for text in (entry.key, entry.uri)):
+        if matches(entry, pattern):
             yield entry
 
 
@@ -159,9 +159,15 @@ def _selected(entry: Entry) -> list[tuple[str, str | None]]:
 
 
 def _purge(zones: list[ZoneCache], pattern: str) -> int:
-    gone = sum(zone.purge(pattern) for zone in zones)
+    gone, failed = 0, False
+    for zone in zones:
+        try:
+            gone += by_pattern(zone, pattern)
+        except OSError as error:
+            failed = True
+            print(f'cache zone "{zone.settings.name}" cannot be purged: {error}', file=sys.stderr)
     print(f"purged {gone} {'answer' if gone == 1 else 'answers'}")
-    return 0 if gone else 1
+    return 0 if gone and not failed else 1
 
 
 def _stats(zones: list[ZoneCache]) -> int:

@@ -40,7 +40,8 @@ class Entry:
 
     `stored_at` and `checked_at` are when it was fetched and last validated; `primary` is its key's own name in the
     store, `name` the one it lies under (another one if it varies); `purged` is the generation of the key that its fetch
-    began under.
+    began under. `target` is the URI that was asked for, and `voided` how often the target's answers had been voided then; -1
+    where its key is made of the target, so that voiding the key is enough.
     """
 
     __slots__ = (
@@ -61,8 +62,10 @@ class Entry:
         "spec",
         "status",
         "stored_at",
+        "target",
         "touched_at",
         "uri",
+        "voided",
     )
 
     def __init__(
@@ -77,7 +80,11 @@ class Entry:
         spec: Spec = (),
         selection: Selection = (),
         purged: int = 0,
+        target: str = "",
+        voided: int = -1,
     ) -> None:
+        self.target = target
+        self.voided = voided
         self.key = key
         self.uri = uri
         self.status = status
@@ -118,6 +125,8 @@ class Entry:
                 "spec": self.spec,
                 "selection": self.selection,
                 "purged": self.purged,
+                "target": self.target,
+                "voided": self.voided,
             },
             separators=(",", ":"),
         ).encode()
@@ -137,6 +146,8 @@ class Entry:
                 tuple(head["spec"]),
                 tuple(head["selection"]),
                 int(head["purged"]),
+                str(head.get("target", "")),
+                int(head.get("voided", -1)),
             )
             entry.checked_at = float(head["checked"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:

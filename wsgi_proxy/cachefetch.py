@@ -53,7 +53,9 @@ class Fetch:
         "reason",
         "request",
         "sent_at",
+        "target",
         "unsafe",
+        "voided",
         "whole",
         "zone",
     )
@@ -70,6 +72,7 @@ class Fetch:
         reason: str = "uri-miss",
         unsafe: bool = False,
         request: Request | None = None,
+        target: str = "",
     ) -> None:
         self.leader = leader
         self.zone = zone
@@ -81,6 +84,11 @@ class Fetch:
         self.unsafe = unsafe
         self.may_store = not asked.no_store and not unsafe
         self.purged = 0 if unsafe else zone.purged(key)
+        self.target = target
+        self.voided = -1 if unsafe or plan.settings.key is None else zone.voided(target)
+        """How often the target's answers were voided so far; -1 where the key is made of the target, -2 if nobody can say."""
+        if self.voided == -2:
+            self.may_store = False
         self.fill: Fill | None = None
         self.request: Request = [] if request is None else request
         """What the upstream is sent, by which variants are told apart."""
@@ -98,7 +106,7 @@ class Fetch:
 
     def another(self) -> Fetch:
         """A fetch of the same whole answer for one client alone, of which nothing is stored."""
-        made = Fetch(self.leader, self.zone, self.plan, key=self.key, asked=self.asked, request=self.request)
+        made = Fetch(self.leader, self.zone, self.plan, key=self.key, asked=self.asked, request=self.request, target=self.target)
         made.may_store = False
         made.drop_conditions = True
         return made
@@ -123,7 +131,8 @@ class Fetch:
         """The answer to send for the upstream's: itself, with its body copied as it passes, or one from the store."""
         received_at = self.leader.clock()
         if self.unsafe:
-            if invalidates(x.method, answer.status):
+            # The client's method: an internal redirect (X-Accel-Redirect, error_page) makes it GET.
+            if invalidates(x.environ["REQUEST_METHOD"], answer.status):
                 self.leader.cache.invalidate(x, self.plan, self.zone, answer)
             return answer
         if answer.status < 200 or not answer.raw:
@@ -193,6 +202,8 @@ class Fetch:
             spec,
             selection_of(self.request, spec),
             self.purged,
+            self.target,
+            self.voided,
         )
         fill = self._begin(entry)
         answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, stored=fill is not None)))

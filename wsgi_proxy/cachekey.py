@@ -33,12 +33,22 @@ def key_template(settings: CacheSettings, location: Location) -> Template:
     """The function of an exchange that gives its key."""
     if settings.key is not None:
         return settings.key
-    passed = location.proxy.pass_
-    suffix = "" if passed is None else " " + passed.url
+    suffix = _suffix(location)
     if settings.methods <= {"GET", "HEAD"}:
         return lambda x: target_uri(x) + suffix
     # Where other methods are cached too (proxy_cache_methods), theirs are other answers.
     return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
+
+
+def default_keys(x: Exchange, location: Location) -> tuple[str, str]:
+    """The keys of a target where no key is configured: that of GET and HEAD, and that of POST."""
+    key = target_uri(x) + _suffix(location)
+    return key, key + " POST"
+
+
+def _suffix(location: Location) -> str:
+    passed = location.proxy.pass_
+    return "" if passed is None else " " + passed.url
 
 
 def withheld(x: Exchange) -> bool:

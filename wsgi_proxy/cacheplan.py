@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .cachefields import Pairs
-from .cachekey import key_template
+from .cachekey import default_keys, key_template
 from .freshness import Rules, Wishes, wishes
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ class Plan:
         self.background = settings.background_update
         self.validate = settings.revalidate is not False
         self.convert_head = settings.convert_head is not False
+
+    def keys(self, x: Exchange) -> tuple[str, ...]:
+        """Every key under which an answer for the target of x may lie, whatever the method; its own where one is configured."""
+        if self.settings.key is not None or "POST" not in self.methods:
+            return (self.key(x),)
+        return default_keys(x, self.location)
 
     def wishes(self, request: Pairs) -> Wishes:
         """What a request asks of the cache, as far as the location lets it."""

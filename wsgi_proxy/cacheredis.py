@@ -13,7 +13,6 @@ Nothing is remembered in this process's memory: another machine may change it at
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -36,16 +35,20 @@ _TIMEOUT: Final = 0.5
 # After a failure nobody waits for Redis for so long.
 _REST: Final = 2.0
 _GENERATION_KEPT: Final = 86400
+# A target's count is compared for as long as any answer of it may be of use: RFC 9111 leaves a year as the longest sensible time.
+_VOIDED_KEPT: Final = 366 * 86400
 # A flight's lock outlives a killed leader by this much; waiting is bounded by proxy_cache_lock_timeout anyway.
 _LOCK_KEPT_MS: Final = 15000
 _VOID_KEPT_MS: Final = 2000
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.05
 
-# KEYS: generation, then entries. ARGV: the generation expected, then (value, seconds) of each entry.
+# KEYS: the zone's generation, the key's, then entries. ARGV: the sum of both that is expected, then (value, seconds) of each
+# entry.
 _STORE: Final = """
-if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
-for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i * 2 - 2], 'EX', ARGV[i * 2 - 1]) end
+local sum = tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(redis.call('GET', KEYS[2]) or '0')
+if sum ~= tonumber(ARGV[1]) then return 0 end
+for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[i * 2 - 4], 'EX', ARGV[i * 2 - 3]) end
 return 1
 """
 # KEYS: lock. ARGV: token, and milliseconds for "void", 0 to free it.
@@ -130,7 +133,8 @@ class RedisZone(ZoneCache):
     def purged(self, key: str) -> int:
         """-1 when Redis cannot say: then nothing that is fetched now is stored."""
         try:
-            return int(self._redis.call("get", self._generation_key(digest_of(key))) or 0)
+            counts = self._redis.call("mget", self._generation_key(""), self._generation_key(digest_of(key)))
+            return sum(int(count or 0) for count in counts)
         except OSError as error:
             self.fault("read", error)
             return -1
@@ -168,27 +172,47 @@ class RedisZone(ZoneCache):
             pairs.append((entry.primary, encode(index)))
             entry.name = index.name_of(entry.spec, entry.selection)
         pairs.append((entry.name, data))
-        keys = [self._generation_key(entry.primary), *(self._redis.entry_key(name) for name, _ in pairs)]
+        keys = [self._generation_key(""), self._generation_key(entry.primary)]
+        keys += [self._redis.entry_key(name) for name, _ in pairs]
         values = [part for _, value in pairs for part in (value, keep)]
         return bool(self._redis.call("eval", _STORE, len(keys), *keys, purged, *values))
 
     def _remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
-        try:
-            if invalidate:
-                generation = self._generation_key(primary)
-                self._redis.call("incr", generation)
-                self._redis.call("expire", generation, _GENERATION_KEPT)
-            return bool(self._redis.call("delete", self._redis.entry_key(name)))
-        except OSError as error:
-            self.fault("remove", error)
-            return False
+        if invalidate:
+            generation = self._generation_key(primary)
+            self._redis.call("incr", generation)
+            self._redis.call("expire", generation, _GENERATION_KEPT)
+        return bool(self._redis.call("delete", self._redis.entry_key(name)))
 
-    def purge(self, pattern: str) -> int:
+    def _voided_key(self, target: str) -> str:
+        return f"{self._redis.prefix}:t:{digest_of(target)}"
+
+    def voided(self, target: str) -> int:
+        """-2 when Redis cannot say: no answer was stored under that."""
+        try:
+            return int(self._redis.call("get", self._voided_key(target)) or 0)
+        except OSError as error:
+            self.fault("read", error)
+            return -2
+
+    def void(self, target: str) -> None:
+        self._redis.call("incr", self._voided_key(target))
+        self._redis.call("expire", self._voided_key(target), _VOIDED_KEPT)
+
+    @property
+    def lists(self) -> bool:
+        return True
+
+    def purge(self, wanted: Callable[[Entry], bool]) -> int:
+        # First: what is fetched now, on whichever machine, began under another generation.
+        self._redis.call("incr", self._generation_key(""))
         gone = 0
-        for entry in list(self.entries()):
-            if fnmatch.fnmatchcase(entry.key, pattern) or fnmatch.fnmatchcase(entry.uri, pattern):
+        for name in list(self._redis.names()):
+            entry = self.store.load(name)
+            if isinstance(entry, Entry) and wanted(entry):
                 self.invalidate(entry.key)
-                self._remove(entry.primary, entry.name, invalidate=False)
+                if entry.name != entry.primary:
+                    self._remove(entry.primary, entry.name, invalidate=False)
                 gone += 1
         return gone
 

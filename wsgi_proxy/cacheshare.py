@@ -31,7 +31,8 @@ _SWEPT_BYTES, _STORED_BYTES, _SWEPT_AT, _ENTRIES = range(4)
 # another one may push it out, which costs requests for that one a wait.
 _PASSES: Final = 1 << 14
 _PASSES_AT: Final = _HEADER + SLOTS * 8 + _USES
-_SIZE: Final = _PASSES_AT + _PASSES * 8
+_VOIDS_AT: Final = _PASSES_AT + _PASSES * 8
+_SIZE: Final = _VOIDS_AT + SLOTS * 4
 LOCK_PATIENCE: Final = 2.0
 
 
@@ -91,7 +92,8 @@ class Share:
         """Per slot, both counters as one number: what a copy in memory is compared by."""
         self._counters = counters.cast("I")
         self._uses = view[_HEADER + SLOTS * 8 : _PASSES_AT]
-        self._passes = view[_PASSES_AT:].cast("Q")
+        self._passes = view[_PASSES_AT:_VOIDS_AT].cast("Q")
+        self._voids = view[_VOIDS_AT:].cast("I")
         self._locals = [threading.Lock() for _ in range(_SHARDS)]
         self._fds: dict[int, int] = {}
         self._pid = os.getpid()
@@ -121,6 +123,15 @@ class Share:
         """Say that something under the slot was invalidated; call it with the lock held."""
         self._counters[slot * 2] = (self._counters[slot * 2] + 1) & 0xFFFFFFFF
         self.changed(slot)
+
+    def voided(self, slot: int) -> int:
+        """How often the answers of a target under this slot were voided, whatever their keys (slots as those of keys)."""
+        count: int = self._voids[slot]
+        return count
+
+    def void(self, slot: int) -> None:
+        """Void the answers of every target under the slot; call it with the slot's lock held."""
+        self._voids[slot] = (self._voids[slot] + 1) & 0x7FFFFFFF
 
     def invalidate_all(self) -> None:
         """Void every copy in memory and every fetch under way."""

@@ -10,7 +10,6 @@ where the folder itself was removed or replaced everything in memory is forgotte
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
 import time
@@ -72,7 +71,7 @@ class ZoneCache:
             if entry is None and copy.variants:
                 entry = copy.variants.get(selection_of(request, copy.spec))
             if entry is not None:
-                if self.store.holds(entry) and self.share.current():
+                if self.store.holds(entry) and self.share.current() and not self._is_void(entry):
                     copy.used = True
                     return entry, ""
                 self.memory.forget(key)
@@ -85,6 +84,8 @@ class ZoneCache:
         if stored is None or stored.key != key:
             return None, primary
         if isinstance(stored, Entry):
+            if self._is_void(stored):
+                return None, primary
             if stored.spec and stored.selection != selection_of(request, stored.spec):
                 return None, flight_of(key, stored.spec, selection_of(request, stored.spec))
             self.memory.put(key, stored, slot, state)
@@ -104,10 +105,15 @@ class ZoneCache:
             for each, (spec, selection) in zip(loaded, wanted, strict=True)
             if isinstance(each, Entry) and (each.key, each.spec, each.selection) == (index.key, spec, selection)
         ]
+        found = [each for each in found if not self._is_void(each)]
         if not found:
             return None, flight_of(index.key, *wanted[0]) if wanted else index.primary
         best = max(found, key=lambda entry: entry.stored_at)
         return best, best.flight
+
+    def _is_void(self, entry: Entry) -> bool:
+        """Whether an unsafe request has voided the target of this answer since it was fetched."""
+        return entry.voided >= 0 and self.voided(entry.target) != entry.voided
 
     def load(self, name: str) -> Entry | VaryIndex | None:
         try:
@@ -201,12 +207,16 @@ class ZoneCache:
 
     def drop(self, entry: Entry) -> None:
         """Remove one answer that turned out to be outdated. Fetches under way may still store newer ones."""
-        self._remove(entry.primary, entry.name, invalidate=False)
         self.memory.forget(entry.key)
+        try:
+            self._remove(entry.primary, entry.name, invalidate=False)
+        except OSError as error:
+            self.fault("remove", error)
 
     def invalidate(self, key: str) -> bool:
-        """Remove all answers of a key, and keep those under way from being stored; whether there were any."""
-        self._in_present_folder()
+        """Remove all answers of a key, and keep those under way from being stored; whether there were any. OSError if it
+        cannot be carried out."""
+        self.renew()
         primary = digest_of(key)
         self.memory.forget(key)
         return self._remove(primary, primary, invalidate=True)
@@ -223,29 +233,47 @@ class ZoneCache:
                     size = self.store.delete(name)
                 finally:
                     mark(slot)
-        except OSError as error:
+        except OSError:
             mark(slot)
-            self.fault("remove", error)
-            return False
+            raise
         if size is not None:
             self.share.stored(-size)
         return size is not None
 
-    def purge(self, pattern: str) -> int:
-        """Invalidate every key that matches a shell pattern, or whose URI does; how many entries went. For people and for
-        nginx's `*` keys: it walks the whole store."""
-        if not isinstance(self.store, FileStorage):
-            return int(self.invalidate(pattern))
-        self._in_present_folder()
+    def voided(self, target: str) -> int:
+        """How often the answers of a target were voided, under whatever key."""
+        return self.share.voided(Share.slot_of(digest_of(target)))
+
+    def void(self, target: str) -> None:
+        """Void every answer of a target, also those under keys that cannot be worked out from it (they name a method, a cookie, a
+        field): each is compared with this count when it is found. OSError if it cannot be carried out."""
+        self.renew()
+        slot = Share.slot_of(digest_of(target))
+        with self.share.lock(slot):
+            self.share.void(slot)
+
+    @property
+    def lists(self) -> bool:
+        """Whether the storage can say what it holds."""
+        return isinstance(self.store, FileStorage)
+
+    def purge(self, wanted: Callable[[Entry], bool]) -> int:
+        """Remove every answer that is wanted, and keep all fetches under way from being stored; the number of answers that
+        went. It walks the whole store. OSError if any of it cannot be carried out."""
+        if not self.lists:
+            raise OSError("its storage cannot say what it holds")
+        self.renew()
         self.share.invalidate_all()
-        found = [
-            (entry.primary, entry.name)
-            for entry in self.entries()
-            if fnmatch.fnmatchcase(entry.key, pattern) or fnmatch.fnmatchcase(entry.uri, pattern)
-        ]
-        gone = sum(self._remove(primary, name, invalidate=True) for primary, name in found)
-        for primary in {primary for primary, name in found if name != primary}:
-            self._remove(primary, primary, invalidate=True)
+        found = [(entry.primary, entry.name) for entry in self.entries() if wanted(entry)]
+        indexes = {primary for primary, name in found if name != primary}
+        gone, failed = 0, None
+        for primary, name in found + [(primary, primary) for primary in indexes]:
+            try:
+                gone += self._remove(primary, name, invalidate=True) and (name != primary or primary not in indexes)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
         return gone
 
     def entries(self) -> Iterator[Entry]:
