@@ -138,3 +138,9 @@ def test_a_copy_has_everything() -> None:
     assert all(getattr(other, name) == getattr(x, name) for name in RECORD)
     other.host = "elsewhere"
     assert x.host == "h"
+
+
+def test_a_port_that_is_a_number() -> None:
+    """Werkzeug's server puts an int into the environ, where PEP 3333 wants str; compiled code takes no int for a str."""
+    assert exchange(RAW_URI="/", REMOTE_PORT=1234).remote_port == "1234"
+    assert exchange(RAW_URI="/").remote_port == ""
