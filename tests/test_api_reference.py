@@ -13,6 +13,7 @@ import pytest
 
 import wsgi_proxy
 from tests.support import ROOT
+from wsgi_proxy import config, errors
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
 NAMES = re.findall(r"^::: ([\w.]+)$", PAGE, re.M)
@@ -72,8 +73,9 @@ def members(name: str) -> list[tuple[str, dict[str, str], str]]:
 
 
 def test_every_public_name_is_there() -> None:
-    last = {name.rpartition(".")[2] for name in NAMES} | set(re.findall(r"`wsgi_proxy\.(\w+)`", PAGE))
-    assert set(wsgi_proxy.__all__) - INTERNAL <= last
+    last = {name.rpartition(".")[2] for name in NAMES} | set(re.findall(r"`wsgi_proxy\.(?:config\.)?(\w+)`", PAGE))
+    public = {name for module in (wsgi_proxy, config, errors) for name in module.__all__}
+    assert public - INTERNAL <= last
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,9 +103,9 @@ def test_the_attributes_of_an_exchange_exist() -> None:
 
 def test_a_policy_with_a_key_from_python() -> None:
     """The example in Policy's docstring."""
-    example = re.search(r"`(Policy\(.*?\))`\.", ast.get_docstring(source(wsgi_proxy.config.Policy)) or "")
+    example = re.search(r"`(Policy\(.*?\))`\.", ast.get_docstring(source(config.Policy)) or "")
     assert example is not None
-    policy = eval(example[1], {"Policy": wsgi_proxy.config.Policy})
+    policy = eval(example[1], {"Policy": config.Policy})
     pool = wsgi_proxy.Pool(["127.0.0.1:3001", "127.0.0.1:3002"], policy=policy)
 
     class Request:

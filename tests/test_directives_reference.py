@@ -116,6 +116,7 @@ ELSEWHERE = {
     "types": "freezing",
     "listen": "depends on the user",
     "server_name": 'the name ""',
+    "proxy_cache_convert_head": "None stands for on",
     "proxy_redirect": "None stands for default",
     "proxy_set_header": "None stands for the Host of proxy_pass",
     "tunnel_pass": "the argument's default, not the directive's",
