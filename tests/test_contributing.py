@@ -88,6 +88,20 @@ def test_the_hooks_run_the_tools_of_make_lint() -> None:
         assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
 
 
+@pytest.mark.skipif(not (ROOT / "wsgi_proxy" / "nginx").is_dir(), reason="the page describes the layout in packages")
+def test_the_layout_that_contributors_read_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    package = ROOT / "wsgi_proxy"
+    rows = re.findall(r"^\| [\w ]+ \| (`.*) \|$", text, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+    folders = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_dir() and path.name != "__pycache__"}
+    assert named and named <= folders
+    assert {name for name in folders if "/" not in name} <= named
+    for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|txt))`", text):
+        assert (ROOT / name).exists() or (package / name).exists(), name
+    assert len(rows) == 9
+
+
 def test_the_templates_load() -> None:
     forms = [yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")]
     bodies = [form["body"] for form in forms if "body" in form]

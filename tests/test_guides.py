@@ -411,6 +411,14 @@ def test_the_messages_of_troubleshooting_are_ours() -> None:
         assert message.rstrip("…").strip().split(" … ")[0] in joined, message
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_modules_and_tests_that_a_page_names_exist(path: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.S | re.M)
+    there = {found.name for folder in ("wsgi_proxy", "tests") for found in (ROOT / folder).rglob("*.py")}
+    for name in re.findall(r"(?<![\w./])(?:tests/)?([\w/]+\.py)\b", text):
+        assert Path(name).name in there | {"setup.py", "wsgi.py", "app.py"}, name
+
+
 def links(path: Path) -> list[str]:
     return re.findall(r"(?<!!)\]\(([^)\s]+)\)", re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.S | re.M))
 

@@ -96,7 +96,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_source_distribution_holds_tests_and_documentation(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    folders = ("wsgi_proxy", "tests", "docs", "deploy", "bench", ".ci")
+    folders = ("wsgi_proxy", "tests", "docs", "examples", "deploy", "bench", ".ci", ".github")
     needed = {path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
     needed = {path for path in needed if "__pycache__" not in path.parts and path.suffix != ".so"}
     tops = {
