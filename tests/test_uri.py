@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.uri import escape, escape_args, normalise, printable, split_unsafe
+from wsgi_proxy.uri import behind, escape, escape_args, normalise, printable, split_unsafe
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,21 @@ def test_escapes_by_place(text: str, path: str, args: str, target: str) -> None:
 )
 def test_what_an_application_names(text: str, parts: tuple[str, str] | None) -> None:
     assert split_unsafe(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("target", "raw"),
+    [
+        ("/api/a%2Fb?c=%2F", "a%2Fb?c=%2F"),
+        ("/api/", ""),
+        ("/api//x", "/x"),
+        ("/api/..%2f..%2fx", None),
+        ("/api/a%2f..%2fb", None),
+        ("/api/%2e/x", None),
+        ("/api/a#b", None),
+        ("/%61pi/x", None),
+        ("/other", None),
+    ],
+)
+def test_the_raw_part_behind_a_prefix(target: str, raw: str | None) -> None:
+    assert behind(target, "/api/") == raw

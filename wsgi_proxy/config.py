@@ -233,6 +233,8 @@ class ProxyPass:
     uri: str | None = None
     host: str = ""
     template: Template | None = None
+    verbatim: bool = False
+    """What follows the location's prefix goes behind `uri` as the client wrote it (mappings made in Python)."""
     place: Place = Place()
 
 

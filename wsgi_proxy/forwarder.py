@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from . import headers
 from .errors import ProxyError
-from .uri import escape, printable
+from .uri import behind, escape, printable
 
 if TYPE_CHECKING:
     from .cachefetch import Fetch
@@ -40,6 +40,7 @@ class Forwarder:
         "_filter",
         "_host",
         "_trusting",
+        "_verbatim",
         "_set",
         "_stored",
         "_upgrade",
@@ -68,6 +69,7 @@ class Forwarder:
         options = {"underscores": underscores, "ignore_invalid": ignore_invalid}
         self._filter = headers.RequestFilter(replaced, **options)
         self._trusting = headers.RequestFilter(replaced, trusted=True, **options)
+        self._verbatim = target is not None and target.verbatim
         self.uri_part = target.uri if target is not None else None
         self.keep_prefix = len(location.pattern) if location.kind in ("", "=", "^~") else 0
         self.redirects: tuple[Rewriter, ...] = self._redirects()
@@ -115,7 +117,14 @@ class Forwarder:
             # `rewrite … break`: the whole new URI takes the place of the one that proxy_pass names.
             path = ""
         else:
+            if self._verbatim:
+                # `//` at the start would read as a host's name (RFC 3986, section 3.3).
+                raw = behind(x.target, self.location.pattern)
+                if raw is not None:
+                    return path + (raw.lstrip("/") if path == "/" else raw)
             rest = rest[self.keep_prefix :]
+            if self._verbatim and path == "/":
+                rest = rest.lstrip("/")
         path += escape(rest) if x.internal or "%" in x.target else rest
         if x.args:
             path += f"?{printable(x.args)}" if x.uri_changed else f"?{x.args}"

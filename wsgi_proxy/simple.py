@@ -157,7 +157,7 @@ def _target(
         if not contexts:
             contexts.append(arguments.client_context(True, None, where))
         context = contexts[0]
-    pass_ = ProxyPass(f"{url.scheme}://{url.authority}{url.path}", url.scheme, url.address, uri, host=url.authority)
+    pass_ = ProxyPass(f"{url.scheme}://{url.authority}{url.path}", url.scheme, url.address, uri, url.authority, verbatim=True)
     fields = _templates(_fields(options, url, where))
     return url, _proxy_settings(pass_, fields, timeout, UpstreamTLS(server_name=True, context=context), 0.0)
 

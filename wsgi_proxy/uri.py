@@ -89,6 +89,19 @@ def _resolve(path: str, merge_slashes: bool) -> str:
     return "/" + "/".join(kept)
 
 
+def behind(target: str, prefix: str) -> str | None:
+    """The raw part of a target behind a prefix, with its query; None where the path is not written as it resolves.
+
+    >>> behind("/api/a%2Fb?c", "/api/"), behind("/api/%2e%2e/x", "/api/")
+    ('a%2Fb?c', None)
+    """
+    path = target.partition("?")[0]
+    if not path.startswith(prefix) or "#" in target:
+        return None
+    decoded = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+    return None if "/." in decoded else target[len(prefix) :]
+
+
 def escape(uri: str) -> str:
     """A decoded path escaped for a request line, as nginx does when it sends a URI that it changed."""
     return quote(uri.encode("latin-1"), safe=SAFE_PATH)
