@@ -215,3 +215,43 @@ def test_a_cut_answer_ends_its_stream_and_no_other(place: Place, lines: bytes) -
         assert ends == {1: h2.events.StreamReset, 3: h2.events.StreamEnded}
     finally:
         place.upstream.answer = before
+
+
+def test_windows_that_are_opened_together(place: Place) -> None:
+    """Two TLS records in one segment, each opening one of the two windows that the rest of the answer waits for."""
+    before, body = place.upstream.answer, bytes(range(256)) * 400
+    place.upstream.answer = lambda request, wire: reply(body)
+    received, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = place.context.wrap_bio(received, out, server_hostname="a.example")
+    client = h2.connection.H2Connection(config=h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
+    client.initiate_connection()
+    client.send_headers(1, fields(method="GET"), end_stream=True)
+    try:
+        with connect(place.port, 30) as sock:
+            at_once(tls.do_handshake, received, out, sock)
+            tls.write(client.data_to_send())
+            seen: list[Any] = []
+            length = 0
+            while not any(isinstance(event, ENDS) for event in seen):
+                new = client.receive_data(at_once(lambda: tls.read(65536), received, out, sock))
+                seen += new
+                length += sum(len(event.data) for event in new if isinstance(event, h2.events.DataReceived))
+                if length == 65535 and new:
+                    for stream in (1, None):
+                        client.increment_flow_control_window(65535, stream)
+                        tls.write(client.data_to_send())
+        assert isinstance(seen[-1], h2.events.StreamEnded) and length == len(body)
+    finally:
+        place.upstream.answer = before
+
+
+def at_once(work: Any, received: ssl.MemoryBIO, out: ssl.MemoryBIO, sock: Any) -> Any:
+    """The result of a step of TLS; what it has to send goes out in one piece, before what it has to wait for."""
+    while True:
+        try:
+            return work()
+        except ssl.SSLWantReadError:
+            sock.sendall(out.read())
+            data = sock.recv(65536)
+            assert data, "the connection ended"
+            received.write(data)

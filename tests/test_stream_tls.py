@@ -147,6 +147,21 @@ def test_nothing_is_read_beside_the_reader(tls_pair: Any, start: Runner, monkeyp
         stream.lower.reading.idle = None
 
 
+def test_the_rest_of_what_was_received(tls_pair: Any, start: Runner) -> None:
+    """Records that came together make the descriptor readable once: a waiter there must have all of them."""
+    stream, peer = tls_pair
+    for block in (b"one", b"two", b"three"):
+        peer.sendall(block)
+    assert start(lambda: stream.recv(100))() == b"one"
+    assert stream.recv_rest() == b"twothree" and stream.recv_rest() == b""
+    assert start(lambda: stream.recv_nowait(100))() is None
+    peer.sendall(b"four")
+    peer.close()
+    assert start(lambda: stream.recv(2))() == b"fo"
+    assert stream.recv_rest() == b"ur" and start(lambda: stream.recv(9))() == b""
+    assert stream.lower.recv_rest() == b""
+
+
 @pytest.mark.parametrize("wait", ["recv", "wait_readable"])
 def test_one_reader_at_a_time(tls_pair: Any, start: Runner, wait: str) -> None:
     stream, peer = tls_pair

@@ -91,6 +91,10 @@ class Stream:
         """As `recv`, but None when nothing waits."""
         raise NotImplementedError
 
+    def recv_rest(self) -> bytes:
+        """The bytes that were received and are not yet read, without a look at the socket: b"" where TLS is not between."""
+        return b""
+
     def sendall(self, data: Buffer) -> None:
         """Send every byte."""
         raise NotImplementedError

@@ -85,8 +85,6 @@ class TLSStream(Stream):
                 self._flush_nowait()
                 raise
 
-    # --- reading ---
-
     def _start_reading(self) -> None:
         if self.being_read:
             raise RuntimeError("another reader is under way on this TLS stream")
@@ -153,6 +151,18 @@ class TLSStream(Stream):
         finally:
             self.being_read = False
 
+    def recv_rest(self) -> bytes:
+        self._start_reading()
+        try:
+            data, self._early = self._early, b""
+            while self._fault is None and (found := self._read(_TLS_RECORD)):
+                data += found
+        except OSError as error:
+            self._fault = error
+        finally:
+            self.being_read = False
+        return data
+
     def _decrypt_nowait(self, size: int) -> bytes | None:
         """Decrypted bytes of what has come, b"" at the end, None when there are none. It never waits."""
         while (found := self._read(size)) is None:
@@ -195,8 +205,6 @@ class TLSStream(Stream):
 
     def breathe(self) -> None:
         self.lower.breathe()
-
-    # --- writing ---
 
     def _flush(self) -> None:
         """Send every record of the session; where a writer is under way, it does so."""

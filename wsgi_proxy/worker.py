@@ -37,7 +37,7 @@ from .worker_http2 import Http2Answer, Http2Hints, Http2Input, http2_fields
 from .worker_listener import Listener, ListenerSettings
 from .worker_rules import HeadRules
 from .worker_service import Service
-from .worker_socket import StreamSocket
+from .worker_socket import Http2Socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -185,7 +185,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
 
     def _serve_http2(self, connection: Connection) -> None:
         """gunicorn's own HTTP/2, over our stream."""
-        sock = StreamSocket(connection)
+        sock = Http2Socket(connection)
         Http2Handler(self, connection).handle_http2(sock, sock, connection.peer)
 
 
