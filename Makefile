@@ -12,7 +12,7 @@ WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_cli.py %/test_host
     $(shell grep -l run_proxy tests/test_*.py))
 IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/python -m
 
-.PHONY: demo test test-source test-gthread test-gevent lint docs reference bench clean copy
+.PHONY: demo test test-source test-gthread test-gevent test-matrix lint docs reference bench clean copy
 
 # Six echo servers behind the proxy on http://127.0.0.1:8080, until Ctrl-C.
 demo: $(VENV)/.run
@@ -30,6 +30,10 @@ test-source: $(VENV)/.test
 # What does not need our own worker, on gunicorn's: every test that runs a whole proxy.
 test-gthread test-gevent: test-%: $(VENV)/.test copy
 	@export WORKER_CLASS=$*; $(IN_COPY) pytest -q -n 4 --dist worksteal $(PYTEST_ARGS) $(WHOLE)
+
+# Every combination of protocol, worker class, store, framing, size and pause, of which `make test` tries a subset; minutes.
+test-matrix: $(VENV)/.test copy
+	@export MATRIX=whole; $(IN_COPY) pytest -q -n 2 -rP --dist worksteal $(PYTEST_ARGS) tests/test_matrix.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
