@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -243,7 +244,7 @@ def test_a_trusted_server_s_mount(servers: Servers, tmp_path: Path, spec: str) -
 
 
 def test_werkzeug_s_client_names_its_query_apart(upstream: Recorder, made: Made) -> None:  # noqa: F811
-    app = made(ProxyMiddleware(None, {"/legacy/": {"target": upstream.url}}))
+    app = made(ProxyMiddleware(NotFound(), {"/legacy/": {"target": upstream.url}}))
     get(app, "/legacy/x", query_string={"a": "1 2"})
     get(app, "/legacy/a b")
     get(app, "/legacy/a%2Fb?c")
@@ -253,14 +254,14 @@ def test_werkzeug_s_client_names_its_query_apart(upstream: Recorder, made: Made)
 @pytest.mark.parametrize("raw", ["/outer/legacy/a%2Fb", "/legacy/a%2Fb"])
 def test_below_a_mount_escapes_stay(upstream: Recorder, made: Made, raw: str) -> None:  # noqa: F811
     """Also where a proxy in front of the server took the mount off the target."""
-    proxy = made(ProxyMiddleware(None, {"/legacy/": {"target": upstream.url}}))
-    app = DispatcherMiddleware(None, {"/outer": proxy})  # type: ignore[arg-type]
+    proxy = made(ProxyMiddleware(NotFound(), {"/legacy/": {"target": upstream.url}}))
+    app = DispatcherMiddleware(NotFound(), {"/outer": proxy})
     get(app, "/outer/legacy/a/b", environ_overrides={"RAW_URI": raw, "REQUEST_URI": raw})
     assert upstream.requests[0].target == "/legacy/a%2Fb"
 
 
 def test_a_forwarded_prefix_that_is_the_mapped_one(upstream: Recorder, made: Made) -> None:  # noqa: F811
-    app = ProxyFix(made(ProxyMiddleware(None, {"/legacy/": {"target": upstream.url}})), x_prefix=1)
+    app = ProxyFix(made(ProxyMiddleware(NotFound(), {"/legacy/": {"target": upstream.url}})), x_prefix=1)
     answer = get(app, "/legacy/x", headers={"X-Forwarded-Prefix": "/legacy"})
     assert (answer.status_code, upstream.requests[0].target) == (200, "/legacy/x")
 
