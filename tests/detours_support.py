@@ -130,7 +130,7 @@ http {{
         location /cookie/ {{ proxy_pass {up.url}/; proxy_cookie_path /old /new; proxy_cookie_domain old new; }}
         location /judged/ {{ proxy_pass {up.url}/; proxy_intercept_errors on; error_page 404 = /text/a.txt; }}
         location /text/ {{ internal; }}
-        location /expiring/ {{ internal; alias {folder}/root/text/; expires 1h; }}
+        location /expiring/ {{ internal; alias {folder}/root/text/; expires max; }}
         location /proxied/ {{ internal; proxy_pass {up.url}/fields/; }}
         location /returned/ {{ internal; return 200 "text"; }}
         location /refused/ {{ internal; return 403; }}

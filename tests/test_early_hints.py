@@ -166,7 +166,7 @@ def test_a_proxy_made_in_python_passes_them_on(tmp_path: Path, worker: str) -> N
         (tmp_path / "gunicorn").mkdir()
         (tmp_path / "gunicorn" / "made.py").write_text(
             f"from wsgi_proxy import Pool, Proxy, ProxyMiddleware\nwhole = Proxy(Pool(['{up.url}']))\n"
-            f"part = ProxyMiddleware(None, {{'/part/': {{'target': '{up.url}'}}}})\n"
+            f"part = ProxyMiddleware(whole, {{'/part/': {{'target': '{up.url}'}}}})\n"
         )
         for name, target in (("whole", "/1"), ("part", "/part/1")):
             with run_gunicorn(f"made:{name}", tmp_path, worker) as server:
