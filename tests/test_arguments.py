@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgi_proxy import ConfigError, HealthCheck, Pool, ProxyMiddleware, Server, arguments
+from wsgi_proxy.config import Policy, Sticky
 from wsgi_proxy.simple import config_for_targets
 
 from .support import free_port
@@ -137,6 +138,15 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("no servers", pool(servers=[])),
     ("no servers", pool(servers=[Server(TARGET, backup=True)])),
     *(("policy", pool(policy=value)) for value in ("nope", "", "no.such:thing", "hash", 5, None, [])),
+    ("policy: name", lambda: Policy(5)),  # type: ignore[arg-type]
+    ("policy: key", lambda: Policy("hash", key="x")),  # type: ignore[arg-type]
+    ("policy: options", lambda: Policy("random", options="two")),  # type: ignore[arg-type]
+    ("policy: options", lambda: Policy("random", options=(5,))),  # type: ignore[arg-type]
+    ("policy: options", pool(policy=Policy("random", options=("zwei",)))),
+    ("policy: options", pool(policy=Policy("least_conn", options=("two",)))),
+    ("sticky: cookie", lambda: Sticky("a b")),
+    ("sticky: expires", lambda: Sticky("a", expires="1h")),  # type: ignore[arg-type]
+    ("sticky: path", lambda: Sticky("a", path="/\r\nX: y")),
     ("name", pool(name=5)),
     ("name", pool(name="a\n")),
     *(("queue", pool(queue=value)) for value in ("1", -1, 1.5, True)),

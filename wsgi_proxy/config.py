@@ -115,6 +115,14 @@ class Policy:
     key: Template | None = None
     options: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check the types of the arguments. ConfigError with the name of the argument."""
+        arguments.text(self.name, "policy: name")
+        if self.key is not None and not callable(self.key):
+            raise arguments.wrong("policy: key", "a function of an exchange is wanted", self.key)
+        for option in arguments.instance(self.options, tuple, "policy: options"):
+            arguments.text(option, "policy: options")
+
 
 @dataclass(frozen=True)
 class Sticky:
@@ -133,6 +141,16 @@ class Sticky:
     domain: str = ""
     path: str = ""
     flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the types of the arguments. ConfigError with the name of the argument."""
+        arguments.token(self.cookie, "sticky: cookie")
+        if self.expires is not None:
+            arguments.seconds(self.expires, "sticky: expires")
+        arguments.text(self.domain, "sticky: domain")
+        arguments.text(self.path, "sticky: path")
+        for flag in arguments.instance(self.flags, tuple, "sticky: flags"):
+            arguments.text(flag, "sticky: flags")
 
 
 @dataclass(frozen=True)

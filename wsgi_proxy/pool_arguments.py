@@ -13,6 +13,16 @@ from typing import Any
 from . import arguments, config
 from .errors import ConfigError, Fault
 
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "round_robin": (),
+    "least_conn": (),
+    "ip_hash": (),
+    "hash": ("consistent",),
+    "random": ("two", "least_conn", "least_time=header", "least_time=last_byte"),
+    "least_time": ("header", "last_byte", "inflight"),
+}
+"""The options of each balancing method (ngx_http_upstream_module)."""
+
 
 def servers(given: object) -> tuple[config.Server, ...]:
     """The servers of a pool, addresses made into `Server`s."""
@@ -34,6 +44,10 @@ def check(
     """Judge the options that need nothing else to be judged."""
     if not isinstance(policy, str | config.Policy) and not callable(getattr(policy, "pick", policy)):
         raise arguments.wrong("policy", "a name, a function or an object with a method `pick` is wanted", policy)
+    if isinstance(policy, config.Policy) and policy.name in _OPTIONS:
+        for option in policy.options:
+            if option not in _OPTIONS[policy.name]:
+                raise arguments.wrong("policy: options", f"one of {', '.join(_OPTIONS[policy.name]) or 'none'} is wanted", option)
     arguments.text(name, "name")
     if sticky is not None:
         arguments.instance(sticky, config.Sticky, "sticky")
