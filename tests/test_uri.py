@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.uri import behind, escape, escape_args, normalise, printable, split_unsafe
+from wsgi_proxy.uri import bare_host, behind, escape, escape_args, normalise, printable, split_unsafe
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,8 @@ def test_what_an_application_names(text: str, parts: tuple[str, str] | None) -> 
 )
 def test_the_raw_part_behind_a_prefix(target: str, raw: str | None) -> None:
     assert behind(target, "/api/") == raw
+
+
+def test_bare_hosts() -> None:
+    hosts = ("[::1]:443", "a.example:8443", "a", "[::1]")
+    assert [bare_host(host) for host in hosts] == ["::1", "a.example", "a", "::1"]

@@ -17,7 +17,7 @@ from wsgi_proxy.config import ProxySettings, Server
 from wsgi_proxy.peers import Peer
 from wsgi_proxy.transport import Transport
 from wsgi_proxy.upload import Upload
-from wsgi_proxy.wire_route import FOREVER, Route, bare_host
+from wsgi_proxy.wire_route import FOREVER, Route
 
 
 @pytest.fixture
@@ -120,10 +120,6 @@ def test_a_peer_that_was_given_as_a_url_brings_its_scheme(scheme: str, host: str
     secure = Route.of(peer("https"), scheme, ProxySettings(), host=host)
     assert secure.tls is not None and secure.server_name == name and secure.url == "https://"
 
-
-def test_bare_hosts() -> None:
-    hosts = ("[::1]:443", "a.example:8443", "a", "[::1]")
-    assert [bare_host(host) for host in hosts] == ["::1", "a.example", "a", "::1"]
 
 
 @pytest.mark.timeout(120)

@@ -19,7 +19,7 @@ from .config import HealthCheck, Match, ProxySettings
 from .errors import CheckFailed
 from .peers import Peer
 from .tls_upstream import upstream_context
-from .wire_route import bare_host
+from .uri import bare_host
 
 _BODY_MAX = 256 * 1024
 """How much of a body a `match` block sees."""

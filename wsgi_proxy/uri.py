@@ -117,3 +117,15 @@ def printable(target: str) -> str:
 def escape_args(text: str) -> str:
     """A decoded part of a path escaped for a query (ngx_escape_uri, NGX_ESCAPE_ARGS)."""
     return quote(text.encode("latin-1"), safe=SAFE_ARGS)
+
+
+def bare_host(host: str) -> str:
+    """Return a host without its port and brackets.
+
+    >>> bare_host("[::1]:443"), bare_host("a.example:8443"), bare_host("a")
+    ('::1', 'a.example', 'a')
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host

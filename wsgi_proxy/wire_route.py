@@ -16,6 +16,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from .config import ProxySettings, Upstream, UpstreamTLS
+from .uri import bare_host
 
 if TYPE_CHECKING:
     from .stream import Address
@@ -218,15 +219,3 @@ class Idles:
 
     def __len__(self) -> int:
         return sum(len(group.order) for group in self._groups.values())
-
-
-def bare_host(host: str) -> str:
-    """A host without port and brackets.
-
-    >>> bare_host("[::1]:443"), bare_host("a.example:8443"), bare_host("a")
-    ('::1', 'a.example', 'a')
-    """
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
