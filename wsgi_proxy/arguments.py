@@ -33,7 +33,7 @@ _USERINFO = re.compile(r"//[^/?#]*@")
 
 
 def wrong(where: str, wanted: str, value: object) -> ConfigError:
-    """The error for an argument: its name, what is wanted, and what was given."""
+    """The error for an argument: its name, the wanted kind of value, and the given value."""
     return ConfigError(Fault(f"{where}: {wanted}, not {shown(value)}"))
 
 

@@ -252,7 +252,7 @@ class ProxyPass:
     host: str = ""
     template: Template | None = None
     verbatim: bool = False
-    """What follows the location's prefix goes behind `uri` as the client wrote it (mappings made in Python)."""
+    """Send the part of the target behind the location's prefix as the client wrote it (mappings made in Python)."""
     place: Place = Place()
 
 

@@ -61,7 +61,7 @@ def check(
 
 
 def tls(verify: Any, ssl_context: Any, needed: bool) -> config.UpstreamTLS:
-    """How a pool's https servers are verified; `needed` where it has any."""
+    """The verification of a pool's https servers; `needed` is True where it has any."""
     if not needed and verify is True and ssl_context is None:
         return config.UpstreamTLS(server_name=True, by_server=True)
     context = arguments.client_context(verify, ssl_context)

@@ -48,7 +48,7 @@ FORWARDED = (
     ("Upgrade", "$http_upgrade"),
     ("Connection", "upgrade"),
 )
-"""What every upstream gets when no nginx.conf says otherwise."""
+"""The fields that every upstream gets from a configuration made in Python."""
 
 _ACCEL = tuple(f"X-Accel-{name}" for name in ("Redirect", "Expires", "Limit-Rate", "Buffering", "Charset"))
 
@@ -90,8 +90,8 @@ def config_for_targets(targets: Mapping[str, Any], timeout: float) -> Config:
 
 
 def normal_prefix(prefix: object) -> str:
-    """As Werkzeug takes it: with one slash at each end; in WSGI's form (UTF-8's bytes as latin-1). ConfigError for what no
-    resolved path begins with."""
+    """The prefix with one slash at each end, as Werkzeug takes it, in WSGI's form (UTF-8's bytes as latin-1). ConfigError for
+    a prefix that no resolved path begins with."""
     inner = arguments.text(prefix, "prefix of a proxy target").strip("/")
     if any(part in (".", "..") for part in inner.split("/")):
         raise arguments.wrong("prefix of a proxy target", "a path without `.` and `..` is wanted", prefix)
@@ -143,7 +143,7 @@ class _URL:
 def _target(
     prefix: str, options: Mapping[str, Any], where: str, timeout: float, contexts: list[ssl.SSLContext]
 ) -> tuple[_URL, ProxySettings]:
-    """What one prefix says. `contexts` holds the context that all https targets share, once one needs it."""
+    """The settings of one prefix. `contexts` holds the context that all https targets share, once one needs it."""
     url = _URL(options["target"], where)
     uri: str | None = None
     if arguments.flag(options.get("remove_prefix", False), f"{where}remove_prefix"):
