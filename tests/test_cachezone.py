@@ -2,10 +2,11 @@
 
 import logging
 import os
+import shutil
 
 import pytest
 
-from wsgi_proxy.cacheentry import Entry
+from wsgi_proxy.cacheentry import Entry, digest_of
 from wsgi_proxy.cachepurge import by_pattern
 from wsgi_proxy.cachevary import selection_of
 from wsgi_proxy.cachezone import ZoneCache
@@ -47,6 +48,41 @@ def test_committed_found_dropped(zone):
     zone.drop(zone.find("k", [])[0])
     assert body_of(zone) is None
     assert not os.listdir(zone.flights)
+
+
+def test_a_file_that_lost_its_name_is_not_stored_as_another(zone):
+    fill = zone.board("a" * 32)
+    made = Entry("k", "/", 200, "", [], NUMBERS, 0.0)
+    fill.begin(made)
+    fill.add(b"mine")
+    fill.finish()
+    # An operator emptied the folder, and another fetch took the name.
+    os.unlink(fill.path)
+    other = zone.board("a" * 32)
+    other.begin(made)
+    other.add(b"half of an")
+    assert not zone.commit(made, fill, zone.purged("k")) and body_of(zone) is None
+    fill.release()
+    assert other.owns_path()
+    other.add(b"other")
+    other.finish()
+    assert zone.commit(made, other, zone.purged("k")) and body_of(zone) == b"half of another"
+    other.release()
+
+
+@pytest.mark.parametrize("user", ["A", "B"])
+def test_a_file_of_another_variant_is_not_served(zone, user):
+    for each in "AB":
+        store(zone, body=each.encode(), spec=("x-user",), request=[("X-User", each)])
+    paths = {each: zone.find("k", [("X-User", each)])[0].path for each in "AB"}
+    other = "AB".replace(user, "")
+    shutil.copy(paths[other], paths[user])
+    zone.memory.forget("k")
+    assert body_of(zone, [("X-User", user)]) is None and body_of(zone, [("X-User", other)]) == other.encode()
+    # The same under the key's own name.
+    shutil.copy(paths[other], zone.store.path(digest_of("k")))
+    zone.memory.forget("k")
+    assert body_of(zone, [("X-User", user)]) is None and body_of(zone, [("X-User", other)]) == other.encode()
 
 
 def test_that_a_key_is_not_stored_is_known_to_all_processes(zone, tmp_path):
