@@ -137,11 +137,12 @@ class Got:
 
 
 class Download(threading.Thread):
-    """A client in a thread: `begun` once it has the head, `got` at the end. With `leaves` it closes its connection then."""
+    """A client in a thread: `begun` once it has the head, `got` at the end. With `leaves` it waits for `leave`, and closes
+    its connection without reading on."""
 
     def __init__(self, port: int, path: str, leaves: bool = False) -> None:
         super().__init__(daemon=True)
-        self.begun = threading.Event()
+        self.begun, self.leave = threading.Event(), threading.Event()
         self.path, self.leaves = path, leaves
         self.got = Got(0, None, "", {})
         self.pid = 0
@@ -156,7 +157,9 @@ class Download(threading.Thread):
             self.got = Got(response.status, None, headers["x-cache"], headers)
             self.pid = int(headers["x-pid"])
             self.begun.set()
-            if not self.leaves:
+            if self.leaves:
+                self.leave.wait(60)
+            else:
                 self.got.body = response.read()
         except (http.client.IncompleteRead, http.client.BadStatusLine, ConnectionError):
             self.got.body = None
@@ -232,7 +235,11 @@ def serving(folder, store: str, worker: str = "ProxyWorker", redis=None, options
         with origin.recorder:
             conf = CONF.format(path=path, options=options, port=port, upstream=origin.recorder.port)
             with run_proxy(conf, folder) as running:
-                yield Site(port, origin, running, folder / "proxy" / "cache")
+                try:
+                    yield Site(port, origin, running, folder / "proxy" / "cache")
+                finally:
+                    for gate in origin.gates.values():
+                        gate.set()
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
@@ -342,6 +349,7 @@ def test_what_is_invalidated_while_it_is_fetched_arrives_whole_and_is_not_stored
 def test_a_leader_that_leaves_takes_nothing_from_its_followers(site, framing):
     trouble = Trouble(site, middling(framing), leaves=True)
     for leader in trouble.leaders:
+        leader.leave.set()
         leader.join(60)
     trouble.end()
     assert [each.whole for each in trouble.followers] == [True] * 16
