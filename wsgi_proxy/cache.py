@@ -124,12 +124,11 @@ class Cache:
         if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(x):
             return None
         key = x.cache_key = plan.key(x)
-        target = target_uri(x)
         request: Request = x.pairs if self._sent is None else Forwarded(x, location, self._sent)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(x.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, x):
             x.cache_status = "BYPASS"
-            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request, target=target)
+            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request, target=target_uri(x))
         entry, flight = zone.find(key, request)
         decision = EXPIRED
         if entry is not None:
@@ -144,7 +143,7 @@ class Cache:
                 zone.memory.forget(key)
         if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
             entry = None
-        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request, target=target)
+        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request, target=target_uri(x))
         return self._ask(x, fetch, flight, decision)
 
     def _hit(self, x: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Answer | None:
