@@ -21,7 +21,7 @@ FLOORS = [
     "nginx* directives* routing locations redirects script accesslog autoindex"
     " peers rotation ranking resolve* balance* upstream* pool_arguments simple",
     "guard* access* auth passwords limit* cache* transport* wire* tunnel* tls* static*",
-    "finishing pacing detours retries forwarding forwarder connect probe* proxy* metrics status",
+    "finishing warmup pacing detours retries forwarding forwarder connect probe* proxy* metrics status",
     "wsgi middleware",
     "worker* server*",
     "cli* __main__ explain echo demo cert forward",
@@ -37,6 +37,7 @@ ROOMS = {
     "werkzeug": "wsgi static_answer",
     "gevent": "stream green passwords worker*",
     "greenlet": "green worker*",
+    "h2": "worker*",
     "bcrypt": "passwords",
     "OpenSSL": "tls_openssl",
     "cryptography": "tls_openssl cert",

@@ -19,6 +19,7 @@ import hmac
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 _REMEMBERED = 1024
@@ -167,6 +168,13 @@ def crypt(password: bytes, setting: bytes) -> bytes | None:
         except ValueError:
             return None
     return None
+
+
+def load_libraries() -> None:
+    """Load the libraries of `crypt`, which the first password would wait for."""
+    aside(lambda password, hashed: _crypt_r() is not None, b"", b"$")
+    if find_spec("bcrypt") is not None:
+        import bcrypt  # noqa: F401
 
 
 _found: list[Any] = []

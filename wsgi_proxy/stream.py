@@ -355,6 +355,13 @@ def _resolve(address: Address) -> list[tuple[int, Any]]:
     return [(int(family), where) for family, _, _, _, where in found]
 
 
+def load_kinds() -> None:
+    """Import the kinds of stream that this process uses, which the first connection would wait for."""
+    from . import stream_tls  # noqa: F401
+
+    _stream_class(None)
+
+
 def _stream_class(sock: Any) -> type[Stream]:
     """Which kind a new stream is: green where gevent has patched sockets, unless the socket does its own TLS."""
     monkey = sys.modules.get("gevent.monkey")

@@ -25,11 +25,13 @@ from gevent.event import Event
 from gunicorn import sock as gunicorn_sock
 from gunicorn.config import Config
 from gunicorn.http.wsgi import base_environ
+from gunicorn.http2 import is_http2_available
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from . import build
 from .message_environ import field_values
+from .stream import load_kinds
 from .worker_environ import FileWrapper
 from .worker_fields import SERVER
 from .worker_hooks import GunicornHooks
@@ -87,6 +89,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         service.exhausted = self._exhausted
         if "h2" in self.cfg.http_protocols or getattr(self.app, "http2", False):
             service.handle_http2 = self._serve_http2
+            if is_http2_available():
+                # gunicorn imports both with the first connection.
+                import gunicorn.http2.connection  # noqa: F401
+                import h2.connection  # noqa: F401
+        load_kinds()
         base = self._base_environ()
         batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
         if self.age == 1 and not hasattr(self.app, "listener_settings"):
@@ -94,8 +101,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             warning = build.warning()
             if warning:
                 self.log.warning("wsgi_proxy: %s", warning)
-        service.start(Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets)
+        listeners = [Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets]
         _collect_less()
+        service.start(listeners)
         self._state[0] = _SERVING
         while self.alive:
             self.notify()

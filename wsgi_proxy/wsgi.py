@@ -32,6 +32,7 @@ from .socket_ends import client_socket, reset
 from .tls_check import locations_of
 from .tunnel import Tunnelled, can_tunnel
 from .upstream import Pool
+from .warmup import warm_up
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -63,6 +64,7 @@ class ProxyApp(proxy.Proxy):
         else:
             raise TypeError(f"Proxy takes a Pool or a Config, not {source!r}; Proxy.from_nginx takes the path of an nginx.conf")
         self.logs = AccessLogs(self.config)
+        warm_up(self.config)
 
     @classmethod
     def from_nginx(cls, path: str | os.PathLike[str]) -> ProxyApp:
