@@ -156,9 +156,17 @@ class Connection(Link):
         self.head = request
         self.state = BUSY
         self.deadline = inf
-        if request is not None and (self.trusted or request.underscored):
+        if request is not None and (request.underscored or (self.trusted and self._names_scheme(request))):
             self._judge(request)
         return True
+
+    def _names_scheme(self, request: Request) -> bool:
+        """Return True if the request has a field of `secure_scheme_headers`."""
+        keys = request.keys
+        for key in self.listener.settings.scheme_keys:
+            if key in keys:
+                return True
+        return False
 
     def _judge(self, request: Request) -> None:
         """Apply gunicorn's settings about trusted proxies and underscores, where they govern the listener."""
@@ -167,7 +175,7 @@ class Connection(Link):
             return
         try:
             path = request.uri.partition("?")[0]
-            self.forwarded = rules.environ(request.pairs, request.keys, path, request.underscored, self.trusted)
+            self.forwarded = rules.environ(request.pairs, path, request.underscored, self.trusted)
         except ClientError as error:
             self.refused = error
             self.head = None

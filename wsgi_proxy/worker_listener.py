@@ -59,6 +59,7 @@ class ListenerSettings:
         "methods",
         "proxy_protocol",
         "rules",
+        "scheme_keys",
         "send_timeout",
         "tls",
         "trust_proxy_protocol",
@@ -105,6 +106,8 @@ class ListenerSettings:
         """Whether REMOTE_ADDR is what the PROXY protocol says."""
         self.rules: HeadRules | None = None
         """gunicorn's settings about heads, where they govern this listener."""
+        self.scheme_keys: tuple[str, ...] = ()
+        """The environ's keys for the fields in which a trusted peer names the scheme."""
         self.methods = METHOD
         self.folds_methods = False
         self.tls = tls
@@ -113,7 +116,8 @@ class ListenerSettings:
 
     def apply(self, rules: HeadRules) -> None:
         """Let gunicorn's settings about request heads hold."""
-        self.rules, self.methods, self.folds_methods = rules, rules.methods, rules.folds
+        self.rules, self.scheme_keys = rules, rules.scheme_keys
+        self.methods, self.folds_methods = rules.methods, rules.folds
 
     def of(self, core: CoreSettings) -> ListenerSettings:
         """These settings with what a location says itself; the very same object when it says nothing else."""
@@ -132,7 +136,8 @@ class ListenerSettings:
             answer_plain=self.answer_plain,
         )
         made.chunks = core.chunked_transfer_encoding
-        made.rules, made.methods, made.folds_methods = self.rules, self.methods, self.folds_methods
+        made.rules, made.scheme_keys = self.rules, self.scheme_keys
+        made.methods, made.folds_methods = self.methods, self.folds_methods
         made.max_line, made.max_field, made.max_head = self.max_line, self.max_field, self.max_head
         made.lingering_time, made.lingering_timeout = self.lingering_time, self.lingering_timeout
         return self if made._said() == self._said() else made

@@ -2,7 +2,7 @@
 
 Rules:
 - A listener has these rules only where gunicorn's own settings govern it; under the `wsgi-proxy` command nginx.conf does.
-- A head without a field of these rules costs three look-ups, and only if its peer is trusted.
+- `environ` is called only for a head with an underscore in a field's name, or with a scheme header from a trusted peer.
 - Whatever gunicorn's parser refuses is a ClientError here, with gunicorn's status.
 
 The meaning of each setting is documented at https://docs.gunicorn.org/en/stable/settings.html.
@@ -30,14 +30,15 @@ _MAX_PEERS = 1024
 class HeadRules:
     """The rules of one configuration of gunicorn.
 
-    `methods` is the pattern of the methods that are let in, `folds` is True if they are put into capitals.
+    `methods` is the pattern of the methods that are let in, `folds` is True if they are put into capitals. `scheme_keys` are the
+    environ's keys for the fields of `secure_scheme_headers`.
     """
 
     def __init__(self, cfg: Config) -> None:
         self._trusts = _Peers(cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
         self._trusts_proxy_protocol = _Peers(cfg.proxy_allow_ips, cfg.proxy_allow_networks())
         self._schemes: dict[str, str] = dict(cfg.secure_scheme_headers)
-        self._scheme_keys = [f"HTTP_{name.replace('-', '_')}" for name in self._schemes]
+        self.scheme_keys = tuple(f"HTTP_{name.replace('-', '_')}" for name in self._schemes)
         self._forwarders = frozenset(cfg.forwarder_headers)
         self._map: str = cfg.header_map
         self.methods: re.Pattern[str] = TOKEN if cfg.permit_unconventional_http_method else _CONVENTIONAL
@@ -52,12 +53,11 @@ class HeadRules:
         if not self._trusts_proxy_protocol(peer):
             raise ClientError("PROXY protocol from an address that proxy_allow_ips does not cover", status=403)
 
-    def environ(self, pairs: Pairs, keys: dict[str, str], path: str, underscored: bool, trusted: bool) -> dict[str, str] | None:
-        """Return what the environ has beside the keys that the fields make; None for nothing.
+    def environ(self, pairs: Pairs, path: str, underscored: bool, trusted: bool) -> dict[str, str] | None:
+        """Return what the environ has beside the keys of the fields without an underscore; None for nothing.
 
-        `keys` are those of the fields without an underscore in their name, `underscored` is True if there are others. `path` is
-        the target's, not decoded. Raises ClientError: 400 for a field that `header_map` refuses and for contradictory schemes,
-        500 for a SCRIPT_NAME that the path does not begin with.
+        `underscored` is True if there are fields with one. `path` is the target's, not decoded. Raises ClientError: 400 for a
+        field that `header_map` refuses and for contradictory schemes, 500 for a SCRIPT_NAME that the path does not begin with.
         """
         found: dict[str, str] = {}
         if underscored:
@@ -66,12 +66,9 @@ class HeadRules:
             if not path.startswith(script):
                 raise ClientError(f"the path {path[:80]!r} does not begin with SCRIPT_NAME {script[:80]!r}", status=500)
         if trusted:
-            for key in self._scheme_keys:
-                if underscored or key in keys:
-                    scheme = self._scheme(pairs)
-                    if scheme:
-                        found["wsgi.url_scheme"] = scheme
-                    break
+            scheme = self._scheme(pairs)
+            if scheme:
+                found["wsgi.url_scheme"] = scheme
         return found or None
 
     def keeps(self, name: str, trusted: bool) -> bool:
