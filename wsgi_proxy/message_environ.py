@@ -106,7 +106,8 @@ def _agreed_path(path: str, mount: str, below: str) -> str:
     if " " not in path:
         for decoded in _decoded(path):
             if decoded == mount + below:
-                return path[_length_in(path, mount) :] if mount else path
+                start = _length_in(path, mount) if mount else 0
+                return path[start:]
             if decoded == below:
                 return path
     return escape(below)
