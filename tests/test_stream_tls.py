@@ -141,6 +141,8 @@ def test_nothing_is_read_beside_the_reader(tls_pair: Any, start: Runner, monkeyp
     # All of it is in the kernel before the first read, so that each look could take something.
     block = os.urandom(100_000)
     peer.sendall(block)
+    if isinstance(stream.lower, GreenStream):
+        stream.lower.reading.start()
     assert start(lambda: read_exactly(stream, len(block)))() == block
     if isinstance(stream.lower, GreenStream):
         assert looks

@@ -162,6 +162,49 @@ def test_a_side_under_tls() -> None:
     assert done == [(len(data), len(data))]
 
 
+def test_a_side_under_tls_that_sends_before_it_reads() -> None:
+    """The way back goes on while the side takes nothing: both wait for us, and neither way may wait for the other."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("a.example").configure_cert(server)
+    authority.configure_trust(client)
+    up, down = os.urandom(8_000_000), os.urandom(8_000_000)
+    outer, inner = tcp_pair()
+    near, far = tcp_pair()
+
+    def run() -> None:
+        splice(Stream.of(inner), Stream.of(far).start_tls(client, "a.example"), b"", b"", 5.0)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    found: list[bytes] = []
+
+    def upstream() -> None:
+        # It reads nothing until all it has to say is said.
+        with server.wrap_socket(near, server_side=True) as secured:
+            secured.sendall(down)
+            found.append(read_all(secured))
+
+    def writer() -> None:
+        outer.sendall(up)
+        outer.shutdown(socket.SHUT_WR)
+
+    others = [threading.Thread(target=work, daemon=True) for work in (upstream, writer)]
+    for other in others:
+        other.start()
+    got = bytearray()
+    while len(got) < len(down):
+        block = outer.recv(65536)
+        assert block, f"the tunnel ended after {len(got)} bytes"
+        got += block
+    assert got == down
+    for other in others:
+        other.join(20)
+    assert found == [up]
+    outer.close()
+    thread.join(10)
+
+
 @pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

@@ -100,8 +100,12 @@ class Stream:
         raise NotImplementedError
 
     def send_nowait(self, data: Buffer) -> int:
-        """Send as many bytes as can be sent without waiting; the number of bytes."""
+        """Take as many bytes as can be sent without waiting; the number of bytes. `flush_nowait` sends what is left of them."""
         raise NotImplementedError
+
+    def flush_nowait(self) -> bool:
+        """Send what `send_nowait` took and the kernel did not; True when nothing is left."""
+        return True
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
         """Send every byte of every buffer, in one system call where the kernel takes them all."""
@@ -237,8 +241,11 @@ class PlainStream(Stream):
         if not self._poll(select.POLLOUT, 0):
             return 0
         if isinstance(self._sock, ssl.SSLSocket):
-            self._limit(self.write_timeout)
-            return self._sock.send(data)
+            self._limit(0.0)
+            try:
+                return self._sock.send(data)
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                return 0
         # As much as fits: a blocking socket would wait for the rest.
         return self._sock.send(data, socket.MSG_DONTWAIT)
 

@@ -251,6 +251,10 @@ class TLSStream(Stream):
         self._flush_nowait()
         return taken
 
+    def flush_nowait(self) -> bool:
+        self._flush_nowait()
+        return not self._unsent
+
     def wait_writable(self) -> None:
         self.lower.write_timeout = self.write_timeout
         self.lower.wait_writable()

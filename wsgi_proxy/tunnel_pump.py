@@ -48,12 +48,14 @@ def _base(stream: Stream) -> Stream:
 class _Way:
     """One direction: what was read and is not written yet, how much went through, and whether it has ended."""
 
-    __slots__ = ("ended", "moved", "pending", "sink", "source")
+    __slots__ = ("ended", "held", "moved", "pending", "sink", "source")
 
     def __init__(self, source: Stream, sink: Stream, rest: bytes) -> None:
         self.source = source
         self.sink = sink
         self.pending = memoryview(rest)
+        self.held = False
+        """The sink has encrypted bytes that the kernel has not taken."""
         self.moved = 0
         self.ended = False
 
@@ -87,7 +89,7 @@ class _Loop:
         for way in (self.up, self.down):
             if way.ended:
                 continue
-            if way.pending:
+            if way.pending or way.held:
                 events[way.sink.fileno()] = events.get(way.sink.fileno(), 0) | select.POLLOUT
             elif not way.source.plain and way.source.readable():
                 return True
@@ -101,6 +103,10 @@ class _Loop:
         """Write what is pending, else read what is there."""
         if way.ended:
             return
+        if way.held:
+            way.held = not way.sink.flush_nowait()
+            if way.held:
+                return
         if not way.pending:
             data = way.source.recv_nowait(BLOCK)
             if data is None:
@@ -116,8 +122,9 @@ class _Loop:
             except BlockingIOError:
                 return
         else:
-            way.sink.sendall(way.pending)
-            sent = len(way.pending)
+            # Never waits: the other way would wait with it.
+            sent = way.sink.send_nowait(way.pending)
+            way.held = not way.sink.flush_nowait()
         way.moved += sent
         way.pending = way.pending[sent:]
 
