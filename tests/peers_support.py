@@ -131,6 +131,6 @@ def nothing_left(proxy: Running, folder: Path, warm: Sequence[str] = ("/",) * 4)
         return all(held[name] <= max(each[name] for each in before) for held in after for name in held)
 
     try:
-        wait_until(same, "the workers to let go of everything", 15)
+        wait_until(same, "the workers to let go of everything")
     except AssertionError as error:
         raise AssertionError(f"{error}: before {before}, after {after}") from None

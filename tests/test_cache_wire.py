@@ -158,7 +158,7 @@ def test_05_age_is_sent(page):
 def test_06_permanent_redirects_have_an_end(page):
     ask = page(("Location", "/x"), ("Cache-Control", "max-age=1"), status=308)
     assert ask().status == 308 and ask().get("X-Cache") == "HIT"
-    wait_until(lambda: ask().get("X-Cache") == "EXPIRED", "the redirect expires", 10)
+    wait_until(lambda: ask().get("X-Cache") == "EXPIRED", "the redirect expires")
 
 
 def test_07_directive_names_have_no_case(page):
@@ -235,7 +235,7 @@ def test_13_a_broken_store_breaks_no_answer_and_bounds_hold(tmp_path):
             except FileNotFoundError:
                 return 0  # it is being swept in this moment: look again
 
-        wait_until(lambda: 100_000 < size() <= 500 * 1024, "the store is within its bound", 20)
+        wait_until(lambda: 100_000 < size() <= 500 * 1024, "the store is within its bound")
         # Now whatever can lie in the way of a store does.
         for path in folder.glob("[0-9a-f]*"):
             path.write_bytes(b"WSGIPXY1 garbage")
@@ -253,7 +253,7 @@ def test_a_fetch_streams_to_those_who_wait(page):
 
     def serve(request, wire):
         wire.send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 10\r\n\r\nfirst")
-        assert go.wait(20)
+        assert go.wait(30)
         wire.send(b"-last")
 
     ask = page(serve=serve)
@@ -374,11 +374,11 @@ def test_the_store_survives_workers_and_servers(tmp_path):
         with run_proxy(conf, tmp_path) as running:
             first = fetch(port, "/a").text
             # The client has its answer before the store does: the workers may die once it is there.
-            wait_until(lambda: list((tmp_path / "proxy" / "cache").glob("[0-9a-f]*")), "the answer is stored", 10)
+            wait_until(lambda: list((tmp_path / "proxy" / "cache").glob("[0-9a-f]*")), "the answer is stored")
             children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
             for pid in children:
                 os.kill(int(pid), signal.SIGKILL)
-            wait_until(lambda: _text(port, "/a") == first, "the new workers answer from the store", 20)
+            wait_until(lambda: _text(port, "/a") == first, "the new workers answer from the store")
         with run_proxy(conf, tmp_path):
             assert fetch(port, "/a").text == first
     assert origin.count("/a") == 1
@@ -456,7 +456,7 @@ def test_use_stale_and_background_update(nginxish):
     assert words("/stale") == "MISS"
     time.sleep(1.2)
     assert words("/stale") == "STALE"
-    wait_until(lambda: words("/stale") in ("HIT", "STALE") and origin.count("/stale") >= 2, "the update behind it", 10)
+    wait_until(lambda: words("/stale") in ("HIT", "STALE") and origin.count("/stale") >= 2, "the update behind it")
     origin.pages["/stale"] = (500, [])
     time.sleep(1.2)
     assert words("/stale") in ("STALE", "UPDATING", "HIT")

@@ -109,7 +109,7 @@ def test_a_killed_leader_is_noticed(tmp_path, how):
     ready = processes.Event()
     child = processes.Process(target=_lead_and_wait, args=(str(tmp_path), ready, how))
     child.start()
-    assert ready.wait(20)
+    assert ready.wait(30)
     follower = board(str(tmp_path), "f")
     assert isinstance(follower, Following)
     if how == "filling":
@@ -149,7 +149,7 @@ class Gate(Body):
 
     def __iter__(self):
         yield self.blocks[0]
-        assert self.go.wait(10)
+        assert self.go.wait(30)
         if self.error:
             raise self.error
         yield self.blocks[1]
@@ -189,7 +189,7 @@ def test_concurrent_misses_make_one_fetch_and_all_stream(site):
     assert set(firsts) == {b"first "}
     gate.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert results == [b"first last"] * 20
     assert site.fetches == 1
 
@@ -202,7 +202,7 @@ def test_an_uncacheable_answer_frees_all_at_once(site, headers):
     def slow(method):
         inside.append(method)
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         if site.fetches > 1:
             # None of those who waited waits for another of them.
             until(lambda: len(inside) == 10)
@@ -210,10 +210,10 @@ def test_an_uncacheable_answer_frees_all_at_once(site, headers):
 
     site.origin.answers = [slow]
     threads, results = run(10, lambda: site.get("/").body)
-    assert began.wait(10)
+    assert began.wait(30)
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert results == [b"x"] * 10
 
 
@@ -222,16 +222,16 @@ def test_a_failed_fetch_frees_all_at_once(site):
 
     def failing(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         raise ConnectFailed("down")
 
     site.origin.answers = [failing, site._maker(200, FRESH, b"x")]
     threads, results = run(1, lambda: site.get("/").body)
-    assert began.wait(10)
+    assert began.wait(30)
     more, others = run(5, lambda: site.get("/").body)
     go.set()
     for thread in threads + more:
-        thread.join(10)
+        thread.join(30)
     assert isinstance(results[0], ConnectFailed) and others == [b"x"] * 5
 
 
@@ -252,7 +252,7 @@ def test_followers_of_a_body_that_breaks_never_look_complete(site):
     until(lambda: len(firsts) == 4)
     gate.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert [type(result) for result in results] == [TruncatedAnswer] * 4
     site.answers((200, FRESH, b"whole"))
     assert site.get("/").body == b"whole"
@@ -266,7 +266,7 @@ def test_followers_that_need_another_variant_do_not_take_this_one(site):
     until(lambda: site.fetches == 1)
     assert site.get("/", headers=[("A", "2")]).body == b"other"
     gate.go.set()
-    threads[0].join(10)
+    threads[0].join(30)
     assert results == [b"first last"]
 
 
@@ -281,11 +281,11 @@ def test_who_needs_another_variant_meets_others_who_do(site):
     until(lambda: site.fetches == 2)
     # Whoever comes while the second is under way follows it, with the first stored and without.
     gates[0].go.set()
-    threads[0].join(10)
+    threads[0].join(30)
     last, late = run(2, lambda: site.get("/", headers=[("A", "2")]).body)
     gates[1].go.set()
     for thread in more + last:
-        thread.join(10)
+        thread.join(30)
     assert results + others + late == [b"first last"] * 7 and site.fetches == 2
 
 
@@ -297,17 +297,17 @@ def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again
 
     def slow(*args):
         storing.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return adopt(*args)
 
     monkeypatch.setattr(FileStorage, "adopt", slow)
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
-    assert storing.wait(10)
+    assert storing.wait(30)
     more, others = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
     more[0].join(0.1)
     go.set()
     for thread in threads + more:
-        thread.join(10)
+        thread.join(30)
     assert results + others == [b"once"] * 2 and site.fetches == 1
 
 
@@ -317,15 +317,15 @@ def test_a_waiter_whose_patience_ends_goes_alone_and_stores_nothing(site):
 
     def slow(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return site._maker(200, FRESH, b"slow")(method)
 
     site.origin.answers = [slow, site._maker(200, FRESH, b"alone")]
     threads, results = run(1, lambda: site.get("/").body)
-    assert began.wait(10)
+    assert began.wait(30)
     assert site.get("/").body == b"alone"
     go.set()
-    threads[0].join(10)
+    threads[0].join(30)
     assert results == [b"slow"] and site.get("/").body == b"slow"
 
 
@@ -335,16 +335,16 @@ def test_a_lock_that_is_too_old_lets_one_more_through(site):
 
     def slow(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return site._maker(200, FRESH, b"slow")(method)
 
     site.origin.answers = [slow, site._maker(200, FRESH, b"second")]
     threads, _ = run(1, lambda: site.get("/").body)
-    assert began.wait(10)
+    assert began.wait(30)
     assert site.get("/").body == b"second"
     assert site.get("/").word == "HIT"
     go.set()
-    threads[0].join(10)
+    threads[0].join(30)
 
 
 def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch):
@@ -353,16 +353,16 @@ def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch
 
     def slow(method):
         began.set()
-        assert go.wait(20)
+        assert go.wait(30)
         return site._maker(200, FRESH, b"slow")(method)
 
     def faster(method):
-        assert second.wait(20)
+        assert second.wait(30)
         return site._maker(200, FRESH, b"second")(method)
 
     site.origin.answers = [slow, faster]
     threads, _ = run(1, lambda: site.get("/").body)
-    assert began.wait(10)
+    assert began.wait(30)
     waiters, results = run(6, lambda: site.get("/").body)
     zone, looks = site.cache.zones()[0], []
     may_pass = ZoneCache.may_pass
@@ -375,10 +375,10 @@ def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch
     until(lambda: len(looks) >= 20)
     second.set()
     for thread in waiters:
-        thread.join(20)
+        thread.join(30)
     assert results == [b"second"] * 6 and site.fetches == 2
     go.set()
-    threads[0].join(10)
+    threads[0].join(30)
 
 
 def test_concurrent_revalidations_make_one_request(site):
@@ -390,16 +390,16 @@ def test_concurrent_revalidations_make_one_request(site):
 
     def slow(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return site._maker(304, tag, b"")(method)
 
     site.origin.answers = [slow]
     threads, results = run(8, lambda: site.get("/").body)
-    assert began.wait(10)
+    assert began.wait(30)
     time.sleep(0.05)
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert results == [b"x"] * 8 and site.fetches == 2
 
 
@@ -408,15 +408,15 @@ def test_a_head_leads_nobody(site):
 
     def slow(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return site._maker(200, FRESH, b"x")(method)
 
     site.origin.answers = [slow, site._maker(200, FRESH, b"x")]
     threads, results = run(1, lambda: site.get("/", "HEAD").status)
-    assert began.wait(10)
+    assert began.wait(30)
     assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
     go.set()
-    threads[0].join(10)
+    threads[0].join(30)
     assert results == [200]
 
 
@@ -430,7 +430,7 @@ def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypat
     time.sleep(0.005)
     assert list(blocks) == []
     under_way.close()
-    threads[0].join(10)
+    threads[0].join(30)
     assert results == [304] and site.fetches == 1
 
 
@@ -442,7 +442,7 @@ def test_lock_off_lets_all_through(site):
     until(lambda: site.fetches == 3)
     gate.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert results == [b"first last"] * 3
 
 
@@ -456,10 +456,10 @@ def _one_of_many(folder, start, results, log):
         return site._maker(200, FRESH, b"x" * 100_000)(method)
 
     site.origin.answers = [slow]
-    start.wait(20)
+    start.wait(30)
     threads, bodies = run(5, lambda: site.get("/").body)
     for thread in threads:
-        thread.join(20)
+        thread.join(30)
     results.put([len(body) for body in bodies])
     site.cache.close()
 
@@ -473,6 +473,6 @@ def test_twenty_misses_in_four_processes_make_one_fetch(tmp_path):
     start.set()
     got = [results.get(timeout=30) for _ in children]
     for child in children:
-        child.join(20)
+        child.join(30)
     assert got == [[100_000] * 5] * 4
     assert log.read_text() == "fetch\n"

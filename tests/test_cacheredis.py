@@ -37,7 +37,7 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_misses_on_two_machines_make_one_fetch(sites):
 
     def slow(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return one._maker(200, FRESH, b"one")(method)
 
     one.origin.answers = [slow]
@@ -115,14 +115,14 @@ def test_misses_on_two_machines_make_one_fetch(sites):
     got = []
     threads = [threading.Thread(target=lambda: got.append(one.get("/").body))]
     threads[0].start()
-    assert began.wait(10)
+    assert began.wait(30)
     threads += [threading.Thread(target=lambda: got.append(two.get("/").body)) for _ in range(3)]
     for thread in threads[1:]:
         thread.start()
     time.sleep(0.1)
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert got == [b"one"] * 4 and two.fetches == 0
 
 
@@ -132,7 +132,7 @@ def test_an_answer_that_cannot_be_stored_frees_the_other_machine(sites):
 
     def slow(method):
         began.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return one._maker(200, [("Cache-Control", "no-store")], b"one")(method)
 
     one.origin.answers = [slow]
@@ -140,12 +140,12 @@ def test_an_answer_that_cannot_be_stored_frees_the_other_machine(sites):
     got = []
     threads = [threading.Thread(target=lambda: got.append(one.get("/").body))]
     threads[0].start()
-    assert began.wait(10)
+    assert began.wait(30)
     threads.append(threading.Thread(target=lambda: got.append(two.get("/").body)))
     threads[1].start()
     go.set()
     for thread in threads:
-        thread.join(4)
+        thread.join(30)
     assert sorted(got) == [b"one", b"two"]
 
 

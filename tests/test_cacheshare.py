@@ -123,7 +123,7 @@ def test_no_change_is_lost_between_processes_and_after_a_fork(tmp_path):
     for child in children:
         child.start()
     for child in children:
-        child.join(20)
+        child.join(30)
     for pid in forked:
         assert os.waitpid(pid, 0)[1] == 0
     assert share.purged(9) == 1201
@@ -133,7 +133,7 @@ def test_a_killed_holder_lets_go(tmp_path):
     ready = processes.Event()
     child = processes.Process(target=_hold, args=(str(tmp_path), ready))
     child.start()
-    assert ready.wait(20)
+    assert ready.wait(30)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     with Share(str(tmp_path)).lock(9):

@@ -31,7 +31,7 @@ def site(tmp_path):
     site = Site(tmp_path / "cache", spawn=in_thread)
     yield site
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     helpers.clear()
     site.cache.close()
 
@@ -52,7 +52,7 @@ def test_a_large_body_goes_by_a_helper_and_arrives_whole(site):
     site.answers((200, FRESH, body), (500, [], b""))
     assert site.get("/").body == b"".join(LARGE)
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     assert body.closed == 1
     hit = site.get("/")
     assert (hit.word, hit.body) == ("HIT", b"".join(LARGE))
@@ -98,7 +98,7 @@ def test_a_client_that_leaves_a_known_length_behind_leaves_the_store_the_rest(si
         next(blocks)
     answer.close()
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     assert body.closed == 1
     assert stored_word(site) == "HIT"
 
@@ -115,7 +115,7 @@ def test_a_leader_that_leaves_does_not_take_the_followers_answer_with_it(site, k
     class Slow(Body):
         def __iter__(self):
             yield b"first "
-            assert go.wait(10)
+            assert go.wait(30)
             yield b"last"
 
     body = Slow([])
@@ -132,7 +132,7 @@ def test_a_leader_that_leaves_does_not_take_the_followers_answer_with_it(site, k
     assert b"".join(blocks) == b"last"
     follower.close()
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     assert body.closed == 1 and site.get("/").body == b"first last"
 
 
@@ -154,7 +154,7 @@ def test_a_body_of_unknown_length_ends_with_its_only_client(site):
         next(blocks)
     answer.close()
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     assert body.taken < 200 and body.closed == 1
     assert site.get("/").body == b"new"
 
@@ -174,7 +174,7 @@ def test_a_full_disk_stops_the_copy_and_not_the_answer(site, monkeypatch, caplog
     site.answers((200, FRESH, body))
     assert site.get("/").body == b"".join(LARGE)
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     assert body.closed == 1
     assert len([record for record in caplog.records if "No space left" in record.getMessage()]) == 1
     monkeypatch.undo()
@@ -201,7 +201,7 @@ def test_an_upstream_that_breaks_off_breaks_the_answer_and_stores_nothing(site, 
     with pytest.raises(TruncatedAnswer):
         site.get("/")
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     assert site.get("/").body == b"new"
 
 
@@ -213,7 +213,7 @@ def test_a_body_over_the_limit_is_delivered_and_not_stored(tmp_path, known):
         got = site.get("/")
         assert (got.word, got.body) == ("MISS", b"".join(LARGE))
     for helper in helpers:
-        helper.join(10)
+        helper.join(30)
     site.cache.close()
 
 

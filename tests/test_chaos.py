@@ -60,7 +60,7 @@ def reload(server: Running) -> str:
 
     before = len(told())
     server.signal(signal.SIGHUP)
-    wait_until(lambda: len(told()) > before, "the end of a reload", 20)
+    wait_until(lambda: len(told()) > before, "the end of a reload")
     return told()[-1]
 
 

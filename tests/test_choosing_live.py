@@ -124,7 +124,7 @@ def test_requests_wait_for_a_server(two: list[Recorder], tmp_path: Path) -> None
     held = threading.Event()
 
     def hold(request: object, wire: object) -> bytes:
-        held.wait(20)
+        held.wait(30)
         return reply(b"first")
 
     two[0].answer = hold
@@ -145,7 +145,7 @@ def test_requests_wait_for_a_server(two: list[Recorder], tmp_path: Path) -> None
             assert answers == [502, 502] and len(two[0].requests) == 1
             held.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(30)
             assert sorted(answers) == [200, 200, 200, 502, 502] and len(two[0].requests) == 3
     finally:
         held.set()

@@ -179,12 +179,12 @@ def test_a_running_proxy_reloads_and_stops(proxy: tuple[Running, int, Path]) -> 
     assert (where / "logs" / "nginx.pid").read_text().strip() == str(running.pid)
     (where / "nginx.conf").write_text(f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 200 two; }} }}")
     assert run(*flags, "-s", "reload").returncode == 0
-    wait_until(lambda: fetch(port).text == "two", "the new configuration to answer", 15)
+    wait_until(lambda: fetch(port).text == "two", "the new configuration to answer")
     (where / "nginx.conf").write_text("events {} http { foo; }")
     assert run(*flags, "-s", "stop").returncode == 1, "a broken configuration does not say where the pid file is"
     (where / "nginx.conf").write_text("events {}")
     assert run(*flags, "-s", "stop").returncode == 0
-    wait_until(lambda: running.process.poll() is not None, "the proxy to end", 10)
+    wait_until(lambda: running.process.poll() is not None, "the proxy to end")
     assert running.process.returncode == 0
     assert not (where / "logs" / "nginx.pid").exists()
 

@@ -172,7 +172,7 @@ class Backends:
         hold = request.get("X-Hold")
         if hold:
             self.arrived.put(hold)
-            assert self.released[hold].wait(20)
+            assert self.released[hold].wait(30)
         if int(request.server) in self.slow:
             time.sleep(0.15)
         return reply(request.server.encode())
@@ -258,7 +258,7 @@ class OverHTTP:
                 continue
         else:
             raise AssertionError("the request went nowhere")
-        connection.sock.settimeout(20)
+        connection.sock.settimeout(30)
         return []
 
     def release(self, scenario: Scenario, step: Step) -> list[int]:

@@ -96,7 +96,7 @@ class Servers:
         fields = [*SENT, ("X-Edits", json.dumps(edits))]
         port = self.ports[name]
         if name == HTTP2:
-            command = ["curl", "-sS", "--http2", "--path-as-is", "--cacert", self.ca, "-m", "20", "-X", "POST"]
+            command = ["curl", "-sS", "--http2", "--path-as-is", "--cacert", self.ca, "-m", "30", "-X", "POST"]
             command += [part for pair in fields for part in ("-H", f"{pair[0]}: {pair[1]}")]
             command += ["-H", "User-Agent;", "-H", "Accept:", "--data-binary", "@-", "--resolve", f"localhost:{port}:127.0.0.1"]
             done = subprocess.run([*command, f"https://localhost:{port}{target}"], input=BODY, capture_output=True, timeout=30)

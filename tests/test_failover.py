@@ -153,7 +153,7 @@ def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Re
         held = threading.Event()
 
         def hold(request: object, wire: object) -> bytes:
-            held.wait(20)
+            held.wait(30)
             return reply(b"3")
 
         back.answer = hold
@@ -193,7 +193,7 @@ def test_a_killed_worker_takes_its_connections_along(servers: list[Recorder], tm
 
     def hold(request: object, wire: object) -> bytes:
         if b"/hold" in request.raw_head:  # type: ignore[attr-defined]
-            held.wait(20)
+            held.wait(30)
         return reply(b"x")
 
     for server in servers:
@@ -210,7 +210,7 @@ def test_a_killed_worker_takes_its_connections_along(servers: list[Recorder], tm
                     os.kill(pid, signal.SIGKILL)
                 held.set()
             # A process that is being killed still counts until it is gone.
-            wait_until(lambda: len(workers(proxy)) == 4 and not killed & set(workers(proxy)), "new workers", 20)
+            wait_until(lambda: len(workers(proxy)) == 4 and not killed & set(workers(proxy)), "new workers")
             with Load(port, clients=3, requests=120) as load:
                 pass
             assert load.statuses == {200: 120} and not load.broken
@@ -227,14 +227,14 @@ def test_workers_killed_in_mid_load_leave_no_count_behind(servers: list[Recorder
         with Load(port, clients=8) as load:
             for _ in range(5):
                 seen = load.statuses[200]
-                wait_until(lambda seen=seen: load.statuses[200] > seen + 60, "the load", 20)  # type: ignore[misc]
+                wait_until(lambda seen=seen: load.statuses[200] > seen + 60, "the load")  # type: ignore[misc]
                 os.kill(workers(proxy)[0], signal.SIGKILL)
-                wait_until(lambda: len(workers(proxy)) == 4, "the new worker", 20)
+                wait_until(lambda: len(workers(proxy)) == 4, "the new worker")
         # With a drift of three anywhere a server would be full for ever; then eighteen could not be open at once.
         held = threading.Event()
 
         def hold(request: object, wire: object) -> bytes:
-            held.wait(20)
+            held.wait(30)
             return reply(b"x")
 
         before = sum(len(server.requests) for server in servers)

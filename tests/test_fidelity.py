@@ -141,7 +141,7 @@ def test_the_first_event_arrives_before_the_second_is_sent(proxy: Running, upstr
     def events(request: Recorded, wire: Wire) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         wire.send(b"9\r\ndata: 1\n\n\r\n")
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         wire.send(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
     upstream.answer = events
@@ -189,7 +189,7 @@ def test_an_upstream_that_is_silent_is_a_504(proxy: Running, upstream: Recorder)
     ended = threading.Event()
 
     def silent(request: Recorded, wire: Wire) -> None:
-        ended.wait(10)
+        ended.wait(30)
         wire.close()
 
     upstream.answer = silent

@@ -34,7 +34,7 @@ def forward(tmp_path: Path, *words: str, env: dict[str, str] | None = None) -> I
 
 def curl(port: int, url: str, *words: str) -> tuple[int, str]:
     """(status of the site or of the proxy, body) of a request by curl through the proxy."""
-    command = ["curl", "-sS", "-m", "10", "-x", f"http://127.0.0.1:{port}", "-w", "\n%{http_connect} %{http_code}", *words, url]
+    command = ["curl", "-sS", "-m", "30", "-x", f"http://127.0.0.1:{port}", "-w", "\n%{http_connect} %{http_code}", *words, url]
     done = subprocess.run(command, capture_output=True, timeout=15, text=True, env={"PATH": "/usr/bin:/bin", "no_proxy": ""})
     body, _, codes = done.stdout.rpartition("\n")
     connect, code = codes.split()

@@ -58,7 +58,7 @@ class Place:
         client = h2.connection.H2Connection(config=options)
         client.initiate_connection()
         client.send_headers(1, fields, end_stream=body is None)
-        with self.context.wrap_socket(connect(self.port, 10), server_hostname="a.example") as sock:
+        with self.context.wrap_socket(connect(self.port, 30), server_hostname="a.example") as sock:
             try:
                 return self._converse(sock, client, body)
             except ConnectionError:
@@ -201,7 +201,7 @@ def test_a_cut_answer_ends_its_stream_and_no_other(place: Place, lines: bytes) -
         client = h2.connection.H2Connection(config=h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         client.initiate_connection()
         client.send_headers(1, fields(method="GET", path="/cut"), end_stream=True)
-        with place.context.wrap_socket(connect(place.port, 5), server_hostname="a.example") as sock:
+        with place.context.wrap_socket(connect(place.port, 30), server_hostname="a.example") as sock:
             seen: list[Any] = []
             for stream in (1, 3):
                 sock.sendall(client.data_to_send())

@@ -150,10 +150,10 @@ def workers(count: int, work: Any, *args: Any) -> Iterator[list[Any]]:
     finally:
         for process, pipe in made:
             pipe.close()
-            process.join(5)
+            process.join(30)
             if process.is_alive():
                 process.kill()
-                process.join(5)
+                process.join(30)
 
 
 def take_and_hold(pipe: Any, shared: Zone, wanted: int) -> None:
@@ -185,7 +185,7 @@ def test_workers_share_and_a_killed_one_counts_no_more() -> None:
         killed = max(range(4), key=lambda number: taken[number])
         process = made[killed][0]
         os.kill(process.pid, signal.SIGKILL)
-        process.join(5)
+        process.join(30)
         mine = [z.take(b"key", 10) for _ in range(10)]
         assert sum(1 for one in mine if one) == taken[killed]
         for number, (_, pipe) in enumerate(made):

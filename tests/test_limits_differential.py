@@ -73,7 +73,7 @@ class Held:
 
     def __call__(self, request: Recorded, wire: Wire) -> bytes | None:
         self.came.append(request.target)
-        self.gate.wait(10)
+        self.gate.wait(30)
         return reply(b"ok")
 
 
@@ -203,7 +203,7 @@ def in_progress(servers: list[Running], held: Held, targets: list[str]) -> list[
         held.gate.set()
         for arrival in made:
             for number, sock in enumerate(arrival.socks):
-                sock.settimeout(10)
+                sock.settimeout(30)
                 if arrival.answers[number] is None:
                     arrival.read(number)
                 sock.close()

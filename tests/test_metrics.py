@@ -48,7 +48,7 @@ def test_counters_outlive_the_worker_that_counted() -> None:
     counted.record(exchange(200))
     child = multiprocessing.get_context("fork").Process(target=_record, args=(key,))
     child.start()
-    child.join(10)
+    child.join(30)
     assert child.exitcode == 0
     assert counted.totals()[metrics.REQUESTS] == 2
     assert counted.totals()[metrics.BODY_BYTES] == 5

@@ -150,7 +150,7 @@ def test_gunicorn_says_once_that_the_package_is_not_compiled(site: Path, tmp_pat
     folder.mkdir()
     (folder / "hello.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'ok']\n")
     with run_gunicorn("hello:app", tmp_path, "wsgi_proxy.worker.ProxyWorker", 2, env={"PYTHONPATH": str(site)}) as server:
-        wait_until(lambda: "the package was installed uncompiled" in server.log(), "the warning", 20)
+        wait_until(lambda: "the package was installed uncompiled" in server.log(), "the warning")
     assert server.log().count("the package was installed uncompiled") == 1, server.log()
 
 

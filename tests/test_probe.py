@@ -240,7 +240,7 @@ class TestContract:
         done = threading.Event()
 
         def script(request: Any, wire: Any) -> None:
-            done.wait(5)
+            done.wait(30)
 
         with Recorder(script) as server:
             try:

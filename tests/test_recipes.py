@@ -393,7 +393,7 @@ def upstreams_over_tls(k: Kitchen) -> None:
 
 def curl(k: Kitchen, url: str, *words: str) -> int:
     """The status that curl gets through the proxy: the site's, or the proxy's own for a tunnel."""
-    command = ["curl", "-s", "-o", "/dev/null", "-m", "10", "-x", f"http://127.0.0.1:{k.port(3128)}"]
+    command = ["curl", "-s", "-o", "/dev/null", "-m", "30", "-x", f"http://127.0.0.1:{k.port(3128)}"]
     command += ["-w", "%{http_connect} %{http_code}", *words, url]
     done = subprocess.run(command, capture_output=True, timeout=15, text=True, env={"PATH": "/usr/bin:/bin"})
     connect, code = (int(word) for word in done.stdout.split())

@@ -72,7 +72,7 @@ class NameServer:
             sock.sendto(b"", self.udp.getsockname())
         socket.create_connection(self.tcp.getsockname()).close()
         for thread in self.threads:
-            thread.join(5)
+            thread.join(30)
         self.udp.close()
         self.tcp.close()
 

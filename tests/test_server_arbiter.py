@@ -38,7 +38,7 @@ class Site:
         seen = self.count()
         self.say(**changes)
         self.server.signal(signal.SIGHUP)
-        wait_until(lambda: self.count() > seen, "the reload", 20)
+        wait_until(lambda: self.count() > seen, "the reload")
 
     def count(self) -> int:
         log = self.server.log()
@@ -82,7 +82,7 @@ class Load:
     def __exit__(self, *exc: object) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(30)
 
     def _ask(self) -> None:
         client: Client | None = None
@@ -107,7 +107,7 @@ def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
         old = here.workers()
         for text in ("two", "three", "four"):
             here.reload(text=text)
-        wait_until(lambda: load.answers[-1:] == ["four"] and len(here.workers()) == 2, "the last configuration alone", 15)
+        wait_until(lambda: load.answers[-1:] == ["four"] and len(here.workers()) == 2, "the last configuration alone")
     assert load.faults == []
     assert list(dict.fromkeys(load.answers)) == ["one", "two", "three", "four"]
     assert not old & here.workers()
@@ -188,7 +188,7 @@ def test_quit_and_term_let_requests_end(tmp_path: Path) -> None:
                 answer = busy.read_response()
                 assert (answer.text, answer.get("Connection")) == ("one", "close")
                 assert idle.read_all() == b""
-            assert here.server.process.wait(5) == 0
+            assert here.server.process.wait(30) == 0
 
 
 def test_int_ends_at_once(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_int_ends_at_once(tmp_path: Path) -> None:
         client.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.read_exactly(7) == b"tunnel "
         here.server.signal(signal.SIGINT)
-        assert here.server.process.wait(5) == 0
+        assert here.server.process.wait(30) == 0
 
 
 def test_the_pid_file(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_killed_workers_are_replaced_and_the_rest_goes_on(tmp_path: Path) -> Non
 def test_workers_end_with_their_arbiter(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         os.kill(here.server.pid, signal.SIGKILL)
-        here.server.process.wait(5)
+        here.server.process.wait(30)
         wait_until(lambda: not here.workers(), "the workers to end")
 
 
@@ -246,7 +246,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
         file = tmp_path / "said.json"
         file.write_text(json.dumps(said))
         server = Running([sys.executable, "-m", "tests.support.server_script", str(file)], tmp_path)
-        assert server.process.wait(20) != 0
+        assert server.process.wait(30) != 0
         assert words in server.log()
         server.stop()
 
@@ -265,9 +265,9 @@ def test_usr2_starts_another_main_process_beside_this_one(tmp_path: Path) -> Non
     with site(tmp_path) as here:
         second = here.pid_file.with_name(here.pid_file.name + ".2")
         here.server.signal(signal.SIGUSR2)
-        wait_until(second.exists, "the second main process", 20)
+        wait_until(second.exists, "the second main process")
         pid = int(second.read_text())
         assert pid != here.server.pid and fetch(here.port).status == 200
         os.kill(pid, signal.SIGQUIT)
-        wait_until(lambda: not second.exists() and len(here.workers()) == 2, "the second one's end", 20)
+        wait_until(lambda: not second.exists() and len(here.workers()) == 2, "the second one's end")
         assert fetch(here.port).status == 200

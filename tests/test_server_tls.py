@@ -47,7 +47,7 @@ def presented(context: ssl.SSLContext, authority: trustme.CA, name: str) -> str:
     authority.configure_trust(client)
     with client.wrap_socket(theirs, server_hostname=name) as sock:
         certificate: Any = sock.getpeercert()
-        thread.join(5)
+        thread.join(30)
         box[0].close()
     return str(dict(certificate["subjectAltName"])["DNS"])
 

@@ -79,7 +79,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(30)
 
     def since(self, started: float) -> list[str]:
         """What failed since then."""

@@ -33,7 +33,7 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
     thread.start()
 
     def result() -> Any:
-        thread.join(10)
+        thread.join(30)
         assert box, "the thread still runs"
         value, fault = box[0]
         if fault is not None:
@@ -49,7 +49,7 @@ def in_greenlet(work: Callable[[], Any]) -> Callable[[], Any]:
     gevent.sleep(0)
 
     def result() -> Any:
-        value, fault = greenlet.get(timeout=10)
+        value, fault = greenlet.get(timeout=30)
         if fault is not None:
             raise fault
         return value
@@ -83,7 +83,7 @@ def start(mode: tuple[type[Stream], Runner]) -> Runner:
 def pair(kind: type[Stream]) -> Iterator[tuple[Stream, socket.socket]]:
     """A stream, and its peer as a plain socket."""
     ours, theirs = socket.socketpair()
-    theirs.settimeout(10)
+    theirs.settimeout(30)
     stream = kind(ours)
     yield stream, theirs
     stream.close()
@@ -212,9 +212,9 @@ def test_connect_to_a_unix_socket(kind: type[Stream], start: Runner, tmp_path: A
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()
-        start(lambda: kind.connect(path, 5))().close()
+        start(lambda: kind.connect(path, 30))().close()
     with pytest.raises(ConnectionRefusedError):
-        start(lambda: kind.connect(path, 5))()
+        start(lambda: kind.connect(path, 30))()
 
 
 def test_connect_refused_and_late(kind: type[Stream], start: Runner) -> None:

@@ -43,7 +43,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 @pytest.fixture
 def tls_pair(kind: type[Stream], start: Runner, contexts: Any) -> Iterator[tuple[TLSStream, ssl.SSLSocket]]:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(10)
+    theirs.settimeout(30)
     peer = in_thread(lambda: contexts[0].wrap_socket(theirs, server_side=True))
     stream = start(lambda: kind(ours).start_tls(contexts[1], "localhost"))()
     yield stream, peer()
@@ -103,7 +103,7 @@ def test_tls_read_timeout(tls_pair: Any, start: Runner) -> None:
 
 def test_tls_certificate_is_checked(kind: type[Stream], start: Runner, contexts: Any) -> None:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(10)
+    theirs.settimeout(30)
     peer = in_thread(lambda: contexts[0].wrap_socket(theirs, server_side=True))
     stream = kind(ours)
     with pytest.raises(ssl.SSLCertVerificationError):

@@ -59,7 +59,7 @@ def test_recorder_holds_drips_resets_and_comes_back() -> None:
 
     def script(request: Recorded, wire: Wire) -> bytes | None:
         if request.target == "/held":
-            assert gate.wait(5)
+            assert gate.wait(30)
         elif request.target == "/drip":
             wire.drip(reply(b"drops"), pause=0.001, size=7)
             return None

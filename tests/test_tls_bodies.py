@@ -52,7 +52,7 @@ class Upstream:
         parts = request.target.split("/")[2:]
         if parts[0] == "hold":
             self.held.set()
-            wire.sock.settimeout(20)
+            wire.sock.settimeout(30)
             try:
                 self.ended.append(wire.recv() == b"")
             except OSError:
@@ -255,9 +255,9 @@ def test_a_client_that_leaves_while_it_waits(place: Place, where: str) -> None:
         client = place.client()
         # It has sent a body, fast: what was read of the connection before is no reason not to hear of its end.
         client.send(request_bytes(f"{where}/hold", "POST", body=BLOCK[:2_000_000]))
-        assert upstream.held.wait(20)
+        assert upstream.held.wait(30)
         getattr(client, parting)()
-        wait_until(lambda: upstream.ended, "the upstream's connection to end", 20)
+        wait_until(lambda: upstream.ended, "the upstream's connection to end")
     with place.client() as client:
         assert client.exchange(request_bytes(f"{where}/up", "POST", body=b"x")).status == 200
 

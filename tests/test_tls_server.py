@@ -161,7 +161,7 @@ def test_http2_asks_for_the_same(files: Files, pairs: Pairs, tmp_path: Path) -> 
     with run_proxy(conf, tmp_path):
         answers = []
         for who in ("alice", None):
-            command = ["curl", "-sS", "--http2", "--cacert", files.ca_path, "-m", "10", f"https://closed.test:{port}/"]
+            command = ["curl", "-sS", "--http2", "--cacert", files.ca_path, "-m", "30", f"https://closed.test:{port}/"]
             command += ["--resolve", f"closed.test:{port}:127.0.0.1", "-w", " %{http_version} %{http_code}"]
             command += ["--cert", pairs[who][0], "--key", pairs[who][1]] if who else []
             answers.append(subprocess.run(command, capture_output=True, text=True, timeout=15).stdout)

@@ -59,7 +59,7 @@ def test_routes_to_one_address_share_connections_and_an_upstream_its_limit(trans
     release = threading.Event()
 
     def hold(request: object, wire: object) -> bytes:
-        release.wait(10)
+        release.wait(30)
         return reply(b"ok")
 
     with Recorder(hold) as first, Recorder(hold) as second:

@@ -65,7 +65,7 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
     upstream.close()
     head = b"HTTP/1.1 101 Switching Protocols\r\nX: y\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
     assert read_all(client) == head + b"hello"
-    thread.join(10)
+    thread.join(30)
     with pytest.raises(BrokenPipeError):
         inner_client.send(b"an answer that must not go out")
     tunnelled.close()

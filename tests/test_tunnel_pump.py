@@ -44,7 +44,7 @@ class Ends:
         self.join()
 
     def join(self) -> tuple[int, int]:
-        self._thread.join(10)
+        self._thread.join(30)
         assert not self._thread.is_alive() and self.moved is not None
         return self.moved
 
@@ -124,7 +124,7 @@ def test_large_both_ways_at_once() -> None:
         for talker in talkers:
             talker.start()
         for talker in talkers:
-            talker.join(20)
+            talker.join(30)
         assert digests == dict.fromkeys(("client", "upstream"), hashlib.sha256(data).digest())
 
 
@@ -158,7 +158,7 @@ def test_a_side_under_tls() -> None:
     assert got == data
     near.close()
     secured.close()
-    thread.join(10)
+    thread.join(30)
     assert done == [(len(data), len(data))]
 
 

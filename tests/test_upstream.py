@@ -287,7 +287,7 @@ def asked_again(pool: Pool, clock: Clock) -> None:
             break
     clock.now += 60
     pool.lease(Request()).settle()
-    assert Names.asked.acquire(timeout=5)
+    assert Names.asked.acquire(timeout=30)
     wait_until(lambda: not pool._names.asking, "the answer to be taken in")
 
 

@@ -88,7 +88,7 @@ def test_tcp_info_of_a_real_connection() -> None:
         thread = threading.Thread(target=lambda: accepted.append(listener.accept()[0]))
         thread.start()
         with socket.create_connection(listener.getsockname()):
-            thread.join(5)
+            thread.join(30)
             x = exchange()
             x.environ["gunicorn.socket"] = accepted[0]
             assert int(value("tcpinfo_rtt", x)) > 0

@@ -66,7 +66,7 @@ def socket_server(context: ssl.SSLContext | None = None) -> Iterator[Server]:
             yield server
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(30)
 
 
 def port_of(server: Server) -> int:

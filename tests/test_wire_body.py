@@ -93,7 +93,7 @@ def test_blocks_come_as_they_are_sent(transport: Transport) -> None:
 
     def script(request: Recorded, wire: Peer) -> None:
         wire.send(reply(b"", headers=[("Transfer-Encoding", "chunked")], length=None) + b"5\r\nfirst\r\n")
-        step.wait(10)
+        step.wait(30)
         wire.send(b"6\r\nsecond\r\n0\r\n\r\n")
 
     with Recorder(script) as upstream:
@@ -108,7 +108,7 @@ def test_closing_an_unread_body_closes_the_connection(transport: Transport) -> N
 
     def script(request: Recorded, wire: Peer) -> None:
         wire.send(reply(b"he", length=1000))
-        release.wait(10)
+        release.wait(30)
 
     with Recorder(script) as upstream:
         answer = send(transport, route(upstream))
@@ -147,7 +147,7 @@ def test_a_reset_in_a_close_delimited_body_is_no_end(transport: Transport) -> No
 
     def script(request: Recorded, wire: Peer) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
-        seen.wait(10)
+        seen.wait(30)
         wire.reset()
 
     with Recorder(script) as upstream:
@@ -163,7 +163,7 @@ def test_a_bad_chunk_later_on(transport: Transport) -> None:
 
     def script(request: Recorded, wire: Peer) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-        step.wait(10)
+        step.wait(30)
         wire.send(b"+5\r\nhello\r\n0\r\n\r\n")
 
     with Recorder(script) as upstream:

@@ -60,7 +60,7 @@ def test_a_handshake_that_does_not_end() -> None:
     ended = threading.Event()
 
     def silent(wire: Wire) -> None:
-        ended.wait(5)
+        ended.wait(30)
 
     with Recorder(on_connect=silent) as upstream:
         route = Route((upstream.host, upstream.port), tls=UpstreamTLS(), settings=ProxySettings(connect_timeout=0.1))

@@ -57,7 +57,7 @@ class Sink:
 
     def close(self) -> None:
         self.stream.close()
-        self._thread.join(10)
+        self._thread.join(30)
 
 
 @pytest.mark.parametrize("size", [0, 10, 200_000, 30_000_000])

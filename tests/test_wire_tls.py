@@ -71,7 +71,7 @@ def test_tls_to_a_server_that_has_none(transport: Transport) -> None:
 
 def test_tls_handshake_in_time(transport: Transport) -> None:
     release = threading.Event()
-    with Recorder(on_connect=lambda wire: release.wait(10) and None) as upstream:
+    with Recorder(on_connect=lambda wire: release.wait(30) and None) as upstream:
         with pytest.raises(UpstreamTimeout, match="SSL handshaking"):
             fetch(transport, route(upstream, tls=UpstreamTLS(), server_name="a", connect_timeout=0.1))
         release.set()

@@ -78,7 +78,7 @@ def test_an_early_answer_is_delivered(transport: Transport, tmp_path: Path, kind
             wire.sock.shutdown(socket.SHUT_WR)
         elif how == "resets":
             wire.reset()
-        release.wait(10)
+        release.wait(30)
 
     with Recorder(script, read_body=False) as upstream:
         upload = upload_of(kind, b"x" * 20_000_000, tmp_path)
@@ -107,7 +107,7 @@ def test_a_100_in_the_midst_does_not_stop_the_upload(transport: Transport, tmp_p
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_upstream_that_does_not_read(transport: Transport, tmp_path: Path, kind: str) -> None:
     release = threading.Event()
-    with Recorder(lambda request, wire: release.wait(10) and None, read_body=False) as upstream:
+    with Recorder(lambda request, wire: release.wait(30) and None, read_body=False) as upstream:
         upload = upload_of(kind, b"x" * 20_000_000, tmp_path)
         with pytest.raises(UpstreamTimeout, match="while sending request") as caught:
             send(transport, route(upstream, send_timeout=0.2, read_timeout=5.0), "PUT", upload)

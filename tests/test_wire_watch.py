@@ -85,7 +85,7 @@ class Held:
             except OSError:
                 self.ended.append(request.target)
                 return None
-        wire.sock.settimeout(10)
+        wire.sock.settimeout(30)
         return chunked(b"late") if self.begin else reply(b"late")
 
 
@@ -104,7 +104,7 @@ def test_who_leaves_frees_the_upstream(server: Running, upstream: Recorder, how:
             client.read_until(b"now")
         wait_until(lambda: f"/{how}" in held.came, "the request")
         client.reset() if how == "reset" else client.close()
-        wait_until(lambda: held.ended == [f"/{how}"], "the end of the upstream's connection", 5)
+        wait_until(lambda: held.ended == [f"/{how}"], "the end of the upstream's connection")
     held.go.set()
     if not begin:
         wait_until(lambda: f"/{how} 499" in log(server), "the line in the log")
@@ -218,7 +218,7 @@ def test_who_leaves_by_tls_is_seen_too(upstream: Recorder, tmp_path: Path, worke
                     sock.settimeout(0.1)
                     sock.unwrap()
             sock.close()
-            wait_until(lambda target=target: target in held.ended, "the end of the upstream's connection", 5)  # type: ignore[misc]
+            wait_until(lambda target=target: target in held.ended, "the end of the upstream's connection")  # type: ignore[misc]
         held.go.set()
         # gevent has a traceback of its own for who looks whether the port is open.
         assert "wsgi_proxy/" not in server.log()

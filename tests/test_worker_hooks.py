@@ -94,7 +94,7 @@ def test_a_pre_request_that_raises_is_a_500(tmp_path: Path, folder: Path, worker
 def test_statsd_counts_without_an_access_log(tmp_path: Path, folder: Path, worker: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
         statsd.bind(("127.0.0.1", 0))
-        statsd.settimeout(20)
+        statsd.settimeout(30)
         args = ["--statsd-host", f"127.0.0.1:{statsd.getsockname()[1]}"]
         with run_gunicorn("apps:app", tmp_path, worker, args=args) as server:
             assert fetch(server.port).status == 200
@@ -140,7 +140,7 @@ def test_a_client_that_leaves_before_the_status_is_no_fault_of_the_access_log(tm
     with run_gunicorn("waiting:app", tmp_path, PROXY, args=["--access-logfile", "-"]) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12")
-            wait_until((folder / "begun").exists, "the request to begin", 20)
+            wait_until((folder / "begun").exists, "the request to begin")
         assert fetch(server.port).status == 200
-        wait_until(lambda: "prematurely closed connection" in server.log(), "the line in the log", 20)
+        wait_until(lambda: "prematurely closed connection" in server.log(), "the line in the log")
     assert "Traceback" not in server.log()

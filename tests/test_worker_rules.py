@@ -145,7 +145,7 @@ def test_a_method_may_arrive_in_pieces(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "shown.py").write_text(APP)
     with run_gunicorn("shown:app", tmp_path, WORKER) as server, socket.create_connection(("127.0.0.1", server.port)) as sock:
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in (b"G", b"E", b"T / HTTP/1.1\r\nHost: a\r\n", b"Connection: close\r\n\r\n"):
             sock.sendall(piece)

@@ -135,7 +135,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         listener.listen(1)
         near = socket.create_connection(listener.getsockname())
         far, _ = listener.accept()
-    near.settimeout(10)
+    near.settimeout(30)
     return near, far
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from .ports import Address, connect
+from .ports import PATIENCE, Address, connect
 
 Pairs = list[tuple[str, str]]
 
@@ -126,7 +126,7 @@ class Client:
     def __init__(
         self,
         address: Address,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
         tls: ssl.SSLContext | None = None,
         server_hostname: str = "localhost",
     ) -> None:
@@ -195,10 +195,18 @@ class Client:
         return data
 
     def read_all(self) -> bytes:
-        """All bytes to the end of the connection."""
-        self._read_while(lambda: True, "the end of the connection")
-        data, self.buffer = self.buffer, b""
-        return data
+        """All bytes to the end of the connection; a pause of `timeout` seconds is a TimeoutError."""
+        pieces, self.buffer = [self.buffer], b""
+        try:
+            while not self.ended:
+                # Piece by piece, because adding each to millions of bytes takes seconds.
+                self._read_while(lambda: not self.buffer, "the end of the connection")
+                pieces.append(self.buffer)
+                self.buffer = b""
+        except OSError:
+            self.buffer = b"".join(pieces) + self.buffer
+            raise
+        return b"".join(pieces)
 
     def read_head(self) -> bytes:
         """The bytes of the next answer's head, 1xx included, with the blank line."""
@@ -237,7 +245,7 @@ def send_raw(
     address: Address,
     data: bytes,
     until: bytes | None = None,
-    timeout: float = 10.0,
+    timeout: float = PATIENCE,
     half_close: bool = False,
 ) -> bytes:
     """Send `data` on a new connection and return all bytes that come back, to its end or to `until`.
@@ -285,7 +293,7 @@ def fetch(
     body: bytes = b"",
     *,
     host: str = "localhost",
-    timeout: float = 10.0,
+    timeout: float = PATIENCE,
     tls: ssl.SSLContext | None = None,
 ) -> Response:
     """One request on its own connection, with `Connection: close`."""

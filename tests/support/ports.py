@@ -17,6 +17,9 @@ _handed_out: set[int] = set()
 # Its own generator: a test that seeds the global one must not make two test processes draw the same ports.
 _draw = random.SystemRandom()
 
+#: Seconds after which a wait for something that must happen gives up. A busy machine never comes near it.
+PATIENCE = 30.0
+
 #: Where a server listens: a TCP port on 127.0.0.1, a host and port, or the path of a unix socket.
 Address = int | tuple[str, int] | str | Path
 
@@ -42,7 +45,7 @@ def free_ports(count: int) -> list[int]:
     return [free_port() for _ in range(count)]
 
 
-def wait_until(condition: Callable[[], object], what: str = "the condition", deadline: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str = "the condition", deadline: float = PATIENCE) -> None:
     """Poll `condition` until it is true; AssertionError naming `what` after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not condition():
@@ -51,7 +54,7 @@ def wait_until(condition: Callable[[], object], what: str = "the condition", dea
         time.sleep(0.01)
 
 
-def connect(address: Address, timeout: float = 10.0) -> socket.socket:
+def connect(address: Address, timeout: float = PATIENCE) -> socket.socket:
     """A connected stream socket; every later operation on it has the same timeout in seconds."""
     if isinstance(address, str | Path):
         sock = socket.socket(socket.AF_UNIX)
@@ -72,7 +75,7 @@ def connect(address: Address, timeout: float = 10.0) -> socket.socket:
 def accepts(address: Address) -> bool:
     """Whether something accepts connections at `address` now."""
     try:
-        connect(address, 1.0).close()
+        connect(address).close()
     except OSError:
         return False
     return True

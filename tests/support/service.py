@@ -55,7 +55,7 @@ class Serving:
             done.set()
 
         self.service.hub.loop.run_callback_threadsafe(run)
-        assert done.wait(10), "the loop does not answer"
+        assert done.wait(30), "the loop does not answer"
         if box[0][1] is not None:
             raise box[0][1]
         return box[0][0]
@@ -108,12 +108,12 @@ def serving(
 
     thread = threading.Thread(target=live, daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(30)
     try:
         yield state[0]
     finally:
         state[1].send()
-        thread.join(10)
+        thread.join(30)
         listening.close()
     assert not thread.is_alive(), "the loop did not end"
     assert not state[0].service.connections
