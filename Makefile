@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 COPY := build/compiled
-SOURCES := setup.py $(wildcard wsgi_proxy/*.py wsgi_proxy/*/*.py)
-WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_cli.py %/test_hostile_requests.py, \
-    $(shell grep -l run_proxy tests/test_*.py))
+SOURCES := setup.py $(shell find wsgi_proxy -name '*.py')
+WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_command.py %/test_hostile_requests.py, \
+    $(shell grep -rl --include='test_*.py' run_proxy tests))
 IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/python -m
 
 .PHONY: demo test test-source test-gthread test-gevent test-matrix lint docs reference bench clean copy
@@ -33,7 +33,7 @@ test-gthread test-gevent: test-%: $(VENV)/.test copy
 
 # Every combination of protocol, worker class, store, framing, size and pause, of which `make test` tries a subset; minutes.
 test-matrix: $(VENV)/.test copy
-	@export MATRIX=whole; $(IN_COPY) pytest -q -n 2 -rP --dist worksteal $(PYTEST_ARGS) tests/test_matrix.py
+	@export MATRIX=whole; $(IN_COPY) pytest -q -n 2 -rP --dist worksteal $(PYTEST_ARGS) tests/e2e/test_matrix.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ docs: $(VENV)/.docs
 # docs/configuration.md, from the table of directives.
 reference: $(VENV)/.run
 	@mkdir -p build
-	$(BIN)/python -m wsgi_proxy.directives >build/reference.md && mv build/reference.md docs/configuration.md
+	$(BIN)/python -m wsgi_proxy.nginx.directives >build/reference.md && mv build/reference.md docs/configuration.md
 
 # nginx, this proxy and its peers side by side.
 bench: $(VENV)/.bench copy

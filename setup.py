@@ -25,13 +25,20 @@ GROUP = "wsgi_proxy"
 """mypyc puts all the code into one library, `wsgi_proxy__mypyc`, beside the package."""
 
 COMPILED = """
-    message message_answer message_environ framing headers uri stream stream_tls green exchange pages logfile
-    worker_connection worker_link worker_service worker_listener worker_head worker_body worker_environ worker_fields
-    worker_answer worker_socket
-    routing locations redirects guard accesslog
-    peers rotation ranking balance counts upstream upstream_lineup
-    wire wire_route wire_body wire_upload wire_watch
-    finishing forwarder forwarding retries metrics proxy wsgi
+    http/request http/response http/environ http/framing http/headers http/uri http/pages
+    net/stream net/tls_stream net/gevent_stream
+    exchange
+    logs/logfile logs/accesslog
+    worker/connection worker/link worker/service worker/listener worker/request_head worker/request_body worker/environ
+    worker/response_fields worker/response worker/socket
+    routing/router routing/locations routing/redirects
+    access/guard
+    balance/peers balance/rotation balance/ranking balance/policies
+    upstream/counts upstream/pool upstream/lineup
+    transport/wire transport/route transport/response_body transport/request_body transport/client_watch
+    proxy/response_headers proxy/forwarder proxy/forwarding proxy/retries proxy/proxy
+    status/metrics
+    wsgi/app
 """.split()
 """Paths below the package, without `.py`."""
 

@@ -96,7 +96,7 @@ def ours(bench: Bench) -> Iterator[tuple[int, int]]:
     port = free_port()
     path = bench.folder / f"ours-{port}.conf"
     path.write_text(configuration(bench, port, daemon=False))
-    with running([sys.executable, "-m", "wsgi_proxy.cli", "-c", str(path)], port, bench.folder / "ours.out") as pid:
+    with running([sys.executable, "-m", "wsgi_proxy", "-c", str(path)], port, bench.folder / "ours.out") as pid:
         warm(pid, port)
         yield pid, port
 

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 #: The modules without input and output; their tests run without a socket.
-PURE = "errors headers message message_answer framing uri cachefields exchange config health freshness balance routing".split()
+PURE = """
+    test_errors test_exchange config/test_model http/test_headers http/test_request http/test_response http/test_framing
+    http/test_uri cache/rfc9111/test_fields cache/rfc9111/test_freshness balance/test_health balance/test_policies
+    routing/test_router
+""".split()
 _pure_now = ""
 
 
@@ -32,7 +36,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def no_socket_in_tests_of_pure_modules(request: pytest.FixtureRequest) -> Iterator[None]:
     global _pure_now
-    name = request.path.stem.removeprefix("test_")
+    name = request.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
     _pure_now = name if name in PURE else ""
     yield
     _pure_now = ""

@@ -10,7 +10,7 @@ from wsgi_proxy import build
 
 
 def test_compiled_is_what_is_imported() -> None:
-    from wsgi_proxy import proxy
+    from wsgi_proxy.proxy import proxy
 
     assert build.compiled() == (not (proxy.__file__ or "").endswith(".py"))
 

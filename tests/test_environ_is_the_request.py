@@ -17,8 +17,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tests.support import Recorded, Recorder, fetch, reply, run_gunicorn
-from tests.tls_support import Files
-from tests.wsgi_support import Made, get, made, upstream  # noqa: F401  fixtures
+from tests.support.tls import Files
+from tests.support.wsgi import Made, get, made, upstream  # noqa: F401  fixtures
 from wsgi_proxy import Pool, Proxy, ProxyMiddleware
 
 APPS = """

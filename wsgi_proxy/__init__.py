@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import Config, HealthCheck, Server
     from .errors import CheckFailed, ConfigError
-    from .middleware import ProxyMiddleware
+    from .wsgi import ProxyMiddleware
     from .upstream import Pool
     from .wsgi import Proxy, ProxyApp
 
@@ -39,7 +39,7 @@ _HOMES = {
     "Pool": "upstream",
     "Proxy": "wsgi",
     "ProxyApp": "wsgi",
-    "ProxyMiddleware": "middleware",
+    "ProxyMiddleware": "wsgi",
     "Server": "config",
 }
 

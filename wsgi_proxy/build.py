@@ -15,7 +15,7 @@ REASON_FILE = "not_compiled.txt"
 
 def compiled() -> bool:
     """Return True if the modules of the request path are compiled."""
-    found = find_spec(f"{__package__}.proxy")
+    found = find_spec(f"{__package__}.exchange")
     return found is not None and not (found.origin or "").endswith(".py")
 
 

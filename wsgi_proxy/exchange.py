@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClientError
-from .message_environ import agreed_pairs, agreed_target, pairs_of
-from .message_parsed import UnreadableInput, check_fields, check_target, content_length
+from .http import UnreadableInput, agreed_pairs, agreed_target, check_fields, check_target, content_length, pairs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wsgi_proxy.cache import Cache
-from wsgi_proxy.cachefetch import Fetch
+from wsgi_proxy.cache.cache import Cache
+from wsgi_proxy.cache.fetch import Fetch
 from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
 from wsgi_proxy.errors import UpstreamError
 from wsgi_proxy.exchange import Answer, Exchange
-from wsgi_proxy.httpdate import format_date
+from wsgi_proxy.http.dates import format_date
 
 Pairs = list[tuple[str, str]]
 

@@ -277,7 +277,7 @@ def run_proxy(
         with _run_foreign(os.environ["WORKER_CLASS"], conf_text, conf, args, env, deadline) as server:
             yield server
         return
-    command = [sys.executable, "-m", "wsgi_proxy.cli", "-p", f"{folder}/", "-c", str(conf), "-e", "stderr"]
+    command = [sys.executable, "-m", "wsgi_proxy", "-p", f"{folder}/", "-c", str(conf), "-e", "stderr"]
     if not re.search(r"^\s*daemon\s", conf_text, re.MULTILINE):
         command += ["-g", "daemon off;"]
     command += args

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_proxy import server
 from wsgi_proxy.config import Config, CoreSettings, Listen, Location, Main, ServerBlock
 from wsgi_proxy.errors import ConfigError, Fault
+from wsgi_proxy.server import application as server
 
 FILE = Path(sys.argv[1])
 

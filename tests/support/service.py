@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from wsgi_proxy.worker_environ import FileWrapper
-from wsgi_proxy.worker_listener import Listener, ListenerSettings
-from wsgi_proxy.worker_service import Hooks, Service
+from wsgi_proxy.worker.environ import FileWrapper
+from wsgi_proxy.worker.listener import Listener, ListenerSettings
+from wsgi_proxy.worker.service import Hooks, Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

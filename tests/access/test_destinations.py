@@ -1,0 +1,149 @@
+"""Where a forward proxy may go for a client."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import pytest
+
+from tests.support.limits import exchange, text
+from wsgi_proxy.access.destinations import check, check_scheme, is_clients, is_elsewhere
+from wsgi_proxy.config import GuardSettings
+from wsgi_proxy.errors import ClientError, Refusal
+from wsgi_proxy.exchange import Exchange, Try
+from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.routing.router import Router
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://$http_host$request_uri", True),
+        ("http://$host$request_uri", True),
+        ("$host:$request_port", True),
+        ("${host}:443", True),
+        ("http://$arg_where/", True),
+        ("http://$1/", True),
+        ("http://$http_x_backend", True),
+        ("http://www.$host", True),
+        ("http://$backend$request_uri", False),
+        ("http://$backend:3000$uri$is_args$args", False),
+        ("http://backend/$http_host", False),
+        ("http://10.0.0.1:3000$request_uri", False),
+        ("https://$proxied_name/x?h=$host", False),
+        ("$hostname:80", False),
+    ],
+)
+def test_whose_choice_it_is(url: str, expected: bool) -> None:
+    assert is_clients(url) is expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.255.0.9",
+        "0.0.0.0",
+        "0.1.2.3",
+        "255.255.255.255",
+        "169.254.169.254",
+        "224.0.0.1",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::1",
+        "localhost",
+        "",
+        "2130706433",
+    ],
+)
+def test_never_to_itself(address: str) -> None:
+    assert not is_elsewhere(address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "10.1.2.3", "2001:db8::1", "::ffff:192.0.2.1", "64:ff9b::c000:201"])
+def test_elsewhere(address: str) -> None:
+    assert is_elsewhere(address)
+
+
+def test_not_to_an_address_of_this_machine() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its loopback's")
+        own = probe.getsockname()[0]
+    assert not is_elsewhere(own)
+
+
+def test_refused_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    x = exchange("CONNECT", "127.0.0.1:22")
+    with caplog.at_level(logging.ERROR, "wsgi_proxy"), pytest.raises(Refusal) as refusal:
+        check(x, GuardSettings(), ("127.0.0.1", 22))
+    assert refusal.value.status == 403
+    assert caplog.records[0].getMessage().startswith("access to 127.0.0.1:22 forbidden by rule, client: ")
+    check(x, GuardSettings(), ("192.0.2.1", 22))
+    with pytest.raises(Refusal):
+        check(x, GuardSettings(), "/run/docker.sock")
+
+
+def test_conditions_decide_alone() -> None:
+    def allows(*conditions: str) -> bool:
+        x = exchange()
+        try:
+            check(x, GuardSettings(tunnel_allow_upstream=tuple(text(word) for word in conditions)), ("127.0.0.1", 80))
+        except Refusal:
+            return False
+        return True
+
+    assert [allows("1"), allows("1", "yes"), allows("1", "0"), allows(""), allows("0")] == [True, True, False, False, False]
+
+
+def test_conditions_see_the_address() -> None:
+    seen = []
+    x = exchange()
+    x.tries.append(Try("192.0.2.1:80"))
+    check(x, GuardSettings(tunnel_allow_upstream=(lambda x: seen.append(x.tries[-1].address) or "1",)), ("192.0.2.1", 80))
+    assert seen == ["192.0.2.1:80"]
+
+
+FORWARDING = "proxy_pass http://$http_host$request_uri;"
+
+
+@pytest.mark.parametrize(
+    ("target", "scheme", "text", "proto", "good"),
+    [
+        ("https://h/", "http", FORWARDING, "", True),
+        ("https://h/", "https", "return 200;", "", True),
+        ("http://h/", "http", "return 200;", "", True),
+        ("http://h/", "https", "return 200;", "", True),
+        ("https://h/", "http", "set_real_ip_from 127.0.0.1; return 200;", "https", True),
+        ("https://h/", "http", "set_real_ip_from 127.0.0.1; return 200;", "http", False),
+        ("https://h/", "http", "return 200;", "https", False),
+        ("HTTPS://h/", "http", "return 301 https://$host$request_uri;", "", False),
+        ("https://h/", "http", "proxy_pass http://127.0.0.1:1;", "", False),
+        ("https://h/", "http", "set $backend x; proxy_pass http://$backend;", "", False),
+    ],
+)
+def test_an_https_target_over_plain_http(target: str, scheme: str, text: str, proto: str, good: bool) -> None:
+    """RFC 9110, section 7.4."""
+    router = Router(nginx.loads(f"events {{}} http {{ server {{ location / {{ {text} }} }} }}"))
+    environ = {"REQUEST_METHOD": "GET", "RAW_URI": target, "HTTP_HOST": "h", "wsgi.input": None, "wsgi.url_scheme": scheme}
+    x = Exchange({**environ, "REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": proto})
+    router.choose_server(x)
+    x.trusted_peer = "set_real_ip_from" in text
+    router.route(x)
+    if good:
+        check_scheme(x)
+    else:
+        with pytest.raises(ClientError) as caught:
+            check_scheme(x)
+        assert caught.value.status == 421

@@ -1,0 +1,53 @@
+"""Fetches without a client: they have nothing of the client's own, and never fail anyone."""
+
+import pytest
+
+from tests.support.caching import Body, Site, exchange
+from wsgi_proxy.cache.background import detached, drain
+from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
+from wsgi_proxy.exchange import Answer
+
+GRACE = [("Cache-Control", "max-age=60, stale-while-revalidate=100")]
+
+
+def test_a_detached_request_shares_nothing_that_changes():
+    x = exchange("/a", "HEAD", [("A", "1")])
+    x.variables["v"] = "1"
+    x.content_length = 5
+    x.tries.append("t")
+    other = detached(x)
+    other.variables["v"] = "2"
+    other.tries.append("u")
+    assert (other.method, other.content_length, other.input.read(), other.target) == ("GET", None, b"", "/a")
+    assert (x.variables, x.tries, x.method) == ({"v": "1"}, ["t"], "HEAD")
+
+
+def test_draining_reads_all_and_closes_even_what_breaks():
+    whole, broken = Body([b"a", b"b"]), Body([b"a"], TruncatedAnswer("cut"))
+    drain(Answer(200, [], whole))
+    with pytest.raises(TruncatedAnswer):
+        drain(Answer(200, [], broken))
+    assert whole.closed == broken.closed == 1
+
+
+@pytest.mark.parametrize("error", [ConnectFailed("down"), ValueError("a defect")])
+def test_an_update_that_fails_is_a_line_in_the_log_and_frees_its_flight(tmp_path, caplog, error):
+    site = Site(tmp_path, background=True)
+    site.answers((200, GRACE, b"one"), error, (200, GRACE, b"two"))
+    site.get("/")
+    site.now += 70
+    assert site.get("/").word == "STALE"
+    site.run_spawned()
+    assert len(caplog.records) == 1
+    assert site.get("/").word == "STALE"
+    site.run_spawned()
+    assert site.get("/").body == b"two"
+
+
+def test_nothing_is_updated_behind_a_request_by_who_cannot(tmp_path):
+    site = Site(tmp_path)
+    site.answers((200, GRACE, b"one"), (200, GRACE, b"two"))
+    site.get("/")
+    site.now += 70
+    got = site.get("/")
+    assert (got.word, got.body) == ("EXPIRED", b"two")

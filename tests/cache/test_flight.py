@@ -1,0 +1,478 @@
+"""Flights: one fetch for all who miss, across threads and processes, whatever becomes of the leader."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.support.caching import Body, Site, exchange, location
+from wsgi_proxy.cache import zone as cachezone
+from wsgi_proxy.cache.flight import Fill, Following, alone, board
+from wsgi_proxy.cache.growing_body import GrowingBody
+from wsgi_proxy.cache.rfc9111.freshness import Freshness
+from wsgi_proxy.cache.storage.entry import Entry
+from wsgi_proxy.cache.storage.files import FileStorage
+from wsgi_proxy.cache.storage.format import COMPLETE, load
+from wsgi_proxy.cache.zone import ZoneCache
+from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
+
+FRESH = [("Cache-Control", "max-age=60")]
+processes = multiprocessing.get_context("spawn")
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.005)
+
+
+def entry():
+    return Entry("k", "/", 200, "", [("A", "1")], Freshness(0.0, 60.0), 0.0)
+
+
+def test_one_leads_and_the_others_follow(tmp_path):
+    leader = board(str(tmp_path), "f")
+    follower = board(str(tmp_path), "f")
+    assert isinstance(leader, Fill) and isinstance(follower, Following)
+    assert isinstance(board(str(tmp_path), "other"), Fill)
+    assert follower.under_way() and follower.wait(0.01) is None and not follower.died()
+    leader.begin(entry())
+    block = follower.wait(1)
+    assert block is not None and load(follower.fd, whole=False)[1].headers == [("A", "1")]
+    body = iter(follower.body(block, None))
+    leader.add(b"one")
+    assert next(body) == b"one"
+    leader.add(b"two")
+    leader.finish()
+    assert list(body) == [b"two"]
+    block, found = load(leader.fd)
+    assert (block.state, found.body) == (COMPLETE, b"onetwo")
+    leader.release()
+
+
+def test_who_gives_up_frees_its_followers(tmp_path):
+    leader, follower, late = (board(str(tmp_path), "f") for _ in range(3))
+    leader.release()
+    assert follower.wait(5) is None and not follower.died()
+    assert isinstance(board(str(tmp_path), "f"), Fill)
+    late.close()
+    follower.close()
+
+
+def test_who_gives_up_in_the_middle_breaks_the_bodies_that_follow(tmp_path):
+    leader, follower = board(str(tmp_path), "f"), board(str(tmp_path), "f")
+    leader.begin(entry())
+    leader.add(b"one")
+    body = follower.body(follower.wait(1), None)
+    blocks = iter(body)
+    assert next(blocks) == b"one"
+    leader.release()
+    with pytest.raises(TruncatedAnswer):
+        next(blocks)
+    body.close()
+
+
+def test_a_fill_of_ones_own_meets_nobody(tmp_path):
+    one, two = alone(str(tmp_path)), alone(str(tmp_path))
+    assert one.path != two.path and one.name == ""
+    one.release()
+    one.release()
+    two.release()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_body_ends_where_its_length_says(tmp_path):
+    leader = alone(str(tmp_path))
+    leader.begin(entry())
+    leader.add(b"0123456789")
+    growing = GrowingBody(Following(os.dup(leader.fd)), leader.body_offset, 6, 2)
+    assert b"".join(growing) == b"2345"
+    growing.close()
+    leader.release()
+
+
+def _lead_and_wait(folder, ready, how):
+    fill = board(folder, "f")
+    if how == "filling":
+        fill.begin(entry())
+        fill.add(b"half")
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("how", ["claimed", "filling"])
+def test_a_killed_leader_is_noticed(tmp_path, how):
+    ready = processes.Event()
+    child = processes.Process(target=_lead_and_wait, args=(str(tmp_path), ready, how))
+    child.start()
+    assert ready.wait(30)
+    follower = board(str(tmp_path), "f")
+    assert isinstance(follower, Following)
+    if how == "filling":
+        body = follower.body(follower.wait(5), None)
+        blocks = iter(body)
+        assert next(blocks) == b"half"
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    if how == "filling":
+        with pytest.raises(TruncatedAnswer):
+            next(blocks)
+        body.close()
+    else:
+        assert follower.wait(5) is None and follower.died()
+        follower.close()
+    successor = board(str(tmp_path), "f")
+    assert isinstance(successor, Fill) and os.fstat(successor.fd).st_size == 0
+    successor.release()
+
+
+# --- in the cache room ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path / "cache")
+    yield site
+    site.cache.close()
+
+
+class Gate(Body):
+    """A body that waits in its middle until told to go on."""
+
+    def __init__(self, error=None):
+        super().__init__([b"first ", b"last"], error)
+        self.go = threading.Event()
+
+    def __iter__(self):
+        yield self.blocks[0]
+        assert self.go.wait(30)
+        if self.error:
+            raise self.error
+        yield self.blocks[1]
+
+
+def run(count, function):
+    """Results of ``count`` concurrent calls, exceptions among them."""
+    results = []
+
+    def one():
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, results
+
+
+def test_concurrent_misses_make_one_fetch_and_all_stream(site):
+    gate = Gate()
+    site.answers((200, FRESH, gate))
+    firsts = []
+
+    def read():
+        answer = site.ask(exchange("/"))
+        blocks = iter(answer.body)
+        firsts.append(next(blocks))
+        body = firsts[-1] + b"".join(blocks)
+        answer.close()
+        return body
+
+    threads, results = run(20, read)
+    until(lambda: len(firsts) == 20)
+    assert set(firsts) == {b"first "}
+    gate.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"first last"] * 20
+    assert site.fetches == 1
+
+
+@pytest.mark.parametrize("headers", [[("Cache-Control", "no-store")], [("Cache-Control", "max-age=0")]])
+def test_an_uncacheable_answer_frees_all_at_once(site, headers):
+    began, go = threading.Event(), threading.Event()
+    inside = []
+
+    def slow(method):
+        inside.append(method)
+        began.set()
+        assert go.wait(30)
+        if site.fetches > 1:
+            # None of those who waited waits for another of them.
+            until(lambda: len(inside) == 10)
+        return site._maker(200, headers, b"x")(method)
+
+    site.origin.answers = [slow]
+    threads, results = run(10, lambda: site.get("/").body)
+    assert began.wait(30)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"x"] * 10
+
+
+def test_a_failed_fetch_frees_all_at_once(site):
+    began, go = threading.Event(), threading.Event()
+
+    def failing(method):
+        began.set()
+        assert go.wait(30)
+        raise ConnectFailed("down")
+
+    site.origin.answers = [failing, site._maker(200, FRESH, b"x")]
+    threads, results = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    more, others = run(5, lambda: site.get("/").body)
+    go.set()
+    for thread in threads + more:
+        thread.join(30)
+    assert isinstance(results[0], ConnectFailed) and others == [b"x"] * 5
+
+
+def test_followers_of_a_body_that_breaks_never_look_complete(site):
+    gate = Gate(TruncatedAnswer("cut"))
+    site.answers((200, FRESH, gate))
+    firsts = []
+
+    def read():
+        answer = site.ask(exchange("/"))
+        try:
+            for block in answer.body:
+                firsts.append(block)
+        finally:
+            answer.close()
+
+    threads, results = run(4, read)
+    until(lambda: len(firsts) == 4)
+    gate.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert [type(result) for result in results] == [TruncatedAnswer] * 4
+    site.answers((200, FRESH, b"whole"))
+    assert site.get("/").body == b"whole"
+
+
+def test_followers_that_need_another_variant_do_not_take_this_one(site):
+    gate = Gate()
+    vary = [*FRESH, ("Vary", "A")]
+    site.answers((200, vary, gate), (200, vary, b"other"))
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    until(lambda: site.fetches == 1)
+    assert site.get("/", headers=[("A", "2")]).body == b"other"
+    gate.go.set()
+    threads[0].join(30)
+    assert results == [b"first last"]
+
+
+def test_who_needs_another_variant_meets_others_who_do(site):
+    """Before anything is stored the variants' flights are known from the head of the first answer."""
+    gates = [Gate(), Gate()]
+    vary = [*FRESH, ("Vary", "A")]
+    site.answers(*((200, vary, gate) for gate in gates))
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    until(lambda: site.fetches == 1)
+    more, others = run(4, lambda: site.get("/", headers=[("A", "2")]).body)
+    until(lambda: site.fetches == 2)
+    # Whoever comes while the second is under way follows it, with the first stored and without.
+    gates[0].go.set()
+    threads[0].join(30)
+    last, late = run(2, lambda: site.get("/", headers=[("A", "2")]).body)
+    gates[1].go.set()
+    for thread in more + last:
+        thread.join(30)
+    assert results + others + late == [b"first last"] * 7 and site.fetches == 2
+
+
+def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):
+    """The index is there before the answer is; who looks in between waits for it."""
+    site.answers((200, [*FRESH, ("Vary", "A")], b"once"))
+    storing, go = threading.Event(), threading.Event()
+    adopt = FileStorage.adopt
+
+    def slow(*args):
+        storing.set()
+        assert go.wait(30)
+        return adopt(*args)
+
+    monkeypatch.setattr(FileStorage, "adopt", slow)
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    assert storing.wait(30)
+    more, others = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    more[0].join(0.1)
+    go.set()
+    for thread in threads + more:
+        thread.join(30)
+    assert results + others == [b"once"] * 2 and site.fetches == 1
+
+
+def test_a_waiter_whose_patience_ends_goes_alone_and_stores_nothing(site):
+    site.location = location(lock_timeout=0.05, lock_age=60.0)
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    site.origin.answers = [slow, site._maker(200, FRESH, b"alone")]
+    threads, results = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    assert site.get("/").body == b"alone"
+    go.set()
+    threads[0].join(30)
+    assert results == [b"slow"] and site.get("/").body == b"slow"
+
+
+def test_a_lock_that_is_too_old_lets_one_more_through(site):
+    site.location = location(lock_timeout=60.0, lock_age=0.05)
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    site.origin.answers = [slow, site._maker(200, FRESH, b"second")]
+    threads, _ = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    assert site.get("/").body == b"second"
+    assert site.get("/").word == "HIT"
+    go.set()
+    threads[0].join(30)
+
+
+def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch):
+    site.location = location(lock_timeout=60.0, lock_age=1000.0)
+    began, go, second = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    def faster(method):
+        assert second.wait(30)
+        return site._maker(200, FRESH, b"second")(method)
+
+    site.origin.answers = [slow, faster]
+    threads, _ = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    waiters, results = run(6, lambda: site.get("/").body)
+    zone, looks = site.cache.zones()[0], []
+    may_pass = ZoneCache.may_pass
+    monkeypatch.setattr(ZoneCache, "may_pass", lambda *args: looks.append(args) or may_pass(*args))
+    path = os.path.join(zone.flights, os.listdir(zone.flights)[0])
+    long_ago = time.time() - 2000
+    os.utime(path, (long_ago, long_ago))
+    until(lambda: site.fetches == 2)
+    # The age began anew with the one that went: each of the others looks, and waits on.
+    until(lambda: len(looks) >= 20)
+    second.set()
+    for thread in waiters:
+        thread.join(30)
+    assert results == [b"second"] * 6 and site.fetches == 2
+    go.set()
+    threads[0].join(30)
+
+
+def test_concurrent_revalidations_make_one_request(site):
+    tag = [*FRESH, ("ETag", '"a"')]
+    site.answers((200, tag, b"x"))
+    site.get("/")
+    site.now += 61
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(304, tag, b"")(method)
+
+    site.origin.answers = [slow]
+    threads, results = run(8, lambda: site.get("/").body)
+    assert began.wait(30)
+    time.sleep(0.05)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"x"] * 8 and site.fetches == 2
+
+
+def test_a_head_leads_nobody(site):
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"x")(method)
+
+    site.origin.answers = [slow, site._maker(200, FRESH, b"x")]
+    threads, results = run(1, lambda: site.get("/", "HEAD").status)
+    assert began.wait(30)
+    assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
+    go.set()
+    threads[0].join(30)
+    assert results == [200]
+
+
+def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypatch):
+    monkeypatch.setattr(cachezone, "_LANDING", 5.0)
+    site.answers((200, [*FRESH, ("ETag", '"a"')], b"x"))
+    under_way = site.ask(exchange("/"))
+    blocks = iter(under_way.body)
+    assert next(blocks) == b"x"
+    threads, results = run(1, lambda: site.get("/", headers=[("If-None-Match", '"a"')]).status)
+    time.sleep(0.005)
+    assert list(blocks) == []
+    under_way.close()
+    threads[0].join(30)
+    assert results == [304] and site.fetches == 1
+
+
+def test_lock_off_lets_all_through(site):
+    site.location = location(lock=False)
+    gate = Gate()
+    site.answers((200, FRESH, gate))
+    threads, results = run(3, lambda: site.get("/").body)
+    until(lambda: site.fetches == 3)
+    gate.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"first last"] * 3
+
+
+def _one_of_many(folder, start, results, log):
+    site = Site(folder)
+
+    def slow(method):
+        with open(log, "a") as file:
+            file.write("fetch\n")
+        time.sleep(0.3)
+        return site._maker(200, FRESH, b"x" * 100_000)(method)
+
+    site.origin.answers = [slow]
+    start.wait(30)
+    threads, bodies = run(5, lambda: site.get("/").body)
+    for thread in threads:
+        thread.join(30)
+    results.put([len(body) for body in bodies])
+    site.cache.close()
+
+
+def test_twenty_misses_in_four_processes_make_one_fetch(tmp_path):
+    start, results = processes.Event(), processes.Queue()
+    log = tmp_path / "log"
+    children = [processes.Process(target=_one_of_many, args=(tmp_path / "cache", start, results, str(log))) for _ in range(4)]
+    for child in children:
+        child.start()
+    start.set()
+    got = [results.get(timeout=30) for _ in children]
+    for child in children:
+        child.join(30)
+    assert got == [[100_000] * 5] * 4
+    assert log.read_text() == "fetch\n"

@@ -1,0 +1,266 @@
+"""The command: nginx's flags and lines, signals to a running proxy, sub-commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+
+from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, wait_until
+from wsgi_proxy.cli import command as cli
+
+GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
+
+
+class Told(NamedTuple):
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Told]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in this process, in a folder."""
+
+    def call(*argv: str, folder: Path = ROOT) -> Told:
+        monkeypatch.chdir(folder)
+        return Told(cli.main(argv), *capfd.readouterr())
+
+    return call
+
+
+def run(*argv: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command as users run it."""
+    command = [sys.executable, "-m", "wsgi_proxy", *argv]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=30, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "nginx.conf").write_text(GOOD)
+    return tmp_path
+
+
+# --- flags ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_version_costs_no_gevent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "wsgi_proxy", "-v"],
+        capture_output=True, text=True, env=environment(), timeout=30, check=True,
+    )  # fmt: skip
+    assert "wsgi-proxy version: wsgi-proxy/" in done.stderr
+    for library in ("gevent", "gunicorn", "requests", "werkzeug", "crossplane"):
+        assert not re.search(rf"\| +{library}\b", done.stderr)
+
+
+def test_versions_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-V"]) == cli.main(["-h"]) == cli.main(["-?"]) == 0
+    told = capsys.readouterr().err
+    assert "gunicorn/" in told and "Usage: wsgi-proxy [-?hvVtTq]" in told
+
+
+# --- -t and -T --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_file_gives_nginxs_two_lines(folder: Path, command: Command) -> None:
+    done = command("-t", "-c", "nginx.conf", folder=folder)
+    path = folder / "nginx.conf"
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [
+        f"wsgi-proxy: the configuration file {path} syntax is ok",
+        f"wsgi-proxy: configuration file {path} test is successful",
+    ]
+    assert command("-tq", folder=folder).stderr == ""
+
+
+def test_every_fault_is_told_with_its_place(folder: Path, command: Command) -> None:
+    path = folder / "nginx.conf"
+    path.write_text(
+        "events {}\nhttp {\n foo;\n server {\n listen 80x;\n location / {\n proxy_pass http://no.such.invalid; } } }\n"
+    )
+    done = command("-t", "-c", str(path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f'wsgi-proxy: [emerg] {path}:3: unknown directive "foo"',
+        f'wsgi-proxy: [emerg] {path}:5: host not found in "80x" of the "listen" directive',
+        f"wsgi-proxy: configuration file {path} test failed",
+    ]
+    path.write_text("events {}\nhttp { server {\n location / {\n proxy_pass http://no.such.invalid; } } }\n")
+    assert f'{path}:4: host not found in upstream "no.such.invalid"' in command("-t", "-c", str(path)).stderr
+
+
+def test_warnings_are_told(folder: Path, command: Command) -> None:
+    (folder / "nginx.conf").write_text("events {} http { server { listen 127.0.0.1:1; server_name a/b; } }")
+    done = command("-t", folder=folder)
+    assert done.returncode == 0
+    assert done.stderr.startswith('wsgi-proxy: [warn] server name "a/b" has suspicious symbols in ')
+
+
+def test_the_dump_shows_every_file(folder: Path, command: Command) -> None:
+    (folder / "more.conf").write_text("# é\n")
+    (folder / "nginx.conf").write_text("include more.conf;\n" + GOOD)
+    done = command("-T", folder=folder)
+    more, whole = folder / "more.conf", folder / "nginx.conf"
+    assert done.stdout == f"# configuration file {whole}:\ninclude more.conf;\n{GOOD}\n# configuration file {more}:\n# é\n\n"
+    assert "test is successful" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "empty", "binary"])
+def test_what_is_no_configuration_is_told_without_a_traceback(kind: str, tmp_path: Path, command: Command) -> None:
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "nothing":
+        path.write_bytes(b"" if kind == "empty" else bytes(range(256)))
+    for flags in (["-t"], ["-s", "stop"], []):
+        done = command(*flags, "-c", str(path))
+        assert done.returncode == 1
+        first, *others = done.stderr.splitlines()
+        assert first.startswith("wsgi-proxy: [emerg] ") and str(path) in first
+        assert others == ([f"wsgi-proxy: configuration file {path} test failed"] if flags == ["-t"] else [])
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------------
+
+
+def test_signals_need_a_process(folder: Path, command: Command) -> None:
+    pid = folder / "logs" / "nginx.pid"
+    assert (
+        command("-s", "stop", folder=folder).stderr
+        == f'wsgi-proxy: [error] open() "{pid}" failed (2: No such file or directory)\n'
+    )
+    pid.parent.mkdir()
+    for text in ("abc", "", "0", "-5", "99999999999"):
+        pid.write_text(text)
+        assert command("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] invalid PID number "{text}" in "{pid}"\n'
+    pid.write_text(str(2**31 - 1))
+    done = command("-s", "reload", folder=folder)
+    assert (done.returncode, done.stderr) == (1, "wsgi-proxy: [alert] kill(2147483647, 1) failed (3: No such process)\n")
+
+
+@pytest.mark.parametrize(("word", "number"), [("stop", 15), ("quit", 3), ("reload", 1), ("reopen", 10)])
+def test_each_word_is_a_signal(word: str, number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    (folder / "logs").mkdir()
+    (folder / "logs" / "nginx.pid").write_text("4711\n")
+    assert cli.main(["-s", word, "-c", str(folder / "nginx.conf")]) == 0
+    assert sent == [(4711, number)]
+    assert signal.Signals(number) == cli.SIGNALS[word]
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[tuple[Running, int, Path]]:
+    port = free_port()
+    text = f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 200 one; }} }}"
+    with run_proxy(text, tmp_path) as running:
+        yield running, port, running.folder
+
+
+def test_a_running_proxy_reloads_and_stops(proxy: tuple[Running, int, Path]) -> None:
+    running, port, where = proxy
+    flags = ("-p", f"{where}/", "-c", "nginx.conf")
+    assert fetch(port).text == "one"
+    assert (where / "logs" / "nginx.pid").read_text().strip() == str(running.pid)
+    (where / "nginx.conf").write_text(f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 200 two; }} }}")
+    assert run(*flags, "-s", "reload").returncode == 0
+    wait_until(lambda: fetch(port).text == "two", "the new configuration to answer")
+    (where / "nginx.conf").write_text("events {} http { foo; }")
+    assert run(*flags, "-s", "stop").returncode == 1, "a broken configuration does not say where the pid file is"
+    (where / "nginx.conf").write_text("events {}")
+    assert run(*flags, "-s", "stop").returncode == 0
+    wait_until(lambda: running.process.poll() is not None, "the proxy to end")
+    assert running.process.returncode == 0
+    assert not (where / "logs" / "nginx.pid").exists()
+
+
+def test_a_fault_at_the_start_is_told_once(folder: Path, command: Command) -> None:
+    (folder / "nginx.conf").write_text("daemon off; events {} http { server { listen 127.0.0.1:1; proxy_foo; } }")
+    done = command("-c", "nginx.conf", folder=folder)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+# --- sub-commands -----------------------------------------------------------------------------------------------------------
+
+
+def test_explain_tells_why(tmp_path: Path) -> None:
+    with Recorder() as upstream:
+        text = f"events {{}} http {{ server {{ location /a {{ proxy_pass http://127.0.0.1:{upstream.port}; }} }} }}"
+        (tmp_path / "nginx.conf").write_text(text)
+        done = run("explain", "-c", "nginx.conf", "POST", "http://h/a/b", "-H", "X-A: b", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"127.0.0.1:{upstream.port}" in done.stdout
+        (request,) = upstream.requests
+        assert request.raw.startswith(b"POST /a/b HTTP/1.1\r\n") and b"X-A: b\r\n" in request.raw
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["explain", "/", "-H", "x"], 'option "-H" requires "Name: value"'),
+        (["explain", "GET", "/", "more"], 'invalid option: "GET / more"'),
+        (["explain", "-c"], 'option "-c" requires file name'),
+        (["cache", "ls", "-c"], 'option "-c" requires file name'),
+    ],
+)
+def test_sub_commands_with_a_wrong_command_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 1
+    assert capsys.readouterr().err == f"wsgi-proxy: {message}\n"
+
+
+def test_the_cache_command_reads_the_configuration(folder: Path, command: Command) -> None:
+    (folder / "nginx.conf").write_text("events {} http { proxy_cache_path c keys_zone=z:1m; server { listen 127.0.0.1:1; } }")
+    done = command("cache", "stats", "-c", "nginx.conf", folder=folder)
+    assert done.returncode == 0 and "z" in done.stdout + done.stderr
+    assert command("cache", "stats", "-c", "nothing", folder=folder).returncode == 1
+
+
+def test_the_echo_command_is_the_modules(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["echo", "--help"])
+    assert end.value.code == 0
+    assert "--bind" in capsys.readouterr().out
+
+
+def test_certificates_are_looked_into(tmp_path: Path, command: Command) -> None:
+    authority = trustme.CA()
+    old = authority.issue_cert("a", not_before=datetime(2001, 1, 1), not_after=datetime(2001, 2, 3))  # noqa: DTZ001
+    old.private_key_and_cert_chain_pem.write_to_path(tmp_path / "old.pem")
+    authority.issue_cert("a").private_key_pem.write_to_path(tmp_path / "other.key")
+    (tmp_path / "broken.pem").write_text("no certificate\n")
+
+    def test(certificate: str, key: str) -> Told:
+        pair = f"ssl_certificate {certificate};\nssl_certificate_key {key};"
+        text = f"events {{}}\nhttp {{\nserver {{ listen 127.0.0.1:1 ssl;\n{pair} }} }}"
+        (tmp_path / "nginx.conf").write_text(text)
+        return command("-t", folder=tmp_path)
+
+    good = test("old.pem", "old.pem")
+    assert good.returncode == 0
+    assert f'[warn] certificate "{tmp_path}/old.pem" has expired on 2001-02-03 in {tmp_path}/nginx.conf:3' in good.stderr
+    for certificate, key, named in (
+        ("old.pem", "other.key", "other.key"),
+        ("broken.pem", "old.pem", "broken.pem"),
+        ("old.pem", "nothing.key", "nothing.key"),
+        ("no.pem", "old.pem", "no.pem"),
+    ):
+        bad = test(certificate, key)
+        first, last = bad.stderr.splitlines()
+        assert bad.returncode == 1
+        assert first.startswith(f"wsgi-proxy: [emerg] {tmp_path}/nginx.conf:3: ") and named in first
+        assert last.endswith("test failed")

@@ -1,0 +1,114 @@
+"""Heads of answers, read in one way or not at all. Pure: no socket is opened here."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_proxy.errors import InvalidAnswer
+from wsgi_proxy.http.response import ResponseHead, check_partial_response, parse_response_head
+
+
+def answer(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: str = "GET") -> ResponseHead:
+    return parse_response_head(b"\r\n".join([line, *fields]) + b"\r\n\r\n", method)
+
+
+def test_an_answer_keeps_everything() -> None:
+    head = answer(b"Set-Cookie: a", b"set-cookie: b", b"X : y", b"Content-Length: 3")
+    assert head.pairs == [("Set-Cookie", "a"), ("set-cookie", "b"), ("X", "y"), ("Content-Length", "3")]
+    assert (head.status, head.reason, head.content_length, head.keep_alive) == (200, "OK", 3, True)
+    assert not head.chunked and not head.close_delimited and not head.no_body and not head.special
+    assert answer(b"x-accel-Redirect: /a").special
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [(b"HTTP/1.1 200", 200, ""), (b"HTTP/1.0 999 A b\xe9", 999, "A b\xe9"), (b"HTTP/1.1 100 ", 100, "")],
+)
+def test_status_lines(line: bytes, status: int, reason: str) -> None:
+    head = answer(line=line)
+    assert (head.status, head.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "keep"),
+    [
+        (b"HTTP/1.1 200 OK", [b"Content-Length: 0"], True),
+        (b"HTTP/1.1 200 OK", [b"Content-Length: 0", b"Connection: x,close"], False),
+        (b"HTTP/1.0 200 OK", [b"Content-Length: 0"], False),
+        (b"HTTP/1.0 200 OK", [b"Content-Length: 0", b"Connection: keep-alive"], True),
+        (b"HTTP/1.0 200 OK", [b"Transfer-Encoding: chunked", b"Connection: keep-alive"], False),
+        (b"HTTP/1.1 200 OK", [b"Transfer-Encoding: chunked"], True),
+        (b"HTTP/1.1 200 OK", [], False),
+        (b"HTTP/1.1 204 No Content", [], True),
+        (b"HTTP/1.1 304 Not Modified", [b"Content-Length: 9"], True),
+    ],
+)
+def test_when_an_upstream_connection_lives_on(line: bytes, fields: list[bytes], keep: bool) -> None:
+    assert answer(*fields, line=line).keep_alive is keep
+
+
+def test_answers_without_a_body() -> None:
+    for head in (
+        answer(b"Content-Length: 5", method="HEAD"),
+        answer(b"Content-Length: 5", line=b"HTTP/1.1 204 x"),
+        answer(b"Content-Length: 5", line=b"HTTP/1.1 304 x"),
+        answer(b"Content-Length: 5", line=b"HTTP/1.1 103 x"),
+    ):
+        assert head.no_body and head.content_length == 5 and not head.close_delimited
+    assert answer(method="CONNECT").no_body
+    assert answer().close_delimited
+
+
+BAD_ANSWERS: dict[str, bytes] = {
+    "HTTP/0.9": b"hello\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\n\r\n",
+    "lower case": b"http/1.1 200 OK\r\n\r\n",
+    "status 99": b"HTTP/1.1 099 OK\r\n\r\n",
+    "status 1000": b"HTTP/1.1 1000 OK\r\n\r\n",
+    "status text": b"HTTP/1.1 abc OK\r\n\r\n",
+    "status negative": b"HTTP/1.1 -20 OK\r\n\r\n",
+    "two spaces": b"HTTP/1.1  200 OK\r\n\r\n",
+    "no space": b"HTTP/1.1 200OK\r\n\r\n",
+    "NUL in reason": b"HTTP/1.1 200 O\0K\r\n\r\n",
+    "no colon": b"HTTP/1.1 200 OK\r\nfoo\r\nContent-Length: 1\r\n\r\n",
+    "bare CR": b"HTTP/1.1 200 OK\r\nX: a\rContent-Length: 1\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 1\r\n\r\n",
+    "obs-fold": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+    "NUL in value": b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+    "NUL in name": b"HTTP/1.1 200 OK\r\nX\0: b\r\n\r\n",
+    "empty name": b"HTTP/1.1 200 OK\r\n: b\r\n\r\n",
+    "name with space": b"HTTP/1.1 200 OK\r\nX y: b\r\n\r\n",
+    "differing CL": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "equal CL": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "CL before a colon": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length : 2\r\n\r\n",
+    "CL list": b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n",
+    "CL plus": b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+    "CL minus": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    "CL empty": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+    "CL huge": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    "CL and TE": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "TE xchunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n",
+    "TE identity": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+    "TE gzip, chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    "TE twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "incomplete": b"HTTP/1.1 200 OK\r\nX: y\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_refused_answer(name: str) -> None:
+    with pytest.raises(InvalidAnswer):
+        parse_response_head(BAD_ANSWERS[name])
+
+
+@pytest.mark.parametrize("data", [b"S", b"HTTP/2", b"SSH-2.0", b"\x15\x03\x01", b"HTTP/1.1 200 OK\nX: y"])
+def test_a_partial_answer_that_cannot_become_good(data: bytes) -> None:
+    with pytest.raises(InvalidAnswer):
+        check_partial_response(data)
+
+
+def test_a_partial_answer_that_can() -> None:
+    for data in (b"", b"H", b"HTTP/1", b"HTTP/1.1 200 OK\r", b"HTTP/1.1 200 OK\r\nX"):
+        check_partial_response(data)

@@ -1,0 +1,34 @@
+"""Directives without effect: accepted, checked, and stopped where their effect would be missed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.directive import faults, http, location
+from wsgi_proxy.nginx import reader as nginx
+
+
+def test_a_usual_preamble_is_accepted() -> None:
+    outside = (
+        "sendfile on; tcp_nopush on; tcp_nodelay on; types_hash_max_size 2048; server_names_hash_bucket_size 64; gzip off; "
+        "open_file_cache max=1000 inactive=20s; proxy_headers_hash_max_size 1024; reset_timedout_connection on; charset off;"
+    )
+    assert location("", outside).core.sendfile
+
+
+@pytest.mark.parametrize("text", ["ssi on;", "gunzip on;", "disable_symlinks on;", "proxy_store on;"])
+def test_what_would_change_answers_stops_the_start(text: str) -> None:
+    assert faults(text) == [f'directive "{text.split()[0]}" is not supported by wsgi_proxy']
+
+
+@pytest.mark.parametrize("name", ["gzip", "gzip_static"])
+def test_compression_is_optional_and_its_absence_is_told(name: str) -> None:
+    config = nginx.loads(f"events {{}}\nhttp {{\n{name} on; gzip_types text/css;\n}}", path="/etc/x/nginx.conf")
+    assert config.warnings == (f'"{name} on" has no effect: answers go as they are in /etc/x/nginx.conf:3',)
+    assert http(f"{name} off;").warnings == ()
+
+
+def test_arguments_are_checked_all_the_same() -> None:
+    assert faults("tcp_nodelay maybe;") == ['invalid value "maybe" in "tcp_nodelay" directive, it must be "on" or "off"']
+    assert faults("types_hash_max_size x;") == ['"types_hash_max_size" directive invalid number']
+    assert faults("lingering_close x;") == ['invalid value "x"']

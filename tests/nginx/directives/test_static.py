@@ -1,0 +1,49 @@
+"""Files and headers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.directive import faults, http, location, said
+
+
+def test_where_files_are() -> None:
+    core = location("root web/; index a.html $host.html /last; autoindex on;").core
+    assert said(core.root) == "/srv/x/web" and core.autoindex
+    assert len(core.index or ()) == 3
+
+
+@pytest.mark.parametrize(("written", "last"), [("a b /c", "/c"), ("a @d", "@d"), ("a =404", 404)])
+def test_try_files(written: str, last: str | int) -> None:
+    *_, found = location(f"try_files {written};").core.try_files
+    assert (found if isinstance(found, int) else said(found)) == last
+
+
+def test_a_fallback_that_is_not_there_is_told() -> None:
+    text = "server { location / { try_files x @a; } %s }"
+    assert 'could not find named location "@a"' in http(text % "").warnings[0]
+    assert http(text % "location @a { }").warnings == ()
+
+
+def test_headers() -> None:
+    core = location("add_header A b; add_header C $host always; add_trailer D e;").core
+    assert [(header.name, header.always) for header in core.add_header] == [("A", False), ("C", True)]
+    assert [header.name for header in core.add_trailer] == ["D"]
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "modified"),
+    [("1h", "+3600", False), ("-1", "-1", False), ("+2m", "+120", False), ("off", "off", False), ("max", "max", False),
+     ("epoch", "epoch", False), ("@15h30m", "@15h30m", False), ("modified +1d", "+86400", True)],
+)  # fmt: skip
+def test_expires(written: str, text: str, modified: bool) -> None:
+    core = location(f"expires {written};").core
+    assert (said(core.expires), core.expires_modified) == (text, modified)
+
+
+def test_the_proxys_own_pages() -> None:
+    assert location("stub_status;").handler == "stub_status"
+    found = location("wsgi_proxy_status;")
+    assert (found.handler, found.core.metrics) == ("status", "page")
+    assert location("wsgi_proxy_status metrics;").core.metrics == "metrics"
+    assert faults("server { location / { wsgi_proxy_status x; } }") == ['invalid value "x"']

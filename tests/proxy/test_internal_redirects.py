@@ -1,0 +1,89 @@
+"""Other ways to an answer, one by one; tests/test_proxy.py has them in the whole hallway."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from wsgi_proxy.errors import ClientError, ProxyError
+from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.proxy.internal_redirects import Detours
+from wsgi_proxy.routing.router import Router
+
+TEXT = """events {} http { server {
+    error_page 404 /missing?a=b; error_page 500 @other; error_page 410 =301 http://h/;
+    location / { } location @other { } location = /files { try_files /no /fallback?x=y; } location = /code { try_files /no =418; }
+} }"""
+
+
+@pytest.fixture
+def made() -> tuple[Detours, list[str], Callable[..., Exchange]]:
+    """Detours whose hallway notes where it was sent, and a maker of exchanges."""
+    router = Router(nginx.loads(TEXT))
+    walked: list[str] = []
+
+    def walk(x: Exchange) -> Answer:
+        walked.append(x.location.pattern if x.named_location else f"{x.method} {x.uri}?{x.args}")
+        return Answer(200)
+
+    def exchange(target: str = "/", method: str = "GET", **environ: Any) -> Exchange:
+        asked = {"RAW_URI": target, "PATH_INFO": unquote(target), "HTTP_HOST": "h"}
+        x = Exchange({"REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), **asked, **environ})
+        router.choose_server(x)
+        router.route(x)
+        return x
+
+    return Detours(router, walk), walked, exchange
+
+
+def test_error_pages_go_where_they_say(made: Any) -> None:
+    detours, walked, exchange = made
+    assert detours.special(exchange("/", "POST"), 404).status == 404
+    assert detours.special(exchange("/", "POST"), 500).status == 500
+    gone = detours.special(exchange(), 410)
+    assert (gone.status, gone.header("location")) == (301, "http://h/")
+    assert walked == ["GET /missing?a=b", "@other"]
+
+
+def test_no_error_page_for_an_error_page(made: Any) -> None:
+    detours, walked, exchange = made
+    x = exchange()
+    x.error_status = 404
+    assert detours.special(x, 404).status == 404
+    assert walked == []
+
+
+def test_try_files_fall_back(made: Any) -> None:
+    detours, walked, exchange = made
+    detours.try_files(exchange("/files"))
+    assert walked == ["GET /fallback?x=y"]
+    assert detours.try_files(exchange("/code")).status == 418
+
+
+def test_a_refusal_becomes_its_page(made: Any) -> None:
+    detours, _, exchange = made
+    assert detours.refuse(exchange(), ClientError("no", status=403)).status == 403
+    assert detours.refuse(exchange(), ProxyError("defect")).status == 500
+
+
+def test_a_subrequest_leaves_the_body_alone(made: Any) -> None:
+    """HTTP/2 tells of a body by its first byte where no length is given."""
+    detours, _, exchange = made
+    x = exchange("/", "POST", SERVER_PROTOCOL="HTTP/2.0", **{"wsgi.input": io.BytesIO(b"hello")})
+    detours.subrequest(x, "/auth")
+    assert x.input.read() == b"hello"
+
+
+def test_subrequests_carry_no_body_and_do_not_go_round_in_circles(made: Any) -> None:
+    detours, walked, exchange = made
+    x = exchange("/", "POST", CONTENT_LENGTH="5")
+    detours.subrequest(x, "/auth?q")
+    assert walked == ["GET /auth?q"]
+    x.redirects = 10
+    with pytest.raises(ProxyError, match="cycle"):
+        detours.subrequest(x, "/auth")

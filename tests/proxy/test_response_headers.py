@@ -1,0 +1,110 @@
+"""The last touch: add_header, expires, standard pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_proxy.config import AddHeader, CoreSettings, Location
+from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.proxy.response_headers import compile_finisher, expires_fields, keep, redirect_page, standard_page
+
+
+def exchange(location: Location | None = None) -> Exchange:
+    x = Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
+    if location is not None:
+        x.location = location
+    return x
+
+
+def test_a_location_that_asks_for_nothing_has_no_finisher() -> None:
+    assert compile_finisher(Location()) is None
+
+
+@pytest.mark.parametrize(("status", "names"), [(200, ["A", "B"]), (404, ["B"]), (500, ["B"]), (304, ["A", "B"])])
+def test_add_header_touches_what_nginx_touches(status: int, names: list[str]) -> None:
+    fields = (AddHeader("A", lambda x: "1"), AddHeader("B", lambda x: str(x.status), always=True), AddHeader("C", lambda x: ""))
+    finisher = compile_finisher(Location(core=CoreSettings(add_header=fields)))
+    assert finisher is not None
+    answer = Answer(status)
+    finisher(exchange(), answer)
+    assert [name for name, _ in answer.headers] == names
+    assert answer.header("b") == str(status)
+
+
+def test_expires_replaces_the_upstreams() -> None:
+    finisher = compile_finisher(Location(core=CoreSettings(expires=lambda x: "3600")))
+    assert finisher is not None
+    answer = Answer(200, [("Expires", "0"), ("cache-control", "private"), ("X", "y")])
+    finisher(exchange(), answer)
+    assert [name for name, _ in answer.headers] == ["X", "Expires", "Cache-Control"]
+    assert answer.header("cache-control") == "max-age=3600"
+
+
+@pytest.mark.parametrize(
+    ("value", "control"),
+    [("max", "max-age=315360000"), ("epoch", "no-cache"), ("-1", "no-cache"), ("0", "max-age=0"), ("60", "max-age=60")],
+)
+def test_expires_values(value: str, control: str) -> None:
+    assert ("Cache-Control", control) in expires_fields(value, 1_000_000_000.0)
+
+
+def test_expires_off_and_modified() -> None:
+    assert expires_fields("off", 0.0) == []
+    assert expires_fields("100", 1060.0, "Thu, 01 Jan 1970 00:16:40 GMT")[1] == ("Cache-Control", "max-age=40")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Each as nginx 1.31 does it.
+        ("text/html", "text/html; charset=utf-8"),
+        ("application/javascript", "application/javascript; charset=utf-8"),
+        ("text/html; charset=koi8-r", "text/html; charset=koi8-r"),
+        ("application/json", "application/json"),
+        ("image/png", "image/png"),
+    ],
+)
+def test_charset_is_named_where_nothing_names_one(before: str, after: str) -> None:
+    finisher = compile_finisher(Location(core=CoreSettings(charset=lambda x: "utf-8")))
+    assert finisher is not None
+    answer = Answer(200, [("X", "text/html"), ("content-type", before)])
+    finisher(exchange(), answer)
+    assert answer.headers == [("X", "text/html"), ("content-type", after)]
+
+
+def test_a_charset_that_is_off_or_empty_names_nothing() -> None:
+    for value in ("", "off"):
+        finisher = compile_finisher(Location(core=CoreSettings(charset=lambda x, value=value: value)))  # type: ignore[misc]
+        assert finisher is not None
+        answer = Answer(200, [("Content-Type", "text/html")])
+        finisher(exchange(), answer)
+        assert answer.headers == [("Content-Type", "text/html")]
+
+
+def test_standard_pages_name_the_status_and_nothing_else() -> None:
+    page = standard_page(exchange(Location(core=CoreSettings(server_tokens="off"))), 502)
+    (body,) = page.body
+    assert b"<h1>502 Bad Gateway</h1>" in body and b"<center>wsgi_proxy</center>" in body
+    assert page.header("content-length") == str(len(body))
+    assert standard_page(exchange(), 496).status == 400
+    assert redirect_page(exchange(), 302, "http://x/").header("location") == "http://x/"
+
+
+@pytest.mark.parametrize(
+    ("status", "own", "names"),
+    [
+        (200, [], "Set-Cookie Expires Accept-Ranges Content-Type"),
+        (200, ["Content-Type", "Set-Cookie", "Expires"], "Set-Cookie Expires Accept-Ranges Content-Type Set-Cookie"),
+        (304, ["ETag"], "Set-Cookie Expires ETag"),
+        (404, ["Content-Type"], "Set-Cookie Expires Content-Type"),
+    ],
+)
+def test_what_an_application_gave_along_with_x_accel_redirect(status: int, own: list[str], names: str) -> None:
+    x = exchange()
+    x.kept = [("Set-Cookie", "app"), ("Expires", "app"), ("Accept-Ranges", "app")]
+    x.content_type = "text/app"
+    answer = Answer(status, [(name, "own") for name in own])
+    keep(x, answer)
+    assert " ".join(name for name, _ in answer.headers) == names
+    assert answer.header("expires") == "app"
+    assert answer.header("content-type") in ("own", "text/app", None)

@@ -1,0 +1,45 @@
+"""tempfolder: files for bodies, and what the disk refuses."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from wsgi_proxy.errors import ProxyError
+from wsgi_proxy.proxy import tempfiles as tempfolder
+
+
+def test_a_file_has_no_name_and_nothing_waits_in_it(tmp_path: Path) -> None:
+    with tempfolder.open_file(str(tmp_path)) as file:
+        tempfolder.write(file, b"x" * 100, str(tmp_path))
+        assert os.fstat(file.fileno()).st_size == 100
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    with tempfolder.open_file(str(tmp_path / "a" / "b")):
+        assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+
+
+def test_what_the_disk_refuses_is_a_500_and_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProxyError) as refused:
+        tempfolder.open_file(str(tmp_path / "file"))
+    assert refused.value.status == 500 and "open() in" in caplog.text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
+    with open("/dev/full", "wb", buffering=0) as file, pytest.raises(ProxyError) as refused:
+        tempfolder.write(file, b"x", "/f")
+    assert refused.value.status == 500 and 'pwrite() in "/f" failed (28: No space left on device)' in caplog.text
+
+
+def test_folders_are_made_for_their_account_or_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    account = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    (tmp_path / "file").write_text("")
+    tempfolder.make_folders([str(tmp_path / "file" / "x"), str(tmp_path / "a")], account)
+    assert (tmp_path / "a").stat().st_uid == account[0] and caplog.text.count("mkdir()") == 1

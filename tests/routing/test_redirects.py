@@ -1,0 +1,100 @@
+"""redirects: what `return` answers, and where Location leads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.routing import environ
+from wsgi_proxy.config import CoreSettings, Location, Return, ServerBlock
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.http import pages
+from wsgi_proxy.routing.redirects import absolute, content_type, redirect_answer, return_answer, slash_redirect
+from wsgi_proxy.variables.names import Names, compile_text
+
+
+def exchange(method: str = "GET", port: int = 8080, host: str = "h.test", **settings: object) -> Exchange:
+    x = Exchange(environ(method, "/", [("Host", host)] if host else [], port))
+    x.server = ServerBlock(names=(".own.test",))
+    x.location = Location(core=replace(CoreSettings(), **settings))
+    x.host = host
+    return x
+
+
+def returned(x: Exchange, status: int, text: str | None = None) -> tuple[int, dict[str, str], bytes]:
+    answer = return_answer(x, Return(status, None if text is None else compile_text(text, Names())))
+    return answer.status, dict(answer.headers), b"".join(answer.body)
+
+
+def test_text() -> None:
+    assert returned(exchange(), 200, "hi $uri") == (200, {"Content-Type": "text/plain", "Content-Length": "4"}, b"hi /")
+    assert returned(exchange("HEAD"), 200, "hi") == (200, {"Content-Type": "text/plain", "Content-Length": "2"}, b"")
+    assert returned(exchange(), 403, "no") == (403, {"Content-Type": "text/plain", "Content-Length": "2"}, b"no")
+    assert returned(exchange(default_type=""), 201) == (201, {"Content-Length": "0"}, b"")
+    assert returned(exchange(), 204, "x") == (204, {}, b"")
+
+
+@pytest.mark.parametrize(("status", "text"), [(404, None), (444, None), (503, "")])
+def test_a_status_alone_is_left_to_the_pages(status: int, text: str | None) -> None:
+    answer = return_answer(exchange(), Return(status, None if text is None else compile_text(text, Names())))
+    assert (answer.status, answer.source) == (status, pages)
+
+
+def test_an_empty_value_is_a_text() -> None:
+    assert returned(exchange(), 404, "$arg_none")[1]["Content-Length"] == "0"
+
+
+def test_redirects() -> None:
+    status, fields, body = returned(exchange(), 301, "http://other/")
+    assert (status, fields["Location"], fields["Content-Type"]) == (301, "http://other/", "text/html")
+    assert b"<title>301 Moved Permanently</title>" in body and fields["Content-Length"] == str(len(body))
+    assert returned(exchange("HEAD"), 302, "/x")[2] == b""
+
+
+@pytest.mark.parametrize(
+    ("settings", "port", "host", "wanted"),
+    [
+        ({}, 8080, "h.test", "http://h.test:8080/x"),
+        ({}, 80, "h.test", "http://h.test/x"),
+        ({"port_in_redirect": False}, 8080, "h.test", "http://h.test/x"),
+        ({"server_name_in_redirect": True}, 80, "h.test", "http://own.test/x"),
+        ({"absolute_redirect": False}, 8080, "h.test", "/x"),
+        ({}, 8080, "", "http://127.0.0.1:8080/x"),
+    ],
+)
+def test_a_path_becomes_a_url(settings: dict[str, object], port: int, host: str, wanted: str) -> None:
+    assert absolute(exchange(port=port, host=host, **settings), "/x") == wanted
+
+
+def test_https_and_other_targets() -> None:
+    x = exchange(port=443)
+    x.scheme = "https"
+    assert absolute(x, "/x") == "https://h.test/x"
+    assert absolute(x, "relative") == "relative"
+
+
+def test_no_client_can_begin_a_field() -> None:
+    assert absolute(exchange(), "http://h/\r\nX: y\0") == "http://h/%0D%0AX: y%00"
+
+
+def test_the_slash_keeps_the_arguments() -> None:
+    x = exchange(port=80)
+    x.args = "a=b"
+    assert slash_redirect(x, "/d e/").header("location") == "http://h.test/d%20e/?a=b"
+
+
+def test_the_name_of_the_software() -> None:
+    assert b"<center>wsgi_proxy</center>" in b"".join(redirect_answer(exchange(server_tokens="off"), 301, "/").body)
+
+
+@pytest.mark.parametrize(
+    ("uri", "types", "wanted"),
+    [
+        ("/a.html", None, "text/html"), ("/a.HTML", None, "text/html"), ("/a.jpg", None, "image/jpeg"), ("/a.png", None, "d/d"),
+        ("/a.png", {"png": "image/png"}, "image/png"), ("/a.html", {}, "d/d"), ("/.html", None, "d/d"),
+        ("/a.html/b", None, "d/d"), ("/a", None, "d/d"), ("/a.b.gif", None, "image/gif"),
+    ],
+)  # fmt: skip
+def test_types(uri: str, types: dict[str, str] | None, wanted: str) -> None:
+    assert content_type(uri, CoreSettings(types=types, default_type="d/d")) == wanted

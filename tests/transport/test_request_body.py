@@ -1,0 +1,117 @@
+"""Uploads of every kind, early answers, and upstreams that do not read; real sockets.
+
+The file runs a second time on gevent's loop, where streams work differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.recorder import Recorded, Recorder, reply
+from tests.support.recorder import Wire as Peer
+from tests.support.wire import KINDS, Blocks, fetch, opened, route, run_on_the_loop, send, upload_of, wait_for
+from wsgi_proxy.errors import ClientError, UpstreamError, UpstreamTimeout
+from wsgi_proxy.proxy.request_body import Upload
+from wsgi_proxy.transport.session import Transport
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    yield from opened()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+def test_uploads(transport: Transport, tmp_path: Path, kind: str, size: int) -> None:
+    data = os.urandom(size)
+    with Recorder() as upstream:
+        where = route(upstream)
+        upload = upload_of(kind, data, tmp_path)
+        assert fetch(transport, where, "POST", upload) == b"ok"
+        assert upstream.requests[0].complete and upstream.requests[0].body == data
+        assert fetch(transport, where) == b"ok" and upstream.connections == 1
+        upload.close()
+
+
+def test_trailers_of_an_upload(transport: Transport) -> None:
+    with Recorder() as upstream:
+        source = Blocks(b"hello", trailers=[("X-Sum", "5"), ("Host", "evil")])
+        fetch(transport, route(upstream), "POST", Upload(None, source=source))
+        assert upstream.requests[0].body == b"hello" and upstream.requests[0].trailers == [("X-Sum", "5")]
+
+
+@pytest.mark.parametrize("length", [10, None])
+@pytest.mark.parametrize("fault", [ClientError("broken"), ConnectionResetError(104, "x"), TimeoutError("x")])
+def test_a_client_that_breaks_off_leaves_the_upload_unfinished(
+    transport: Transport, length: int | None, fault: Exception
+) -> None:
+    with Recorder() as upstream:
+        with pytest.raises(ClientError if isinstance(fault, ClientError) else Exception) as caught:
+            send(transport, route(upstream), "POST", Upload(length, source=Blocks(b"hello", fault)))
+        assert not isinstance(caught.value, UpstreamError)
+        wait_for(lambda: bool(upstream.requests) and upstream.open_connections == 0)
+        assert not upstream.requests[0].complete and upstream.requests[0].body == b"hello"
+        assert b"0\r\n\r\n" not in upstream.requests[0].raw_body
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["reads nothing more", "closes", "resets", "says 100 first"])
+def test_an_early_answer_is_delivered(transport: Transport, tmp_path: Path, kind: str, how: str) -> None:
+    release = threading.Event()
+
+    def script(request: Recorded, wire: Peer) -> None:
+        interim = b"HTTP/1.1 100 Continue\r\n\r\n" if how == "says 100 first" else b""
+        wire.send(interim + reply(b"too large", 413))
+        if how == "closes":
+            wire.sock.shutdown(socket.SHUT_WR)
+        elif how == "resets":
+            wire.reset()
+        release.wait(30)
+
+    with Recorder(script, read_body=False) as upstream:
+        upload = upload_of(kind, b"x" * 20_000_000, tmp_path)
+        answer = send(transport, route(upstream, send_timeout=5.0), "POST", upload)
+        assert answer.status == 413 and b"".join(answer.body) == b"too large"
+        assert len(transport.adapter.idles) == 0
+        release.set()
+        upload.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_100_in_the_midst_does_not_stop_the_upload(transport: Transport, tmp_path: Path, kind: str) -> None:
+    data = os.urandom(10_000_000)
+
+    def script(request: Recorded, wire: Peer) -> bytes:
+        wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.05)
+        return reply(hashlib.sha256(wire.read_body(request)).hexdigest().encode())
+
+    with Recorder(script, read_body=False) as upstream:
+        upload = upload_of(kind, data, tmp_path)
+        assert fetch(transport, route(upstream), "POST", upload) == hashlib.sha256(data).hexdigest().encode()
+        upload.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_upstream_that_does_not_read(transport: Transport, tmp_path: Path, kind: str) -> None:
+    release = threading.Event()
+    with Recorder(lambda request, wire: release.wait(30) and None, read_body=False) as upstream:
+        upload = upload_of(kind, b"x" * 20_000_000, tmp_path)
+        with pytest.raises(UpstreamTimeout, match="while sending request") as caught:
+            send(transport, route(upstream, send_timeout=0.2, read_timeout=5.0), "PUT", upload)
+        assert caught.value.sent
+        release.set()
+        upload.close()
+
+
+@pytest.mark.timeout(120)
+def test_all_of_it_on_the_loop() -> None:
+    run_on_the_loop(__file__)

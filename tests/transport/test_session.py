@@ -1,0 +1,87 @@
+"""The session, its adapter and what a Reply shows; real sockets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tests.support.ports import free_port
+from tests.support.recorder import Recorder, reply
+from wsgi_proxy.balance.peers import Peer
+from wsgi_proxy.config import ProxySettings, Server, Upstream
+from wsgi_proxy.errors import ConnectFailed, UpstreamError
+from wsgi_proxy.transport.route import Route
+from wsgi_proxy.transport.session import Outgoing, Transport
+
+GET = b"GET /\xc3\xa9/a%2Fb?x&y= HTTP/1.1\r\nHost: a\r\nX-b: C\r\n\r\n"
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    transport = Transport()
+    yield transport
+    transport.close()
+
+
+def test_a_request_goes_through_the_session_untouched(transport: Transport) -> None:
+    with Recorder(lambda request, wire: reply(b"hello", headers=[("Set-Cookie", "a=1"), ("set-cookie", "b=2")])) as upstream:
+        route = Route(("127.0.0.1", upstream.port))
+        answer = transport.send(Outgoing("GET", GET), route)
+        assert upstream.requests[0].raw == GET
+        assert (answer.status, answer.reason, answer.content_length) == (200, "Scripted", 5)
+        assert answer.pairs == [("Content-Length", "5"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")]
+        assert b"".join(answer.body) == b"hello"
+        assert not answer.reused and answer.header_time >= answer.connect_time > 0
+        again = transport.send(Outgoing("GET", GET), route)
+        assert again.reused and again.connect_time == 0 and upstream.requests[1].connection == 1
+        assert not transport.session.cookies
+
+
+def test_a_reply_is_a_response_of_requests(transport: Transport) -> None:
+    with Recorder(lambda request, wire: reply(b"hello", 404, headers=[("X", "a"), ("x", "b")])) as upstream:
+        answer = transport.send(Outgoing("GET", GET), Route(("127.0.0.1", upstream.port), name="b:1"))
+        assert isinstance(answer, requests.Response) and isinstance(answer.request, requests.PreparedRequest)
+        assert answer.url == "http://b:1/\xc3\xa9/a%2Fb?x&y=" and answer.request.headers["x-B"] == "C"
+        assert answer.headers["X"] == "a, b" and answer.content == b"hello" and answer.text == "hello"
+        assert not answer.ok and not answer.cookies and answer.elapsed.total_seconds() > 0
+        assert not answer.is_redirect
+
+
+def test_the_environment_is_not_asked(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with Recorder() as upstream:
+        assert b"".join(transport.send(Outgoing("GET", GET), Route(("127.0.0.1", upstream.port))).body) == b"ok"
+
+
+def test_routes_to_one_address_share_connections_and_an_upstream_its_limit(transport: Transport) -> None:
+    release = threading.Event()
+
+    def hold(request: object, wire: object) -> bytes:
+        release.wait(30)
+        return reply(b"ok")
+
+    with Recorder(hold) as first, Recorder(hold) as second:
+        upstream = Upstream("u", (), keepalive=1)
+        peers = [Peer(Server("x"), ("127.0.0.1", each.port), "x", "x") for each in (first, second)]
+        routes = [Route.of(peer, "http", ProxySettings(), upstream) for peer in peers]
+        other = Route(("127.0.0.1", second.port), limits=upstream)
+        release.set()
+        for route in routes:
+            assert b"".join(transport.send(Outgoing("GET", GET), route).body) == b"ok"
+        assert len(transport.adapter.idles) == 1
+        assert transport.send(Outgoing("GET", GET), other).reused
+        assert not transport.send(Outgoing("GET", GET), routes[0]).reused
+
+
+def test_a_refused_connection(transport: Transport) -> None:
+    with pytest.raises(ConnectFailed, match=r"connect\(\) failed \(111: Connection refused\) while connecting") as caught:
+        transport.send(Outgoing("GET", GET), Route(("127.0.0.1", free_port())))
+    assert not caught.value.sent and caught.value.status == 502
+
+
+def test_a_request_without_a_route_is_not_sent(transport: Transport) -> None:
+    with pytest.raises(UpstreamError):
+        transport.adapter.send(Outgoing("GET", GET))

@@ -1,0 +1,176 @@
+"""The wire before upstreams of every kind: which failures, and which connections live on; real sockets.
+
+The file runs a second time on gevent's loop, where streams work differently.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.recorder import Recorded, Recorder, reply
+from tests.support.recorder import Wire as Peer
+from tests.support.wire import GET, Blocks, fetch, opened, raw, route, run_on_the_loop, send
+from wsgi_proxy.config import ProxySettings
+from wsgi_proxy.errors import ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
+from wsgi_proxy.proxy.request_body import Upload
+from wsgi_proxy.transport.route import Route
+from wsgi_proxy.transport.session import Outgoing, Transport
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    yield from opened()
+
+
+def test_ten_requests_use_one_connection(transport: Transport) -> None:
+    with Recorder() as upstream:
+        where = route(upstream)
+        for _ in range(10):
+            fetch(transport, where)
+        assert upstream.connections == 1 and len(transport.adapter.idles) == 1
+
+
+@pytest.mark.parametrize("fields", ["Connection: close\r\n", ""])
+def test_close_that_we_said_ourselves_is_kept_to(transport: Transport, fields: str) -> None:
+    with Recorder(lambda request, wire: wire.send(reply(b"ok"))) as upstream:
+        b"".join(send(transport, route(upstream), fields=fields).body)
+        assert len(transport.adapter.idles) == (0 if fields else 1)
+        if not fields:
+            b"".join(send(transport, route(upstream, http_version="1.0")).body)
+            assert len(transport.adapter.idles) == 0
+
+
+def closes_on_the_second(request: Recorded, wire: Peer) -> bytes | None:
+    """Takes a second request on a connection, and closes without an answer."""
+    if request.number == 1:
+        return reply(b"ok")
+    wire.close()
+    return None
+
+
+def test_a_stale_connection_costs_an_idempotent_request_nothing(transport: Transport) -> None:
+    with Recorder(closes_on_the_second) as upstream:
+        where = route(upstream)
+        fetch(transport, where)
+        assert fetch(transport, where) == b"ok"
+        assert fetch(transport, where, "PUT", Upload(2, data=b"hi")) == b"ok"
+        assert upstream.requests[-1].body == b"hi" and upstream.connections == 3
+
+
+def test_a_post_on_a_stale_connection_is_not_repeated(transport: Transport) -> None:
+    with Recorder(closes_on_the_second) as upstream:
+        where = route(upstream)
+        fetch(transport, where)
+        with pytest.raises(UpstreamClosed) as caught:
+            fetch(transport, where, "POST", Upload(2, data=b"hi"))
+        assert caught.value.sent and not caught.value.fresh and len(upstream.requests) == 2
+
+
+def test_a_body_that_cannot_be_read_again_is_not_repeated(transport: Transport) -> None:
+    with Recorder(closes_on_the_second) as upstream:
+        where = route(upstream)
+        fetch(transport, where)
+        with pytest.raises(UpstreamClosed):
+            fetch(transport, where, "PUT", Upload(2, source=Blocks(b"hi")))
+
+
+def test_a_kept_connection_that_breaks_in_mid_head_is_not_repeated(transport: Transport) -> None:
+    def script(request: Recorded, wire: Peer) -> bytes | None:
+        if request.number == 1:
+            return reply(b"ok")
+        raw(b"HTTP/1.1 200 OK\r\n")(request, wire)
+        return None
+
+    with Recorder(script) as upstream:
+        where = route(upstream)
+        fetch(transport, where)
+        with pytest.raises(UpstreamClosed):
+            fetch(transport, where)
+        assert upstream.connections == 1
+
+
+FAILURES: dict[str, tuple[Callable[[Recorded, Peer], Any], type[UpstreamError], str]] = {
+    "closes": (lambda request, wire: wire.close(), UpstreamClosed, "upstream prematurely closed connection while reading"),
+    "resets": (lambda request, wire: wire.reset(), UpstreamClosed, r"recv\(\) failed \(104: Connection reset by peer\)"),
+    "ends in the head": (raw(b"HTTP/1.1 200 OK\r\nX: y\r\n"), UpstreamClosed, "prematurely closed"),
+    "ends in the status": (raw(b"HTT"), UpstreamClosed, "prematurely closed"),
+    "garbage": (raw(b"hello", close=False), InvalidAnswer, "no HTTP/1 status line"),
+    "TLS alert": (raw(b"\x15\x03\x01\x00\x02\x02\x46", close=False), InvalidAnswer, "no HTTP/1 status line"),
+    "bare LFs": (raw(b"HTTP/1.1 200 OK\nX: y\n\n", close=False), InvalidAnswer, "bare LF"),
+    "endless head": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200_000), InvalidAnswer, "too big header"),
+    "endless line": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000), InvalidAnswer, "too big header"),
+    "endless 1xx": (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), InvalidAnswer, "too many 1xx"),
+    "two lengths": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), InvalidAnswer, "twice"),
+    "bad first chunk": (
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n"),
+        InvalidAnswer,
+        "chunk size",
+    ),
+    "silent": (lambda request, wire: wire.recv(1) and None, UpstreamTimeout, r"upstream timed out \(110: Connection timed out\)"),
+    "silent after 100": (
+        lambda request, wire: wire.send(b"HTTP/1.1 100 Continue\r\n\r\n") or wire.recv(1) and None,
+        UpstreamTimeout,
+        "while reading response header",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failures_before_the_head(transport: Transport, name: str) -> None:
+    script, kind, message = FAILURES[name]
+    with Recorder(script) as upstream:
+        with pytest.raises(kind, match=message) as caught:
+            send(transport, route(upstream, read_timeout=0.1))
+        assert caught.value.sent and caught.value.fresh
+        assert len(transport.adapter.idles) == 0
+
+
+def test_connecting_that_nobody_answers(transport: Transport) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        held = [socket.socket() for _ in range(4)]
+        for sock in held:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        try:
+            with pytest.raises(UpstreamTimeout, match="while connecting") as caught:
+                transport.send(Outgoing("GET", GET), Route(address, settings=ProxySettings(connect_timeout=0.1)))
+            assert not caught.value.sent and caught.value.status == 504
+        finally:
+            for sock in held:
+                sock.close()
+
+
+def test_unix_sockets(transport: Transport, tmp_path: Path) -> None:
+    with Recorder(path=tmp_path / "s") as upstream:
+        assert fetch(transport, route(upstream)) == b"ok"
+    with pytest.raises(ConnectFailed, match="No such file"):
+        transport.send(Outgoing("GET", GET), Route(str(tmp_path / "none")))
+
+
+def test_a_101_gives_the_stream_and_what_came_behind(transport: Transport) -> None:
+    def script(request: Recorded, wire: Peer) -> None:
+        wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nfirst")
+        wire.send(b"echo " + wire.recv())
+        wire.close()
+
+    with Recorder(script) as upstream:
+        answer = send(transport, route(upstream))
+        stream, rest = answer.take_over()
+        assert answer.status == 101 and rest == b"first" and answer.head.upgrade == "echo"
+        stream.sendall(b"hello")
+        assert stream.recv(100) == b"echo hello"
+        answer.close()
+        assert len(transport.adapter.idles) == 0
+
+
+@pytest.mark.timeout(120)
+def test_all_of_it_on_the_loop() -> None:
+    run_on_the_loop(__file__)

@@ -1,0 +1,210 @@
+"""The byte pump, in threads and on gevent's loop; real sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import ssl
+import threading
+import time
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.support.wire import read_all, run_on_the_loop, tcp_pair
+from wsgi_proxy.net.stream import Stream
+from wsgi_proxy.tunnel.pump import splice
+
+
+class Ends:
+    """Both outer ends of a running tunnel: `client` and `upstream` are plain sockets."""
+
+    def __init__(self, client_rest: bytes = b"", upstream_rest: bytes = b"", idle: float | None = 5.0) -> None:
+        self.client, inner_client = tcp_pair()
+        self.upstream, inner_upstream = tcp_pair()
+        self.moved: tuple[int, int] | None = None
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(Stream.of(inner_client), Stream.of(inner_upstream), client_rest, upstream_rest, idle),
+            daemon=True,
+        )
+        self._thread.start()
+
+    def _run(self, *arguments: Any) -> None:
+        self.moved = splice(*arguments)
+
+    def __enter__(self) -> Ends:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.client.close()
+        self.upstream.close()
+        self.join()
+
+    def join(self) -> tuple[int, int]:
+        self._thread.join(30)
+        assert not self._thread.is_alive() and self.moved is not None
+        return self.moved
+
+
+def test_bytes_go_both_ways_and_the_rests_come_first() -> None:
+    with Ends(b"early up ", b"early down ") as ends:
+        ends.client.sendall(b"later up")
+        ends.upstream.sendall(b"later down")
+        ends.client.shutdown(socket.SHUT_WR)
+        assert read_all(ends.upstream) == b"early up later up"
+        ends.upstream.shutdown(socket.SHUT_WR)
+        assert read_all(ends.client) == b"early down later down"
+        assert ends.join() == (17, 21)
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+def test_half_close(first: str) -> None:
+    with Ends() as ends:
+        one, other = (ends.client, ends.upstream) if first == "client" else (ends.upstream, ends.client)
+        one.sendall(b"question")
+        one.shutdown(socket.SHUT_WR)
+        assert read_all(other) == b"question"
+        for _ in range(3):
+            other.sendall(b"answer ")
+            time.sleep(0.01)
+        other.close()
+        assert read_all(one) == b"answer answer answer "
+
+
+def test_a_reset_ends_both() -> None:
+    with Ends() as ends:
+        ends.upstream.sendall(b"x")
+        assert ends.client.recv(1) == b"x"
+        ends.upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        ends.upstream.close()
+        try:
+            assert ends.client.recv(1) == b""
+        except ConnectionResetError:
+            pass
+        ends.join()
+
+
+def test_it_ends_when_nothing_moves() -> None:
+    with Ends(idle=0.2) as ends:
+        for _ in range(6):
+            ends.upstream.sendall(b"x")  # one way is enough
+            assert ends.client.recv(1) == b"x"
+            time.sleep(0.08)
+        assert ends.client.recv(1) == b"" and ends.upstream.recv(1) == b""
+        assert ends.join() == (0, 6)
+
+
+def test_a_side_that_reads_nothing_is_not_read_for() -> None:
+    with Ends(idle=30) as ends:
+        ends.client.settimeout(0.5)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while True:
+                sent += ends.client.send(b"x" * 65536)
+        assert sent < 40_000_000
+        ends.upstream.sendall(b"the other way still works")
+        assert ends.client.recv(100) == b"the other way still works"
+
+
+def test_large_both_ways_at_once() -> None:
+    data = os.urandom(8_000_000)
+    with Ends() as ends:
+        digests = {}
+
+        def talk(name: str, sock: socket.socket) -> None:
+            writer = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+            writer.start()
+            digests[name] = hashlib.sha256(read_all(sock)).digest()
+            writer.join()
+
+        talkers = [threading.Thread(target=talk, args=(name, getattr(ends, name))) for name in ("client", "upstream")]
+        for talker in talkers:
+            talker.start()
+        for talker in talkers:
+            talker.join(30)
+        assert digests == dict.fromkeys(("client", "upstream"), hashlib.sha256(data).digest())
+
+
+def test_a_side_under_tls() -> None:
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("a.example").configure_cert(server)
+    authority.configure_trust(client)
+    data = os.urandom(1_000_000)
+    outer, inner = tcp_pair()
+    near, far = tcp_pair()
+    done: list[tuple[int, int]] = []
+
+    def run() -> None:
+        done.append(splice(Stream.of(inner).start_tls(server, server_side=True), Stream.of(far), b"", b"", 5.0))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    stream = Stream.of(outer)
+    stream.read_timeout = 5.0
+    secured = stream.start_tls(client, "a.example")
+    secured.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        got += near.recv(65536)
+    assert got == data
+    near.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        got += secured.recv(65536)
+    assert got == data
+    near.close()
+    secured.close()
+    thread.join(30)
+    assert done == [(len(data), len(data))]
+
+
+def test_a_side_under_tls_that_sends_before_it_reads() -> None:
+    """The way back goes on while the side takes nothing: both wait for us, and neither way may wait for the other."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("a.example").configure_cert(server)
+    authority.configure_trust(client)
+    up, down = os.urandom(8_000_000), os.urandom(8_000_000)
+    outer, inner = tcp_pair()
+    near, far = tcp_pair()
+
+    def run() -> None:
+        splice(Stream.of(inner), Stream.of(far).start_tls(client, "a.example"), b"", b"", 5.0)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    found: list[bytes] = []
+
+    def upstream() -> None:
+        # It reads nothing until all it has to say is said.
+        with server.wrap_socket(near, server_side=True) as secured:
+            secured.sendall(down)
+            found.append(read_all(secured))
+
+    def writer() -> None:
+        outer.sendall(up)
+        outer.shutdown(socket.SHUT_WR)
+
+    others = [threading.Thread(target=work, daemon=True) for work in (upstream, writer)]
+    for other in others:
+        other.start()
+    got = bytearray()
+    while len(got) < len(down):
+        block = outer.recv(65536)
+        assert block, f"the tunnel ended after {len(got)} bytes"
+        got += block
+    assert got == down
+    for other in others:
+        other.join(20)
+    assert found == [up]
+    outer.close()
+    thread.join(10)
+
+
+@pytest.mark.timeout(120)
+def test_all_of_it_on_the_loop() -> None:
+    run_on_the_loop(__file__)

@@ -1,0 +1,27 @@
+"""A pool's arguments taken together; tests/test_arguments.py throws wrong values at each."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from wsgi_proxy import ConfigError, Server
+from wsgi_proxy.upstream import arguments as pool_arguments
+
+
+def test_addresses_become_servers_and_servers_stay() -> None:
+    given = Server("http://a", weight=2)
+    assert pool_arguments.servers(iter(["b:80", given])) == (Server("b:80"), given)
+
+
+def test_a_single_address_is_no_list_of_letters() -> None:
+    with pytest.raises(ConfigError, match="servers: a list of servers and addresses is wanted, not 'http://a'"):
+        pool_arguments.servers("http://a")
+
+
+def test_a_context_is_made_where_a_server_speaks_tls() -> None:
+    assert pool_arguments.tls(True, None, False).context is None
+    made = pool_arguments.tls(True, None, True)
+    assert made.by_server and made.context.verify_mode == ssl.CERT_REQUIRED and made.context.check_hostname
+    assert pool_arguments.tls(False, None, True).context.verify_mode == ssl.CERT_NONE

@@ -1,0 +1,299 @@
+"""Active checks before real servers: who leads, what is good, and what becomes of a server that is not."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import Recorder, fetch, free_port, reply, run_gunicorn, wait_until
+from wsgi_proxy.balance.peers import Peer
+from wsgi_proxy.config import Config, HealthCheck, If, Location, Match, ProxyPass, ProxySettings, Server, ServerBlock
+from wsgi_proxy.errors import CheckFailed, NoLiveUpstreams
+from wsgi_proxy.shm.zone import PrivateZone, Zone
+from wsgi_proxy.upstream.checks import CHECKS, Probe, Probes, locations, make_check
+from wsgi_proxy.upstream.pool import Pool
+
+FAST = {"interval": 0.02}
+
+
+class Request:
+    remote_addr = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.tried: set[Any] | None = None
+
+
+def chosen(pool: Pool, count: int = 4) -> set[str]:
+    names = set()
+    for _ in range(count):
+        lease = pool.lease(Request())
+        names.add(lease.peer.name)
+        lease.settle()
+    return names
+
+
+class Verdicts:
+    """A check whose answers the test gives, by the peer's port."""
+
+    def __init__(self) -> None:
+        self.bad: set[int] = set()
+        self.asked: list[int] = []
+
+    def __call__(self, peer: Peer) -> None:
+        assert isinstance(peer.address, tuple)
+        self.asked.append(peer.address[1])
+        if peer.address[1] in self.bad:
+            raise CheckFailed("said so")
+
+
+@pytest.fixture
+def started() -> Iterator[list[Probes]]:
+    running: list[Probes] = []
+    yield running
+    for probes in running:
+        probes.stop()
+
+
+def pool_of(verdicts: Verdicts, zone: Zone | None = None, **settings: Any) -> Pool:
+    servers = [Server(f"127.0.0.1:{port}") for port in (1, 2, 3)]
+    check = HealthCheck(check=verdicts, **{**FAST, **settings})
+    return Pool(servers, "round_robin", health_check=check, zone=zone or PrivateZone())
+
+
+def begin(pool: Pool, started: list[Probes]) -> Probes:
+    probes = Probes.of(Config(), {"p": pool}, pool.zone)
+    started.append(probes)
+    probes.start()
+    return probes
+
+
+def test_a_bad_server_is_left_out_until_it_is_good_again(started: list[Probes]) -> None:
+    verdicts = Verdicts()
+    pool = pool_of(verdicts)
+    begin(pool, started)
+    verdicts.bad.add(2)
+    wait_until(lambda: chosen(pool) == {"127.0.0.1:1", "127.0.0.1:3"}, "the bad one to be left out")
+    assert pool.health.fails(1) == 0
+    verdicts.bad.clear()
+    wait_until(lambda: len(chosen(pool)) == 3, "the good one to come back")
+
+
+def test_fails_and_passes_count_in_a_row() -> None:
+    verdicts = Verdicts()
+    pool = pool_of(verdicts, fails=3, passes=2)
+    probe = Probe(pool, pool.health_check or HealthCheck(), verdicts)
+    peer = pool.peers[0]
+
+    def outcomes(text: str) -> str:
+        result = ""
+        for good in text:
+            (verdicts.bad.discard if good == "+" else verdicts.bad.add)(1)
+            probe.ask(peer)
+            result += "x" if pool.health.closed(0, 0) else "."
+        return result
+
+    assert outcomes("--+--+---+-++") == "........xxxx."
+
+
+def test_a_single_server_found_bad_is_not_used(started: list[Probes]) -> None:
+    verdicts = Verdicts()
+    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=verdicts, interval=0.02), zone=PrivateZone())
+    begin(pool, started)
+    assert chosen(pool) == {"127.0.0.1:1"}
+    verdicts.bad.add(1)
+
+    def refused() -> bool:
+        try:
+            return not chosen(pool)
+        except NoLiveUpstreams:
+            return True
+
+    wait_until(refused, "the only server to be refused")
+
+
+def test_mandatory_means_not_before_the_first_good_check(started: list[Probes]) -> None:
+    verdicts = Verdicts()
+    verdicts.bad.update((1, 2, 3))
+    pool = pool_of(verdicts, mandatory=True)
+    begin(pool, started)
+    with pytest.raises(NoLiveUpstreams):
+        pool.lease(Request())
+    verdicts.bad -= {2}
+    wait_until(lambda: pool.health.standing(1).check == 1, "the first good check")
+    assert chosen(pool) == {"127.0.0.1:2"}
+
+
+def test_a_server_that_is_down_is_not_asked() -> None:
+    verdicts = Verdicts()
+    pool = Pool([Server("127.0.0.1:1", down=True), Server("127.0.0.1:2")], zone=PrivateZone())
+    probe = Probe(pool, HealthCheck(interval=5.0, jitter=1.0), verdicts)
+    dice = random.Random(1)
+    assert [peer.name for peer in probe.ripe(100.0, dice)] == ["127.0.0.1:2"]
+    assert probe.ripe(104.9, dice) == []
+    assert 105 < probe.due[pool.peers[1]] <= 106
+    assert len(probe.ripe(106.0, dice)) == 1
+
+
+def test_nobody_is_asked_twice_at_once(started: list[Probes]) -> None:
+    """A check that takes longer than the interval."""
+    gate, running, most = threading.Event(), [0], [0]
+
+    def slow(peer: Peer) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        gate.wait(0.1)
+        running[0] -= 1
+
+    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=slow, interval=0.01), zone=PrivateZone())
+    begin(pool, started)
+    wait_until(lambda: most[0], "a check")
+    gate.wait(0.15)
+    assert most[0] == 1
+
+
+@pytest.fixture
+def zone() -> Iterator[Zone]:
+    opened = Zone.open(__name__)
+    yield opened
+    opened.path.unlink(missing_ok=True)
+
+
+def test_one_worker_leads_and_another_takes_over_when_it_is_killed(zone: Zone) -> None:
+    """What the leader finds is known to all."""
+    leader_of = zone.area("leader", 8).cast("q")
+    verdict = zone.area("verdict", 8).cast("q")
+
+    def check(peer: Peer) -> None:
+        leader_of[0] = os.getpid()
+        if verdict[0]:
+            raise CheckFailed("said so")
+
+    servers = [Server("127.0.0.1:1"), Server("127.0.0.1:2")]
+    pool = Pool(servers, "round_robin", zone=zone, health_check=HealthCheck(check=check, interval=0.02))
+    # Made before the fork, and begun by none but the children.
+    kept = Probes.of(Config(), {"p": pool}, zone)
+    pids = []
+    for _ in range(2):
+        pid = os.fork()
+        if not pid:
+            signal.pause()
+        pids.append(pid)
+    try:
+        assert kept._thread is None
+        wait_until(lambda: leader_of[0] in pids, "a leader")
+        first = leader_of[0]
+        verdict[0] = 1
+        wait_until(lambda: pool.health.closed(0, 0) and pool.health.closed(1, 0), "the finding")
+        with pytest.raises(NoLiveUpstreams):
+            Pool.lease(_without_probes(pool), Request())
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
+        pids.remove(first)
+        verdict[0] = 0
+        wait_until(lambda: leader_of[0] == pids[0], "the other to take over")
+        wait_until(lambda: not pool.health.closed(0, 0), "the new leader's finding")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _without_probes(pool: Pool) -> Pool:
+    pool.on_tick = None
+    return pool
+
+
+@pytest.mark.parametrize("name", CHECKS)
+class TestContract:
+    """Every line of CHECKS: silent for a good server, CheckFailed for a bad one, whatever is wrong with it."""
+
+    def check(self, name: str, at: int, **settings: Any) -> None:
+        peer = Peer(Server(f"127.0.0.1:{at}"), ("127.0.0.1", at), f"127.0.0.1:{at}", "127.0.0.1")
+        proxy = ProxySettings(connect_timeout=2.0, read_timeout=0.3)
+        CHECKS[name](HealthCheck(**settings), None, "http", "", proxy)(peer)
+
+    def test_a_good_server(self, name: str) -> None:
+        with Recorder() as server:
+            self.check(name, server.port)
+
+    def test_nobody_listens(self, name: str) -> None:
+        with pytest.raises(CheckFailed):
+            self.check(name, free_port())
+
+    @pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"", reply(status=503), reply(status=404)])
+    def test_a_bad_answer(self, name: str, answer: bytes) -> None:
+        def script(request: Any, wire: Any) -> None:
+            wire.send(answer)
+            wire.close()
+
+        with Recorder(script) as server, pytest.raises(CheckFailed):
+            self.check(name, server.port)
+
+    def test_silence(self, name: str) -> None:
+        done = threading.Event()
+
+        def script(request: Any, wire: Any) -> None:
+            done.wait(30)
+
+        with Recorder(script) as server:
+            try:
+                with pytest.raises(CheckFailed):
+                    self.check(name, server.port)
+            finally:
+                done.set()
+
+    def test_another_port(self, name: str) -> None:
+        with Recorder() as server:
+            self.check(name, free_port(), port=server.port)
+
+
+def test_a_callable_of_ones_own_is_the_check() -> None:
+    verdicts = Verdicts()
+    assert make_check(HealthCheck(check=verdicts), None, "http", "", ProxySettings()) is verdicts
+
+
+def test_every_location_is_looked_at() -> None:
+    def location(upstream: str, **more: Any) -> Location:
+        proxy = ProxySettings(pass_=ProxyPass(f"http://{upstream}", upstream=upstream), health_checks=(HealthCheck(),))
+        return Location(proxy=proxy, **more)
+
+    conditional = If(lambda x: True, (), location("c"))
+    inner = location("b", script=(conditional,))
+    outer = If(lambda x: True, (), location("s"))
+    server = ServerBlock(locations=(location("a", locations=(inner,)),), named={"@n": location("n")}, script=(outer,))
+    found = [where.proxy.pass_.upstream for where in locations(Config(servers=(server,))) if where.proxy.pass_]
+    assert sorted(found) == ["a", "b", "c", "n", "s"]
+    pools = {name: Pool(["127.0.0.1:1"], name=name, zone=PrivateZone()) for name in "abc"}
+    match = Match("m", status=lambda status: status == 204)
+    probes = Probes.of(Config(servers=(server,), matches={"m": match}), pools, PrivateZone())
+    assert sorted(probe.pool.name for probe in probes.probes) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent", "wsgi_proxy.worker.ProxyWorker"])
+def test_checks_of_a_preloaded_application_begin_without_a_request_and_end_clean(tmp_path: Path, worker_class: str) -> None:
+    """The application is made before the fork, and with gevent the fork comes before the patch."""
+    folder = tmp_path / "gunicorn"
+    folder.mkdir()
+    with Recorder() as upstream:
+        (folder / "checked.py").write_text(
+            "import threading\n"
+            "from wsgi_proxy import Pool, Proxy\n"
+            "from wsgi_proxy.config import HealthCheck\n"
+            f"proxy = Proxy(Pool([{upstream.url!r}], health_check=HealthCheck(interval=0.05)))\n"
+            "def app(environ, start_response):\n"
+            "    [thread] = [each for each in threading.enumerate() if 'probes' in each.name]\n"
+            # gevent's patch puts its own Event into `threading`.
+            "    start_response('200 OK', [('X-After-Patch', str(type(thread._started) is threading.Event))])\n"
+            "    return [b'']\n"
+        )
+        with run_gunicorn("checked:app", tmp_path, worker_class, args=["--preload"]) as server:
+            wait_until(lambda: len(upstream.requests) > 3, "checks", 30)
+            assert fetch(server.port).get("X-After-Patch") == "True", server.log()
+    assert "Traceback" not in server.log(), server.log()

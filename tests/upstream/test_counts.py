@@ -1,0 +1,228 @@
+"""Connection counts among real processes: all see the same, and kills take away exactly the dead worker's share."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support import wait_until
+from wsgi_proxy.shm.zone import Zone
+from wsgi_proxy.upstream.counts import Counts
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest) -> Iterator[Zone]:
+    opened = Zone.open(f"{__name__} {request.node.name}")
+    yield opened
+    opened.path.unlink(missing_ok=True)
+
+
+class Worker:
+    """A forked child that obeys one-byte commands through a pipe, each answered by its totals."""
+
+    def __init__(self, counts: Counts) -> None:
+        commands, self._send = os.pipe()
+        self._receive, answers = os.pipe()
+        self.servers = len(counts.totals)
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                self._obey(counts, commands, answers)
+            finally:
+                os._exit(0)
+        os.close(commands)
+        os.close(answers)
+
+    def _obey(self, counts: Counts, commands: int, answers: int) -> None:
+        while command := os.read(commands, 2):
+            counts.sync()
+            kind, index = command
+            if kind == ord("+"):
+                counts.add(index)
+            elif kind == ord("-"):
+                counts.remove(index)
+            counts.sync()
+            os.write(answers, bytes(counts.totals))
+
+    def do(self, kind: str, index: int = 0) -> list[int]:
+        os.write(self._send, bytes([ord(kind), index]))
+        return list(os.read(self._receive, self.servers))
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._send)
+        os.close(self._receive)
+
+
+def test_workers_see_each_others_connections(zone: Zone) -> None:
+    counts = Counts(zone, "pool", 3)
+    workers = [Worker(counts), Worker(counts)]
+    try:
+        assert workers[0].do("+", 1) == [0, 1, 0]
+        assert workers[1].do("+", 1) == [0, 2, 0]
+        assert workers[1].do("+", 2) == [0, 2, 1]
+        assert workers[0].do("?") == [0, 2, 1]
+        assert workers[0].do("-", 1) == [0, 1, 1]
+        counts.sync()
+        assert counts.totals == [0, 1, 1]
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def test_one_who_fell_behind_reads_the_rows(zone: Zone) -> None:
+    """More changes than a ring holds between two looks."""
+    counts = Counts(zone, "pool", 3)
+    worker = Worker(counts)
+    try:
+        counts.sync()
+        for _ in range(1000):
+            worker.do("+", 2)
+            worker.do("-", 2)
+        worker.do("+", 0)
+        counts.sync()
+        assert counts.totals == [1, 0, 0]
+        worker.do("+", 0)
+        counts.sync()
+        assert counts.totals == [2, 0, 0]
+    finally:
+        worker.kill()
+
+
+def test_a_killed_workers_connections_vanish_and_its_slot_is_used_again(zone: Zone) -> None:
+    counts = Counts(zone, "pool", 2)
+    counts.sync()
+    counts.add(0)
+    for round_ in range(20):
+        worker = Worker(counts)
+        for _ in range(round_ + 1):
+            worker.do("+", round_ % 2)
+        counts.sync()
+        assert counts.totals[round_ % 2] == round_ + 1 + (round_ % 2 == 0)
+        worker.kill()
+        assert zone.reap()
+        counts.sync()
+        assert counts.totals == [1, 0]
+
+
+def test_a_later_worker_starts_from_what_there_is(zone: Zone) -> None:
+    counts = Counts(zone, "pool", 2)
+    counts.sync()
+    for _ in range(200):
+        counts.add(1)
+    elsewhere, worker = Worker(Counts(zone, "another pool", 2)), Worker(counts)
+    try:
+        assert elsewhere.do("?") == [0, 0]
+        assert worker.do("?") == [0, 200]
+    finally:
+        elsewhere.kill()
+        worker.kill()
+
+
+def busy(counts: Counts, seed: int) -> None:
+    """Open and close without end, at random, never more than ten at once."""
+    dice = random.Random(seed)
+    held: list[int] = []
+    while True:
+        counts.sync()
+        if held and (len(held) >= 10 or dice.random() < 0.5):
+            counts.remove(held.pop(dice.randrange(len(held))))
+        else:
+            held.append(dice.randrange(len(counts.totals)))
+            counts.add(held[-1])
+
+
+def spawn(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work()
+    finally:
+        os._exit(0)
+    return 0
+
+
+def test_many_kills_under_load_leave_no_drift(zone: Zone) -> None:
+    """Two busy workers, one of them killed at a random moment and replaced, sixty times: when all are gone, zero is left."""
+    counts = Counts(zone, "pool", 6)
+    counts.sync()
+    dice = random.Random(3)
+    pids = [spawn(lambda seed=seed: busy(counts, seed)) for seed in (1, 2)]  # type: ignore[misc]
+    try:
+        for round_ in range(60):
+            until = time.monotonic() + dice.random() * 0.02
+            while time.monotonic() < until:
+                counts.sync()
+                assert all(-1 <= total <= 31 for total in counts.totals)
+            victim = pids.pop(0)
+            os.kill(victim, signal.SIGKILL)
+            os.waitpid(victim, 0)
+            pids.append(spawn(lambda seed=round_ + 10: busy(counts, seed)))  # type: ignore[misc]
+            zone.reap()
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    zone.reap()
+    counts.sync()
+    assert counts.totals == [0] * 6
+
+
+def test_a_reader_in_the_middle_of_traffic_ends_with_the_truth(zone: Zone) -> None:
+    """A worker changes thousands of times while we look at uneven intervals; when it stops we agree to the last count."""
+    counts = Counts(zone, "pool", 4)
+    counts.sync()
+    done = zone.area("done", 8).cast("q")
+
+    def work() -> None:
+        dice = random.Random(9)
+        held: list[int] = []
+        for _ in range(20_000):
+            counts.sync()
+            if held and dice.random() < 0.5:
+                counts.remove(held.pop())
+            else:
+                held.append(dice.randrange(4))
+                counts.add(held[-1])
+        done[0] = 1 + len(held)
+        signal.pause()
+
+    pid = spawn(work)
+    try:
+        dice = random.Random(4)
+        while not done[0]:
+            counts.sync()
+            time.sleep(dice.choice([0, 0, 0.0001, 0.004]))
+        counts.sync()
+        assert sum(counts.totals) == done[0] - 1
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    wait_until(zone.reap, "the dead worker to be noticed")
+    counts.sync()
+    assert counts.totals == [0] * 4
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 4), max_size=600))
+def test_changes_are_listed_for_those_who_keep_an_order(indexes: list[int]) -> None:
+    zone = Zone.open(f"{__name__} hypothesis")
+    counts = Counts(zone, zone.unique("pool"), 5)
+    counts.changed = []
+    counts.sync()
+    for index in indexes:
+        counts.add(index)
+    assert counts.changed == indexes
+    assert counts.totals == [indexes.count(index) for index in range(5)]
+    for index in indexes:
+        counts.remove(index)
+    assert counts.totals == [0] * 5

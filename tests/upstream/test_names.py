@@ -1,0 +1,150 @@
+"""Names of servers: peers made of addresses, and when they are asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+
+from tests.support import wait_until
+from wsgi_proxy.balance.peers import Address
+from wsgi_proxy.config import Server
+from wsgi_proxy.errors import ConfigError
+from wsgi_proxy.upstream.names import Names
+from wsgi_proxy.upstream.resolver import Resolver, Target
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Answers(Resolver):
+    """A resolver that says what the test wants, and for how long."""
+
+    def set(self, life: float, **found: list[Address]) -> Answers:
+        object.__setattr__(self, "found", found)
+        object.__setattr__(self, "life", life)
+        return self
+
+    def addresses(self, target: Target) -> tuple[list[Address], float]:
+        if not target.is_name:
+            return super().addresses(target)
+        found: dict[str, list[Address]] = self.found  # type: ignore[attr-defined]
+        if target.host not in found:
+            raise OSError("unknown")
+        return found[target.host], self.life  # type: ignore[attr-defined]
+
+
+class Memory:
+    """What the workers of a test share."""
+
+    def __init__(self) -> None:
+        self.bytes = b""
+
+    def __call__(self, size: int) -> memoryview:
+        if not self.bytes:
+            self.bytes = bytearray(size)  # type: ignore[assignment]
+        assert len(self.bytes) == size
+        return memoryview(self.bytes)
+
+
+A, B, C = ("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 80)
+
+
+def test_servers_before_backups_in_the_order_written() -> None:
+    servers = [Server("1.1.1.1", backup=True), Server("2.2.2.2"), Server("unix:/x")]
+    names = Names(servers, Resolver(), Clock(), Memory(), nullcontext())
+    assert [peer.name for peer in names.peers([])] == ["2.2.2.2:80", "unix:/x", "1.1.1.1:80"]
+    assert names.named == [] and names.due == float("inf")
+
+
+def ask(names: Names) -> list[bool]:
+    """Ask again and wait; whether each answer changed anything."""
+    changed: list[bool] = []
+
+    def tell(take_in: Callable[[], bool]) -> None:
+        changed.append(take_in())
+
+    names.ask_again(tell)
+    wait_until(lambda: not names.asking and changed, "the answer")
+    return changed
+
+
+def test_an_address_that_stays_is_the_same_peer() -> None:
+    clock, resolver = Clock(), Answers(valid=2.0).set(2.0, a=[A, B])
+    names = Names([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    assert names.due == 1002
+    before = names.peers([])
+    resolver.set(3.0, a=[B, C])
+    clock.now = 1010
+    assert ask(names) == [True]
+    assert names.due == 1013
+    after = names.peers(before)
+    assert [peer.address for peer in after] == [B, C]
+    assert after[0] is before[1]
+    assert ask(names) == [False]
+
+
+def test_what_cannot_be_resolved_again_stays() -> None:
+    clock, resolver = Clock(), Answers().set(60.0, a=[A])
+    names = Names([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    resolver.set(60.0)
+    assert ask(names) == [False]
+    assert [peer.address for peer in names.peers([])] == [A]
+    assert names.due == 1005
+
+
+def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
+    clock = Clock()
+    server = Server("localhost:1")
+    names = Names([server, Server("127.0.0.1:2")], Answers().set(1.0), clock, Memory(), nullcontext())
+    assert names.due == float("inf")
+    names.suspect(server, 1001.0)
+    assert names.due == 1001
+    names.suspect(names.servers[1], 0.0)
+    assert names.due == 1001
+    ask(names)
+    assert names.due == 1005
+    ask(names)
+    assert names.due == float("inf")
+
+
+def test_unknown_at_the_start() -> None:
+    assert Names([Server("later", resolve=True)], Answers().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
+    with pytest.raises(ConfigError, match="host not found"):
+        Names([Server("never.invalid")], Answers().set(9.0), Clock(), Memory(), nullcontext())
+
+
+@pytest.mark.parametrize("resolve", [False, True])
+def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_known(resolve: bool) -> None:
+    """Its container is being restarted, or the name server is away: no reason for a worker not to start."""
+    memory, clock, answers = Memory(), Clock(), Answers().set(9.0, a=[A, B])
+    servers = [Server("a", resolve=resolve), Server("1.1.1.1")]
+
+    def worker() -> Names:
+        return Names(servers, answers, clock, memory, nullcontext(), system=answers)
+
+    first = worker()
+    answers.set(9.0)
+    assert [peer.address for peer in worker().peers([])] == [A, B, ("1.1.1.1", 80)]
+    answers.set(9.0, a=[C])
+    ask(first)
+    answers.set(9.0)
+    assert [peer.address for peer in worker().peers([])] == [C, ("1.1.1.1", 80)]
+    # Where nobody ever knew it the configuration is wrong.
+    memory.bytes = b""
+    if not resolve:
+        with pytest.raises(ConfigError):
+            worker()
+
+
+def test_more_addresses_than_fit_are_not_remembered_by_halves() -> None:
+    memory = Memory()
+    many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(400)]
+    server = Server("a", resolve=True)
+    Names([server], Answers().set(9.0, a=many), Clock(), memory, nullcontext())
+    assert Names([server], Answers().set(9.0), Clock(), memory, nullcontext()).peers([]) == []

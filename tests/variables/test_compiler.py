@@ -1,0 +1,87 @@
+"""variable_code: taking text apart, and the two ways of writing a log line."""
+
+from __future__ import annotations
+
+import ast
+import types
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgi_proxy.config import Place
+from wsgi_proxy.errors import ConfigError
+from wsgi_proxy.variables.compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
+
+
+def run(body: ast.expr, **values: Any) -> Any:
+    """Evaluate the expression; every name in it is one of `values`."""
+    namespace = {"escape_log": escape_log, "escape_json": escape_json, **values}
+    return types.FunctionType(expression_code(body), namespace)(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("", []),
+        ("a$b", [("text", "a"), ("name", "b")]),
+        ("$A_1.x", [("name", "a_1"), ("text", ".x")]),
+        ("${a}b", [("name", "a"), ("text", "b")]),
+        ("$1$23", [("capture", "1"), ("capture", "2"), ("text", "3")]),
+        ("a{b}", [("text", "a{b}")]),
+    ],
+)
+def test_pieces(text: str, pieces: list[tuple[str, str]]) -> None:
+    assert split(text, True, Place()) == pieces
+
+
+def test_a_log_has_no_captures() -> None:
+    assert split("$1", False, Place()) == [("name", "1")]
+
+
+def test_a_broken_text() -> None:
+    with pytest.raises(ConfigError, match="^f:3: invalid variable name"):
+        split("a$", True, Place("f", 3))
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_taken_apart_or_refused(text: str) -> None:
+    try:
+        pieces = split(text, True, Place())
+    except ConfigError:
+        assert "$" in text
+    else:
+        assert all(value for _, value in pieces)
+
+
+def test_text() -> None:
+    nodes: Nodes = [("text", ast.Constant("<")), ("optional", parse("nothing")), ("value", parse("word"))]
+    assert run(text_body(nodes), nothing=None, word="w>") == "<w>"
+
+
+VALUES = st.one_of(st.none(), st.text(alphabet="ab\"\\\n\t\x7f\xe9 {}%", max_size=6))
+
+
+LITERALS = st.sampled_from([("text", '"'), ("text", "a\t"), ("text", " - ")])
+PARTS = st.one_of(VALUES.map(lambda value: ("optional", value)), LITERALS)
+
+
+@given(st.lists(PARTS))
+@pytest.mark.parametrize("escape", ["default", "json"])
+def test_the_short_way_and_the_careful_way_agree(escape: str, parts: list[tuple[str, str | None]]) -> None:
+    nodes: Nodes = [(kind, ast.Constant(value)) for kind, value in parts] or [("text", ast.Constant(""))]
+    wanted = ""
+    for kind, value in parts:
+        if kind == "text":
+            wanted += str(value)
+        elif value is None:
+            wanted += "-" if escape == "default" else ""
+        else:
+            wanted += escape_log(value) if escape == "default" else escape_json(value)
+    assert run(log_body(nodes, escape)) == wanted
+
+
+def test_escapes() -> None:
+    assert escape_log("a b\x7f\x00") == "a b\\x7F\\x00"
+    assert escape_json('\x01\t"') == '\\u0001\\t\\"'

@@ -1,0 +1,165 @@
+"""variable_table: the values that need more than an attribute. test_log_differential compares what can be seen with nginx."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.routing import environ
+from wsgi_proxy.config import CoreSettings, Location, ServerBlock
+from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.variables import request as variable_table
+from wsgi_proxy.variables.names import Names, compile_text
+
+
+def exchange(target: str = "/", *fields: tuple[str, str]) -> Exchange:
+    x = Exchange(environ("GET", target, list(fields), 8080))
+    x.uri, _, x.args = target.partition("?")
+    x.server, x.location = ServerBlock(), Location()
+    return x
+
+
+def value(name: str, x: Exchange) -> str:
+    return compile_text(f"${name}", Names())(x)
+
+
+def core(x: Exchange, **settings: str) -> None:
+    names = Names()
+    x.location = Location(core=CoreSettings(**{name: compile_text(text, names) for name, text in settings.items()}))
+
+
+@pytest.mark.parametrize("name", [*variable_table.TEXT, *variable_table.OPTIONAL])
+def test_every_name_has_a_value_on_a_bare_request(name: str) -> None:
+    assert isinstance(value(name, exchange()), str)
+
+
+def test_arguments() -> None:
+    assert value("arg_b", exchange("/?a=1&B=2&b=3&c")) == "2"
+    assert value("arg_c", exchange("/?ac=1&c")) == ""
+    assert value("arg_c", exchange("/?ac=1&c=x%20&d")) == "x%20"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("a=1; b=2", "2"), ("xb=1; B = 2 ", "2 "), ("a=b=3", None), ("b", None), ("b;b=", ""), ("a=1;;b=2", "2")],
+)
+def test_cookies(text: str, wanted: str | None) -> None:
+    assert variable_table.find_cookie(text, "b") == wanted
+
+
+def test_times() -> None:
+    x = exchange()
+    x.started, x.finished_at = 100.0, 100.0125
+    assert value("request_time", x) == "0.013"
+    assert re.fullmatch(r"\d+\.\d{3}", value("msec", x))
+
+
+def test_request_id_is_one_for_the_exchange() -> None:
+    x = exchange()
+    first = value("request_id", x)
+    assert re.fullmatch("[0-9a-f]{32}", first) and value("request_id", x) == first != value("request_id", exchange())
+
+
+def test_addresses() -> None:
+    assert variable_table.packed("1.2.3.4") == "\x01\x02\x03\x04"
+    assert len(variable_table.packed("fe80::1%eth0")) == 16
+    assert variable_table.packed("junk") == variable_table.packed("") == ""
+    x = exchange()
+    x.remote_addr = ""
+    assert value("remote_addr", x) == "unix:"
+
+
+def test_where_the_request_arrived() -> None:
+    x = exchange()
+    assert (value("server_addr", x), value("server_port", x)) == ("127.0.0.1", "8080")
+    x.connection = SimpleNamespace(server_addr=("10.0.0.1", 81))
+    assert (value("server_addr", x), value("server_port", x)) == ("10.0.0.1", "81")
+    x.connection = SimpleNamespace(server_addr="/run/x.sock")
+    assert (value("server_addr", x), value("server_port", x)) == ("unix:/run/x.sock", "")
+
+
+def test_tcp_info_of_a_real_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: accepted.append(listener.accept()[0]))
+        thread.start()
+        with socket.create_connection(listener.getsockname()):
+            thread.join(30)
+            x = exchange()
+            x.environ["gunicorn.socket"] = accepted[0]
+            assert int(value("tcpinfo_rtt", x)) > 0
+            assert int(value("tcpinfo_snd_cwnd", x)) > 0
+            assert value("server_port", x) == str(listener.getsockname()[1])
+        accepted[0].close()
+
+
+def test_files() -> None:
+    x = exchange("/a/b")
+    x.prefix = "/srv"
+    assert value("request_filename", x) == "/srv/html/a/b"
+    core(x, root="/www/$host")
+    x.host = "h"
+    assert (value("document_root", x), value("request_filename", x)) == ("/www/h", "/www/h/a/b")
+    core(x, alias="rel/")
+    x.location = Location(pattern="/a/", core=x.location.core)
+    assert value("request_filename", x) == "/srv/rel/b"
+    x.location = Location(kind="~", pattern="^/a", regex=re.compile("^/a"), core=x.location.core)
+    assert value("request_filename", x) == "/srv/rel/"
+    assert value("realpath_root", x) == ""
+
+
+def test_what_was_sent() -> None:
+    x = exchange()
+    assert value("sent_http_x", x) == ""
+    x.answer = Answer(200, [("X-A", "1"), ("x-a", "2")], length=5)
+    assert (value("sent_http_x_a", x), value("sent_http_content_length", x)) == ("1, 2", "5")
+    assert (value("status", x), value("request_completion", x)) == ("000", "")
+    x.status, x.completed = 200, True
+    assert (value("status", x), value("request_completion", x)) == ("200", "OK")
+
+
+def test_the_length_of_an_answer() -> None:
+    x = exchange()
+    assert value("bytes_sent", x) == "0"
+    x.answer, x.body_bytes_sent = Answer(200, [("X", "y"), ("Date", "d"), ("Server", "s"), ("Connection", "close")]), 5
+    wire = "HTTP/1.1 200 OK\r\nX: y\r\nDate: d\r\nServer: s\r\nConnection: close\r\n\r\n12345"
+    assert value("bytes_sent", x) == str(len(wire))
+    x.answer.headers.clear()
+    own = "Server: wsgi_proxy\r\nDate: Sun, 13 Sep 2020 12:26:40 GMT\r\nConnection: keep-alive\r\n"
+    assert value("bytes_sent", x) == str(len(f"HTTP/1.1 200 OK\r\n{own}\r\n12345"))
+
+
+def test_the_length_of_a_request() -> None:
+    x = exchange("/", ("Host", "a"))
+    assert value("request_length", x) == str(len("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+    x.content_length = 10
+    assert value("request_length", x) == str(len("GET / HTTP/1.1\r\nHost: a\r\n\r\n") + 10)
+
+
+def test_the_rate() -> None:
+    x = exchange()
+    assert value("limit_rate", x) == "0"
+    core(x, limit_rate="100")
+    assert value("limit_rate", x) == "100"
+    x.limit_rate = 5
+    assert value("limit_rate", x) == "5"
+
+
+def test_the_body_in_memory() -> None:
+    x = exchange()
+    x.request_body = b"\xff"
+    assert value("request_body", x) == "\xff"
+
+
+def test_an_https_url_asked_of_a_forward_proxy() -> None:
+    x = exchange("https://h.test/p")
+    assert (value("scheme", x), value("request_port", x)) == ("https", "443")
+    x = exchange("https://h.test:8443/p")
+    assert value("request_port", x) == "8443"
+    x = exchange("http://h.test/p")
+    x.scheme = "https"
+    assert (value("scheme", x), value("request_port", x)) == ("https", "")

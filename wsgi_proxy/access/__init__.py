@@ -1,0 +1,8 @@
+"""Access control: addresses, passwords, certificates, limits and forward-proxy destinations."""
+
+from .client_certificate import tls_of, verdict
+from .destinations import is_clients, is_elsewhere
+from .guard import Guard
+from .passwords import load_libraries
+
+__all__ = ["Guard", "destinations", "is_clients", "is_elsewhere", "load_libraries", "tls_of", "verdict"]

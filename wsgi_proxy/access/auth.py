@@ -1,0 +1,153 @@
+"""auth_basic and auth_request: who the client says it is, and whether that is so.
+
+Rules:
+- Each check is a step of the access phase: True lets in, False is no opinion, a Refusal keeps out and carries the challenge.
+- CONNECT, and a target in absolute form that goes where the client says, are asked by Proxy-Authenticate (407), everything else
+  by WWW-Authenticate (401) (RFC 9110, 11.7).
+- auth_request believes 2xx, 401 and 403; anything else is a fault of ours, a 500.
+Source: ngx_http_auth_basic_module, ngx_http_auth_request_module.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import ProxyError, Refusal
+from ..logs import errorlog
+from .passwords import PasswordFile
+
+if TYPE_CHECKING:
+    from ..config import GuardSettings, Template
+    from ..exchange import Answer, Exchange
+
+Subrequest = Callable[["Exchange", str], "Answer"]
+
+
+def is_proxied(x: Exchange) -> bool:
+    """Whether the client uses us as its forward proxy: then it authenticates to the proxy, not to the site."""
+    if x.method == "CONNECT":
+        return True
+    target = x.location.proxy.pass_
+    return bool(x.absolute) and target is not None and target.template is not None
+
+
+def credentials(value: str) -> tuple[str, str] | None:
+    """(user, password) of a Basic credential (RFC 7617); None when it is none.
+
+    >>> credentials("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+    ('Aladdin', 'open sesame')
+    """
+    scheme, _, word = value.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    word = word.strip(" ")
+    try:
+        text = base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode("latin-1")
+    except (binascii.Error, ValueError):
+        return None
+    user, colon, password = text.partition(":")
+    return (user, password) if colon and user else None
+
+
+class BasicCheck:
+    """`auth_basic` and `auth_basic_user_file` of a place."""
+
+    __slots__ = ("_file", "_files", "_prefix", "_realm")
+
+    def __init__(self, realm: Template, file: Template, prefix: str = "") -> None:
+        self._realm = realm
+        self._file = file
+        self._files: dict[str, PasswordFile] = {}
+        self._prefix = prefix
+
+    def __call__(self, x: Exchange) -> bool:
+        realm = self._realm(x)
+        if realm == "off":
+            return False
+        proxied = is_proxied(x)
+        given = credentials(x.header("Proxy-Authorization" if proxied else "Authorization"))
+        if given is None:
+            errorlog.line("info", "no user/password was provided for basic authentication", x)
+            raise challenge(realm, proxied)
+        user, password = given
+        path = self._file(x)
+        file = self._passwords(path)
+        try:
+            hashed = file.hash_of(user)
+        except FileNotFoundError as error:
+            errorlog.line("error", f'open() "{file.path}" failed ({error.errno}: {error.strerror})', x)
+            raise Refusal(status=403) from error
+        except OSError as error:
+            raise ProxyError(f'open() "{file.path}" failed ({error.errno}: {error.strerror})', status=500) from error
+        if hashed is None:
+            errorlog.line("error", f'user "{user}" was not found in "{file.path}"', x)
+            raise challenge(realm, proxied)
+        if not file.fits(user, password, hashed):
+            errorlog.line("error", f'user "{user}": password mismatch', x)
+            raise challenge(realm, proxied)
+        x.remote_user = user
+        return True
+
+    def _passwords(self, path: str) -> PasswordFile:
+        """The file by its path; a path made of variables must not fill the memory."""
+        file = self._files.get(path)
+        if file is None:
+            if len(self._files) >= 64:
+                self._files.clear()
+            file = self._files[path] = PasswordFile(os.path.join(self._prefix, path))
+        return file
+
+
+def challenge(realm: str, proxied: bool) -> Refusal:
+    """401 with WWW-Authenticate, or 407 with Proxy-Authenticate."""
+    name = "Proxy-Authenticate" if proxied else "WWW-Authenticate"
+    return Refusal(status=407 if proxied else 401, headers=[(name, f'Basic realm="{realm}"')])
+
+
+class RequestCheck:
+    """`auth_request` and `auth_request_set` of a place: another location says whether the client may come in."""
+
+    __slots__ = ("_ask", "_settings")
+
+    def __init__(self, settings: GuardSettings, ask: Callable[[], Subrequest]) -> None:
+        self._settings = settings
+        self._ask = ask
+
+    def __call__(self, x: Exchange) -> bool:
+        headers: list[tuple[str, str]] = []
+        try:
+            answer = self._ask()(x, self._settings.auth_request)
+        except ProxyError as error:
+            errorlog.line("error", str(error), x)
+            status = error.status
+        else:
+            try:
+                status = answer.status
+                headers = [pair for pair in answer.headers if pair[0].lower() == "www-authenticate"]
+                self._set_variables(x, answer)
+            finally:
+                answer.close()
+        if x.trace is not None:
+            x.why("auth", f"{self._settings.auth_request} answered {status}")
+        if 200 <= status < 300:
+            return True
+        if status == 401:
+            raise Refusal(status=401, headers=headers)
+        if status == 403:
+            raise Refusal(status=403)
+        raise ProxyError(f"auth request unexpected status: {status}", status=500)
+
+    def _set_variables(self, x: Exchange, answer: Answer) -> None:
+        """Give the variables of `auth_request_set` their values, as the other location's answer has them."""
+        if not self._settings.auth_request_set:
+            return
+        asked = x.copy()
+        asked.answer = answer
+        asked.status = answer.status
+        asked.upstream_pairs = getattr(answer.source, "pairs", answer.headers)
+        values = [(name, template(asked)) for name, template in self._settings.auth_request_set]
+        x.variables.update(values)

@@ -1,0 +1,31 @@
+"""Balancing policies, and the health of each peer that they read."""
+
+from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Health, Standing, size
+from .least_time import Inflight
+from .peers import Address, Dice, Group, Peer, Tried
+from .policies import Balancer, balancer, check, walking
+from .ranking import Ranked
+from .shared_turns import SHARED_MAX, SharedTurns
+
+__all__ = [
+    "Address",
+    "Balancer",
+    "Dice",
+    "EPOCH",
+    "FIRST_FAILS",
+    "Group",
+    "HEADER_MS",
+    "Health",
+    "Inflight",
+    "LAST_MS",
+    "Peer",
+    "Ranked",
+    "SHARED_MAX",
+    "SharedTurns",
+    "Standing",
+    "Tried",
+    "balancer",
+    "check",
+    "size",
+    "walking",
+]

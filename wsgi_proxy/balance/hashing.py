@@ -1,0 +1,173 @@
+"""The policies that keep a client or a key with one server: ip_hash, hash, hash consistent; nginx's arithmetic.
+
+Rules:
+- The place is looked up among all peers, fit or not, so that one peer's failure moves only its own keys.
+- A request that is tried again goes on from where its last look-up ended, so the state of the walk is kept with the request.
+- After 20 misses, with fewer than two peers, or without a key: round robin.
+"""
+
+from __future__ import annotations
+
+import socket
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
+from typing import Any
+from zlib import crc32
+
+from .. import config
+from .peers import Group, Peer, Tried, without_scheme
+from .rotation import round_robin
+
+_MISSES = 20
+
+
+class Walk(set[Peer]):
+    """What `Exchange.tried` is under these policies: the peers tried, and how far the walk got."""
+
+    __slots__ = ("group", "hash", "misses", "round")
+
+    def __init__(self, group: Group, start: int) -> None:
+        self.group = group
+        self.hash = start
+        self.misses = 0
+        self.round = 0
+
+
+def _walk(x: Any, group: Group, start: int) -> Walk:
+    walk = x.tried
+    if not isinstance(walk, Walk) or walk.group is not group:
+        tried = walk or ()
+        walk = x.tried = Walk(group, start)
+        walk.update(tried)
+    return walk
+
+
+class _ByPlace:
+    """What ip_hash and hash share: a number modulo the weights of all peers is a peer."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self._until = list(accumulate(peer.nominal for peer in group.peers))
+
+    def at(self, number: int) -> Peer:
+        until = self._until
+        return self.group.peers[bisect_right(until, number % until[-1])]
+
+    def fall_back(self, tried: Tried) -> Peer | None:
+        return round_robin(self.group.candidates(tried))
+
+
+class IPHash(_ByPlace):
+    """By the client's address: the first three bytes of IPv4, all of IPv6."""
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        super().__init__(group)
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        group = self.group
+        walk = _walk(x, group, 89)
+        if walk.misses > _MISSES or len(group.peers) < 2:
+            return self.fall_back(tried)
+        address = _address_bytes(x.remote_addr)
+        number = walk.hash
+        while True:
+            for byte in address:
+                number = (number * 113 + byte) % 6271
+            peer = self.at(number)
+            if group.fits(peer, tried):
+                walk.hash = number
+                return peer
+            walk.misses += 1
+            if walk.misses > _MISSES:
+                return self.fall_back(tried)
+
+
+def _address_bytes(address: str) -> bytes:
+    try:
+        if ":" in address:
+            return socket.inet_pton(socket.AF_INET6, address)
+        return socket.inet_aton(address)[:3]
+    except OSError:
+        return b"\0\0\0"  # a unix socket's peer
+
+
+class Hash(_ByPlace):
+    """By the CRC-32 of a text with variables, hashed again with a counter in front after each miss."""
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        super().__init__(group)
+        self._key = _template(policy)
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        group = self.group
+        key = self._key(x).encode("latin-1", "replace")
+        walk = _walk(x, group, 0)
+        if walk.misses > _MISSES or len(group.peers) < 2 or not key:
+            return self.fall_back(tried)
+        while True:
+            prefix = b"%d" % walk.round if walk.round else b""
+            walk.hash += crc32(prefix + key) >> 16 & 0x7FFF
+            walk.round += 1
+            peer = self.at(walk.hash)
+            if group.fits(peer, tried):
+                return peer
+            walk.misses += 1
+            if walk.misses > _MISSES:
+                return self.fall_back(tried)
+
+
+class ConsistentHash(_ByPlace):
+    """On a ring of 160 points per weight and server (ketama), so that adding a server moves only its share of the keys."""
+
+    def __init__(self, group: Group, policy: config.Policy) -> None:
+        super().__init__(group)
+        self._key = _template(policy)
+        owners: dict[str, list[Peer]] = {}
+        for peer in group.peers:
+            owners.setdefault(without_scheme(peer.server.address), []).append(peer)
+        points: dict[int, list[Peer]] = {}
+        for address, peers in owners.items():
+            for point in _points(address, peers[0].nominal * 160):
+                points.setdefault(point, peers)
+        self._points = sorted(points)
+        self._owners = [points[point] for point in self._points]
+
+    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+        group = self.group
+        key = self._key(x).encode("latin-1", "replace")
+        if len(group.peers) < 2 or not key:
+            return self.fall_back(tried)
+        walk = _walk(x, group, -1)
+        if walk.hash < 0:
+            walk.hash = bisect_left(self._points, crc32(key))
+        while walk.misses <= _MISSES:
+            owners = self._owners[walk.hash % len(self._owners)]
+            peer = round_robin([peer for peer in owners if group.fits(peer, tried)])
+            if peer is not None:
+                return peer
+            walk.hash += 1
+            walk.misses += 1
+        return self.fall_back(tried)
+
+
+def _points(address: str, count: int) -> list[int]:
+    """A server's points: a chain of CRC-32, each over the host, the port and the point before."""
+    if address[:5].lower() == "unix:":
+        host, port = address[5:], ""
+    else:
+        host, colon, port = address.rpartition(":")
+        if not colon or not port.isdigit():
+            host, port = address, ""
+    base = crc32(f"{host}\0{port}".encode())
+    points = []
+    previous = 0
+    for _ in range(count):
+        previous = crc32(previous.to_bytes(4, "little"), base)
+        points.append(previous)
+    return points
+
+
+def _template(policy: config.Policy) -> config.Template:
+    if policy.key is None:
+        raise ValueError("the balancing method hash needs a key")
+    return policy.key

@@ -1,0 +1,22 @@
+"""The shared HTTP cache."""
+
+from .cache import Cache
+from .fetch import Fetch
+from .purge import by_pattern, matches
+from .rfc9111 import validators
+from .storage import Entry, is_folder, make_folders, memory_zones, open_zone
+from .zone import ZoneCache
+
+__all__ = [
+    "Cache",
+    "Entry",
+    "Fetch",
+    "ZoneCache",
+    "by_pattern",
+    "is_folder",
+    "make_folders",
+    "matches",
+    "memory_zones",
+    "open_zone",
+    "validators",
+]

@@ -1,0 +1,91 @@
+"""Fetches without a client: updating a stale answer behind the request that got it."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UpstreamError
+from ..exchange import Answer
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+    from .cache import Cache
+    from .fetch import Fetch
+
+logger = logging.getLogger("wsgi_proxy")
+
+
+class Leader:
+    """What fetches need of the process: the cache they belong to, its clock, and ways to fetch without a client."""
+
+    __slots__ = ("cache", "clock", "refetch", "spawn")
+
+    def __init__(
+        self,
+        cache: Cache,
+        refetch: Callable[[Exchange, Fetch], Answer] | None,
+        spawn: Callable[[Callable[[], None]], Any] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.cache = cache
+        self.refetch = refetch
+        self.spawn = spawn
+        self.clock = clock
+
+    def in_background(self, fetch: Fetch) -> bool:
+        """Whether a stale answer goes out now and its update is fetched behind it: where the configuration or the origin
+        (stale-while-revalidate) says so, and someone can do it."""
+        if self.refetch is None or self.spawn is None or fetch.entry is None:
+            return False
+        return fetch.plan.background or fetch.entry.freshness.grace > 0
+
+    def update(self, x: Exchange, fetch: Fetch) -> None:
+        """Carry out a fetch that no client waits for."""
+        assert self.spawn is not None
+        other = detached(x)
+        try:
+            self.spawn(lambda: self._update(other, fetch))
+        except BaseException:
+            fetch.close()
+            raise
+
+    def _update(self, x: Exchange, fetch: Fetch) -> None:
+        assert self.refetch is not None
+        try:
+            fetch.prepare(x)
+            drain(fetch.store(x, self.refetch(x, fetch)))
+        except UpstreamError as error:
+            logger.error('background update of "%s" failed: %s', x.cache_key, error)
+        except Exception:
+            logger.exception('background update of "%s" failed', x.cache_key)
+        finally:
+            fetch.close()
+
+
+def detached(x: Exchange) -> Exchange:
+    """The same request without its client: no body, nothing noted that belongs to the client's own answer."""
+    other = x.copy()
+    other.method = "GET"
+    other.input = io.BytesIO()
+    other.content_length = None
+    other.chunked = False
+    other.connection = None
+    other.variables = dict(x.variables)
+    other.tries = []
+    other.tried = None
+    other.answer = None
+    other.leases = None
+    other.trace = None
+    return other
+
+
+def drain(answer: Answer) -> None:
+    """Read an answer to its end for the sake of the store."""
+    try:
+        for _ in answer.body:
+            pass
+    finally:
+        answer.close()

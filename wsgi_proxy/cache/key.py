@@ -1,0 +1,96 @@
+"""What an answer is stored under: proxy_cache_key, or the request's own target.
+
+Without proxy_cache_key the key is the target URI (RFC 9111 section 2: method and target URI; GET and HEAD share what GET
+stored), so virtual hosts never share entries, followed by where the location passes its requests, so that two locations
+that answer for one URI (by `if`, by a rewrite) do not share them either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from ..errors import ClientError
+from ..http import HOP_BY_HOP, listed, uri
+from .rfc9111 import Pairs, values
+
+if TYPE_CHECKING:
+    from ..config import CacheSettings, Location, Template
+    from ..exchange import Exchange
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def target_uri(x: Exchange) -> str:
+    """The absolute URI that the client asked for (RFC 9110 section 7.1), its authority in lower case."""
+    host = x.environ.get("HTTP_HOST") or x.host
+    return f"{x.absolute or x.scheme}://{host.lower()}{x.target}"
+
+
+def key_template(settings: CacheSettings, location: Location) -> Template:
+    """The function of an exchange that gives its key."""
+    if settings.key is not None:
+        return settings.key
+    suffix = _suffix(location)
+    if settings.methods <= {"GET", "HEAD"}:
+        return lambda x: target_uri(x) + suffix
+    # Where other methods are cached too (proxy_cache_methods), theirs are other answers.
+    return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
+
+
+def default_keys(x: Exchange, location: Location) -> tuple[str, str]:
+    """The keys of a target where no key is configured: that of GET and HEAD, and that of POST."""
+    key = target_uri(x) + _suffix(location)
+    return key, key + " POST"
+
+
+def _suffix(location: Location) -> str:
+    passed = location.proxy.pass_
+    return "" if passed is None else " " + passed.url
+
+
+def withheld(x: Exchange) -> bool:
+    """Whether the request's Connection takes a field away from the upstream that a `proxy_cache_key` may be made of: the answer
+    is then to another request than the key says."""
+    names = listed(x.environ.get("HTTP_CONNECTION", "")) - HOP_BY_HOP
+    return bool(names) and any(name.lower() in names for name, _ in x.pairs)
+
+
+def affected(x: Exchange, answer: Pairs) -> Iterator[Exchange]:
+    """The exchanges whose keys an unsafe request voids (RFC 9111 section 4.4): its own, and those it would have with the
+    targets in Location and Content-Location, as far as they are of the same origin."""
+    yield x
+    here = target_uri(x)
+    origin = _origin(here)
+    seen = {here}
+    for name in ("location", "content-location"):
+        for value in values(answer, name)[:1]:
+            try:
+                there = urljoin(here, value.strip(" \t")).partition("#")[0]
+                same = _origin(there) == origin
+            except ValueError:
+                continue
+            if same and there not in seen:
+                seen.add(there)
+                other = _with_target(x, there)
+                if other is not None:
+                    yield other
+
+
+def _origin(target: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(target)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def _with_target(x: Exchange, there: str) -> Exchange | None:
+    """The same request for another target; None for one that no client could send."""
+    parts = urlsplit(there)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    other = x.copy()
+    other.target = target
+    try:
+        other.uri, other.args = uri.normalise(target)
+    except ClientError:
+        return None
+    return other

@@ -1,0 +1,80 @@
+"""The fields of a stored answer: which are kept, how a validation updates them, and what validates them. Pure.
+
+RFC 9111 sections 3.1 and 3.2 (storing and updating fields), 4.3.1, 4.3.4 and 4.3.5 (validating).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...http import format_date, parse_date
+from .fields import Pairs, members, values
+
+# RFC 9111 section 3.1 and RFC 9110 section 7.6.1: what belongs to one connection or one proxy and is never stored.
+UNSTORED_FIELDS: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def stored_fields(answer: Pairs, received_at: float, withheld: frozenset[str] = frozenset()) -> Pairs:
+    """The fields to store (RFC 9111 section 3.1): nothing of one connection, and a Date where the origin sent none."""
+    unstored = UNSTORED_FIELDS | withheld | {name.lower() for name in members(answer, "connection")}
+    kept = [pair for pair in answer if pair[0].lower() not in unstored]
+    dated = _first(kept, "date")
+    if dated is None or parse_date(dated.strip(" \t"), received_at) is None:
+        kept = [pair for pair in kept if pair[0].lower() != "date"]
+        kept.append(("Date", format_date(int(received_at))))
+    return kept
+
+
+def freshened(stored: Pairs, update: Pairs, received_at: float) -> Pairs:
+    """The stored fields after a 304 or a matching HEAD answer (RFC 9111 section 3.2).
+
+    Each field of the update replaces all lines of its name. Content-Length and Content-Range stay: they describe the
+    stored body. The Age of the old answer goes: the new one's is the only one that still counts.
+    """
+    fresh = stored_fields(update, received_at)
+    kept_names = {"content-length", "content-range"}
+    fresh = [pair for pair in fresh if pair[0].lower() not in kept_names]
+    replaced = {name.lower() for name, _ in fresh} | {"age"}
+    return [pair for pair in stored if pair[0].lower() not in replaced] + fresh
+
+
+def validators(headers: Pairs) -> Pairs:
+    """The conditional request fields that validate a stored answer (RFC 9111 section 4.3.1); empty if it has no validator."""
+    conditions: Pairs = []
+    for tag in values(headers, "etag")[:1]:
+        conditions.append(("If-None-Match", tag))
+    for moment in values(headers, "last-modified")[:1]:
+        conditions.append(("If-Modified-Since", moment))
+    return conditions
+
+
+def matches_stored(stored: Pairs, update: Pairs) -> bool:
+    """Whether a 304 is about what is stored: the entity tags agree, or in their absence the modification dates
+    (RFC 9111 section 4.3.4). A 304 without validators is about what was asked for."""
+    for name in ("etag", "last-modified"):
+        ours, theirs = _first(stored, name), _first(update, name)
+        if ours is not None and theirs is not None:
+            return ours.removeprefix("W/") == theirs.removeprefix("W/")
+    return True
+
+
+def head_matches_stored(stored: Pairs, update: Pairs) -> bool:
+    """Whether a HEAD answer may update what is stored: every validator and length in it agrees (RFC 9111 section 4.3.5)."""
+    return all(_first(update, name) in (None, _first(stored, name)) for name in ("etag", "last-modified", "content-length"))
+
+
+def _first(headers: Pairs, name: str) -> str | None:
+    return next((value for field, value in headers if field.lower() == name), None)

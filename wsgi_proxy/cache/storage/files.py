@@ -1,0 +1,291 @@
+"""Where entries lie: in files, or in any storage that speaks CacheControl's interface.
+
+`FileStorage` keeps one file per answer under nginx's names (the md5 of the key, in `levels` of folders), mode 0600 in folders
+of mode 0700, and is itself a CacheControl separate-body storage. `BlobStorage` puts the same bytes into any
+`cachecontrol.cache.BaseCache` (cacheblob.py). The cache room knows both by five verbs: load, adopt, put, refresh, delete.
+
+A file that cannot be read as an entry is removed with one line in the log and counts as absent. An OSError of a change is
+the caller's to report: it knows what was lost by it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+from cachecontrol.cache import SeparateBodyBaseCache
+
+from .entry import BrokenEntry, Entry, VaryIndex, digest_of, new_id
+from .format import COMPLETE, SUPERBLOCK, Superblock, encode, load
+
+if TYPE_CHECKING:
+    from ..flight import Fill
+
+NAME: Final = re.compile(r"[0-9a-f]{32}")
+STATE_FOLDER: Final = ".wsgi-proxy"
+# Heads appended by 304s may take this much before the entry is let go and fetched anew.
+_APPENDED_MAX: Final = 256 * 1024
+logger = logging.getLogger("wsgi_proxy")
+
+
+class Store(Protocol):
+    """What the cache room asks of a storage. Names are digests; ``keep`` is for how many seconds an entry is of any use."""
+
+    body_max: int
+    """The longest body it takes; 0 for no limit."""
+
+    def load(self, name: str) -> Entry | VaryIndex | None:
+        """The entry or index of that name; None if there is none that can be read."""
+
+    def adopt(self, fill: Fill, name: str, keep: float) -> int:
+        """Take over a finished file as the entry of that name, replacing any other; by how many bytes the store grew. OSError
+        if that cannot be done, or if the fill's path names another file by now."""
+
+    def put(self, name: str, data: bytes, keep: float) -> None:
+        """Store a whole small file."""
+
+    def refresh(self, entry: Entry, keep: float) -> bool:
+        """Give a stored entry the head that it now has in memory; False if it is no longer the stored one."""
+
+    def delete(self, name: str) -> int | None:
+        """Remove an entry; its size, or None if there was none."""
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry that was read before is still there, be it replaced: cheap, for every hit from memory."""
+
+    def touch(self, entry: Entry, now: float) -> None:
+        """Note that an entry was used, for those that go when they are not."""
+
+
+class FileStorage(SeparateBodyBaseCache):
+    """Entries as files."""
+
+    body_max = 0
+
+    def __init__(self, directory: str, levels: tuple[int, ...] = ()) -> None:
+        self.directory = directory
+        self.levels = levels
+        os.makedirs(directory, 0o700, exist_ok=True)
+        self._block = os.statvfs(directory).f_frsize or 512
+
+    def path(self, name: str) -> str:
+        """Where an entry lies: nginx's levels take the name's last characters."""
+        folder, end = self.directory, len(name)
+        for width in self.levels:
+            folder = os.path.join(folder, name[end - width : end])
+            end -= width
+        return os.path.join(folder, name)
+
+    def load(self, name: str) -> Entry | VaryIndex | None:
+        path = self.path(name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning('cache file "%s" cannot be opened: %s', path, error.strerror)
+            return None
+        try:
+            return self._read(fd, path, name)
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int, path: str, name: str) -> Entry | VaryIndex | None:
+        try:
+            _, found = load(fd)
+        except BrokenEntry as first:
+            # A head that is being replaced in this moment may read torn, once.
+            try:
+                _, found = load(fd)
+            except (BrokenEntry, OSError):
+                logger.warning('cache file "%s" is removed: %s', path, first)
+                self._unlink(path)
+                return None
+        except OSError as error:
+            logger.warning('cache file "%s" cannot be read: %s', path, error.strerror)
+            return None
+        if isinstance(found, Entry):
+            found.path = path
+            found.name = name
+            found.touched_at = os.fstat(fd).st_mtime
+        return found
+
+    def adopt(self, fill: Fill, name: str, keep: float) -> int:
+        path, target = fill.path, self.path(name)
+        if not fill.owns_path():
+            raise FileNotFoundError(errno.ENOENT, "the file of this fetch lost its name", path)
+        size = os.fstat(fill.fd).st_size
+        try:
+            replaced = os.stat(target).st_size
+        except FileNotFoundError:
+            replaced = 0
+        try:
+            os.rename(path, target)
+        except FileNotFoundError:
+            self._make_folders(target)
+            os.rename(path, target)
+        fill.adopted()
+        return self.on_disk(size) - self.on_disk(replaced)
+
+    def put(self, name: str, data: bytes, keep: float) -> None:
+        target = self.path(name)
+        temporary = f"{target}.{os.getpid()}.{new_id():016x}"
+        try:
+            fd = self._create(temporary)
+        except FileNotFoundError:
+            self._make_folders(target)
+            fd = self._create(temporary)
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                written = 0
+                while written < len(data):
+                    written += file.write(data[written:])
+            os.rename(temporary, target)
+        except BaseException:
+            self._unlink(temporary)
+            raise
+
+    @staticmethod
+    def _create(path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def _make_folders(self, path: str) -> None:
+        """The level folders of a path, each 0700 whatever the umask leaves of makedirs' defaults."""
+        folder = self.directory
+        os.makedirs(folder, 0o700, exist_ok=True)
+        for part in os.path.relpath(os.path.dirname(path), folder).split(os.sep):
+            folder = os.path.join(folder, part)
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                continue
+
+    def refresh(self, entry: Entry, keep: float) -> bool:
+        """Small bodies are written anew with the head; to a large one the head is appended."""
+        try:
+            fd = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            block = Superblock.unpack(os.pread(fd, SUPERBLOCK, 0))
+            if block.id != entry.id:
+                return False
+            if entry.body is not None:
+                self.put(entry.name, encode(entry, entry.body), keep)
+                return True
+            end = os.fstat(fd).st_size
+            head = entry.head()
+            if end + len(head) > block.body_offset + block.body_length + _APPENDED_MAX:
+                self._unlink(entry.path)
+                return True
+            os.pwrite(fd, head, end)
+            block.head_offset, block.head_length, block.head_crc = end, len(head), zlib.crc32(head)
+            os.pwrite(fd, block.pack(), 0)
+            return True
+        except BrokenEntry:
+            return False
+        finally:
+            os.close(fd)
+
+    def delete(self, name: str) -> int | None:  # type: ignore[override]
+        """Also BaseCache's delete, to which names are keys: anything but a digest is digested first."""
+        path = self.path(name if NAME.fullmatch(name) else digest_of(name))
+        try:
+            size = os.stat(path).st_size
+            os.unlink(path)
+        except FileNotFoundError:
+            return None
+        return self.on_disk(size)
+
+    def on_disk(self, size: int) -> int:
+        """The bytes that a file of `size` takes: `max_size` counts whole blocks, as nginx."""
+        return -(-size // self._block) * self._block
+
+    def holds(self, entry: Entry) -> bool:
+        return os.access(entry.path, os.F_OK)
+
+    def touch(self, entry: Entry, now: float) -> None:
+        # The index that leads to an answer that varies is as much in use as the answer.
+        for path in {entry.path, self.path(entry.primary)}:
+            try:
+                os.utime(path, (now, now))
+            except FileNotFoundError:
+                continue
+
+    @staticmethod
+    def _unlink(path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning('cache file "%s" cannot be removed: %s', path, error.strerror)
+
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """(name, stat) of every entry, folder by folder; what vanishes meanwhile and what is not ours is passed over."""
+        yield from self._walk(self.directory, len(self.levels))
+
+    def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            return
+        with entries:
+            for found in entries:
+                if depth:
+                    if found.name != STATE_FOLDER and found.is_dir(follow_symlinks=False):
+                        yield from self._walk(found.path, depth - 1)
+                elif NAME.match(found.name):
+                    try:
+                        yield found.name, found.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+
+    # --- CacheControl's interface: any text as key, metadata and body as the caller made them -------------------------
+
+    def get(self, key: str) -> bytes | None:
+        file = self._foreign(key)
+        if file is None:
+            return None
+        with file:
+            meta: bytes = file.read(int.from_bytes(file.read(8), "little"))
+            return meta
+
+    def set(self, key: str, value: bytes, expires: int | datetime | None = None) -> None:
+        self._set_foreign(key, value, b"")
+
+    def set_body(self, key: str, body: bytes) -> None:
+        self._set_foreign(key, self.get(key) or b"", body)
+
+    def get_body(self, key: str) -> IO[bytes] | None:
+        file = self._foreign(key)
+        if file is not None:
+            file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+        return file
+
+    def _set_foreign(self, key: str, meta: bytes, body: bytes) -> None:
+        """One file for both halves: `len(meta) meta body` as the body of an index without specs."""
+        content = len(meta).to_bytes(8, "little") + meta + body
+        self.put(digest_of(key), encode(VaryIndex(key, "", []), content), 0)
+
+    def _foreign(self, key: str) -> IO[bytes] | None:
+        try:
+            file = open(self.path(digest_of(key)), "rb")
+        except FileNotFoundError:
+            return None
+        try:
+            block = Superblock.unpack(file.read(SUPERBLOCK))
+            if block.state != COMPLETE or os.fstat(file.fileno()).st_size < block.body_offset + block.body_length:
+                raise BrokenEntry("incomplete")
+        except BrokenEntry as error:
+            file.close()
+            logger.warning('cache file of "%s" is not used: %s', key, error)
+            return None
+        file.seek(block.body_offset)
+        return file

@@ -1,0 +1,109 @@
+"""What one process keeps in memory of a store: entries that it used lately, within a bound in bytes.
+
+A copy is good as long as its slot's state (see `cacheshare`) is the one it was read under: one look at shared memory per
+hit, no call. Order of eviction is second chance: a hit sets a flag and moves nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from ..rfc9111 import Selection, Spec
+from .entry import Entry
+
+# Selections kept per key: a key that varies more than this is looked up in the store.
+_VARIANTS_MAX: Final = 16
+
+
+class Copy:
+    """All that is known in memory of one key."""
+
+    __slots__ = ("entry", "slot", "spec", "state", "used", "variants", "weight")
+
+    def __init__(self, slot: int, state: int) -> None:
+        self.slot = slot
+        self.state = state
+        self.used = False
+        self.weight = 0
+        self.entry: Entry | None = None
+        """The only answer, for a key that does not vary."""
+        self.spec: Spec = ()
+        self.variants: dict[Selection, Entry] | None = None
+
+
+class MemoryTier:
+    """Copies by key."""
+
+    __slots__ = ("_copies", "_guard", "_limit", "_weight")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._copies: dict[str, Copy] = {}
+        self._weight = 0
+        self._guard = threading.Lock()
+
+    def get(self, key: str) -> Copy | None:
+        return self._copies.get(key)
+
+    def put(self, key: str, entry: Entry, slot: int, state: int) -> None:
+        """Keep an entry that was read while its slot had ``state``."""
+        weight = entry.weight() + 2 * len(key)
+        if weight > self._limit // 4:
+            return
+        with self._guard:
+            copy = self._copies.get(key)
+            if copy is None or copy.state != state or copy.spec != entry.spec:
+                self._drop(key)
+                copy = self._copies[key] = Copy(slot, state)
+                copy.spec = entry.spec
+            if entry.spec:
+                if copy.variants is None:
+                    copy.variants = {}
+                if len(copy.variants) >= _VARIANTS_MAX:
+                    oldest = next(iter(copy.variants))
+                    self._lighten(copy, copy.variants.pop(oldest).weight())
+                replaced = copy.variants.get(entry.selection)
+                copy.variants[entry.selection] = entry
+            else:
+                replaced, copy.entry = copy.entry, entry
+            if replaced is not None:
+                self._lighten(copy, replaced.weight() + 2 * len(key))
+            copy.weight += weight
+            self._weight += weight
+            self._evict()
+
+    def forget(self, key: str) -> None:
+        with self._guard:
+            self._drop(key)
+
+    def clear(self) -> None:
+        with self._guard:
+            self._copies.clear()
+            self._weight = 0
+
+    def _drop(self, key: str) -> None:
+        copy = self._copies.pop(key, None)
+        if copy is not None:
+            self._weight -= copy.weight
+
+    def _lighten(self, copy: Copy, weight: int) -> None:
+        copy.weight -= weight
+        self._weight -= weight
+
+    def _evict(self) -> None:
+        while self._weight > self._limit and self._copies:
+            key = next(iter(self._copies))
+            copy = self._copies.pop(key)
+            if copy.used:
+                copy.used = False
+                self._copies[key] = copy
+            else:
+                self._weight -= copy.weight
+
+    @property
+    def weight(self) -> int:
+        return self._weight
+
+    def __len__(self) -> int:
+        return len(self._copies)

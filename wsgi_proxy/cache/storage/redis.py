@@ -1,0 +1,265 @@
+"""A zone in Redis, for several machines: `proxy_cache_path redis://host:6379/0 keys_zone=…`.
+
+Answers are values that Redis drops by itself when their time is over. What must hold between machines is kept there too:
+
+- a generation per key, raised by each invalidation; a script stores an answer only if the generation is the one that
+  its fetch began under;
+- a lock per flight: on each machine one process asks for it on behalf of all others, and who does not get it waits for
+  the answer of another machine. Its value becomes "void" for a moment when there will be none, so nobody waits in vain.
+
+Redis being away or slow is an OSError like any other: a miss, one line in the log, and no further attempt for a while.
+Nothing is remembered in this process's memory: another machine may change it at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from cachecontrol.cache import BaseCache
+
+from ..flight import Fill
+from ..zone import ZoneCache
+from .blob import BlobStorage
+from .entry import Entry, VaryIndex, digest_of
+from .format import encode
+
+if TYPE_CHECKING:
+    from ...config import CacheZone
+
+_CONNECT_TIMEOUT: Final = 0.25
+_TIMEOUT: Final = 0.5
+# After a failure nobody waits for Redis for so long.
+_REST: Final = 2.0
+_GENERATION_KEPT: Final = 86400
+# A target's count is compared for as long as any answer of it may be of use: RFC 9111 leaves a year as the longest sensible time.
+_VOIDED_KEPT: Final = 366 * 86400
+# A flight's lock outlives a killed leader by this much; waiting is bounded by proxy_cache_lock_timeout anyway.
+_LOCK_KEPT_MS: Final = 15000
+_VOID_KEPT_MS: Final = 2000
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.05
+
+# KEYS: the zone's generation, the key's, then entries. ARGV: the sum of both that is expected, then (value, seconds) of each
+# entry.
+_STORE: Final = """
+local sum = tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(redis.call('GET', KEYS[2]) or '0')
+if sum ~= tonumber(ARGV[1]) then return 0 end
+for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[i * 2 - 4], 'EX', ARGV[i * 2 - 3]) end
+return 1
+"""
+# KEYS: lock. ARGV: token, and milliseconds for "void", 0 to free it.
+_UNLOCK: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], 'void', 'PX', ARGV[2]) end
+return 1
+"""
+
+
+class RedisStorage(BaseCache):
+    """CacheControl's interface over one prefix of a Redis database. OSError for whatever goes wrong."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        try:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError:
+            raise OSError('the package "redis" is not installed: pip install "wsgi-proxy-nginx[redis]"') from None
+        self.prefix = prefix
+        self._errors = redis.RedisError
+        self._resting_until = 0.0
+        try:
+            self._client = redis.Redis.from_url(
+                url,
+                socket_connect_timeout=_CONNECT_TIMEOUT,
+                socket_timeout=_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise OSError(f"{url}: {error}") from None
+
+    def call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """One command. OSError at once, without the network, for a while after a failure."""
+        if time.monotonic() < self._resting_until:
+            raise OSError("Redis did not answer a moment ago")
+        try:
+            return getattr(self._client, name)(*arguments, **options)
+        except (self._errors, OSError) as error:
+            self._resting_until = time.monotonic() + _REST
+            raise OSError(f"Redis: {error}") from error
+
+    def get(self, key: str) -> bytes | None:
+        found: bytes | None = self.call("get", self.entry_key(key))
+        return found
+
+    def set(self, key: str, value: bytes, expires: int | datetime | None = None) -> None:
+        if isinstance(expires, datetime):
+            expires = max(1, int((expires - datetime.now(expires.tzinfo)).total_seconds()))
+        self.call("set", self.entry_key(key), value, ex=expires or None)
+
+    def delete(self, key: str) -> None:
+        self.call("delete", self.entry_key(key))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def entry_key(self, name: str) -> str:
+        return f"{self.prefix}:e:{name}"
+
+    def names(self) -> Iterator[str]:
+        """The names of all entries, found by and by."""
+        cursor, skip = 0, len(self.entry_key(""))
+        while True:
+            cursor, keys = self.call("scan", cursor, match=self.entry_key("*"), count=500)
+            yield from (key[skip:].decode("latin-1") for key in keys)
+            if not cursor:
+                return
+
+
+class RedisZone(ZoneCache):
+    """A zone whose answers, generations and locks are in Redis."""
+
+    def __init__(self, settings: CacheZone, redis: RedisStorage, folder: str) -> None:
+        super().__init__(settings, BlobStorage(redis), folder, remember=False)
+        self._redis = redis
+
+    def _generation_key(self, primary: str) -> str:
+        return f"{self._redis.prefix}:g:{primary}"
+
+    def purged(self, key: str) -> int:
+        """-1 when Redis cannot say: then nothing that is fetched now is stored."""
+        try:
+            counts = self._redis.call("mget", self._generation_key(""), self._generation_key(digest_of(key)))
+            return sum(int(count or 0) for count in counts)
+        except OSError as error:
+            self.fault("read", error)
+            return -1
+
+    def commit(self, entry: Entry, fill: Fill, purged: int) -> bool:
+        try:
+            stored = self._put(entry, fill.read(), purged)
+            if stored:
+                fill.copied()
+        except OSError as error:
+            self.fault("store", error)
+            return False
+        return stored
+
+    def refresh(self, entry: Entry, purged: int) -> bool:
+        try:
+            stored = self.store.load(entry.name)
+            if not isinstance(stored, Entry) or stored.id != entry.id:
+                return False
+            return self._put(entry, encode(entry, entry.body or b""), purged)
+        except OSError as error:
+            self.fault("store", error)
+            return False
+
+    def _put(self, entry: Entry, data: bytes, purged: int) -> bool:
+        """Store an entry, and the index that leads to it, unless its key was invalidated since ``purged``."""
+        keep = max(1, int(self._keep(entry)))
+        pairs: list[tuple[str, bytes]] = []
+        entry.name = entry.primary
+        if entry.spec:
+            index = self.store.load(entry.primary)
+            if not isinstance(index, VaryIndex) or index.key != entry.key:
+                index = VaryIndex.fresh(entry.key)
+            index = index.with_spec(entry.spec)
+            pairs.append((entry.primary, encode(index)))
+            entry.name = index.name_of(entry.spec, entry.selection)
+        pairs.append((entry.name, data))
+        keys = [self._generation_key(""), self._generation_key(entry.primary)]
+        keys += [self._redis.entry_key(name) for name, _ in pairs]
+        values = [part for _, value in pairs for part in (value, keep)]
+        return bool(self._redis.call("eval", _STORE, len(keys), *keys, purged, *values))
+
+    def _remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
+        if invalidate:
+            generation = self._generation_key(primary)
+            self._redis.call("incr", generation)
+            self._redis.call("expire", generation, _GENERATION_KEPT)
+        return bool(self._redis.call("delete", self._redis.entry_key(name)))
+
+    def _voided_key(self, target: str) -> str:
+        return f"{self._redis.prefix}:t:{digest_of(target)}"
+
+    def voided(self, target: str) -> int:
+        """-2 when Redis cannot say: no answer was stored under that."""
+        try:
+            return int(self._redis.call("get", self._voided_key(target)) or 0)
+        except OSError as error:
+            self.fault("read", error)
+            return -2
+
+    def void(self, target: str) -> None:
+        self._redis.call("incr", self._voided_key(target))
+        self._redis.call("expire", self._voided_key(target), _VOIDED_KEPT)
+
+    @property
+    def lists(self) -> bool:
+        return True
+
+    def purge(self, wanted: Callable[[Entry], bool]) -> int:
+        # First: what is fetched now, on whichever machine, began under another generation.
+        self._redis.call("incr", self._generation_key(""))
+        gone = 0
+        for name in list(self._redis.names()):
+            entry = self.store.load(name)
+            if isinstance(entry, Entry) and wanted(entry):
+                self.invalidate(entry.key)
+                if entry.name != entry.primary:
+                    self._remove(entry.primary, entry.name, invalidate=False)
+                gone += 1
+        return gone
+
+    def entries(self) -> Iterator[Entry]:
+        try:
+            for name in self._redis.names():
+                found = self.load(name)
+                if isinstance(found, Entry):
+                    yield found
+        except OSError as error:
+            self.fault("read", error)
+
+    def wait_for_others(self, fill: Fill, key: str, patience: float) -> None:
+        """Get the flight's lock between machines, or wait until whoever has it is done (or ``patience`` is over)."""
+        lock = f"{self._redis.prefix}:l:{fill.name}"
+        token = os.urandom(8).hex()
+        deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
+        try:
+            while True:
+                if self._redis.call("set", lock, token, nx=True, px=_LOCK_KEPT_MS):
+                    fill.when_released = self._unlocker(lock, token)
+                    return
+                if self._redis.call("get", lock) == b"void" or time.monotonic() >= deadline:
+                    return
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+        except OSError as error:
+            self.fault("lock", error)
+
+    def _unlocker(self, key: str, token: str) -> Callable[[bool], None]:
+        def unlock(adopted: bool) -> None:
+            try:
+                self._redis.call("eval", _UNLOCK, 1, key, token, 0 if adopted else _VOID_KEPT_MS)
+            except OSError as error:
+                self.fault("lock", error)
+
+        return unlock
+
+    def fault(self, what: str, error: OSError, **options: Any) -> None:
+        """One kind of fault for all: Redis is away."""
+        super().fault("use its storage", error, **options)
+
+    def close(self) -> None:
+        super().close()
+        self._redis.close()
+
+
+def open_redis_zone(settings: CacheZone, folder: str) -> ZoneCache:
+    """A zone in the Redis that the path names; ``folder`` is where this machine's processes meet."""
+    return RedisZone(settings, RedisStorage(settings.path, f"wsgi-proxy:{settings.name}"), folder)

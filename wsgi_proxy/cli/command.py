@@ -1,0 +1,224 @@
+"""The command `wsgi-proxy`: nginx's own flags, and sub-commands.
+
+Rules:
+- Flags, signals, exit statuses and lines of output are nginx's, with our name in front; a fault begins with its file and line.
+- Nothing is imported before it is needed: `-v` costs no gevent, `-t` no worker.
+- Without -p the prefix is the folder of the configuration file, and the file is ./nginx.conf; with -p a relative -c is under it,
+  as nginx has it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__, build
+from ..errors import ConfigError
+from .flags import NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+_LIBRARIES = ("gunicorn", "gevent", "requests", "urllib3", "werkzeug", "cachecontrol", "crossplane", "h2", "redis")
+_COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in _COMMANDS:
+        return _command(words[0], words[1:])
+    try:
+        options = parse_flags(words)
+    except UsageError as error:
+        return _fail(f"{NAME}: {error}")
+    if options.help or options.version or options.libraries:
+        _show_version(options)
+        return 0
+    if options.signal:
+        return _signal(options)
+    if options.test or options.dump:
+        return _test(options)
+    return _run(options)
+
+
+def _fail(*lines: str) -> int:
+    for line in lines:
+        print(line, file=sys.stderr)
+    return 1
+
+
+def _show_version(options: Options) -> None:
+    print(f"{NAME} version: {NAME}/{__version__}", file=sys.stderr)
+    if options.libraries:
+        from importlib.metadata import PackageNotFoundError, version
+
+        found = []
+        for library in _LIBRARIES:
+            try:
+                found.append(f"{library}/{version(library)}")
+            except PackageNotFoundError:
+                continue
+        print(f"Python {sys.version.split()[0]}, {', '.join(found)}", file=sys.stderr)
+        print("compiled by mypyc" if build.compiled() else "not compiled", file=sys.stderr)
+        _warn_of_the_build()
+    if options.help:
+        print(USAGE, file=sys.stderr)
+
+
+def _warn_of_the_build() -> None:
+    """Say that the installation was to compile the package and could not."""
+    warning = build.warning()
+    if warning:
+        print(f"{NAME}: [warn] {warning}", file=sys.stderr)
+
+
+# --- the configuration ------------------------------------------------------------------------------------------------------
+
+
+def read(options: Options, *, resolve: bool = True) -> Config:
+    """The configuration that the flags name, checked with what it needs of the outside. ConfigError with every fault."""
+    from .. import nginx
+    from ..tls import warnings_of
+
+    config = nginx.load(options.path, prefix=options.prefix, main=options.directives)
+    if not config.main.error_log:
+        target = options.error_log or "stderr"
+        if not options.error_log and os.path.isdir(os.path.join(config.prefix, "logs")):
+            target = os.path.join(config.prefix, "logs", "error.log")
+        config = replace(config, main=replace(config.main, error_log=((target, "error"),)))
+    faults = nginx.unresolved(config) if resolve else []
+    if faults:
+        raise ConfigError(*faults)
+    return replace(config, warnings=(*config.warnings, *warnings_of(config)))
+
+
+def _told(error: ConfigError) -> list[str]:
+    return [f"{NAME}: [emerg] {fault}" for fault in error.faults]
+
+
+def _warn(config: Config) -> None:
+    from ..nginx import outdated
+
+    for warning in (*config.warnings, *outdated(config, time.time())):
+        print(f"{NAME}: [warn] {warning}", file=sys.stderr)
+
+
+def _test(options: Options) -> int:
+    """-t and -T: every fault, or nginx's two lines."""
+    path = options.path
+    try:
+        config = read(options)
+        from ..server import Plan
+
+        Plan(config)
+    except ConfigError as error:
+        return _fail(*_told(error), f"{NAME}: configuration file {path} test failed")
+    if not options.quiet:
+        _warn(config)
+        print(f"{NAME}: the configuration file {path} syntax is ok", file=sys.stderr)
+        print(f"{NAME}: configuration file {path} test is successful", file=sys.stderr)
+    if options.dump:
+        for name, text in config.files:
+            sys.stdout.buffer.write(f"# configuration file {name}:\n{text}\n".encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
+    return 0
+
+
+def _run(options: Options) -> int:
+    """Serve until a signal ends it."""
+    from ..server import run
+
+    try:
+        config = read(options)
+        _warn(config)
+        _warn_of_the_build()
+        return run(config, lambda: read(options), _application, daemon=config.main.daemon)
+    except ConfigError as error:
+        return _fail(*_told(error))
+
+
+def _application(config: Config) -> Any:
+    from ..wsgi import ProxyApp
+
+    return ProxyApp(config)
+
+
+def _signal(options: Options) -> int:
+    """-s: tell the process that the pid file names."""
+    try:
+        path = read(options, resolve=False).main.pid
+    except ConfigError as error:
+        return _fail(*_told(error))
+    try:
+        with open(path, encoding="latin-1") as file:
+            text = file.read(64).strip()
+    except OSError as error:
+        return _fail(f'{NAME}: [error] open() "{path}" failed ({error.errno}: {error.strerror})')
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
+        return _fail(f'{NAME}: [error] invalid PID number "{text}" in "{path}"')
+    number = SIGNALS[options.signal]
+    try:
+        os.kill(int(text), number)
+    except OSError as error:
+        return _fail(f"{NAME}: [alert] kill({text}, {int(number)}) failed ({error.errno}: {error.strerror})")
+    return 0
+
+
+# --- sub-commands -----------------------------------------------------------------------------------------------------------
+
+
+def _command(name: str, argv: list[str]) -> int:
+    """Hand over to a sub-command's own module."""
+    if name == "explain":
+        return _explain(argv)
+    if name == "cache":
+        return _cache(argv)
+    found: int = import_module(f".{name}", __package__).main(argv)
+    return found
+
+
+def _cache(argv: list[str]) -> int:
+    try:
+        options, rest = take_configuration(argv)
+        wants_help = not rest or rest[0] in ("-h", "--help")
+        config = None if wants_help else read(options, resolve=False)
+    except UsageError as error:
+        return _fail(f"{NAME}: {error}")
+    except ConfigError as error:
+        return _fail(*_told(error))
+    found: int = import_module(".cache", __package__).main(rest, config)
+    return found
+
+
+_EXPLAIN_USAGE = f"""\
+Usage: {NAME} explain [-c filename] [-p prefix] [METHOD] URL [-H 'Name: value']...
+
+Shows what is decided about a request, in order: server, location, rewrites, limits, cache, upstream, answer. A path without
+a host is asked of localhost. The request is really made: a server that is chosen is asked."""
+
+
+def _explain(argv: list[str]) -> int:
+    try:
+        options, rest = take_configuration(argv)
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_EXPLAIN_USAGE, file=sys.stdout if rest else sys.stderr)
+            return 0 if rest else 1
+        method, url, headers = take_request(rest)
+        config = read(options)
+        for line in import_module(".explain", __package__).explain(config, method, url, headers):
+            print(line)
+    except UsageError as error:
+        return _fail(f"{NAME}: {error}")
+    except ConfigError as error:
+        return _fail(*_told(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""`wsgi-proxy demo`: six echo servers and the proxy in front of them, with a live count of who answered.
+
+The configuration is the one that ships beside this module (demo.conf); only its addresses are replaced, because
+`server1` to `server6` are names of containers and port 80 is not everyone's to take. The proxy is started by its own
+command line, as a user starts it. What is counted is what the echo servers log, so the numbers are theirs and not the
+proxy's.
+
+Every child gets a session of its own, so that Ctrl-C reaches this process alone, which then stops the proxy first and
+the servers behind it last; and every child is told to end by the kernel should this process be killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from typing import IO
+
+from .echo import parse_bind
+
+SERVERS = 6
+#: Seconds for the proxy to accept, and for each process to end before it is killed.
+START_DEADLINE = 20.0
+STOP_DEADLINE = 5.0
+#: Seconds between two looks at the children, and between two lines where the output is no terminal.
+TICK = 0.1
+LINE_EVERY = 1.0
+
+_PR_SET_PDEATHSIG = 1
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on; the text is for the user."""
+
+
+def configuration() -> str:
+    """The configuration as it ships."""
+    return (files(__package__) / "demo.conf").read_text(encoding="utf-8")
+
+
+def place(text: str, listen: str, servers: Mapping[str, str]) -> str:
+    """The configuration with `listen 80` and each `NAME:3000` of `servers` replaced by real addresses.
+
+    DemoError if something to be replaced is not there exactly once.
+    """
+    changes = {"listen 80;": f"listen {listen};"}
+    changes |= {f"server {name}:3000 ": f"server {address} " for name, address in servers.items()}
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            raise DemoError(f"the configuration does not hold {old!r} exactly once")
+        text = text.replace(old, new)
+    return text
+
+
+def with_parent(signal_number: int) -> Callable[[], None] | None:
+    """A function for a new child that makes the kernel send it `signal_number` when this process ends, if it can."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # it ended before it could be asked for
+
+    return ask
+
+
+def start(command: Sequence[str], stdout: int | IO[bytes], stderr: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a child in its own session that ends with this process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        bufsize=0,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        preexec_fn=with_parent(signal.SIGTERM),
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a child: SIGTERM, then SIGKILL to its whole session."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+class Echo:
+    """One echo server, the UUID it answers, and how many requests it has logged."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.process = start(["wsgi_proxy.cli.echo", "--bind", "127.0.0.1:0"], subprocess.PIPE)
+        assert self.process.stdout is not None
+        self.output = self.process.stdout
+        self.count = 0
+        self.identity = ""
+        self.address = ""
+
+    def read_address(self) -> None:
+        """Wait for the first line, which says the UUID and the port."""
+        words = self.output.readline().decode("ascii").split()
+        if len(words) != 4:
+            raise DemoError(f"{self.name} did not start")
+        self.identity, self.address = words[0], words[3]
+        os.set_blocking(self.output.fileno(), False)
+
+    def read(self) -> None:
+        """Count the lines that have come since the last time."""
+        while data := self.output.read(65536):
+            self.count += data.count(b"\n")
+
+
+class Screen:
+    """Shows the counts: in place on a terminal, else one line whenever they have changed, at most each second."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self.out = out
+        self.live = out.isatty()
+        self._shown: list[tuple[int, bool]] = []
+        self._drawn = 0
+        self._next = 0.0
+
+    def say(self, text: str) -> None:
+        """A message that stays, above the counts."""
+        self._wipe()
+        self.out.write(text + "\n")
+        self.out.flush()
+        self._shown = []
+
+    def show(self, servers: Sequence[Echo], now: float) -> None:
+        """Show the counts if there is something new and it is time for it."""
+        state = [(server.count, server.process.poll() is None) for server in servers]
+        if state == self._shown or now < self._next:
+            return
+        if not self.live and not any(count for count, _ in state):
+            return
+        self._wipe()
+        if self.live:
+            self._draw(servers, state)
+        else:
+            counts = zip(servers, state, strict=True)
+            words = (f"{server.name} {count}{'' if alive else ' (stopped)'}" for server, (count, alive) in counts)
+            self.out.write("  ".join(words) + "\n")
+            self._next = now + LINE_EVERY
+        self.out.flush()
+        self._shown = state
+
+    def _draw(self, servers: Sequence[Echo], state: Sequence[tuple[int, bool]]) -> None:
+        most = max(1, *(count for count, _ in state))
+        for server, (count, alive) in zip(servers, state, strict=True):
+            bar = "#" * (40 * count // most) if alive else "(stopped)"
+            self.out.write(f"  {server.name}  {count:>9}  {bar}\n")
+        self._drawn = len(servers)
+
+    def _wipe(self) -> None:
+        if self._drawn:
+            self.out.write(f"\x1b[{self._drawn}A\x1b[J")
+            self._drawn = 0
+
+
+class Demo:
+    """All the processes of one demonstration; `run` ends when a signal raises KeyboardInterrupt in it."""
+
+    def __init__(self, listen: tuple[str, int], screen: Screen) -> None:
+        self.listen = listen
+        self.screen = screen
+        self.servers: list[Echo] = []
+        self._stack = ExitStack()
+
+    def run(self) -> None:
+        """Start everything, watch, and stop everything however it ends, the last started first."""
+        with self._stack as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsgi-proxy-demo-")))
+            try:
+                self._start_servers()
+                log = stack.enter_context(open(folder / "proxy.log", "w+b"))
+                self._watch(self._start_proxy(folder, log), log.name)
+            finally:
+                # A second Ctrl-C must not interrupt the stopping.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def _start_servers(self) -> None:
+        for number in range(1, SERVERS + 1):
+            server = Echo(f"server{number}")
+            self._stack.callback(stop, server.process)
+            self.servers.append(server)
+        for server in self.servers:
+            server.read_address()
+            self.screen.say(f"{server.name}: http://{server.address}  answers {server.identity}")
+
+    def _start_proxy(self, folder: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        host, port = self.listen
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        conf = folder / "nginx.conf"
+        text = place(configuration(), where, {server.name: server.address for server in self.servers})
+        conf.write_text(text, encoding="utf-8")
+        (folder / "logs").mkdir()
+        command = ["wsgi_proxy", "-p", f"{folder}/", "-c", str(conf), "-e", "stderr", "-g", "daemon off;"]
+        proxy = start(command, log, subprocess.STDOUT)
+        self._stack.callback(stop, proxy)
+        end = time.monotonic() + START_DEADLINE
+        while not _accepts(host, port):
+            if proxy.poll() is not None or time.monotonic() > end:
+                raise DemoError("the proxy did not start:\n" + Path(log.name).read_text(errors="replace").rstrip())
+            time.sleep(0.02)
+        workers = re.search(r"^worker_processes (\d+);", text, re.MULTILINE)
+        self.screen.say(
+            f"proxy: http://{where}  {workers[1] if workers else '?'} workers, process {proxy.pid}, configuration {conf}\n"
+            f"Try: curl http://{where}/   Stop: Ctrl-C"
+        )
+        return proxy
+
+    def _watch(self, proxy: subprocess.Popen[bytes], log_name: str) -> None:
+        with open(log_name, encoding="utf-8", errors="replace") as log:
+            while True:
+                time.sleep(TICK)
+                for server in self.servers:
+                    server.read()
+                if text := log.read().strip():
+                    self.screen.say(text)
+                self.screen.show(self.servers, time.monotonic())
+                if proxy.poll() is not None:
+                    raise DemoError(f"the proxy ended with {proxy.returncode}")
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration until Ctrl-C or SIGTERM; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="wsgi-proxy demo", description="Six echo servers behind the proxy, and a live count of who answered."
+    )
+    parser.add_argument(
+        "--bind", metavar="ADDRESS:PORT", type=parse_bind, default=("127.0.0.1", 8080), help="default 127.0.0.1:8080"
+    )
+    listen = parser.parse_args(argv).bind
+    if _accepts(*listen):
+        print(f"wsgi-proxy demo: something already listens on {listen[0]}:{listen[1]}", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        Demo(listen, Screen(sys.stdout)).run()
+    except KeyboardInterrupt:
+        print("Stopped.", flush=True)
+        return 0
+    except DemoError as error:
+        print(f"wsgi-proxy demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""`wsgi-proxy forward …`: a forward proxy in one line. It writes an nginx configuration, and runs it.
+
+Rules:
+- Everything it does stands in that configuration, in nginx's directives: `--print` shows it, and it can be kept and changed.
+- It listens on loopback unless --bind says otherwise, tunnels to port 443 only, and never goes to addresses of this machine
+  or its link unless --allow-address names them.
+- The client stays hidden: no X-Forwarded-For, no Via, and with --user-agent not its browser either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ipaddress
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+class Refused(ValueError):
+    """What an option says cannot be put in a configuration."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the sub-command; the exit status."""
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    try:
+        text = configuration(options)
+    except Refused as error:
+        parser.error(str(error))
+    if options.print:
+        sys.stdout.write(text)
+        return 0
+    if options.password_file:
+        try:
+            open(options.password_file, "rb").close()
+        except OSError as error:
+            # The configuration alone would start, and then let nobody in.
+            parser.error(f"--password-file {options.password_file}: {error.strerror}")
+    from .command import main as run
+
+    print(f"forward proxy on {', '.join(options.bind or ['127.0.0.1:3128'])}, until Ctrl-C", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="wsgi-proxy-forward-") as folder:
+        path = Path(folder, "nginx.conf")
+        path.write_text(text, encoding="utf-8")
+        return run(["-p", folder, "-c", str(path)])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="wsgi-proxy forward",
+        description="A forward proxy for HTTP and CONNECT. Options with a star may be given several times.",
+    )
+    add = parser.add_argument
+    add("--bind", action="append", metavar="[HOST]:PORT", help="where to listen * (default 127.0.0.1:3128)")
+    add("--allow-site", action="append", default=[], metavar="NAME", help="only these sites: a.org, *.b.org, .c.org or ~regex *")
+    add("--deny-site", action="append", default=[], metavar="NAME", help="not these sites *")
+    add("--allow-port", action="append", default=[], type=int, metavar="N", help="ports for plain HTTP * (default all)")
+    add("--connect-port", action="append", default=[], type=int, metavar="N", help="ports for CONNECT * (default 443)")
+    add("--allow-client", action="append", default=[], metavar="CIDR", help="only these clients *")
+    add("--deny-client", action="append", default=[], metavar="CIDR", help="not these clients *")
+    add("--deny-user-agent", action="append", default=[], metavar="REGEX", help="not these User-Agents, in any case *")
+    add("--hours", metavar="H-H", help="only in these hours of the local day, as 8-18")
+    add("--days", metavar="DAY-DAY", help="only on these days, as mon-fri")
+    add("--password-file", metavar="FILE", help="ask for a password (htpasswd's format): 407")
+    add("--user-agent", metavar="TEXT", help="what sites see as User-Agent")
+    add("--allow-address", action="append", default=[], metavar="CIDR", help="destinations of this machine or its link *")
+    add("--cache", metavar="FOLDER", help="keep what may be kept in this folder, or in `memory`")
+    add("--resolver", metavar="ADDRESS", help="the name server to ask (default the system's)")
+    add("--workers", type=int, default=1, metavar="N", help="worker processes (default 1)")
+    add("--print", action="store_true", help="print the configuration instead of running it")
+    return parser
+
+
+def configuration(options: argparse.Namespace) -> str:
+    """The nginx configuration for these options. Refused when one of them makes no sense."""
+    return "\n".join(_lines(options)) + "\n"
+
+
+def _lines(options: argparse.Namespace) -> Iterator[str]:
+    if options.workers < 1:
+        raise Refused("--workers must be at least 1")
+    yield f"worker_processes {options.workers};"
+    yield "daemon off;"
+    yield "pid nginx.pid;"
+    yield "error_log stderr error;"
+    yield ""
+    yield "events { worker_connections 1024; }"
+    yield ""
+    yield "http {"
+    yield from _indented(_http(options))
+    yield "}"
+
+
+def _indented(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        yield f"    {line}" if line else ""
+
+
+def _http(options: argparse.Namespace) -> Iterator[str]:
+    yield "# $request_uri would tell the paths that people read: host and status are enough."
+    yield "log_format forward '$remote_addr $remote_user [$time_local] $request_method $host $status $bytes_sent';"
+    yield "access_log /dev/stdout forward;"
+    yield ""
+    yield from _maps(options)
+    if options.cache:
+        size = "" if options.cache == "memory" else " max_size=1g inactive=1d"
+        yield f"proxy_cache_path {quoted(_path(options.cache))} keys_zone=forward:10m{size};"
+        yield ""
+    yield "server {"
+    yield from _indented(_server(options))
+    yield "}"
+
+
+def _maps(options: argparse.Namespace) -> Iterator[str]:
+    """Each condition as a map that gives 1 where the request may go on."""
+    if options.allow_site or options.deny_site:
+        yield "map $host $site_allowed {"
+        yield "    hostnames;"
+        yield f"    default {0 if options.allow_site else 1};"
+        for flag, names in ((1, options.allow_site), (0, options.deny_site)):
+            for name in names:
+                yield f"    {quoted(_site(name))} {flag};"
+        yield "}"
+        yield ""
+    yield "# CONNECT to any port would open mail servers and the like to everyone."
+    yield 'map "$request_method:$request_port" $port_allowed {'
+    yield f'    "~^CONNECT:({_ports(options.connect_port or [443])})$" 1;'
+    yield '    "~^CONNECT:" 0;'
+    if options.allow_port:
+        plain = options.allow_port
+        yield f'    "~:({_ports(plain)}){"?" if 80 in plain else ""}$" 1;'
+        yield "    default 0;"
+    else:
+        yield "    default 1;"
+    yield "}"
+    yield ""
+    if options.deny_user_agent:
+        yield "map $http_user_agent $user_agent_allowed {"
+        for pattern in options.deny_user_agent:
+            yield f"    {quoted('~*' + _regex(pattern))} 0;"
+        yield "    default 1;"
+        yield "}"
+        yield ""
+    yield from _times(options)
+    if options.allow_address:
+        yield "geo $upstream_last_addr $address_named {"
+        yield "    volatile;"
+        for network in options.allow_address:
+            yield f"    {_network(network)} 1;"
+        yield "    default 0;"
+        yield "}"
+        yield "# $upstream_elsewhere is 0 for addresses of this machine and its link."
+        yield 'map "$address_named$upstream_elsewhere" $address_allowed {'
+        yield "    volatile;"
+        yield '    "00" 0;'
+        yield "    default 1;"
+        yield "}"
+        yield ""
+
+
+def _times(options: argparse.Namespace) -> Iterator[str]:
+    if options.hours:
+        hours = "|".join(f"{hour:02d}" for hour in _span(options.hours, 24, "--hours", str.isdigit))
+        yield "map $hour $hour_allowed {"
+        yield f'    "~^({hours})$" 1;'
+        yield "    default 0;"
+        yield "}"
+        yield ""
+    if options.days:
+        days = "|".join(_DAYS[day].title() for day in _span(options.days, 7, "--days", _DAYS.__contains__))
+        yield "map $weekday $day_allowed {"
+        yield f'    "~*^({days})" 1;'
+        yield "    default 0;"
+        yield "}"
+        yield ""
+
+
+def _server(options: argparse.Namespace) -> Iterator[str]:
+    for where in options.bind or ["127.0.0.1:3128"]:
+        yield f"listen {_listen(where)};"
+    if options.resolver:
+        yield f"resolver {quoted(options.resolver)};"
+    yield ""
+    for network in options.deny_client:
+        yield f"deny {_network(network)};"
+    for network in options.allow_client:
+        yield f"allow {_network(network)};"
+    if options.allow_client:
+        yield "deny all;"
+    if options.password_file:
+        yield 'auth_basic "proxy";'
+        yield f"auth_basic_user_file {quoted(os.path.abspath(options.password_file))};"
+    if options.allow_address:
+        yield "tunnel_allow_upstream $address_allowed;"
+    names = ["port"]
+    names += ["site"] if options.allow_site or options.deny_site else []
+    names += ["user_agent"] if options.deny_user_agent else []
+    names += ["hour"] if options.hours else []
+    names += ["day"] if options.days else []
+    yield ""
+    yield "location / {"
+    yield from _indented(_location(options, names))
+    yield "}"
+
+
+def _location(options: argparse.Namespace, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        yield f"if (${name}_allowed = 0) {{ return 403; }}"
+    yield "if ($request_method = CONNECT) { tunnel_pass; }"
+    yield ""
+    yield "proxy_pass http://$http_host$request_uri;"
+    yield "proxy_set_header Host $http_host;"
+    yield 'proxy_set_header X-Forwarded-For "";'
+    yield 'proxy_set_header X-Forwarded-Host "";'
+    yield 'proxy_set_header X-Real-IP "";'
+    yield 'proxy_set_header Forwarded "";'
+    yield 'proxy_set_header Via "";'
+    if options.user_agent:
+        yield f"proxy_set_header User-Agent {quoted(options.user_agent)};"
+    yield "proxy_buffering on;"
+    if options.cache:
+        yield "proxy_cache forward;"
+        yield "proxy_cache_key $scheme://$http_host$request_uri;"
+
+
+# --- what people type, as nginx takes it ------------------------------------------------------------------------------------
+
+
+def quoted(text: str) -> str:
+    """A word of a configuration, in quotes where it needs them; variables are not meant."""
+    if "$" in text and not text.startswith("~"):
+        raise Refused(f'"{text}": a dollar sign would be a variable')
+    if any(ord(char) < 32 for char in text):
+        raise Refused("control characters cannot be written")
+    if text and re.fullmatch(r"[\w.*/:\[\]~@%+,=-]+", text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _path(text: str) -> str:
+    return text if text == "memory" else os.path.abspath(text)
+
+
+def _site(name: str) -> str:
+    if name.startswith("~"):
+        return "~*" + _regex(name.lstrip("~*"))
+    if not re.fullmatch(r"(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?", name) and not _is_address(name):
+        raise Refused(f'"{name}" is no site: a.org, *.b.org, .c.org, an address or ~regex')
+    return name.lower()
+
+
+def _is_address(name: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name.strip("[]"))
+        return True
+    return False
+
+
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise Refused(f'"{pattern}" is no regular expression: {error}') from error
+    return pattern
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def _ports(numbers: Sequence[int]) -> str:
+    for number in numbers:
+        if not 0 < number < 65536:
+            raise Refused(f"{number} is no port")
+    return "|".join(str(number) for number in numbers)
+
+
+def _listen(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise Refused(f'"{text}" is not [HOST]:PORT')
+    if host and not (re.fullmatch(r"[A-Za-z0-9.-]+|\*", host) or (host.startswith("[") and _is_address(host))):
+        raise Refused(f'"{host}" is no address to listen on')
+    return text if host else port
+
+
+def _span(text: str, size: int, option: str, known: object) -> list[int]:
+    """The members of `a-b` (or `a`) in a circle of `size`; hours end before b, days with it."""
+    first, dash, last = text.lower().partition("-")
+    words = [first, last] if dash else [first]
+    if not all(callable(known) and known(word) for word in words):
+        raise Refused(f"{option} {text} is not understood")
+    numbers = [_DAYS.index(word) if size == 7 else int(word) for word in words]
+    if size == 24:
+        if any(number > 24 for number in numbers) or (dash and numbers[0] == numbers[1]):
+            raise Refused(f"{option} {text} is not understood")
+        end = numbers[1] if dash else numbers[0] + 1
+        return [number % 24 for number in range(numbers[0], end if end > numbers[0] else end + 24)]
+    end = numbers[-1] if numbers[-1] >= numbers[0] else numbers[-1] + 7
+    return [number % 7 for number in range(numbers[0], end + 1)]

@@ -1,0 +1,727 @@
+"""The model: what a configuration says, as frozen dataclasses, with every default in one place.
+
+Rules:
+- Times are seconds (float), sizes bytes (int), 0 for a size limit means "no limit", as in nginx.
+- Text with $names is compiled when the configuration is read: a `Template` is a function of an Exchange.
+- A `Location` holds what is in force there, inherited settings included; nothing is looked up in a parent at request time.
+- Nothing here opens a file, a socket or a regular expression of a request: `nginx.py` reads, `routing.py` walks.
+- nginx's documentation names the meaning of each field: the field is the directive's name, without `proxy_` in `ProxySettings`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from . import arguments
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ..exchange import Exchange
+
+__all__ = ["Config", "HealthCheck", "Policy", "ProxyTarget", "Server", "Sticky"]
+
+Template = Callable[["Exchange"], str]
+"""Text with $names, compiled by `variables.compile_text`; has an attribute `constant: str | None`."""
+
+Predicate = Callable[["Exchange"], bool]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a configuration something was said."""
+
+    file: str = ""
+    line: int = 0
+
+
+# --- upstreams --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of an upstream, with the parameters of nginx's `server` line (ngx_http_upstream_module).
+
+    Args:
+        address: `host:port`, `host` (port 80), `[v6]:port`, `unix:/path`, `http://host:port` or `https://host:port`.
+        weight: The server's share of the requests, relative to the others.
+        max_fails: The number of failures within `fail_timeout` after which the server is not used; 0 disables the count.
+        fail_timeout: The time in which failures are counted, and for which the server is then not used, in seconds.
+        max_conns: The largest number of requests in progress, over all workers; 0 sets no limit.
+        slow_start: The time in which a server that is available again gets back to its weight, in seconds.
+        backup: Use the server only when all others are unavailable.
+        down: Never use the server.
+        drain: Use the server only for requests that `sticky` binds to it.
+        resolve: Resolve the name again while the server runs, when its addresses expire.
+        route: The server's value in a `sticky` cookie; by default a hash of its address.
+        place: The file and line of the configuration.
+    """
+
+    address: str
+    weight: int = 1
+    max_fails: int = 1
+    fail_timeout: float = 10.0
+    max_conns: int = 0
+    slow_start: float = 0.0
+    backup: bool = False
+    down: bool = False
+    drain: bool = False
+    resolve: bool = False
+    route: str = ""
+    place: Place = Place()
+
+    def __post_init__(self) -> None:
+        """Judge what a Python caller gave. ConfigError with the server and the name of the argument."""
+        arguments.address(self.address, "server address")
+        where = f"server {arguments.shown(self.address)}: "
+        arguments.count(self.weight, where + "weight", 1)
+        arguments.count(self.max_fails, where + "max_fails")
+        arguments.count(self.max_conns, where + "max_conns")
+        arguments.seconds(self.fail_timeout, where + "fail_timeout")
+        arguments.seconds(self.slow_start, where + "slow_start")
+        for name in ("backup", "down", "drain", "resolve"):
+            arguments.flag(getattr(self, name), where + name)
+        arguments.text(self.route, where + "route")
+        arguments.instance(self.place, Place, where + "place")
+
+
+class _TargetURL(TypedDict):
+    target: str
+
+
+class ProxyTarget(_TargetURL, total=False):
+    """The options of one prefix of `ProxyMiddleware`'s mapping; see docs/python.md. Only `target` is required."""
+
+    remove_prefix: bool
+    host: str | None
+    headers: Mapping[str, str]
+    ssl_context: ssl.SSLContext | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A balancing method and its options: `Policy("hash", key=lambda exchange: exchange.uri, options=("consistent",))`.
+
+    Args:
+        name: The name of the method, or `"package.module:name"`.
+        key: The function that gives the key of `"hash"`, a text, for an exchange.
+        options: The arguments of the directive, such as `"consistent"`, `"two"`, `"header"`.
+    """
+
+    name: str = "round_robin"
+    key: Template | None = None
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the types of the arguments. ConfigError with the name of the argument."""
+        arguments.text(self.name, "policy: name")
+        if self.key is not None and not callable(self.key):
+            raise arguments.wrong("policy: key", "a function of an exchange is wanted", self.key)
+        for option in arguments.instance(self.options, tuple, "policy: options"):
+            arguments.text(option, "policy: options")
+
+
+@dataclass(frozen=True)
+class Sticky:
+    """The cookie that keeps a client with its server: `sticky cookie`.
+
+    Args:
+        cookie: The name of the cookie.
+        expires: The lifetime of the cookie, in seconds; None for the browser's session.
+        domain: The `Domain` attribute.
+        path: The `Path` attribute.
+        flags: Further attributes: `"httponly"`, `"secure"`, `"samesite=strict"`, `"samesite=lax"`, `"samesite=none"`.
+    """
+
+    cookie: str
+    expires: float | None = None
+    domain: str = ""
+    path: str = ""
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the types of the arguments. ConfigError with the name of the argument."""
+        arguments.token(self.cookie, "sticky: cookie")
+        if self.expires is not None:
+            arguments.seconds(self.expires, "sticky: expires")
+        arguments.text(self.domain, "sticky: domain")
+        arguments.text(self.path, "sticky: path")
+        for flag in arguments.instance(self.flags, tuple, "sticky: flags"):
+            arguments.text(flag, "sticky: flags")
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """An active health check: `health_check` of a location, or of a pool in Python.
+
+    Args:
+        interval: The time between two checks of a server, in seconds.
+        jitter: The largest random addition to `interval`, in seconds.
+        fails: The number of failed checks in a row that make a server unhealthy.
+        passes: The number of passed checks in a row that make it healthy again.
+        uri: The URI to request.
+        port: The port to connect to; 0 for the server's own.
+        match: The name of a `match` block with the conditions; without one, a status of 2xx or 3xx passes.
+        mandatory: Do not use a server before its first check has passed.
+        persistent: Accepted together with `mandatory`, without effect: servers are checked again after a reload.
+        keepalive_time: The time for which a connection is used for further checks, in seconds; 0 opens one for each check.
+        check: The function that replaces the request: it gets the server's `Peer` and raises `CheckFailed` on failure.
+    """
+
+    interval: float = 5.0
+    jitter: float = 0.0
+    fails: int = 1
+    passes: int = 1
+    uri: str = "/"
+    port: int = 0
+    match: str = ""
+    mandatory: bool = False
+    persistent: bool = False
+    keepalive_time: float = 0.0
+    check: Callable[..., None] | None = None
+
+    def __post_init__(self) -> None:
+        """Judge what a Python caller gave. ConfigError with the name of the argument."""
+        where = "health check: "
+        arguments.seconds(self.interval, where + "interval", positive=True)
+        arguments.seconds(self.jitter, where + "jitter")
+        arguments.seconds(self.keepalive_time, where + "keepalive_time")
+        arguments.count(self.fails, where + "fails", 1)
+        arguments.count(self.passes, where + "passes", 1)
+        arguments.count(self.port, where + "port", 0, 65535)
+        arguments.text(self.match, where + "match")
+        for name in ("mandatory", "persistent"):
+            arguments.flag(getattr(self, name), where + name)
+        if not arguments.word(self.uri, where + "uri").startswith("/") or not self.uri.isascii():
+            raise arguments.wrong(where + "uri", "an escaped path is wanted", self.uri)
+        if self.check is not None and not callable(self.check):
+            raise arguments.wrong(where + "check", "a function of a peer is wanted", self.check)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A `match` block: which answers to a health check are good."""
+
+    name: str
+    status: Callable[[int], bool] | None = None
+    headers: tuple[Callable[[list[tuple[str, str]]], bool], ...] = ()
+    body: Callable[[bytes], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An `upstream` block: the servers and how to choose among them."""
+
+    name: str
+    servers: tuple[Server, ...]
+    policy: Policy = Policy()
+    zone: str | None = None
+    keepalive: int = 32
+    keepalive_requests: int = 1000
+    keepalive_time: float = 3600.0
+    keepalive_timeout: float = 60.0
+    queue: int = 0
+    queue_timeout: float = 60.0
+    resolver: tuple[str, ...] = ()
+    """Name servers of this block's own; empty: those of the http context (`Config.core`)."""
+    resolver_valid: float | None = None
+    resolver_timeout: float = 30.0
+    sticky: Sticky | None = None
+    place: Place = Place()
+
+
+# --- what a location says, by subject ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProxyPass:
+    """`proxy_pass`: where to, and whether the URI is replaced.
+
+    `url` is the text as written. Without variables `upstream` names a pool of `Config.upstreams` (one made for the URL when it
+    names no upstream block) and `template` is None; with variables `template` gives the URL and the pool is found per request.
+    `uri` is the part that replaces the location's prefix, None when the client's target goes on untouched.
+    """
+
+    url: str
+    scheme: str = "http"
+    upstream: str = ""
+    uri: str | None = None
+    host: str = ""
+    template: Template | None = None
+    verbatim: bool = False
+    """Send the part of the target behind the location's prefix as the client wrote it (mappings made in Python)."""
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class UpstreamTLS:
+    """`proxy_ssl_*`."""
+
+    verify: bool | None = None
+    """None where nothing is said: off, but on where a client of a forward proxy names an https URL (forwarding.Target)."""
+    trusted_certificate: str = ""
+    crl: str = ""
+    verify_depth: int = 1
+    name: Template | None = None
+    server_name: bool = False
+    certificate: str = ""
+    certificate_key: str = ""
+    protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
+    ciphers: str = "DEFAULT"
+    session_reuse: bool = True
+    context: Any = None
+    """An ssl.SSLContext from Python, used as it is."""
+    by_server: bool = False
+    """The name to verify is that of the server the request goes to, not `$proxy_host`."""
+
+
+HeaderTemplates = tuple[tuple[str, Template], ...]
+Rewriter = Callable[["Exchange", str], str | None]
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """ngx_http_proxy_module, without caching."""
+
+    pass_: ProxyPass | None = None
+    set_header: HeaderTemplates | None = None
+    hide_header: tuple[str, ...] = ()
+    pass_header: tuple[str, ...] = ()
+    pass_request_headers: bool = True
+    pass_request_body: bool = True
+    set_body: Template | None = None
+    method: Template | None = None
+    http_version: str = "1.1"
+    redirect: tuple[Rewriter, ...] | None = None
+    """None: `proxy_redirect default`; an empty tuple: `off`."""
+    cookie_domain: tuple[Rewriter, ...] = ()
+    cookie_path: tuple[Rewriter, ...] = ()
+    cookie_flags: tuple[tuple[Any, tuple[str, ...]], ...] = ()
+    connect_timeout: float = 60.0
+    send_timeout: float = 60.0
+    read_timeout: float = 60.0
+    stream_timeout: float | None = None
+    """Seconds between two reads behind the answer's head, and in a tunnel; 0: no limit. None: as `read_timeout`."""
+    next_upstream: frozenset[str] = frozenset({"error", "timeout"})
+    next_upstream_tries: int = 0
+    next_upstream_timeout: float = 0.0
+    buffering: bool = True
+    buffer_size: int = 4096
+    buffers: tuple[int, int] = (8, 4096)
+    busy_buffers_size: int = 8192
+    max_temp_file_size: int = 1024 * 1024 * 1024
+    temp_file_write_size: int = 8192
+    temp_path: str = ""
+    request_buffering: bool = True
+    intercept_errors: bool = False
+    ignore_client_abort: bool = False
+    ignore_headers: frozenset[str] = frozenset()
+    """`proxy_ignore_headers`, lower case."""
+    limit_rate: Template | None = None
+    socket_keepalive: bool = False
+    bind: Template | None = None
+    tls: UpstreamTLS = UpstreamTLS()
+    health_checks: tuple[HealthCheck, ...] = ()
+
+
+@dataclass(frozen=True)
+class CacheZone:
+    """`proxy_cache_path`: a store and its bounds. `path` is a folder, `memory`, or `redis://host:port/db`."""
+
+    name: str
+    path: str
+    levels: tuple[int, ...] = ()
+    size: int = 10 * 1024 * 1024
+    inactive: float = 600.0
+    max_size: int = 0
+    min_free: int = 0
+    use_temp_path: bool = True
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """`proxy_cache*` of a location. None (or an empty tuple) means the configuration says nothing: RFC 9111 decides."""
+
+    zone: Template | None = None
+    key: Template | None = None
+    valid: tuple[tuple[frozenset[int] | None, float], ...] = ()
+    """(statuses or None for `any`, seconds) in the order written."""
+    bypass: tuple[Template, ...] = ()
+    no_cache: tuple[Template, ...] = ()
+    methods: frozenset[str] = frozenset({"GET", "HEAD"})
+    min_uses: int = 1
+    use_stale: frozenset[str] | None = None
+    background_update: bool = False
+    revalidate: bool | None = None
+    lock: bool | None = None
+    lock_timeout: float = 5.0
+    lock_age: float = 5.0
+    convert_head: bool | None = None
+    purge: tuple[Template, ...] = ()
+    max_range_offset: int | None = None
+
+
+@dataclass(frozen=True)
+class LimitReqZone:
+    """`limit_req_zone key zone=name:size rate=Nr/s`; `rate` is requests per second times 1000, as nginx counts."""
+
+    name: str
+    key: Template
+    size: int
+    rate: int
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class LimitReq:
+    """`limit_req zone= burst= nodelay|delay=`; `delay` None means nodelay, 0 delays every excess request."""
+
+    zone: str
+    burst: int = 0
+    delay: int | None = 0
+
+
+@dataclass(frozen=True)
+class LimitConnZone:
+    name: str
+    key: Template
+    size: int
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class LimitConn:
+    zone: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Access:
+    """One `allow` or `deny`: `network` is an ipaddress network, `"all"` or `"unix:"`."""
+
+    allow: bool
+    network: Any
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """Who may come in, how fast and with how much."""
+
+    access: tuple[Access, ...] = ()
+    satisfy_any: bool = False
+    auth_basic: Template | None = None
+    auth_basic_user_file: Template | None = None
+    auth_request: str = ""
+    auth_request_set: tuple[tuple[str, Template], ...] = ()
+    limit_req: tuple[LimitReq, ...] = ()
+    limit_req_status: int = 503
+    limit_req_log_level: str = "error"
+    limit_req_dry_run: bool = False
+    limit_conn: tuple[LimitConn, ...] = ()
+    limit_conn_status: int = 503
+    limit_conn_log_level: str = "error"
+    limit_conn_dry_run: bool = False
+    limit_except: tuple[frozenset[str], GuardSettings] | None = None
+    internal: bool = False
+    valid_referers: tuple[Any, ...] | None = None
+    secure_link: Template | None = None
+    secure_link_md5: Template | None = None
+    secure_link_secret: str = ""
+    real_ip_from: tuple[Any, ...] = ()
+    real_ip_header: str = "X-Real-IP"
+    real_ip_recursive: bool = False
+    max_ranges: int | None = None
+    tunnel_allow_upstream: tuple[Template, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LogFormat:
+    """`log_format name [escape=default|json|none] string …`, compiled."""
+
+    name: str
+    template: Template
+
+
+@dataclass(frozen=True)
+class AccessLog:
+    """`access_log path [format [if=condition]]`; `path` may have variables."""
+
+    path: Template
+    format: LogFormat
+    condition: Template | None = None
+
+
+@dataclass(frozen=True)
+class ErrorPage:
+    """`error_page code … [=[response]] uri`; `response` None keeps the status, 0 takes the target's own."""
+
+    codes: frozenset[int]
+    uri: Template
+    response: int | None = None
+
+
+@dataclass(frozen=True)
+class AddHeader:
+    """`add_header name value [always]`."""
+
+    name: str
+    value: Template
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class CoreSettings:
+    """ngx_http_core_module and its small neighbours (headers, log, index)."""
+
+    root: Template | None = None
+    """None: `html` under the prefix."""
+    alias: Template | None = None
+    index: tuple[Template, ...] | None = None
+    autoindex: bool = False
+    try_files: tuple[Template | int, ...] = ()
+    """The candidates; the last is the fallback: a URI or @name template, or a status for `=code`."""
+    types: Mapping[str, str] | None = None
+    default_type: str = "text/plain"
+    early_hints: tuple[Template, ...] = ()
+    """Conditions; where one is neither empty nor "0", an upstream's 103 goes on to the client."""
+    error_page: tuple[ErrorPage, ...] = ()
+    recursive_error_pages: bool = False
+    add_header: tuple[AddHeader, ...] = ()
+    add_trailer: tuple[AddHeader, ...] = ()
+    expires: Template | None = None
+    """Gives `off`, `epoch`, `max`, seconds (`+3600`, `-1`) or `@15h30m`."""
+    expires_modified: bool = False
+    charset: Template | None = None
+    """Gives the name for Content-Type, or `off`."""
+    access_log: tuple[AccessLog, ...] = ()
+    log_not_found: bool = True
+    error_log: tuple[tuple[str, str], ...] | None = None
+    """(path or `stderr`, level) of this place; None: the main context's."""
+    client_max_body_size: int = 1024 * 1024
+    client_body_buffer_size: int = 16 * 1024
+    client_body_temp_path: str = ""
+    client_body_timeout: float = 60.0
+    send_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    keepalive_timeout_header: float | None = None
+    keepalive_requests: int = 1000
+    keepalive_time: float = 3600.0
+    limit_rate: Template | None = None
+    limit_rate_after: Template | None = None
+    server_tokens: str = "on"
+    server_name_in_redirect: bool = False
+    port_in_redirect: bool = True
+    absolute_redirect: bool = True
+    etag: bool = True
+    if_modified_since: str = "exact"
+    sendfile: bool = False
+    chunked_transfer_encoding: bool = True
+    resolver: tuple[str, ...] = ()
+    resolver_valid: float | None = None
+    resolver_timeout: float = 30.0
+    stub_status: bool = False
+    metrics: str = ""
+    """Ours: `wsgi_proxy_status metrics|json|page`, where a location answers with the proxy's own state."""
+
+
+@dataclass(frozen=True)
+class TunnelSettings:
+    """ngx_http_tunnel_module: `tunnel_*`. `pass_` gives `host:port`; None where no tunnel is opened."""
+
+    pass_: Template | None = None
+    connect_timeout: float = 60.0
+    send_timeout: float = 60.0
+    read_timeout: float = 60.0
+    buffer_size: int = 16 * 1024
+    next_upstream: frozenset[str] = frozenset({"error", "timeout"})
+    next_upstream_tries: int = 0
+    next_upstream_timeout: float = 0.0
+    socket_keepalive: bool = False
+    bind: Template | None = None
+
+
+# --- scripts: ngx_http_rewrite_module ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Set:
+    name: str
+    value: Template
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """`flag` is "", "last", "break", "redirect" or "permanent"; made by `script.compile_rewrite`.
+
+    `replacement` gives the path, `arguments` what the text has behind its `?`; `keep_args` is False when the text ends with one.
+    """
+
+    regex: re.Pattern[str]
+    replacement: Template
+    flag: str = ""
+    arguments: Template | None = None
+    keep_args: bool = True
+
+
+@dataclass(frozen=True)
+class Return:
+    """`return code [text]`, `return code URL`, `return URL`; `text` None means the status alone."""
+
+    status: int
+    text: Template | None = None
+
+
+@dataclass(frozen=True)
+class Break:
+    pass
+
+
+@dataclass(frozen=True)
+class If:
+    """`if (condition) { … }`: the instructions, and the settings in force when it matched (None when it sets none)."""
+
+    condition: Predicate
+    script: tuple[Instruction, ...]
+    location: Location | None = None
+
+
+Instruction = Set | Rewrite | Return | Break | If
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place that answers.
+
+    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named) or "server" (a server's own settings); that of an `if` is a copy
+    of the location around it with what is in force inside the `if`.
+    """
+
+    kind: str = ""
+    pattern: str = "/"
+    regex: re.Pattern[str] | None = None
+    locations: tuple[Location, ...] = ()
+    script: tuple[Instruction, ...] = ()
+    core: CoreSettings = CoreSettings()
+    proxy: ProxySettings = ProxySettings()
+    cache: CacheSettings = CacheSettings()
+    guard: GuardSettings = GuardSettings()
+    tunnel: TunnelSettings = TunnelSettings()
+    handler: str = ""
+    """What answers: "proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
+    place: Place = Place()
+
+
+# --- servers and listeners --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TLS:
+    """`ssl_*` of a server."""
+
+    certificates: tuple[tuple[Template, Template], ...] = ()
+    """(certificate, key) pairs; each may have variables."""
+    password_file: str = ""
+    protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
+    ciphers: str = "HIGH:!aNULL:!MD5"
+    prefer_server_ciphers: bool = False
+    ecdh_curve: str = "auto"
+    dhparam: str = ""
+    session_cache: str = "none"
+    session_timeout: float = 300.0
+    session_tickets: bool = True
+    verify_client: str = "off"
+    verify_depth: int = 1
+    client_certificate: str = ""
+    trusted_certificate: str = ""
+    crl: str = ""
+    reject_handshake: bool = False
+    stapling: bool = False
+
+
+@dataclass(frozen=True)
+class Listen:
+    """One `listen`: `host` "*" or an address (IPv6 without brackets), or `unix` with a path."""
+
+    host: str = "*"
+    port: int = 80
+    unix: str = ""
+    default_server: bool = False
+    ssl: bool = False
+    http2: bool = False
+    proxy_protocol: bool = False
+    backlog: int = 511
+    reuseport: bool = False
+    ipv6only: bool = True
+    place: Place = Place()
+
+    @property
+    def address(self) -> str | tuple[str, int]:
+        """What gunicorn binds: a path, or (host, port)."""
+        if self.unix:
+            return self.unix
+        return ("0.0.0.0" if self.host == "*" else self.host, self.port)
+
+
+@dataclass(frozen=True)
+class ServerBlock:
+    """A `server` block. `settings` is what is in force outside any location."""
+
+    listens: tuple[Listen, ...] = (Listen(),)
+    names: tuple[str, ...] = ("",)
+    """As written: exact, `*.x`, `x.*`, `.x`, `~regex`, or ""."""
+    name_patterns: tuple[tuple[str, re.Pattern[str]], ...] = ()
+    """The regular expressions among the names, compiled, in the order written."""
+    locations: tuple[Location, ...] = ()
+    named: Mapping[str, Location] = field(default_factory=dict)
+    settings: Location = Location(kind="server")
+    script: tuple[Instruction, ...] = ()
+    tls: TLS | None = None
+    http2: bool = False
+    client_header_timeout: float = 60.0
+    client_header_buffer_size: int = 1024
+    large_client_header_buffers: tuple[int, int] = (4, 8192)
+    max_headers: int = 1000
+    ignore_invalid_headers: bool = True
+    underscores_in_headers: bool = False
+    merge_slashes: bool = True
+    place: Place = Place()
+
+
+@dataclass(frozen=True)
+class Main:
+    """The main and events contexts."""
+
+    worker_processes: int = 1
+    worker_connections: int = 512
+    worker_shutdown_timeout: float = 0.0
+    user: str = ""
+    group: str = ""
+    pid: str = "logs/nginx.pid"
+    daemon: bool = True
+    error_log: tuple[tuple[str, str], ...] = ()
+    """(path or `stderr`, level)."""
+    env: tuple[str, ...] = ()
+    working_directory: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration, checked."""
+
+    path: str = ""
+    prefix: str = ""
+    main: Main = Main()
+    servers: tuple[ServerBlock, ...] = ()
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    cache_zones: Mapping[str, CacheZone] = field(default_factory=dict)
+    limit_req_zones: Mapping[str, LimitReqZone] = field(default_factory=dict)
+    limit_conn_zones: Mapping[str, LimitConnZone] = field(default_factory=dict)
+    matches: Mapping[str, Match] = field(default_factory=dict)
+    core: CoreSettings = CoreSettings()
+    warnings: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    """(path, text) of every file read, for `-T`."""

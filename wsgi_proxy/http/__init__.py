@@ -1,0 +1,60 @@
+"""HTTP messages: heads, fields, framing, targets, dates and standard pages. No module here opens a socket."""
+
+from .dates import format_date, parse_date
+from .environ import agreed_pairs, agreed_target, field_values, pairs_of
+from .environ_checks import UnreadableInput, check_fields, check_target, content_length
+from .framing import LAST_CHUNK, ChunkedDecoder, LengthDecoder, encode_end, parse_trailers
+from .head_rules import HeadRules, environ_key
+from .headers import HOP_BY_HOP, first, listed
+from .pages import page, shown_status, status_line
+from .ranges import NOT_SATISFIABLE, parse_ranges
+from .request import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head
+from .response import ResponseHead, check_partial_response, parse_response_head
+from .uri import bare_host, behind, escape, escape_args, normalise, printable, resolved, split_unsafe
+
+__all__ = [
+    "ChunkedDecoder",
+    "HOP_BY_HOP",
+    "HeadRules",
+    "LAST_CHUNK",
+    "LengthDecoder",
+    "METHOD",
+    "NOT_SATISFIABLE",
+    "Pairs",
+    "RequestHead",
+    "ResponseHead",
+    "UnreadableInput",
+    "agreed_pairs",
+    "agreed_target",
+    "bare_host",
+    "behind",
+    "check_fields",
+    "check_partial_request",
+    "check_partial_response",
+    "check_target",
+    "content_length",
+    "encode_end",
+    "environ_key",
+    "escape",
+    "escape_args",
+    "field_values",
+    "first",
+    "format_date",
+    "headers",
+    "listed",
+    "normalise",
+    "page",
+    "pages",
+    "pairs_of",
+    "parse_date",
+    "parse_ranges",
+    "parse_request_head",
+    "parse_response_head",
+    "parse_trailers",
+    "printable",
+    "resolved",
+    "shown_status",
+    "split_unsafe",
+    "status_line",
+    "uri",
+]

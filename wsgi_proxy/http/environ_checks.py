@@ -1,0 +1,71 @@
+"""Requests that another server's parser has read already: refused where ours would have refused them (message.py).
+
+Rules:
+- Other WSGI servers let through what has more than one reading, or what an upstream must not get: fragments, doubtful Hosts,
+  TRACE, codings that they undid or did not know. What they lose in reading (order, repetitions) cannot be judged any more.
+- A server that decodes the chunks of a body sets `wsgi.input_terminated`. Without it nothing tells where the body ends, and reads
+  may give nothing, or the chunks themselves. Such a body is answered with 411 when it is needed.
+- Pure; the statuses are those of message.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ..errors import ClientError
+from .request import ALLOWED, METHOD, check_host, length_of
+
+_NOT_IN_TARGET = bytes(byte for byte in range(256) if byte not in ALLOWED) + b" \t\r\n#"
+
+
+def check_target(method: str, target: str, protocol: str = "") -> None:
+    """Raises ClientError for a method or a target, of any form, that message.py refuses, or that `protocol` does not have."""
+    if not METHOD.fullmatch(method):
+        raise ClientError("client sent an invalid method")
+    if method == "TRACE":
+        raise ClientError("client sent TRACE", status=405)  # RFC 9110, 9.3.8
+    data = target.encode("latin-1", "replace")
+    if len(data.translate(None, _NOT_IN_TARGET)) != len(data):
+        raise ClientError("client sent an invalid request target")  # RFC 9112, 3.2
+    if protocol.startswith("HTTP/2") and target[:1] not in "/*" and method != "CONNECT":
+        raise ClientError("client sent an invalid :path")  # RFC 9113, 8.3.1
+    if method == "CONNECT" and not check_host(target)[1]:
+        raise ClientError("client sent CONNECT without a port")  # RFC 9110, 9.3.6
+
+
+def content_length(environ: Mapping[str, Any]) -> int | None:
+    """The body's length; None when it has none or is chunked. ClientError for framing with two readings (RFC 9112, 6)."""
+    said = environ.get("CONTENT_LENGTH")
+    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    if coding is not None:
+        if said:
+            raise ClientError("client sent Content-Length and Transfer-Encoding")
+        if coding.strip(" \t").lower() != "chunked":
+            raise ClientError(f"client sent an unknown Transfer-Encoding: {coding[:40]!r}", status=501)
+        return None
+    if not said:
+        return None
+    length = length_of(said)
+    if length is None:
+        raise ClientError(f"client sent an invalid Content-Length: {said[:40]!r}")
+    return length
+
+
+def check_fields(environ: Mapping[str, Any]) -> None:
+    """Raises ClientError for a Host that is none; its absence is the router's to judge."""
+    host = environ.get("HTTP_HOST")
+    if host is not None:
+        check_host(host)
+
+
+class UnreadableInput:
+    """The chunked body of a server that does not decode chunks: every read raises ClientError(411)."""
+
+    __slots__ = ()
+
+    def check(self) -> NoReturn:
+        raise ClientError("client sent a chunked body, which this WSGI server does not decode", status=411)
+
+    def read(self, size: int | None = -1) -> NoReturn:
+        self.check()

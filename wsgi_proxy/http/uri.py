@@ -1,0 +1,131 @@
+"""From a request's target to the path that locations are chosen by, as nginx normalises it. Pure.
+
+Rules:
+- Text is WSGI's: a character is a byte (latin-1).
+- Order as in nginx: split at `?`, drop a fragment, decode percent escapes once, then resolve `.` and `..` and merge slashes, so
+  that an encoded dot or slash is a dot or a slash. A zero byte, a broken escape, or `..` above the root is a 400.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from ..errors import ClientError
+
+_ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
+_UNSAFE = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
+"""What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
+
+SAFE_ARGS = "/!$'()*,-.:=@[]_~"
+"""What it leaves in a query: the same but `&`, `+` and `;`."""
+
+
+def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
+    """`(uri, args)` of an origin-form target: the decoded, resolved path and the raw query without its `?`.
+
+    >>> normalise("/a/../%62//c?x=%20")
+    ('/b/c', 'x=%20')
+    """
+    path, _, args = target.partition("?")
+    if "#" in target:
+        path, _, args = target.partition("#")[0].partition("?")
+    if "%" in path:
+        if _ESCAPE_BROKEN.search(path):
+            raise ClientError("broken escape in the request's target")
+        path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+        if "\0" in path:
+            raise ClientError("zero byte in the request's target")
+    return resolved(path, merge_slashes), args
+
+
+def resolved(path: str, merge_slashes: bool = True) -> str:
+    """A decoded path without `.` and `..` (RFC 3986, section 5.2.4). ClientError when it leaves the root.
+
+    >>> resolved("/a/./b/../c")
+    '/a/c'
+    """
+    if "/." in path or "//" in path:
+        return _resolve(path, merge_slashes)
+    return path
+
+
+def split_unsafe(text: str) -> tuple[str, str] | None:
+    """`(uri, args)` of a URI that an application gives (X-Accel-Redirect), decoded; None for one that is empty, has a zero byte
+    or a segment `..` (ngx_http_parse_unsafe_uri). A broken escape loses its percent sign, as in nginx.
+
+    >>> split_unsafe("/a%3Fb?c%20d"), split_unsafe("/a/%2e%2e/b")
+    (('/a?b', 'c%20d'), None)
+    """
+    path, _, args = text.partition("?")
+    if not path or _UNSAFE.search(path):
+        return None
+    if "%" in path:
+        path = _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2] or "", path)
+        if _UNSAFE.search(path):
+            return None
+    return path, args
+
+
+def _resolve(path: str, merge_slashes: bool) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    last = len(segments) - 1
+    for number, segment in enumerate(segments):
+        if segment == ".":
+            if number == last:
+                kept.append("")
+        elif segment == "..":
+            if not kept:
+                raise ClientError("the request's target leaves the root")
+            kept.pop()
+            if number == last:
+                kept.append("")
+        elif segment or number == last or not merge_slashes:
+            kept.append(segment)
+    return "/" + "/".join(kept)
+
+
+def behind(target: str, prefix: str) -> str | None:
+    """The raw part of a target behind a prefix, with its query; None where the path is not written as it resolves.
+
+    >>> behind("/api/a%2Fb?c", "/api/"), behind("/api/%2e%2e/x", "/api/")
+    ('a%2Fb?c', None)
+    """
+    path = target.partition("?")[0]
+    if not path.startswith(prefix) or "#" in target:
+        return None
+    decoded = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+    return None if "/." in decoded else target[len(prefix) :]
+
+
+def escape(uri: str) -> str:
+    """A decoded path escaped for a request line, as nginx does when it sends a URI that it changed."""
+    return quote(uri.encode("latin-1"), safe=SAFE_PATH)
+
+
+def printable(target: str) -> str:
+    """A target with spaces and control characters escaped: what a configuration makes of decoded text must stay one word."""
+    if _UNPRINTABLE.search(target):
+        return _UNPRINTABLE.sub(lambda match: f"%{ord(match[0]):02X}", target)
+    return target
+
+
+def escape_args(text: str) -> str:
+    """A decoded part of a path escaped for a query (ngx_escape_uri, NGX_ESCAPE_ARGS)."""
+    return quote(text.encode("latin-1"), safe=SAFE_ARGS)
+
+
+def bare_host(host: str) -> str:
+    """Return a host without its port and brackets.
+
+    >>> bare_host("[::1]:443"), bare_host("a.example:8443"), bare_host("a")
+    ('::1', 'a.example', 'a')
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host

@@ -1,0 +1,169 @@
+"""limit_conn: how many requests of a key may be in progress at once, counted for all workers together.
+
+Rules:
+- Each record belongs to one worker, so what a killed worker held is no longer counted: records of the dead are dropped when
+  a request would otherwise be refused, or when the table is full.
+- It is decided once per request; an internal redirect does not ask again.
+- An empty key is not limited, nor one of more than 255 bytes.
+- A full table refuses, as nginx does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Refusal
+from ..logs import errorlog
+from .table import OWNER, VALUE, Memory, Table
+
+if TYPE_CHECKING:
+    from ..config import GuardSettings, LimitConnZone, Template
+    from ..exchange import Exchange
+
+
+class ConnectionZone:
+    """One `limit_conn_zone`: a record per key and worker; VALUE is how many of the key's requests the worker has in progress."""
+
+    __slots__ = ("key", "memory", "name", "table")
+
+    def __init__(self, zone: LimitConnZone, memory: Memory) -> None:
+        self.name = zone.name
+        self.key: Template = zone.key
+        self.memory = memory
+        area = f"limit_conn {zone.name}"
+        self.table = Table(memory.area(area, zone.size), memory.lock(area))
+
+    def owner(self) -> int:
+        """This worker, by its slot and which claim of the slot it is."""
+        slot = self.memory.slot
+        return slot | self.memory.generation(slot) << 16
+
+    def take(self, key: bytes, number: int) -> Held | None:
+        """Count one request more for `key`, None when there are `number` already (or there is no room)."""
+        table = self.table
+        owner = self.owner()
+        digest = table.digest(key)
+        with table.lock:
+            table.begin()
+            at = self._mine(digest, owner, number)
+            if at is not None:
+                at = at or table.insert(digest, owner) or self._make_room(digest, owner)
+                if at:
+                    table.words[at + VALUE] += 1
+            table.end()
+        return Held(self, at, owner) if at else None
+
+    def _mine(self, digest: tuple[int, int], owner: int, number: int) -> int | None:
+        """This worker's record (0 when it has none yet), None when the key's records reach `number`."""
+        for attempt in range(2):
+            total, mine, dead = self._sum(digest, owner)
+            if total < number:
+                return mine
+            if attempt or not (dead or self.memory.reap()):
+                return None
+            for at in self._sum(digest, owner)[2]:
+                self.table.remove(at)
+        return None
+
+    def _sum(self, digest: tuple[int, int], owner: int) -> tuple[int, int, list[int]]:
+        """(requests in progress, this worker's record, records of dead workers) of a key."""
+        table = self.table
+        words = table.words
+        total = mine = 0
+        dead = []
+        at = table.find(digest)
+        while at:
+            total += words[at + VALUE]
+            if words[at + OWNER] == owner:
+                mine = at
+            elif not self._alive(words[at + OWNER]):
+                dead.append(at)
+            at = table.find(digest, at)
+        return total, mine, dead
+
+    def _alive(self, owner: int) -> bool:
+        return self.memory.generation(owner & 0xFFFF) == owner >> 16
+
+    def _make_room(self, digest: tuple[int, int], owner: int) -> int:
+        """A record after all those of the dead have gone; 0 when the table is full of the living."""
+        table = self.table
+        self.memory.reap()
+        for at in table.records():
+            if not self._alive(table.words[at + OWNER]):
+                table.remove(at)
+        return table.insert(digest, owner)
+
+    def release(self, at: int, owner: int) -> None:
+        """Give back what `take` counted."""
+        table = self.table
+        words = table.words
+        with table.lock:
+            table.begin()
+            # A forked child may close what its parent took: its slot is another, and the parent's record stays.
+            if words[at + OWNER] == owner and words[at + VALUE] and owner == self.owner():
+                words[at + VALUE] -= 1
+                if not words[at + VALUE]:
+                    table.remove(at)
+            table.end()
+
+
+class Held:
+    """One counted request; `close` gives it back, once."""
+
+    __slots__ = ("_at", "_owner", "_zone")
+
+    def __init__(self, zone: ConnectionZone, at: int, owner: int) -> None:
+        self._zone = zone
+        self._at = at
+        self._owner = owner
+
+    def close(self) -> None:
+        at, self._at = self._at, 0
+        if at:
+            self._zone.release(at, self._owner)
+
+
+class ConnectionCheck:
+    """All `limit_conn` of a place, as a step of the guard."""
+
+    __slots__ = ("dry_run", "level", "limits", "status")
+
+    def __init__(self, settings: GuardSettings, zones: Mapping[str, ConnectionZone]) -> None:
+        self.limits = tuple((zones[limit.zone], limit.number) for limit in settings.limit_conn)
+        self.status = settings.limit_conn_status
+        self.level = settings.limit_conn_log_level
+        self.dry_run = settings.limit_conn_dry_run
+
+    def __call__(self, x: Exchange) -> None:
+        """Return when the request may go on, its counts on `x.leases`; Refusal when there are too many."""
+        if x.limit_conn_status:
+            return
+        taken: list[Any] = []
+        for zone, number in self.limits:
+            key = zone.key(x).encode("latin-1")
+            if not 0 < len(key) <= 255:
+                continue
+            x.limit_conn_status = "PASSED"
+            held = zone.take(key, number)
+            if held is None:
+                for other in taken:
+                    other.close()
+                self._refuse(x, zone.name)
+                return
+            taken.append(held)
+        if taken:
+            if x.leases is None:
+                x.leases = taken
+            else:
+                x.leases += taken
+
+    def _refuse(self, x: Exchange, zone: str) -> None:
+        dry = ", dry run," if self.dry_run else ""
+        sentence = f'limiting connections{dry} by zone "{zone}"'
+        x.limit_conn_status = "REJECTED_DRY_RUN" if self.dry_run else "REJECTED"
+        errorlog.line(self.level, sentence, x)
+        if x.trace is not None:
+            x.why("limits", sentence)
+        if not self.dry_run:
+            raise Refusal(status=self.status)

@@ -1,0 +1,160 @@
+"""The access logs: one line for each request, written when its answer is out.
+
+Rules:
+- Files are those of `logfile`: lines stay whole, and a log that is moved away is written on until `reopen` (USR1).
+- A log that cannot be written never breaks a request: it costs one line in the error log, and another one a minute later.
+- A file's name may have variables; some of those files are kept open. A client that gets `..` into such a name gets no log.
+Source: ngx_http_log_module.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from . import errorlog
+from .logfile import LogFile
+
+if TYPE_CHECKING:
+    from ..config import AccessLog, Config, Template
+    from ..exchange import Exchange
+
+_SILENCE = 60.0
+_KEPT_OPEN = 32
+
+
+class _File:
+    """A log file whose faults become lines in the error log, a few of them."""
+
+    __slots__ = ("_quiet_until", "file")
+
+    def __init__(self, path: str) -> None:
+        self.file = LogFile(path)
+        self._quiet_until = 0.0
+
+    def write(self, line: bytes) -> None:
+        if self.file.handle < 0 and not self.open():
+            return
+        try:
+            self.file.write(line)
+        except OSError as error:
+            self._complain("write() to", error)
+
+    def open(self) -> bool:
+        """Open the file, again when it was open; False when that fails."""
+        try:
+            self.file.open()
+        except (OSError, ValueError) as error:
+            self._complain("open()", error)
+            return False
+        return True
+
+    def _complain(self, what: str, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _SILENCE
+            number = getattr(error, "errno", None)
+            reason = getattr(error, "strerror", None) or error
+            errorlog.line("crit", f'{what} "{self.file.path}" failed ({number}: {reason})')
+
+
+class _Log:
+    """One `access_log` line of the configuration; `file` is None when its name has variables."""
+
+    __slots__ = ("condition", "file", "format", "path")
+
+    def __init__(self, log: AccessLog, file: _File | None) -> None:
+        self.path: Template = log.path
+        self.file = file
+        self.format: Template = log.format.template
+        self.condition = log.condition
+
+
+def constant_paths(logs: Iterable[AccessLog], prefix: str) -> set[str]:
+    """The files of those logs whose names are the same for every request."""
+    names = (getattr(log.path, "constant", None) for log in logs)
+    return {_join(prefix, name) for name in names if name is not None}
+
+
+def _join(prefix: str, name: str) -> str:
+    """A file's path as LogFile takes it: the bytes on disk as latin-1 text."""
+    return os.path.join(os.fsencode(prefix).decode("latin-1"), name)
+
+
+class AccessLogs:
+    """The logs of one configuration in one process."""
+
+    def __init__(self, config: Config) -> None:
+        self._prefix = config.prefix
+        self._default = config.core.access_log
+        self._files: dict[str, _File] = {}
+        self._moving: OrderedDict[str, _File] = OrderedDict()
+        self._moving_lock = threading.Lock()
+        # By the identity of a location's tuple, which the value keeps alive.
+        self._logs: dict[int, tuple[tuple[AccessLog, ...], tuple[_Log, ...]]] = {}
+
+    def write(self, x: Exchange) -> None:
+        """Write what the location's `access_log`s say of a finished exchange."""
+        location = x.location
+        wanted = self._default if location is None else location.core.access_log
+        if not wanted:
+            return
+        known = self._logs.get(id(wanted)) or self._prepare(wanted)
+        for log in known[1]:
+            if log.condition is not None and log.condition(x) in ("", "0"):
+                continue
+            line = log.format(x).encode("latin-1") + b"\n"
+            if log.file is not None:
+                log.file.write(line)
+            else:
+                self._write_moving(log.path(x), line)
+
+    def _prepare(self, wanted: tuple[AccessLog, ...]) -> tuple[tuple[AccessLog, ...], tuple[_Log, ...]]:
+        logs = []
+        for log in wanted:
+            constant = getattr(log.path, "constant", None)
+            file = None
+            if constant is not None:
+                path = _join(self._prefix, constant)
+                file = self._files.get(path)
+                if file is None:
+                    file = self._files[path] = _File(path)
+            logs.append(_Log(log, file))
+        prepared = (wanted, tuple(logs))
+        self._logs[id(wanted)] = prepared
+        return prepared
+
+    def _write_moving(self, name: str, line: bytes) -> None:
+        """Write to a file whose name was made for this request."""
+        path = _join(self._prefix, name)
+        if ".." in path.split("/") or "\0" in path:
+            errorlog.line("error", f'access log "{path}" is refused')
+            return
+        with self._moving_lock:
+            file = self._moving.get(path)
+            if file is None:
+                file = self._moving[path] = _File(path)
+                if len(self._moving) > _KEPT_OPEN:
+                    self._moving.popitem(last=False)[1].file.close()
+            else:
+                self._moving.move_to_end(path)
+            file.write(line)
+
+    def reopen(self) -> None:
+        """Open all files again by their names: they were rotated."""
+        for file in self._files.values():
+            if file.file.handle >= 0:
+                file.open()
+        with self._moving_lock:
+            while self._moving:
+                self._moving.popitem()[1].file.close()
+
+    def close(self) -> None:
+        """Close all files; a line written later opens its file again."""
+        for file in self._files.values():
+            file.file.close()
+        self.reopen()

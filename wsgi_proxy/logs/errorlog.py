@@ -1,0 +1,170 @@
+"""The error log: nginx's lines, by Python's logging.
+
+Rules:
+- One line per fault, in nginx's form, with the client, the request and the upstream: operators grep for these.
+- Without a configuration file nothing is set up: the logger `wsgi_proxy` then belongs to the application it runs in.
+- A place that has an `error_log` of its own gets the lines of its requests there, and nowhere else, as in nginx.
+- A log that cannot be written never breaks a request: its lines are lost, for there is nobody to tell.
+- A file that is moved away is written on until `reopen` (USR1).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .logfile import LogFile
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+
+logger = logging.getLogger("wsgi_proxy")
+
+LEVELS = {
+    "debug": 10,
+    "info": 20,
+    "notice": 25,
+    "warn": 30,
+    "error": 40,
+    "crit": 50,
+    "alert": 55,
+    "emerg": 60,
+}
+"""nginx's levels on Python's scale."""
+
+_NAMES = {number: name for name, number in LEVELS.items()}
+
+
+class _Formatter(logging.Formatter):
+    """`2026/11/23 07:00:00 [error] 123#0: message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = _NAMES.get(record.levelno, record.levelname.lower())
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}: {self.formatException(record.exc_info)}".replace("\n", " | ")
+        return f"{stamp} [{level}] {os.getpid()}#0: {text}"
+
+
+class _FileHandler(logging.Handler):
+    """Writes to a log file, whatever becomes of it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.file = LogFile(os.fsencode(path).decode("latin-1"))
+        self.file.open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.file.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        super().close()
+        self.file.close()
+
+
+class _StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to the standard error, whoever closed or filled its other end."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        return
+
+
+Targets = tuple[tuple[str, str], ...]
+"""(path or "stderr", level) of each log that a line goes to, as `error_log` names them."""
+
+_placed: dict[Targets, logging.Logger] = {}
+"""The logs of places that have their own."""
+
+
+def setup(targets: Targets, prefix: str = "", places: Iterable[Targets] = ()) -> None:
+    """Send the log to `targets`, and lines of requests to what `places` says where that is their location's, in place of an
+    earlier setup's. OSError if a file cannot be opened: nothing is changed then."""
+    main = targets or (("stderr", "error"),)
+    made: dict[Targets, list[logging.Handler]] = {}
+    try:
+        for wanted in {main, *places}:
+            made[wanted] = []
+            for path, level in wanted:
+                made[wanted].append(_handler(path, level, prefix))
+    except OSError:
+        for handler in [handler for handlers in made.values() for handler in handlers]:
+            handler.close()
+        raise
+    for old in _loggers():
+        for handler in list(old.handlers):
+            if isinstance(handler.formatter, _Formatter):
+                old.removeHandler(handler)
+                handler.close()
+    _use(logger, made.pop(main))
+    _placed.clear()
+    for wanted, handlers in made.items():
+        _placed[wanted] = placed = logging.Logger(logger.name)
+        _use(placed, handlers)
+    # A place may say the same as the main context.
+    _placed[main] = logger
+
+
+def _handler(path: str, level: str, prefix: str) -> logging.Handler:
+    handler: logging.Handler
+    handler = _StreamHandler(sys.stderr) if path == "stderr" else _FileHandler(os.path.join(prefix, path))
+    handler.setLevel(LEVELS[level])
+    handler.setFormatter(_Formatter())
+    return handler
+
+
+def _use(log: logging.Logger, handlers: list[logging.Handler]) -> None:
+    for handler in handlers:
+        log.addHandler(handler)
+    log.setLevel(min(handler.level for handler in handlers))
+    log.propagate = False
+
+
+def _loggers() -> set[logging.Logger]:
+    return {logger, *_placed.values()}
+
+
+def reopen(account: int | None = None) -> None:
+    """Go on in new files where the old ones were moved away, given to the user `account`; where that fails, in the old ones."""
+    for handler in [handler for log in _loggers() for handler in log.handlers]:
+        if isinstance(handler, _FileHandler):
+            path = handler.file.path
+            try:
+                handler.file.open(account)
+            except OSError as error:
+                line("emerg", f'open() "{path}" failed ({error.errno}: {error.strerror})')
+
+
+def line(level: str, message: str, x: Exchange | None = None, upstream: str = "") -> None:
+    """Write one line; with an exchange it says whose request it was, as nginx does, and goes where its location says."""
+    number = LEVELS[level]
+    log = logger
+    if x is not None and _placed:
+        location = x.location_or_none
+        if location is not None and location.core.error_log is not None:
+            log = _placed.get(location.core.error_log, logger)
+    if not log.isEnabledFor(number):
+        return
+    if x is not None:
+        server = x.server.names[0] if getattr(x, "server", None) is not None else ""
+        message = f'{message}, client: {x.remote_addr}, server: {server}, request: "{x.method} {x.target} {x.protocol}"'
+        if upstream:
+            message = f'{message}, upstream: "{upstream}"'
+        host = x.environ.get("HTTP_HOST")
+        if host:
+            message = f'{message}, host: "{host}"'
+    log.log(number, "%s", _printable(message))
+
+
+def _printable(text: str) -> str:
+    """No control character of a client's reaches a log or a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02X}" for char in text)

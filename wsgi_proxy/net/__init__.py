@@ -1,0 +1,33 @@
+"""Byte streams over sockets: plain, TLS, and for greenlets (`gevent_stream`, loaded only where gevent runs)."""
+
+from .sockets import (
+    HALF_CLOSED,
+    acknowledged,
+    client_socket,
+    has_ended,
+    is_torn,
+    milliseconds,
+    reset,
+    reset_on_close,
+    system_poll,
+)
+from .stream import Address, PlainStream, Stream, load_kinds
+from .tls_stream import TLSStream
+
+__all__ = [
+    "Address",
+    "HALF_CLOSED",
+    "PlainStream",
+    "Stream",
+    "TLSStream",
+    "acknowledged",
+    "client_socket",
+    "gevent_stream",
+    "has_ended",
+    "is_torn",
+    "load_kinds",
+    "milliseconds",
+    "reset",
+    "reset_on_close",
+    "system_poll",
+]

@@ -1,0 +1,71 @@
+"""What is odd in a configuration though it is no fault: one line each, for `-t` and for the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...config import Config, If, Location, Place
+
+
+def oddities(config: Config) -> Iterator[tuple[str, Place]]:
+    """(sentence, where) for each oddity."""
+    yield from _unshared(config)
+    told: set[tuple[str, Place]] = set()
+    for location in places(config):
+        for sentence in (_fixed_upgrade(location), _bypass_without_cache(location)):
+            if sentence and (sentence, location.place) not in told:
+                told.add((sentence, location.place))
+                yield sentence, location.place
+
+
+def places(config: Config) -> Iterator[Location]:
+    """Every location of every server, those inside others and those of `if` blocks too."""
+    for server in config.servers:
+        yield server.settings
+        todo = [*server.locations, *server.named.values()]
+        while todo:
+            location = todo.pop(0)
+            yield location
+            todo += location.locations
+            todo += [step.location for step in location.script if isinstance(step, If) and step.location is not None]
+
+
+def _unshared(config: Config) -> Iterator[tuple[str, Place]]:
+    """nginx keeps an upstream's state per worker unless it has a zone; shared, a dead server is tried less often."""
+    if config.main.worker_processes < 2:
+        return
+    for upstream in config.upstreams.values():
+        if upstream.zone is None and len(upstream.servers) > 1:
+            yield (
+                f'upstream "{upstream.name}" has no "zone": nginx would count for each worker, here all workers share',
+                upstream.place,
+            )
+
+
+def _fixed_upgrade(location: Location) -> str:
+    for name, value in location.proxy.set_header or ():
+        constant = getattr(value, "constant", None)
+        if (
+            name.lower() == "connection"
+            and constant is not None
+            and constant.lower() == "upgrade"
+            and location.proxy.pass_ is not None
+        ):
+            return (
+                "\"proxy_set_header Connection 'upgrade'\" is sent only for a client that asks for an upgrade, so that "
+                "connections to upstreams are kept; under gunicorn's sync workers each upgraded connection holds a worker"
+            )
+    return ""
+
+
+def _bypass_without_cache(location: Location) -> str:
+    cache = location.cache
+    if cache.zone is None and location.proxy.pass_ is not None:
+        for name, found in (
+            ("proxy_cache_bypass", cache.bypass),
+            ("proxy_no_cache", cache.no_cache),
+            ("proxy_cache_valid", cache.valid),
+        ):
+            if found:
+                return f'"{name}" has no effect without "proxy_cache"'
+    return ""

@@ -1,0 +1,263 @@
+"""From the levels that were read to the frozen model: what each place inherits, and the checks that need the whole.
+
+Rules:
+- What is in force at a level is its parent's mapping updated by its own; a few settings are a place's own and never inherited.
+- A location that changes nothing in a group of settings shares the group's object with the level around it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from ...config import (
+    AccessLog,
+    CacheSettings,
+    Config,
+    CoreSettings,
+    GuardSettings,
+    If,
+    Instruction,
+    Location,
+    Main,
+    ProxySettings,
+    ServerBlock,
+    TunnelSettings,
+    UpstreamTLS,
+)
+from .listen import default_listen
+from .log import log_format
+from .reading import Reading
+from .row import Level
+from .tls import server_tls
+from .values import path_template
+
+NOT_INHERITED = frozenset(
+    {
+        "proxy.pass_",
+        "proxy.health_checks",
+        "tunnel.pass_",
+        "core.try_files",
+        "core.stub_status",
+        "core.metrics",
+        "guard.limit_except",
+        "location.handler",
+    }
+)
+"""Settings of the very place they stand in; only an `if` keeps those of the location around it."""
+
+_DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
+"""What nginx has without a `types` block (ngx_http_core_default_types)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is in force at a level: every value by its name, and the groups made of them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    core: CoreSettings = CoreSettings()
+    proxy: ProxySettings = ProxySettings()
+    proxy_tls: UpstreamTLS = UpstreamTLS()
+    cache: CacheSettings = CacheSettings()
+    guard: GuardSettings = GuardSettings()
+    tunnel: TunnelSettings = TunnelSettings()
+
+
+_GROUPS: dict[str, Any] = {
+    "core": CoreSettings,
+    "proxy": ProxySettings,
+    "proxy_tls": UpstreamTLS,
+    "cache": CacheSettings,
+    "guard": GuardSettings,
+    "tunnel": TunnelSettings,
+}
+
+
+def settle(level: Level, outer: Settings) -> Settings:
+    """What is in force at `level`, which stands in a level where `outer` is."""
+    own = {target: tuple(found) if isinstance(found, list) else found for target, found in level.own.items()}
+    keeps = level.kind in ("if in location", "limit_except")
+    dropped = [] if keeps else [target for target in NOT_INHERITED if target in outer.values]
+    _inherit_headers(own, outer.values)
+    changed = {target.partition(".")[0] for target in (*own, *dropped)}
+    if "proxy_tls" in changed:
+        changed.add("proxy")
+    in_force = {target: found for target, found in outer.values.items() if target not in dropped} | own
+    made = {name: _group(name, in_force) for name in changed if name in _GROUPS}
+    settings = replace(outer, values=in_force, **made)
+    if "proxy_tls" in changed:
+        settings = replace(settings, proxy=replace(settings.proxy, tls=settings.proxy_tls))
+    elif "proxy" in changed:
+        settings = replace(settings, proxy=replace(settings.proxy, tls=outer.proxy_tls))
+    if "proxy" in changed:
+        check_buffers(level, settings)
+        check_upstream_tls(level, settings)
+    return settings
+
+
+def _inherit_headers(own: dict[str, Any], outer: dict[str, Any]) -> None:
+    """`add_header_inherit` and `add_trailer_inherit`: `merge` takes the outer level's too, `off` takes none of them."""
+    for name in ("add_header", "add_trailer"):
+        how = own.get(f"inherit.{name}", outer.get(f"inherit.{name}", "on"))
+        target = f"core.{name}"
+        if how == "merge" and target in own:
+            own[target] = (*outer.get(target, ()), *own[target])
+        elif how == "off" and target in outer:
+            own.setdefault(target, ())
+
+
+def _group(name: str, in_force: dict[str, Any]) -> Any:
+    prefix = name + "."
+    length = len(prefix)
+    return _GROUPS[name](**{target[length:]: found for target, found in in_force.items() if target.startswith(prefix)})
+
+
+def check_buffers(level: Level, settings: Settings) -> None:
+    """nginx's conditions on the sizes of buffers (ngx_http_proxy_merge_loc_conf)."""
+    own = [target for target in level.own if "buffer" in target or "temp_file" in target]
+    if not own:
+        return
+    in_force, proxy = settings.values, settings.proxy
+    count, block = proxy.buffers
+    largest = max(proxy.buffer_size, block)
+    busy = in_force.get("proxy.busy_buffers_size", 2 * largest)
+    written = in_force.get("proxy.temp_file_write_size", 2 * largest)
+    most = proxy.max_temp_file_size
+    maximum = 'the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"'
+    message = ""
+    if count < 2:
+        message = 'there must be at least 2 "proxy_buffers"'
+    elif busy < largest:
+        message = f'"proxy_busy_buffers_size" must be equal to or greater than {maximum}'
+    elif busy > (count - 1) * block:
+        message = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
+    elif written < largest:
+        message = f'"proxy_temp_file_write_size" must be equal to or greater than {maximum}'
+    elif most and most < largest:
+        message = (
+            '"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or must be equal to or '
+            f"greater than {maximum}"
+        )
+    if message:
+        level.reading.fault(message, level.seen[own[0]].place if own[0] in level.seen else level.place)
+
+
+def check_upstream_tls(level: Level, settings: Settings) -> None:
+    """What verifying an upstream, or showing it a certificate, cannot do without."""
+    target, tls = settings.proxy.pass_, settings.proxy.tls
+    if target is None or target.scheme != "https" or "proxy.pass_" not in level.own:
+        return
+    if tls.verify and not tls.trusted_certificate:
+        level.reading.fault("no proxy_ssl_trusted_certificate for proxy_ssl_verify", target.place)
+    if tls.certificate and not tls.certificate_key:
+        name = tls.certificate.removeprefix(os.path.dirname(level.reading.path) + "/")
+        level.reading.fault(f'no "proxy_ssl_certificate_key" is defined for certificate "{name}"', target.place)
+
+
+# --- places -----------------------------------------------------------------------------------------------------------------
+
+
+def _script(level: Level, settings: Settings) -> tuple[Instruction, ...]:
+    return tuple(_if(level, settings, *step) if isinstance(step, tuple) else step for step in level.script)
+
+
+def _if(around: Level, outer: Settings, condition: Any, level: Level) -> If:
+    place = None
+    if level.own:
+        settings = settle(level, outer)
+        place = _place(around, settings, (), ())
+    return If(condition, _script(level, outer), place)
+
+
+def _location(level: Level, outer: Settings) -> Location:
+    settings = settle(level, outer)
+    limits = level.own.get("location.limit_except")
+    if limits is not None:
+        methods, inner = limits
+        guard = replace(settle(inner, settings).guard, limit_except=None)
+        settings = replace(settings, guard=replace(settings.guard, limit_except=(methods, guard)))
+        settings.values["guard.limit_except"] = settings.guard.limit_except
+    inner_locations = tuple(_location(inner, settings) for inner in level.inner if inner.kind == "location")
+    return _place(level, settings, inner_locations, _script(level, settings))
+
+
+def _place(level: Level, settings: Settings, locations: tuple[Location, ...], script: tuple[Instruction, ...]) -> Location:
+    kind = "server" if level.kind == "server" else level.own["location.kind"]
+    return Location(
+        kind=kind,
+        pattern=level.own.get("location.pattern", ""),
+        regex=level.own.get("location.regex"),
+        locations=locations,
+        script=script,
+        core=settings.core,
+        proxy=settings.proxy,
+        cache=settings.cache,
+        guard=settings.guard,
+        tunnel=settings.tunnel,
+        handler=settings.values.get("location.handler", ""),
+        place=level.place,
+    )
+
+
+_SERVER_FIELDS = {item.name for item in fields(ServerBlock)}
+
+
+def _server(level: Level, http: Settings) -> ServerBlock:
+    settings = settle(level, http)
+    locations = [_location(inner, settings) for inner in level.inner if inner.kind == "location"]
+    own: dict[str, Any] = {
+        target[7:]: tuple(found) if isinstance(found, list) else found
+        for target, found in settings.values.items()
+        if target.startswith("server.") and target[7:] in _SERVER_FIELDS
+    }
+    own["listens"] = tuple(level.own.get("server.listens", ())) or (default_listen(),)
+    own["names"] = tuple(level.own.get("server.names", ())) or ("",)
+    own.pop("name_patterns", None)
+    return ServerBlock(
+        name_patterns=tuple(level.own.get("server.name_patterns", ())),
+        locations=tuple(location for location in locations if location.kind != "@"),
+        named={location.pattern: location for location in locations if location.kind == "@"},
+        settings=_place(level, settings, (), ()),
+        script=_script(level, settings),
+        tls=server_tls(level, settings.values, own["listens"]),
+        place=level.place,
+        **own,
+    )
+
+
+def freeze(reading: Reading, main: Level) -> Config:
+    """The model of a configuration that was read without a fault so far; new faults are noted in `reading`."""
+    http = next((level for level in main.inner if level.kind == "http"), None)
+    events = next((level for level in main.inner if level.kind == "events"), None)
+    base = Settings(values={"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading)})
+    servers: tuple[ServerBlock, ...] = ()
+    settings = base
+    if http is not None:
+        settings = settle(http, replace(base, core=_group("core", base.values)))
+        servers = tuple(_server(level, settings) for level in http.inner if level.kind == "server")
+    own = {**main.own, **(events.own if events is not None else {})}
+    process: dict[str, Any] = {
+        target[5:]: tuple(found) if isinstance(found, list) else found for target, found in own.items() if target[:5] == "main."
+    }
+    process.setdefault("pid", os.path.join(reading.prefix, Main.pid))
+    return Config(
+        path=reading.path,
+        prefix=reading.prefix,
+        main=Main(**process),
+        servers=servers,
+        upstreams={upstream.name: upstream for upstream in reading.upstreams.values()},
+        cache_zones=dict(reading.cache_zones),
+        limit_req_zones=dict(reading.limit_req_zones),
+        limit_conn_zones=dict(reading.limit_conn_zones),
+        matches=dict(reading.matches),
+        core=settings.core,
+    )
+
+
+def _default_log(reading: Reading) -> tuple[AccessLog, ...]:
+    """nginx's default log, where the folder for it is there."""
+    if not os.path.isdir(os.path.join(reading.prefix, "logs")):
+        return ()
+    path = path_template(Level("main", reading), "logs/access.log")
+    return (AccessLog(path, log_format(reading, "combined")),)

@@ -1,0 +1,294 @@
+"""ngx_http_proxy_module without its cache: where to forward to, with which head, how long, and what comes back changed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from ...config import ProxyPass, Server, Template, Upstream
+from ...upstream import parse
+from ...variables import compile_regex
+from . import values
+from .reading import Reading, as_path
+from .rewriters import CookieName, Domain, Prefix, Whole
+from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, value
+
+_URI_PART = (
+    '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
+    'or inside "if" statement, or inside "limit_except" block'
+)
+_NEXT = (
+    "error", "timeout", "invalid_header", "non_idempotent", "http_500", "http_502", "http_503", "http_504", "http_403",
+    "http_404", "http_429", "denied", "off",
+)  # fmt: skip
+_IGNORED = (
+    "x-accel-redirect", "x-accel-expires", "x-accel-limit-rate", "x-accel-buffering", "x-accel-charset", "expires",
+    "cache-control", "set-cookie", "vary",
+)  # fmt: skip
+_FLAGS = re.compile(r"secure|nosecure|httponly|nohttponly|nosamesite|samesite=(strict|lax|none)", re.IGNORECASE)
+
+
+# --- proxy_pass -------------------------------------------------------------------------------------------------------------
+
+
+def _proxy_pass(level: Level, statement: Statement) -> None:
+    if "proxy.pass_" in level.own:
+        raise BadValue("is duplicate")
+    url = statement.args[0]
+    level.own["location.handler"] = "proxy_pass"
+    if "$" in url:
+        scheme = "https" if url.lower().startswith("https://") else "http"
+        template = level.template(url)
+        level.own["proxy.pass_"] = ProxyPass(url, scheme, template=template, place=statement.place)
+        return
+    found = re.match(r"(https?)://(.*)", url, re.IGNORECASE | re.DOTALL)
+    if found is None:
+        raise Bad("invalid URL prefix")
+    scheme = found[1].lower()
+    address, uri = _split(found[2])
+    if uri is not None and not _may_have_uri(level):
+        raise Bad(_URI_PART)
+    if not address:
+        raise Bad('no host in upstream ""')
+    name, port = address_of(address, 443 if scheme == "https" else 80)
+    default = port is None or port == (443 if scheme == "https" else 80)
+    host = "localhost" if name.startswith("unix:") else (name if default else f"{name}:{port}")
+    target = ProxyPass(url, scheme, address, uri, host, place=statement.place)
+    level.own["proxy.pass_"] = target
+    level.reading.later(statement.place, lambda: _find_upstream(level, target, name, port))
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """The address of a URL and the URI behind it, None when there is none."""
+    if text.startswith("unix:"):
+        path, colon, uri = text[5:].partition(":")
+        return "unix:" + path, (uri or None) if colon else None
+    found = re.search(r"[/?]", text)
+    return (text[: found.start()], text[found.start() :]) if found else (text, None)
+
+
+def _may_have_uri(level: Level) -> bool:
+    return level.kind == "location" and level.own["location.kind"] in ("", "=", "^~")
+
+
+def address_of(address: str, default: int) -> tuple[str, int | None]:
+    """(host in lower case or `unix:/path`, port as given or None). Bad for what is no address."""
+    try:
+        target = parse(address)
+    except ValueError as error:
+        raise Bad(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from None
+    if target.path:
+        return "unix:" + target.path, None
+    given = re.search(r":([0-9]+)\Z", address) is not None and not address.endswith("]")
+    host = f"[{target.host}]" if ":" in target.host else target.host.lower()
+    return host, target.port if given else None
+
+
+def _find_upstream(level: Level, target: ProxyPass, name: str, port: int | None) -> None:
+    """Now that all upstream blocks are known: name one of them, or make one for the address."""
+    upstreams = level.reading.upstreams
+    block = upstreams.get(name.lower())
+    if block is not None and block.place.line and port is not None:
+        raise Bad(f'upstream "{name}" may not have port {port}')
+    if block is None or not block.place.line:
+        block = implicit_upstream(level.reading, name, port or (443 if target.scheme == "https" else 80), target)
+    level.own["proxy.pass_"] = replace(target, upstream=block.name)
+
+
+def implicit_upstream(reading: Reading, name: str, port: int, target: ProxyPass) -> Upstream:
+    """The pool of one address, shared by all who name that address."""
+    key = name if name.startswith("unix:") else f"{name}:{port}"
+    known = reading.upstreams.get(key)
+    if known is None:
+        server = Server(as_path(key), place=target.place)
+        known = reading.upstreams[key] = Upstream(key, (server,))
+    return known
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------------
+
+
+def _rewriter(level: Level, old: str, new: str, plain: Any) -> Any:
+    if old.startswith("~"):
+        insensitive = old.startswith("~*")
+        regex = compile_regex(old[2:] if insensitive else old[1:], insensitive)
+        level.reading.names.declare_captures(regex)
+        return Whole(regex, level.template(new))
+    return plain(level.template(old), level.template(new))
+
+
+def _proxy_redirect(level: Level, statement: Statement) -> None:
+    args = statement.args
+    known = level.own.get("proxy.redirect")
+    if known == () or (args[0] == "off" and known is not None):
+        raise BadValue("is duplicate")
+    if args[0] == "off":
+        level.own["proxy.redirect"] = ()
+        return
+    if len(args) == 2:
+        rewriter = _rewriter(level, args[0], args[1], Prefix)
+    elif args[0] == "default":
+        rewriter = _default_redirect(level)
+    else:
+        raise Bad(f'invalid parameter "{args[0]}"')
+    level.own.setdefault("proxy.redirect", []).append(rewriter)
+
+
+def _default_redirect(level: Level) -> Prefix:
+    target: ProxyPass | None = level.own.get("proxy.pass_")
+    if target is None:
+        raise Bad('"proxy_redirect default" should be placed after the "proxy_pass" directive')
+    if target.template is not None:
+        raise Bad('"proxy_redirect default" cannot be used with "proxy_pass" directive with variables')
+    if target.uri is None:
+        return Prefix(level.template(target.url + "/"), level.template("/"))
+    return Prefix(level.template(target.url), level.template(level.own["location.pattern"]))
+
+
+def _cookie_rewrite(target: str, plain: Any) -> Any:
+    def act(level: Level, statement: Statement) -> None:
+        args = statement.args
+        known = level.own.get(target)
+        if known == () or (args == ["off"] and known is not None):
+            raise BadValue("is duplicate")
+        if args == ["off"]:
+            level.own[target] = ()
+        elif len(args) == 1:
+            raise Bad(f'invalid parameter "{args[0]}"')
+        else:
+            level.own.setdefault(target, []).append(_rewriter(level, args[0], args[1], plain))
+
+    return act
+
+
+def _cookie_flags(level: Level, statement: Statement) -> None:
+    name, *flags = statement.args
+    known = level.own.get("proxy.cookie_flags")
+    if known == () or (name == "off" and not flags and known is not None):
+        raise BadValue("is duplicate")
+    if name == "off" and not flags:
+        level.own["proxy.cookie_flags"] = ()
+        return
+    for flag in flags:
+        if _FLAGS.fullmatch(flag) is None:
+            raise Bad(f'invalid parameter "{flag}"')
+    if name.startswith("~"):
+        # nginx compares cookies' names without regard to case.
+        matcher = CookieName(None, compile_regex(name[1:], True))
+    else:
+        matcher = CookieName(level.template(name), None)
+    level.own.setdefault("proxy.cookie_flags", []).append((matcher, tuple(flag.lower() for flag in flags)))
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------------
+
+
+def _header(level: Level, args: list[str]) -> tuple[str, Template]:
+    return args[0], level.template(args[1])
+
+
+def next_upstream(level: Level, args: list[str]) -> frozenset[str]:
+    kinds = values.words(*_NEXT)(level, args)
+    for number, arg in enumerate(args):
+        if arg in args[:number]:
+            level.reading.warn(f'duplicate value "{arg}"', level.reading.names.place)
+    return frozenset() if "off" in kinds else kinds
+
+
+def bind(level: Level, args: list[str]) -> Template | None:
+    import ipaddress
+
+    address = args[0]
+    if address == "off":
+        return None
+    if len(args) > 1:
+        raise Bad(
+            'the "transparent" parameter is not supported by wsgi_proxy'
+            if args[1] == "transparent"
+            else f'invalid parameter "{args[1]}"'
+        )
+    if "$" not in address:
+        try:
+            ipaddress.ip_address(re.sub(r":[0-9]+\Z", "", address) if address.count(":") == 1 else address.strip("[]"))
+        except ValueError:
+            raise Bad(f'invalid address "{address}"') from None
+    return level.template(address)
+
+
+def _limit_rate(level: Level, args: list[str]) -> Template:
+    if "$" in args[0]:
+        return level.template(args[0])
+    return level.template(str(values.size(level, args)))
+
+
+def _temp_path(level: Level, args: list[str]) -> str:
+    return values.path(level, args)
+
+
+def _http_version(level: Level, args: list[str]) -> str:
+    if args[0] == "2":
+        raise Bad('"proxy_http_version 2" is not supported by wsgi_proxy')
+    found: str = values.word("1.0", "1.1")(level, args)
+    return found
+
+
+def _flag(name: str) -> Row:
+    return value(name, ALL, "FLAG", f"proxy.{name.removeprefix('proxy_')}", values.flag(name))
+
+
+def _time(name: str) -> Row:
+    return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.time)
+
+
+def _size(name: str) -> Row:
+    return value(name, ALL, "TAKE1", f"proxy.{name.removeprefix('proxy_')}", values.size)
+
+
+ROWS: tuple[Row, ...] = (
+    special(
+        "proxy_pass",
+        "location, if in location",
+        "TAKE1",
+        _proxy_pass,
+        "proxy.pass_",
+    ),
+    listed(
+        "proxy_set_header",
+        ALL,
+        "TAKE2",
+        "proxy.set_header",
+        _header,
+    ),
+    listed("proxy_hide_header", ALL, "TAKE1", "proxy.hide_header", values.text),
+    listed("proxy_pass_header", ALL, "TAKE1", "proxy.pass_header", values.text),
+    _flag("proxy_pass_request_headers"),
+    _flag("proxy_pass_request_body"),
+    value("proxy_set_body", ALL, "TAKE1", "proxy.set_body", values.template),
+    value("proxy_method", ALL, "TAKE1", "proxy.method", values.template),
+    value("proxy_http_version", ALL, "TAKE1", "proxy.http_version", _http_version),
+    special("proxy_redirect", ALL, "TAKE12", _proxy_redirect, "proxy.redirect"),
+    special("proxy_cookie_domain", ALL, "TAKE12", _cookie_rewrite("proxy.cookie_domain", Domain), "proxy.cookie_domain"),
+    special("proxy_cookie_path", ALL, "TAKE12", _cookie_rewrite("proxy.cookie_path", Prefix), "proxy.cookie_path"),
+    special("proxy_cookie_flags", ALL, "TAKE1234", _cookie_flags, "proxy.cookie_flags"),
+    _time("proxy_connect_timeout"),
+    _time("proxy_send_timeout"),
+    _time("proxy_read_timeout"),
+    value("proxy_next_upstream", ALL, "1MORE", "proxy.next_upstream", next_upstream),
+    value("proxy_next_upstream_tries", ALL, "TAKE1", "proxy.next_upstream_tries", values.number),
+    _time("proxy_next_upstream_timeout"),
+    _flag("proxy_buffering"),
+    _size("proxy_buffer_size"),
+    value("proxy_buffers", ALL, "TAKE2", "proxy.buffers", values.buffers),
+    _size("proxy_busy_buffers_size"),
+    _size("proxy_max_temp_file_size"),
+    _size("proxy_temp_file_write_size"),
+    value("proxy_temp_path", ALL, "TAKE1234", "proxy.temp_path", _temp_path),
+    _flag("proxy_request_buffering"),
+    _flag("proxy_intercept_errors"),
+    _flag("proxy_ignore_client_abort"),
+    value("proxy_ignore_headers", ALL, "1MORE", "proxy.ignore_headers", values.words(*_IGNORED)),
+    value("proxy_limit_rate", ALL, "TAKE1", "proxy.limit_rate", _limit_rate),
+    _flag("proxy_socket_keepalive"),
+    value("proxy_bind", ALL, "TAKE12", "proxy.bind", bind),
+)

@@ -1,0 +1,78 @@
+"""What `proxy_redirect`, `proxy_cookie_domain` and `proxy_cookie_path` make of a value: callables `(x, value) -> str | None`.
+
+Rules (ngx_http_proxy_module, ngx_http_proxy_rewrite_*):
+- None means "not mine": the next one is asked.
+- A regular expression that matches replaces the whole value; a prefix replaces itself alone; a domain must be equal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...config import Template
+    from ...exchange import Exchange
+
+
+class Prefix:
+    """Replaces a prefix; both sides may have variables."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: Template, new: Template) -> None:
+        self.old = old
+        self.new = new
+
+    def __call__(self, x: Exchange, value: str) -> str | None:
+        old = self.old(x)
+        return self.new(x) + value[len(old) :] if value.startswith(old) else None
+
+
+class Whole:
+    """Replaces the value when the regular expression is found in it; the replacement may use its captures."""
+
+    __slots__ = ("new", "regex")
+
+    def __init__(self, regex: re.Pattern[str], new: Template) -> None:
+        self.regex = regex
+        self.new = new
+
+    def __call__(self, x: Exchange, value: str) -> str | None:
+        match = self.regex.search(value)
+        if match is None:
+            return None
+        x.captures = (match[0], *match.groups())
+        for name, text in match.groupdict().items():
+            if text is not None:
+                x.variables[name.lower()] = text
+        return self.new(x)
+
+
+class Domain:
+    """Replaces a cookie's domain; case and a leading dot do not count."""
+
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: Template, new: Template) -> None:
+        self.old = old
+        self.new = new
+
+    def __call__(self, x: Exchange, value: str) -> str | None:
+        old = self.old(x).removeprefix(".").lower()
+        return self.new(x) if value.removeprefix(".").lower() == old else None
+
+
+class CookieName:
+    """Whether a cookie is meant by `proxy_cookie_flags`: its name, any case, or a regular expression."""
+
+    __slots__ = ("name", "regex")
+
+    def __init__(self, name: Template | None, regex: re.Pattern[str] | None) -> None:
+        self.name = name
+        self.regex = regex
+
+    def __call__(self, x: Exchange, name: str) -> bool:
+        if self.regex is not None:
+            return self.regex.search(name) is not None
+        return self.name is not None and self.name(x).lower() == name.lower()

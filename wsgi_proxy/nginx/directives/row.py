@@ -1,0 +1,180 @@
+"""One directive, one row: the type of the table's rows, and what a row's action works on.
+
+Rules:
+- A row says where a directive may stand, how many arguments it takes (nginx's own words: TAKE1, TAKE12, FLAG, 1MORE …), what its
+  arguments become, and which field of the model they set.
+- A `Level` is one block while it is read. `own` maps a field of the model ("proxy.read_timeout") to the value set at that
+  very level; what is in force is the parent's mapping updated by it, so that a list directive is inherited only by a level
+  that has none of its own, exactly as in nginx.
+- A fault is raised as `Bad` with nginx's words; whoever walks the file adds the place and goes on with the next directive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ...config import Place
+
+if TYPE_CHECKING:
+    from ...config import Template
+    from .reading import Reading
+
+
+class Bad(Exception):
+    """A fault, in nginx's words."""
+
+
+class BadValue(Bad):
+    """A fault that nginx tells behind the directive's name: `"proxy_read_timeout" directive invalid value`."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One directive as it stands in a file; `block` is None for one that ends with a semicolon.
+
+    Text is in WSGI's form: a character is a byte.
+    """
+
+    name: str
+    args: list[str]
+    file: str
+    line: int
+    block: list[Statement] | None = None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.file, self.line)
+
+
+@dataclass(eq=False)
+class Level:
+    """One block while it is read: what was set in it, and the levels inside it.
+
+    `kind` is "main", "events", "http", "server", "location", "if in server", "if in location", "limit_except" or "upstream".
+    """
+
+    kind: str
+    reading: Reading
+    parent: Level | None = None
+    statement: Statement | None = None
+    own: dict[str, Any] = field(default_factory=dict)
+    script: list[Any] = field(default_factory=list)
+    inner: list[Level] = field(default_factory=list)
+    seen: dict[str, Statement] = field(default_factory=dict)
+    """The statement that set each field, for faults that concern two directives."""
+
+    @property
+    def place(self) -> Place:
+        return self.statement.place if self.statement else Place()
+
+    def template(self, text: str) -> Template:
+        """The text with its $names compiled."""
+        return self.reading.compile(text)
+
+    def outer(self, kind: str) -> Level | None:
+        """The nearest level around this one, or itself, of that kind."""
+        level: Level | None = self
+        while level is not None and level.kind != kind:
+            level = level.parent
+        return level
+
+
+Converter = Callable[[Level, list[str]], Any]
+Action = Callable[[Level, Statement], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One directive.
+
+    `contexts` are words of nginx's documentation joined by commas; `takes` is nginx's word for the arguments, with BLOCK in front
+    for one that opens a block. `note` is given for a directive without effect: the behaviour here, in place of the directive's.
+    The documentation of every other directive is in `reference.txt`.
+    """
+
+    name: str
+    contexts: str
+    takes: str
+    act: Action
+    target: str = ""
+    note: str = ""
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        """The blocks the directive may stand in."""
+        return frozenset(self.contexts.split(", "))
+
+    @cached_property
+    def opens_block(self) -> bool:
+        return self.takes.startswith("BLOCK ")
+
+    @cached_property
+    def counts(self) -> Container[int]:
+        """The numbers of arguments it may have."""
+        return _COUNTS[self.takes.removeprefix("BLOCK ")]
+
+
+_MANY = range(1 << 20)
+_COUNTS: dict[str, range | tuple[int, ...]] = {
+    "NOARGS": (0,),
+    "TAKE01": (0, 1),
+    "TAKE012": (0, 1, 2),
+    "TAKE1": (1,),
+    "TAKE2": (2,),
+    "TAKE3": (3,),
+    "TAKE12": (1, 2),
+    "TAKE13": (1, 3),
+    "TAKE23": (2, 3),
+    "TAKE34": (3, 4),
+    "TAKE123": (1, 2, 3),
+    "TAKE1234": (1, 2, 3, 4),
+    "FLAG": (1,),
+    "ANY": _MANY,
+    "1MORE": _MANY[1:],
+    "2MORE": _MANY[2:],
+}
+
+
+def value(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
+    """A row that sets one field, once a level."""
+
+    def act(level: Level, statement: Statement) -> None:
+        if target in level.own:
+            raise BadValue("is duplicate")
+        level.own[target] = convert(level, statement.args)
+        level.seen[target] = statement
+
+    return Row(name, contexts, takes, act, target)
+
+
+def listed(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
+    """A row that adds an item to a field that is a list; a level with none of its own inherits the list as a whole."""
+
+    def act(level: Level, statement: Statement) -> None:
+        item = convert(level, statement.args)
+        level.own.setdefault(target, []).append(item)
+        level.seen[target] = statement
+
+    return Row(name, contexts, takes, act, target)
+
+
+def special(name: str, contexts: str, takes: str, act: Action, target: str = "") -> Row:
+    """A row whose action is its own."""
+    return Row(name, contexts, takes, act, target)
+
+
+def accepted(name: str, contexts: str, takes: str, note: str, check: Converter | None = None) -> Row:
+    """A row for a directive that changes no answer here; the note says what happens instead."""
+
+    def act(level: Level, statement: Statement) -> None:
+        if check is not None:
+            check(level, statement.args)
+
+    return Row(name, contexts, takes, act, "", note)
+
+
+ALL = "http, server, location"
+IFS = "http, server, location, if in location"

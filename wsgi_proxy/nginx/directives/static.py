@@ -1,0 +1,144 @@
+"""Files and headers: root, alias, index, try_files, add_header, expires, and where the proxy shows its own state."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...config import AddHeader, Template
+from . import values
+from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, listed, special, value
+
+_SELF = re.compile(r"\$(\{)?(document_root|realpath_root)\b")
+
+
+def _root(level: Level, statement: Statement) -> None:
+    name, other = statement.name, "alias" if statement.name == "root" else "root"
+    if f"core.{name}" in level.own and level.own[f"core.{name}"] is not None:
+        raise BadValue("is duplicate")
+    if f"core.{other}" in level.own and level.own[f"core.{other}"] is not None:
+        raise Bad(f'"{name}" directive is duplicate, "{other}" directive was specified earlier')
+    if name == "alias" and level.own.get("location.kind") == "@":
+        raise Bad('the "alias" directive cannot be used inside the named location')
+    text = statement.args[0]
+    found = _SELF.search(text)
+    if found is not None:
+        raise Bad(f'the ${found[2]} variable cannot be used in the "{name}" directive')
+    if name == "root":
+        text = text.rstrip("/") or text[:1]
+    level.own[f"core.{name}"] = values.path_template(level, text)
+    # Whichever stands here takes the place of an inherited one of either name.
+    level.own[f"core.{other}"] = None
+
+
+def _index(level: Level, statement: Statement) -> None:
+    args = statement.args
+    if any(arg.startswith("/") for arg in args[:-1]):
+        level.reading.warn('only the last index in "index" directive should be absolute', statement.place)
+    level.own["core.index"] = (*level.own.get("core.index", ()), *(level.template(arg) for arg in args))
+
+
+def _try_files(level: Level, args: list[str]) -> tuple[Template | int, ...]:
+    *candidates, last = args
+    found: list[Template | int] = [level.template(candidate) for candidate in candidates]
+    if last.startswith("="):
+        code = values.parse_number(last[1:])
+        if code is None or code > 999:
+            raise Bad(f'invalid code "{last}"')
+        found.append(code)
+    else:
+        found.append(level.template(last))
+        if last.startswith("@"):
+            server = level.outer("server")
+            place = level.reading.names.place
+
+            def known() -> None:
+                names = {inner.own.get("location.pattern") for inner in server.inner} if server else set()
+                if last not in names:
+                    level.reading.warn(f'could not find named location "{last}"', place)
+
+            level.reading.later(place, known)
+    return tuple(found)
+
+
+def _add_header(level: Level, args: list[str]) -> AddHeader:
+    if len(args) == 3 and args[2] != "always":
+        raise Bad(f'invalid parameter "{args[2]}"')
+    return AddHeader(args[0], level.template(args[1]), len(args) == 3)
+
+
+def _expires(level: Level, statement: Statement) -> None:
+    if "core.expires" in level.own:
+        raise BadValue("is duplicate")
+    args = list(statement.args)
+    modified = len(args) == 2
+    if modified and args.pop(0) != "modified":
+        raise BadValue("invalid value")
+    text = args[0]
+    if "$" not in text:
+        _check_expires(text, modified)
+        found = re.fullmatch(r"([+-]?)(.*)", text)
+        assert found is not None
+        if text not in ("off", "epoch", "max") and not text.startswith("@"):
+            seconds = int(values.parse_time(found[2], milliseconds=False) or 0)
+            text = f"{found[1] or '+'}{seconds}"
+    level.own["core.expires"] = level.template(text)
+    level.own["core.expires_modified"] = modified
+
+
+def _check_expires(text: str, modified: bool) -> None:
+    if text in ("epoch", "max", "off"):
+        if modified:
+            raise BadValue("invalid value")
+        return
+    if text.startswith("@"):
+        if modified:
+            raise BadValue('daily time cannot be used with "modified" parameter')
+        seconds = values.parse_time(text[1:], milliseconds=False)
+        if seconds is not None and seconds >= 86400:
+            raise BadValue("daily time value must be less than 24 hours")
+    else:
+        seconds = values.parse_time(re.sub(r"\A[+-]", "", text), milliseconds=False)
+    if seconds is None:
+        raise BadValue("invalid value")
+
+
+def _handler(name: str, setting: str) -> Any:
+    def act(level: Level, statement: Statement) -> None:
+        if setting in level.own:
+            raise BadValue("is duplicate")
+        level.own[setting] = True
+        level.own["location.handler"] = name
+
+    return act
+
+
+def _status(level: Level, statement: Statement) -> None:
+    kind = statement.args[0] if statement.args else "page"
+    if kind not in ("metrics", "json", "page"):
+        raise Bad(f'invalid value "{kind}"')
+    level.own["core.metrics"] = kind
+    level.own["location.handler"] = "status"
+
+
+ROWS: tuple[Row, ...] = (
+    special("root", IFS, "TAKE1", _root, "core.root"),
+    special("alias", "location", "TAKE1", _root, "core.alias"),
+    special("index", ALL, "1MORE", _index, "core.index"),
+    value("autoindex", ALL, "FLAG", "core.autoindex", values.flag("autoindex")),
+    value("try_files", "server, location", "2MORE", "core.try_files", _try_files),
+    listed("add_header", IFS, "TAKE23", "core.add_header", _add_header),
+    value("add_header_inherit", IFS, "TAKE1", "inherit.add_header", values.word("on", "off", "merge")),
+    value("add_trailer_inherit", IFS, "TAKE1", "inherit.add_trailer", values.word("on", "off", "merge")),
+    listed("add_trailer", IFS, "TAKE23", "core.add_trailer", _add_header),
+    special("expires", IFS, "TAKE12", _expires, "core.expires"),
+    value("charset", IFS, "TAKE1", "core.charset", values.template),
+    special("stub_status", "server, location", "TAKE01", _handler("stub_status", "core.stub_status"), "core.stub_status"),
+    special(
+        "wsgi_proxy_status",
+        "location",
+        "TAKE01",
+        _status,
+        "core.metrics",
+    ),
+)

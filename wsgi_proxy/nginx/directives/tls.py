@@ -1,0 +1,133 @@
+"""`ssl_*` of servers, `proxy_ssl_*` of locations. Certificates are read by server_tls.py and transport.py, not here."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from ...config import TLS, Listen, Template
+from . import values
+from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
+
+_SERVER = "http, server"
+_PROTOCOLS = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_TOO_OLD = frozenset({"SSLv2", "SSLv3"})
+
+
+def _protocols(level: Level, args: list[str]) -> tuple[str, ...]:
+    found = values.words(*_PROTOCOLS, case=True)(level, args)
+    for old in sorted(found & _TOO_OLD):
+        level.reading.warn(f'"{old}" is not spoken by any OpenSSL that is still kept up, ignored', level.reading.names.place)
+    return tuple(name for name in _PROTOCOLS if name in found - _TOO_OLD)
+
+
+def _file(level: Level, args: list[str]) -> str:
+    return values.conf_path(level, args)
+
+
+def _file_template(level: Level, args: list[str]) -> Template:
+    """A certificate's name, which may have variables: relative to the folder of the configuration."""
+    text = args[0]
+    if text.startswith(("engine:", "store:")):
+        raise Bad(f'"{text.partition(":")[0]}:" is not supported by wsgi_proxy')
+    if text.startswith("data:"):
+        return level.template(text)
+    return values.path_template(level, text, beside_configuration=True)
+
+
+def _session_cache(level: Level, statement: Statement) -> None:
+    if "tls.session_cache" in level.own:
+        raise BadValue("is duplicate")
+    found = ""
+    for text in statement.args:
+        if text in ("off", "none"):
+            found = text
+        elif re.fullmatch(r"builtin(:[0-9]+)?", text):
+            found = found or "builtin"
+        else:
+            shared = re.fullmatch(r"shared:([^:]+):(.+)", text)
+            size = values.parse_size(shared[2]) if shared else None
+            if size is None:
+                raise Bad(f'invalid session cache "{text}"')
+            if size < 8 * 4096:
+                raise Bad(f'session cache "{shared[1] if shared else ""}" is too small')
+            found = text
+    level.own["tls.session_cache"] = found
+
+
+def _stapling(level: Level, args: list[str]) -> bool:
+    if values.flag_value("ssl_stapling", args[0]):
+        raise Bad('"ssl_stapling on" is not supported by wsgi_proxy')
+    return False
+
+
+def _flag(name: str, target: str, contexts: str = _SERVER) -> Row:
+    return value(name, contexts, "FLAG", target, values.flag(name))
+
+
+def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ...]) -> TLS | None:
+    """The TLS settings of a server, None when it has neither a certificate nor a TLS listener; faults are noted."""
+    settings = {target[4:]: found for target, found in in_force.items() if target.startswith("tls.")}
+    certificates = settings.pop("certificate", ())
+    keys = settings.pop("certificate_key", ())
+    secure = next((listen for listen in listens if listen.ssl), None)
+    if not certificates:
+        if secure is not None and not settings.get("reject_handshake"):
+            message = 'no "ssl_certificate" is defined for the "listen ... ssl" directive'
+            level.reading.fault(message, secure.place)
+        return TLS(**settings) if secure is not None else None
+    if len(keys) < len(certificates):
+        statement = level.seen.get("tls.certificate")
+        folder = os.path.dirname(level.reading.path) + "/"
+        name = _shown(certificates[len(keys)]).removeprefix(folder)
+        place = statement.place if statement else level.place
+        level.reading.fault(f'no "ssl_certificate_key" is defined for certificate "{name}"', place)
+    if settings.get("verify_client", "off") in ("on", "optional") and not settings.get("client_certificate"):
+        if not settings.get("trusted_certificate"):
+            level.reading.fault("no ssl_client_certificate for ssl_verify_client", level.place)
+    return TLS(certificates=tuple(zip(certificates, keys, strict=False)), **settings)
+
+
+def _shown(template: Template) -> str:
+    return str(getattr(template, "constant", None) or "")
+
+
+ROWS: tuple[Row, ...] = (
+    listed("ssl_certificate", _SERVER, "TAKE1", "tls.certificate", _file_template),
+    listed("ssl_certificate_key", _SERVER, "TAKE1", "tls.certificate_key", _file_template),
+    value("ssl_password_file", _SERVER, "TAKE1", "tls.password_file", _file),
+    value("ssl_protocols", _SERVER, "1MORE", "tls.protocols", _protocols),
+    value("ssl_ciphers", _SERVER, "TAKE1", "tls.ciphers", values.text),
+    _flag("ssl_prefer_server_ciphers", "tls.prefer_server_ciphers"),
+    value("ssl_ecdh_curve", _SERVER, "TAKE1", "tls.ecdh_curve", values.text),
+    value("ssl_dhparam", _SERVER, "TAKE1", "tls.dhparam", _file),
+    special(
+        "ssl_session_cache",
+        _SERVER,
+        "TAKE12",
+        _session_cache,
+        "tls.session_cache",
+    ),
+    value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds),
+    _flag("ssl_session_tickets", "tls.session_tickets"),
+    value("ssl_verify_client", _SERVER, "TAKE1", "tls.verify_client", values.word("off", "on", "optional", "optional_no_ca")),
+    value("ssl_verify_depth", _SERVER, "TAKE1", "tls.verify_depth", values.number),
+    value("ssl_client_certificate", _SERVER, "TAKE1", "tls.client_certificate", _file),
+    value("ssl_trusted_certificate", _SERVER, "TAKE1", "tls.trusted_certificate", _file),
+    value("ssl_crl", _SERVER, "TAKE1", "tls.crl", _file),
+    _flag("ssl_reject_handshake", "tls.reject_handshake"),
+    value("ssl_stapling", _SERVER, "FLAG", "tls.stapling", _stapling),
+    accepted("ssl_stapling_verify", _SERVER, "FLAG", "nothing is stapled", values.flag("ssl_stapling_verify")),
+    _flag("proxy_ssl_verify", "proxy_tls.verify", ALL),
+    value("proxy_ssl_trusted_certificate", ALL, "TAKE1", "proxy_tls.trusted_certificate", _file),
+    value("proxy_ssl_crl", ALL, "TAKE1", "proxy_tls.crl", _file),
+    value("proxy_ssl_verify_depth", ALL, "TAKE1", "proxy_tls.verify_depth", values.number),
+    value("proxy_ssl_name", ALL, "TAKE1", "proxy_tls.name", values.template),
+    _flag("proxy_ssl_server_name", "proxy_tls.server_name", ALL),
+    value("proxy_ssl_certificate", ALL, "TAKE1", "proxy_tls.certificate", _file),
+    value("proxy_ssl_certificate_key", ALL, "TAKE1", "proxy_tls.certificate_key", _file),
+    value("proxy_ssl_protocols", ALL, "1MORE", "proxy_tls.protocols", _protocols),
+    value("proxy_ssl_ciphers", ALL, "TAKE1", "proxy_tls.ciphers", values.text),
+    _flag("proxy_ssl_session_reuse", "proxy_tls.session_reuse", ALL),
+)

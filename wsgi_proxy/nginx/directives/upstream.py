@@ -1,0 +1,242 @@
+"""`upstream` and what stands in it: servers, methods, connections kept."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...config import Policy, Server, Sticky, Upstream
+from ...upstream import parse
+from . import values
+from .core import take_resolver
+from .reading import as_path
+from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
+
+_NO_BACKUP = frozenset({"hash", "ip_hash", "random"})
+_NO_SLOW_START = _NO_BACKUP
+_SMALLEST_ZONE = 8 * 4096
+
+
+def _upstream(level: Level, statement: Statement) -> None:
+    reading = level.reading
+    name = statement.args[0]
+    if name.lower() in reading.upstreams:
+        raise Bad(f'duplicate upstream "{name}"')
+    inner = reading.enter(level, "upstream", statement)
+    level.inner.remove(inner)
+    before = len(reading.faults)
+    assert statement.block is not None
+    reading.walk(inner, statement.block)
+    servers: list[Server] = inner.own.pop("upstream.servers", [])
+    if len(reading.faults) > before:
+        servers = servers or [Server("127.0.0.1")]
+    if not servers:
+        raise Bad("no servers are inside upstream")
+    _check_method(inner, servers)
+    if all(server.backup for server in servers) and len(reading.faults) == before:
+        raise Bad(f'no servers in upstream "{name}"')
+    settings = {target.partition(".")[2]: value for target, value in inner.own.items() if target.startswith("upstream.")}
+    reading.upstreams[name.lower()] = Upstream(name, tuple(servers), place=statement.place, **settings)
+
+
+def _check_method(level: Level, servers: list[Server]) -> None:
+    policy: Policy = level.own.get("upstream.policy", Policy())
+    for server in servers:
+        if server.backup and policy.name in _NO_BACKUP:
+            level.reading.fault('balancing method does not support parameter "backup"', server.place)
+        if server.slow_start and policy.name in _NO_SLOW_START:
+            level.reading.fault('balancing method does not support parameter "slow_start"', server.place)
+
+
+# --- server -----------------------------------------------------------------------------------------------------------------
+
+
+def _server(level: Level, args: list[str]) -> Server:
+    address, *parameters = args
+    _check_address(address)
+    settings: dict[str, Any] = {}
+    for parameter in parameters:
+        settings.update(_parameter(parameter))
+    if level.parent is None:
+        raise BadValue("has no place")
+    return Server(as_path(address), place=level.reading.names.place, **settings)
+
+
+def _parameter(text: str) -> dict[str, Any]:
+    """The fields of a server that a parameter sets."""
+    key, equals, rest = text.partition("=")
+    found: Any = None
+    if not equals:
+        if key in ("backup", "down", "drain", "resolve"):
+            return {key: True}
+    elif key in ("weight", "max_fails", "max_conns"):
+        found = values.parse_number(rest)
+        if key == "weight" and found == 0:
+            found = None
+    elif key in ("fail_timeout", "slow_start"):
+        found = values.parse_time(rest, milliseconds=False)
+    elif key == "route":
+        found = rest or None
+    elif key == "service":
+        raise Bad('the "service" parameter of "server" is not supported by wsgi_proxy')
+    if found is None:
+        raise Bad(f'invalid parameter "{text}"')
+    return {key: found}
+
+
+def _check_address(address: str) -> None:
+    """Raise Bad when it is no address; whether the name is known is asked later."""
+    if "/" in address and not address.startswith("unix:"):
+        raise Bad(f'invalid host in upstream "{address}"')
+    if address.startswith(":"):
+        raise Bad(f'no host in upstream "{address}"')
+    try:
+        parse(address)
+    except ValueError as error:
+        raise Bad(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from None
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------------
+
+
+def _choose(level: Level, policy: Policy, statement: Statement) -> None:
+    if "upstream.policy" in level.own:
+        level.reading.warn("load balancing method redefined", statement.place)
+    level.own["upstream.policy"] = policy
+
+
+def _plain_method(name: str) -> Row:
+    return special(
+        name, "upstream", "NOARGS", lambda level, statement: _choose(level, Policy(name), statement), "upstream.policy"
+    )
+
+
+def _hash(level: Level, statement: Statement) -> None:
+    key, *rest = statement.args
+    if rest and rest != ["consistent"]:
+        raise Bad(f'invalid parameter "{rest[0]}"')
+    _choose(level, Policy("hash", level.template(key), tuple(rest)), statement)
+
+
+def _random(level: Level, statement: Statement) -> None:
+    args = statement.args
+    if args and args[0] != "two":
+        raise Bad(f'invalid parameter "{args[0]}"')
+    if len(args) > 1 and args[1] not in ("least_conn", "least_time=header", "least_time=last_byte"):
+        raise Bad(f'invalid parameter "{args[1]}"')
+    _choose(level, Policy("random", options=tuple(args)), statement)
+
+
+def _least_time(level: Level, statement: Statement) -> None:
+    what, *rest = statement.args
+    if what not in ("header", "last_byte"):
+        raise Bad(f'invalid value "{what}"')
+    if rest and rest != ["inflight"]:
+        raise Bad(f'invalid parameter "{rest[0]}"')
+    _choose(level, Policy("least_time", options=tuple(statement.args)), statement)
+
+
+def _method(level: Level, statement: Statement) -> None:
+    """Ours: a policy of the user's own, `my.package:thing`."""
+    name = statement.args[0]
+    if ":" not in name:
+        raise Bad(f'invalid parameter "{name}"')
+    _choose(level, Policy(name), statement)
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------------
+
+
+def _keepalive(level: Level, args: list[str]) -> int:
+    number = values.parse_number(args[0])
+    if number is None:
+        raise Bad(f'invalid value "{args[0]}" in "keepalive" directive')
+    if len(args) > 1 and args[1] != "local":
+        raise Bad(f'invalid parameter "{args[1]}"')
+    return number
+
+
+def _zone(level: Level, statement: Statement) -> None:
+    name, *rest = statement.args
+    if rest:
+        size = values.parse_size(rest[0])
+        if size is None:
+            raise Bad(f'invalid zone size "{rest[0]}"')
+        if size < _SMALLEST_ZONE:
+            raise Bad(f'zone "{name}" is too small')
+        level.reading.sized_zones.add(name)
+
+    def sized() -> None:
+        if name not in level.reading.sized_zones:
+            raise Bad(f'zero size shared memory zone "{name}"')
+
+    level.reading.later(statement.place, sized)
+    level.own["upstream.zone"] = name
+
+
+def _queue(level: Level, statement: Statement) -> None:
+    number, *rest = statement.args
+    if "upstream.queue" in level.own:
+        raise BadValue("is duplicate")
+    level.own["upstream.queue"] = values.number(level, [number])
+    if rest:
+        seconds = values.parse_time(rest[0].removeprefix("timeout=")) if rest[0].startswith("timeout=") else None
+        if seconds is None:
+            raise Bad(f'invalid parameter "{rest[0]}"')
+        level.own["upstream.queue_timeout"] = seconds
+
+
+def _sticky(level: Level, args: list[str]) -> Sticky:
+    kind, name, *parameters = args
+    if kind != "cookie":
+        raise Bad(f'"sticky {kind}" is not supported by wsgi_proxy')
+    expires: float | None = None
+    texts = {"domain": "", "path": ""}
+    flags = []
+    for parameter in parameters:
+        key, equals, rest = parameter.partition("=")
+        if key == "expires" and equals:
+            # 31 Dec 2037 for `max`, as nginx has it.
+            expires = 10 * 365 * 86400.0 if rest == "max" else values.parse_time(rest, milliseconds=False)
+            if expires is None:
+                raise BadValue('invalid "expires" parameter value')
+        elif key in texts and equals:
+            texts[key] = rest
+        elif parameter in ("httponly", "secure") or re.fullmatch(r"samesite=(strict|lax|none)", parameter):
+            flags.append(parameter)
+        else:
+            raise Bad(f'unknown parameter "{parameter}"')
+    return Sticky(name, expires, texts["domain"], texts["path"], tuple(flags))
+
+
+ROWS: tuple[Row, ...] = (
+    special("upstream", "http", "BLOCK TAKE1", _upstream),
+    listed(
+        "server",
+        "upstream",
+        "1MORE",
+        "upstream.servers",
+        _server,
+    ),
+    _plain_method("least_conn"),
+    _plain_method("ip_hash"),
+    special("hash", "upstream", "TAKE12", _hash, "upstream.policy"),
+    special("random", "upstream", "TAKE012", _random, "upstream.policy"),
+    special("least_time", "upstream", "TAKE12", _least_time, "upstream.policy"),
+    special("balance", "upstream", "TAKE1", _method, "upstream.policy"),
+    special("zone", "upstream", "TAKE12", _zone, "upstream.zone"),
+    value("keepalive", "upstream", "TAKE12", "upstream.keepalive", _keepalive),
+    value("keepalive_requests", "upstream", "TAKE1", "upstream.keepalive_requests", values.number),
+    value("keepalive_time", "upstream", "TAKE1", "upstream.keepalive_time", values.time),
+    value("keepalive_timeout", "upstream", "TAKE1", "upstream.keepalive_timeout", values.time),
+    special("queue", "upstream", "TAKE12", _queue, "upstream.queue"),
+    value(
+        "sticky",
+        "upstream",
+        "2MORE",
+        "upstream.sticky",
+        _sticky,
+    ),
+    special("resolver", "upstream", "1MORE", take_resolver, "upstream.resolver"),
+    value("resolver_timeout", "upstream", "TAKE1", "upstream.resolver_timeout", values.time),
+)

@@ -1,0 +1,214 @@
+"""Arguments to values: times, sizes, numbers, flags, words, as nginx reads them. Each is a converter `(level, args) -> value`.
+
+Source: nginx's ngx_parse.c and ngx_conf_file.c, by behaviour; wording checked against the binary by tests/test_nginx.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from ...config import Template
+from .row import Bad, BadValue, Converter, Level
+
+if TYPE_CHECKING:
+    from ...exchange import Exchange
+
+_UNITS = {
+    "y": 365 * 86400.0,
+    "M": 30 * 86400.0,
+    "w": 7 * 86400.0,
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 0.001,
+}
+_RANK = {unit: rank for rank, unit in enumerate(_UNITS)}
+_TIME_PART = re.compile(r"([0-9]+)(ms|[yMwdhms]?) *")
+_SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_LARGEST_TIME = 2**31 * 1000.0
+
+
+def parse_time(text: str, milliseconds: bool = True) -> float | None:
+    """Seconds of nginx's time syntax (`1m30s`, `500ms`, `90`), or None. Units must come in falling order.
+
+    >>> parse_time("1m30s")
+    90.0
+    """
+    at, total, rank = 0, 0.0, -1
+    while at < len(text):
+        part = _TIME_PART.match(text, at)
+        if part is None:
+            return None
+        number, unit = part.groups()
+        if not unit and part.end() != len(text):
+            return None
+        if _RANK[unit or "s"] <= rank or (unit == "ms" and not milliseconds):
+            return None
+        rank = _RANK[unit or "s"]
+        total += int(number) * _UNITS[unit or "s"]
+        at = part.end()
+    return total if text and total < _LARGEST_TIME else None
+
+
+def parse_size(text: str, units: str = "km") -> int | None:
+    """Bytes of nginx's size syntax (`8k`, `10M`), or None."""
+    unit = text[-1:].lower()
+    if unit and unit in units:
+        text = text[:-1]
+    else:
+        unit = ""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        return None
+    return int(text) * _SIZES[unit]
+
+
+def parse_number(text: str) -> int | None:
+    """A non-negative whole number, or None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def time(level: Level, args: list[str]) -> float:
+    seconds = parse_time(args[0])
+    if seconds is None:
+        raise BadValue("invalid value")
+    return seconds
+
+
+def whole_seconds(level: Level, args: list[str]) -> float:
+    seconds = parse_time(args[0], milliseconds=False)
+    if seconds is None:
+        raise BadValue("invalid value")
+    return seconds
+
+
+def size(level: Level, args: list[str]) -> int:
+    found = parse_size(args[0])
+    if found is None:
+        raise BadValue("invalid value")
+    return found
+
+
+def offset(level: Level, args: list[str]) -> int:
+    found = parse_size(args[0], "kmg")
+    if found is None:
+        raise BadValue("invalid value")
+    return found
+
+
+def number(level: Level, args: list[str]) -> int:
+    found = parse_number(args[0])
+    if found is None:
+        raise BadValue("invalid number")
+    return found
+
+
+def buffers(level: Level, args: list[str]) -> tuple[int, int]:
+    count, block = parse_number(args[0]), parse_size(args[1])
+    if not count or not block:
+        raise BadValue("invalid value")
+    return count, block
+
+
+def between(low: int, high: int) -> Converter:
+    """A number within bounds."""
+
+    def convert(level: Level, args: list[str]) -> int:
+        found = number(level, args)
+        if found < low or found > high:
+            raise Bad(f"value must be between {low} and {high}")
+        return found
+
+    return convert
+
+
+def text(level: Level, args: list[str]) -> str:
+    return args[0]
+
+
+def path(level: Level, args: list[str]) -> str:
+    """A file's name, made absolute under the prefix."""
+    return level.reading.absolute(args[0])
+
+
+def conf_path(level: Level, args: list[str]) -> str:
+    """A file's name, made absolute under the folder of the configuration file."""
+    return level.reading.absolute(args[0], beside_configuration=True) if args[0] else ""
+
+
+class UnderFolder:
+    """A relative file's name with variables: what they give is under a folder, unless it turns out to be absolute."""
+
+    __slots__ = ("_folder", "_name", "constant")
+
+    def __init__(self, folder: str, name: Template) -> None:
+        known: str | None = getattr(name, "constant", None)
+        self._folder = folder
+        self._name = name
+        self.constant = None if known is None else f"{folder}/{known}"
+
+    def __call__(self, x: Exchange) -> str:
+        name = self.constant or self._name(x)
+        return name if name.startswith("/") else f"{self._folder}/{name}"
+
+
+def path_template(level: Level, text: str, beside_configuration: bool = False) -> Template:
+    """A file's name that may have variables, absolute like `path` and `conf_path`, in the form of the configuration's text."""
+    found = level.template(text)
+    if text.startswith("/"):
+        return found
+    folder = level.reading.absolute("", beside_configuration).rstrip("/")
+    return UnderFolder(os.fsencode(folder).decode("latin-1"), found)
+
+
+def template(level: Level, args: list[str]) -> Template:
+    return level.template(args[0])
+
+
+def templates(level: Level, args: list[str]) -> tuple[Template, ...]:
+    return tuple(level.template(arg) for arg in args)
+
+
+def flag_value(name: str, arg: str) -> bool:
+    lower = arg.lower()
+    if lower not in ("on", "off"):
+        raise Bad(f'invalid value "{arg}" in "{name}" directive, it must be "on" or "off"')
+    return lower == "on"
+
+
+def flag(name: str) -> Converter:
+    """`on` or `off`; the directive's name is part of nginx's words."""
+    return lambda level, args: flag_value(name, args[0])
+
+
+def word(*words: str) -> Converter:
+    """One of some words."""
+
+    def convert(level: Level, args: list[str]) -> str:
+        for known in words:
+            if args[0].lower() == known.lower():
+                return known
+        raise Bad(f'invalid value "{args[0]}"')
+
+    return convert
+
+
+def words(*known: str, case: bool = False) -> Converter:
+    """A set of words; `off` (where it is known) stands alone and empties the set."""
+
+    def convert(level: Level, args: list[str]) -> frozenset[str]:
+        found = set()
+        for arg in args:
+            if arg not in known and (case or arg.lower() not in known):
+                raise Bad(f'invalid value "{arg}"')
+            found.add(arg if case else arg.lower())
+        return frozenset(found)
+
+    return convert
+
+
+def unless_off(convert: Converter, off: Any) -> Converter:
+    """`off` gives a fixed value, anything else is converted."""
+    return lambda level, args: off if args == ["off"] else convert(level, args)

@@ -1,0 +1,270 @@
+"""A location made ready to forward: everything that can be decided before a request comes.
+
+Rules:
+- A Forwarder is compiled once per `Location` that has a `proxy_pass`; per request it only evaluates what varies.
+- The request head goes out as nginx builds it: what the configuration sets, in its order, then nginx's defaults that it did not
+  set, then the client's own fields.
+- `Connection` and `Upgrade` are ours: an upgrade is asked for only when the client asked for one, so that a fixed
+  `Connection 'upgrade'`, as in so many configurations, does not cost keep-alive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from ..errors import ProxyError
+from ..http import behind, escape, headers, printable
+
+if TYPE_CHECKING:
+    from ..cache import Fetch
+    from ..config import Location, Rewriter, Template
+    from ..exchange import Exchange, Pairs
+    from .request_body import Upload
+
+_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
+"""The client's conditions, where they are for the cache and not for the upstream (ngx_http_proxy_module, proxy_cache_headers)."""
+
+_HOST = frozenset({"Host: ", "host: ", "HOST: "})
+_UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
+
+
+class Forwarder:
+    """What forwarding needs to know of one location."""
+
+    __slots__ = (
+        "_answers",
+        "_connection",
+        "_filter",
+        "_host",
+        "_trusting",
+        "_verbatim",
+        "_set",
+        "_stored",
+        "_upgrade",
+        "_version",
+        "cookies",
+        "keep_prefix",
+        "location",
+        "redirects",
+        "settings",
+        "uri_part",
+    )
+
+    def __init__(self, location: Location, *, underscores: bool = False, ignore_invalid: bool = True) -> None:
+        self.location = location
+        self.settings = settings = location.proxy
+        target = settings.pass_
+        self._version = settings.http_version
+        self._connection: Template | None = None
+        self._upgrade: Template | None = None
+        self._set: list[tuple[str, Template | None]] = []
+        replaced: set[str] = set()
+        for name, value in settings.set_header or ():
+            replaced.add(name.lower())
+            self._take_set_header(name, value)
+        self._host = "host" not in replaced
+        options = {"underscores": underscores, "ignore_invalid": ignore_invalid}
+        self._filter = headers.RequestFilter(replaced, **options)
+        self._trusting = headers.RequestFilter(replaced, trusted=True, **options)
+        self._verbatim = target is not None and target.verbatim
+        self.uri_part = target.uri if target is not None else None
+        self.keep_prefix = len(location.pattern) if location.kind in ("", "=", "^~") else 0
+        self.redirects: tuple[Rewriter, ...] = self._redirects()
+        self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
+        changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
+        hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
+        self._answers = headers.AnswerFilter(hidden, changed)
+        # What comes from the store keeps the Date of its origin (RFC 9111, 4.2.3), unless the configuration hides it.
+        dateless = "date" in {name.lower() for name in settings.hide_header}
+        self._stored = headers.AnswerFilter(hidden if dateless else hidden - {"date"}, changed)
+
+    def _take_set_header(self, name: str, value: Template) -> None:
+        lower = name.lower()
+        constant = getattr(value, "constant", None)
+        if lower == "connection":
+            self._connection = value
+        elif lower == "upgrade":
+            self._upgrade = value
+        elif lower in ("content-length", "transfer-encoding"):
+            pass  # framing is the wire's: a value set by hand could only contradict the body
+        elif constant is None:
+            self._set.append((name + ": ", value))
+        elif constant:
+            self._set.append((f"{name}: {constant}", None))
+
+    def _redirects(self) -> tuple[Rewriter, ...]:
+        """`proxy_redirect default` spelled out: the pass URL becomes the location's prefix."""
+        if self.settings.redirect is not None:
+            return self.settings.redirect
+        target = self.settings.pass_
+        if target is None or target.template is not None or self.location.kind not in ("", "=", "^~"):
+            return ()
+        if target.uri:
+            return (_Prefix(target.url, self.location.pattern),)
+        return (_Prefix(target.url + "/", "/"),)
+
+    def target(self, x: Exchange) -> str:
+        """The request's target for the upstream (ngx_http_proxy_module, proxy_pass): untouched unless something changed it."""
+        path, rest = self.uri_part, x.uri
+        if path is None:
+            if not x.uri_changed:
+                return x.target
+            path = ""
+        elif x.rewritten_in_place:
+            # `rewrite … break`: the whole new URI takes the place of the one that proxy_pass names.
+            path = ""
+        else:
+            if self._verbatim:
+                # `//` at the start would read as a host's name (RFC 3986, section 3.3).
+                raw = behind(x.target, self.location.pattern)
+                if raw is not None:
+                    return path + (raw.lstrip("/") if path == "/" else raw)
+            rest = rest[self.keep_prefix :]
+            if self._verbatim and path == "/":
+                rest = rest.lstrip("/")
+        path += escape(rest) if x.internal or "%" in x.target else rest
+        if x.args:
+            path += f"?{printable(x.args)}" if x.uri_changed else f"?{x.args}"
+        return path
+
+    def sent(self, x: Exchange, names: Collection[str]) -> Pairs:
+        """The fields with these lower-case names, as `head` sends them: by them a cache selects (RFC 9111, 4.1)."""
+        found = []
+        for prefix, value in self._set:
+            name, _, text = prefix.partition(": ")
+            if name.lower() in names:
+                text = text if value is None else value(x)
+                if text:
+                    found.append((name, text))
+        if self.settings.pass_request_headers:
+            chosen = self._trusting if x.trusted_peer else self._filter
+            named = [pair for pair in x.pairs if pair[0].lower() in names]
+            for line in chosen.copy(named, x.environ.get("HTTP_CONNECTION", "")):
+                name, _, text = line.partition(": ")
+                found.append((name, text))
+        return found
+
+    def head(self, x: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
+        """The request head to send, CRLF CRLF included. A cache's `fetch` adds conditions or drops the client's."""
+        lines = [f"{method} {target} HTTP/{self._version}"]
+        if self._host:
+            lines.append(f"Host: {x.proxy_host}")
+        for prefix, value in self._set:
+            if value is None:
+                lines.append(prefix)
+            else:
+                text = value(x)
+                if text:
+                    lines.append(prefix + text)
+                elif prefix in _HOST:
+                    # HTTP/1.0 without Host, and a server without a name: an HTTP/1.1 request has one (RFC 9112, 3.2).
+                    lines.append(prefix + x.proxy_host)
+        self._add_connection(x, lines)
+        if upload is not None:
+            lines.append(f"Content-Length: {upload.length}" if upload.length is not None else "Transfer-Encoding: chunked")
+        if self.settings.pass_request_headers:
+            chosen = self._trusting if x.trusted_peer else self._filter
+            kept = chosen.copy(x.pairs, x.environ.get("HTTP_CONNECTION", ""))
+            if method == "OPTIONS" and (hops := headers.hops_left(x.environ.get("HTTP_MAX_FORWARDS", ""))) is not None:
+                kept = [f"Max-Forwards: {hops}" if line.lower().startswith("max-forwards:") else line for line in kept]
+            if fetch is not None:
+                if fetch.drop_conditions:
+                    kept = [line for line in kept if line.partition(":")[0].lower() not in _CONDITIONS]
+                kept += [f"{name}: {value}" for name, value in fetch.extra]
+            lines += kept
+        lines.append("\r\n")
+        text = "\r\n".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            raise ProxyError("a configured header's value has a line break in it")
+        return text.encode("latin-1")
+
+    def _add_connection(self, x: Exchange, lines: list[str]) -> None:
+        """Ask for an upgrade only on behalf of a client that asked; otherwise only `close` is worth saying."""
+        x.upgrade = ""
+        value = self._connection(x).lower() if self._connection is not None else ""
+        if self._upgrade is not None and "upgrade" in value:
+            upgrade = self._upgrade(x)
+            if upgrade and _asked(x, upgrade):
+                x.upgrade = upgrade
+                lines.append("Connection: upgrade")
+                lines.append(f"Upgrade: {upgrade}")
+                return
+        if "close" in value or self._version == "1.0":
+            lines.append("Connection: close")
+
+    def answer_headers(self, x: Exchange, pairs: Pairs, *, stored: bool = False) -> Pairs:
+        """The upstream's fields as the client gets them; ``stored`` says that they come from the cache."""
+        kept, changed = (self._stored if stored else self._answers).to_client(pairs)
+        if changed:
+            for number, (name, value) in enumerate(kept):
+                lower = name.lower()
+                if lower == "location" and self.redirects:
+                    kept[number] = (name, _first_rewritten(x, self.redirects, value))
+                elif lower == "refresh" and self.redirects:
+                    kept[number] = (name, self._refresh(x, value))
+                elif lower == "set-cookie" and self.cookies:
+                    kept[number] = (name, self._cookie(x, value))
+        return kept
+
+    def _refresh(self, x: Exchange, value: str) -> str:
+        head, mark, url = value.partition("url=")
+        return head + mark + _first_rewritten(x, self.redirects, url) if mark else value
+
+    def _cookie(self, x: Exchange, value: str) -> str:
+        """Set-Cookie after proxy_cookie_domain, _path and _flags."""
+        parts = value.split(";")
+        for number, part in enumerate(parts[1:], 1):
+            key, _, text = part.partition("=")
+            lower = key.strip().lower()
+            rewriters = {"domain": self.settings.cookie_domain, "path": self.settings.cookie_path}.get(lower)
+            if rewriters:
+                parts[number] = f"{key}={_first_rewritten(x, rewriters, text)}"
+        for matcher, flags in self.settings.cookie_flags:
+            if matcher(x, parts[0].partition("=")[0].strip()):
+                parts = _with_flags(parts, flags)
+                break
+        return ";".join(parts)
+
+
+def _asked(x: Exchange, upgrade: str) -> bool:
+    """Whether this client may have this upgrade: it named it in Connection, on HTTP/1.1, and it is not h2c (RFC 9113, 3.1)."""
+    if x.protocol != "HTTP/1.1" or "upgrade" not in headers.tokens(x.environ.get("HTTP_CONNECTION", "")):
+        return False
+    names = headers.tokens(upgrade)
+    return "h2c" not in names and all(_UPGRADE_TOKEN.fullmatch(name) for name in names)
+
+
+def _first_rewritten(x: Exchange, rewriters: tuple[Callable[[Exchange, str], str | None], ...], value: str) -> str:
+    for rewriter in rewriters:
+        changed = rewriter(x, value)
+        if changed is not None:
+            return changed
+    return value
+
+
+def _with_flags(parts: list[str], flags: tuple[str, ...]) -> list[str]:
+    """Attributes added (`secure`, `httponly`, `samesite=lax`) or taken away (`nosecure`…) (proxy_cookie_flags)."""
+    for flag in flags:
+        name = flag.removeprefix("no").partition("=")[0]
+        parts = parts[:1] + [part for part in parts[1:] if part.partition("=")[0].strip().lower() != name]
+        if not flag.startswith("no"):
+            shown = {"secure": "Secure", "httponly": "HttpOnly"}.get(flag) or "SameSite=" + flag.partition("=")[2].title()
+            parts.append(" " + shown)
+    return parts
+
+
+class _Prefix:
+    """A rewriter that replaces a fixed prefix."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old = old
+        self._new = new
+
+    def __call__(self, x: Exchange, value: str) -> str | None:
+        if value.startswith(self._old):
+            return self._new + value[len(self._old) :]
+        return None

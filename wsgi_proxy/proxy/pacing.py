@@ -1,0 +1,125 @@
+"""Bodies at no more than so many bytes a second: `limit_rate`, `limit_rate_after`, `X-Accel-Limit-Rate`, `proxy_limit_rate`.
+
+Rules:
+- As nginx counts (ngx_http_write_filter, ngx_event_pipe): after t seconds `after + rate * (t + 1)` bytes may have passed, so the
+  first second's share goes at once.
+- What may pass now passes now; the rest in tenths of a second's share, so that the flow is even.
+- A rate of 0 is no limit.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..http import headers
+from ..tunnel import Tunnelled
+
+if TYPE_CHECKING:
+    from ..config import Template
+    from ..exchange import Answer, Exchange, Pairs
+
+_SIZE = re.compile(r"([0-9]{1,15})([kKmM]?)")
+_UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
+
+
+def rate_of(text: str) -> int | None:
+    """Bytes of `100`, `10k`, `1m`; None for anything else.
+
+    >>> rate_of("10k"), rate_of("fast")
+    (10240, None)
+    """
+    found = _SIZE.fullmatch(text)
+    return int(found[1]) * _UNITS[found[2].lower()] if found else None
+
+
+def evaluated(template: Template | None, x: Exchange) -> int:
+    """The bytes that a directive's value says; 0 without one, or for what is no size."""
+    return (rate_of(template(x)) or 0) if template is not None else 0
+
+
+def accelerated(pairs: Pairs, ignored: frozenset[str]) -> int | None:
+    """The rate that an upstream names for its own answer (X-Accel-Limit-Rate); None when it names none."""
+    text = None if "x-accel-limit-rate" in ignored else headers.first(pairs, "x-accel-limit-rate")
+    return None if text is None else 0 if text == "off" else rate_of(text)
+
+
+def pace(x: Exchange, answer: Answer) -> None:
+    """Limit an answer's body to the rate of its location, or to the one that was set for this request."""
+    core = x.location.core if x.location_or_none is not None else None
+    rate = x.limit_rate
+    if rate is None:
+        rate = evaluated(core.limit_rate, x) if core is not None else 0
+    if rate > 0 and answer.body and not isinstance(answer.body, Tunnelled):
+        answer.body = Paced(answer.body, rate, evaluated(core.limit_rate_after, x) if core is not None else 0)
+
+
+class Paced:
+    """Another body's blocks in their time; `rate` in bytes a second, the first `after` bytes are free.
+
+    Closing it closes the other. It is a body for an answer, and one to read ahead (`read_block`). `clock` and `sleep` are time's
+    by default.
+    """
+
+    __slots__ = ("_after", "_blocks", "_body", "_clock", "_passed", "_rate", "_rest", "_sleep", "_started")
+
+    def __init__(
+        self,
+        body: Iterable[bytes],
+        rate: int,
+        after: int = 0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        self._body = body
+        self._rate = rate
+        self._after = after
+        self._clock = clock
+        # Looked up late: a worker's loop replaces time.sleep after this module was read.
+        self._sleep = sleep or (lambda seconds: time.sleep(seconds))
+        self._blocks: Iterator[bytes] | None = None
+        self._rest = memoryview(b"")
+        self._passed = 0
+        self._started = 0.0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read_block():
+            yield piece
+
+    def read_block(self) -> bytes:
+        """The next piece, when it is due; b"" at the end. Raises what the other body raises."""
+        if not self._rest:
+            if self._blocks is None:
+                self._blocks = iter(self._body)
+                self._started = self._clock()
+            block = next(self._blocks, b"")
+            if not block:
+                return b""
+            self._rest = memoryview(block)
+        size = min(len(self._rest), self._room())
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        self._passed += size
+        return piece
+
+    def _room(self) -> int:
+        """How many bytes may pass now; waits until there is room for a tenth of a second's share, or for what is left."""
+        least = min(max(1, self._rate // 10), len(self._rest))
+        while True:
+            elapsed = self._clock() - self._started
+            room = self._after + int(self._rate * (elapsed + 1)) - self._passed
+            if room >= least:
+                return room
+            self._sleep((least - room) / self._rate)
+
+    def ready(self) -> bool:
+        """Whether the other body's first block is at hand."""
+        ready: Any = getattr(self._body, "ready", None)
+        return ready is None or bool(ready())
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,241 @@
+"""Reading an upstream's body ahead of a slow client (`proxy_buffering on`), so that it does not hold the upstream.
+
+Rules:
+- While the client keeps up nothing is copied and nothing is delayed: blocks pass as they come.
+- A block that has been with the client for longer than `PATIENCE` starts a reader beside the request, which takes the rest of the
+  body into memory (as many bytes as `proxy_buffers` holds), then into an unnamed file (up to `proxy_max_temp_file_size`). When
+  that is full, or the disk is, it waits for the client.
+- When the reader has the whole body, the upstream is let go, however much the client still has to read.
+- One watcher in a process looks after all bodies that are out; it ends when there is none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import IO, Protocol
+
+from ..errors import ProxyError
+from . import tempfiles
+
+PATIENCE = 0.1
+"""Seconds that a client may take for a block before its upstream is read ahead."""
+_FILE_BLOCK = 64 * 1024
+
+
+class Readable(Protocol):
+    """A body: `read_block` gives the next block, b"" at the end."""
+
+    def read_block(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Spool:
+    """Bytes between a reader and a slow client: in memory first, then in a file. At most `memory + file_max` bytes wait."""
+
+    def __init__(self, memory: int, file_max: int, folder: str) -> None:
+        self._memory = memory
+        self._file_max = file_max
+        self._folder = folder
+        self._blocks: deque[bytes] = deque()
+        self._held = 0
+        self._file: IO[bytes] | None = None
+        self._read_at = self._write_at = 0
+        self._ended = False
+        self._closed = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def put(self, block: bytes) -> bool:
+        """Add a block, waiting while there is no room; False when nobody wants it any more."""
+        with self._changed:
+            while True:
+                while not self._closed and not self._fits(len(block)):
+                    self._changed.wait()
+                if self._closed:
+                    return False
+                if self._write_at == self._read_at and (self._held + len(block) <= self._memory or not self._file_max):
+                    self._blocks.append(block)
+                    self._held += len(block)
+                    break
+                if self._write(block):
+                    break
+                self._file_max = 0  # what is in the file already is sent; after that memory has to do
+            self._changed.notify_all()
+            return True
+
+    def _write(self, block: bytes) -> bool:
+        """Add a block to the file; False when the disk refuses."""
+        try:
+            if self._file is None:
+                self._file = tempfiles.open_file(self._folder)
+            self._file.seek(self._write_at)
+            tempfiles.write(self._file, block, self._folder)
+        except ProxyError:
+            return False  # it is in the log
+        self._write_at += len(block)
+        return True
+
+    def _fits(self, size: int) -> bool:
+        """Whether a block may be added; one always may when nothing waits, so that nothing is too large."""
+        waiting = self._write_at - self._read_at
+        if not waiting and self._held + size <= self._memory:
+            return True
+        return (not waiting and not self._held) or self._write_at + size <= self._file_max
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No more will come; `error` is raised to the client's side when it has read what there is."""
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def get(self) -> bytes:
+        """The next block, b"" at the end. Raises what the reader failed with."""
+        with self._changed:
+            while not (self._blocks or self._write_at > self._read_at or self._ended):
+                self._changed.wait()
+            if self._blocks:
+                block = self._blocks.popleft()
+                self._held -= len(block)
+            elif self._write_at > self._read_at:
+                assert self._file is not None
+                self._file.seek(self._read_at)
+                block = self._file.read(min(_FILE_BLOCK, self._write_at - self._read_at))
+                self._read_at += len(block)
+                if self._read_at == self._write_at:
+                    # All of it was read: the file starts over, so that its size stays what really waits.
+                    self._read_at = self._write_at = 0
+                    self._file.truncate(0)
+            elif self._error is not None:
+                raise self._error
+            else:
+                block = b""
+            self._changed.notify_all()
+            return block
+
+    def close(self) -> None:
+        """Drop everything; a waiting reader gives up."""
+        with self._changed:
+            self._closed = True
+            self._blocks.clear()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            self._read_at = self._write_at = 0
+            self._changed.notify_all()
+
+
+class ReadAhead:
+    """Iterates a body; reads it ahead once its client is slow. `done` is called when the upstream is no longer needed.
+
+    `memory` and `file_max` are bytes, `folder` is where the file goes ("": the system's).
+    """
+
+    __slots__ = ("_body", "_done", "_file_max", "_folder", "_memory", "_out_since", "_spool", "_watched")
+
+    def __init__(
+        self, body: Readable, memory: int, file_max: int, folder: str = "", done: Callable[[], None] | None = None
+    ) -> None:
+        self._body = body
+        self._memory = memory
+        self._file_max = file_max
+        self._folder = folder
+        self._done = done
+        self._spool: Spool | None = None
+        self._out_since = 0.0
+        self._watched = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with _lock:
+            # From here on the block is not out any more: a reader that has not begun must not begin beside us.
+            self._out_since = 0.0
+            spool = self._spool
+        if spool is not None:
+            block = spool.get()
+        else:
+            block = self._body.read_block()
+            if block:
+                if not self._watched:
+                    self._watched = True
+                    _watch(self)
+                self._out_since = time.monotonic()
+        if not block:
+            self._forget()
+            raise StopIteration
+        return block
+
+    def begin(self) -> bool:
+        """The client is slow: start the reader. False when it has come back in the meantime."""
+        with _lock:
+            if not self._out_since:
+                return False
+            self._spool = spool = Spool(self._memory, self._file_max, self._folder)
+        threading.Thread(target=self._read, args=(spool,), daemon=True).start()
+        return True
+
+    def _read(self, spool: Spool) -> None:
+        body = self._body
+        try:
+            while block := body.read_block():
+                if not spool.put(block):
+                    return
+        except BaseException as error:  # handed to the client's side, where it cuts the answer
+            spool.end(error)
+            return
+        if self._done is not None:
+            self._done()
+        spool.end()
+
+    def slow(self, now: float) -> bool:
+        """Whether a block has been out for too long."""
+        since = self._out_since
+        return since > 0 and now - since >= PATIENCE
+
+    def _forget(self) -> None:
+        self._out_since = 0.0
+        if self._watched:
+            self._watched = False
+            _watched.discard(self)
+
+    def close(self) -> None:
+        """Stop reading. The body is its owner's to close."""
+        self._forget()
+        if self._spool is not None:
+            self._spool.close()
+
+
+_watched: set[ReadAhead] = set()
+_lock = threading.Lock()
+_running = False
+
+
+def _watch(body: ReadAhead) -> None:
+    """Look after a body from now on."""
+    global _running
+    with _lock:
+        _watched.add(body)
+        if _running:
+            return
+        _running = True
+    threading.Thread(target=_look_after, daemon=True).start()
+
+
+def _look_after() -> None:
+    """Start readers for slow clients; ends when there is nothing left to look after."""
+    global _running
+    while True:
+        time.sleep(PATIENCE / 2)
+        now = time.monotonic()
+        for body in list(_watched):
+            if body.slow(now) and body.begin():
+                _watched.discard(body)
+        with _lock:
+            if not _watched:
+                _running = False
+                return

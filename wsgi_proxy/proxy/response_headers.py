@@ -1,0 +1,203 @@
+"""The last touch to an answer: standard pages, `add_header`, `expires`, `charset`, `add_trailer`, the name of the server.
+
+Rules:
+- A location that asks for nothing has no finisher: the common answer passes here at no cost.
+- `add_header` and `expires` touch the statuses nginx touches (ngx_http_headers_module), all of them with `always`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from email.utils import formatdate, parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from ..exchange import Answer, Pairs
+from ..http import pages
+
+if TYPE_CHECKING:
+    from ..config import AddHeader, Location, Template
+    from ..exchange import Exchange
+
+TOUCHED = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
+"""Statuses that get `add_header` without `always`, and `expires`."""
+
+CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
+"""Statuses behind whose page the client's connection is not used again (ngx_http_special_response_handler): what comes behind
+a request that was not understood may be anything."""
+
+_WITH_CHARSET = frozenset(
+    {"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
+)
+"""Types that `charset` adds its name to: nginx's `charset_types` when nothing is said."""
+
+_DAY = 86400
+_TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+
+Finisher = Callable[["Exchange", Answer], None]
+
+
+def standard_page(x: Exchange, status: int) -> Answer:
+    """The page for a status, as nginx makes it."""
+    location = x.location_or_none
+    body = pages.page(status, pages.product(location.core) if location is not None else "wsgi_proxy")
+    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
+    if status in CLOSING and x.connection is not None:
+        fields.append(("Connection", "close"))
+    return Answer(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
+
+
+def redirect_page(x: Exchange, status: int, url: str) -> Answer:
+    """A redirect of the client to a URL."""
+    answer = standard_page(x, status)
+    answer.headers.append(("Location", url))
+    return answer
+
+
+def keep(x: Exchange, answer: Answer) -> None:
+    """Put the fields that an X-Accel-Redirect keeps into the answer that took its place.
+
+    A list (Set-Cookie, Cache-Control) goes on with the answer's own members, as in nginx. Of what may stand in an answer only
+    once the application's stays; nginx sends both.
+    """
+    kept = x.kept
+    if answer.status >= 300:
+        # Such a page has no ranges (ngx_http_send_special_response).
+        kept = [pair for pair in kept if pair[0].lower() != "accept-ranges"]
+    single = {name.lower() for name, _ in kept} - {"set-cookie", "cache-control"}
+    headers = kept + [pair for pair in answer.headers if pair[0].lower() not in single]
+    if x.content_type and answer.status not in (204, 304) and answer.header("content-type") is None:
+        headers.append(("Content-Type", x.content_type))
+    answer.headers = headers
+
+
+def compile_finisher(location: Location) -> Finisher | None:
+    """What a location does to each of its answers; None when it does nothing."""
+    core = location.core
+    steps: list[Finisher] = []
+    if core.charset is not None and getattr(core.charset, "constant", None) != "off":
+        steps.append(_Charset(core.charset))
+    if core.expires is not None:
+        steps.append(_Expires(core.expires, core.expires_modified))
+    if core.add_header:
+        steps.append(_AddHeaders(core.add_header))
+    if core.add_trailer:
+        steps.append(_AddTrailers(core.add_trailer, core.chunked_transfer_encoding))
+    if not steps:
+        return None
+    if len(steps) == 1:
+        return steps[0]
+
+    def all_of_them(x: Exchange, answer: Answer) -> None:
+        for step in steps:
+            step(x, answer)
+
+    return all_of_them
+
+
+class _Charset:
+    """`charset`: the name behind a Content-Type that has none (ngx_http_charset_module); the body stays as it is."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Template) -> None:
+        self._value = value
+
+    def __call__(self, x: Exchange, answer: Answer) -> None:
+        for at, (name, text) in enumerate(answer.headers):
+            if name.lower() == "content-type":
+                # With parameters of any kind the text is not one of these.
+                if text.strip().lower() in _WITH_CHARSET:
+                    charset = self._value(x)
+                    if charset and charset != "off":
+                        answer.headers[at] = (name, f"{text.strip()}; charset={charset}")
+                return
+
+
+class _AddHeaders:
+    """`add_header`: values are worked out when the answer's own fields are known."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: tuple[AddHeader, ...]) -> None:
+        self._fields = fields
+
+    def __call__(self, x: Exchange, answer: Answer) -> None:
+        x.status = answer.status
+        touched = answer.status in TOUCHED
+        for field in self._fields:
+            if touched or field.always:
+                value = field.value(x)
+                if value:
+                    answer.headers.append((field.name, value))
+
+
+class _AddTrailers:
+    """`add_trailer`: the fields are worked out when the body has ended; for their sake it goes out in chunks.
+
+    Only ProxyWorker can send trailers, and only to a client of HTTP/1.1; for all others the answer stays as it is.
+    """
+
+    __slots__ = ("_always", "_fields")
+
+    def __init__(self, fields: tuple[AddHeader, ...], chunks: bool) -> None:
+        self._fields = fields if chunks else ()
+        self._always = tuple(field for field in self._fields if field.always)
+
+    def __call__(self, x: Exchange, answer: Answer) -> None:
+        fields = self._fields if answer.status in TOUCHED else self._always
+        if fields and x.connection is not None and x.protocol == "HTTP/1.1" and x.method != "HEAD":
+            if answer.status in (101, 204, 304):
+                return
+            x.added_trailers = fields
+            answer.headers = [pair for pair in answer.headers if pair[0].lower() != "content-length"]
+            answer.length = None
+
+
+class _Expires:
+    """`expires`: Expires and Cache-Control in place of the upstream's."""
+
+    __slots__ = ("_modified", "_value")
+
+    def __init__(self, value: Template, modified: bool) -> None:
+        self._value = value
+        self._modified = modified
+
+    def __call__(self, x: Exchange, answer: Answer) -> None:
+        if answer.status not in TOUCHED:
+            return
+        fields = expires_fields(self._value(x), time.time(), answer.header("last-modified") if self._modified else None)
+        if fields:
+            answer.headers = [pair for pair in answer.headers if pair[0].lower() not in ("expires", "cache-control")] + fields
+
+
+def expires_fields(value: str, now: float, last_modified: str | None = None) -> Pairs:
+    """Expires and Cache-Control for a value of `expires`; [] for `off`. `now` is epoch seconds.
+
+    >>> expires_fields("epoch", 0.0)
+    [('Expires', 'Thu, 01 Jan 1970 00:00:01 GMT'), ('Cache-Control', 'no-cache')]
+    """
+    if value in ("", "off"):
+        return []
+    if value == "epoch":
+        return [("Expires", "Thu, 01 Jan 1970 00:00:01 GMT"), ("Cache-Control", "no-cache")]
+    if value == "max":
+        return [("Expires", "Thu, 31 Dec 2037 23:55:55 GMT"), ("Cache-Control", "max-age=315360000")]
+    if value.startswith("@"):
+        until = _until_time_of_day(value, now)
+    else:
+        until = int(value)
+        if last_modified is not None:
+            until += int(parsedate_to_datetime(last_modified).timestamp() - now)
+    control = f"max-age={until}" if until >= 0 else "no-cache"
+    return [("Expires", formatdate(now + until, usegmt=True)), ("Cache-Control", control)]
+
+
+def _until_time_of_day(value: str, now: float) -> int:
+    """Seconds until the next local time of day `@15h30m`."""
+    match = _TIME_OF_DAY.fullmatch(value)
+    hours, minutes, seconds = (int(group or 0) for group in match.groups()) if match else (0, 0, 0)
+    local = time.localtime(now)
+    passed = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec
+    return (hours * 3600 + minutes * 60 + seconds - passed) % _DAY

@@ -1,0 +1,163 @@
+"""The listening sockets that a configuration asks for.
+
+Rules:
+- One socket per distinct address; a wildcard covers the single addresses of its port, as in nginx, and which server answers is
+  decided by the connection's local address.
+- A socket that an earlier configuration had is kept: its queue holds clients.
+- `reuseport` lets another instance bind the address too; here the workers share one socket all the same, from which each takes
+  only as many connections as it has room for.
+- IPv6 sockets take IPv6 only, unless `ipv6only=off` says otherwise.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gunicorn import sock as gunicorn_sock
+
+from ..config import Config, Listen
+from ..errors import ConfigError, Fault
+
+Address = tuple[str, int] | str
+
+_ATTEMPTS = 5
+_PAUSE = 0.5
+"""nginx's own: five attempts, half a second apart."""
+
+
+def listens_of(config: Config) -> dict[Address, Listen]:
+    """The address of each socket to be bound, with the `listen` that says most about it."""
+    found: dict[Address, Listen] = {}
+    for server in config.servers:
+        for listen in server.listens:
+            known = found.get(listen.address)
+            if known is None or (listen.default_server and not known.default_server):
+                found[listen.address] = listen
+    for wildcard in ("0.0.0.0", "::"):
+        for address in [address for address in found if address[0] == wildcard and not isinstance(address, str)]:
+            for other in list(found):
+                same_family = isinstance(other, tuple) and (":" in other[0]) == (":" in wildcard)
+                if same_family and other != address and other[1] == address[1]:
+                    del found[other]
+    return found
+
+
+def covering(address: Address, bound: Iterable[Address]) -> Address | None:
+    """Which of the bound addresses takes connections to `address`."""
+    wanted = set(bound)
+    if address in wanted or isinstance(address, str):
+        return address if address in wanted else None
+    wildcard = ("::" if ":" in address[0] else "0.0.0.0", address[1])
+    return wildcard if wildcard in wanted else None
+
+
+def text(address: Address) -> str:
+    """An address as nginx writes it: `0.0.0.0:80`, `[::]:80`, `unix:/path`."""
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(sock: Any) -> Address:
+    """The address a bound socket has."""
+    where = sock.getsockname()
+    return (where[0], where[1]) if isinstance(where, tuple) else where
+
+
+def bind(
+    wanted: dict[Address, Listen], kept: Iterable[Any], cfg: Any, log: Any, pause: Callable[[float], None] = time.sleep
+) -> tuple[list[Any], list[Any]]:
+    """(sockets for all wanted addresses, those of `kept` that nobody wants any more).
+
+    ConfigError with a fault for each address that cannot be bound; nothing is changed then.
+    """
+    have = {address_of(sock): sock for sock in kept}
+    sockets: list[Any] = []
+    made: list[Any] = []
+    faults: list[Fault] = []
+    for address, listen in wanted.items():
+        sock = have.pop(address, None)
+        if sock is None:
+            try:
+                sock = _open(address, listen, cfg, log, pause)
+                made.append(sock)
+            except OSError as error:
+                faults.append(Fault(f"bind() to {text(address)} failed ({error.errno}: {error.strerror})"))
+                continue
+        sockets.append(sock)
+    if faults:
+        close(made)
+        raise ConfigError(*faults)
+    return sockets, list(have.values())
+
+
+def _open(address: Address, listen: Listen, cfg: Any, log: Any, pause: Callable[[float], None]) -> Any:
+    """A bound and listening socket in gunicorn's wrapping."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            sock = _bound(address, listen)
+            break
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
+                raise
+            pause(_PAUSE)
+    kind = {
+        socket.AF_INET: gunicorn_sock.TCPSocket,
+        socket.AF_INET6: gunicorn_sock.TCP6Socket,
+        socket.AF_UNIX: gunicorn_sock.UnixSocket,
+    }[sock.family]
+    return kind(address, cfg, log, fd=sock.detach())
+
+
+def _bound(address: Address, listen: Listen) -> socket.socket:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if isinstance(address, str):
+            _remove_stale(address)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if listen.reuseport:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listen.ipv6only))
+        sock.bind(address)
+        if isinstance(address, str):
+            # As nginx: who may reach the folder may connect.
+            os.chmod(address, 0o666)
+        sock.listen(listen.backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the file of a unix socket that nobody listens at any more."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
+
+
+def close(sockets: Iterable[Any]) -> None:
+    """Close sockets, and remove the files of those that have one."""
+    for sock in sockets:
+        address = address_of(sock)
+        sock.close()
+        if isinstance(address, str) and not address.startswith("\0"):
+            try:
+                os.unlink(address)
+            except FileNotFoundError:
+                continue

@@ -1,0 +1,170 @@
+"""The answer for an open file: whole, in parts, or what the request's conditions make of it, with Werkzeug's parsers.
+
+Rules:
+- ETag and Last-Modified are nginx's (`"mtime-size"`, hexadecimal), so that servers side by side agree; conditions are tested in
+  nginx's way: all that are present must hold (ngx_http_not_modified_filter_module).
+- The open file itself is answered, so that the worker can send it without copying it.
+Source: ngx_http_static_module, ngx_http_range_filter_module; RFC 9110, 13 and 14.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from datetime import timezone
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.http import http_date, parse_date, parse_etags
+
+from ..exchange import Answer, FileBody
+from ..http import NOT_SATISFIABLE, pages, parse_ranges
+from ..routing import content_type, page_answer
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange, Pairs
+
+
+def file_answer(x: Exchange, handle: int, status: os.stat_result) -> Answer:
+    """The answer for an open regular file: whole, a part, or what the request's conditions make of it."""
+    core = x.location.core
+    modified = int(status.st_mtime)
+    size = status.st_size
+    etag = f'"{modified:x}-{size:x}"' if core.etag else ""
+    environ = x.environ
+    get = environ.get
+    validators: Pairs = [("ETag", etag)] if etag else []
+    kind = x.content_type or content_type(x.uri, core)
+    if x.error_response not in (0, 200):
+        # As an error's page a file is always whole, and says nothing that is true of 200 only.
+        return _whole(x, handle, size, kind, validators)
+    # `error_page … =200` makes it an ordinary answer, of which a part may be asked for.
+    x.error_response = 0
+    validators.insert(0, ("Last-Modified", http_date(modified)))
+    condition = _condition(get, modified, etag, core.if_modified_since)
+    if condition == 412:
+        return page_answer(412)
+    if condition == 304:
+        return Answer(304, validators)
+    ranges: list[tuple[int, int]] | int | None = None
+    wanted = get("HTTP_RANGE")
+    limit = x.location.guard.max_ranges
+    if wanted is not None and limit != 0 and _if_range_holds(get("HTTP_IF_RANGE"), modified, etag):
+        ranges = parse_ranges(wanted, size, limit)
+    if ranges == NOT_SATISFIABLE:
+        return _not_satisfiable(x, size)
+    if isinstance(ranges, list):
+        return _partial(x, handle, size, kind, validators, ranges)
+    if limit != 0:
+        validators.append(("Accept-Ranges", "bytes"))
+    return _whole(x, handle, size, kind, validators)
+
+
+def _whole(x: Exchange, handle: int, size: int, kind: str, validators: Pairs) -> Answer:
+    fields = [("Content-Type", kind)] if kind else []
+    fields += [("Content-Length", str(size)), *validators]
+    answer = Answer(200, fields, length=size)
+    if size and x.method != "HEAD":
+        answer.body = FileBody(open(handle, "rb", buffering=0), 0, size)
+    return answer
+
+
+def _condition(get: Any, modified: int, etag: str, mode: str) -> int:
+    """412 or 304 where the request's conditions ask for it, else 0."""
+    since = get("HTTP_IF_UNMODIFIED_SINCE")
+    if since is not None:
+        given = _seconds(since)
+        if given is None or given < modified:
+            return 412
+    match = get("HTTP_IF_MATCH")
+    if match is not None:
+        tags = parse_etags(match)
+        if not (tags.star_tag or (_quotes(match, etag) and tags.is_strong(etag[1:-1]))):
+            return 412
+    since, none_match = get("HTTP_IF_MODIFIED_SINCE"), get("HTTP_IF_NONE_MATCH")
+    if since is None and none_match is None:
+        return 0
+    if since is not None:
+        given = _seconds(since) if mode != "off" else None
+        if given is None or (given != modified and (mode == "exact" or given < modified)):
+            return 0
+    if none_match is not None:
+        tags = parse_etags(none_match)
+        if not (tags.star_tag or (_quotes(none_match, etag) and tags.contains_weak(etag[1:-1]))):
+            return 0
+    return 304
+
+
+def _quotes(field: str, etag: str) -> bool:
+    """Whether the tag is there with its quotes, without which it is none (Werkzeug reads it all the same)."""
+    return bool(etag) and etag in field
+
+
+def _seconds(text: str) -> int | None:
+    found = parse_date(text)
+    return None if found is None else int(found.replace(tzinfo=found.tzinfo or timezone.utc).timestamp())
+
+
+def _if_range_holds(value: str | None, modified: int, etag: str) -> bool:
+    """`If-Range`: the same entity, by a strong tag or the exact date (RFC 9110, 13.1.5)."""
+    if value is None:
+        return True
+    if value.endswith('"'):
+        return bool(etag) and value == etag
+    return _seconds(value) == modified
+
+
+def _not_satisfiable(x: Exchange, size: int) -> Answer:
+    body = pages.page(416, pages.product(x.location.core))
+    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Content-Range", f"bytes */{size}")]
+    return Answer(416, fields, (body,) if x.method != "HEAD" else (), length=len(body))
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------------
+
+
+def _partial(
+    x: Exchange, handle: int, size: int, kind: str, validators: Pairs, ranges: list[tuple[int, int]]
+) -> Answer:
+    """206 for one range or several (multipart/byteranges; RFC 9110, 14.6)."""
+    if len(ranges) == 1:
+        start, end = ranges[0]
+        fields = [("Content-Type", kind)] if kind else []
+        fields += [("Content-Length", str(end - start)), *validators, ("Content-Range", f"bytes {start}-{end - 1}/{size}")]
+        answer = Answer(206, fields, length=end - start)
+        if x.method != "HEAD":
+            answer.body = FileBody(open(handle, "rb", buffering=0), start, end - start)
+        return answer
+    boundary = f"{int.from_bytes(os.urandom(8), 'big'):020}"
+    heads = []
+    for start, end in ranges:
+        shown = f"Content-Type: {kind}\r\n" if kind else ""
+        head = f"\r\n--{boundary}\r\n{shown}Content-Range: bytes {start}-{end - 1}/{size}\r\n\r\n"
+        heads.append((head.encode("latin-1"), start, end - start))
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    length = sum(len(head) + count for head, _, count in heads) + len(tail)
+    fields = [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(length)), *validators]
+    answer = Answer(206, fields, length=length)
+    if x.method != "HEAD":
+        answer.body = Parts(open(handle, "rb", buffering=0), heads, tail)
+    return answer
+
+
+class Parts:
+    """The body of a multipart answer over one open file."""
+
+    __slots__ = ("_file", "_heads", "_tail")
+
+    def __init__(self, file: io.RawIOBase, heads: list[tuple[bytes, int, int]], tail: bytes) -> None:
+        self._file = file
+        self._heads = heads
+        self._tail = tail
+
+    def __iter__(self) -> Iterator[bytes]:
+        for head, start, count in self._heads:
+            yield head
+            yield from FileBody(self._file, start, count)
+        yield self._tail
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,162 @@
+"""The proxy's own state for people and machines: `stub_status` as nginx prints it, and `wsgi_proxy_status page|json|metrics`.
+
+Rules:
+- Read-only, and only where the configuration gives it a location: guard it with `allow` and `deny`, it names upstreams.
+- All three forms are made from one snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from ..exchange import Answer
+from . import metrics
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+    from ..upstream import Pool
+    from .metrics import Metrics
+
+
+def stub_status(totals: list[int]) -> str:
+    """nginx's four lines (ngx_http_stub_status_module)."""
+    active = totals[metrics.CONNECTIONS]
+    busy = min(totals[metrics.BUSY] + 1, max(active, 1))
+    accepted = totals[metrics.ACCEPTED]
+    return (
+        f"Active connections: {active} \nserver accepts handled requests\n {accepted} {accepted} {totals[metrics.REQUESTS]} \n"
+        f"Reading: 0 Writing: {busy} Waiting: {max(active - busy, 0)} \n"
+    )
+
+
+def snapshot(totals: list[int], pools: Mapping[str, Pool]) -> dict[str, Any]:
+    """Everything, as plain values."""
+    upstreams: dict[str, list[dict[str, Any]]] = {}
+    for name, pool in pools.items():
+        upstreams[name] = [
+            {
+                "server": peer.name,
+                "weight": peer.server.weight,
+                "backup": peer.server.backup,
+                "down": peer.server.down,
+                "available": ready,
+                "connections": connections,
+                "fails": standing.fails,
+                "failures": standing.failures,
+                "header_ms": standing.header_ms,
+                "response_ms": standing.last_ms,
+            }
+            for peer, connections, ready, standing in pool.standing()
+        ]
+    return {
+        "requests": totals[metrics.REQUESTS],
+        "responses": {f"{kind}xx": totals[metrics.STATUS + kind] for kind in range(1, 6)},
+        "body_bytes": totals[metrics.BODY_BYTES],
+        "retries": totals[metrics.UPSTREAM_FAILURES],
+        "cache_hits": totals[metrics.CACHE_HITS],
+        "connections": {"active": totals[metrics.CONNECTIONS], "accepted": totals[metrics.ACCEPTED]},
+        "upstreams": upstreams,
+    }
+
+
+def as_json(state: dict[str, Any]) -> str:
+    return json.dumps(state, indent=2) + "\n"
+
+
+def as_metrics(state: dict[str, Any]) -> str:
+    """Prometheus' text format (version 0.0.4)."""
+    lines: list[str] = []
+
+    def family(name: str, kind: str, about: str, rows: list[tuple[dict[str, str], int]]) -> None:
+        lines.append(f"# HELP wsgi_proxy_{name} {about}")
+        lines.append(f"# TYPE wsgi_proxy_{name} {kind}")
+        for labels, value in rows:
+            shown = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
+            lines.append(f"wsgi_proxy_{name}{{{shown}}} {value}" if shown else f"wsgi_proxy_{name} {value}")
+
+    family("requests_total", "counter", "Requests answered.", [({}, state["requests"])])
+    family("responses_total", "counter", "Answers by class.", [({"class": k}, v) for k, v in state["responses"].items()])
+    family("body_bytes_total", "counter", "Bytes of bodies sent to clients.", [({}, state["body_bytes"])])
+    family("retries_total", "counter", "Tries beyond the first.", [({}, state["retries"])])
+    family("cache_hits_total", "counter", "Answers from the cache.", [({}, state["cache_hits"])])
+    family("connections", "gauge", "Open client connections.", [({}, state["connections"]["active"])])
+    peers = [
+        ({"upstream": name, "server": peer["server"]}, peer) for name, rows in state["upstreams"].items() for peer in rows
+    ]
+    family("peer_connections", "gauge", "Open requests of a server.", [(at, peer["connections"]) for at, peer in peers])
+    family("peer_available", "gauge", "Whether a server may be chosen.", [(at, int(peer["available"])) for at, peer in peers])
+    family("peer_failures_total", "counter", "Failed tries of a server.", [(at, peer["failures"]) for at, peer in peers])
+    return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _state(peer: dict[str, Any]) -> str:
+    """One or two words for a server."""
+    if peer["down"]:
+        return "down"
+    return ("available" if peer["available"] else "not available") + (", backup" if peer["backup"] else "")
+
+
+def as_page(state: dict[str, Any]) -> str:
+    """One plain page; it reloads itself every two seconds."""
+    rows = []
+    for name, peers in state["upstreams"].items():
+        for peer in peers:
+            mark = "ok" if peer["available"] else "out"
+            rows.append(
+                f'<tr class="{mark}"><td>{escape(name)}</td><td>{escape(peer["server"])}</td><td>{peer["weight"]}</td>'
+                f'<td>{peer["connections"]}</td><td>{peer["fails"]}</td><td>{peer["failures"]}</td>'
+                f'<td>{_state(peer)}</td></tr>'
+            )
+    answers = "".join(f"<td>{value}</td>" for value in state["responses"].values())
+    heads = "".join(f"<th>{kind}</th>" for kind in state["responses"])
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+        "<title>wsgi_proxy</title>"
+        "<style>body{font:16px sans-serif;margin:2em;color:#1b2733}table{border-collapse:collapse;margin:1em 0}"
+        "td,th{padding:.35em .8em;border-bottom:1px solid #d5dce2;text-align:right}td:nth-child(-n+2),th:nth-child(-n+2)"
+        "{text-align:left}.out{color:#a3271f}</style></head><body><h1>wsgi_proxy</h1>"
+        f"<p>{state['requests']} requests, {state['connections']['active']} connections, {state['retries']} retries, "
+        f"{state['cache_hits']} cache hits</p>"
+        f"<table><tr>{heads}</tr><tr>{answers}</tr></table>"
+        "<table><tr><th>upstream</th><th>server</th><th>weight</th><th>connections</th><th>fails</th><th>failures</th>"
+        f"<th>state</th></tr>{''.join(rows)}</table></body></html>\n"
+    )
+
+
+FORMS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "json": ("application/json", as_json),
+    "metrics": ("text/plain; version=0.0.4; charset=utf-8", as_metrics),
+    "page": ("text/html; charset=utf-8", as_page),
+}
+
+
+class Status:
+    """Answers for the locations that show the state."""
+
+    def __init__(self, counted: Metrics, pools: Mapping[str, Pool]) -> None:
+        self._metrics = counted
+        self._pools = pools
+
+    def stub(self, x: Exchange) -> Answer:
+        """`stub_status`."""
+        return _answer(x, "text/plain", stub_status(self._metrics.totals()))
+
+    def show(self, x: Exchange) -> Answer:
+        """`wsgi_proxy_status`."""
+        kind, form = FORMS[x.location.core.metrics or "page"]
+        return _answer(x, kind, form(snapshot(self._metrics.totals(), self._pools)))
+
+
+def _answer(x: Exchange, kind: str, text: str) -> Answer:
+    if x.method not in ("GET", "HEAD"):
+        return Answer(405, [("Allow", "GET, HEAD"), ("Content-Length", "0")], length=0)
+    body = text.encode()
+    fields = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+    return Answer(200, fields, (body,), length=len(body))

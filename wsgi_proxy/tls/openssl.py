@@ -1,0 +1,300 @@
+"""TLS for listeners that ask their clients for certificates (ssl_verify_client), by pyOpenSSL.
+
+Why not `ssl`: it ends the handshake when a client's certificate does not verify, and gives no way to go on. nginx finishes the
+handshake and then answers 400 with the reason in the log, or, with optional_no_ca, leaves the judgement to whom it passes
+$ssl_client_cert.
+
+Rules:
+- A `VerifyingContext` and its connections have the methods of ssl.SSLContext and ssl.SSLObject that streams and
+  variables use, so that nobody above knows the difference; faults are `ssl` module's.
+- The handshake never fails for a certificate's sake: what was wrong with it is `verify_error`.
+- Sessions are not resumed: a resumed session has no certificate to look at again, and what was found wrong with it would be lost.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from OpenSSL import SSL
+from OpenSSL.crypto import X509StoreFlags
+
+if TYPE_CHECKING:
+    from ..config import TLS
+
+_VERSIONS = {
+    "TLSv1": SSL.TLS1_VERSION,
+    "TLSv1.1": SSL.TLS1_1_VERSION,
+    "TLSv1.2": SSL.TLS1_2_VERSION,
+    "TLSv1.3": SSL.TLS1_3_VERSION,
+}
+_REASONS = {
+    2: "unable to get issuer certificate",
+    3: "unable to get certificate CRL",
+    7: "certificate signature failure",
+    8: "CRL signature failure",
+    9: "certificate is not yet valid",
+    10: "certificate has expired",
+    11: "CRL is not yet valid",
+    12: "CRL has expired",
+    18: "self-signed certificate",
+    19: "self-signed certificate in certificate chain",
+    20: "unable to get local issuer certificate",
+    21: "unable to verify the first certificate",
+    22: "certificate chain too long",
+    23: "certificate revoked",
+    24: "invalid CA certificate",
+    25: "path length constraint exceeded",
+    26: "unsuitable certificate purpose",
+    27: "certificate not trusted",
+    28: "certificate rejected",
+    32: "key usage does not include certificate signing",
+    66: "EE certificate key too weak",
+    67: "CA certificate key too weak",
+    68: "CA signature digest algorithm too weak",
+}
+"""OpenSSL's own words for what verification finds (X509_verify_cert_error_string)."""
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+_BLOCK = 64 * 1024
+
+
+class VerifyingContext:
+    """What a listener's connections begin with. `sni_callback(connection, name, context)` as in `ssl`: it may set
+    `connection.context`, and a number that it returns ends the handshake."""
+
+    def __init__(self, tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]], passwords: Sequence[str]) -> None:
+        self.sni_callback: Callable[[Any, str | None, Any], int | None] | None = None
+        self.verifies = tls.verify_client != "off"
+        context = self.openssl = SSL.Context(SSL.TLS_SERVER_METHOD)
+        versions = sorted(_VERSIONS[name] for name in tls.protocols if name in _VERSIONS)
+        if versions:
+            context.set_min_proto_version(versions[0])
+            context.set_max_proto_version(versions[-1])
+        options = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET
+        if tls.prefer_server_ciphers:
+            options |= SSL.OP_CIPHER_SERVER_PREFERENCE
+        context.set_options(options)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        try:
+            context.set_cipher_list(tls.ciphers.encode())
+        except SSL.Error as error:
+            raise ValueError(f'"ssl_ciphers {tls.ciphers}" failed: {_words(error)}') from error
+        if tls.dhparam:
+            _read(context.load_tmp_dh, tls.dhparam)
+        for certificate, key in pairs:
+            load_pair(context, certificate, key, passwords)
+        offered = [name.encode() for name in alpn]
+        context.set_alpn_select_callback(
+            lambda connection, asked: next((name for name in offered if name in asked), SSL.NO_OVERLAPPING_PROTOCOLS)
+        )
+        context.set_tlsext_servername_callback(self._on_name)
+        if self.verifies:
+            self._trust(tls)
+
+    def _trust(self, tls: TLS) -> None:
+        context = self.openssl
+        for path in (tls.client_certificate, tls.trusted_certificate):
+            if path:
+                _read(context.load_verify_locations, path)
+        if tls.client_certificate:
+            _read(lambda path: context.load_client_ca(path.encode()), tls.client_certificate)
+        context.set_verify_depth(tls.verify_depth)
+        if tls.crl:
+            store = context.get_cert_store()
+            assert store is not None
+            blocks = _CRL.findall(Path(tls.crl).read_bytes())
+            if not blocks:
+                raise ValueError(f'cannot load "{tls.crl}": no revocation list in it')
+            for block in blocks:
+                store.add_crl(x509.load_pem_x509_crl(block))
+            store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
+        context.set_verify(SSL.VERIFY_PEER, note_fault)
+
+    def _on_name(self, openssl: SSL.Connection) -> None:
+        connection: VerifyingConnection = openssl.get_app_data()
+        name = openssl.get_servername()
+        if self.sni_callback is not None:
+            connection.refused = self.sni_callback(connection, name.decode("latin-1") if name else None, self)
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, server_side: bool = False, server_hostname: str | None = None
+    ) -> VerifyingConnection:
+        """As ssl.SSLContext.wrap_bio, for the server's side."""
+        return VerifyingConnection(self, incoming, outgoing)
+
+
+def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Sequence[str]) -> None:
+    """A certificate chain and its key; every password is tried. ValueError names the files."""
+    try:
+        context.use_certificate_chain_file(certificate)
+    except SSL.Error as error:
+        raise ValueError(f'cannot load certificate "{certificate}": {_words(error)}') from error
+    data = Path(key).read_bytes()
+    for password in (None, *(line.encode() for line in passwords)):
+        try:
+            # cryptography's keys are of more kinds than pyOpenSSL names.
+            loaded: Any = load_pem_private_key(data, password)
+            context.use_privatekey(loaded)
+            return
+        except (ValueError, TypeError) as error:
+            reason = str(error)
+        except SSL.Error as error:
+            reason = _words(error)
+            if "mismatch" in reason:
+                raise ValueError(f'the key "{key}" does not belong to the certificate "{certificate}"') from error
+    raise ValueError(f'cannot load certificate key "{key}": {reason}')
+
+
+def _read(load: Callable[[Any], object], path: str) -> None:
+    """Have OpenSSL read a file; OSError or ValueError names it."""
+    with open(path, "rb"):
+        pass
+    try:
+        load(path)
+    except SSL.Error as error:
+        raise ValueError(f'cannot load "{path}": {_words(error)}') from error
+
+
+def _words(error: SSL.Error) -> str:
+    """OpenSSL's reason for a fault."""
+    return str(error.args[0][-1][-1]) if error.args and error.args[0] else "TLS fault"
+
+
+def note_fault(openssl: SSL.Connection, certificate: Any, fault: int, depth: int, good: int) -> bool:
+    """OpenSSL's verify callback: remember the last fault (as SSL_get_verify_result does), and go on."""
+    if not good:
+        connection: VerifyingConnection = openssl.get_app_data()
+        connection.fault = fault
+    return True
+
+
+class VerifyingConnection:
+    """One connection, with the methods of ssl.SSLObject."""
+
+    def __init__(self, context: VerifyingContext, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self._context = context
+        self._in = incoming
+        self._out = outgoing
+        self._openssl = SSL.Connection(context.openssl, None)
+        self._openssl.set_app_data(self)
+        self._openssl.set_accept_state()
+        self.refused: int | None = None
+        self.fault = 0
+        """OpenSSL's number for what is wrong with the client's certificate; 0 for nothing."""
+        self.session_reused = False
+        self.sni: str | None = None
+
+    @property
+    def verify_error(self) -> str:
+        """What is wrong with the client's certificate, in OpenSSL's words; "" when nothing is."""
+        return _REASONS.get(self.fault, f"error number {self.fault}") if self.fault else ""
+
+    @property
+    def context(self) -> VerifyingContext:
+        return self._context
+
+    @context.setter
+    def context(self, context: VerifyingContext) -> None:
+        self._context = context
+        self._openssl.set_context(context.openssl)
+        # OpenSSL takes the certificate of the new context, and leaves what is asked of the client as it was.
+        if context.verifies:
+            self._openssl.set_verify(SSL.VERIFY_PEER, note_fault)
+        else:
+            self._openssl.set_verify(SSL.VERIFY_NONE)
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call with what came in, and hand out what is to go out; OpenSSL's faults as those of `ssl`."""
+        if self._in.pending:
+            self._openssl.bio_write(self._in.read())
+        try:
+            return function(*args)
+        except SSL.WantReadError:
+            if self._in.eof:
+                raise ssl.SSLEOFError("the peer ended the connection") from None
+            raise ssl.SSLWantReadError("want read") from None
+        except SSL.ZeroReturnError:
+            raise ssl.SSLZeroReturnError("the peer closed TLS") from None
+        except SSL.SysCallError as error:
+            raise ssl.SSLEOFError(str(error)) from error
+        except SSL.Error as error:
+            raise ssl.SSLError(1, _words(error)) from error
+        finally:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        while True:
+            try:
+                self._out.write(self._openssl.bio_read(_BLOCK))
+            except SSL.WantReadError:
+                return
+
+    def do_handshake(self) -> None:
+        self._call(self._openssl.do_handshake)
+        if self.refused is not None:
+            raise ssl.SSLError(1, "the server name was refused")
+
+    def read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._call(self._openssl.recv, size)
+        except ssl.SSLZeroReturnError:
+            return b""
+        return data
+
+    def write(self, data: Any) -> int:
+        sent: int = self._call(self._openssl.send, data)
+        return sent
+
+    def unwrap(self) -> None:
+        self._call(self._openssl.shutdown)
+
+    def pending(self) -> int:
+        return self._openssl.pending()
+
+    def version(self) -> str | None:
+        return self._openssl.get_protocol_version_name()
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        name = self._openssl.get_cipher_name()
+        if name is None:
+            return None
+        return name, self._openssl.get_cipher_version() or "", self._openssl.get_cipher_bits() or 0
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self._openssl.get_alpn_proto_negotiated().decode() or None
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """As ssl.SSLObject.getpeercert; the dictionary is there for a certificate that did not verify, too."""
+        found = self._openssl.get_peer_certificate(as_cryptography=True)
+        if found is None:
+            return None
+        if binary_form:
+            return found.public_bytes(Encoding.DER)
+        return {
+            "subject": _name(found.subject),
+            "issuer": _name(found.issuer),
+            "version": found.version.value + 1,
+            "serialNumber": _serial(found.serial_number),
+            "notBefore": _time(found.not_valid_before_utc),
+            "notAfter": _time(found.not_valid_after_utc),
+        }
+
+
+def _serial(number: int) -> str:
+    text = f"{number:X}"
+    return text if len(text) % 2 == 0 else "0" + text
+
+
+def _time(moment: Any) -> str:
+    return f"{moment:%b} {moment.day:2d} {moment:%H:%M:%S %Y} GMT"
+
+
+def _name(name: x509.Name) -> tuple[tuple[tuple[str, str], ...], ...]:
+    return tuple(
+        tuple((getattr(part.oid, "_name", part.oid.dotted_string), str(part.value)) for part in group) for group in name.rdns
+    )

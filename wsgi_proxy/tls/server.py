@@ -1,0 +1,268 @@
+"""TLS of a listener: a context for each server block, chosen by the name the client asks for (SNI).
+
+Rules:
+- Certificates and keys are read when the configuration is, by the process that may read them; those whose path has
+  variables are read when a client names them, and again when the file changed.
+- Every server block of one address shares the default server's protocols, for they are agreed upon before the name is looked at
+  (nginx says the same); its certificate, ciphers and demands on clients are its own.
+- An address where any server asks for client certificates is served by tls_openssl, every other by `ssl`.
+- A fault is a ValueError or OSError whose text says what and which file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ..config import TLS, ServerBlock
+
+if TYPE_CHECKING:
+    from ..config import Template
+
+_VERSIONS = {
+    "TLSv1": (ssl.TLSVersion.TLSv1, ssl.OP_NO_TLSv1),
+    "TLSv1.1": (ssl.TLSVersion.TLSv1_1, ssl.OP_NO_TLSv1_1),
+    "TLSv1.2": (ssl.TLSVersion.TLSv1_2, ssl.OP_NO_TLSv1_2),
+    "TLSv1.3": (ssl.TLSVersion.TLSv1_3, ssl.OP_NO_TLSv1_3),
+}
+_KEPT = 256
+"""Contexts of certificates with variables in their path."""
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+
+
+def listener_context(servers: Sequence[tuple[ServerBlock, bool]]) -> Any:
+    """What the connections of one address begin with: an ssl.SSLContext or what has its methods (see tls_openssl).
+
+    `servers` are the server blocks of the address, each with whether its `listen` says default_server.
+    """
+    default = next((server for server, is_default in servers if is_default), servers[0][0])
+    blocks = [server for server, _ in servers]
+    asking = any(server.tls is not None and server.tls.verify_client != "off" for server in blocks)
+    entrance = Entrance(default, blocks, asking)
+    return entrance.context
+
+
+class Names:
+    """Which server block a name means: exact, longest wildcard in front, longest wildcard behind, regular expression."""
+
+    __slots__ = ("_default", "_names", "_patterns")
+
+    def __init__(self, servers: Sequence[ServerBlock], default: ServerBlock) -> None:
+        self._default = default
+        self._names: dict[str, ServerBlock] = {}
+        self._patterns = [(pattern, server) for server in servers for _, pattern in server.name_patterns]
+        for server in servers:
+            for name in server.names:
+                for form in (name[1:], "*" + name) if name.startswith(".") else (name,):
+                    self._names.setdefault(form.lower(), server)
+
+    def find(self, asked: str | None) -> ServerBlock:
+        if not asked:
+            return self._default
+        asked = asked.lower().rstrip(".")
+        labels = asked.split(".")
+        candidates = [asked]
+        candidates += ["*." + ".".join(labels[at:]) for at in range(1, len(labels))]
+        candidates += [".".join(labels[:at]) + ".*" for at in range(len(labels) - 1, 0, -1)]
+        for candidate in candidates:
+            if candidate in self._names:
+                return self._names[candidate]
+        return next((server for pattern, server in self._patterns if pattern.search(asked)), self._default)
+
+
+class Entrance:
+    """The default server's context, which gives way to that of the server the client names."""
+
+    def __init__(self, default: ServerBlock, servers: Sequence[ServerBlock], asking: bool) -> None:
+        self._names = Names(servers, default)
+        self._asking = asking
+        self._protocols = (default.tls or TLS()).protocols
+        self._contexts = {id(server): self._make(server, constant_pairs(server.tls or TLS())) for server in servers}
+        self._by_path: OrderedDict[tuple[int, Any], Any] = OrderedDict()
+        # A context of its own: the default server's may be swapped in as well.
+        self.context = self._make(default, constant_pairs(default.tls or TLS()))
+        self.context.sni_callback = self._on_name
+
+    def _make(self, server: ServerBlock, pairs: Sequence[tuple[str, str]]) -> Any:
+        tls = server.tls or TLS()
+        http2 = server.http2 or any(listen.http2 for listen in server.listens)
+        # HTTP/2 is gunicorn's, which needs the h2 package (the extra "http2").
+        alpn = ["h2", "http/1.1"] if http2 and find_spec("h2") else ["http/1.1"]
+        if self._asking:
+            check_readable(*(path for pair in pairs for path in pair))
+            try:
+                from .openssl import VerifyingContext
+            except ImportError as error:
+                raise ValueError('"ssl_verify_client" needs pyOpenSSL: pip install "wsgi-proxy-nginx[tls]"') from error
+            return VerifyingContext(tls, alpn, pairs, Passwords(tls.password_file).lines)
+        return plain_context(tls, alpn, pairs, self._protocols)
+
+    def _on_name(self, connection: Any, name: str | None, _: Any) -> int | None:
+        server = self._names.find(name)
+        # For $ssl_server_name: Python's own object forgets it.
+        connection.sni = name
+        tls = server.tls or TLS()
+        if tls.reject_handshake:
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        if not tls.certificates:
+            # As in nginx: the default server's certificate serves it.
+            return None
+        context = self._contexts[id(server)]
+        if any(constant(template) is None for pair in tls.certificates for template in pair):
+            try:
+                context = self._found(server, tls, connection, name)
+            except (OSError, ValueError):
+                return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        connection.context = context
+        return None
+
+    def _found(self, server: ServerBlock, tls: TLS, connection: Any, name: str | None) -> Any:
+        """The context with the certificates whose paths the client's name makes."""
+        if name and not _HOST_NAME.fullmatch(name):
+            raise ValueError("no certificate for a name that is none")
+        x: Any = _Hello(connection, name, server)
+        pairs = [(certificate(x), key(x)) for certificate, key in tls.certificates]
+        seen = tuple((path, os.stat(path).st_mtime_ns) for pair in pairs for path in pair)
+        context = self._by_path.get((id(server), seen))
+        if context is None:
+            context = self._by_path[id(server), seen] = self._make(server, pairs)
+            if len(self._by_path) > _KEPT:
+                self._by_path.popitem(last=False)
+        self._by_path.move_to_end((id(server), seen))
+        return context
+
+
+class _Hello:
+    """As much of an Exchange as there is in a handshake, for paths with variables."""
+
+    def __init__(self, connection: Any, name: str | None, server: ServerBlock) -> None:
+        self.scheme = "https"
+        self.connection = self.carrier = SimpleNamespace(tls=connection, sni=name)
+        self.host = (name or "").lower()
+        self.server = server
+        self.location = None
+        self.variables: dict[str, str] = {}
+        self.environ: dict[str, Any] = {}
+        self.remote_addr = self.peer_addr = ""
+
+
+def constant(template: Template) -> str | None:
+    """A template's text when it has no variables."""
+    found: str | None = getattr(template, "constant", None)
+    return found
+
+
+def constant_pairs(tls: TLS) -> list[tuple[str, str]]:
+    """(certificate, key) paths that are known before a client comes."""
+    found = [(constant(certificate), constant(key)) for certificate, key in tls.certificates]
+    return [(certificate, key) for certificate, key in found if certificate is not None and key is not None]
+
+
+class Passwords:
+    """`ssl_password_file`: one password a line. Called for a key, it gives each in turn; "" when there is none."""
+
+    def __init__(self, path: str) -> None:
+        self.lines = [""]
+        if path:
+            with open(path, encoding="utf-8") as file:
+                self.lines = [line.rstrip("\r\n") for line in file] or [""]
+        self.turn = 0
+
+    def __call__(self) -> str:
+        # Never the terminal: an empty password is a wrong one.
+        return self.lines[min(self.turn, len(self.lines) - 1)]
+
+
+def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]], protocols: Sequence[str]) -> ssl.SSLContext:
+    """A context of Python's own for a server that asks for no client certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    set_protocols(context, protocols)
+    _set(context.set_ciphers, tls.ciphers, "ssl_ciphers")
+    if "CCM8" not in tls.ciphers:
+        # Older OpenSSLs count these among HIGH, though their tag has eight bytes only.
+        context.set_ciphers(f"{tls.ciphers}:!AESCCM8")
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    if tls.prefer_server_ciphers:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if not tls.session_tickets:
+        context.options |= ssl.OP_NO_TICKET
+    if tls.session_cache == "off" and not tls.session_tickets:
+        context.num_tickets = 0
+    if tls.ecdh_curve not in ("", "auto"):
+        set_curves(context, tls.ecdh_curve)
+    if tls.dhparam:
+        _set(context.load_dh_params, tls.dhparam, "ssl_dhparam")
+    context.set_alpn_protocols(list(alpn))
+    for certificate, key in pairs:
+        load_pair(context, certificate, key, Passwords(tls.password_file))
+    return context
+
+
+def set_curves(context: ssl.SSLContext, curves: str) -> None:
+    """`ssl_ecdh_curve`: one curve, or a list where Python takes one (3.15); else a list means OpenSSL's own."""
+    if hasattr(context, "set_groups"):
+        _set(context.set_groups, curves, "ssl_ecdh_curve")
+    elif ":" not in curves:
+        _set(context.set_ecdh_curve, curves, "ssl_ecdh_curve")
+
+
+def set_protocols(context: ssl.SSLContext, protocols: Sequence[str]) -> None:
+    """Allow exactly these protocols."""
+    known = [name for name in _VERSIONS if name in protocols]
+    if not known:
+        return
+    with warnings.catch_warnings():
+        # TLSv1 and TLSv1.1 are what the configuration asks for; OpenSSL's security level has the last word.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = _VERSIONS[known[0]][0]
+        context.maximum_version = _VERSIONS[known[-1]][0]
+        for name, (version, without) in _VERSIONS.items():
+            if name not in protocols and context.minimum_version < version < context.maximum_version:
+                context.options |= without
+
+
+def check_readable(*paths: str) -> None:
+    """OSError for a file that cannot be read: OpenSSL's own message names none."""
+    for path in paths:
+        if path.startswith("data:"):
+            raise ValueError('"data:" is not supported: a certificate and its key are files')
+        with open(path, "rb"):
+            pass
+
+
+def load_pair(context: ssl.SSLContext, certificate: str, key: str, passwords: Passwords) -> None:
+    """A certificate chain and its key; every password is tried."""
+    check_readable(certificate, key)
+    for turn in range(len(passwords.lines)):
+        passwords.turn = turn
+        try:
+            context.load_cert_chain(certificate, key, passwords)
+            return
+        except ssl.SSLError as error:
+            fault = error
+    reason = words(fault)
+    if reason == "KEY_VALUES_MISMATCH":
+        raise ValueError(f'the key "{key}" does not belong to the certificate "{certificate}"') from fault
+    raise ValueError(f'cannot load certificate "{certificate}" with key "{key}": {reason}') from fault
+
+
+def _set(setter: Callable[[str], object], value: str, directive: str) -> None:
+    try:
+        setter(value)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'"{directive} {value}" failed: {words(error)}') from error
+
+
+def words(error: Exception) -> str:
+    """What went wrong, without the numbers and line numbers of OpenSSL."""
+    return getattr(error, "reason", None) or (str(error.args[-1]) if error.args else str(error))

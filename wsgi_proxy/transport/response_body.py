@@ -1,0 +1,308 @@
+"""An upstream's body on its way back, as blocks of bytes or moved by the kernel.
+
+Rules:
+- The end is the one the head declared (RFC 9112, 6.3). An end before it is a TruncatedAnswer, never an end.
+- When the end has come and nothing after it, the connection goes back at once, before the last block is delivered.
+- Closing a body that has not ended closes the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import ClientGone, InvalidAnswer, ProxyError, TruncatedAnswer
+from ..http import ChunkedDecoder
+from .connect import LEFT, TIMED_OUT, describe
+from .splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
+
+if TYPE_CHECKING:
+    from ..http import Pairs, ResponseHead
+    from ..net import Stream
+    from .wire import Wire
+
+BLOCK = 128 * 1024
+SPLICE_FROM = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
+"""Bytes from which moving by the kernel pays for its three calls."""
+
+
+class Body:
+    """Iterable once, of non-empty blocks. `received` counts the body's bytes on the wire, framing included."""
+
+    __slots__ = ("_content", "_decoder", "_keep", "_left", "_pieces", "_wire", "done", "received")
+
+    def __init__(self, wire: Wire, head: ResponseHead, keep: bool) -> None:
+        data, wire.buffer = wire.buffer, b""
+        self._wire: Wire | None = wire
+        self._keep = keep
+        self._decoder: ChunkedDecoder | None = None
+        self.done = False
+        self.received = len(data)
+        self._content = 0
+        self._left: int | None = head.content_length
+        self._pieces: list[bytes] = []
+        if head.status == 101:
+            # No HTTP follows: what came behind the head belongs to the tunnel.
+            wire.buffer = data
+            self._wire = None
+            self.done = True
+        elif head.no_body:
+            self._finish(data)
+        elif head.chunked:
+            self._decoder = ChunkedDecoder(InvalidAnswer)
+            if data:
+                self._take(self._decoder, data)
+                if self._decoder.done:
+                    self._finish(self._decoder.rest)
+        elif self._left is None or len(data) < self._left:
+            if data:
+                self._pieces = [data]
+                if self._left is not None:
+                    self._left -= len(data)
+        elif len(data) == self._left:
+            if data:
+                self._pieces = [data]
+            self._finish(b"")
+        else:
+            if self._left:
+                self._pieces = [data[: self._left]]
+            self._finish(data[self._left :])
+
+    @property
+    def trailers(self) -> Pairs:
+        """Trailer fields of a chunked body, once it is done."""
+        return self._decoder.trailers if self._decoder is not None else []
+
+    @property
+    def content_received(self) -> int:
+        """Bytes of the body so far, without its framing."""
+        return self.received if self._decoder is None else self._content
+
+    @property
+    def spliceable(self) -> bool:
+        """Whether `send_to` would move it by the kernel: a long body of known length, from a plain socket."""
+        wire, left = self._wire, self._left
+        if not FLAGS:
+            return False
+        return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
+
+    def _take(self, decoder: ChunkedDecoder, data: bytes) -> None:
+        """Take what came of a chunked body: as one block, because thousands of tiny ones would cost a system call each."""
+        pieces = decoder.feed(data)
+        self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
+        self._content += len(self._pieces[0]) if pieces else 0
+
+    def at_hand(self) -> bytes | None:
+        """Take the whole body, if it is one block and here; None otherwise."""
+        pieces = self._pieces
+        if not self.done or len(pieces) != 1:
+            return None
+        self._pieces = []
+        return pieces[0]
+
+    def ready(self) -> bool:
+        """Whether `read_block` would not have to wait."""
+        return self.done or bool(self._pieces) or self._wire is None or self._wire.stream.readable()
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.done:
+            pieces, self._pieces = self._pieces, []
+            return iter(pieces)
+        return self._blocks()
+
+    def _blocks(self) -> Iterator[bytes]:
+        while block := self.read_block():
+            yield block
+
+    def read_block(self) -> bytes:
+        """The next block, as soon as there is one; b"" at the end. TruncatedAnswer when there should be more."""
+        while True:
+            if self._pieces:
+                return self._pieces.pop(0)
+            if self.done:
+                return b""
+            self._more()
+
+    def read(self, size: int | None = None) -> bytes:
+        """At most `size` bytes, b"" at the end; everything when None."""
+        if size is None or size < 0:
+            return b"".join(self)
+        block = self.read_block()
+        if len(block) > size:
+            self._pieces.insert(0, block[size:])
+        return block[:size]
+
+    def _more(self) -> None:
+        """Receive once."""
+        wire = self._wire
+        if wire is None:
+            raise TruncatedAnswer("the body was closed")
+        left = self._left
+        decoder = self._decoder
+        try:
+            if wire.watched is not None:
+                wire.watched.wait(wire.stream)
+            data = wire.stream.recv(BLOCK if decoder is not None or left is None or left > BLOCK else left)
+        except OSError as error:
+            raise self._broken(error) from error
+        except ClientGone:
+            self.close()
+            raise
+        self.received += len(data)
+        if decoder is not None:
+            if not data:
+                raise self._cut()
+            try:
+                self._take(decoder, data)
+            except InvalidAnswer as error:
+                self.close()
+                raise TruncatedAnswer(f"{error} while reading upstream") from error
+            if decoder.done:
+                self._finish(decoder.rest)
+            return
+        if not data:
+            if left is not None or wire.abandoned:
+                raise self._cut()
+            self._finish(b"")
+            return
+        self._pieces.append(data)
+        if left is not None:
+            self._took(len(data))
+
+    def _took(self, count: int) -> None:
+        """Note that `count` more bytes of a body of known length are here."""
+        assert self._left is not None
+        self._left -= count
+        if not self._left:
+            self._finish(b"")
+
+    def _broken(self, error: OSError) -> ProxyError:
+        wire = self._wire
+        self.close()
+        if wire is not None and wire.abandoned:
+            return ClientGone(LEFT)
+        what = TIMED_OUT if isinstance(error, TimeoutError) else describe("recv()", error)
+        return TruncatedAnswer(f"{what} while reading upstream")
+
+    def _cut(self) -> ProxyError:
+        wire = self._wire
+        self.close()
+        if wire is not None and wire.abandoned:
+            return ClientGone(LEFT)
+        return TruncatedAnswer("upstream prematurely closed connection while reading upstream")
+
+    def _finish(self, rest: bytes) -> None:
+        """The end has come; `rest` is what followed, which is nobody's."""
+        self.done = True
+        wire, self._wire = self._wire, None
+        if wire is None:
+            return
+        if self._keep and not rest:
+            wire.idle.give(wire)
+        else:
+            wire.close()
+
+    def close(self) -> None:
+        """Drop what has not been read; the connection goes with it. May be called again."""
+        self._pieces = []
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    # --- by the kernel ---
+
+    def send_to(self, client: Stream, patience: float | None = None) -> int:
+        """Move the body to the client's stream; gives the bytes moved.
+
+        With `patience`, a client that does not take what is at hand within so many seconds ends it early: the rest is still here
+        to be read. An OSError is the client's, the upstream's are TruncatedAnswer.
+        """
+        sent = 0
+        if client.plain and client.write_timeout is not None:
+            # A stream whose timeout was not in force yet still blocks.
+            os.set_blocking(client.fileno(), False)
+        while True:
+            if self._pieces:
+                sent += self._push(client, patience)
+                if self._pieces:
+                    return sent
+            if self.done:
+                return sent
+            if client.plain and self.spliceable:
+                sent += self._splice(client, patience)
+            else:
+                self._more()
+
+    def _push(self, client: Stream, patience: float | None) -> int:
+        """Send the pieces at hand; what an impatient wait leaves over stays in `_pieces`."""
+        pieces, self._pieces = self._pieces, []
+        if patience is None or not client.plain:
+            for piece in pieces:
+                client.sendall(piece)
+            return sum(map(len, pieces))
+        sent = 0
+        deadline = time.monotonic() + patience
+        view = memoryview(b"".join(pieces))
+        while view:
+            try:
+                count = os.write(client.fileno(), view)
+            except BlockingIOError:
+                if not takes_more(client, deadline):
+                    self._pieces = [bytes(view)]
+                    return sent
+                continue
+            sent += count
+            view = view[count:]
+        return sent
+
+    def _splice(self, client: Stream, patience: float | None) -> int:
+        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory."""
+        reader, writer = take_pipe()
+        clean = False
+        sent = 0
+        try:
+            while self._left and not self._pieces:
+                count = self._fill(writer)
+                deadline = None if patience is None else time.monotonic() + patience
+                left = count
+                while left:
+                    try:
+                        left -= os.splice(reader, client.fileno(), left, flags=FLAGS)
+                    except BlockingIOError:
+                        if not takes_more(client, deadline):
+                            break
+                sent += count - left
+                while left:
+                    piece = os.read(reader, left)
+                    self._pieces.append(piece)
+                    left -= len(piece)
+                self._took(count)
+            clean = True
+        finally:
+            give_pipe(reader, writer, clean)
+        return sent
+
+    def _fill(self, writer: int) -> int:
+        """Move what has come, at least a byte, into the pipe."""
+        wire = self._wire
+        assert wire is not None and self._left is not None
+        source = wire.stream
+        source.breathe()
+        while True:
+            try:
+                count = os.splice(source.fileno(), writer, min(self._left, PIPE_SIZE), flags=FLAGS)
+            except BlockingIOError:
+                try:
+                    source.wait_readable()
+                except OSError as error:
+                    raise self._broken(error) from error
+                continue
+            except OSError as error:
+                raise self._broken(error) from error
+            if not count:
+                raise self._cut()
+            self.received += count
+            return count

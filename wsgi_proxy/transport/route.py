@@ -1,0 +1,221 @@
+"""How to reach one upstream from one place, and the idle connections kept for it.
+
+Rules:
+- A Route is made once per place and peer; per request nothing of it is worked out again.
+- Routes that lead to the same address in the same way share their idle connections (`Idle`), and all of one upstream share its
+  limit (`Group`), per worker, as nginx's `keepalive` counts.
+- The newest idle connection is used again first, the oldest is closed over the limit.
+- An idle connection on which anything can be read, data or its end, is closed: what it would say answers no request of ours.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import RLock
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from ..config import ProxySettings, Upstream, UpstreamTLS
+from ..http import bare_host
+
+if TYPE_CHECKING:
+    from ..net import Address
+    from .wire import Wire
+
+FOREVER = 10.0 * 365 * 86400
+"""For a timeout of 0: sockets stay non-blocking, which a wait on both directions needs."""
+_KEPT = 1024
+HEAD_LIMIT = 64 * 1024
+"""Bytes an answer's head may have, unless `proxy_buffer_size` is larger."""
+
+
+class Group:
+    """The idle connections of one upstream, oldest first, and their limits. Times are seconds."""
+
+    __slots__ = ("keepalive", "lifetime", "lock", "order", "requests", "timeout")
+
+    def __init__(self, upstream: Upstream | None = None) -> None:
+        limits = upstream or Upstream("", ())
+        self.keepalive = limits.keepalive
+        if self.keepalive == Upstream.keepalive:
+            # nginx's default, which more servers than that would make a new connection for nearly every request.
+            self.keepalive = max(self.keepalive, len(limits.servers))
+        self.requests = limits.keepalive_requests
+        self.lifetime = limits.keepalive_time
+        self.timeout = limits.keepalive_timeout
+        # Never held across a wait; the interpreter's own, which gevent does not replace.
+        self.lock = RLock()
+        self.order: dict[Wire, None] = {}
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for too long."""
+        with self.lock:
+            late = [wire for wire in self.order if now - wire.idle_since > self.timeout]
+            for wire in late:
+                wire.idle.drop(wire)
+
+
+class Idle:
+    """The idle connections to one address, newest last."""
+
+    __slots__ = ("group", "stack")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.stack: list[Wire] = []
+
+    def take(self, now: float) -> Wire | None:
+        """The newest that is still good, removed from here; None when there is none."""
+        group = self.group
+        while self.stack:
+            with group.lock:
+                if not self.stack:
+                    return None
+                wire = self.stack.pop()
+                del group.order[wire]
+                wire.pooled = False
+            stale = now - wire.idle_since > group.timeout or now - wire.opened > group.lifetime
+            if not stale and not wire.stream.stirred():
+                return wire
+            wire.close()
+        return None
+
+    def give(self, wire: Wire) -> None:
+        """Keep a connection whose exchange has ended well; the oldest goes if they are too many."""
+        group = self.group
+        now = time.monotonic()
+        if wire.uses >= group.requests or not group.keepalive or now - wire.opened > group.lifetime or wire.abandoned:
+            # Abandoned: its client left while the answer's last bytes were here already; what is kept must be whole.
+            wire.close()
+            return
+        wire.idle_since = now
+        wire.client = wire.watched = None
+        with group.lock:
+            self.stack.append(wire)
+            group.order[wire] = None
+            wire.pooled = True
+            if len(group.order) > group.keepalive:
+                oldest = next(iter(group.order))
+                oldest.idle.drop(oldest)
+
+    def drop(self, wire: Wire) -> None:
+        """Close an idle connection, and forget it."""
+        with self.group.lock:
+            if wire.pooled:
+                wire.pooled = False
+                self.stack.remove(wire)
+                del self.group.order[wire]
+        wire.close()
+
+
+class Route:
+    """An address, how to speak there, and how long to wait.
+
+    `tls` is None for plain HTTP; `server_name` is what the certificate must say and what SNI asks for. `source` is the local
+    address to connect from. `limits` is the upstream whose `keepalive*` hold; routes of one upstream share them by its name.
+    """
+
+    __slots__ = (
+        "address",
+        "connect_timeout",
+        "head_limit",
+        "idle",
+        "keep",
+        "key",
+        "limits",
+        "name",
+        "read_timeout",
+        "send_timeout",
+        "server_name",
+        "socket_keepalive",
+        "source",
+        "stream_timeout",
+        "tls",
+        "url",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        name: str = "",
+        tls: UpstreamTLS | None = None,
+        server_name: str = "",
+        settings: ProxySettings | None = None,
+        source: str | None = None,
+        limits: Upstream | None = None,
+    ) -> None:
+        settings = settings or ProxySettings()
+        self.address = address
+        self.name = name or (address if isinstance(address, str) else f"{address[0]}:{address[1]}")
+        self.tls = tls
+        self.server_name = server_name
+        self.source = source
+        self.connect_timeout = settings.connect_timeout or FOREVER
+        self.send_timeout = settings.send_timeout or FOREVER
+        self.read_timeout = settings.read_timeout or FOREVER
+        """Seconds to wait for the answer's head."""
+        streams = settings.stream_timeout
+        self.stream_timeout = self.read_timeout if streams is None else streams or FOREVER
+        """Seconds between two reads behind the head."""
+        self.socket_keepalive = settings.socket_keepalive
+        self.head_limit = max(settings.buffer_size, HEAD_LIMIT)
+        self.keep = settings.http_version != "1.0"
+        self.limits = limits
+        self.key: Hashable = (address, source, self.socket_keepalive, tls, server_name if tls else "")
+        self.url = "https://" if tls else "http://"
+        """Enough of a URL for the session to choose the adapter by."""
+        self.idle: Idle | None = None
+        """Set by the transport at the first request."""
+
+    @classmethod
+    def of(cls, peer: Any, scheme: str, settings: ProxySettings, limits: Upstream | None = None, host: str = "") -> Route:
+        """The route to a Peer from a place. `host` is the place's `$proxy_host`, the default of `proxy_ssl_name`."""
+        tls = settings.tls if (peer.scheme or scheme) == "https" else None
+        source = getattr(settings.bind, "constant", None) if settings.bind is not None else None
+        name = ""
+        if tls is not None:
+            name = getattr(tls.name, "constant", None) or ("" if tls.by_server else host) or peer.host
+            name = bare_host(name)
+        return cls(
+            peer.address, name=peer.name, tls=tls, server_name=name, settings=settings, source=source or None, limits=limits
+        )
+
+
+class Idles:
+    """Every Idle of a transport, found by a route's key.
+
+    Variables can make ever new addresses: of more than `_KEPT` only those with connections stay. A route that still has one that
+    went uses it on, only no other route finds it any more.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+        self._idles: dict[Hashable, Idle] = {}
+
+    def of(self, route: Route) -> Idle:
+        """The place where a route's connections wait."""
+        limits = route.limits
+        name = limits.name if limits is not None else ""
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(limits)
+        idle = self._idles.get((name, route.key))
+        if idle is None:
+            if len(self._idles) >= _KEPT:
+                self._idles = {key: each for key, each in self._idles.items() if each.stack}
+            idle = self._idles[name, route.key] = Idle(group)
+        return idle
+
+    def sweep(self, now: float) -> None:
+        for group in list(self._groups.values()):
+            group.sweep(now)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for group in list(self._groups.values()):
+            for wire in list(group.order):
+                wire.idle.drop(wire)
+
+    def __len__(self) -> int:
+        return sum(len(group.order) for group in self._groups.values())

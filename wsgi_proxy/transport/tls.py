@@ -1,0 +1,60 @@
+"""TLS to upstreams: the handshake, and sessions used again; the context is tls_upstream's.
+
+Rules:
+- As in nginx, nothing is verified unless `proxy_ssl_verify on`; then the name must match too.
+- Python's ssl verifies a name only when it knows it, and then asks for it by SNI too: with `proxy_ssl_verify` SNI is sent even
+  without `proxy_ssl_server_name`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from ..net import Stream, TLSStream
+from ..tls import upstream_context
+
+if TYPE_CHECKING:
+    from .route import Route
+
+_MAX_SESSIONS = 1000
+_sessions: dict[tuple[Any, str], ssl.SSLSession] = {}
+
+
+def secure(stream: Stream, route: Route) -> Stream:
+    """The TLS stream over a fresh connection. Raises TimeoutError, or OSError (ssl.SSLError) when the handshake fails."""
+    tls = route.tls
+    assert tls is not None
+    context = upstream_context(tls)
+    stream.read_timeout = stream.write_timeout = route.connect_timeout
+    asks = context.check_hostname or tls.server_name or tls.context is not None
+    layer = TLSStream(stream, context, route.server_name if asks else None)
+    key = (route.address, route.server_name)
+    session = _sessions.get(key)
+    if session is not None and tls.session_reuse:
+        try:
+            layer.tls.session = session
+        except ValueError:
+            # It belongs to another context: settings have changed since.
+            del _sessions[key]
+    layer.handshake()
+    if context.verify_mode == ssl.CERT_REQUIRED and tls.context is None and tls.trusted_certificate:
+        _check_depth(layer.tls, tls.verify_depth)
+    return layer
+
+
+def remember_session(stream: Stream, route: Route) -> None:
+    """Keep the session for the next connection; TLS 1.3 has it only after the first answer."""
+    if isinstance(stream, TLSStream) and route.tls is not None and route.tls.session_reuse:
+        session = stream.tls.session
+        if session is not None:
+            _sessions[route.address, route.server_name] = session
+            if len(_sessions) > _MAX_SESSIONS:
+                del _sessions[next(iter(_sessions))]
+
+
+def _check_depth(tls: Any, limit: int) -> None:
+    """`proxy_ssl_verify_depth`: intermediate certificates between the server's and the one in `proxy_ssl_trusted_certificate`."""
+    chain = (getattr(tls, "get_verified_chain", None) or tls._sslobj.get_verified_chain)()
+    if chain is not None and len(chain) - 2 > limit:
+        raise ssl.SSLCertVerificationError(f"certificate chain too long: {len(chain) - 2} intermediate certificates")

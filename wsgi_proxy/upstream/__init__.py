@@ -1,0 +1,7 @@
+"""Upstream groups at work: leases, connection counts, name resolution and health checks."""
+
+from .checks import Probes
+from .pool import Lease, Pool
+from .resolver import Resolver, parse
+
+__all__ = ["Lease", "Pool", "Probes", "Resolver", "parse"]

@@ -1,0 +1,81 @@
+"""Which column of the shared numbers is which address's.
+
+Rules:
+- Without names to resolve, the configuration's order is the order of the columns.
+- With names, workers may see different addresses at different times. A directory in shared memory gives an address the same
+  column in all workers; what is known of an address stays when others come and go.
+- How many columns there are follows from the configuration alone, so that all workers map the same memory.
+- When the columns are used up, those of addresses that this worker does not know (any more) and that nobody is connected to
+  are given away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from ..balance import Health, Peer, size
+from ..config import Server
+from ..shm import Zone, ZoneLock
+from .counts import Counts
+
+_PER_NAME = 64
+_SPARE = 64
+
+
+class Columns:
+    """The shared numbers of a pool, and whose they are."""
+
+    def __init__(self, zone: Zone, name: str, lock: ZoneLock, servers: Sequence[Server], names: int) -> None:
+        self._lock = lock
+        self._count = count = len(servers) + (names * _PER_NAME + _SPARE if names else 0)
+        self.counts = Counts(zone, name, count)
+        self.health = Health(zone.area(f"{name}/health", size(count)).cast("q"), [None] * count)
+        self._directory = zone.area(f"{name}/columns", 8 * count).cast("q") if names else None
+        self.peers: list[Peer | None] = [None] * count
+        """By column."""
+
+    def assign(self, peers: Sequence[Peer]) -> list[Peer]:
+        """Give each peer its column; those that get one. Peers that had one before keep it."""
+        if self._directory is None:
+            for index, peer in enumerate(peers):
+                self._take(peer, index)
+            return list(peers)
+        placed = []
+        with self._lock:
+            directory = self._directory
+            owners = directory.tolist()
+            column_of = {owner: index for index, owner in enumerate(owners) if owner}
+            self.peers = [None] * self._count
+            keys = _keys(peers)
+            known = set(keys)
+            free = [index for index, owner in enumerate(owners) if not owner]
+            left = [index for index, owner in enumerate(owners) if owner and owner not in known and not self.counts.totals[index]]
+            for peer, key in zip(peers, keys, strict=True):
+                if key not in column_of:
+                    if not free and not left:
+                        continue
+                    column_of[key] = index = free.pop(0) if free else left.pop(0)
+                    self.health.clear(index)
+                    peer.failures = 0
+                    directory[index] = key
+                self._take(peer, column_of[key])
+                placed.append(peer)
+        return placed
+
+    def _take(self, peer: Peer, index: int) -> None:
+        peer.index = index
+        self.peers[index] = peer
+        self.health.describe(index, peer.server)
+
+
+def _keys(peers: Sequence[Peer]) -> list[int]:
+    """A number for each peer by its address; a configuration may name the same address more than once."""
+    seen: dict[str, int] = {}
+    keys = []
+    for peer in peers:
+        text = f"{peer.server.address} {peer.name}"
+        seen[text] = seen.get(text, 0) + 1
+        digest = hashlib.blake2b(f"{text} {seen[text]}".encode(), digest_size=8).digest()
+        keys.append(int.from_bytes(digest, "little") >> 1 or 1)
+    return keys

@@ -1,0 +1,192 @@
+"""Who has how many connections open: counted by each worker, known to all, exact after any kill.
+
+Rules:
+- A row per worker, a column per server; each worker writes only its own row, without a lock.
+- Readers do not sum rows. Each worker also writes every change into a ring of its own, and the others keep up with the
+  rings: the cost is the number of changes, whatever the number of servers. An entry is one word, so that it is seen whole
+  or not at all: (sequence number, server, the row's new count). Counts and not differences, so that an entry read
+  twice does no harm.
+- Whoever fell behind a ring reads the row instead, and goes on from the ring's head as it was before.
+- A row counts while its worker's claim on the slot is in force (zone.py): a killed worker's connections vanish with it.
+- The caller excludes the threads of its own process.
+"""
+
+from __future__ import annotations
+
+from ..shm import Zone
+
+_RING = 256
+_MASK = _RING - 1
+_SEQUENCE = 0x7FFFFFFF
+SERVERS_MAX = 1 << 16
+# Words of a row's head; then the ring, then the counts.
+_GENERATION, _PAD = 0, 8
+
+
+class _Other:
+    """What we know of another worker's row."""
+
+    __slots__ = ("at", "base", "expected", "generation", "seen", "slot", "stale")
+
+    def __init__(self, slot: int, generation: int, base: int, servers: int) -> None:
+        self.slot = slot
+        self.generation = generation
+        self.base = base
+        self.seen = [0] * servers
+        self.expected = 0
+        self.at = 0
+        self.stale = -1
+
+
+class Counts:
+    """The open connections of `servers` servers. `totals[i]` are those of server i in all workers as of the last `sync`."""
+
+    __slots__ = (
+        "_base", "_fork", "_header", "_others", "_own", "_ring", "_roster", "_row", "_sequence", "_servers", "_words",
+        "_zone", "changed", "totals",
+    )
+
+    def __init__(self, zone: Zone, name: str, servers: int) -> None:
+        if servers > SERVERS_MAX:
+            raise ValueError(f"more than {SERVERS_MAX} servers in one pool")
+        self._zone = zone
+        self._header = zone.header
+        self._servers = servers
+        self._words = zone.area(f"{name}/counts", 8 * zone.workers_max * self._stride, 8 * self._stride).cast("q")
+        self.totals = [0] * servers
+        self.changed: list[int] | None = None
+        """When a list: the servers whose count changed are appended to it, for those who keep an order by count."""
+        self.forked()
+        self._fork = zone.when_forked(self.forked)
+
+    @property
+    def _stride(self) -> int:
+        return _PAD + _RING + self._servers
+
+    def forked(self) -> None:
+        """Start afresh: a new process has no connections yet, and needs a slot of its own."""
+        self._roster = -1
+        self._others: list[_Other] = []
+        self._own = [0] * self._servers
+        self._base = -1
+        self._sequence = 0
+        self._ring = self._row = 0
+        self.totals[:] = self._own
+
+    # --- our own -----------------------------------------------------------------------------------------------------
+
+    def add(self, index: int) -> None:
+        """One more connection to server `index`. Call `sync` before the first."""
+        count = self._own[index] = self._own[index] + 1
+        self.totals[index] += 1
+        words = self._words
+        words[self._row + index] = count
+        self._sequence = sequence = self._sequence + 1 & _SEQUENCE
+        words[self._ring + (sequence & _MASK)] = sequence << 32 | index << 16 | count & 0xFFFF
+        if self.changed is not None:
+            self.changed.append(index)
+
+    def remove(self, index: int) -> None:
+        """One connection less."""
+        count = self._own[index] = self._own[index] - 1
+        self.totals[index] -= 1
+        words = self._words
+        words[self._row + index] = count
+        self._sequence = sequence = self._sequence + 1 & _SEQUENCE
+        words[self._ring + (sequence & _MASK)] = sequence << 32 | index << 16 | count & 0xFFFF
+        if self.changed is not None:
+            self.changed.append(index)
+
+    # --- the others' ---------------------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Take in what the other workers did since the last call."""
+        if self._header[Zone.ROSTER] != self._roster:
+            self._attach()
+        words = self._words
+        for other in self._others:
+            if words[other.at] != other.stale:
+                self._follow(other)
+
+    def _follow(self, other: _Other) -> None:
+        words, totals, seen, changed = self._words, self.totals, other.seen, self.changed
+        ring = other.base + _PAD
+        expected = other.expected
+        while True:
+            entry = words[ring + (expected & _MASK)]
+            if entry >> 32 != expected or not entry:
+                break
+            index = entry >> 16 & 0xFFFF
+            count = entry & 0xFFFF
+            totals[index] += count - seen[index]
+            seen[index] = count
+            if changed is not None:
+                changed.append(index)
+            expected = expected + 1 & _SEQUENCE
+        other.expected = expected
+        other.at = ring + (expected & _MASK)
+        other.stale = entry
+        # What stands where the next entry will be must be the one written a whole round before.
+        if entry and entry >> 32 != (expected - _RING) & _SEQUENCE:
+            self._read_row(other)
+
+    def _read_row(self, other: _Other) -> None:
+        """Start from the row itself. Changes made meanwhile come again by the ring, from the head as it was before."""
+        words = self._words
+        other.expected = self._head(other.base) + 1 & _SEQUENCE
+        other.at = other.base + _PAD + (other.expected & _MASK)
+        other.stale = -1
+        if words[other.base + _GENERATION] != other.generation:
+            return  # the slot's new owner has not used this pool yet
+        row = other.base + _PAD + _RING
+        self._replace(other, words[row : row + self._servers].tolist())
+
+    def _head(self, base: int) -> int:
+        """The sequence number of the ring's newest entry, 0 when it has none. Entries are a round apart at most, so the newest
+        is the largest, but for the moment when the numbers start again."""
+        sequences = [entry >> 32 for entry in self._words[base + _PAD : base + _PAD + _RING].tolist() if entry]
+        if not sequences:
+            return 0
+        newest = max(sequences)
+        if newest - min(sequences) > _SEQUENCE // 2:
+            newest = max(sequence for sequence in sequences if sequence < _SEQUENCE // 2)
+        return newest
+
+    def _replace(self, other: _Other, counts: list[int]) -> None:
+        for index, (new, old) in enumerate(zip(counts, other.seen, strict=True)):
+            if new != old:
+                self.totals[index] += new - old
+                if self.changed is not None:
+                    self.changed.append(index)
+        other.seen = counts
+
+    def _attach(self) -> None:
+        """A worker came or went: our row first, if it is new, then whose rows count."""
+        zone = self._zone
+        slot = zone.slot
+        self._roster = self._header[Zone.ROSTER]
+        if self._base < 0:
+            self._start_row(slot, zone.generation(slot))
+        known = {(other.slot, other.generation): other for other in self._others}
+        self._others = []
+        for other_slot, generation in zone.living():
+            if other_slot == slot:
+                continue
+            other = known.pop((other_slot, generation), None)
+            if other is None:
+                other = _Other(other_slot, generation, other_slot * self._stride, self._servers)
+                self._read_row(other)
+            self._others.append(other)
+        for gone in known.values():
+            self._replace(gone, [0] * self._servers)
+
+    def _start_row(self, slot: int, generation: int) -> None:
+        words = self._words
+        base = self._base = slot * self._stride
+        self._ring = base + _PAD
+        self._row = base + _PAD + _RING
+        # The sequence goes on where the slot's last owner stopped: nobody may take an old entry for a new one.
+        self._sequence = self._head(base)
+        for index in range(self._servers):
+            words[self._row + index] = 0
+        words[base + _GENERATION] = generation

@@ -1,0 +1,132 @@
+"""The peers in force: in two ranks, each with its policy, and who of them is ready.
+
+Rules:
+- Health says who is closed (health.py); `down` and `drain` are the configuration's word. What policies read is brought up to date
+  when the health's epoch changed, or when time alone changes something, and not otherwise.
+- A failure takes from a peer's weight in every worker, when the worker hears of it.
+- A new set of addresses gets a new Lineup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..balance import Balancer, Group, Inflight, Peer, Ranked
+from ..config import Server
+from .columns import Columns
+
+_NEVER = float("inf")
+
+
+class Lineup:
+    """`make` gives the group and the policy for peers of one rank; `suspect(server, now)` hears of servers that are closed."""
+
+    def __init__(
+        self,
+        peers: list[Peer],
+        columns: Columns,
+        make: Callable[[Sequence[Peer]], tuple[Group, Balancer]],
+        suspect: Callable[[Server, float], None],
+    ) -> None:
+        self.peers = peers
+        self._columns = columns
+        self._suspect = suspect
+        self.single = len(peers) == 1
+        """Nobody could stand in: failures do not close it."""
+        self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in peers)
+        self._groups: list[Group] = []
+        self.main = self._rank(make, [peer for peer in peers if not peer.backup])
+        self.backup = self._rank(make, [peer for peer in peers if peer.backup])
+        policies = [policy for policy in (self.main, self.backup) if policy is not None]
+        self.measures = any(getattr(policy, "measures", False) for policy in policies)
+        """Some policy goes by response times."""
+        self.limited = any(group.limited for group in self._groups)
+        """Some server has `max_conns`."""
+        inflight = [getattr(policy, "inflight", None) for policy in policies]
+        self.inflight: dict[Group | None, Inflight] = {each.group: each for each in inflight if each is not None}
+        self._ranked = [policy for policy in policies if isinstance(policy, Ranked)]
+        columns.counts.changed = [] if any(ranked.by_conns for ranked in self._ranked) else None
+        self._ramped = [peer for peer in peers if peer.server.slow_start and not self.single]
+        self._watched: set[Peer] = set(peers)
+        self.epoch = -1
+        """The health's epoch that all this is true of."""
+        self.next_change = 0.0
+        """The time at which it is no longer, if nothing else changes it."""
+
+    def _rank(self, make: Callable[[Sequence[Peer]], tuple[Group, Balancer]], peers: list[Peer]) -> Balancer | None:
+        if not peers:
+            return None
+        group, policy = make(peers)
+        self._groups.append(group)
+        return policy
+
+    def dissolve(self) -> list[Peer]:
+        """The peers, with their weights as they stand; this lineup is over."""
+        for peer in self.peers:
+            if peer.rotation is not None:
+                peer.rotation.leave(peer)
+        return self.peers
+
+    def only(self, peer: Peer) -> Peer | None:
+        """The single peer, if it may be used; that it was tried before is no reason against it."""
+        return peer if self._groups[0].fits(peer, None) else None
+
+    def age(self, now: int) -> None:
+        """A second has passed."""
+        for ranked in self._ranked:
+            if ranked.ages:
+                ranked.update(ranked.group.peers, now)
+
+    def reorder(self, now: int) -> None:
+        """Put the peers whose connections changed where they belong, in groups that are kept in order."""
+        changed = self._columns.counts.changed
+        if not changed:
+            return
+        peers = [peer for index in set(changed) if (peer := self._columns.peers[index]) is not None]
+        changed.clear()
+        for ranked in self._ranked:
+            ranked.update((peer for peer in peers if peer.group is ranked.group), now)
+
+    def refresh(self, now: int) -> None:
+        """Something changed, by someone's doing or by time: see anew who is ready."""
+        health = self._columns.health
+        self.epoch = health.epoch
+        self.next_change = _NEVER
+        failures = health.failures()
+        watched = {peer for index in health.notable() if (peer := self._columns.peers[index]) is not None}
+        touched = watched | self._watched
+        self._watched = watched
+        changed = [peer for peer in touched if self._judge(peer, failures[peer.index], now)]
+        for peer in self._ramped:
+            share = health.share(peer.index, now)
+            peer.weight = peer.nominal * share if share < 1 else peer.nominal
+            peer.effective = min(peer.effective, peer.weight)
+            if share < 1:
+                self.next_change = min(self.next_change, now + 1)
+        if changed:
+            for group in self._groups:
+                group.ready = [peer for peer in group.peers if peer.ready]
+        touched.update(self._ramped)
+        for ranked in self._ranked:
+            ours = [peer for peer in touched if peer.group is ranked.group]
+            ranked.update(ours, now)
+            for peer in ours:
+                ranked.rejoin(peer)
+
+    def _judge(self, peer: Peer, failures: int, now: int) -> bool:
+        """Take in what health says of one peer; whether it became ready or unready."""
+        health, index = self._columns.health, peer.index
+        if failures != peer.failures:
+            limit = peer.server.max_fails
+            if limit and not self.single:
+                peer.effective = max(0, peer.effective - (failures - peer.failures) * (peer.nominal // limit))
+            peer.failures = failures
+        # Nobody would stand in for a single server; but what an active check says of it is meant.
+        closed = health.barred(index) if self.single else health.closed(index, now)
+        if closed:
+            self.next_change = min(self.next_change, max(health.reopens(index), now + 1))
+            self._suspect(peer.server, now)
+        peer.suspect = not self.single and health.fails(index) > 0
+        ready = not (closed or peer.server.down or peer.server.drain)
+        changed, peer.ready = ready != peer.ready, ready
+        return changed

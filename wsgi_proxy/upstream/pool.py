@@ -1,0 +1,401 @@
+"""Pool: the servers of an upstream, and who gets the next request. Lease: one try at one of them.
+
+Rules:
+- `lease` chooses and counts in, `settle` counts out and writes down what came of it; nothing else counts.
+- Everything that workers must agree on (open connections, failures, response times) lies in the zone. On the healthy path a
+  request reads a few shared words and writes its own row, without a lock between processes.
+- Inside the pool's own lock nothing waits and nothing switches greenlets.
+- The order of eligibility is nginx's: not tried, not down, not quarantined, not full; then the backups; then 502 at once.
+- A single server without backups is never quarantined: there is nobody else to ask.
+- Names are resolved again in the background (resolve.py); the peers that stay keep all their numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import ssl
+import time
+from _thread import RLock
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mypy_extensions import mypyc_attr
+
+from .. import config
+from ..balance import (
+    EPOCH,
+    FIRST_FAILS,
+    HEADER_MS,
+    LAST_MS,
+    SHARED_MAX,
+    Balancer,
+    Dice,
+    Group,
+    Peer,
+    SharedTurns,
+    Standing,
+    Tried,
+    balancer,
+    check,
+    walking,
+)
+from ..errors import ConfigError, Fault, NoLiveUpstreams
+from ..shm import Zone, forked_without_exec
+from . import arguments
+from .columns import Columns
+from .lineup import Lineup
+from .names import Names
+from .queue import Queue
+from .resolver import SYSTEM, Resolver
+from .sticky import cookie, set_cookie
+
+__all__ = ["Lease", "Peer", "Pool"]
+
+
+
+class Lease:
+    """One try at `peer`, counted as an open connection until it is settled."""
+
+    __slots__ = ("_pool", "begun", "peer", "settled")
+
+    def __init__(self, pool: Pool, peer: Peer) -> None:
+        self._pool = pool
+        self.peer = peer
+        self.settled = False
+        self.begun = 0
+        """When it began, in ms, where the policy wants to know how long requests have been waiting."""
+
+    def sticky_cookie(self) -> str | None:
+        """The Set-Cookie value that keeps the client with this server; None without `sticky`."""
+        return self._pool.sticky_cookie(self.peer)
+
+    def settle(self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None) -> None:
+        """End the try; only the first call counts. `failed`: in a way that counts against the server. The times, in seconds
+        since the try began, are given for good answers only; least_time learns from them."""
+        if not self.settled:
+            self.settled = True
+            pool, index = self._pool, self.peer.index
+            with pool._guard:
+                if pool._lineup.measures:
+                    # Before the count, whose change is what makes the other workers look.
+                    pool._measure(self, failed, header_time, last_byte_time)
+                pool.counts.remove(index)
+                if failed or pool._words[FIRST_FAILS + index]:
+                    pool._judge(index, failed)
+            if pool._queue is not None:
+                pool._queue.wake()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Pool:
+    """The servers of an upstream, with the state that all workers share.
+
+    Pools that the workers of one server create in the same order share their state through shared memory.
+
+    Args:
+        servers: `Server` objects or addresses: `"http://b:3000"`, `"https://b"`, `"10.0.0.1:80"`, `"unix:/run/x"`.
+        policy: The balancing method: `"least_conn"`, `"round_robin"`, `"least_time"`, `"random"`, `"ip_hash"`, `"hash"`, a
+            `Policy`, `"package.module:name"`, or a function `f(servers, exchange)` that returns one of the servers.
+        name: The name of the upstream, for logs and the status page.
+        zone: The shared memory to use; by default that of this process and its siblings.
+        clock: The function that gives the present time, in seconds since the epoch.
+        dice: The source of random numbers; by default a new `random.Random`.
+        sticky: The cookie that keeps a client with its server.
+        queue: The number of requests that may wait when every server has reached `max_conns`; 0 allows none.
+        queue_timeout: The longest wait in the queue, in seconds.
+        resolver: The source of the addresses of names; by default the system's.
+        health_check: The active health check of these servers.
+        shared_turns: Share the round robin position among the workers, as nginx does for an upstream with a `zone`.
+        verify: Which certificates of https servers are trusted: True for the system's authorities, or the path of a file with
+            certificates; False verifies nothing.
+        ssl_context: The TLS context for https servers, instead of `verify`.
+
+    Raises:
+        ConfigError: An argument has a wrong type or value, a name is unknown, or the combination of options has no meaning.
+    """
+
+    def __init__(
+        self,
+        servers: Iterable[config.Server | str],
+        policy: config.Policy | str | Callable[..., Any] | Any = "least_conn",
+        *,
+        name: str | Any = "",
+        zone: Zone | None = None,
+        clock: Callable[[], float] = time.time,
+        dice: Dice | None = None,
+        sticky: config.Sticky | None = None,
+        queue: int | Any = 0,
+        queue_timeout: float | Any = 60.0,
+        resolver: Resolver = SYSTEM,
+        health_check: config.HealthCheck | None = None,
+        shared_turns: bool | Any = False,
+        verify: bool | str | os.PathLike[str] | Any = True,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.servers = arguments.servers(servers)
+        arguments.check(policy, name, sticky, queue, queue_timeout, health_check, shared_turns)
+        self.name: str = name
+        self.policy = policy
+        self.sticky = sticky
+        self.resolver = resolver
+        self.health_check = health_check
+        """What probe.py does with these servers beside what locations ask for."""
+        self.on_tick: Callable[[], None] | None = None
+        """Called at most once a second while requests come; must not wait."""
+        self.zone = zone or Zone.open("pools")
+        self._clock = clock
+        self._dice: Dice = dice or random.Random()
+        self._guard = RLock()
+        check(self.servers, policy, name)
+        self._shared_turns = shared_turns
+        area = self._area = self.zone.unique(f"pool/{name}")
+        self._lock = self.zone.lock(area)
+        self._gate = self.zone.lock(f"{area}/gate")
+        names = f"{area}/names"
+        self._names = Names(self.servers, resolver, clock, lambda size: self.zone.area(names, size), self.zone.lock(names))
+        self.scheme = self._names.targets[self.servers[0]].scheme or "http"
+        """How to speak to the servers, where they were given as URLs."""
+        self.tls = arguments.tls(verify, ssl_context, any(each.scheme == "https" for each in self._names.targets.values()))
+        """For Pools made in Python: how https servers are verified."""
+        self._columns = Columns(self.zone, area, self._lock, self.servers, len(self._names.named))
+        self.counts = self._columns.counts
+        self.health = self._columns.health
+        self._words = self.health.words
+        self._queue = Queue(self.zone, area, queue, queue_timeout) if queue else None
+        try:
+            self._install()
+        except ValueError as error:
+            raise ConfigError(Fault(f"policy: {error}")) from error
+        self._second = -1
+        if forked_without_exec():
+            # A worker: take a slot now, which also clears away what the worker before us left when it was killed.
+            self.zone.join()
+
+    @classmethod
+    def from_config(cls, upstream: config.Upstream, zone: Zone | None = None, **options: Any) -> Pool:
+        """Return the pool of an `upstream` block.
+
+        Args:
+            upstream: The block, from `Config.upstreams`.
+            zone: The shared memory to use; by default that of this process and its siblings.
+            options: Further arguments of `Pool`.
+        """
+        options.setdefault("sticky", upstream.sticky)
+        options.setdefault("queue", upstream.queue)
+        options.setdefault("shared_turns", upstream.zone is not None)
+        options.setdefault("queue_timeout", upstream.queue_timeout)
+        return cls(upstream.servers, upstream.policy, name=upstream.name, zone=zone, **options)
+
+    def _install(self, before: Sequence[Peer] = ()) -> None:
+        """Make a peer of each address known now. Peers that there were stay the same objects, with all their numbers."""
+        peers = self._columns.assign(self._names.peers(before))
+        self._lineup = lineup = Lineup(peers, self._columns, self._group, self._names.suspect)
+        self.peers = lineup.peers
+        self.single = lineup.single
+        self.tries_limit = lineup.tries_limit
+        """How many tries a request has by default: one per address that is not down, backups included."""
+        plain = self.sticky is None and not (lineup.measures or lineup.single) and lineup.main is not None
+        self._plain_pick = lineup.main.pick if plain and lineup.main is not None else None
+        """The policy, where a first try needs nothing else."""
+        self._timed = bool(lineup.inflight)
+
+    def _group(self, peers: Sequence[Peer]) -> tuple[Group, Balancer]:
+        """Peers of one rank, and the policy at work on them."""
+        group = Group(peers, self.counts.totals, self.health, self._dice, self._clock)
+        walk = walking(self.policy, group) if self._shared_turns and 1 < len(peers) <= SHARED_MAX else None
+        if walk is not None:
+            return group, SharedTurns(group, walk, self.zone, self._area, self._lock)
+        return group, balancer(self.policy, group)
+
+    # --- choosing --------------------------------------------------------------------------------------------------
+
+    def lease(self, x: Any) -> Lease:
+        """The next try for the exchange `x`, whose `tried` set is kept here. Waits where the upstream has a `queue`.
+        NoLiveUpstreams when nobody is eligible."""
+        queue = self._queue
+        if queue is None and not self._lineup.limited:
+            peer = self._try_now(x)
+        else:
+            peer = None if queue is not None and queue.busy else self._try(x)
+            if peer is None and queue is not None and self._may_wait(x):
+                peer = queue.wait(lambda: self._try(x))
+        if peer is None:
+            raise NoLiveUpstreams(f'no live upstreams in "{self.name}"' if self.peers else f"{self.name} could not be resolved")
+        tried = x.tried
+        if tried is None:
+            x.tried = {peer}
+        else:
+            tried.add(peer)
+        lease = Lease(self, peer)
+        if self._timed:
+            self._begin(lease)
+        return lease
+
+    def _begin(self, lease: Lease) -> None:
+        with self._guard:
+            inflight = self._lineup.inflight.get(lease.peer.group)
+            if inflight is not None:
+                lease.begun = inflight.begin(lease.peer)
+
+    def _try(self, x: Any) -> Peer | None:
+        """Choose and count in, in one piece."""
+        if not self._lineup.limited:
+            return self._try_now(x)
+        # Two workers must not see the same last place under max_conns.
+        with self._gate:
+            return self._try_now(x)
+
+    def _try_now(self, x: Any) -> Peer | None:
+        """What is below is all that most requests need."""
+        now = int(self._clock())
+        counts = self.counts
+        with self._guard:
+            if now != self._second:
+                self._tick(now)
+            counts.sync()
+            lineup = self._lineup
+            if self._words[EPOCH] != lineup.epoch or now >= lineup.next_change:
+                lineup.refresh(now)
+            if counts.changed:
+                lineup.reorder(now)
+            pick = self._plain_pick
+            peer = pick(x, None, now) if pick is not None and x.tried is None else None
+            if peer is None or peer.suspect:
+                peer = self._choose(x, now, peer)
+                if peer is None:
+                    return None
+            counts.add(peer.index)
+            return peer
+
+    def _may_wait(self, x: Any) -> bool:
+        """Whether time can help: some server was not tried yet."""
+        tried = x.tried or ()
+        return any(not (peer.server.down or peer in tried) for peer in self.peers)
+
+    def _choose(self, x: Any, now: int, peer: Peer | None) -> Peer | None:
+        """The rest of choosing: second tries, backups, sessions, probes of servers that failed. `peer`: chosen already."""
+        lineup = self._lineup
+        while True:
+            if peer is None:
+                peer = self._pick(x, now)
+            if peer is not None:
+                if not (peer.suspect or lineup.measures) or self._note_pick(peer, now):
+                    return peer
+            elif not (lineup.limited and self.zone.reap()):
+                return None
+            # Another worker took the probe; or what seemed full was held by a worker that is dead.
+            peer = None
+            self.counts.sync()
+            lineup.refresh(now)
+            lineup.reorder(now)
+
+    def _pick(self, x: Any, now: int) -> Peer | None:
+        """Whom the policy names: among the servers, else among the backups, where a request stays once it came to them."""
+        tried: Tried = x.tried
+        lineup = self._lineup
+        if self.single:
+            return lineup.only(self.peers[0])
+        if self.sticky is not None:
+            wanted = self._wanted(x, cookie(x.header("Cookie"), self.sticky.cookie), now)
+            if wanted is not None:
+                stay = getattr(lineup.main, "stay", None)
+                if stay is not None and not wanted.backup:
+                    stay(wanted, tried)
+                return wanted
+        peer: Peer | None = None
+        if lineup.main is not None and not (tried and any(peer.backup for peer in tried)):
+            peer = lineup.main.pick(x, tried, now)
+        if peer is None and lineup.backup is not None:
+            peer = lineup.backup.pick(x, tried, now)
+        return peer
+
+    def _wanted(self, x: Any, sid: str, now: int) -> Peer | None:
+        """The peer the client's cookie names, if it may be used; `drain` lets sessions stay where they are."""
+        if not sid:
+            return None
+        conns = self.counts.totals
+        for peer in self.peers:
+            if peer.sid == sid:
+                server = peer.server
+                full = server.max_conns and conns[peer.index] >= server.max_conns
+                tried = x.tried is not None and peer in x.tried
+                if not (tried or server.down or full or self.health.closed(peer.index, now)):
+                    return peer
+        return None
+
+    def sticky_cookie(self, peer: Peer) -> str | None:
+        """The Set-Cookie value that keeps the client with `peer`; None without `sticky`."""
+        return None if self.sticky is None else set_cookie(self.sticky, peer.sid, self._clock())
+
+    def _note_pick(self, peer: Peer, now: int) -> bool:
+        """Write the choice down; False when another worker took the one probe that a passed quarantine allows."""
+        with self._lock:
+            if self.health.closed(peer.index, now):
+                return False
+            self.health.picked(peer.index, now)
+        return True
+
+    # --- settling ----------------------------------------------------------------------------------------------------
+
+    def _measure(self, lease: Lease, failed: bool, header_time: float | None, last_byte_time: float | None) -> None:
+        """What least_time wants to know."""
+        index = lease.peer.index
+        if lease.begun and lease.peer.group in self._lineup.inflight:
+            self._lineup.inflight[lease.peer.group].end(lease.peer, lease.begun)
+        if failed or header_time is None:
+            return
+        with self._lock:
+            self.health.measured(HEADER_MS, index, int(header_time * 1000))
+            if last_byte_time is not None:
+                self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
+
+    def _judge(self, index: int, failed: bool) -> None:
+        """A try failed, or went well at a server that has failures."""
+        now = int(self._clock())
+        with self._lock:
+            if not failed:
+                self.health.passed(index, now)
+            elif not self.single:
+                self.health.failed(index, now)
+
+    # --- keeping up ----------------------------------------------------------------------------------------------------
+
+    def _tick(self, now: int) -> None:
+        """Once a second: look whether a worker died, and whether a name is to be resolved again."""
+        self._second = now
+        if self.zone.reaped != now:
+            self.zone.reaped = now
+            self.zone.reap()
+        if self.on_tick is not None:
+            self.on_tick()
+        self._lineup.age(now)
+        if now >= self._names.due:
+            self._names.ask_again(self._take_in)
+
+    def _take_in(self, news: Callable[[], bool]) -> None:
+        """In the thread that asked for names: have the news taken in, and the peers made anew if there are any."""
+        with self._guard:
+            if news():
+                self._install(self._lineup.dissolve())
+
+    # --- for active checks and the status page ---------------------------------------------------------------------------
+
+    def checked(self, peer: Peer, good: bool) -> bool:
+        """Write down what an active check found; True when that is news."""
+        with self._guard, self._lock:
+            return self.health.checked(peer.index, good, int(self._clock()))
+
+    def require_checks(self) -> None:
+        """No server is used before a check found it good (`mandatory`)."""
+        with self._guard:
+            self.health.mandatory = True
+            self._lineup.epoch = -1
+
+    def standing(self) -> list[tuple[Peer, int, bool, Standing]]:
+        """Each peer with its open connections, whether it may be chosen now, and its numbers."""
+        with self._guard:
+            self.counts.sync()
+            self._lineup.refresh(int(self._clock()))
+            totals = self.counts.totals
+            return [(peer, totals[peer.index], peer.ready, self.health.standing(peer.index)) for peer in self.peers]

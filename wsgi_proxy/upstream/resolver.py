@@ -1,0 +1,143 @@
+"""From what a `server` line says to the addresses to connect to, now and again later.
+
+Rules:
+- Every address of a name becomes a peer, IPv4 before IPv6, as nginx does with what the system's resolver gives it.
+- Forms: `host`, `host:port`, `1.2.3.4:port`, `[v6]:port`, `unix:/path`, and URLs with http or https, which bring their port.
+- A name with `resolve` is asked again when its answer is no longer valid: `valid=` of `resolver`, else the records' time to
+  live, else (the system's resolver does not tell) every SYSTEM_VALID seconds.
+- A name without `resolve` is asked again only while one of its addresses does not answer: nginx would need a reload to find
+  a container that came back elsewhere.
+- When a name cannot be resolved again, the addresses known so far stay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from ..balance import Address
+from ..config import Server
+from ..errors import ConfigError, Fault
+from .dns import look_up
+
+SYSTEM_VALID = 5.0
+"""Seconds an answer of the system's resolver is taken for good."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A `server` line's address, taken apart. `path` is that of a unix socket, else empty."""
+
+    host: str
+    port: int
+    path: str = ""
+    scheme: str = ""
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it must be resolved."""
+        if self.path:
+            return False
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Who is asked for names: the system, or name servers (`resolver address …` with `valid=` and `resolver_timeout`)."""
+
+    servers: tuple[str, ...] = ()
+    valid: float | None = None
+    timeout: float = 30.0
+
+    def addresses(self, target: Target) -> tuple[list[Address], float]:
+        """Where to connect: a path, or each (host, port) of the name; and for how many seconds this holds. OSError when
+        the name is not known."""
+        if target.path:
+            return [target.path], float("inf")
+        if not target.is_name:
+            return [(target.host, target.port)], float("inf")
+        if self.servers:
+            hosts, life = look_up(target.host, self.servers, self.timeout)
+            found: list[Address] = [(host, target.port) for host in hosts]
+        else:
+            found, life = _ask_system(target), SYSTEM_VALID
+        return found, life if self.valid is None else self.valid
+
+
+SYSTEM = Resolver()
+
+
+def _ask_system(target: Target) -> list[Address]:
+    found: list[Address] = []
+    answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for kind, _, _, _, where in answers:
+            address = (str(where[0]), int(where[1]))
+            if kind == family and address not in found:
+                found.append(address)
+    return found
+
+
+def parse(address: str) -> Target:
+    """Take an address apart. ValueError when it is none."""
+    scheme, colons, rest = address.partition("://")
+    if not colons:
+        scheme, rest = "", address
+    elif scheme.lower() not in ("http", "https"):
+        raise ValueError(f'invalid URL prefix in "{address}"')
+    scheme = scheme.lower()
+    rest = rest.rstrip("/") if colons else rest
+    if rest.startswith("unix:"):
+        if len(rest) == len("unix:"):
+            raise ValueError(f'no path in the unix domain socket in "{address}"')
+        return Target("localhost", 0, rest[len("unix:") :], scheme)
+    if rest.startswith("["):
+        host, bracket, tail = rest[1:].partition("]")
+        colon, port = tail[:1], tail[1:]
+        if not bracket or colon not in ("", ":"):
+            raise ValueError(f'invalid host in "{address}"')
+        try:
+            socket.inet_pton(socket.AF_INET6, host)
+        except OSError:
+            raise ValueError(f'invalid IPv6 address in "{address}"') from None
+    else:
+        host, colon, port = rest.partition(":")
+    if not host or "/" in host:
+        raise ValueError(f'no host in "{address}"' if not host else f'invalid host in "{address}"')
+    if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f'invalid port in "{address}"')
+    return Target(host, int(port) if colon else 443 if scheme == "https" else 80, "", scheme)
+
+
+def name_of(address: Address) -> str:
+    """An address as $upstream_addr shows it."""
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def target_of(server: Server) -> Target:
+    """A server's address taken apart. ConfigError with the server's place when it makes no sense."""
+    try:
+        return parse(server.address)
+    except ValueError as error:
+        raise ConfigError(Fault(str(error), server.place.file, server.place.line)) from None
+
+
+def first_addresses(server: Server, resolver: Resolver) -> list[Address]:
+    """A server's addresses at the start. ConfigError with the server's place when its name is not known; with `resolve` it
+    may become known later, and has none until then."""
+    target = target_of(server)
+    try:
+        return resolver.addresses(target)[0]
+    except (OSError, UnicodeError):
+        if server.resolve:
+            return []
+        fault = Fault(f'host not found in upstream "{server.address}"', server.place.file, server.place.line)
+        raise ConfigError(fault) from None

@@ -1,0 +1,163 @@
+"""Who may follow a link: valid_referers ($invalid_referer) and secure_link ($secure_link, $secure_link_expires).
+
+Rules:
+- Nothing is refused here: the variables say what was found, and the configuration's `if` decides.
+- A Referer is what a client chooses to say; a secure link is proved by a hash over a secret (MD5, because nginx's links are).
+Source: ngx_http_referer_module, ngx_http_secure_link_module.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..config import GuardSettings
+    from ..exchange import Exchange
+
+_SHORTEST = len("http://i.ru")
+
+
+def settings_of(x: Exchange) -> GuardSettings | None:
+    """What is in force for the request now: its location's settings, before there is one its server's."""
+    place = x.location or (x.server and x.server.settings)
+    return place.guard if place else None
+
+
+class Referers:
+    """The parameters of `valid_referers`: `none`, `blocked`, `server_names`, names with an optional path, compiled patterns."""
+
+    __slots__ = ("_exact", "_heads", "_none", "_blocked", "_patterns", "_tails")
+
+    def __init__(self, parameters: Iterable[Any], names: Iterable[str], name_patterns: Iterable[re.Pattern[str]] = ()) -> None:
+        self._none = self._blocked = False
+        self._exact: dict[str, str] = {}
+        self._heads: dict[str, str] = {}
+        self._tails: dict[str, str] = {}
+        self._patterns: list[re.Pattern[str]] = []
+        for parameter in parameters:
+            if isinstance(parameter, re.Pattern):
+                self._patterns.append(parameter)
+            elif parameter == "none":
+                self._none = True
+            elif parameter == "blocked":
+                self._blocked = True
+            elif parameter == "server_names":
+                for name in names:
+                    if name and not name.startswith("~"):
+                        self._add(name, "")
+                self._patterns += name_patterns
+            else:
+                host, slash, path = parameter.partition("/")
+                self._add(host, slash + path)
+
+    def _add(self, host: str, path: str) -> None:
+        host = host.lower()
+        if host.startswith("*."):
+            self._heads[host[1:]] = path
+        elif host.startswith("."):
+            self._heads[host] = self._exact[host[1:]] = path
+        elif host.endswith(".*"):
+            self._tails[host[:-1]] = path
+        else:
+            self._exact[host] = path
+
+    def valid(self, referer: str | None) -> bool:
+        """Whether a request with this Referer (None: without one) comes from where it may."""
+        if not (self._exact or self._heads or self._tails or self._patterns):
+            return True
+        if referer is None:
+            return self._none
+        scheme, _, rest = referer.partition("://")
+        if len(referer) < _SHORTEST or scheme.lower() not in ("http", "https"):
+            return self._blocked
+        authority, slash, path = rest.partition("/")
+        wanted = self._find(authority.partition(":")[0].lower())
+        if wanted is not None:
+            return (slash + path).startswith(wanted)
+        return any(pattern.search(rest) for pattern in self._patterns)
+
+    def _find(self, host: str) -> str | None:
+        """The path that the most exact name for the host asks for ("" for any), None when no name matches."""
+        if len(host) > 255:
+            return None
+        found = self._exact.get(host)
+        at = host.find(".")
+        while found is None and at >= 0:
+            found = self._heads.get(host[at:]) if at else None
+            at = host.find(".", at + 1)
+        at = host.rfind(".")
+        while found is None and at >= 0:
+            found = self._tails.get(host[: at + 1])
+            at = host.rfind(".", 0, at)
+        return found
+
+
+@lru_cache(maxsize=256)
+def _referers(parameters: tuple[Any, ...], names: tuple[str, ...], patterns: tuple[tuple[str, re.Pattern[str]], ...]) -> Referers:
+    return Referers(parameters, names, [pattern for _, pattern in patterns])
+
+
+def invalid_referer(x: Exchange) -> str:
+    """$invalid_referer: "1" when `valid_referers` does not hold for the request, else ""."""
+    settings = settings_of(x)
+    if settings is None or settings.valid_referers is None:
+        return ""
+    referers = _referers(settings.valid_referers, x.server.names, x.server.name_patterns)
+    return "" if referers.valid(x.environ.get("HTTP_REFERER")) else "1"
+
+
+def secure_link(x: Exchange, clock: Callable[[], float] = time.time) -> str:
+    """$secure_link: "" for a wrong hash, "0" for an expired link, "1" for a good one; or the link, with `secure_link_secret`."""
+    settings = settings_of(x)
+    if settings is None:
+        return ""
+    if settings.secure_link_secret:
+        return _by_secret(x.target, settings.secure_link_secret)
+    if settings.secure_link is None or settings.secure_link_md5 is None:
+        return ""
+    given, expires = _parts(settings.secure_link(x))
+    if expires is not None and expires <= 0:
+        return ""
+    try:
+        digest = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    wanted = hashlib.md5(settings.secure_link_md5(x).encode("latin-1"), usedforsecurity=False).digest()
+    if len(given) > 24 or not hmac.compare_digest(digest, wanted):
+        return ""
+    return "0" if expires is not None and expires < clock() else "1"
+
+
+def secure_link_expires(x: Exchange) -> str:
+    """$secure_link_expires: the time that the link names, in seconds since 1970; "" when it names none."""
+    settings = settings_of(x)
+    if settings is None or settings.secure_link is None:
+        return ""
+    expires = _parts(settings.secure_link(x))[1]
+    return str(expires) if expires is not None and expires > 0 else ""
+
+
+def _parts(value: str) -> tuple[str, int | None]:
+    """(hash, expiry or None) of "hash[,expiry]"; an expiry that is no number is 0."""
+    given, comma, stamp = value.partition(",")
+    if not comma:
+        return given.rstrip("="), None
+    return given.rstrip("="), int(stamp) if stamp.isascii() and stamp.isdigit() else 0
+
+
+def _by_secret(target: str, secret: str) -> str:
+    """The link of `/prefix/hash/link`, when the hash is that of the link and the secret."""
+    parts = target.split("/", 3)
+    if len(parts) < 4 or not parts[3]:
+        return ""
+    _, _, given, link = parts
+    wanted = hashlib.md5((link + secret).encode("latin-1"), usedforsecurity=False).hexdigest()
+    return link if hmac.compare_digest(given.lower().encode("latin-1"), wanted.encode()) else ""

@@ -1,0 +1,236 @@
+"""Text with $names, compiled once into a function of an Exchange.
+
+Rules:
+- nginx lets a name be used before it is defined, so text is compiled in two steps: `compile_text` checks the spelling and gives
+  the function at once; `Names.check`, when everything is declared, finds the names and puts the real code into it.
+- A template is one plain function whose code is one expression: values are read in place, nothing is looked up by name and no
+  list is built. It has an attribute `constant`: the text when it has no variable, else None; and `text`, as it was written.
+- A name is looked up in this order: declared (`set`, captures, `map` and its kin), built in, by prefix (`arg_`, `http_`…). Case
+  does not matter.
+- None is nginx's "not found": "" in text, "-" in a log (with `escape=json` and `none` it is "" there as well).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..config import Place
+from ..errors import ConfigError, Fault
+from ..http import escape_args
+from . import request, upstream
+from .compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
+
+if TYPE_CHECKING:
+    from ..config import Template
+    from ..exchange import Exchange
+
+TEXT = request.TEXT | upstream.TEXT
+OPTIONAL = request.OPTIONAL | upstream.OPTIONAL
+# The longest prefix first: `upstream_http_` before `http_`.
+PREFIXES = sorted((request.PREFIXES | upstream.PREFIXES).items(), key=lambda row: -len(row[0]))
+SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
+"""Built-in names that `set` may change, and the attribute of the Exchange behind each."""
+CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port"})
+
+
+
+class Names:
+    """The variables of one configuration.
+
+    `place` is where the reader stands: text compiled now is reported there when one of its names turns out to be unknown.
+    """
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place or Place()
+        self._defined: dict[str, Callable[[Exchange], str]] = {}
+        self._set: set[str] = set()
+        self._captures: set[str] = set()
+        self._texts: dict[str, Template] = {}
+        self._pending: list[tuple[Any, list[tuple[str, str]], str, Place]] = []
+        self._globals: dict[str, Any] = {
+            **_functions_of(request),
+            **_functions_of(upstream),
+            "capture": _capture,
+            "quoted": _quoted,
+            "cached": _cached,
+            "escape_log": escape_log,
+            "escape_json": escape_json,
+            "late": self._late,
+        }
+
+    def define(self, name: str, function: Callable[[Exchange], str], changeable: bool = True) -> None:
+        """A variable whose value a function gives. A function with a false attribute `volatile` is asked once per request.
+
+        ConfigError when the name is a built-in one that may not be changed.
+        """
+        name = self._checked(name)
+        self._defined[name] = function
+        self._globals[f"f_{name}"] = function
+
+    def declare_set(self, name: str) -> None:
+        """A variable that lives in `x.variables`, "" until something sets it: `set`, `auth_request_set`."""
+        name = self._checked(name)
+        if name not in SETTABLE:
+            self._set.add(name)
+
+    def declare_captures(self, pattern: re.Pattern[str]) -> None:
+        """The named groups of a regular expression: not found until it matched."""
+        for name in pattern.groupindex:
+            self._captures.add(self._checked(name))
+
+    def _checked(self, name: str) -> str:
+        """The name in lower case; ConfigError when it cannot be declared."""
+        name = name.lower()
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ConfigError(Fault(f'invalid variable name "${name}"', self.place.file, self.place.line))
+        if name not in CHANGEABLE and (name in TEXT or name in OPTIONAL) and not name.startswith("http_"):
+            raise ConfigError(Fault(f'the duplicate "{name}" variable', self.place.file, self.place.line))
+        return name
+
+    def expression(self, name: str) -> tuple[str, bool] | None:
+        """(expression of x, whether it may give None) for a name in lower case; None for an unknown one."""
+        if name in SETTABLE and name not in self._defined:
+            pass
+        elif name in self._set or name in self._captures:
+            # A `map` of the same name answers until a `set` has run.
+            function = self._defined.get(name)
+            if function is not None:
+                return f"cached(x, {name!r}, f_{name})", False
+            optional = name not in self._set
+            return (f"x.variables.get({name!r})" if optional else f"x.variables.get({name!r}, '')"), optional
+        elif name in self._defined:
+            if getattr(self._defined[name], "volatile", True):
+                return f"f_{name}(x)", False
+            return f"cached(x, {name!r}, f_{name})", False
+        if name in TEXT:
+            return TEXT[name], False
+        if name in OPTIONAL:
+            return OPTIONAL[name], True
+        for prefix, row in PREFIXES:
+            if name.startswith(prefix) and len(name) > len(prefix):
+                return row(name[len(prefix) :]), True
+        return None
+
+    def getter(self, name: str) -> Template:
+        """The variable alone as text; unknown names are reported by `check`."""
+        return compile_text("${" + name + "}", self)
+
+    def compile(
+        self, text: str, escape: str = "", captures: bool = True, place: Place | None = None, quoted: bool = False
+    ) -> Template:
+        """A template; `escape` is "" for text, or a log format's `default`, `json` or `none`.
+
+        With `quoted`, captures are escaped for a query when the request's own path had escapes, as in a `rewrite`.
+        """
+        where = place or self.place
+        cache_key = f"{escape}\0{quoted}\0{text}"
+        known = self._texts.get(cache_key)
+        if known is not None:
+            return known
+        pieces = split(text, captures, where)
+        if quoted:
+            pieces = [("quoted" if kind == "capture" else kind, value) for kind, value in pieces]
+        function: Any
+        if all(kind == "text" for kind, _ in pieces):
+            constant = "".join(value for _, value in pieces)
+            function = types.FunctionType(expression_code(ast.Constant(constant)), self._globals, "template")
+            function.constant = constant
+        else:
+            number = len(self._pending)
+            function = types.FunctionType(_unready.__code__, self._globals, "template", (number,))
+            function.constant = None
+            self._pending.append((function, pieces, escape, where))
+        function.text = text
+        self._texts[cache_key] = function
+        return function  # type: ignore[no-any-return]
+
+    def check(self) -> None:
+        """Put the code into every template compiled so far; ConfigError with each unknown name."""
+        faults = []
+        for number in range(len(self._pending)):
+            faults += self._settle(number)
+        if faults:
+            raise ConfigError(*faults)
+
+    def _late(self, number: int, x: Exchange) -> str:
+        """The first call of a template that was compiled after `check`."""
+        faults = self._settle(number)
+        if faults:
+            raise ConfigError(*faults)
+        template: Template = self._pending[number][0]
+        return template(x)
+
+    def _settle(self, number: int) -> list[Fault]:
+        function, pieces, escape, place = self._pending[number]
+        if function.__defaults__ is None:
+            return []
+        nodes: Nodes = []
+        faults = []
+        for kind, value in pieces:
+            if kind == "text":
+                nodes.append((kind, ast.Constant(value)))
+            elif kind in ("capture", "quoted"):
+                nodes.append(("optional", parse(f"{kind}(x, {value})")))
+            else:
+                found = self.expression(value)
+                if found is None:
+                    faults.append(Fault(f'unknown "{value}" variable', place.file, place.line or None))
+                else:
+                    nodes.append(("optional" if found[1] else "value", parse(found[0])))
+        if not faults:
+            body = log_body(nodes, escape) if escape else text_body(nodes)
+            function.__code__ = expression_code(body)
+            function.__defaults__ = None
+        return faults
+
+
+def compile_text(text: str, names: Names, place: Place | None = None) -> Template:
+    """`text` as a function of an Exchange; `$name`, `${name}` and `$1` to `$9`. ConfigError for a broken spelling."""
+    return names.compile(text, place=place)
+
+
+def compile_log(text: str, names: Names, escape: str = "default", place: Place | None = None) -> Template:
+    """A log format as a function of an Exchange: values are escaped as `escape` says."""
+    if escape not in ("default", "json", "none"):
+        raise ConfigError(Fault(f'unknown log format escaping "{escape}"', names.place.file, names.place.line or None))
+    return names.compile(text, escape=escape, captures=False, place=place)
+
+
+# --- what templates call -----------------------------------------------------------------------------------------------------
+
+
+def _capture(x: Exchange, number: int) -> str | None:
+    captures = x.captures
+    return captures[number] if number < len(captures) else None
+
+
+def _quoted(x: Exchange, number: int) -> str | None:
+    """A capture that goes into a query: what was escaped on the wire is escaped again (ngx_http_script_copy_capture_code)."""
+    value = _capture(x, number)
+    if value:
+        path = x.target.partition("?")[0]
+        if "%" in path or "+" in path:
+            return escape_args(value)
+    return value
+
+
+def _cached(x: Exchange, name: str, function: Callable[[Exchange], str]) -> str:
+    """The value of a map or its kin, found once per request."""
+    variables = x.variables
+    value = variables.get(name)
+    if value is None:
+        value = variables[name] = function(x)
+    return value
+
+
+def _functions_of(module: types.ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
+
+
+def _unready(x: Exchange, number: int = 0) -> str:
+    """The code of a template before its names are known; `late` is found in the template's own namespace."""
+    return late(number, x)  # type: ignore[name-defined,no-any-return]  # noqa: F821

@@ -1,0 +1,235 @@
+r"""nginx's regular expressions (PCRE) as Python's.
+
+Rules:
+- The same text must match the same strings, or be refused when the configuration is read: a construct that Python has not is a
+  ConfigError, never a near miss.
+- As in nginx without UTF mode: a character is a byte, classes and case are ASCII's.
+- What differs and is translated: `(?<n>…)`, `(?'n'…)`, `\g1`, `\k<n>`, `\z`, `\Z`, `\h`, `\v`, `\R`, `\N`, `\e`, `\x{…}`,
+  `\Q…\E`, `[[:alpha:]]`, brackets inside classes, and `(?i)` in mid-pattern.
+Source: pcre2pattern(3).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import NoReturn
+
+from ..errors import ConfigError, Fault
+
+_POSIX = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "ascii": "\\x00-\\x7f",
+    "blank": " \\t",
+    "cntrl": "\\x00-\\x1f\\x7f",
+    "digit": "0-9",
+    "graph": "!-~",
+    "lower": "a-z",
+    "print": " -~",
+    "punct": "!-/:-@\\[-`{-~",
+    "space": "\\t-\\r ",
+    "upper": "A-Z",
+    "word": "0-9A-Za-z_",
+    "xdigit": "0-9A-Fa-f",
+}
+_ESCAPES = {
+    "z": r"\Z",
+    "Z": r"(?=\n?\Z)",
+    "h": r"[ \t\xa0]",
+    "H": r"[^ \t\xa0]",
+    "v": r"[\n\x0b\f\r\x85]",
+    "V": r"[^\n\x0b\f\r\x85]",
+    "R": r"(?:\r\n|[\n\x0b\f\r\x85])",
+    "N": r"[^\n]",
+    "e": r"\x1b",
+}
+_CLASS_ESCAPES = {"h": r" \t\xa0", "v": r"\n\x0b\f\r\x85", "e": r"\x1b"}
+_KEPT = frozenset("AbBdDsSwWnrtfa0123456789")
+_GROUP_NAME = re.compile(r"\(\?(?:P?<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')", re.ASCII)
+_BACK_NAME = re.compile(r"\\k(?:<(\w+)>|\{(\w+)\}|'(\w+)')|\\g\{([A-Za-z_]\w*)\}", re.ASCII)
+_BACK_NUMBER = re.compile(r"\\g(?:\{(\d+)\}|(\d+))")
+_FLAGS = re.compile(r"\(\?([imsx]*)(?:-([imsx]+))?([:)])")
+_HEX = re.compile(r"\\x\{([0-9A-Fa-f]{1,2})\}")
+_SHORT_HEX = re.compile(r"\\x([0-9A-Fa-f]{0,2})")
+_OCTAL = re.compile(r"\\o\{([0-7]{1,3})\}")
+_POSSESSIVE = re.compile(r"(?:[*+?]|\{\d+(?:,\d*)?\})\+")
+_POSIX_CLASS = re.compile(r"\[:(\^?)([a-z]+):\]")
+
+
+def compile_regex(text: str, ignore_case: bool = False) -> re.Pattern[str]:
+    """A PCRE pattern compiled; ConfigError in nginx's form for one that is broken or has no equal in Python."""
+    flags = re.ASCII | (re.IGNORECASE if ignore_case else 0)
+    try:
+        return re.compile(_Translation(text).run(), flags)
+    except (re.error, OverflowError, RecursionError) as error:
+        message = f'pcre2_compile() failed: {getattr(error, "msg", None) or error} in "{text}"'
+        raise ConfigError(Fault(message)) from None
+
+
+class _Translation:
+    """One pattern on its way from PCRE to Python. `opened` counts, per open group, the groups added for its flags."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.out: list[str] = []
+        self.opened: list[list[str]] = [[]]
+
+    def fail(self, what: str) -> NoReturn:
+        raise re.error(f"{what} at offset {self.at}")
+
+    def run(self) -> str:
+        text = self.text
+        while self.at < len(text):
+            char = text[self.at]
+            if char == "\\":
+                self.escape()
+            elif char == "[":
+                self.character_class()
+            elif char == "(":
+                self.group()
+            elif char == ")":
+                if len(self.opened) == 1:
+                    self.fail("unmatched closing parenthesis")
+                self.emit(")" * (len(self.opened.pop()) + 1), 1)
+            elif char == "|":
+                added = self.opened[-1]
+                self.emit(")" * len(added) + "|" + "".join(added), 1)
+            else:
+                self.quantifier_or_literal(char)
+        return "".join(self.out) + ")" * len(self.opened[0])
+
+    def emit(self, translated: str, length: int) -> None:
+        self.out.append(translated)
+        self.at += length
+
+    def quantifier_or_literal(self, char: str) -> None:
+        match = _POSSESSIVE.match(self.text, self.at)
+        if match is not None:
+            self.need_python_311("possessive quantifiers")
+            self.emit(match[0], len(match[0]))
+        else:
+            self.emit(char, 1)
+
+    def need_python_311(self, what: str) -> None:
+        if sys.version_info < (3, 11):
+            self.fail(f"{what} need Python 3.11")
+
+    def escape(self) -> None:
+        """One escape outside a class."""
+        text, at = self.text, self.at
+        if at + 1 == len(text):
+            self.fail("\\ at end of pattern")
+        letter = text[at + 1]
+        if letter == "Q":
+            end = text.find("\\E", at + 2)
+            literal = text[at + 2 : end if end >= 0 else None]
+            self.emit(re.escape(literal), len(literal) + (4 if end >= 0 else 2))
+        elif letter == "E":
+            self.emit("", 2)
+        elif (match := _BACK_NAME.match(text, at)) is not None:
+            self.emit(f"(?P={next(filter(None, match.groups()))})", len(match[0]))
+        elif (match := _BACK_NUMBER.match(text, at)) is not None:
+            self.emit(f"(?:\\{match[1] or match[2]})", len(match[0]))
+        elif letter in _ESCAPES:
+            self.emit(_ESCAPES[letter], 2)
+        else:
+            self.character_escape()
+
+    def character_escape(self) -> None:
+        """An escape that means one character or a class of them, inside a class or outside."""
+        text, at = self.text, self.at
+        letter = text[at + 1]
+        if letter == "x":
+            match = _HEX.match(text, at) or _SHORT_HEX.match(text, at)
+            assert match is not None
+            self.emit(f"\\x{match[1]:0>2}", len(match[0]))
+        elif letter == "o" and (match := _OCTAL.match(text, at)) is not None:
+            self.emit(f"\\x{int(match[1], 8) & 255:02x}", len(match[0]))
+        elif letter == "c" and at + 2 < len(text):
+            self.emit(f"\\x{ord(text[at + 2].upper()) ^ 64:02x}", 3)
+        elif letter in _KEPT or not (letter.isascii() and letter.isalnum()):
+            self.emit(re.escape(letter) if not letter.isalnum() else "\\" + letter, 2)
+        else:
+            self.fail(f"\\{letter} is not supported")
+
+    def group(self) -> None:
+        """What an opening parenthesis begins."""
+        text, at = self.text, self.at
+        if text.startswith("(*", at):
+            self.fail("(*VERB) is not supported")
+        if not text.startswith("(?", at):
+            self.open("(", 1)
+        elif (match := _GROUP_NAME.match(text, at)) is not None:
+            self.open(f"(?P<{match[1] or match[2]}>", len(match[0]))
+        elif text.startswith("(?#", at):
+            end = text.find(")", at)
+            if end < 0:
+                self.fail("missing ) after comment")
+            self.emit("", end + 1 - at)
+        elif (match := _FLAGS.match(text, at)) is not None:
+            self.flags(match)
+        elif text.startswith("(?>", at):
+            self.need_python_311("atomic groups")
+            self.open("(?>", 3)
+        elif (match := re.compile(r"\(\?(?:<?[=!]|P=\w+\)|\(\w+\))").match(text, at)) is not None:
+            if match[0].startswith("(?P="):
+                self.emit(match[0], len(match[0]))
+            else:
+                self.open(match[0], len(match[0]))
+        else:
+            self.fail(f"{text[at : at + 4]} is not supported")
+
+    def open(self, translated: str, length: int) -> None:
+        self.opened.append([])
+        self.emit(translated, length)
+
+    def flags(self, match: re.Match[str]) -> None:
+        """`(?i:…)`, or `(?i)` that holds to the end of the group around it, alternatives included."""
+        on, off, end = match.groups()
+        opening = f"(?{on}{'-' + off if off else ''}:"
+        if end == ":":
+            self.open(opening, len(match[0]))
+        else:
+            self.opened[-1].append(opening)
+            self.emit(opening, len(match[0]))
+
+    def character_class(self) -> None:
+        text = self.text
+        self.emit("[", 1)
+        if text.startswith("^", self.at):
+            self.emit("^", 1)
+        first = True
+        while first or not text.startswith("]", self.at):
+            if self.at >= len(text):
+                self.fail("missing terminating ] for character class")
+            char = text[self.at]
+            match = _POSIX_CLASS.match(text, self.at)
+            if match is not None:
+                self.posix(match)
+            elif char == "\\" and self.at + 1 < len(text):
+                letter = text[self.at + 1]
+                if letter in _CLASS_ESCAPES:
+                    self.emit(_CLASS_ESCAPES[letter], 2)
+                elif letter in "BRX":
+                    self.fail(f"\\{letter} is not supported in a character class")
+                else:
+                    self.character_escape()
+            elif char == "-" and text.startswith("--", self.at):
+                self.emit("\\-" if first else "-\\-", 1 if first else 2)
+            else:
+                # Python keeps `[`, `&&`, `||`, `~~` and `--` in classes for the future.
+                self.emit("\\" + char if char in "[]&|~\\" else char, 1)
+            first = False
+        self.emit("]", 1)
+
+    def posix(self, match: re.Match[str]) -> None:
+        inverted, name = match.groups()
+        if name not in _POSIX:
+            self.fail("unknown POSIX class name")
+        members = _POSIX[name]
+        if inverted:
+            pattern = re.compile(f"[{members}]")
+            members = "".join(f"\\x{code:02x}" for code in range(256) if not pattern.match(chr(code)))
+        self.emit(members, len(match[0]))

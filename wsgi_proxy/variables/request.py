@@ -1,0 +1,317 @@
+"""nginx's variables of the request, the connection, the time and the place that answers.
+
+Rules:
+- A row of `TEXT` or `OPTIONAL` is a Python expression of `x`, an Exchange; `variables` compiles it straight into the
+  templates that use it, so a plain attribute costs a plain attribute. A function named in a row is in this module's namespace.
+- `TEXT` rows always give a str, `OPTIONAL` rows None where nginx has "not found": "-" in a log and "" anywhere else.
+- `PREFIXES` make a row out of the rest of a name: `$arg_page` is `arg(x, 'page=')`.
+- Times and sizes print as nginx prints them: seconds with three decimals, bytes as integers.
+Source: nginx's documentation of ngx_http_core_module, ngx_http_realip_module and its neighbours, "Embedded Variables".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ..http import status_line
+from .clock import clock, now, seconds
+from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
+
+if TYPE_CHECKING:
+    from ..config import CoreSettings
+    from ..exchange import Exchange
+
+__all__ = ["clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
+
+NGINX_VERSION = "1.31.3"
+"""The nginx whose behaviour is followed."""
+
+TEXT: dict[str, str] = {
+    "binary_remote_addr": "packed(x.remote_addr)",
+    "body_bytes_sent": "str(x.body_bytes_sent)",
+    "bytes_sent": "str(x.bytes_sent or bytes_sent(x))",
+    "connection": "str(getattr(x.connection, 'number', 0))",
+    "connection_requests": "str(getattr(x.connection, 'requests', 1))",
+    "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
+    "document_root": "document_root(x)",
+    "document_uri": "x.uri",
+    "host": "x.host",
+    "hostname": "HOSTNAME",
+    "hour": "clock().hour",
+    "https": "('on' if x.scheme == 'https' else '')",
+    "is_args": "('?' if x.args else '')",
+    "is_request_port": "(':' if request_port(x) else '')",
+    "invalid_referer": "invalid_referer(x)",
+    "limit_rate": "limit_rate(x)",
+    "msec": "seconds(now())",
+    "nginx_version": "NGINX_VERSION",
+    "pid": "str(getpid())",
+    "pipe": "('p' if getattr(x.connection, 'pipelined', False) else '.')",
+    "realip_remote_addr": "(x.peer_addr or 'unix:')",
+    "realip_remote_port": "str(x.environ.get('REMOTE_PORT') or '')",
+    "remote_addr": "(x.remote_addr or 'unix:')",
+    "remote_port": "x.remote_port",
+    "request": "f'{x.method} {x.raw_target} {x.protocol}'",
+    "request_completion": "('OK' if x.completed else '')",
+    "request_filename": "filename(x)",
+    "request_id": "request_id(x)",
+    "request_length": "str(request_length(x))",
+    "request_method": "x.method",
+    "request_port": "request_port(x)",
+    "request_time": "seconds((x.finished_at or now()) - x.started)",
+    "request_uri": "x.target",
+    "scheme": "('https' if x.absolute == 'https' else x.scheme)",
+    "server_addr": "server_address(x)[0]",
+    "server_name": "server_name(x)",
+    "server_port": "server_address(x)[1]",
+    "server_protocol": "x.protocol",
+    "status": "(str(x.status) if x.status else f'{x.error_response:03}')",
+    "time_iso8601": "clock().iso8601",
+    "time_local": "clock().local",
+    "uri": "x.uri",
+    "weekday": "clock().weekday",
+}
+
+OPTIONAL: dict[str, str] = {
+    "args": "(x.args or None)",
+    "content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
+    "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
+    "invalid_referer": "invalid_referer(x)",
+    "limit_conn_status": "(x.limit_conn_status or None)",
+    "limit_req_status": "(x.limit_req_status or None)",
+    "proxy_protocol_addr": "(x.proxy_protocol and x.proxy_protocol[0])",
+    "proxy_protocol_port": "(x.proxy_protocol and x.proxy_protocol[1])",
+    "proxy_protocol_server_addr": "(x.proxy_protocol and x.proxy_protocol[2])",
+    "proxy_protocol_server_port": "(x.proxy_protocol and x.proxy_protocol[3])",
+    "query_string": "(x.args or None)",
+    "realpath_root": "realpath_root(x)",
+    "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
+    "request_body": "request_body(x)",
+    "request_body_file": "(x.request_body_file or None)",
+    "secure_link": "(secure_link(x) or None)",
+    "secure_link_expires": "(secure_link_expires(x) or None)",
+    "tcpinfo_rcv_space": "tcp_info(x, 28)",
+    "tcpinfo_rtt": "tcp_info(x, 15)",
+    "tcpinfo_rttvar": "tcp_info(x, 16)",
+    "tcpinfo_snd_cwnd": "tcp_info(x, 18)",
+}
+
+PREFIXES: dict[str, Callable[[str], str]] = {
+    "arg_": lambda rest: f"arg(x, {rest + '='!r})",
+    "cookie_": lambda rest: f"cookie(x, {rest!r})",
+    "http_": lambda rest: f"x.environ.get({'HTTP_' + rest.upper()!r})",
+    "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
+    "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
+}
+
+getpid = os.getpid
+HOSTNAME = socket.gethostname().lower()
+
+# --- what the client sent ---------------------------------------------------------------------------------------------------
+
+
+def packed(address: str) -> str:
+    """An address as 4 or 16 bytes, as characters; "" for a unix socket."""
+    if not address:
+        return ""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.inet_pton(family, address.partition("%")[0]).decode("latin-1")
+    except OSError:
+        return ""
+
+
+def arg(x: Exchange, key: str) -> str | None:
+    """The first query argument with that name (lower case, with its "="), undecoded; names match in any case."""
+    args = x.args
+    if not args:
+        return None
+    folded = args.lower()
+    at = folded.find(key)
+    while at >= 0:
+        if at == 0 or folded[at - 1] == "&":
+            start = at + len(key)
+            end = args.find("&", start)
+            return args[start:] if end < 0 else args[start:end]
+        at = folded.find(key, at + 1)
+    return None
+
+
+def cookie(x: Exchange, name: str) -> str | None:
+    """The cookie of that name, in any case."""
+    text = x.environ.get("HTTP_COOKIE")
+    return find_cookie(text, name) if text else None
+
+
+def find_cookie(text: str, name: str) -> str | None:
+    """The value of `name` (lower case) in a Cookie or Set-Cookie field; names match in any case."""
+    for part in text.split(";"):
+        part = part.lstrip(" ")
+        if part[: len(name)].lower() == name:
+            value = part[len(name) :].lstrip(" ")
+            if value[:1] == "=":
+                return value[1:].lstrip(" ")
+    return None
+
+
+def basic_user(x: Exchange) -> str | None:
+    """The user of an `Authorization: Basic` field, checked or not."""
+    scheme, _, credentials = x.environ["HTTP_AUTHORIZATION"].partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, _ = b64decode(credentials.strip()).decode("latin-1").partition(":")
+    except (NotBase64, ValueError):
+        return None
+    return (user if colon else None) or None
+
+
+def request_port(x: Exchange) -> str:
+    """The port that the request's Host names; where a forward proxy is asked for https without one, its default."""
+    _, colon, port = x.environ.get("HTTP_HOST", "").rpartition(":")
+    return port if colon and port.isdigit() else "443" if x.absolute == "https" else ""
+
+
+def request_body(x: Exchange) -> str | None:
+    body = x.request_body
+    return None if body is None else body.decode("latin-1")
+
+
+def request_length(x: Exchange) -> int:
+    """Bytes of the request line, the fields and what is known of the body."""
+    head: int = getattr(x.connection, "head_length", 0)
+    if not head:
+        head = len(x.method) + len(x.raw_target) + len(x.protocol) + 6
+        head += sum(len(name) + len(value) + 4 for name, value in x.pairs)
+    return head + (x.body_bytes_received or x.content_length or 0)
+
+
+def request_id(x: Exchange) -> str:
+    """32 random hexadecimal digits, the same during the whole exchange."""
+    value = x.request_id_value
+    if not value:
+        value = x.request_id_value = os.urandom(16).hex()
+    return value
+
+
+# --- the connection ---------------------------------------------------------------------------------------------------------
+
+
+def server_address(x: Exchange) -> tuple[str, str]:
+    """(address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
+    connection = x.connection
+    if connection is not None:
+        name = connection.server_addr
+    else:
+        sock = x.environ.get("gunicorn.socket")
+        if sock is None:
+            return x.environ.get("SERVER_NAME", ""), str(x.environ.get("SERVER_PORT", ""))
+        name = sock.getsockname()
+    if isinstance(name, tuple):
+        return name[0], str(name[1])
+    return f"unix:{name}", ""
+
+
+def tcp_info(x: Exchange, field_number: int) -> str | None:
+    """The 32-bit field of Linux's `struct tcp_info` with that number, counted behind its eight leading bytes."""
+    handle = x.environ.get("gunicorn.socket") if x.connection is None else x.connection.stream
+    if handle is None or not hasattr(socket, "TCP_INFO"):
+        return None
+    try:
+        with socket.socket(fileno=os.dup(handle.fileno())) as sock:
+            data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8 + 4 * (field_number + 1))
+    except OSError:  # a unix socket has none
+        return None
+    offset = 8 + 4 * field_number
+    return str(struct.unpack_from("I", data, offset)[0]) if len(data) >= offset + 4 else None
+
+
+# --- the place that answers -------------------------------------------------------------------------------------------------
+
+
+def server_name(x: Exchange) -> str:
+    """The first name of the server block, a leading dot left out."""
+    names = x.server.names
+    return names[0].removeprefix(".") if names else ""
+
+
+def document_root(x: Exchange) -> str:
+    """`root` or `alias` of the location in force, as an absolute path."""
+    core = x.location.core
+    template = core.alias or core.root
+    path = "html" if template is None else template(x)
+    return path if path[:1] == "/" else os.path.join(x.prefix, path)
+
+
+def realpath_root(x: Exchange) -> str | None:
+    try:
+        return os.path.realpath(document_root(x), strict=True)
+    except OSError:
+        return None
+
+
+def filename(x: Exchange, uri: str | None = None) -> str:
+    """The file that a URI (default: the present one) stands for under `root` or `alias`.
+
+    With `alias` the location's prefix is replaced; in a location given by a regular expression the alias is the whole path.
+    """
+    location = x.location
+    core: CoreSettings = location.core
+    if uri is None:
+        uri = x.uri
+    if core.alias is None:
+        return document_root(x) + uri
+    if location.kind in ("~", "~*"):
+        return document_root(x)
+    return document_root(x) + uri[len(location.pattern) :]
+
+
+def limit_rate(x: Exchange) -> str:
+    if x.limit_rate is not None:
+        return str(x.limit_rate)
+    template = x.location.core.limit_rate
+    return "0" if template is None else template(x)
+
+
+# --- what was answered ------------------------------------------------------------------------------------------------------
+
+
+def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
+    """The fields of that name (lower case, dashes), repetitions joined as nginx joins them; None when there is none."""
+    found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
+    return ", ".join(found) if found else None
+
+
+_SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
+"""Bytes of the fields that ProxyWorker adds to an answer that has none of its own."""
+
+
+def bytes_sent(x: Exchange) -> int:
+    """Bytes of the answer's head, worked out from its fields, and of its body as it was sent."""
+    answer = x.answer
+    if answer is None:
+        return 0
+    missing = dict(_SERVERS_OWN)
+    head = len("HTTP/1.1 ") + len(status_line(answer.status, answer.reason)) + 4
+    for name, value in answer.headers:
+        head += len(name) + len(value) + 4
+        missing.pop(name.lower(), None)
+    return head + sum(missing.values()) + x.body_bytes_sent
+
+
+def sent_field(x: Exchange, name: str) -> str | None:
+    answer = x.answer
+    if answer is None:
+        return None
+    found = field(answer.headers, name)
+    if found is None and name == "content-length" and answer.length is not None:
+        return str(answer.length)
+    return found

@@ -1,0 +1,271 @@
+"""nginx's variables of the upstream, of proxying and of TLS. The rules and forms are those of `variable_table`.
+
+Rules:
+- One value for each attempt, `, ` between attempts and ` : ` where an internal redirect led to another group: an attempt
+  without an address (`Try("")`) marks that place, as an empty state does in nginx.
+- A time that did not come is "-"; sizes are bytes.
+Source: nginx's documentation of ngx_http_upstream_module, ngx_http_proxy_module and ngx_http_ssl_module, "Embedded Variables".
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..access import is_elsewhere, tls_of, verdict
+from .request import find_cookie
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange, Pairs, Try
+
+TEXT: dict[str, str] = {
+    "proxy_add_x_forwarded_for": "forwarded_for(x)",
+}
+
+OPTIONAL: dict[str, str] = {
+    "proxy_host": "(x.proxy_host or None)",
+    "proxy_port": "(x.proxy_port or None)",
+    "ssl_cipher": "tls(x, cipher)",
+    "ssl_client_cert": "tls(x, client_cert)",
+    "ssl_client_escaped_cert": "tls(x, client_escaped_cert)",
+    "ssl_client_fingerprint": "tls(x, client_fingerprint)",
+    "ssl_client_i_dn": "tls(x, client_issuer)",
+    "ssl_client_raw_cert": "tls(x, client_raw_cert)",
+    "ssl_client_s_dn": "tls(x, client_subject)",
+    "ssl_client_serial": "tls(x, client_serial)",
+    "ssl_client_v_end": "tls(x, client_end)",
+    "ssl_client_v_start": "tls(x, client_start)",
+    "ssl_client_verify": "tls(x, client_verify)",
+    "ssl_protocol": "tls(x, version)",
+    "ssl_server_name": "tls(x, sni)",
+    "ssl_session_reused": "tls(x, session_reused)",
+    "upstream_addr": "(each_address(x.tries) if x.tries else None)",
+    "upstream_bytes_received": "(each(x.tries, received) if x.tries else None)",
+    "upstream_bytes_sent": "(each(x.tries, sent) if x.tries else None)",
+    "upstream_cache_status": "(x.cache_status or None)",
+    "upstream_connect_time": "(each(x.tries, connected) if x.tries else None)",
+    "upstream_header_time": "(each(x.tries, headed) if x.tries else None)",
+    "upstream_elsewhere": "elsewhere(x.tries)",
+    "upstream_last_addr": "last_address(x.tries)",
+    "upstream_response_length": "(each(x.tries, length) if x.tries else None)",
+    "upstream_response_time": "(each(x.tries, responded) if x.tries else None)",
+    "upstream_status": "(each(x.tries, status) if x.tries else None)",
+}
+
+PREFIXES: dict[str, Callable[[str], str]] = {
+    "upstream_cookie_": lambda rest: f"set_cookie(x.upstream_pairs, {rest!r})",
+    "upstream_http_": lambda rest: f"field(x.upstream_pairs, {rest.replace('_', '-')!r})",
+    "upstream_trailer_": lambda rest: f"field(x.upstream_trailers, {rest.replace('_', '-')!r})",
+}
+
+# --- attempts ---------------------------------------------------------------------------------------------------------------
+
+
+def each(tries: list[Try], show: Callable[[Try], str]) -> str:
+    """One value for each attempt."""
+    if len(tries) == 1:
+        return show(tries[0])
+    text = ""
+    separator = ""
+    for attempt in tries:
+        if attempt.address:
+            text += separator + show(attempt)
+            separator = ", "
+        else:
+            separator = " : "
+    return text + (separator if separator == " : " else "")
+
+
+def each_address(tries: list[Try]) -> str:
+    return tries[0].address if len(tries) == 1 else each(tries, lambda attempt: attempt.address)
+
+
+def last_address(tries: list[Try]) -> str | None:
+    """The address of the last server chosen, without its port, so that `geo` can judge it."""
+    if not tries:
+        return None
+    address = tries[-1].address
+    return address if address.startswith("unix:") else address.rpartition(":")[0].strip("[]") or address
+
+
+def elsewhere(tries: list[Try]) -> str | None:
+    """Ours: "1" when the address of the last server chosen is on another machine, else "0"; for `tunnel_allow_upstream`."""
+    address = last_address(tries)
+    return None if address is None else str(int(is_elsewhere(address)))
+
+
+def status(attempt: Try) -> str:
+    return str(attempt.status) if attempt.status else "-"
+
+
+def _time(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def connected(attempt: Try) -> str:
+    return _time(attempt.connect_time)
+
+
+def headed(attempt: Try) -> str:
+    return _time(attempt.header_time)
+
+
+def responded(attempt: Try) -> str:
+    return _time(attempt.response_time)
+
+
+def received(attempt: Try) -> str:
+    return str(attempt.bytes_received)
+
+
+def sent(attempt: Try) -> str:
+    return str(attempt.bytes_sent)
+
+
+def length(attempt: Try) -> str:
+    return str(attempt.response_length)
+
+
+def set_cookie(pairs: Pairs, name: str) -> str | None:
+    """The value of the last cookie of that name that the upstream set."""
+    found = None
+    for key, value in pairs:
+        if key.lower() == "set-cookie" and value[: len(name)].lower() == name:
+            found = find_cookie(value, name) if value[len(name) :].lstrip(" ")[:1] == "=" else found
+    return found
+
+
+def forwarded_for(x: Exchange) -> str:
+    """The client's X-Forwarded-For with the client's address behind it."""
+    given: str | None = x.environ.get("HTTP_X_FORWARDED_FOR")
+    address = x.remote_addr or "unix:"
+    return f"{given}, {address}" if given else address
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------------
+
+
+def tls(x: Exchange, show: Callable[[Exchange, Any], str | None]) -> str | None:
+    """What `show` finds on the client's TLS connection; None on a plain one, or when the server did not hand it over."""
+    if x.scheme != "https":
+        return None
+    sock = tls_of(x)
+    return None if sock is None else show(x, sock)
+
+
+def version(x: Exchange, sock: Any) -> str | None:
+    found: str | None = sock.version()
+    return found
+
+
+def cipher(x: Exchange, sock: Any) -> str | None:
+    found = sock.cipher()
+    return found[0] if found else None
+
+
+def session_reused(x: Exchange, sock: Any) -> str:
+    return "r" if sock.session_reused else "."
+
+
+def sni(x: Exchange, sock: Any) -> str | None:
+    """The name that the client asked for (SNI): the worker notes it, the ssl module of a server does not keep it."""
+    found: str | None = getattr(x.connection, "sni", None) or getattr(sock, "sni", None)
+    return found
+
+
+def client_verify(x: Exchange, sock: Any) -> str:
+    """NONE, SUCCESS or FAILED:reason."""
+    return verdict(sock)
+
+
+def _der(sock: Any) -> bytes | None:
+    found: bytes | None = sock.getpeercert(True)
+    return found
+
+
+def client_raw_cert(x: Exchange, sock: Any) -> str | None:
+    """The client's certificate in PEM."""
+    der = _der(sock)
+    return ssl.DER_cert_to_PEM_cert(der) if der else None
+
+
+def client_cert(x: Exchange, sock: Any) -> str | None:
+    """The same for a header: a tab before each line but the first, as nginx did when headers could be folded."""
+    text = client_raw_cert(x, sock)
+    return text.rstrip("\n").replace("\n", "\n\t") if text else None
+
+
+def client_escaped_cert(x: Exchange, sock: Any) -> str | None:
+    from urllib.parse import quote
+
+    text = client_raw_cert(x, sock)
+    return quote(text, safe="") if text else None
+
+
+def client_fingerprint(x: Exchange, sock: Any) -> str | None:
+    """SHA-1 of the certificate, in hexadecimal."""
+    import hashlib
+
+    der = _der(sock)
+    return hashlib.sha1(der, usedforsecurity=False).hexdigest() if der else None
+
+
+_SHORT = {
+    "commonName": "CN",
+    "countryName": "C",
+    "domainComponent": "DC",
+    "emailAddress": "emailAddress",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "stateOrProvinceName": "ST",
+    "streetAddress": "street",
+    "userId": "UID",
+}
+_SPECIAL = frozenset(',+"\\<>;')
+
+
+def _name(parts: Any) -> str:
+    """A distinguished name in the form of RFC 2253, last part first."""
+    shown = []
+    for part in reversed(parts):
+        one = []
+        for key, value in part:
+            text = "".join("\\" + c if c in _SPECIAL else c for c in value)
+            if text[:1] in ("#", " "):
+                text = "\\" + text
+            if text[-1:] == " " and len(text) > 1:
+                text = text[:-1] + "\\ "
+            one.append(f"{_SHORT.get(key, key)}={text}")
+        shown.append("+".join(one))
+    return ",".join(shown)
+
+
+def _peer(sock: Any, key: str) -> Any:
+    return (sock.getpeercert() or {}).get(key)
+
+
+def client_subject(x: Exchange, sock: Any) -> str | None:
+    found = _peer(sock, "subject")
+    return _name(found) if found else None
+
+
+def client_issuer(x: Exchange, sock: Any) -> str | None:
+    found = _peer(sock, "issuer")
+    return _name(found) if found else None
+
+
+def client_serial(x: Exchange, sock: Any) -> str | None:
+    found: str | None = _peer(sock, "serialNumber")
+    return found
+
+
+def client_start(x: Exchange, sock: Any) -> str | None:
+    found: str | None = _peer(sock, "notBefore")
+    return found
+
+
+def client_end(x: Exchange, sock: Any) -> str | None:
+    found: str | None = _peer(sock, "notAfter")
+    return found

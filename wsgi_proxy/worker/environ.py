@@ -1,0 +1,115 @@
+"""A request's environ (PEP 3333), and the names of ours in it.
+
+Rules:
+- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `worker_connection.Connection`. `wsgi_proxy.keys` are
+  the keys and values made of the fields, where something may edit the environ before the proxy sees it (`message_environ.py`).
+- A name with an underscore never becomes an `HTTP_` key, because there it could not be told from its twin with a dash.
+- Repeated fields are joined by a comma, Cookie by a semicolon (RFC 9110, 5.3; RFC 6265, 5.4).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from ..http import Pairs
+    from .connection import Connection
+    from .request_head import Request
+
+_KEYS: dict[str, str] = {}
+_MAX_KEYS = 4096
+
+
+def _learn(name: str) -> str:
+    """The key for a field's name; "" when it gets none. A client that invents names cannot make the memory grow."""
+    key = name.upper()
+    if "_" in key:
+        key = ""
+    else:
+        key = key.replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+    if len(_KEYS) < _MAX_KEYS:
+        _KEYS[name] = key
+    return key
+
+
+def field_keys(pairs: Pairs) -> dict[str, str]:
+    """The environ keys that a request's fields make."""
+    keys: dict[str, str] = {}
+    known = _KEYS.get
+    for name, value in pairs:
+        key = known(name)
+        if key is None:
+            key = _learn(name)
+        if key in keys:
+            keys[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value
+        elif key:
+            keys[key] = value
+    return keys
+
+
+def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
+    """The environ of one request, without `wsgi.input` and what the answer's writer adds."""
+    environ = connection.listener.base.copy()
+    environ.update(request.keys)
+    path, _, query = request.uri.partition("?")
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+    environ["QUERY_STRING"] = query
+    environ["RAW_URI"] = request.target
+    if not request.modern:
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+    environ["REMOTE_ADDR"] = connection.remote_addr
+    environ["REMOTE_PORT"] = connection.remote_port
+    environ["wsgi_proxy.pairs"] = request.pairs
+    environ["wsgi_proxy.connection"] = connection
+    if connection.forwarded is not None:
+        environ.update(connection.forwarded)
+    if environ["SCRIPT_NAME"]:
+        _take_script_name(environ)
+    return environ
+
+
+def _take_script_name(environ: dict[str, Any]) -> None:
+    """The server's SCRIPT_NAME comes off the path (gunicorn's environment variable of that name)."""
+    script = environ["SCRIPT_NAME"]
+    path = environ["PATH_INFO"]
+    if path.startswith(script):
+        environ["PATH_INFO"] = path[len(script) :]
+    else:
+        environ["SCRIPT_NAME"] = ""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
+
+    __slots__ = ("block_size", "close", "filelike")
+    __deletable__ = ["close"]
+
+    def __init__(self, filelike: Any, block_size: int = 64 * 1024) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        self.close = getattr(filelike, "close", None)
+        if self.close is None:
+            del self.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
+
+    def extent(self) -> tuple[int, int, int] | None:
+        """(descriptor, offset, bytes to the end), None when there is no real file behind it."""
+        try:
+            number = self.filelike.fileno()
+            offset = self.filelike.tell()
+            return number, offset, max(0, os.fstat(number).st_size - offset)
+        except (AttributeError, OSError, ValueError):
+            return None

@@ -1,0 +1,115 @@
+"""gunicorn's hooks around a request, and its access log, where they are used.
+
+Rules:
+- Without a hook, an access log or a logger with its own `access`, nothing is called for a request.
+- A request is what gunicorn's parser would have made of it; whatever `pre_request` changes in it is in the application's environ.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from ..http import environ_key, field_values
+from .response import Response
+from .service import Hooks
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from .connection import Connection
+    from .worker import ProxyWorker
+
+
+class GunicornHooks(Hooks):
+    """gunicorn's pre_request and post_request hooks and its access log, where they are used."""
+
+    def __init__(self, worker: ProxyWorker) -> None:
+        super().__init__()
+        self._worker = worker
+        # A logger that has its own `access`, such as gunicorn's for statsd, is told of every request.
+        own_access = getattr(type(worker.log), "access", None) is not Logger.access
+        self._logs = bool(worker.log.access_log_enabled or own_access)
+        cfg = worker.cfg
+        self._pre = _unless_default(cfg, "pre_request")
+        self._post = _unless_default(cfg, "post_request")
+        self.active = bool(self._logs or self._pre or self._post)
+
+    def before(self, connection: Connection, environ: WSGIEnvironment) -> Any:
+        started = datetime.now()
+        request = GunicornRequest(connection, environ)
+        if self._pre is not None:
+            parsed = request.parsed()
+            self._pre(self._worker, request)
+            if request.parsed() != parsed:
+                request.change(environ)
+        return request, started
+
+    def after(self, token: Any, environ: WSGIEnvironment, response: Response) -> None:
+        request, started = token
+        if self._logs and response.status:
+            took: timedelta = datetime.now() - started
+            self._worker.log.access(response, request, environ, took)
+        if self._post is not None:
+            try:
+                self._post(self._worker, request, environ, response)
+            except Exception:
+                self._worker.log.exception("Exception in post_request hook")
+
+
+def _unless_default(cfg: Config, name: str) -> Any:
+    """A hook that somebody set; None for the one that does nothing of use."""
+    setting = cfg.settings[name]
+    hook = setting.get()
+    return None if hook is setting.default else hook
+
+
+class GunicornRequest:
+    """A request as gunicorn's hooks and access log know it."""
+
+    __slots__ = ("body", "headers", "method", "path", "proxy_protocol_info", "query", "scheme", "trailers", "uri", "version")
+
+    def __init__(self, connection: Connection, environ: WSGIEnvironment) -> None:
+        head = connection.head
+        assert head is not None
+        rules, trusted = connection.listener.settings.rules, connection.trusted
+        self.method = head.method
+        self.uri = head.target
+        self.path, _, self.query = head.uri.partition("?")
+        self.version = head.version
+        fields = [(name.upper(), value) for name, value in head.pairs]
+        self.headers = [
+            field for field in fields if "_" not in field[0] or (rules is not None and rules.keeps(field[0], trusted))
+        ]
+        self.scheme: str = environ["wsgi.url_scheme"]
+        self.body = connection.body
+        self.trailers: list[tuple[str, str]] = []
+        self.proxy_protocol_info = connection.proxy_protocol
+
+    def parsed(self) -> tuple[object, ...]:
+        """Return what `pre_request` may change and the environ is made of."""
+        return self.method, self.uri, self.path, self.query, self.scheme, self.body, tuple(self.headers)
+
+    def change(self, environ: WSGIEnvironment) -> None:
+        """Make the environ what gunicorn makes of the request after `pre_request`."""
+        pairs: list[tuple[str, str]] = environ["wsgi_proxy.pairs"]
+        spelled = {(name.upper(), value): name for name, value in pairs}
+        environ["wsgi_proxy.pairs"] = [(spelled.get((name, value), name.title()), value) for name, value in self.headers]
+        for key in [key for key in environ if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")]:
+            del environ[key]
+        for name, value in self.headers:
+            key = environ_key(name.upper())
+            separator = "; " if key == "HTTP_COOKIE" else ", "
+            environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
+        environ["wsgi_proxy.keys"] = field_values(environ)
+        environ["REQUEST_METHOD"] = self.method
+        environ["RAW_URI"] = self.uri
+        environ["QUERY_STRING"] = self.query
+        environ["wsgi.url_scheme"] = self.scheme
+        environ["wsgi.input"] = self.body
+        script = environ["SCRIPT_NAME"]
+        environ["PATH_INFO"] = unquote_to_bytes(self.path.removeprefix(script)).decode("latin-1")

@@ -1,0 +1,91 @@
+"""The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who the client of the balancer before us is.
+
+Rules:
+- Exactly the header's bytes are read, because what follows may be a TLS handshake.
+- A connection that does not begin with a header is refused: on such a listener nobody else may speak.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from typing import TYPE_CHECKING
+
+from ..errors import ClientError
+
+if TYPE_CHECKING:
+    from ..net import Stream
+
+_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_MAX_V1 = 107
+_MAX_V2 = 4096
+
+Endpoints = tuple[str, int, str, int]
+"""Source address and port, destination address and port."""
+
+
+def read_proxy_header(stream: Stream) -> Endpoints | None:
+    """Read the header; None when it says nothing of a client (UNKNOWN, LOCAL). ClientError for anything else, OSError."""
+    start = _exactly(stream, len(_SIGNATURE))
+    if start == _SIGNATURE:
+        return _version_2(stream)
+    if not start.startswith(b"PROXY "):
+        raise ClientError(f"broken PROXY protocol header: {start!r}")
+    line = start
+    while not line.endswith(b"\n"):
+        if len(line) >= _MAX_V1:
+            raise ClientError("PROXY protocol line is too long")
+        line += _exactly(stream, 1)
+    return parse_v1(line)
+
+
+def parse_v1(line: bytes) -> Endpoints | None:
+    """The addresses in a version 1 line, CRLF included."""
+    if not line.endswith(b"\r\n"):
+        raise ClientError(f"broken PROXY protocol header: {line!r}")
+    words = line[:-2].decode("latin-1").split(" ")
+    if words[1] == "UNKNOWN":
+        return None
+    try:
+        _, family, source, destination, source_port, destination_port = words
+        kind = {"TCP4": ipaddress.IPv4Address, "TCP6": ipaddress.IPv6Address}[family]
+        return str(kind(source)), _port(source_port), str(kind(destination)), _port(destination_port)
+    except (ValueError, KeyError):
+        raise ClientError(f"broken PROXY protocol header: {line!r}") from None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ValueError(text)
+    return int(text)
+
+
+def _version_2(stream: Stream) -> Endpoints | None:
+    version, family, length = struct.unpack("!BBH", _exactly(stream, 4))
+    if version >> 4 != 2 or version & 15 > 1 or length > _MAX_V2:
+        raise ClientError("broken PROXY protocol header of version 2")
+    return parse_v2(version & 15, family, _exactly(stream, length) if length else b"")
+
+
+def parse_v2(command: int, family: int, addresses: bytes) -> Endpoints | None:
+    """The addresses in the part behind the length; extensions (TLV) are skipped."""
+    sizes = {0x11: 4, 0x21: 16}
+    if command == 0 or family not in sizes:
+        # LOCAL: the balancer itself; other families have no address of use here.
+        return None
+    size = sizes[family]
+    if len(addresses) < 2 * size + 4:
+        raise ClientError("PROXY protocol header is too short for its addresses")
+    ports: tuple[int, int] = struct.unpack_from("!HH", addresses, 2 * size)
+    source, destination = (ipaddress.ip_address(addresses[at : at + size]) for at in (0, size))
+    return str(source), ports[0], str(destination), ports[1]
+
+
+def _exactly(stream: Stream, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = stream.recv(count - len(data))
+        if not more:
+            raise ClientError("the connection ended in the PROXY protocol header")
+        data += more
+    return data

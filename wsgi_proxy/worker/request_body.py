@@ -1,0 +1,262 @@
+"""A request's body as `wsgi.input` (PEP 3333): read from the connection as the application asks for it.
+
+Rules:
+- It ends by itself (`wsgi.input_terminated`), whether it is framed by a length or chunked.
+- `read(n)` waits for n bytes or the end, as files do; `read1(n)` gives what is there, as soon as anything is.
+- `100 Continue` is sent when the application first reads and nothing of the body is there yet, never otherwise.
+- A body whose framing is broken raises ClientError(400) from the read that meets it, a slow one ClientError(408), and a client
+  that leaves in its midst ClientGone.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import ClientError, ClientGone
+from ..http import ChunkedDecoder, LengthDecoder
+from ..net import milliseconds
+
+if TYPE_CHECKING:
+    from ..http import Pairs
+    from .request_head import Request
+
+_BLOCK = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Source(Protocol):
+    """What a body needs of its connection."""
+
+    buffer: bytes
+    gone: bool
+
+    @property
+    def stream(self) -> Any: ...
+
+    def send(self, data: bytes) -> None: ...
+
+    def watch(self) -> None: ...
+
+
+class RequestBody:
+    """The body of one request; `trailers` holds those of a chunked one once it has ended."""
+
+    __slots__ = ("_connection", "_fault", "_pieces", "decoder", "expecting", "left", "received")
+
+    interruptible = True
+    """`wait` can end a wait for the client."""
+
+    def __init__(self, connection: Source, head: Request) -> None:
+        self._connection = connection
+        self.decoder: ChunkedDecoder | LengthDecoder
+        if head.chunked:
+            self.decoder = ChunkedDecoder(ClientError)
+        else:
+            self.decoder = LengthDecoder(head.content_length or 0, ClientError)
+        self.expecting = head.expect_continue
+        """Whether the client waits for our word before it sends."""
+        self.left = None if head.chunked else head.content_length
+        """Bytes that have not come in yet; None where that is not known."""
+        self.received = 0
+        self._pieces: list[bytes] = []
+        self._fault: ClientError | None = None
+        """What was wrong with the bytes that came with the head; for the first read to raise."""
+        if connection.buffer:
+            self.expecting = False
+            data, connection.buffer = connection.buffer, b""
+            try:
+                self._decode(data)
+            except ClientError as error:
+                self._fault = error
+
+    def bound(self, limit: int) -> None:
+        """Refuse with 413 a chunked body of more than `limit` bytes as soon as its chunks say so, now or in a later read."""
+        if isinstance(self.decoder, ChunkedDecoder):
+            self.decoder.bound(limit)
+
+    def check(self) -> None:
+        """Raises what the first read would raise for the bytes that came with the head."""
+        if self._fault is not None:
+            raise self._fault
+
+    @property
+    def trailers(self) -> Pairs:
+        return self.decoder.trailers
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything of it has come in from the connection."""
+        return self.decoder.done
+
+    def _decode(self, data: bytes) -> None:
+        if self.left is not None:
+            self.left = max(0, self.left - len(data))
+        pieces = self.decoder.feed(data)
+        if pieces:
+            # One block: thousands of tiny ones would go on with a system call each.
+            self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
+        if self.decoder.done:
+            self._connection.buffer = self.decoder.rest
+
+    def discard(self, data: bytes) -> bool:
+        """Throw away what came; True when the body has ended."""
+        self.decoder.feed(data)
+        if self.decoder.done:
+            self._connection.buffer = self.decoder.rest
+        return self.decoder.done
+
+    def _more(self) -> bool:
+        """Read until there is a piece; False at the end."""
+        connection = self._connection
+        while not self._pieces:
+            if self._fault is not None:
+                raise self._fault
+            if self.decoder.done:
+                return False
+            if self.expecting:
+                self.expecting = False
+                connection.send(_CONTINUE)
+            try:
+                data = connection.stream.recv(_BLOCK)
+            except TimeoutError:
+                raise self._late() from None
+            except OSError as error:
+                connection.gone = True
+                raise ClientGone(f"reading the request body failed: {error}") from error
+            self._take(data)
+        return True
+
+    def _take(self, data: bytes) -> None:
+        """Take what came from the connection; b"" is its end."""
+        if not data:
+            self._connection.gone = True
+            raise ClientGone("client prematurely closed connection while sending its request body")
+        self.received += len(data)
+        self._decode(data)
+        if self.decoder.done:
+            self._connection.watch()
+
+    def _late(self) -> ClientError:
+        # What it still owes is not to be waited for again, for the sake of keeping the connection.
+        self.left = None
+        return ClientError("client timed out while sending its request body", status=408)
+
+    def wait(self, other: int) -> bool:
+        """Wait until a piece or the end can be read at once: True; or the descriptor `other` can be read: False.
+
+        Raises ClientError(408) when nothing comes in `client_body_timeout`, ClientGone when the client leaves.
+        """
+        connection = self._connection
+        if self.expecting:
+            self.expecting = False
+            connection.send(_CONTINUE)
+        stream = connection.stream
+        while not (self._pieces or self._fault or self.decoder.done):
+            stream.breathe()
+            try:
+                data = stream.recv_nowait(_BLOCK)
+            except OSError as error:
+                connection.gone = True
+                raise ClientGone(f"reading the request body failed: {error}") from error
+            if data is not None:
+                self._take(data)
+                continue
+            poll = select.poll()
+            poll.register(other, select.POLLIN)
+            poll.register(stream.fileno(), select.POLLIN)
+            limit = stream.read_timeout
+            events = poll.poll(milliseconds(limit))
+            if not events:
+                raise self._late()
+            if any(number == other for number, _ in events):
+                return False
+        return True
+
+    def read1(self, size: int = -1) -> bytes:
+        """At least one byte and at most `size`, as soon as there is one; b"" at the end."""
+        if size == 0 or not (self._pieces or self._more()):
+            return b""
+        piece = self._pieces.pop()
+        if 0 < size < len(piece):
+            self._pieces.append(piece[size:])
+            return piece[:size]
+        return piece
+
+    def read(self, size: int | None = -1) -> bytes:
+        """`size` bytes, fewer only at the end; everything when `size` is negative or None."""
+        if size is None or size < 0:
+            return b"".join(iter(self.read1, b""))
+        piece = self.read1(size)
+        if len(piece) == size or not piece:
+            return piece
+        pieces = [piece]
+        left = size - len(piece)
+        while left and (piece := self.read1(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Up to and with the next newline, at most `size` bytes."""
+        limit = -1 if size is None else size
+        pieces: list[bytes] = []
+        while limit and (piece := self.read1(limit)):
+            end = piece.find(b"\n") + 1
+            if end:
+                pieces.append(piece[:end])
+                if end < len(piece):
+                    self._pieces.append(piece[end:])
+                break
+            pieces.append(piece)
+            if limit > 0:
+                limit -= len(piece)
+        return b"".join(pieces)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """All lines that are left, or those of about `hint` bytes."""
+        lines: list[bytes] = []
+        total = 0
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+
+class NoBody:
+    """The body of a request without one; all requests share it."""
+
+    __slots__ = ()
+
+    ended = True
+    expecting = False
+    left: int | None = 0
+    received = 0
+
+    @property
+    def trailers(self) -> Pairs:
+        return []
+
+    def read(self, size: int | None = -1) -> bytes:
+        return b""
+
+    def read1(self, size: int | None = -1) -> bytes:
+        return b""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return b""
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        return []
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+
+NO_BODY = NoBody()

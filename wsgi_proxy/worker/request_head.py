@@ -1,0 +1,164 @@
+"""Reading request heads with a memory: a client's fields are mostly the same from one of its requests to the next.
+
+Rules:
+- What the fields of a head mean is worked out by `message.parse_request_head` and `worker_environ`, once for each block of
+  fields; the next head with the very same bytes behind an ordinary request line takes it from there.
+- A request line is ordinary when it has one reading whatever the fields say: a common method, an origin-form target without
+  anything to refuse, HTTP/1.1. Everything else, and every fault, goes to the parser.
+- What is handed out is the request's own: nobody can change what the next request gets.
+- The memory is bounded: so many blocks, none of them large; when it is full it is emptied.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..errors import ClientError
+from ..http import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head
+from .environ import field_keys
+
+if TYPE_CHECKING:
+    from .listener import ListenerSettings
+
+_TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
+"""Visible characters but `#` (RFC 9112, 3.2; message.py says the same)."""
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_CR = 0x0D
+_LINE_TOO_LONG = 414
+_HEAD_TOO_LARGE = 494
+_MAX_BLOCKS = 256
+_MAX_SIZE = 1024
+
+_known: dict[bytes, Request] = {}
+
+
+class Request:
+    """What the worker needs of a head; the names are those of `message.RequestHead`, and `keys` are the fields' environ keys."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expect_continue",
+        "keep_alive",
+        "keys",
+        "method",
+        "modern",
+        "pairs",
+        "target",
+        "underscored",
+        "uri",
+    )
+
+    chunked: bool
+    content_length: int | None
+    expect_continue: bool
+    keep_alive: bool
+    keys: dict[str, str]
+    method: str
+    modern: bool
+    """HTTP/1.1 or later."""
+    pairs: Pairs
+    target: str
+    underscored: bool
+    """A field's name has an underscore, so that `keys` leave it out."""
+    uri: str
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return (1, 1) if self.modern else (1, 0)
+
+
+def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | None, bytes]:
+    """The first request's head in what came, or None while it is not complete; and the bytes that are left.
+
+    Raises ClientError as soon as it is certain that no request the application may see will come of it.
+    """
+    if buffer[0] == _CR and buffer.startswith(b"\r\n"):
+        # RFC 9112, 2.2: empty lines before a request are ignored.
+        buffer = _EMPTY_LINES.sub(b"", buffer, 1)
+        if not buffer:
+            return None, b""
+    end = buffer.find(b"\r\n\r\n") + 4
+    if end == 3:
+        if len(buffer) > settings.max_line:
+            _check_sizes(buffer, settings)
+        check_partial_request(buffer, settings.methods)
+        return None, buffer
+    if end == len(buffer):
+        rest = b""
+    else:
+        rest = buffer[end:]
+        buffer = buffer[:end]
+    if end > settings.max_field or end > settings.max_line:
+        _check_sizes(buffer, settings)
+    request = read_request(buffer, settings.methods)
+    if settings.folds_methods:
+        request.method = request.method.upper()
+    if 0 < settings.max_fields < len(request.pairs):
+        raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
+    return request, rest
+
+
+def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
+    """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
+    line, _, fields = head.removesuffix(b"\r").partition(b"\r\n")
+    if len(line) > settings.max_line:
+        raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
+    if len(head) > settings.max_head or any(len(field) > settings.max_field for field in fields.split(b"\r\n")):
+        raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
+
+
+def read_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Request:
+    """Read a head as parse_request_head does: the whole of it, CRLF CRLF included. Raises ClientError."""
+    cut = data.find(b"\r\n")
+    known = _known.get(data[cut:])
+    if known is not None:
+        words = data[:cut].split(b" ")
+        if len(words) == 3 and words[2] == b"HTTP/1.1":
+            target = words[1]
+            method = _METHODS.get(words[0])
+            if method is not None and target[:1] == b"/" and not target.translate(None, _TARGET):
+                request = Request()
+                request.method = method
+                request.target = request.uri = target.decode("latin-1")
+                request.modern = True
+                request.pairs = known.pairs[:]
+                request.keys = known.keys
+                request.keep_alive = known.keep_alive
+                request.content_length = known.content_length
+                request.chunked = known.chunked
+                request.expect_continue = known.expect_continue
+                request.underscored = known.underscored
+                return request
+    return _read_afresh(data, cut, methods)
+
+
+def _read_afresh(data: bytes, cut: int, methods: re.Pattern[str]) -> Request:
+    head = parse_request_head(data, methods)
+    request = _of(head)
+    if len(data) - cut <= _MAX_SIZE and head.version == (1, 1) and head.target[:1] == "/":
+        # In any other form of target the fields are read together with it.
+        if len(_known) >= _MAX_BLOCKS:
+            _known.clear()
+        kept = _of(head)
+        kept.pairs = head.pairs[:]
+        _known[data[cut:]] = kept
+    return request
+
+
+def _of(head: RequestHead) -> Request:
+    request = Request()
+    request.method = head.method
+    request.target = head.target
+    request.uri = head.uri
+    request.modern = head.version != (1, 0)
+    request.pairs = head.pairs
+    request.keys = field_keys(head.pairs)
+    request.keep_alive = head.keep_alive
+    request.content_length = head.content_length
+    request.chunked = head.chunked
+    request.expect_continue = head.expect_continue
+    request.underscored = any("_" in name for name, _ in head.pairs)
+    return request

@@ -1,0 +1,269 @@
+"""The gunicorn worker: `gunicorn -k wsgi_proxy.worker.ProxyWorker module:app`, and what `wsgi-proxy` runs.
+
+Rules:
+- gunicorn keeps what it is good at: processes, signals, settings, hooks, logs, HTTP/2. What is replaced is how connections are
+  accepted, read and answered (`worker_listener`, `worker_connection`, `worker_answer`), which is where its CPU time goes.
+- It serves any WSGI application, not only ours. One that has `logs.reopen()` or `close()`, as ours, has them called when its
+  logs were rotated, and when the worker ends.
+- An application object (gunicorn's kind, as `server.ProxyServer`) that has `listener_settings(address)` decides the limits, TLS
+  and PROXY protocol of each listener; without it gunicorn's own settings do.
+"""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import gevent
+from gevent import monkey
+from gevent.event import Event
+from gunicorn import sock as gunicorn_sock
+from gunicorn.config import Config
+from gunicorn.http.wsgi import base_environ
+from gunicorn.http2 import is_http2_available
+from gunicorn.workers.base_async import AsyncWorker
+from gunicorn.workers.ggevent import GeventWorker
+
+from .. import build
+from ..http import HeadRules, field_values
+from ..net import load_kinds
+from .environ import FileWrapper
+from .hooks import GunicornHooks
+from .http2 import Http2Answer, Http2Hints, Http2Input, http2_fields
+from .listener import Listener, ListenerSettings
+from .response_fields import SERVER
+from .service import Service
+from .socket import Http2Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from .connection import Connection
+
+_HEARTBEAT = 1.0
+_SERVING, _ENDING = 1, 2
+_SHARED_BATCH = 1
+_ALONE_BATCH = 16
+"""Connections accepted at a time: one where several workers wait at the same socket, so that none takes all."""
+
+
+class ProxyWorker(GeventWorker):  # type: ignore[misc]
+    """A worker of gunicorn that serves by the rules above."""
+
+    service: Service
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Made before the fork and shared with the arbiter, which asks `serving()` and `ending()`.
+        self._state = mmap.mmap(-1, 1)
+
+    def serving(self) -> bool:
+        """Whether this worker has loaded its application and accepts connections; in any process."""
+        return self._state[0] == _SERVING
+
+    def ending(self) -> bool:
+        """Whether it was told to end, and heard; in any process."""
+        return self._state[0] == _ENDING
+
+    def patch(self) -> None:
+        monkey.patch_all()
+
+    def run(self) -> None:
+        """The worker's life: serve until told to end, then let the connections end."""
+        self._stop = Event()
+        self.service = service = Service(
+            self.wsgi,
+            self.log,
+            max_connections=self.worker_connections,
+            max_requests=self.max_requests,
+            hooks=GunicornHooks(self),
+        )
+        service.exhausted = self._exhausted
+        if "h2" in self.cfg.http_protocols or getattr(self.app, "http2", False):
+            service.handle_http2 = self._serve_http2
+            if is_http2_available():
+                # gunicorn imports both with the first connection.
+                import gunicorn.http2.connection  # noqa: F401
+                import h2.connection  # noqa: F401
+        load_kinds()
+        base = self._base_environ()
+        batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
+        if self.age == 1 and not hasattr(self.app, "listener_settings"):
+            # Once for all workers; the command line has its own line.
+            warning = build.warning()
+            if warning:
+                self.log.warning("wsgi_proxy: %s", warning)
+        listeners = [Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets]
+        _collect_less()
+        service.start(listeners)
+        self._state[0] = _SERVING
+        while self.alive:
+            self.notify()
+            self._stop.wait(_HEARTBEAT)
+        self._state[0] = _ENDING
+        service.drain()
+        for sock in self.sockets:
+            # As long as anybody has it open, clients queue at a socket that nobody serves.
+            sock.close()
+        self._wait_for_connections(service)
+        service.abort()
+        close = getattr(self.wsgi, "close", None)
+        if close is not None:
+            close()
+
+    def _wait_for_connections(self, service: Service) -> None:
+        """Give the connections the time they may have to end."""
+        limit = getattr(self.app, "shutdown_timeout", self.cfg.graceful_timeout)
+        until = time.monotonic() + limit if limit else float("inf")
+        while service.connections:
+            if time.monotonic() >= until:
+                self.log.info("%d connections were cut when the worker ended", len(service.connections))
+                return
+            self.notify()
+            gevent.sleep(0.05)
+
+    def _exhausted(self) -> None:
+        self.log.info("Autorestarting worker after current request.")
+        self.alive = False
+        self._stop.set()
+
+    def _base_environ(self) -> dict[str, Any]:
+        base: dict[str, Any] = base_environ(self.cfg)
+        base.update(
+            {
+                "wsgi.multithread": True,
+                "wsgi.file_wrapper": FileWrapper,
+                "SERVER_PROTOCOL": "HTTP/1.1",
+                "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),
+            }
+        )
+        return base
+
+    def _settings(self, sock: Any) -> ListenerSettings:
+        given = getattr(self.app, "listener_settings", None)
+        if given is not None:
+            settings: ListenerSettings = given(sock.getsockname())
+            return settings
+        cfg = self.cfg
+        settings = ListenerSettings(
+            keepalive_timeout=cfg.keepalive,
+            keepalive_requests=sys.maxsize,
+            keepalive_time=float("inf"),
+            client_header_timeout=cfg.timeout,
+            client_body_timeout=cfg.timeout,
+            send_timeout=cfg.timeout,
+            max_fields=cfg.limit_request_fields,
+            proxy_protocol=cfg.proxy_protocol not in (False, "off", None),
+            trust_proxy_protocol=True,
+        )
+        settings.max_line = cfg.limit_request_line or sys.maxsize
+        settings.max_field = cfg.limit_request_field_size or sys.maxsize
+        settings.max_head = settings.max_line + (cfg.limit_request_fields or 100) * settings.max_field
+        settings.apply(HeadRules(cfg))
+        if cfg.is_ssl:
+            context = gunicorn_sock.ssl_context(cfg)
+            settings.tls = lambda: context
+        return settings
+
+    # --- signals ---
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: end gracefully, now rather than at the next heartbeat."""
+        self.alive = False
+        stop = getattr(self, "_stop", None)
+        if stop is not None:
+            stop.set()
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """SIGUSR1: go on in new log files; the application's too, where it has `logs`."""
+        super().handle_usr1(sig, frame)
+        reopen = getattr(getattr(getattr(self, "wsgi", None), "logs", None), "reopen", None)
+        if reopen is not None:
+            gevent.spawn(reopen)
+
+    # --- HTTP/2 ---
+
+    def _serve_http2(self, connection: Connection) -> None:
+        """gunicorn's own HTTP/2, over our stream."""
+        sock = Http2Socket(connection)
+        Http2Handler(self, connection).handle_http2(sock, sock, connection.peer)
+
+
+class Http2Handler(AsyncWorker):  # type: ignore[misc]
+    """The part of gunicorn's worker that serves an HTTP/2 connection, for one connection that has TLS."""
+
+    def __init__(self, worker: ProxyWorker, connection: Connection) -> None:
+        self._worker = worker
+        self._connection = connection
+        self.log = worker.log
+        self.cfg = TLSConfig(worker.cfg)
+        self.max_requests = worker.max_requests
+
+    def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The application, told what carries its request: TLS and addresses are the connection's, its bytes are not."""
+        environ["wsgi_proxy.carrier"] = self._connection
+        fields = environ["wsgi_proxy.fields"] = http2_fields(cast(Any, start_response).__self__.req.headers)
+        if "HTTP_COOKIE" in environ:
+            # gunicorn joins its pieces by a comma.
+            environ["HTTP_COOKIE"] = dict(fields)["cookie"]
+        environ["wsgi_proxy.keys"] = field_values(environ)
+        body = environ["wsgi.input"] = Http2Input(environ["wsgi.input"])
+        environ["wsgi.early_hints"] = Http2Hints(environ["wsgi.early_hints"])
+        # gunicorn leaves the application's Server and Date out and sends its own, unless they are there when the head goes out.
+        response = cast(Any, start_response).__self__
+        response.version = SERVER
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            write = start_response(status, headers, exc_info)
+            response.headers += [(name.lower(), value) for name, value in headers if name.lower() in ("server", "date")]
+            return write
+
+        answer: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
+        body.end(answer)
+        return Http2Answer(answer, response)
+
+    @property
+    def alive(self) -> bool:
+        return bool(self._worker.alive)
+
+    @alive.setter
+    def alive(self, value: bool) -> None:
+        if not value:
+            self._worker.handle_exit(signal.SIGTERM, None)
+
+    @property
+    def nr(self) -> int:
+        return self._worker.service.requests
+
+    @nr.setter
+    def nr(self, value: int) -> None:
+        self._worker.service.requests = value
+
+
+class TLSConfig:
+    """gunicorn's settings for a connection that came by TLS, whatever its global TLS settings are."""
+
+    is_ssl = True
+
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cfg, name)
+
+
+def _collect_less() -> None:
+    """What was loaded stays: the collector need not look at it again, nor look as often as Python does by default.
+
+    Requests hardly leave cycles behind; measured, this spares 6 % of the CPU of a forwarded request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
