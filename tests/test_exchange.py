@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import ROOT
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.exchange import RECORD, Answer, Exchange, FileBody, Try
+from wsgi_proxy.exchange import RECORD, Answer, Exchange, FileBody, Attempt
 
 
 def exchange(**environ: Any) -> Exchange:
@@ -133,7 +133,7 @@ def test_a_copy_has_everything() -> None:
     named |= {node.attr for node in ast.walk(init) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
     assert named == set(RECORD)
     x = Exchange({"REQUEST_METHOD": "PUT", "wsgi.input": io.BytesIO(b"body"), "RAW_URI": "/a?b", "SERVER_PROTOCOL": "HTTP/1.1"})
-    x.host, x.status, x.tries = "h", 204, [Try("a")]
+    x.host, x.status, x.tries = "h", 204, [Attempt("a")]
     other = x.copy()
     assert all(getattr(other, name) == getattr(x, name) for name in RECORD)
     other.host = "elsewhere"

@@ -30,7 +30,7 @@ NO_PAIRS: Pairs = []
 """Shared by all who have none; never changed."""
 
 
-class Try:
+class Attempt:
     """One attempt at an upstream. Times are seconds since the attempt began; None where it did not come so far."""
 
     __slots__ = (
@@ -129,7 +129,7 @@ class Exchange:
     # What became of it: set by the hallway.
     tried: set[Any] | None = None
     """Peers already tried; kept by the pool."""
-    tries: list[Try]
+    tries: list[Attempt]
     proxy_host = ""
     proxy_port = ""
     status = 0

@@ -11,7 +11,7 @@ from tests.support.limits import exchange, text
 from wsgi_proxy.access.destinations import check, check_scheme, is_clients, is_elsewhere
 from wsgi_proxy.config import GuardSettings
 from wsgi_proxy.errors import ClientError, Refusal
-from wsgi_proxy.exchange import Exchange, Try
+from wsgi_proxy.exchange import Exchange, Attempt
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.routing.router import Router
 
@@ -110,7 +110,7 @@ def test_conditions_decide_alone() -> None:
 def test_conditions_see_the_address() -> None:
     seen = []
     x = exchange()
-    x.tries.append(Try("192.0.2.1:80"))
+    x.tries.append(Attempt("192.0.2.1:80"))
     check(x, GuardSettings(tunnel_allow_upstream=(lambda x: seen.append(x.tries[-1].address) or "1",)), ("192.0.2.1", 80))
     assert seen == ["192.0.2.1:80"]
 

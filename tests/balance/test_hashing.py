@@ -10,7 +10,7 @@ import pytest
 
 from wsgi_proxy.balance.hashing import ConsistentHash, Hash, IPHash, Walk
 from wsgi_proxy.balance.health import Health, size
-from wsgi_proxy.balance.peers import Group, Peer
+from wsgi_proxy.balance.peers import PeerGroup, Peer
 from wsgi_proxy.config import Policy, Server
 
 
@@ -21,13 +21,13 @@ class Request:
         self.tried: set[Any] | None = None
 
 
-def group(weights: Sequence[int], down: Sequence[int] = ()) -> Group:
+def group(weights: Sequence[int], down: Sequence[int] = ()) -> PeerGroup:
     """Servers 127.0.0.1:19001 and so on; `down` are places counted from 1."""
     servers = [Server(f"127.0.0.1:{19001 + number}", weight=weight) for number, weight in enumerate(weights)]
     peers = [Peer(server, ("127.0.0.1", 19001 + n), server.address, "127.0.0.1", index=n) for n, server in enumerate(servers)]
     for place in down:
         peers[place - 1].ready = False
-    return Group(peers, [0] * len(peers), Health([0] * (size(len(peers)) // 8), servers), random.Random(1), lambda: 0.0)
+    return PeerGroup(peers, [0] * len(peers), Health([0] * (size(len(peers)) // 8), servers), random.Random(1), lambda: 0.0)
 
 
 def place(peer: Peer | None) -> int:
@@ -112,7 +112,7 @@ def test_several_addresses_of_one_name_share_its_points() -> None:
     other = Server("other:80")
     peers.append(Peer(other, ("10.0.0.9", 80), "10.0.0.9:80", "other", index=2))
     health = Health([0] * (size(3) // 8), [server, server, other])
-    policy = ConsistentHash(Group(peers, [0] * 3, health, random.Random(1), lambda: 0.0), by_key("consistent"))
+    policy = ConsistentHash(PeerGroup(peers, [0] * 3, health, random.Random(1), lambda: 0.0), by_key("consistent"))
     chosen = [[place(policy.pick(Request(key=f"k{key}"), None, 0)) for _ in range(4)] for key in range(20)]
     assert {3} in [set(places) for places in chosen]
     assert any(sorted(places) == [1, 1, 2, 2] for places in chosen)

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsgi_proxy.balance.health import HEADER_MS, Health, size
 from wsgi_proxy.balance.least_time import Inflight, LeastTime
-from wsgi_proxy.balance.peers import Group, Peer
+from wsgi_proxy.balance.peers import PeerGroup, Peer
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.shm.zone import PrivateZone
 from wsgi_proxy.upstream.pool import Pool
@@ -27,11 +27,11 @@ class Request:
         self.tried: set[Any] | None = None
 
 
-def group(count: int, clock: Clock | None = None, **options: Any) -> Group:
+def group(count: int, clock: Clock | None = None, **options: Any) -> PeerGroup:
     servers = [Server(f"10.0.0.{number}:80", **options) for number in range(count)]
     peers = [Peer(server, (f"10.0.0.{n}", 80), server.address, "s", index=n) for n, server in enumerate(servers)]
     health = Health([0] * (size(count) // 8), servers)
-    return Group(peers, [0] * count, health, random.Random(5), clock or Clock())
+    return PeerGroup(peers, [0] * count, health, random.Random(5), clock or Clock())
 
 
 def test_the_estimate_of_least_time() -> None:

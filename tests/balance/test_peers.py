@@ -7,14 +7,14 @@ import random
 from typing import Any
 
 from wsgi_proxy.balance.health import Health, size
-from wsgi_proxy.balance.peers import Group, Peer, without_scheme
+from wsgi_proxy.balance.peers import PeerGroup, Peer, without_scheme
 from wsgi_proxy.config import Server
 
 
-def group(*options: dict[str, Any]) -> Group:
+def group(*options: dict[str, Any]) -> PeerGroup:
     servers = [Server(f"s{number}", **option) for number, option in enumerate(options)]
     peers = [Peer(server, ("10.0.0.1", n), f"10.0.0.1:{n}", "s", index=n) for n, server in enumerate(servers)]
-    return Group(peers, [0] * len(peers), Health([0] * (size(len(peers)) // 8), servers), random.Random(1), lambda: 0.0)
+    return PeerGroup(peers, [0] * len(peers), Health([0] * (size(len(peers)) // 8), servers), random.Random(1), lambda: 0.0)
 
 
 def test_the_session_id_is_the_md5_of_the_name_or_the_route() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.balance.health import HEADER_MS, Health, size
-from wsgi_proxy.balance.peers import Group, Peer
+from wsgi_proxy.balance.peers import PeerGroup, Peer
 from wsgi_proxy.balance.policies import POLICIES, LeastConn, Random, balancer, load
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server
@@ -28,11 +28,11 @@ class Clock:
         return self.now
 
 
-def group(weights: list[int], clock: Clock | None = None, **options: Any) -> Group:
+def group(weights: list[int], clock: Clock | None = None, **options: Any) -> PeerGroup:
     servers = [Server(f"10.0.0.{number}:80", weight=weight, **options) for number, weight in enumerate(weights)]
     peers = [Peer(server, (f"10.0.0.{n}", 80), server.address, "s", index=n) for n, server in enumerate(servers)]
     health = Health([0] * (size(len(peers)) // 8), servers)
-    return Group(peers, [0] * len(peers), health, random.Random(5), clock or Clock())
+    return PeerGroup(peers, [0] * len(peers), health, random.Random(5), clock or Clock())
 
 
 def policies() -> list[Policy]:
@@ -52,13 +52,13 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 
 @pytest.mark.parametrize("count", [6, 40])
 class TestContract:
-    def make(self, policy: Policy, count: int, weights: tuple[int, ...] = (1, 2, 3)) -> tuple[Group, Any]:
+    def make(self, policy: Policy, count: int, weights: tuple[int, ...] = (1, 2, 3)) -> tuple[PeerGroup, Any]:
         g = group([weights[number % len(weights)] for number in range(count)])
         made = balancer(policy, g)
         self.fresh(made, g)
         return g, made
 
-    def fresh(self, made: Any, g: Group) -> None:
+    def fresh(self, made: Any, g: PeerGroup) -> None:
         """What the pool does when it knows that something changed."""
         g.ready = [peer for peer in g.peers if peer.ready]
         if isinstance(made, Ranked):

@@ -7,14 +7,14 @@ from contextlib import nullcontext
 
 import pytest
 
-from wsgi_proxy.limits.table import OWNER, STAMP, VALUE, Table
+from wsgi_proxy.limits.table import OWNER, STAMP, VALUE, CountTable
 
 
-def make(size: int = 4096) -> Table:
-    return Table(memoryview(bytearray(size)), nullcontext())
+def make(size: int = 4096) -> CountTable:
+    return CountTable(memoryview(bytearray(size)), nullcontext())
 
 
-def order(table: Table) -> list[int]:
+def order(table: CountTable) -> list[int]:
     """Every record from the oldest to the newest, by walking the list with the table's own operations."""
     found = []
     while at := table.oldest():
@@ -82,7 +82,7 @@ def test_too_small() -> None:
 
 def test_two_tables_of_one_memory_agree_on_keys() -> None:
     memory = memoryview(bytearray(8192))
-    first, second = Table(memory, nullcontext()), Table(memory, nullcontext())
+    first, second = CountTable(memory, nullcontext()), CountTable(memory, nullcontext())
     first.insert(first.digest(b"key"))
     assert second.find(second.digest(b"key"))
     assert make().digest(b"key") != first.digest(b"key"), "the secret is drawn for each memory"

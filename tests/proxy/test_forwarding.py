@@ -10,7 +10,7 @@ import pytest
 from tests.support import Recorder
 from wsgi_proxy.config import Policy, ProxySettings
 from wsgi_proxy.errors import ProxyError, UpstreamError
-from wsgi_proxy.exchange import Exchange, Try
+from wsgi_proxy.exchange import Exchange, Attempt
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.proxy.forwarder import Forwarder
 from wsgi_proxy.proxy.forwarding import Forwarded, Targets
@@ -65,7 +65,7 @@ def test_closing_settles_once() -> None:
     with Recorder(lambda request, wire: wire.send(answer)) as upstream:
         policy = Policy("least_time", options=("last_byte",))
         pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, zone=PrivateZone())
-        lease, attempt = pool.lease(SimpleNamespace(tried=None)), Try("a")
+        lease, attempt = pool.lease(SimpleNamespace(tried=None)), Attempt("a")
         pool.lease(SimpleNamespace(tried=None))
         index = lease.peer.index
         transport = Transport()

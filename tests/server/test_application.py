@@ -16,7 +16,7 @@ from wsgi_proxy.config import Config, CoreSettings, Listen, Location, Main, Serv
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.logs import errorlog
 from wsgi_proxy.server import arbiter as server_arbiter
-from wsgi_proxy.server.application import Plan, ProxyServer, require_readable, run
+from wsgi_proxy.server.application import ServerPlan, ProxyServer, require_readable, run
 
 
 @pytest.fixture(autouse=True)
@@ -79,26 +79,26 @@ def test_each_listener_has_the_limits_of_its_default_server() -> None:
 def test_the_application_is_made_for_the_present_plan() -> None:
     server = server_of(Config(path="one", servers=(block(Listen(port=80)),)))
     assert list(server.wsgi()({}, None)) == [b"one"] and server.wsgi() is server.wsgi()
-    server.use(Plan(Config(path="two", main=Main(worker_processes=4), servers=(block(Listen(port=81)),))))
+    server.use(ServerPlan(Config(path="two", main=Main(worker_processes=4), servers=(block(Listen(port=81)),))))
     assert list(server.wsgi()({}, None)) == [b"two"] and server.cfg.workers == 4
     assert server.listener_settings(("0.0.0.0", 81))
 
 
 def test_the_pid_file_is_under_the_prefix(tmp_path: Path) -> None:
-    assert Plan(Config(prefix=str(tmp_path), main=Main(pid="run/x.pid"))).pid_path == str(tmp_path / "run/x.pid")
-    assert Plan(Config(prefix=str(tmp_path), main=Main(pid="/run/x.pid"))).pid_path == "/run/x.pid"
+    assert ServerPlan(Config(prefix=str(tmp_path), main=Main(pid="run/x.pid"))).pid_path == str(tmp_path / "run/x.pid")
+    assert ServerPlan(Config(prefix=str(tmp_path), main=Main(pid="/run/x.pid"))).pid_path == "/run/x.pid"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its account")
 def test_the_workers_account() -> None:
     nobody = pwd.getpwnam("nobody")
-    assert Plan(Config(main=Main(user="nobody"))).account == (nobody.pw_uid, nobody.pw_gid)
-    assert Plan(Config(main=Main(user="nobody", group="root"))).account == (nobody.pw_uid, 0)
+    assert ServerPlan(Config(main=Main(user="nobody"))).account == (nobody.pw_uid, nobody.pw_gid)
+    assert ServerPlan(Config(main=Main(user="nobody", group="root"))).account == (nobody.pw_uid, 0)
     server = server_of(Config(main=Main(user="nobody")))
     assert (server.cfg.uid, server.cfg.gid) == (nobody.pw_uid, nobody.pw_gid)
     for user, group, words in (("no-such", "", 'getpwnam("no-such")'), ("root", "no-such", 'getgrnam("no-such")')):
         with pytest.raises(ConfigError) as caught:
-            Plan(Config(path="x.conf", main=Main(user=user, group=group)))
+            ServerPlan(Config(path="x.conf", main=Main(user=user, group=group)))
         assert str(caught.value) == f"x.conf: {words} failed"
 
 

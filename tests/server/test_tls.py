@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from wsgi_proxy.config import TLS, Config, Listen, Place, ServerBlock
+from wsgi_proxy.config import TLS, Config, Listen, SourceLine, ServerBlock
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.server.tls import contexts
 
@@ -33,7 +33,7 @@ def server(authority: trustme.CA, folder: Path, name: str, *listens: Listen, **m
     path = folder / f"{name}.pem"
     authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(path))
     pair = (template(str(path)), template(str(path)))
-    return ServerBlock(listens=listens, names=(name,), tls=TLS(certificates=(pair,)), place=Place("x.conf", 7), **more)
+    return ServerBlock(listens=listens, names=(name,), tls=TLS(certificates=(pair,)), place=SourceLine("x.conf", 7), **more)
 
 
 def presented(context: ssl.SSLContext, authority: trustme.CA, name: str) -> str:

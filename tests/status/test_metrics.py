@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import uuid
 
-from wsgi_proxy.exchange import Exchange, Try
+from wsgi_proxy.exchange import Exchange, Attempt
 from wsgi_proxy.shm.zone import Zone
 from wsgi_proxy.status import metrics
 from wsgi_proxy.status.metrics import Metrics
@@ -14,7 +14,7 @@ from wsgi_proxy.status.metrics import Metrics
 def exchange(status: int, size: int = 0, tries: int = 0) -> Exchange:
     x = Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
     x.status, x.body_bytes_sent = status, size
-    x.tries = [Try("a") for _ in range(tries)]
+    x.tries = [Attempt("a") for _ in range(tries)]
     return x
 
 
@@ -35,9 +35,9 @@ def test_what_is_counted() -> None:
 def test_a_redirect_within_is_no_failure_of_an_upstream() -> None:
     counted = Metrics(Zone.open(uuid.uuid4().hex))
     x = exchange(200)
-    x.tries = [Try("a"), Try("b"), Try(""), Try("a")]
+    x.tries = [Attempt("a"), Attempt("b"), Attempt(""), Attempt("a")]
     counted.record(x)
-    x.tries = [Try("a"), Try("")]
+    x.tries = [Attempt("a"), Attempt("")]
     counted.record(x)
     assert counted.totals()[metrics.UPSTREAM_FAILURES] == 1
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.support.tls import Files, Pair, shake, subject, text
 from wsgi_proxy.config import TLS, Listen, ServerBlock
-from wsgi_proxy.tls.server import Names, listener_context
+from wsgi_proxy.tls.server import CertificateNames, listener_context
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_names_in_nginx_order() -> None:
         name: ServerBlock(names=(name,), name_patterns=((name, regex),) if name.startswith("~") else ())
         for name in ("_", "www.example.test", "*.example.test", "*.www.example.test", "www.example.*", "~^w", ".dot.test")
     }
-    names = Names(list(blocks.values()), blocks["_"])
+    names = CertificateNames(list(blocks.values()), blocks["_"])
     found = {
         "www.example.test": "www.example.test",
         "WWW.Example.test.": "www.example.test",

@@ -21,7 +21,7 @@ from wsgi_proxy.errors import TruncatedAnswer, UpstreamError
 from wsgi_proxy.http.response import parse_response_head
 from wsgi_proxy.net.stream import PlainStream, Stream
 from wsgi_proxy.transport.response_body import Body
-from wsgi_proxy.transport.route import Group, Idle
+from wsgi_proxy.transport.route import KeepaliveGroup, Idle
 from wsgi_proxy.transport.session import Transport
 from wsgi_proxy.transport.wire import Wire
 
@@ -139,5 +139,5 @@ def test_nothing_goes_around_the_tls_of_a_socket() -> None:
         ours, server_hostname="a", do_handshake_on_connect=False
     ) as secure:
         head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n", "GET")
-        assert Body(Wire(PlainStream(theirs), Idle(Group()), 0.0), head, True).spliceable
-        assert not Body(Wire(PlainStream(secure), Idle(Group()), 0.0), head, True).spliceable
+        assert Body(Wire(PlainStream(theirs), Idle(KeepaliveGroup()), 0.0), head, True).spliceable
+        assert not Body(Wire(PlainStream(secure), Idle(KeepaliveGroup()), 0.0), head, True).spliceable

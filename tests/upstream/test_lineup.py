@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from wsgi_proxy.balance.peers import Group, Peer
+from wsgi_proxy.balance.peers import PeerGroup, Peer
 from wsgi_proxy.balance.policies import Balancer, balancer
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.shm.zone import PrivateZone
@@ -27,8 +27,8 @@ class Setting:
         self.health = self.columns.health
         self.lineup.refresh(100)
 
-    def make(self, peers: Sequence[Peer]) -> tuple[Group, Balancer]:
-        group = Group(peers, self.columns.counts.totals, self.columns.health, random.Random(1), lambda: 0.0)
+    def make(self, peers: Sequence[Peer]) -> tuple[PeerGroup, Balancer]:
+        group = PeerGroup(peers, self.columns.counts.totals, self.columns.health, random.Random(1), lambda: 0.0)
         return group, balancer(Policy(self.policy), group)
 
     def ready(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Names of servers: peers made of addresses, and when they are asked for again."""
+"""Addresses of servers: peers made of addresses, and when they are asked for again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support import wait_until
 from wsgi_proxy.balance.peers import Address
 from wsgi_proxy.config import Server
 from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.upstream.names import Names
+from wsgi_proxy.upstream.names import Addresses
 from wsgi_proxy.upstream.resolver import Resolver, Target
 
 
@@ -57,12 +57,12 @@ A, B, C = ("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 80)
 
 def test_servers_before_backups_in_the_order_written() -> None:
     servers = [Server("1.1.1.1", backup=True), Server("2.2.2.2"), Server("unix:/x")]
-    names = Names(servers, Resolver(), Clock(), Memory(), nullcontext())
+    names = Addresses(servers, Resolver(), Clock(), Memory(), nullcontext())
     assert [peer.name for peer in names.peers([])] == ["2.2.2.2:80", "unix:/x", "1.1.1.1:80"]
     assert names.named == [] and names.due == float("inf")
 
 
-def ask(names: Names) -> list[bool]:
+def ask(names: Addresses) -> list[bool]:
     """Ask again and wait; whether each answer changed anything."""
     changed: list[bool] = []
 
@@ -76,7 +76,7 @@ def ask(names: Names) -> list[bool]:
 
 def test_an_address_that_stays_is_the_same_peer() -> None:
     clock, resolver = Clock(), Answers(valid=2.0).set(2.0, a=[A, B])
-    names = Names([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     assert names.due == 1002
     before = names.peers([])
     resolver.set(3.0, a=[B, C])
@@ -91,7 +91,7 @@ def test_an_address_that_stays_is_the_same_peer() -> None:
 
 def test_what_cannot_be_resolved_again_stays() -> None:
     clock, resolver = Clock(), Answers().set(60.0, a=[A])
-    names = Names([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     resolver.set(60.0)
     assert ask(names) == [False]
     assert [peer.address for peer in names.peers([])] == [A]
@@ -101,7 +101,7 @@ def test_what_cannot_be_resolved_again_stays() -> None:
 def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
     clock = Clock()
     server = Server("localhost:1")
-    names = Names([server, Server("127.0.0.1:2")], Answers().set(1.0), clock, Memory(), nullcontext())
+    names = Addresses([server, Server("127.0.0.1:2")], Answers().set(1.0), clock, Memory(), nullcontext())
     assert names.due == float("inf")
     names.suspect(server, 1001.0)
     assert names.due == 1001
@@ -114,9 +114,9 @@ def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
 
 
 def test_unknown_at_the_start() -> None:
-    assert Names([Server("later", resolve=True)], Answers().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
+    assert Addresses([Server("later", resolve=True)], Answers().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
     with pytest.raises(ConfigError, match="host not found"):
-        Names([Server("never.invalid")], Answers().set(9.0), Clock(), Memory(), nullcontext())
+        Addresses([Server("never.invalid")], Answers().set(9.0), Clock(), Memory(), nullcontext())
 
 
 @pytest.mark.parametrize("resolve", [False, True])
@@ -125,8 +125,8 @@ def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_know
     memory, clock, answers = Memory(), Clock(), Answers().set(9.0, a=[A, B])
     servers = [Server("a", resolve=resolve), Server("1.1.1.1")]
 
-    def worker() -> Names:
-        return Names(servers, answers, clock, memory, nullcontext(), system=answers)
+    def worker() -> Addresses:
+        return Addresses(servers, answers, clock, memory, nullcontext(), system=answers)
 
     first = worker()
     answers.set(9.0)
@@ -146,5 +146,5 @@ def test_more_addresses_than_fit_are_not_remembered_by_halves() -> None:
     memory = Memory()
     many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(400)]
     server = Server("a", resolve=True)
-    Names([server], Answers().set(9.0, a=many), Clock(), memory, nullcontext())
-    assert Names([server], Answers().set(9.0), Clock(), memory, nullcontext()).peers([]) == []
+    Addresses([server], Answers().set(9.0, a=many), Clock(), memory, nullcontext())
+    assert Addresses([server], Answers().set(9.0), Clock(), memory, nullcontext()).peers([]) == []

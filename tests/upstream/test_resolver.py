@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.balance.peers import Address
-from wsgi_proxy.config import Place, Server
+from wsgi_proxy.config import SourceLine, Server
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Resolver, Target, first_addresses, name_of, parse, target_of
 
@@ -66,7 +66,7 @@ def test_a_server_given_as_a_url() -> None:
 @pytest.mark.parametrize("address", ["no-such-host.invalid:80", "a" * 300 + ":80"])
 def test_an_unknown_name_is_named_with_its_place(address: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        first_addresses(Server(address, place=Place("nginx.conf", 7)), Resolver())
+        first_addresses(Server(address, place=SourceLine("nginx.conf", 7)), Resolver())
     assert str(caught.value) == f'nginx.conf:7: host not found in upstream "{address}"'
 
 
@@ -77,4 +77,4 @@ def test_a_name_to_be_resolved_later_may_be_unknown_now() -> None:
 
 def test_a_wrong_address_is_named_with_its_place() -> None:
     with pytest.raises(ConfigError, match='nginx.conf:7: invalid port in "a:b"'):
-        target_of(Server("a:b", place=Place("nginx.conf", 7)))
+        target_of(Server("a:b", place=SourceLine("nginx.conf", 7)))

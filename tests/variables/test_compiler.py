@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_proxy.config import Place
+from wsgi_proxy.config import SourceLine
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.variables.compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
 
@@ -33,22 +33,22 @@ def run(body: ast.expr, **values: Any) -> Any:
     ],
 )
 def test_pieces(text: str, pieces: list[tuple[str, str]]) -> None:
-    assert split(text, True, Place()) == pieces
+    assert split(text, True, SourceLine()) == pieces
 
 
 def test_a_log_has_no_captures() -> None:
-    assert split("$1", False, Place()) == [("name", "1")]
+    assert split("$1", False, SourceLine()) == [("name", "1")]
 
 
 def test_a_broken_text() -> None:
     with pytest.raises(ConfigError, match="^f:3: invalid variable name"):
-        split("a$", True, Place("f", 3))
+        split("a$", True, SourceLine("f", 3))
 
 
 @given(st.text(max_size=20))
 def test_any_text_is_taken_apart_or_refused(text: str) -> None:
     try:
-        pieces = split(text, True, Place())
+        pieces = split(text, True, SourceLine())
     except ConfigError:
         assert "$" in text
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.routing import environ
-from wsgi_proxy.config import Place
+from wsgi_proxy.config import SourceLine
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.variables.names import Names, compile_log, compile_text
@@ -28,7 +28,7 @@ def value(text: str, x: Exchange | None = None, names: Names | None = None) -> s
 
 
 def message(text: str, **options: Any) -> str:
-    names = Names(Place("nginx.conf", 7))
+    names = Names(SourceLine("nginx.conf", 7))
     with pytest.raises(ConfigError) as caught:
         names.compile(text, **options)
         names.check()

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.routing import environ
-from wsgi_proxy.exchange import Exchange, Try
+from wsgi_proxy.exchange import Exchange, Attempt
 from wsgi_proxy.variables import upstream as variable_upstream
 from wsgi_proxy.variables.names import Names, compile_text
 
@@ -24,8 +24,8 @@ def value(name: str, x: Exchange) -> str:
     return compile_text(f"${name}", Names())(x)
 
 
-def attempt(address: str, status: int = 0, seconds: float | None = None, sent: int = 0) -> Try:
-    found = Try(address)
+def attempt(address: str, status: int = 0, seconds: float | None = None, sent: int = 0) -> Attempt:
+    found = Attempt(address)
     found.status, found.bytes_sent, found.bytes_received, found.response_length = status, sent, sent * 2, sent * 3
     found.response_time = found.connect_time = found.header_time = seconds
     return found
@@ -45,7 +45,7 @@ def test_attempts_are_parted_by_commas_and_groups_by_colons() -> None:
     assert value("upstream_bytes_sent", x) == "0, 10"
     assert value("upstream_bytes_received", x) == "0, 20"
     assert value("upstream_response_length", x) == "0, 30"
-    x.tries += [Try(""), attempt("c:1", 200, 1.0)]
+    x.tries += [Attempt(""), attempt("c:1", 200, 1.0)]
     assert value("upstream_addr", x) == "a:1, b:1 : c:1"
     assert value("upstream_status", x) == "502, 200 : 200"
     assert value("upstream_connect_time", x) == "-, 0.013 : 1.000"

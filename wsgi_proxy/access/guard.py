@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..limits import Memory
 
 
-class Plan:
+class AccessPlan:
     """What is asked in a place."""
 
     __slots__ = ("access", "before", "excepted", "internal", "methods", "real_address", "satisfy_any", "settings")
@@ -44,7 +44,7 @@ class Plan:
         self.satisfy_any = settings.satisfy_any
         self.methods: frozenset[str] | None = None
         """With `limit_except`: the methods that `access` holds for; `excepted` is asked for all others."""
-        self.excepted: Plan | None = None
+        self.excepted: AccessPlan | None = None
 
 
 class Guard:
@@ -56,7 +56,7 @@ class Guard:
         self._config = config
         self._rates = {name: RateZone(zone, memory) for name, zone in config.limit_req_zones.items()}
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, AccessPlan] = {}
 
     def enter(self, x: Exchange) -> None:
         """As soon as the request's server is known, before its scripts run: what the connection allows, and who the client is.
@@ -98,9 +98,9 @@ class Guard:
                 for check in plan.access:
                     check(x)
 
-    def _make(self, settings: GuardSettings) -> Plan:
+    def _make(self, settings: GuardSettings) -> AccessPlan:
         """Put together what these settings ask."""
-        plan = Plan(settings)
+        plan = AccessPlan(settings)
         if settings.limit_req:
             plan.before += (RateCheck(settings, self._rates),)
         if settings.limit_conn:
@@ -110,7 +110,7 @@ class Guard:
             methods, others = settings.limit_except
             # "Allowing the GET method makes the HEAD method also allowed" (ngx_http_core_module).
             plan.methods = methods | {"HEAD"} if "GET" in methods else methods
-            plan.excepted = Plan(others)
+            plan.excepted = AccessPlan(others)
             plan.excepted.access = self._access(others)
         self._plans[id(settings)] = plan
         return plan

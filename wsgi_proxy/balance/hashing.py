@@ -15,7 +15,7 @@ from typing import Any
 from zlib import crc32
 
 from .. import config
-from .peers import Group, Peer, Tried, without_scheme
+from .peers import PeerGroup, Peer, Tried, without_scheme
 from .rotation import round_robin
 
 _MISSES = 20
@@ -26,14 +26,14 @@ class Walk(set[Peer]):
 
     __slots__ = ("group", "hash", "misses", "round")
 
-    def __init__(self, group: Group, start: int) -> None:
+    def __init__(self, group: PeerGroup, start: int) -> None:
         self.group = group
         self.hash = start
         self.misses = 0
         self.round = 0
 
 
-def _walk(x: Any, group: Group, start: int) -> Walk:
+def _walk(x: Any, group: PeerGroup, start: int) -> Walk:
     walk = x.tried
     if not isinstance(walk, Walk) or walk.group is not group:
         tried = walk or ()
@@ -45,7 +45,7 @@ def _walk(x: Any, group: Group, start: int) -> Walk:
 class _ByPlace:
     """What ip_hash and hash share: a number modulo the weights of all peers is a peer."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: PeerGroup) -> None:
         self.group = group
         self._until = list(accumulate(peer.nominal for peer in group.peers))
 
@@ -60,7 +60,7 @@ class _ByPlace:
 class IPHash(_ByPlace):
     """By the client's address: the first three bytes of IPv4, all of IPv6."""
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         super().__init__(group)
 
     def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
@@ -94,7 +94,7 @@ def _address_bytes(address: str) -> bytes:
 class Hash(_ByPlace):
     """By the CRC-32 of a text with variables, hashed again with a counter in front after each miss."""
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         super().__init__(group)
         self._key = _template(policy)
 
@@ -119,7 +119,7 @@ class Hash(_ByPlace):
 class ConsistentHash(_ByPlace):
     """On a ring of 160 points per weight and server (ketama), so that adding a server moves only its share of the keys."""
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         super().__init__(group)
         self._key = _template(policy)
         owners: dict[str, list[Peer]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import config
 from .health import HEADER_MS, LAST_MS, moving_average
-from .peers import Group, Peer, Tried
+from .peers import PeerGroup, Peer, Tried
 from .rotation import round_robin
 
 
@@ -24,7 +24,7 @@ class LeastTime:
 
     measures = True
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         self.group = group
         self.column = LAST_MS if "last_byte" in policy.options else HEADER_MS
         self.inflight = Inflight(len(group.peers), group) if "inflight" in policy.options else None
@@ -66,7 +66,7 @@ class LeastTime:
 class Inflight:
     """How long the requests that this worker has open have waited so far, per peer; averages in ms."""
 
-    def __init__(self, count: int, group: Group) -> None:
+    def __init__(self, count: int, group: PeerGroup) -> None:
         self.group = group
         self._clock = group.clock
         self._open = [0] * count

@@ -62,7 +62,7 @@ class Peer:
         self.ready = True
         self.suspect = False
         """It has failures that a success may clear: its picks and settles are to be written down."""
-        self.group: Group | None = None
+        self.group: PeerGroup | None = None
         # Kept by rotation.py:
         self.rotation: Rotation | None = None
         self.offset = 0.0
@@ -73,7 +73,7 @@ class Peer:
         return f"<Peer {self.name}>"
 
 
-class Group:
+class PeerGroup:
     """Peers of one rank, and who of them may be chosen now."""
 
     __slots__ = ("clock", "conns", "dice", "health", "limited", "peers", "ready")

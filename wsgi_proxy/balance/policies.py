@@ -20,7 +20,7 @@ from .. import config
 from ..errors import ConfigError, Fault
 from .hashing import ConsistentHash, Hash, IPHash
 from .least_time import LeastTime
-from .peers import Group, Peer, Tried
+from .peers import PeerGroup, Peer, Tried
 from .ranking import Ranked
 from .rotation import grow, round_robin
 
@@ -40,7 +40,7 @@ class Balancer(Protocol):
 class RoundRobin:
     """In turn, by weight."""
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         self.group = group
 
     def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
@@ -56,7 +56,7 @@ class RoundRobin:
 class LeastConn:
     """Fewest open connections per weight."""
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         self.group = group
 
     def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
@@ -88,7 +88,7 @@ class RankedByConns(Ranked):
 class RankedByTime(Ranked):
     """LeastTime for a large group."""
 
-    def __init__(self, group: Group, walking: LeastTime) -> None:
+    def __init__(self, group: PeerGroup, walking: LeastTime) -> None:
         super().__init__(group, ages=True)
         self._walking = walking
 
@@ -100,7 +100,7 @@ class Random:
     """By lot, in proportion to the weights. Options: `two` draws two different peers and takes the one with fewer open
     connections per weight (`least_conn`, the default), or the shorter estimate (`least_time=header|last_byte`)."""
 
-    def __init__(self, group: Group, policy: config.Policy) -> None:
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         self.group = group
         self.two = "two" in policy.options
         self._until = list(accumulate(peer.nominal for peer in group.peers))
@@ -137,7 +137,7 @@ class Custom:
     It gets the servers that fit, in the configuration's order, and returns one of them. None means: none of them.
     A server with several addresses appears once; they take turns."""
 
-    def __init__(self, group: Group, function: Callable[[list[config.Server], Any], config.Server | None]) -> None:
+    def __init__(self, group: PeerGroup, function: Callable[[list[config.Server], Any], config.Server | None]) -> None:
         self.group = group
         self.function = function
 
@@ -156,7 +156,7 @@ class Custom:
         return round_robin(peers)
 
 
-def walking(policy: config.Policy | str | Callable[..., Any] | Any, group: Group) -> Balancer | None:
+def walking(policy: config.Policy | str | Callable[..., Any] | Any, group: PeerGroup) -> Balancer | None:
     """The policy as a walk over the group, whatever its size; None when it is none of those that take turns."""
     if isinstance(policy, str):
         policy = config.Policy(policy)
@@ -165,7 +165,7 @@ def walking(policy: config.Policy | str | Callable[..., Any] | Any, group: Group
     return WALKS[policy.name](group, policy)
 
 
-def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: Group) -> Balancer:
+def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: PeerGroup) -> Balancer:
     """The policy at work on one group. `policy` is a `config.Policy`, a name of POLICIES, `"package.module:thing"`, a function
     `f(servers, exchange)`, or an object with such a `pick`. ValueError for an unknown name."""
     if isinstance(policy, str):
@@ -204,37 +204,37 @@ def load(reference: str) -> Any:
         raise ValueError(f'cannot load "{reference}": {error}') from None
 
 
-WALKS: dict[str, Callable[[Group, config.Policy], Balancer]] = {
+WALKS: dict[str, Callable[[PeerGroup, config.Policy], Balancer]] = {
     "round_robin": RoundRobin,
     "least_conn": LeastConn,
     "least_time": LeastTime,
 }
 
 
-def _round_robin(group: Group, policy: config.Policy) -> Balancer:
+def _round_robin(group: PeerGroup, policy: config.Policy) -> Balancer:
     if len(group.peers) <= WALKED_MAX:
         return RoundRobin(group, policy)
     return Ranked(group, by_conns=False, always_turn=True)
 
 
-def _least_conn(group: Group, policy: config.Policy) -> Balancer:
+def _least_conn(group: PeerGroup, policy: config.Policy) -> Balancer:
     if len(group.peers) <= WALKED_MAX:
         return LeastConn(group, policy)
     return RankedByConns(group)
 
 
-def _least_time(group: Group, policy: config.Policy) -> Balancer:
+def _least_time(group: PeerGroup, policy: config.Policy) -> Balancer:
     walking = LeastTime(group, policy)
     if len(group.peers) <= WALKED_MAX or walking.inflight is not None:
         return walking
     return RankedByTime(group, walking)
 
 
-def _hash(group: Group, policy: config.Policy) -> Balancer:
+def _hash(group: PeerGroup, policy: config.Policy) -> Balancer:
     return (ConsistentHash if "consistent" in policy.options else Hash)(group, policy)
 
 
-POLICIES: dict[str, Callable[[Group, config.Policy], Balancer]] = {
+POLICIES: dict[str, Callable[[PeerGroup, config.Policy], Balancer]] = {
     "round_robin": _round_robin,
     "least_conn": _least_conn,
     "least_time": _least_time,

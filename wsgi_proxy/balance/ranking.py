@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from .peers import Group, Peer, Tried
+from .peers import PeerGroup, Peer, Tried
 from .rotation import Rotation
 
 
@@ -56,7 +56,7 @@ class Ranked:
     changed: when its connections did if `by_conns`, and every second if `ages`. The rank is a subclass's to say; here all have
     the same."""
 
-    def __init__(self, group: Group, *, by_conns: bool = True, ages: bool = False, always_turn: bool = False) -> None:
+    def __init__(self, group: PeerGroup, *, by_conns: bool = True, ages: bool = False, always_turn: bool = False) -> None:
         self.group = group
         self.by_conns = by_conns or group.limited
         self.ages = self.measures = ages

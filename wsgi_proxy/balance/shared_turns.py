@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..shm import Zone, ZoneLock
-from .peers import Group, Peer, Tried
+from .peers import PeerGroup, Peer, Tried
 
 if TYPE_CHECKING:
     from .policies import Balancer
@@ -23,7 +23,7 @@ SHARED_MAX = 64
 class SharedTurns:
     """A walking policy whose peers' weights are shared."""
 
-    def __init__(self, group: Group, policy: Balancer, zone: Zone, name: str, lock: ZoneLock) -> None:
+    def __init__(self, group: PeerGroup, policy: Balancer, zone: Zone, name: str, lock: ZoneLock) -> None:
         self.group = group
         self.policy = policy
         self.measures = getattr(policy, "measures", False)

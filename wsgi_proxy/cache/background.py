@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wsgi_proxy")
 
 
-class Leader:
+class Background:
     """What fetches need of the process: the cache they belong to, its clock, and ways to fetch without a client."""
 
     __slots__ = ("cache", "clock", "refetch", "spawn")

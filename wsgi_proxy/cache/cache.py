@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ProxyError
 from ..exchange import Answer
-from .background import Leader
+from .background import Background
 from .fetch import Fetch
 from .flight import Fill, Following
 from .key import affected, target_uri, withheld
 from .partial import may_fill
-from .plan import Plan, is_set
+from .plan import CachePlan, is_set
 from .purge import by_request
 from .response import choose, from_entry, from_growing, gateway_timeout, hit_status, not_modified
 from .rfc9111 import (
@@ -74,14 +74,14 @@ class Cache:
         clock: Callable[[], float] = time.time,
         prefix: str = "",
     ) -> None:
-        self.leader = Leader(self, refetch, spawn, clock)
+        self.leader = Background(self, refetch, spawn, clock)
         self.clock = clock
         self._sent = sent
         self._settings = zones
         self._prefix = prefix
         self._zones: dict[str, ZoneCache] = {}
         self._retry_at: dict[str, float] = {}
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, CachePlan] = {}
         for name in zones:
             self.zone(name)
 
@@ -106,10 +106,10 @@ class Cache:
     def zones(self) -> list[ZoneCache]:
         return [zone for zone in (self.zone(name) for name in self._settings) if zone is not None]
 
-    def _plan(self, location: Location) -> Plan:
+    def _plan(self, location: Location) -> CachePlan:
         plan = self._plans.get(id(location))
         if plan is None:
-            plan = self._plans[id(location)] = Plan(location)
+            plan = self._plans[id(location)] = CachePlan(location)
         return plan
 
     # --- the request's way --------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class Cache:
 
     # --- purging and invalidating -------------------------------------------------------------------------------------
 
-    def _purge(self, x: Exchange, plan: Plan, zone: ZoneCache | None) -> Answer:
+    def _purge(self, x: Exchange, plan: CachePlan, zone: ZoneCache | None) -> Answer:
         """proxy_cache_purge (nginx Plus): 204 when something went, else 404; 500 when it could not be carried out."""
         try:
             if zone is None:
@@ -314,7 +314,7 @@ class Cache:
         status = 204 if gone else 404
         return Answer(status, [] if status == 204 else [("Content-Length", "0")], length=0)
 
-    def invalidate(self, x: Exchange, plan: Plan, zone: ZoneCache, answer: Answer) -> None:
+    def invalidate(self, x: Exchange, plan: CachePlan, zone: ZoneCache, answer: Answer) -> None:
         """An unsafe request succeeded: void what is stored for its target and for those it names (RFC 9111 section 4.4)."""
         for each in affected(x, answer.headers):
             try:

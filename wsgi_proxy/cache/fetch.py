@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import UpstreamError
 from ..exchange import Answer
-from .background import Leader
+from .background import Background
 from .partial import met, met_alone, without_body
-from .plan import Plan, is_set
+from .plan import CachePlan, is_set
 from .response import forward_status, from_entry, is_conditional
 from .rfc9111 import (
     NO_WISHES,
@@ -74,9 +74,9 @@ class Fetch:
 
     def __init__(
         self,
-        leader: Leader,
+        leader: Background,
         zone: ZoneCache,
-        plan: Plan,
+        plan: CachePlan,
         *,
         key: str = "",
         asked: Wishes = NO_WISHES,

@@ -31,7 +31,7 @@ from .rfc9111 import (
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
-    from .plan import Plan
+    from .plan import CachePlan
 
 logger = logging.getLogger("wsgi_proxy")
 
@@ -92,7 +92,7 @@ def without_body(answer: Answer, status: int, fields: list[tuple[str, str]], spa
     return made
 
 
-def may_fill(x: Exchange, plan: Plan) -> bool:
+def may_fill(x: Exchange, plan: CachePlan) -> bool:
     """Whether the whole answer may be fetched for the store on behalf of this request, which may want less of it."""
     if not is_conditional(x):
         return x.method != "HEAD" or plan.convert_head

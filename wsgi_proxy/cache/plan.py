@@ -17,7 +17,7 @@ def is_set(templates: tuple[Template, ...], x: Exchange) -> bool:
     return any(value not in ("", "0") for value in (template(x) for template in templates))
 
 
-class Plan:
+class CachePlan:
     """What a location says about caching, made ready once."""
 
     __slots__ = (

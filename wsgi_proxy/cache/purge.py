@@ -17,12 +17,12 @@ from .key import target_uri
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
-    from .plan import Plan
+    from .plan import CachePlan
     from .storage import Entry
     from .zone import ZoneCache
 
 
-def by_request(x: Exchange, plan: Plan, zone: ZoneCache) -> int:
+def by_request(x: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
     """Purge what a request asks for; the number of keys or answers that went."""
     asked = x
     if x.method not in plan.methods:

@@ -114,9 +114,9 @@ def _test(options: Options) -> int:
     path = options.path
     try:
         config = read(options)
-        from ..server import Plan
+        from ..server import ServerPlan
 
-        Plan(config)
+        ServerPlan(config)
     except ConfigError as error:
         return _fail(*_told(error), f"{NAME}: configuration file {path} test failed")
     if not options.quiet:

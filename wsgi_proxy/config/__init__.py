@@ -24,7 +24,7 @@ from .model import Location as Location
 from .model import LogFormat as LogFormat
 from .model import Main as Main
 from .model import Match as Match
-from .model import Place as Place
+from .model import SourceLine as SourceLine
 from .model import Predicate as Predicate
 from .model import ProxyPass as ProxyPass
 from .model import ProxySettings as ProxySettings

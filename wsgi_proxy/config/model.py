@@ -31,7 +31,7 @@ Predicate = Callable[["Exchange"], bool]
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLine:
     """Where in a configuration something was said."""
 
     file: str = ""
@@ -71,7 +71,7 @@ class Server:
     drain: bool = False
     resolve: bool = False
     route: str = ""
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
     def __post_init__(self) -> None:
         """Judge what a Python caller gave. ConfigError with the server and the name of the argument."""
@@ -85,7 +85,7 @@ class Server:
         for name in ("backup", "down", "drain", "resolve"):
             arguments.flag(getattr(self, name), where + name)
         arguments.text(self.route, where + "route")
-        arguments.instance(self.place, Place, where + "place")
+        arguments.instance(self.place, SourceLine, where + "place")
 
 
 class _TargetURL(TypedDict):
@@ -230,7 +230,7 @@ class Upstream:
     resolver_valid: float | None = None
     resolver_timeout: float = 30.0
     sticky: Sticky | None = None
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 # --- what a location says, by subject ---------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class ProxyPass:
     template: Template | None = None
     verbatim: bool = False
     """Send the part of the target behind the location's prefix as the client wrote it (mappings made in Python)."""
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ class CacheZone:
     max_size: int = 0
     min_free: int = 0
     use_temp_path: bool = True
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ class LimitReqZone:
     key: Template
     size: int
     rate: int
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,7 @@ class LimitConnZone:
     name: str
     key: Template
     size: int
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 @dataclass(frozen=True)
@@ -612,7 +612,7 @@ class Location:
     tunnel: TunnelSettings = TunnelSettings()
     handler: str = ""
     """What answers: "proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 # --- servers and listeners --------------------------------------------------------------------------------------------------
@@ -656,7 +656,7 @@ class Listen:
     backlog: int = 511
     reuseport: bool = False
     ipv6only: bool = True
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
     @property
     def address(self) -> str | tuple[str, int]:
@@ -688,7 +688,7 @@ class ServerBlock:
     ignore_invalid_headers: bool = True
     underscores_in_headers: bool = False
     merge_slashes: bool = True
-    place: Place = Place()
+    place: SourceLine = SourceLine()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Refusal
 from ..logs import errorlog
-from .table import OWNER, VALUE, Memory, Table
+from .table import OWNER, VALUE, Memory, CountTable
 
 if TYPE_CHECKING:
     from ..config import GuardSettings, LimitConnZone, Template
@@ -32,7 +32,7 @@ class ConnectionZone:
         self.key: Template = zone.key
         self.memory = memory
         area = f"limit_conn {zone.name}"
-        self.table = Table(memory.area(area, zone.size), memory.lock(area))
+        self.table = CountTable(memory.area(area, zone.size), memory.lock(area))
 
     def owner(self) -> int:
         """This worker, by its slot and which claim of the slot it is."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ClientGone, Refusal
 from ..logs import errorlog
-from .table import STAMP, VALUE, Memory, Table
+from .table import STAMP, VALUE, Memory, CountTable
 
 if TYPE_CHECKING:
     from ..config import GuardSettings, LimitReqZone, Template
@@ -45,7 +45,7 @@ class RateZone:
         self.key: Template = zone.key
         self.rate = zone.rate
         area = f"limit_req {zone.name}"
-        self.table = Table(memory.area(area, zone.size), memory.lock(area))
+        self.table = CountTable(memory.area(area, zone.size), memory.lock(area))
 
     def excess(self, at: int, now: int) -> int:
         """What the record's excess would be with one request more, at `now`."""

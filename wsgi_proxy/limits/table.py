@@ -46,7 +46,7 @@ class Memory(Protocol):
     def reap(self) -> bool: ...
 
 
-class Table:
+class CountTable:
     """A table in `memory` (at least 4096 bytes, zero when new), shared by all that map it; `lock` is its lock."""
 
     __slots__ = ("_buckets", "_first", "_secret", "_width", "capacity", "lock", "words")

@@ -26,7 +26,7 @@ from crossplane.analyzer import DIRECTIVES as _CROSSPLANE_KNOWS
 from crossplane.errors import NgxParserBaseException
 from crossplane.lexer import _lex_file_object
 
-from ..config import Config, Place
+from ..config import Config, SourceLine
 from ..errors import ConfigError, Fault
 from .directives import TABLE, build
 from .directives.reading import Reading, as_path, as_shown
@@ -131,9 +131,9 @@ class _Files:
     faults: list[Fault] = field(default_factory=list)
     _open: list[str] = field(default_factory=list)
 
-    def read(self, path: str, included_at: Place | None = None) -> list[Statement]:
+    def read(self, path: str, included_at: SourceLine | None = None) -> list[Statement]:
         """The statements of a file with its includes in their places."""
-        where = included_at or Place()
+        where = included_at or SourceLine()
         try:
             with open(path, "rb") as file:
                 data = file.read()
@@ -219,7 +219,7 @@ class _Files:
             elif len(self._open) > MAX_NESTING:
                 self._fault("too many includes inside each other", path, line)
             else:
-                statements += self.read(os.path.abspath(name), Place(path, line))
+                statements += self.read(os.path.abspath(name), SourceLine(path, line))
         return statements
 
 

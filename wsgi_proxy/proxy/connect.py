@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..access import destinations
 from ..config import ProxySettings
 from ..errors import ClientError, Refusal, UpstreamError
-from ..exchange import Answer, Exchange, Try
+from ..exchange import Answer, Exchange, Attempt
 from ..logs import errorlog
 from ..transport import Route
 from ..tunnel import Dialled, Tunnelled, require_connection
@@ -33,7 +33,7 @@ class Connected:
 
     __slots__ = ("_dialled", "_lease", "_try", "reply")
 
-    def __init__(self, dialled: Dialled, lease: Lease, attempt: Try) -> None:
+    def __init__(self, dialled: Dialled, lease: Lease, attempt: Attempt) -> None:
         self._dialled = dialled
         self._lease = lease
         self._try = attempt
@@ -77,7 +77,7 @@ class Connector:
         source = tunnel.bind(x) if tunnel.bind is not None else ""
         while True:
             lease = pool.lease(x)
-            attempt = Try(lease.peer.name)
+            attempt = Attempt(lease.peer.name)
             x.tries.append(attempt)
             left -= 1
             try:

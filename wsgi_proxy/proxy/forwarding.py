@@ -29,7 +29,7 @@ from .readahead import PATIENCE, ReadAhead
 if TYPE_CHECKING:
     from ..balance import Peer
     from ..config import Config, ProxySettings
-    from ..exchange import Exchange, Try
+    from ..exchange import Exchange, Attempt
     from ..net import Stream
     from ..shm import Zone
     from ..transport import Client, Reply, Watched
@@ -158,7 +158,7 @@ class Forwarded:
 
     __slots__ = ("_ahead", "_closed", "_settings", "attempt", "lease", "rate", "reply", "upload")
 
-    def __init__(self, reply: Reply, lease: Lease, attempt: Try, upload: Upload | None, settings: ProxySettings) -> None:
+    def __init__(self, reply: Reply, lease: Lease, attempt: Attempt, upload: Upload | None, settings: ProxySettings) -> None:
         self._settings = settings
         self._ahead: ReadAhead | None = None
         self.reply = reply

@@ -25,7 +25,7 @@ from ..access import Guard, destinations
 from ..cache import Cache, Entry
 from ..config import Config
 from ..errors import ClientError, ClientGone, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
-from ..exchange import Answer, Exchange, Pairs, Try
+from ..exchange import Answer, Exchange, Pairs, Attempt
 from ..http import headers, pages
 from ..logs import errorlog
 from ..routing import Router
@@ -238,7 +238,7 @@ class Proxy:
         x.tried = None
         if x.tries:
             # A redirect within came here: every server may be asked again, and the variables show another group of tries.
-            x.tries.append(Try(""))
+            x.tries.append(Attempt(""))
         pool = target.pool
         method = settings.method(x).upper() if settings.method is not None else x.method
         if fetch is not None and fetch.method is not None:
@@ -298,10 +298,10 @@ class Proxy:
             lease = pool.lease(x)
         except NoLiveUpstreams as error:
             # nginx names the upstream itself in $upstream_addr then.
-            x.tries.append(Try(pool.name))
+            x.tries.append(Attempt(pool.name))
             x.tries[-1].status = error.status
             raise
-        x.tries.append(Try(lease.peer.name))
+        x.tries.append(Attempt(lease.peer.name))
         return lease
 
     def _take_reply(self, x: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Answer:
@@ -340,7 +340,7 @@ class Proxy:
 
     # --- when it goes wrong -----------------------------------------------------------------------------------------------
 
-    def _note_failure(self, x: Exchange, attempt: Try, error: UpstreamError, url: str) -> None:
+    def _note_failure(self, x: Exchange, attempt: Attempt, error: UpstreamError, url: str) -> None:
         """Record a failed try, and say in one line which server and why."""
         attempt.status = error.status
         attempt.error = str(error)

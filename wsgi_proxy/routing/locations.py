@@ -34,11 +34,11 @@ class Node:
         self.location = location
         self.slash = slash
         self.stops = location.kind == "^~"
-        self.table = Table(location.locations) if location.locations else None
+        self.table = LocationTable(location.locations) if location.locations else None
         self.plain = not (slash or location.script or location.guard.internal)
 
 
-class Table:
+class LocationTable:
     """The locations of one level. `only` is the node when there is nothing but `location /`."""
 
     __slots__ = ("_exact", "_nodes", "_outer", "_patterns", "_prefixes", "only")

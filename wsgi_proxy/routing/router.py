@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..errors import ClientError, ProxyError
 from ..http import normalise
 from ..variables import HostTable
-from .locations import Node, Table
+from .locations import Node, LocationTable
 from .redirects import return_answer, slash_redirect
 from .rewrite import run
 
@@ -44,7 +44,7 @@ class Site:
         self.block = block
         self.own = Node(block.settings)
         self.script = block.script
-        self.table = Table(block.locations)
+        self.table = LocationTable(block.locations)
         self.named = {name: Node(location) for name, location in block.named.items()}
         self.merge_slashes = block.merge_slashes
         self.tunnels = _tunnels((block.settings, *block.locations, *block.named.values()))
@@ -75,7 +75,7 @@ class _Found:
             self.variables = {name.lower(): value or "" for name, value in match.groupdict().items()}
 
 
-class Group:
+class ServerNames:
     """The server blocks of one listening address."""
 
     __slots__ = ("_known", "_names", "_patterns", "default")
@@ -130,16 +130,16 @@ class Router:
     def __init__(self, config: Config) -> None:
         self.prefix = config.prefix
         self._sites: dict[int, Site] = {}
-        self._groups: dict[str | tuple[str, int], Group] = {}
-        self._all = Group()
+        self._groups: dict[str | tuple[str, int], ServerNames] = {}
+        self._all = ServerNames()
         for block in config.servers:
             site = self._sites[id(block)] = Site(block)
             self._all.add(site, False)
             for listen in block.listens:
-                group = self._groups.setdefault(_address(listen), Group())
+                group = self._groups.setdefault(_address(listen), ServerNames())
                 group.add(site, listen.default_server)
         self._only = next(iter(self._groups.values())) if len(self._groups) == 1 else None
-        self._by_port: dict[int, Group] = {}
+        self._by_port: dict[int, ServerNames] = {}
         for address, group in self._groups.items():
             if isinstance(address, tuple):
                 self._by_port.setdefault(address[1], group)
@@ -176,7 +176,7 @@ class Router:
         elif not site.tunnels:
             raise ClientError("client sent CONNECT where there is no tunnel_pass", status=405)
 
-    def _group(self, x: Exchange) -> Group:
+    def _group(self, x: Exchange) -> ServerNames:
         """The server blocks of the address that the request came to; all of them when no `listen` has it."""
         connection = x.connection
         groups = self._groups

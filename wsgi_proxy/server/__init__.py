@@ -1,5 +1,5 @@
 """Processes: start, signals, reload and listeners under gunicorn."""
 
-from .application import Plan, run
+from .application import ServerPlan, run
 
-__all__ = ["Plan", "run"]
+__all__ = ["ServerPlan", "run"]

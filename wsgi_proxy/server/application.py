@@ -36,7 +36,7 @@ _GRACE = 30
 """Seconds that SIGTERM gives the requests in progress."""
 
 
-class Plan:
+class ServerPlan:
     """A configuration and what was prepared for it. Raises ConfigError."""
 
     def __init__(self, config: Config) -> None:
@@ -128,7 +128,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
     ) -> None:
         self._load = load
         self._factory = app_factory
-        self.plan = Plan(config)
+        self.plan = ServerPlan(config)
         self._set_up_log(config)
         self._make_folders()
         super().__init__()
@@ -171,18 +171,18 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
 
     # --- for the arbiter ---
 
-    def read(self) -> Plan:
+    def read(self) -> ServerPlan:
         """The configuration as it is now. Raises ConfigError."""
-        plan = Plan(self._load())
+        plan = ServerPlan(self._load())
         require_readable(plan.account, plan.config)
         return plan
 
-    def use(self, plan: Plan) -> None:
+    def use(self, plan: ServerPlan) -> None:
         """Start workers by this plan from now on. ConfigError when its logs cannot be opened: nothing is changed then."""
         self._set_up_log(plan.config)
         self._take(plan)
 
-    def go_back(self, plan: Plan) -> None:
+    def go_back(self, plan: ServerPlan) -> None:
         """Start workers by this plan, which was in use before, again; where its logs are gone, the present ones go on."""
         try:
             self._set_up_log(plan.config)
@@ -190,7 +190,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             errorlog.line("emerg", str(error))
         self._take(plan)
 
-    def _take(self, plan: Plan) -> None:
+    def _take(self, plan: ServerPlan) -> None:
         self.plan = plan
         self._make_folders()
         self.callable = None

@@ -30,7 +30,7 @@ from ..shm import unlink_files_of
 from . import listen
 
 if TYPE_CHECKING:
-    from .application import Plan, ProxyServer
+    from .application import ServerPlan, ProxyServer
 
 _NOTICE, _ALERT, _EMERG = (errorlog.LEVELS[name] for name in ("notice", "alert", "emerg"))
 
@@ -58,7 +58,7 @@ class PidFile(Pidfile):  # type: ignore[misc]
 class Reload:
     """A reload under way: what to go back to, and whose start is awaited."""
 
-    def __init__(self, before: Plan, old_sockets: list[Any], gone: list[Any], new: list[Any], oldest: int) -> None:
+    def __init__(self, before: ServerPlan, old_sockets: list[Any], gone: list[Any], new: list[Any], oldest: int) -> None:
         self.before = before
         self.old_sockets = old_sockets
         self.gone = gone

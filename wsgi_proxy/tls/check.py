@@ -19,7 +19,7 @@ from . import client
 from . import server as tls
 
 if TYPE_CHECKING:
-    from ..config import Config, Location, Place, ServerBlock, UpstreamTLS
+    from ..config import Config, Location, SourceLine, ServerBlock, UpstreamTLS
 
 _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -43,7 +43,7 @@ def faults_of(config: Config) -> list[Fault]:
     return faults
 
 
-def _note(faults: list[Fault], place: Place, make: Callable[[], object]) -> None:
+def _note(faults: list[Fault], place: SourceLine, make: Callable[[], object]) -> None:
     try:
         make()
     except OSError as error:

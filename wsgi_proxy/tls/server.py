@@ -49,7 +49,7 @@ def listener_context(servers: Sequence[tuple[ServerBlock, bool]]) -> Any:
     return entrance.context
 
 
-class Names:
+class CertificateNames:
     """Which server block a name means: exact, longest wildcard in front, longest wildcard behind, regular expression."""
 
     __slots__ = ("_default", "_names", "_patterns")
@@ -81,7 +81,7 @@ class Entrance:
     """The default server's context, which gives way to that of the server the client names."""
 
     def __init__(self, default: ServerBlock, servers: Sequence[ServerBlock], asking: bool) -> None:
-        self._names = Names(servers, default)
+        self._names = CertificateNames(servers, default)
         self._asking = asking
         self._protocols = (default.tls or TLS()).protocols
         self._contexts = {id(server): self._make(server, constant_pairs(server.tls or TLS())) for server in servers}

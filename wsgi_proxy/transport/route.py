@@ -3,7 +3,7 @@
 Rules:
 - A Route is made once per place and peer; per request nothing of it is worked out again.
 - Routes that lead to the same address in the same way share their idle connections (`Idle`), and all of one upstream share its
-  limit (`Group`), per worker, as nginx's `keepalive` counts.
+  limit (`KeepaliveGroup`), per worker, as nginx's `keepalive` counts.
 - The newest idle connection is used again first, the oldest is closed over the limit.
 - An idle connection on which anything can be read, data or its end, is closed: what it would say answers no request of ours.
 """
@@ -29,7 +29,7 @@ HEAD_LIMIT = 64 * 1024
 """Bytes an answer's head may have, unless `proxy_buffer_size` is larger."""
 
 
-class Group:
+class KeepaliveGroup:
     """The idle connections of one upstream, oldest first, and their limits. Times are seconds."""
 
     __slots__ = ("keepalive", "lifetime", "lock", "order", "requests", "timeout")
@@ -60,7 +60,7 @@ class Idle:
 
     __slots__ = ("group", "stack")
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: KeepaliveGroup) -> None:
         self.group = group
         self.stack: list[Wire] = []
 
@@ -190,7 +190,7 @@ class Idles:
     """
 
     def __init__(self) -> None:
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, KeepaliveGroup] = {}
         self._idles: dict[Hashable, Idle] = {}
 
     def of(self, route: Route) -> Idle:
@@ -199,7 +199,7 @@ class Idles:
         name = limits.name if limits is not None else ""
         group = self._groups.get(name)
         if group is None:
-            group = self._groups[name] = Group(limits)
+            group = self._groups[name] = KeepaliveGroup(limits)
         idle = self._idles.get((name, route.key))
         if idle is None:
             if len(self._idles) >= _KEPT:

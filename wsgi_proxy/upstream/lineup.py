@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..balance import Balancer, Group, Inflight, Peer, Ranked
+from ..balance import Balancer, PeerGroup, Inflight, Peer, Ranked
 from ..config import Server
 from .columns import Columns
 
@@ -25,7 +25,7 @@ class Lineup:
         self,
         peers: list[Peer],
         columns: Columns,
-        make: Callable[[Sequence[Peer]], tuple[Group, Balancer]],
+        make: Callable[[Sequence[Peer]], tuple[PeerGroup, Balancer]],
         suspect: Callable[[Server, float], None],
     ) -> None:
         self.peers = peers
@@ -34,7 +34,7 @@ class Lineup:
         self.single = len(peers) == 1
         """Nobody could stand in: failures do not close it."""
         self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in peers)
-        self._groups: list[Group] = []
+        self._groups: list[PeerGroup] = []
         self.main = self._rank(make, [peer for peer in peers if not peer.backup])
         self.backup = self._rank(make, [peer for peer in peers if peer.backup])
         policies = [policy for policy in (self.main, self.backup) if policy is not None]
@@ -43,7 +43,7 @@ class Lineup:
         self.limited = any(group.limited for group in self._groups)
         """Some server has `max_conns`."""
         inflight = [getattr(policy, "inflight", None) for policy in policies]
-        self.inflight: dict[Group | None, Inflight] = {each.group: each for each in inflight if each is not None}
+        self.inflight: dict[PeerGroup | None, Inflight] = {each.group: each for each in inflight if each is not None}
         self._ranked = [policy for policy in policies if isinstance(policy, Ranked)]
         columns.counts.changed = [] if any(ranked.by_conns for ranked in self._ranked) else None
         self._ramped = [peer for peer in peers if peer.server.slow_start and not self.single]
@@ -53,7 +53,7 @@ class Lineup:
         self.next_change = 0.0
         """The time at which it is no longer, if nothing else changes it."""
 
-    def _rank(self, make: Callable[[Sequence[Peer]], tuple[Group, Balancer]], peers: list[Peer]) -> Balancer | None:
+    def _rank(self, make: Callable[[Sequence[Peer]], tuple[PeerGroup, Balancer]], peers: list[Peer]) -> Balancer | None:
         if not peers:
             return None
         group, policy = make(peers)

@@ -35,7 +35,7 @@ def memory_size(names: int) -> int:
     return 8 + names * _MEMORY
 
 
-class Names:
+class Addresses:
     """What each server's name means now. ConfigError when one means nothing at the start and nobody knows what it meant.
 
     `memory` gives so many bytes that the workers share, and `lock` excludes them from it; never while a name is asked for."""

@@ -31,7 +31,7 @@ from ..balance import (
     SHARED_MAX,
     Balancer,
     Dice,
-    Group,
+    PeerGroup,
     Peer,
     SharedTurns,
     Standing,
@@ -45,7 +45,7 @@ from ..shm import Zone, forked_without_exec
 from . import arguments
 from .columns import Columns
 from .lineup import Lineup
-from .names import Names
+from .names import Addresses
 from .queue import Queue
 from .resolver import SYSTEM, Resolver
 from .sticky import cookie, set_cookie
@@ -153,7 +153,7 @@ class Pool:
         self._lock = self.zone.lock(area)
         self._gate = self.zone.lock(f"{area}/gate")
         names = f"{area}/names"
-        self._names = Names(self.servers, resolver, clock, lambda size: self.zone.area(names, size), self.zone.lock(names))
+        self._names = Addresses(self.servers, resolver, clock, lambda size: self.zone.area(names, size), self.zone.lock(names))
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
         """How to speak to the servers, where they were given as URLs."""
         self.tls = arguments.tls(verify, ssl_context, any(each.scheme == "https" for each in self._names.targets.values()))
@@ -200,9 +200,9 @@ class Pool:
         """The policy, where a first try needs nothing else."""
         self._timed = bool(lineup.inflight)
 
-    def _group(self, peers: Sequence[Peer]) -> tuple[Group, Balancer]:
+    def _group(self, peers: Sequence[Peer]) -> tuple[PeerGroup, Balancer]:
         """Peers of one rank, and the policy at work on them."""
-        group = Group(peers, self.counts.totals, self.health, self._dice, self._clock)
+        group = PeerGroup(peers, self.counts.totals, self.health, self._dice, self._clock)
         walk = walking(self.policy, group) if self._shared_turns and 1 < len(peers) <= SHARED_MAX else None
         if walk is not None:
             return group, SharedTurns(group, walk, self.zone, self._area, self._lock)

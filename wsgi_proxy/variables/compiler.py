@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, Fault
 
 if TYPE_CHECKING:
-    from ..config import Place
+    from ..config import SourceLine
 
 _PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))|([^$]+)|(\$\{[A-Za-z0-9_]*)|(\$)")
 _LOG_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
@@ -27,7 +27,7 @@ _JSON_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", 
 Nodes = list[tuple[str, ast.expr]]
 
 
-def split(text: str, captures: bool, place: Place) -> list[tuple[str, str]]:
+def split(text: str, captures: bool, place: SourceLine) -> list[tuple[str, str]]:
     """[("text", literal) | ("name", lower case) | ("capture", digit)] as nginx reads a text with variables."""
     pieces: list[tuple[str, str]] = []
     line = place.line or None

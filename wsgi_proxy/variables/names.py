@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..config import Place
+from ..config import SourceLine
 from ..errors import ConfigError, Fault
 from ..http import escape_args
 from . import request, upstream
@@ -44,13 +44,13 @@ class Names:
     `place` is where the reader stands: text compiled now is reported there when one of its names turns out to be unknown.
     """
 
-    def __init__(self, place: Place | None = None) -> None:
-        self.place = place or Place()
+    def __init__(self, place: SourceLine | None = None) -> None:
+        self.place = place or SourceLine()
         self._defined: dict[str, Callable[[Exchange], str]] = {}
         self._set: set[str] = set()
         self._captures: set[str] = set()
         self._texts: dict[str, Template] = {}
-        self._pending: list[tuple[Any, list[tuple[str, str]], str, Place]] = []
+        self._pending: list[tuple[Any, list[tuple[str, str]], str, SourceLine]] = []
         self._globals: dict[str, Any] = {
             **_functions_of(request),
             **_functions_of(upstream),
@@ -120,7 +120,7 @@ class Names:
         return compile_text("${" + name + "}", self)
 
     def compile(
-        self, text: str, escape: str = "", captures: bool = True, place: Place | None = None, quoted: bool = False
+        self, text: str, escape: str = "", captures: bool = True, place: SourceLine | None = None, quoted: bool = False
     ) -> Template:
         """A template; `escape` is "" for text, or a log format's `default`, `json` or `none`.
 
@@ -188,12 +188,12 @@ class Names:
         return faults
 
 
-def compile_text(text: str, names: Names, place: Place | None = None) -> Template:
+def compile_text(text: str, names: Names, place: SourceLine | None = None) -> Template:
     """`text` as a function of an Exchange; `$name`, `${name}` and `$1` to `$9`. ConfigError for a broken spelling."""
     return names.compile(text, place=place)
 
 
-def compile_log(text: str, names: Names, escape: str = "default", place: Place | None = None) -> Template:
+def compile_log(text: str, names: Names, escape: str = "default", place: SourceLine | None = None) -> Template:
     """A log format as a function of an Exchange: values are escaped as `escape` says."""
     if escape not in ("default", "json", "none"):
         raise ConfigError(Fault(f'unknown log format escaping "{escape}"', names.place.file, names.place.line or None))

@@ -2,7 +2,7 @@
 
 Rules:
 - One value for each attempt, `, ` between attempts and ` : ` where an internal redirect led to another group: an attempt
-  without an address (`Try("")`) marks that place, as an empty state does in nginx.
+  without an address (`Attempt("")`) marks that place, as an empty state does in nginx.
 - A time that did not come is "-"; sizes are bytes.
 Source: nginx's documentation of ngx_http_upstream_module, ngx_http_proxy_module and ngx_http_ssl_module, "Embedded Variables".
 """
@@ -17,7 +17,7 @@ from ..access import is_elsewhere, tls_of, verdict
 from .request import find_cookie
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange, Pairs, Try
+    from ..exchange import Exchange, Pairs, Attempt
 
 TEXT: dict[str, str] = {
     "proxy_add_x_forwarded_for": "forwarded_for(x)",
@@ -62,7 +62,7 @@ PREFIXES: dict[str, Callable[[str], str]] = {
 # --- attempts ---------------------------------------------------------------------------------------------------------------
 
 
-def each(tries: list[Try], show: Callable[[Try], str]) -> str:
+def each(tries: list[Attempt], show: Callable[[Attempt], str]) -> str:
     """One value for each attempt."""
     if len(tries) == 1:
         return show(tries[0])
@@ -77,11 +77,11 @@ def each(tries: list[Try], show: Callable[[Try], str]) -> str:
     return text + (separator if separator == " : " else "")
 
 
-def each_address(tries: list[Try]) -> str:
+def each_address(tries: list[Attempt]) -> str:
     return tries[0].address if len(tries) == 1 else each(tries, lambda attempt: attempt.address)
 
 
-def last_address(tries: list[Try]) -> str | None:
+def last_address(tries: list[Attempt]) -> str | None:
     """The address of the last server chosen, without its port, so that `geo` can judge it."""
     if not tries:
         return None
@@ -89,13 +89,13 @@ def last_address(tries: list[Try]) -> str | None:
     return address if address.startswith("unix:") else address.rpartition(":")[0].strip("[]") or address
 
 
-def elsewhere(tries: list[Try]) -> str | None:
+def elsewhere(tries: list[Attempt]) -> str | None:
     """Ours: "1" when the address of the last server chosen is on another machine, else "0"; for `tunnel_allow_upstream`."""
     address = last_address(tries)
     return None if address is None else str(int(is_elsewhere(address)))
 
 
-def status(attempt: Try) -> str:
+def status(attempt: Attempt) -> str:
     return str(attempt.status) if attempt.status else "-"
 
 
@@ -103,27 +103,27 @@ def _time(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def connected(attempt: Try) -> str:
+def connected(attempt: Attempt) -> str:
     return _time(attempt.connect_time)
 
 
-def headed(attempt: Try) -> str:
+def headed(attempt: Attempt) -> str:
     return _time(attempt.header_time)
 
 
-def responded(attempt: Try) -> str:
+def responded(attempt: Attempt) -> str:
     return _time(attempt.response_time)
 
 
-def received(attempt: Try) -> str:
+def received(attempt: Attempt) -> str:
     return str(attempt.bytes_received)
 
 
-def sent(attempt: Try) -> str:
+def sent(attempt: Attempt) -> str:
     return str(attempt.bytes_sent)
 
 
-def length(attempt: Try) -> str:
+def length(attempt: Attempt) -> str:
     return str(attempt.response_length)
 
 

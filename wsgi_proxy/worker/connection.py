@@ -23,7 +23,7 @@ from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .proxy_protocol import read_proxy_header
 from .request_body import NO_BODY, RequestBody
 from .request_head import take_request
-from .response import Response, ShortBody
+from .response import ResponseWriter, ShortBody
 from .response_fields import SERVER, clock, http_date
 from .service import QUIET
 from .socket import StreamSocket
@@ -237,7 +237,7 @@ class Connection(Link):
         service.requests += 1
         if service.requests == service.max_requests:
             service.end()
-        response = Response(self, head, head.keep_alive)
+        response = ResponseWriter(self, head, head.keep_alive)
         environ = make_environ(self, head)
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)
@@ -276,7 +276,7 @@ class Connection(Link):
             hooks.after(token, environ, response)
         return self._after(response, whole)
 
-    def _failed(self, response: Response, error: Exception) -> None:
+    def _failed(self, response: ResponseWriter, error: Exception) -> None:
         """The application raised: an answer if none has begun, else the cut that shows the client it is not whole."""
         if self.taken and isinstance(error, StopIteration):
             # How an application that served its connection through gunicorn.socket says that it is done.
@@ -297,7 +297,7 @@ class Connection(Link):
         else:
             self.service.log.exception("Error handling request %s", what)
             status = 500
-        fresh = Response(self, response.head, False)
+        fresh = ResponseWriter(self, response.head, False)
         body = page(status)
         fresh.start_response(
             status_line(shown_status(status)), [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
@@ -310,7 +310,7 @@ class Connection(Link):
         response.status, response.headers, response.sent = fresh.status, fresh.headers, fresh.sent
         response.failed, response.keep = True, False
 
-    def _after(self, response: Response, whole: bool) -> bool:
+    def _after(self, response: ResponseWriter, whole: bool) -> bool:
         """What becomes of the connection; True when the next request's head may be in the buffer."""
         self.head = None
         self.forwarded = None

@@ -15,7 +15,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from ..http import environ_key, field_values
-from .response import Response
+from .response import ResponseWriter
 from .service import Hooks
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class GunicornHooks(Hooks):
                 request.change(environ)
         return request, started
 
-    def after(self, token: Any, environ: WSGIEnvironment, response: Response) -> None:
+    def after(self, token: Any, environ: WSGIEnvironment, response: ResponseWriter) -> None:
         request, started = token
         if self._logs and response.status:
             took: timedelta = datetime.now() - started

@@ -85,37 +85,37 @@ class Http2Hints:
 
 
 class Http2Answer:
-    """An application's answer on a stream. Where it is cut (ConnectionResetError, see wsgi.py) the stream is, and no more."""
+    """An application's response on a stream. Where it is cut (ConnectionResetError, see wsgi.py) the stream is, and no more."""
 
-    __slots__ = ("_answer", "_response")
+    __slots__ = ("_blocks", "_writer")
 
-    def __init__(self, answer: Iterable[bytes], response: Any) -> None:
-        self._answer = answer
-        self._response = response
+    def __init__(self, blocks: Iterable[bytes], writer: Any) -> None:
+        self._blocks = blocks
+        self._writer = writer
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            blocks = iter(self._answer)
+            parts = iter(self._blocks)
         except StopIteration:
             # How an application that closed the connection says that it is done.
-            raise HTTP2ConnectionError("closed without an answer") from None
-        if self._response._omits_body and not self._response.headers_sent:
-            _send_last_headers(self._response)
+            raise HTTP2ConnectionError("closed without a response") from None
+        if self._writer._omits_body and not self._writer.headers_sent:
+            _send_last_headers(self._writer)
         try:
-            yield from blocks
+            yield from parts
         except ConnectionResetError as error:
-            response = self._response
+            response = self._writer
             response.h2_conn.abort_stream(response.stream_id, HTTP2ErrorCode.INTERNAL_ERROR)
             # To gunicorn this is a stream that ended; anything else would be a defect, with a traceback in the log.
             raise HTTP2StreamError(response.stream_id, str(error)) from error
 
     def close(self) -> None:
-        close = getattr(self._answer, "close", None)
+        close = getattr(self._blocks, "close", None)
         if close is not None:
             close()
 
 
-def _send_last_headers(response: Any) -> None:
+def _send_last_headers(writer: Any) -> None:
     """Send the head of gunicorn's HTTP2Response as its `send_headers` does, with END_STREAM."""
     names = {name.lower() for name, _ in response.headers}
     fields = list(response.headers)

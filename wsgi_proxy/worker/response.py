@@ -31,7 +31,7 @@ _SMALL_BLOCK = 32 * 1024
 """Blocks up to this size are copied behind what goes before them; larger ones are handed over beside it."""
 
 
-class Response:
+class ResponseWriter:
     """One answer on its way; the names gunicorn's access log and hooks read (`status`, `headers`, `sent`) are kept."""
 
     # Set by start_response.

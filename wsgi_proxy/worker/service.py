@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .link import Link
     from .listener import Listener
-    from .response import Response
+    from .response import ResponseWriter
 
 _switch = greenlet.switch
 
@@ -61,7 +61,7 @@ class Hooks:
         With None `after` is not called.
         """
 
-    def after(self, token: Any, environ: WSGIEnvironment, response: Response) -> None:
+    def after(self, token: Any, environ: WSGIEnvironment, response: ResponseWriter) -> None:
         """Called when the answer is complete, or as complete as it gets."""
 
 

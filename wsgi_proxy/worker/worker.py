@@ -225,9 +225,9 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
             response.headers += [(name.lower(), value) for name, value in headers if name.lower() in ("server", "date")]
             return write
 
-        answer: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
-        body.end(answer)
-        return Http2Answer(answer, response)
+        blocks: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
+        body.end(blocks)
+        return Http2Answer(blocks, response)
 
     @property
     def alive(self) -> bool:

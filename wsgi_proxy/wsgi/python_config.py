@@ -19,7 +19,7 @@ from ..config import (
     Config,
     CoreSettings,
     Location,
-    Place,
+    SourceLine,
     ProxyPass,
     ProxySettings,
     Server,
@@ -84,7 +84,7 @@ def config_for_targets(targets: Mapping[str, Any], timeout: float) -> Config:
             raise ConfigError(Fault(f"{where}the prefix is there twice"))
         url, settings = _target(pattern, _options(options, where), where, timeout, contexts)
         locations[pattern] = Location(pattern=pattern, proxy=settings, core=_core(), handler="proxy_pass")
-        server = Server(url.address, place=Place(where.removesuffix(": ")))
+        server = Server(url.address, place=SourceLine(where.removesuffix(": ")))
         upstreams.setdefault(url.address, Upstream(url.address, (server,)))
     return _config(tuple(locations.values()), upstreams)
 

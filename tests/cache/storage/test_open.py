@@ -12,7 +12,7 @@ from wsgi_proxy.cache.storage import open as cacheopen
 from wsgi_proxy.cache.storage.blob import BlobStorage
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.cache.storage.open import memory_folder, memory_zones, open_zone, private, sweep_shared_memory
-from wsgi_proxy.config import CacheZone, Place
+from wsgi_proxy.config import CacheZone, SourceLine
 
 FRESH = [("Cache-Control", "max-age=60")]
 
@@ -33,9 +33,9 @@ def test_a_folder_is_taken_relative_to_the_prefix(tmp_path):
 
 
 def test_memory_is_shared_by_the_zones_of_one_server_and_place(own_memory):
-    settings = CacheZone("z", "memory", place=Place("nginx.conf", 3))
+    settings = CacheZone("z", "memory", place=SourceLine("nginx.conf", 3))
     one, two = Site(own_memory, zone=settings), Site(own_memory, zone=settings)
-    other = Site(own_memory, zone=CacheZone("z", "memory", place=Place("other.conf", 3)))
+    other = Site(own_memory, zone=CacheZone("z", "memory", place=SourceLine("other.conf", 3)))
     for site in (one, two, other):
         site.answers((200, FRESH, b"x"))
     one.get("/")

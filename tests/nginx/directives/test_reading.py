@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.config import Place
+from wsgi_proxy.config import SourceLine
 from wsgi_proxy.nginx.directives.reading import MAX_FAULTS, Reading, TooManyFaults, as_path
 from wsgi_proxy.nginx.directives.row import Bad, BadValue, Level, Row, Statement
 
@@ -46,11 +46,11 @@ def test_the_wrong_block(reading: Reading) -> None:
 
 def test_a_fault_is_told_once_and_too_many_end_it(reading: Reading) -> None:
     for _ in range(3):
-        reading.fault("same", Place("f", 1))
+        reading.fault("same", SourceLine("f", 1))
     assert len(reading.faults) == 1
     with pytest.raises(TooManyFaults):
         for number in range(MAX_FAULTS):
-            reading.fault("other", Place("f", number))
+            reading.fault("other", SourceLine("f", number))
     assert len(reading.faults) == MAX_FAULTS + 1
 
 
@@ -58,7 +58,7 @@ def test_what_waits_for_the_whole_file(reading: Reading) -> None:
     def late() -> None:
         raise Bad("late")
 
-    reading.later(Place("f", 3), late)
+    reading.later(SourceLine("f", 3), late)
     assert reading.faults == []
     reading.finish()
     assert [str(fault) for fault in reading.faults] == ["f:3: late"]
@@ -72,7 +72,7 @@ def test_paths(reading: Reading) -> None:
 
 
 def test_faults_are_told_as_people_read_them(reading: Reading) -> None:
-    reading.fault('unknown directive "\xc3\xa9"', Place("f", 1))
-    reading.fault('open() "/é" failed', Place("f", 2))
-    reading.fault('unknown directive "\xe9"', Place("f", 3))
+    reading.fault('unknown directive "\xc3\xa9"', SourceLine("f", 1))
+    reading.fault('open() "/é" failed', SourceLine("f", 2))
+    reading.fault('unknown directive "\xe9"', SourceLine("f", 3))
     assert [fault.message[-8:] for fault in reading.faults] == ['tive "é"', '" failed', 'tive "é"']

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ...config import Config, Place
+from ...config import Config, SourceLine
 from . import blocks, cache, core, guard, harmless, health, listen, log, process, proxy, rewrite, static, tls, tunnel, upstream
 from .advice import oddities
 from .freezing import freeze
@@ -64,12 +64,12 @@ def _build(reading: Reading, main: Level, statements: Iterable[Statement], compl
         return Config()
     reading.finish()
     if "events" not in main.seen and not reading.faults:
-        reading.fault('no "events" section in configuration', Place(reading.path))
+        reading.fault('no "events" section in configuration', SourceLine(reading.path))
     config = Config()
     if not reading.faults:
         config = freeze(reading, main)
         for sentence, place in oddities(config):
             reading.warn(sentence, place)
         config = replace(config, warnings=tuple(reading.warnings))
-    reading.guarded(Place(), reading.names.check)
+    reading.guarded(SourceLine(), reading.names.check)
     return config

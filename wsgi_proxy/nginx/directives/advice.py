@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...config import Config, If, Location, Place
+from ...config import Config, If, Location, SourceLine
 
 
-def oddities(config: Config) -> Iterator[tuple[str, Place]]:
+def oddities(config: Config) -> Iterator[tuple[str, SourceLine]]:
     """(sentence, where) for each oddity."""
     yield from _unshared(config)
-    told: set[tuple[str, Place]] = set()
+    told: set[tuple[str, SourceLine]] = set()
     for location in places(config):
         for sentence in (_fixed_upgrade(location), _bypass_without_cache(location)):
             if sentence and (sentence, location.place) not in told:
@@ -30,7 +30,7 @@ def places(config: Config) -> Iterator[Location]:
             todo += [step.location for step in location.script if isinstance(step, If) and step.location is not None]
 
 
-def _unshared(config: Config) -> Iterator[tuple[str, Place]]:
+def _unshared(config: Config) -> Iterator[tuple[str, SourceLine]]:
     """nginx keeps an upstream's state per worker unless it has a zone; shared, a dead server is tried less often."""
     if config.main.worker_processes < 2:
         return

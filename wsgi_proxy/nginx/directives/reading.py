@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from ...config import CacheZone, LimitConnZone, LimitReqZone, LogFormat, Match, Place, Template, Upstream
+from ...config import CacheZone, LimitConnZone, LimitReqZone, LogFormat, Match, SourceLine, Template, Upstream
 from ...errors import ConfigError, Fault
 from ...variables import Names, compile_text
 from .row import Bad, BadValue, Level, Row, Statement
@@ -55,12 +55,12 @@ class Reading:
         self.log_formats: dict[str, LogFormat] = {}
         self.sized_zones: set[str] = set()
         """Names of upstreams' zones that some upstream gives a size."""
-        self._told: set[tuple[str, Place]] = set()
-        self._later: list[tuple[Place, Callable[[], None]]] = []
+        self._told: set[tuple[str, SourceLine]] = set()
+        self._later: list[tuple[SourceLine, Callable[[], None]]] = []
 
     # --- faults -------------------------------------------------------------------------------------------------------------
 
-    def fault(self, message: str, place: Place) -> None:
+    def fault(self, message: str, place: SourceLine) -> None:
         """Note a fault; the same words about the same line are told once."""
         message = as_shown(message)
         if (message, place) in self._told:
@@ -73,13 +73,13 @@ class Reading:
             )
             raise TooManyFaults
 
-    def warn(self, message: str, place: Place) -> None:
+    def warn(self, message: str, place: SourceLine) -> None:
         """Note an oddity that does not stop the start."""
         message = as_shown(message)
         line = f"{message} in {place.file}:{place.line}" if place.file else message
         self.warnings[line] = None
 
-    def guarded(self, place: Place, act: Callable[[], None], name: str = "") -> None:
+    def guarded(self, place: SourceLine, act: Callable[[], None], name: str = "") -> None:
         """Run `act`; what it raises becomes a fault at this place."""
         self.names.place = place
         try:
@@ -90,9 +90,9 @@ class Reading:
             self.fault(str(error), place)
         except ConfigError as error:
             for fault in error.faults:
-                self.fault(fault.message, Place(fault.file, fault.line or 0) if fault.file else place)
+                self.fault(fault.message, SourceLine(fault.file, fault.line or 0) if fault.file else place)
 
-    def later(self, place: Place, act: Callable[[], None]) -> None:
+    def later(self, place: SourceLine, act: Callable[[], None]) -> None:
         """Run `act` when the whole file is read."""
         self._later.append((place, act))
 

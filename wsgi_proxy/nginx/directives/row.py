@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ...config import Place
+from ...config import SourceLine
 
 if TYPE_CHECKING:
     from ...config import Template
@@ -45,8 +45,8 @@ class Statement:
     block: list[Statement] | None = None
 
     @property
-    def place(self) -> Place:
-        return Place(self.file, self.line)
+    def place(self) -> SourceLine:
+        return SourceLine(self.file, self.line)
 
 
 @dataclass(eq=False)
@@ -67,8 +67,8 @@ class Level:
     """The statement that set each field, for faults that concern two directives."""
 
     @property
-    def place(self) -> Place:
-        return self.statement.place if self.statement else Place()
+    def place(self) -> SourceLine:
+        return self.statement.place if self.statement else SourceLine()
 
     def template(self, text: str) -> Template:
         """The text with its $names compiled."""
