@@ -84,12 +84,12 @@ def latency(port: int, rate: int, seconds: float) -> Figures:
                 time.sleep(pause)
             began = time.perf_counter()
             sock.sendall(request)
-            answer = b""
-            while not answer.endswith(b"123456"):
+            response = b""
+            while not response.endswith(b"123456"):
                 block = sock.recv(65536)
                 if not block:
                     raise RuntimeError("the connection was closed")
-                answer += block
+                response += block
             taken.append((time.perf_counter() - began) * 1000)
     taken.sort()
     return {"p50 ms": statistics.median(taken), "p99 ms": taken[int(len(taken) * 0.99)]}

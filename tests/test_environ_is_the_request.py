@@ -102,8 +102,8 @@ class Servers:
             done = subprocess.run([*command, f"https://localhost:{port}{target}"], input=BODY, capture_output=True, timeout=30)
             assert done.stdout == b"ok", done.stderr + done.stdout
         else:
-            answer = fetch(port, target, "POST", fields, BODY)
-            assert answer.text == "ok", answer
+            response = fetch(port, target, "POST", fields, BODY)
+            assert response.text == "ok", response
         return self.recorder.requests[0]
 
 
@@ -262,11 +262,11 @@ def test_below_a_mount_escapes_stay(upstream: Recorder, made: Made, raw: str) ->
 
 def test_a_forwarded_prefix_that_is_the_mapped_one(upstream: Recorder, made: Made) -> None:  # noqa: F811
     app = ProxyFix(made(ProxyMiddleware(NotFound(), {"/legacy/": {"target": upstream.url}})), x_prefix=1)
-    answer = get(app, "/legacy/x", headers={"X-Forwarded-Prefix": "/legacy"})
-    assert (answer.status_code, upstream.requests[0].target) == (200, "/legacy/x")
+    response = get(app, "/legacy/x", headers={"X-Forwarded-Prefix": "/legacy"})
+    assert (response.status_code, upstream.requests[0].target) == (200, "/legacy/x")
 
 
 def test_a_value_that_would_begin_another_field(upstream: Recorder, made: Made) -> None:  # noqa: F811
     app = made(Proxy(Pool([upstream.url])))
-    answer = get(app, "/", environ_overrides={"HTTP_X_USER": "a\r\nX-Admin: 1"})
-    assert answer.status_code == 500 and not upstream.requests
+    response = get(app, "/", environ_overrides={"HTTP_X_USER": "a\r\nX-Admin: 1"})
+    assert response.status_code == 500 and not upstream.requests

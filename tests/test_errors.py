@@ -9,7 +9,7 @@ def test_statuses_and_kinds() -> None:
     assert errors.ClientError().status == 400
     assert errors.ClientError(status=413).status == 413
     assert (errors.UpstreamTimeout().status, errors.UpstreamTimeout().kind) == (504, "timeout")
-    assert errors.InvalidAnswer().kind == "invalid_header"
+    assert errors.InvalidResponse().kind == "invalid_header"
     assert not errors.ConnectFailed().sent and errors.UpstreamClosed().sent
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import ROOT
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.exchange import RECORD, Answer, Exchange, FileBody, Attempt
+from wsgi_proxy.exchange import RECORD, Attempt, Exchange, FileBody, Response
 
 
 def exchange(**environ: Any) -> Exchange:
@@ -97,10 +97,10 @@ def test_an_answer_closes_its_body_once() -> None:
             self.closed += 1
 
     body = Body()
-    answer = Answer(200, [("A", "1"), ("a", "2")], body)
-    assert answer.header("a") == "1"
-    answer.close()
-    answer.close()
+    response = Response(200, [("A", "1"), ("a", "2")], body)
+    assert response.header("a") == "1"
+    response.close()
+    response.close()
     assert body.closed == 1
 
 

@@ -17,6 +17,6 @@ def test_it_says_what_the_command_says(arguments: list[str]) -> None:
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
         return done.returncode, done.stdout, done.stderr
 
-    answer = said("wsgi_proxy")
-    assert answer == said("wsgi_proxy")
-    assert answer[0] == 0 and "wsgi" in answer[1] + answer[2]
+    response = said("wsgi_proxy")
+    assert response == said("wsgi_proxy")
+    assert response[0] == 0 and "wsgi" in response[1] + response[2]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import Config, HealthCheck, Server
     from .errors import CheckFailed, ConfigError
-    from .wsgi import ProxyMiddleware
     from .upstream import Pool
-    from .wsgi import Proxy, ProxyApp
+    from .wsgi import Proxy, ProxyApp, ProxyMiddleware
 
 __version__ = "1.0.0"
 # Without `app`, so that `import *` does not ask for a configuration.

@@ -81,13 +81,13 @@ class UpstreamTimeout(UpstreamError):
     kind = "timeout"
 
 
-class InvalidAnswer(UpstreamError):
+class InvalidResponse(UpstreamError):
     """The upstream's answer has no, or more than one, reading (RFC 9112)."""
 
     kind = "invalid_header"
 
 
-class TruncatedAnswer(UpstreamError):
+class TruncatedResponse(UpstreamError):
     """The upstream's body ended early; raised while it is read, so that the client's connection is cut and never ended."""
 
 

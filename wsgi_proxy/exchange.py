@@ -135,7 +135,7 @@ class Exchange:
     status = 0
     body_bytes_sent = 0
     bytes_sent = 0
-    answer: Answer | None = None
+    response: Response | None = None
     upstream_pairs: Pairs
     """The last upstream answer's fields, for $upstream_http_*."""
     upstream_trailers: Pairs
@@ -314,13 +314,13 @@ class Exchange:
 
 
 RECORD = """
-    absolute added_trailers answer args body_bytes_received body_bytes_sent bytes_sent cache_key cache_status captures
-    chunked completed connection content_length content_type environ error_response error_status finished_at host input internal
-    kept leases limit_conn_status limit_rate limit_req_status location method named_location pairs peer_addr prefix
-    protocol proxy_host proxy_port raw_target redirects relocate remote_addr remote_port remote_user request_body
-    request_body_file request_id_value rewritten_in_place scheme sent_trailers server server_captures started status
-    subrequest target trace tried tries trusted_peer upgrade upload upstream_name upstream_pairs upstream_trailers uri
-    uri_changed variables
+    absolute added_trailers args body_bytes_received body_bytes_sent bytes_sent cache_key cache_status captures
+    chunked completed connection content_length content_type environ error_response error_status finished_at host
+    input internal kept leases limit_conn_status limit_rate limit_req_status location method named_location pairs
+    peer_addr prefix protocol proxy_host proxy_port raw_target redirects relocate remote_addr remote_port remote_user
+    request_body request_body_file request_id_value response rewritten_in_place scheme sent_trailers server
+    server_captures started status subrequest target trace tried tries trusted_peer upgrade upload upstream_name
+    upstream_pairs upstream_trailers uri uri_changed variables
 """.split()
 """The attributes of an Exchange."""
 
@@ -345,7 +345,7 @@ class BegunInput:
         return first + bytes(self._input.read(size - 1)) if size > 1 else first
 
 
-class Answer:
+class Response:
     """What goes back: a status, field pairs, and a body that is closed exactly once.
 
     `body` is an iterable of non-empty bytes blocks; it may have `close()`, and `send_to(stream)` (moves the whole body by itself;

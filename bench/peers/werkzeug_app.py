@@ -8,7 +8,9 @@ from werkzeug.wrappers import Response
 
 PROXIES = itertools.cycle(
     [
-        ProxyMiddleware(Response("no", 404), {"/": {"target": f"http://127.0.0.1:{port}"}, "": {"target": f"http://127.0.0.1:{port}"}})
+        ProxyMiddleware(
+            Response("no", 404), {"/": {"target": f"http://127.0.0.1:{port}"}, "": {"target": f"http://127.0.0.1:{port}"}}
+        )
         for port in os.environ["BENCH_UPSTREAMS"].split(",")
     ]
 )

@@ -14,7 +14,7 @@ from tests.support.limits import exchange, text
 from wsgi_proxy.access.auth import BasicCheck, RequestCheck, credentials, is_proxied
 from wsgi_proxy.config import GuardSettings, Location, ProxyPass, ProxySettings
 from wsgi_proxy.errors import ConnectFailed, ProxyError, Refusal
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 
 PLAIN = Location()
 FORWARDING = Location(proxy=ProxySettings(pass_=ProxyPass("http://$http_host", template=text("http://site.test"))))
@@ -121,45 +121,45 @@ class Body:
         self.closed += 1
 
 
-def requesting(answer: Answer | ProxyError, *variables: tuple[str, Any]) -> tuple[RequestCheck, list[str]]:
+def requesting(response: Response | ProxyError, *variables: tuple[str, Any]) -> tuple[RequestCheck, list[str]]:
     asked: list[str] = []
 
-    def ask(x: Exchange, uri: str) -> Answer:
+    def ask(x: Exchange, uri: str) -> Response:
         asked.append(uri)
-        if isinstance(answer, ProxyError):
-            raise answer
-        return answer
+        if isinstance(response, ProxyError):
+            raise response
+        return response
 
     return RequestCheck(GuardSettings(auth_request="/auth", auth_request_set=variables), lambda: ask), asked
 
 
 def test_auth_request_lets_in_and_sets_variables() -> None:
     body: Any = Body()
-    answer = Answer(204, [("X-Shown", "1")], body)
-    answer.source = SimpleNamespace(pairs=[("X-User", "alice")])
-    check, asked = requesting(answer, ("user", lambda x: dict(x.upstream_pairs)["X-User"]), ("status", lambda x: str(x.status)))
+    response = Response(204, [("X-Shown", "1")], body)
+    response.source = SimpleNamespace(pairs=[("X-User", "alice")])
+    check, asked = requesting(response, ("user", lambda x: dict(x.upstream_pairs)["X-User"]), ("status", lambda x: str(x.status)))
     x = exchange()
     assert check(x) is True
     assert asked == ["/auth"]
     assert x.variables == {"user": "alice", "status": "204"}
-    assert (x.status, x.answer, x.upstream_pairs) == (0, None, []), "only the variables stay"
+    assert (x.status, x.response, x.upstream_pairs) == (0, None, []), "only the variables stay"
     assert body.closed == 1
 
 
 def test_auth_request_refuses() -> None:
     challenge = ("WWW-Authenticate", 'Bearer realm="x"')
-    check, _ = requesting(Answer(401, [("X-Other", "1"), challenge]))
+    check, _ = requesting(Response(401, [("X-Other", "1"), challenge]))
     with pytest.raises(Refusal) as refusal:
         check(exchange())
     assert (refusal.value.status, refusal.value.headers) == (401, [challenge])
-    check, _ = requesting(Answer(403, [challenge]))
+    check, _ = requesting(Response(403, [challenge]))
     with pytest.raises(Refusal) as refusal:
         check(exchange())
     assert (refusal.value.status, refusal.value.headers) == (403, [])
 
 
-@pytest.mark.parametrize("outcome", [Answer(302), Answer(404), Answer(500), ConnectFailed("no upstream")])
-def test_anything_else_is_a_fault_of_ours(outcome: Answer | ProxyError) -> None:
+@pytest.mark.parametrize("outcome", [Response(302), Response(404), Response(500), ConnectFailed("no upstream")])
+def test_anything_else_is_a_fault_of_ours(outcome: Response | ProxyError) -> None:
     check, _ = requesting(outcome)
     with pytest.raises(ProxyError, match="auth request unexpected status: ") as fault:
         check(exchange())

@@ -68,8 +68,8 @@ def test_modes_as_nginx(files: Files, tmp_path: Path, mode: str) -> None:
     theirs = {}
     with run_nginx(conf, tmp_path):
         for kind, pair in kinds.items():
-            answer = fetch(port, tls=files.client(pair))
-            theirs[kind] = (answer.status, answer.text)
+            response = fetch(port, tls=files.client(pair))
+            theirs[kind] = (response.status, response.text)
     for kind, (status, word) in ours.items():
         if status == 200:
             assert theirs[kind] == (200, word), kind

@@ -11,7 +11,7 @@ from tests.support.limits import exchange, text
 from wsgi_proxy.access.destinations import check, check_scheme, is_clients, is_elsewhere
 from wsgi_proxy.config import GuardSettings
 from wsgi_proxy.errors import ClientError, Refusal
-from wsgi_proxy.exchange import Exchange, Attempt
+from wsgi_proxy.exchange import Attempt, Exchange
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.routing.router import Router
 

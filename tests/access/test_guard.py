@@ -29,7 +29,7 @@ from wsgi_proxy.config import (
     ServerBlock,
 )
 from wsgi_proxy.errors import ClientError, ProxyError, Refusal
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 
 CONFIG = Config(
     limit_req_zones={"r": LimitReqZone("r", argument("r"), 32768, 1)},
@@ -102,7 +102,7 @@ def basic(password: str = "secret") -> dict[str, str]:
 def test_satisfy(tmp_path: Path, satisfy: str, address: str, headers: dict[str, str], request_status: int) -> None:
     (tmp_path / "htpasswd").write_text("alice:{PLAIN}secret\n")
     g = Guard(Config(prefix=str(tmp_path)), PrivateMemory())
-    g.subrequest = lambda x, uri: Answer(request_status, [("WWW-Authenticate", "Bearer")])
+    g.subrequest = lambda x, uri: Response(request_status, [("WWW-Authenticate", "Bearer")])
     settings = GuardSettings(
         access=ALLOW_ONE,
         auth_basic=text("r"),
@@ -131,7 +131,7 @@ def test_any_with_nothing_but_denials_says_so_once(caplog: pytest.LogCaptureFixt
 def test_any_keeps_the_first_challenge(tmp_path: Path) -> None:
     (tmp_path / "htpasswd").write_text("")
     g = Guard(Config(prefix=str(tmp_path)), PrivateMemory())
-    g.subrequest = lambda x, uri: Answer(403)
+    g.subrequest = lambda x, uri: Response(403)
     settings = GuardSettings(
         access=(DENY,), auth_basic=text("r"), auth_basic_user_file=text("htpasswd"), satisfy_any=True, auth_request="/auth"
     )
@@ -261,9 +261,7 @@ def test_nginx_asks_in_the_same_order(tmp_path: Path) -> None:
             fetch(port, "/any").status,
             fetch(port, "/any", headers=basic().items()).status,
         ]
-    g = Guard(
-        Config(prefix=str(tmp_path), limit_req_zones={"r": LimitReqZone("r", argument("r"), 32768, 16)}), PrivateMemory()
-    )
+    g = Guard(Config(prefix=str(tmp_path), limit_req_zones={"r": LimitReqZone("r", argument("r"), 32768, 16)}), PrivateMemory())
     core = CoreSettings(client_max_body_size=10)
     auth: dict[str, Any] = {"auth_basic": text("r"), "auth_basic_user_file": text("htpasswd")}
     f = GuardSettings(limit_req=(LimitReq("r"),), limit_req_status=430, access=(DENY,), **auth)

@@ -10,7 +10,7 @@ import pytest
 
 from wsgi_proxy.balance.hashing import ConsistentHash, Hash, IPHash, Walk
 from wsgi_proxy.balance.health import Health, size
-from wsgi_proxy.balance.peers import PeerGroup, Peer
+from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.config import Policy, Server
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsgi_proxy.balance.health import HEADER_MS, Health, size
 from wsgi_proxy.balance.least_time import Inflight, LeastTime
-from wsgi_proxy.balance.peers import PeerGroup, Peer
+from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.shm.zone import PrivateZone
 from wsgi_proxy.upstream.pool import Pool

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from wsgi_proxy.balance.health import Health, size
-from wsgi_proxy.balance.peers import PeerGroup, Peer, without_scheme
+from wsgi_proxy.balance.peers import Peer, PeerGroup, without_scheme
 from wsgi_proxy.config import Server
 
 

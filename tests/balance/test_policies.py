@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.balance.health import HEADER_MS, Health, size
-from wsgi_proxy.balance.peers import PeerGroup, Peer
+from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.balance.policies import POLICIES, LeastConn, Random, balancer, load
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server

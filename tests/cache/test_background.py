@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.caching import Body, Site, exchange
 from wsgi_proxy.cache.background import detached, drain
-from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
+from wsgi_proxy.exchange import Response
 
 GRACE = [("Cache-Control", "max-age=60, stale-while-revalidate=100")]
 
@@ -23,17 +23,17 @@ def test_a_detached_request_shares_nothing_that_changes():
 
 
 def test_draining_reads_all_and_closes_even_what_breaks():
-    whole, broken = Body([b"a", b"b"]), Body([b"a"], TruncatedAnswer("cut"))
-    drain(Answer(200, [], whole))
-    with pytest.raises(TruncatedAnswer):
-        drain(Answer(200, [], broken))
+    whole, broken = Body([b"a", b"b"]), Body([b"a"], TruncatedResponse("cut"))
+    drain(Response(200, [], whole))
+    with pytest.raises(TruncatedResponse):
+        drain(Response(200, [], broken))
     assert whole.closed == broken.closed == 1
 
 
 @pytest.mark.parametrize("error", [ConnectFailed("down"), ValueError("a defect")])
 def test_an_update_that_fails_is_a_line_in_the_log_and_frees_its_flight(tmp_path, caplog, error):
     site = Site(tmp_path, background=True)
-    site.answers((200, GRACE, b"one"), error, (200, GRACE, b"two"))
+    site.responses((200, GRACE, b"one"), error, (200, GRACE, b"two"))
     site.get("/")
     site.now += 70
     assert site.get("/").word == "STALE"
@@ -46,7 +46,7 @@ def test_an_update_that_fails_is_a_line_in_the_log_and_frees_its_flight(tmp_path
 
 def test_nothing_is_updated_behind_a_request_by_who_cannot(tmp_path):
     site = Site(tmp_path)
-    site.answers((200, GRACE, b"one"), (200, GRACE, b"two"))
+    site.responses((200, GRACE, b"one"), (200, GRACE, b"two"))
     site.get("/")
     site.now += 70
     got = site.get("/")

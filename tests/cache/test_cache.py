@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.caching import Body, Constant, Site, exchange, location
-from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer, UpstreamError
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.errors import ConnectFailed, TruncatedResponse, UpstreamError
+from wsgi_proxy.exchange import Response
 
 FRESH = [("Cache-Control", "max-age=60")]
 TAG = [*FRESH, ("ETag", '"a"')]
@@ -13,7 +13,7 @@ TAG = [*FRESH, ("ETag", '"a"')]
 @pytest.fixture
 def site(tmp_path):
     site = Site(tmp_path / "cache")
-    site.answers((200, FRESH, b"one"), (200, FRESH, b"two"), (200, FRESH, b"three"))
+    site.responses((200, FRESH, b"one"), (200, FRESH, b"two"), (200, FRESH, b"three"))
     yield site
     site.cache.close()
 
@@ -33,7 +33,7 @@ def test_a_miss_and_then_hits(site):
 def test_another_process_and_a_restart_find_the_same(site, tmp_path):
     site.get("/a")
     later = Site(tmp_path / "cache")
-    later.answers((500, [], b"not asked"))
+    later.responses((500, [], b"not asked"))
     assert later.get("/a").body == b"one"
 
 
@@ -72,7 +72,7 @@ def test_head_is_answered_from_what_get_stored(site):
     ],
 )
 def test_answers_that_are_for_one_client_or_not_fresh(site, headers, tmp_path):
-    site.answers((200, headers, b"one"), (200, headers, b"two"))
+    site.responses((200, headers, b"one"), (200, headers, b"two"))
     assert site.get("/a").body == b"one"
     assert site.get("/a").body == b"two"
     assert site.fetches == 2
@@ -89,32 +89,32 @@ def test_a_storable_answer_may_serve_authorized_requests(site):
     assert site.get("/a", headers=[("Authorization", "x")]).word == "HIT"
 
 
-@pytest.mark.parametrize("error", [TruncatedAnswer("cut"), None])
+@pytest.mark.parametrize("error", [TruncatedResponse("cut"), None])
 def test_a_body_that_ends_early_is_not_stored(site, error):
     cut = Body([b"on"], error)
-    site.answers((200, [*FRESH, ("Content-Length", "3")], cut), (200, FRESH, b"two"))
+    site.responses((200, [*FRESH, ("Content-Length", "3")], cut), (200, FRESH, b"two"))
     x = exchange("/a")
-    answer = site.ask(x)
-    answer.length = 3
+    response = site.ask(x)
+    response.length = 3
     if error is not None:
-        with pytest.raises(TruncatedAnswer):
-            list(answer.body)
-    answer.close()
+        with pytest.raises(TruncatedResponse):
+            list(response.body)
+    response.close()
     assert cut.closed == 1
     assert site.get("/a").body == b"two"
 
 
 def test_a_client_that_leaves_stores_nothing_of_unknown_length(site):
-    site.answers((200, FRESH, Body([b"a", b"b", b"c"])), (200, FRESH, b"two"))
-    answer = site.ask(exchange("/a"))
-    assert next(iter(answer.body)) == b"a"
-    answer.close()
+    site.responses((200, FRESH, Body([b"a", b"b", b"c"])), (200, FRESH, b"two"))
+    response = site.ask(exchange("/a"))
+    assert next(iter(response.body)) == b"a"
+    response.close()
     assert site.get("/a").body == b"two"
 
 
 def test_a_body_read_in_pieces_is_stored_as_it_is(site):
     blocks = [b"\r\n", b"a" * 70000, b"\r\n", b"x"]
-    site.answers((200, FRESH, Body(blocks)))
+    site.responses((200, FRESH, Body(blocks)))
     site.get("/a")
     hit = site.get("/a")
     assert hit.word == "HIT" and hit.body == b"".join(blocks)
@@ -125,7 +125,7 @@ def test_a_body_read_in_pieces_is_stored_as_it_is(site):
 
 def test_variants_live_side_by_side(site):
     vary = [*FRESH, ("Vary", "Accept-Language, X-Thing")]
-    site.answers(*((200, vary, body) for body in (b"de", b"en", b"none", b"other")))
+    site.responses(*((200, vary, body) for body in (b"de", b"en", b"none", b"other")))
     de, en, none = [("Accept-Language", "de")], [("Accept-Language", "en")], []
     assert [site.get("/", headers=each).body for each in (de, en, none)] == [b"de", b"en", b"none"]
     assert [site.get("/", headers=each).body for each in (en, none, de, en)] == [b"en", b"none", b"de", b"en"]
@@ -134,14 +134,14 @@ def test_variants_live_side_by_side(site):
 
 
 def test_values_that_mean_the_same_share_a_variant(site):
-    site.answers((200, [*FRESH, ("Vary", "Accept-Encoding")], b"one"), (200, [], b"two"))
+    site.responses((200, [*FRESH, ("Vary", "Accept-Encoding")], b"one"), (200, [], b"two"))
     site.get("/", headers=[("Accept-Encoding", "gzip, br")])
     assert site.get("/", headers=[("Accept-Encoding", "BR"), ("Accept-Encoding", "gzip")]).word == "HIT"
     assert site.get("/", headers=[("Accept-Encoding", "")]).word == "MISS"
 
 
 def test_a_new_way_to_vary_is_added_to_the_old(site):
-    site.answers(
+    site.responses(
         (200, [*FRESH, ("Vary", "A")], b"one"),
         (200, [*FRESH, ("Vary", "B")], b"two"),
         (200, FRESH, b"three"),
@@ -157,7 +157,7 @@ def test_a_new_way_to_vary_is_added_to_the_old(site):
 
 def test_invalidation_takes_all_variants_for_good(site):
     vary = [*FRESH, ("Vary", "A")]
-    site.answers((200, vary, b"one"), (200, vary, b"two"), (200, [], b""), (200, vary, b"three"), (200, vary, b"four"))
+    site.responses((200, vary, b"one"), (200, vary, b"two"), (200, [], b""), (200, vary, b"three"), (200, vary, b"four"))
     site.get("/", headers=[("A", "1")])
     site.get("/", headers=[("A", "2")])
     site.get("/", "POST")
@@ -169,7 +169,7 @@ def test_invalidation_takes_all_variants_for_good(site):
 
 
 def test_a_304_freshens_what_is_stored(site):
-    site.answers((200, [*TAG, ("X", "old")], b"one"), (304, [*TAG, ("X", "new")], b""))
+    site.responses((200, [*TAG, ("X", "old")], b"one"), (304, [*TAG, ("X", "new")], b""))
     site.get("/")
     site.now += 61
     again = site.get("/")
@@ -182,7 +182,7 @@ def test_a_304_freshens_what_is_stored(site):
 
 def test_a_304_freshens_a_large_body_in_its_place(site, tmp_path):
     body = bytes(range(256)) * 4096
-    site.answers((200, [*TAG, ("X", "0")], body), *((304, [*TAG, ("X", str(n))], b"") for n in range(1, 5)))
+    site.responses((200, [*TAG, ("X", "0")], body), *((304, [*TAG, ("X", str(n))], b"") for n in range(1, 5)))
     site.get("/")
     for number in range(1, 5):
         site.now += 61
@@ -195,7 +195,7 @@ def test_a_304_freshens_a_large_body_in_its_place(site, tmp_path):
 
 
 def test_a_new_200_replaces_what_is_stored(site):
-    site.answers((200, TAG, b"one"), (200, [*FRESH, ("ETag", '"b"')], b"two"))
+    site.responses((200, TAG, b"one"), (200, [*FRESH, ("ETag", '"b"')], b"two"))
     site.get("/")
     site.now += 61
     assert site.get("/").body == b"two"
@@ -203,14 +203,14 @@ def test_a_new_200_replaces_what_is_stored(site):
 
 
 def test_no_cache_answers_are_validated_each_time(site):
-    site.answers((200, [("Cache-Control", "no-cache"), ("ETag", '"a"')], b"one"), (304, [("ETag", '"a"')], b""))
+    site.responses((200, [("Cache-Control", "no-cache"), ("ETag", '"a"')], b"one"), (304, [("ETag", '"a"')], b""))
     site.get("/")
     assert [site.get("/").word for _ in range(3)] == ["REVALIDATED"] * 3
     assert site.fetches == 4
 
 
 def test_the_clients_conditions_are_met_by_what_was_validated(site):
-    site.answers((200, TAG, b"one"), (304, TAG, b""))
+    site.responses((200, TAG, b"one"), (304, TAG, b""))
     site.get("/")
     site.now += 61
     got = site.get("/", headers=[("If-None-Match", '"a"')])
@@ -221,7 +221,7 @@ def test_the_clients_conditions_are_met_by_what_was_validated(site):
 
 def test_a_304_about_something_else_is_not_believed(tmp_path):
     site = Site(tmp_path, background=True)
-    site.answers((200, TAG, b"one"), (304, [*FRESH, ("ETag", '"b"')], b""), (200, [*FRESH, ("ETag", '"b"')], b"two"))
+    site.responses((200, TAG, b"one"), (304, [*FRESH, ("ETag", '"b"')], b""), (200, [*FRESH, ("ETag", '"b"')], b"two"))
     site.get("/")
     site.now += 61
     assert site.get("/").body == b"two"
@@ -230,7 +230,7 @@ def test_a_304_about_something_else_is_not_believed(tmp_path):
 
 
 def test_a_304_that_forbids_storing_ends_it(site):
-    site.answers((200, TAG, b"one"), (304, [("Cache-Control", "no-store"), ("ETag", '"a"')], b""), (200, TAG, b"two"))
+    site.responses((200, TAG, b"one"), (304, [("Cache-Control", "no-store"), ("ETag", '"a"')], b""), (200, TAG, b"two"))
     site.get("/")
     site.now += 61
     assert site.get("/").body == b"one"
@@ -238,7 +238,7 @@ def test_a_304_that_forbids_storing_ends_it(site):
 
 
 def test_a_304_may_set_a_cookie_for_one_client_only(site):
-    site.answers((200, TAG, b"one"), (304, [*TAG, ("Set-Cookie", "me=1")], b""))
+    site.responses((200, TAG, b"one"), (304, [*TAG, ("Set-Cookie", "me=1")], b""))
     site.get("/")
     site.now += 61
     assert site.get("/")["Set-Cookie"] == "me=1"
@@ -246,7 +246,7 @@ def test_a_304_may_set_a_cookie_for_one_client_only(site):
 
 
 def test_a_newer_answer_that_is_not_for_us_ends_the_older(site):
-    site.answers((200, TAG, b"one"), (200, [("Cache-Control", "no-store")], b"two"), ConnectFailed("down"))
+    site.responses((200, TAG, b"one"), (200, [("Cache-Control", "no-store")], b"two"), ConnectFailed("down"))
     site.get("/")
     site.now += 61
     site.get("/")
@@ -278,7 +278,7 @@ def test_a_newer_answer_that_is_not_for_us_ends_the_older(site):
     ],
 )
 def test_conditions_are_answered_from_the_store(site, headers, status, body):
-    site.answers((200, TAG, b"0123456789"))
+    site.responses((200, TAG, b"0123456789"))
     site.get("/")
     got = site.get("/", headers=headers)
     assert (got.word, got.status, got.body) == ("HIT", status, body)
@@ -289,22 +289,22 @@ def test_conditions_are_answered_from_the_store(site, headers, status, body):
 
 def test_ranges_of_a_large_body_come_from_its_file(site):
     body = bytes(range(256)) * 1024
-    site.answers((200, TAG, body))
+    site.responses((200, TAG, body))
     site.get("/")
     got = site.get("/", headers=[("Range", "bytes=100000-100099")])
     assert (got.status, got.body) == (206, body[100000:100100])
-    assert (got.answer.body, got["Content-Range"]) == ((), f"bytes 100000-100099/{len(body)}")
+    assert (got.response.body, got["Content-Range"]) == ((), f"bytes 100000-100099/{len(body)}")
 
 
 def test_conditions_with_nothing_stored_are_the_origins_to_answer_where_nothing_may_be_stored(site):
-    site.answers((304, TAG, b""))
+    site.responses((304, TAG, b""))
     got = site.get("/", headers=[("If-None-Match", '"a"'), ("Cache-Control", "no-store")])
     assert got.status == 304
     assert site.origin.seen[0][2]["if-none-match"] == '"a"'
 
 
 def test_if_match_that_fails_here_is_the_origins_to_answer(site):
-    site.answers((200, TAG, b"one"), (412, [], b""))
+    site.responses((200, TAG, b"one"), (412, [], b""))
     site.get("/")
     assert site.get("/", headers=[("If-Match", '"a"')]).word == "HIT"
     assert site.get("/", headers=[("If-Match", '"b"')]).status == 412
@@ -312,7 +312,7 @@ def test_if_match_that_fails_here_is_the_origins_to_answer(site):
 
 
 def test_a_206_is_passed_on_and_not_stored(site):
-    site.answers((206, [*FRESH, ("Content-Range", "bytes 0-2/9")], b"abc"), (200, FRESH, b"abcdefghi"))
+    site.responses((206, [*FRESH, ("Content-Range", "bytes 0-2/9")], b"abc"), (200, FRESH, b"abcdefghi"))
     assert site.get("/", headers=[("Range", "bytes=0-2")]).status == 206
     assert site.get("/").body == b"abcdefghi"
 
@@ -348,7 +348,7 @@ def test_a_clients_max_age_does_not_make_a_stale_answer_fresh(site):
 
 
 def test_a_head_answer_freshens_or_ends_what_get_stored(site):
-    site.answers(
+    site.responses(
         (200, TAG, b"one"), (200, [*TAG, ("X", "1")], b"one"), (200, [*FRESH, ("ETag", '"b"')], b"one"), (200, TAG, b"new")
     )
     site.get("/")
@@ -371,7 +371,7 @@ def test_convert_head_fetches_the_body_for_the_store(site):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"])
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_an_unsafe_request_that_succeeds_voids_its_target(site, method, status):
-    site.answers((200, FRESH, b"one"), (status, [], b""), (200, FRESH, b"two"))
+    site.responses((200, FRESH, b"one"), (status, [], b""), (200, FRESH, b"two"))
     site.get("/a")
     site.get("/a", method)
     assert site.get("/a").body == b"two"
@@ -379,7 +379,7 @@ def test_an_unsafe_request_that_succeeds_voids_its_target(site, method, status):
 
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_one_that_fails_voids_nothing(site, status):
-    site.answers((200, FRESH, b"one"), (status, [], b""))
+    site.responses((200, FRESH, b"one"), (status, [], b""))
     site.get("/a")
     site.get("/a", "POST")
     assert site.get("/a").word == "HIT"
@@ -391,14 +391,14 @@ def test_one_that_fails_voids_nothing(site, status):
     [("/a", True), ("http://h.test/a", True), ("http://h.test:80/a", True), ("http://x.test/a", False), ("http://[", False)],
 )
 def test_the_targets_an_answer_names_are_voided_too_on_the_same_host(site, field, value, gone):
-    site.answers((200, FRESH, b"one"), (201, [(field, value)], b""), (200, FRESH, b"two"))
+    site.responses((200, FRESH, b"one"), (201, [(field, value)], b""), (200, FRESH, b"two"))
     site.get("/a")
     site.get("/b/c", "POST")
     assert site.get("/a").body == (b"two" if gone else b"one")
 
 
 def test_a_fetch_under_way_cannot_put_back_what_was_invalidated(site):
-    site.answers((200, FRESH, b"old"), (200, [], b""), (200, FRESH, b"new"))
+    site.responses((200, FRESH, b"old"), (200, [], b""), (200, FRESH, b"new"))
     under_way = site.ask(exchange("/a"))
     site.get("/a", "POST")
     assert b"".join(under_way.body) == b"old"
@@ -408,7 +408,7 @@ def test_a_fetch_under_way_cannot_put_back_what_was_invalidated(site):
 
 def test_an_invalidation_holds_in_every_process_at_once(site, tmp_path):
     other = Site(tmp_path / "cache")
-    other.answers((200, [], b""))
+    other.responses((200, [], b""))
     site.get("/a")
     assert site.get("/a").word == "HIT"
     other.get("/a", "DELETE")
@@ -420,7 +420,7 @@ def test_an_invalidation_holds_in_every_process_at_once(site, tmp_path):
 
 def test_stale_if_error(site):
     kept = [("Cache-Control", "max-age=60, stale-if-error=30")]
-    site.answers((200, kept, b"one"), (503, [], b"no"), ConnectFailed("down"), ConnectFailed("down"))
+    site.responses((200, kept, b"one"), (503, [], b"no"), ConnectFailed("down"), ConnectFailed("down"))
     site.get("/")
     site.now += 70
     for _ in range(2):
@@ -434,7 +434,7 @@ def test_stale_if_error(site):
 
 def test_use_stale_names_what_it_covers(site):
     site.location = location(use_stale=frozenset({"error", "http_500"}))
-    site.answers((200, FRESH, b"one"), (500, [], b""), ConnectFailed("down"), (502, [], b"502"))
+    site.responses((200, FRESH, b"one"), (500, [], b""), ConnectFailed("down"), (502, [], b"502"))
     site.get("/")
     site.now += 99999
     assert [site.get("/").body for _ in range(3)] == [b"one", b"one", b"502"]
@@ -442,7 +442,7 @@ def test_use_stale_names_what_it_covers(site):
 
 def test_must_revalidate_is_stronger_than_use_stale(site):
     site.location = location(use_stale=frozenset({"error"}))
-    site.answers((200, [("Cache-Control", "max-age=60, must-revalidate")], b"one"), ConnectFailed("down"))
+    site.responses((200, [("Cache-Control", "max-age=60, must-revalidate")], b"one"), ConnectFailed("down"))
     site.get("/")
     site.now += 61
     with pytest.raises(ConnectFailed):
@@ -451,7 +451,7 @@ def test_must_revalidate_is_stronger_than_use_stale(site):
 
 def test_stale_while_revalidate_updates_behind_the_request(tmp_path):
     site = Site(tmp_path, background=True)
-    site.answers((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), (200, FRESH, b"two"))
+    site.responses((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), (200, FRESH, b"two"))
     site.get("/")
     site.now += 70
     assert [(got.word, got.body) for got in (site.get("/"), site.get("/"))] == [("STALE", b"one"), ("UPDATING", b"one")]
@@ -462,7 +462,7 @@ def test_stale_while_revalidate_updates_behind_the_request(tmp_path):
 
 def test_a_background_update_that_fails_leaves_the_stale_answer(tmp_path):
     site = Site(tmp_path, background=True)
-    site.answers((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), ConnectFailed("down"))
+    site.responses((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), ConnectFailed("down"))
     site.get("/")
     site.now += 70
     for _ in range(2):
@@ -500,7 +500,7 @@ def test_min_uses(site):
 
 
 def test_purge_by_key_and_by_prefix(site):
-    site.answers((200, FRESH, b"one"))
+    site.responses((200, FRESH, b"one"))
     for target in ("/a", "/b/1", "/b/2"):
         site.get(target)
     site.location = location(purge=(Constant("1"),))
@@ -513,7 +513,7 @@ def test_purge_by_key_and_by_prefix(site):
 
 
 def test_valid_and_ignored_headers(site):
-    site.answers((200, [("Set-Cookie", "a"), ("Cache-Control", "private")], b"one"))
+    site.responses((200, [("Set-Cookie", "a"), ("Cache-Control", "private")], b"one"))
     site.location = location(frozenset({"set-cookie", "cache-control"}), valid=((frozenset({200}), 10.0),))
     site.get("/")
     assert site.get("/").word == "HIT"
@@ -539,7 +539,7 @@ def test_valid_counts_from_the_moment_of_storing(site, fields, delay):
         site.now += delay
         return made(method)
 
-    site.origin.answers = [slowly]
+    site.origin.responses = [slowly]
     site.location = location(frozenset({"cache-control", "expires"}), valid=((frozenset({200}), 2.0),))
     assert site.get("/").word == "MISS"
     site.now += 1.9
@@ -554,7 +554,7 @@ def test_valid_counts_from_the_moment_of_storing(site, fields, delay):
 def test_valid_counts_anew_from_a_validation(site):
     site.location = location(valid=((frozenset({200}), 2.0),))
     old = [("ETag", '"a"'), ("Age", "100")]
-    site.answers((200, old, b"one"), (304, old, b""))
+    site.responses((200, old, b"one"), (304, old, b""))
     site.get("/")
     site.now += 3
     assert site.get("/").word == "REVALIDATED"
@@ -589,14 +589,14 @@ def test_a_get_with_a_body_is_nobody_elses(site):
 
 
 def test_explain_hears_why(site):
-    site.answers((200, [("Cache-Control", "private")], b"one"), (200, FRESH, b"two"))
+    site.responses((200, [("Cache-Control", "private")], b"one"), (200, FRESH, b"two"))
     told = []
     for _ in range(3):
         x = exchange("/")
         x.trace = []
-        answer = site.ask(x)
-        list(answer.body)
-        answer.close()
+        response = site.ask(x)
+        list(response.body)
+        response.close()
         told.append("; ".join(sentence for _, sentence in x.trace))
     assert "nothing is stored" in told[0] and "not stored: private" in told[0]
     assert "lifetime=60" in told[1] and "HIT" in told[2]
@@ -608,4 +608,4 @@ def test_an_answer_is_never_both_shared_and_changed(site):
     one = site.ask(exchange("/"))
     one.headers.append(("X-Mine", "1"))
     assert site.get("/")["X-Mine"] is None
-    assert isinstance(one, Answer)
+    assert isinstance(one, Response)

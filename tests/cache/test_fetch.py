@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.caching import Site, exchange, location
 from wsgi_proxy.cache.fetch import Fetch
-from wsgi_proxy.errors import InvalidAnswer, UpstreamTimeout
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.errors import InvalidResponse, UpstreamTimeout
+from wsgi_proxy.exchange import Response
 
 FRESH = [("Cache-Control", "max-age=60")]
 TAG = [*FRESH, ("ETag", '"a"')]
@@ -16,7 +16,7 @@ TAG = [*FRESH, ("ETag", '"a"')]
 @pytest.fixture
 def site(tmp_path):
     site = Site(tmp_path / "cache")
-    site.answers((200, TAG, b"one"))
+    site.responses((200, TAG, b"one"))
     yield site
     site.cache.close()
 
@@ -71,9 +71,9 @@ def test_closing_frees_the_flight_and_may_be_repeated(site):
 
 def test_a_body_that_is_not_read_frees_it_too(site):
     x = exchange()
-    answer = site.ask(x)
-    answer.close()
-    answer.close()
+    response = site.ask(x)
+    response.close()
+    response.close()
     assert not flights(site) and site.get("/").word == "MISS"
 
 
@@ -82,7 +82,7 @@ def test_a_body_that_is_not_read_frees_it_too(site):
     [
         ({"timeout"}, UpstreamTimeout("slow"), True),
         ({"error"}, UpstreamTimeout("slow"), False),
-        ({"invalid_header"}, InvalidAnswer("odd"), True),
+        ({"invalid_header"}, InvalidResponse("odd"), True),
         ({"http_404"}, (404, [], b""), True),
         ({"http_404"}, (403, [], b""), False),
         ({"http_429", "http_403"}, (429, [], b""), True),
@@ -92,7 +92,7 @@ def test_use_stale(site, words, error, stale):
     site.location = location(use_stale=frozenset(words))
     site.get("/")
     site.now += 1000
-    site.answers(error)
+    site.responses(error)
     if stale:
         assert site.get("/").word == "STALE"
     elif isinstance(error, Exception):
@@ -108,7 +108,7 @@ def test_an_answer_that_we_made_ourselves_is_not_stored(site):
     x = exchange()
     found = fetch_for(site, x)
     x.upstream_pairs = list(TAG)
-    page = Answer(200, [*FRESH], (b"page",), length=4)
+    page = Response(200, [*FRESH], (b"page",), length=4)
     page.source = object()
     assert found.store(x, page) is page and not flights(site)
     assert site.get("/").word == "MISS"
@@ -118,7 +118,7 @@ def test_a_tunnel_is_passed_through(site):
     x = exchange(headers=[("Upgrade", "websocket")])
     assert site.cache.lookup(x, site.location) is None
     found = fetch_for(site, exchange())
-    switched = Answer(101)
+    switched = Response(101)
     assert found.store(exchange(), switched) is switched and switched.headers == []
     found.close()
 
@@ -126,8 +126,8 @@ def test_a_tunnel_is_passed_through(site):
 def test_the_upstreams_own_fields_are_stored(site):
     """The location that sends them rewrites and hides them, for its client; until then they are raw."""
     fields = [("X-Accel-Expires", "60"), ("Date", "Tue, 14 Nov 2023 22:13:20 GMT"), ("Secret", "1"), ("Connection", "x")]
-    site.answers((200, fields, b"x"))
-    assert site.get("/").answer.raw
+    site.responses((200, fields, b"x"))
+    assert site.get("/").response.raw
     hit = site.get("/")
     assert (hit.word, hit["Secret"], hit["X-Accel-Expires"], hit["Connection"]) == ("HIT", "1", "60", None)
-    assert hit["Date"] == "Tue, 14 Nov 2023 22:13:20 GMT" and hit.answer.raw
+    assert hit["Date"] == "Tue, 14 Nov 2023 22:13:20 GMT" and hit.response.raw

@@ -17,7 +17,7 @@ from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.cache.storage.format import COMPLETE, load
 from wsgi_proxy.cache.zone import ZoneCache
-from wsgi_proxy.errors import ConnectFailed, TruncatedAnswer
+from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
 
 FRESH = [("Cache-Control", "max-age=60")]
 processes = multiprocessing.get_context("spawn")
@@ -71,7 +71,7 @@ def test_who_gives_up_in_the_middle_breaks_the_bodies_that_follow(tmp_path):
     blocks = iter(body)
     assert next(blocks) == b"one"
     leader.release()
-    with pytest.raises(TruncatedAnswer):
+    with pytest.raises(TruncatedResponse):
         next(blocks)
     body.close()
 
@@ -119,7 +119,7 @@ def test_a_killed_leader_is_noticed(tmp_path, how):
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     if how == "filling":
-        with pytest.raises(TruncatedAnswer):
+        with pytest.raises(TruncatedResponse):
             next(blocks)
         body.close()
     else:
@@ -173,15 +173,15 @@ def run(count, function):
 
 def test_concurrent_misses_make_one_fetch_and_all_stream(site):
     gate = Gate()
-    site.answers((200, FRESH, gate))
+    site.responses((200, FRESH, gate))
     firsts = []
 
     def read():
-        answer = site.ask(exchange("/"))
-        blocks = iter(answer.body)
+        response = site.ask(exchange("/"))
+        blocks = iter(response.body)
         firsts.append(next(blocks))
         body = firsts[-1] + b"".join(blocks)
-        answer.close()
+        response.close()
         return body
 
     threads, results = run(20, read)
@@ -208,7 +208,7 @@ def test_an_uncacheable_answer_frees_all_at_once(site, headers):
             until(lambda: len(inside) == 10)
         return site._maker(200, headers, b"x")(method)
 
-    site.origin.answers = [slow]
+    site.origin.responses = [slow]
     threads, results = run(10, lambda: site.get("/").body)
     assert began.wait(30)
     go.set()
@@ -225,7 +225,7 @@ def test_a_failed_fetch_frees_all_at_once(site):
         assert go.wait(30)
         raise ConnectFailed("down")
 
-    site.origin.answers = [failing, site._maker(200, FRESH, b"x")]
+    site.origin.responses = [failing, site._maker(200, FRESH, b"x")]
     threads, results = run(1, lambda: site.get("/").body)
     assert began.wait(30)
     more, others = run(5, lambda: site.get("/").body)
@@ -236,32 +236,32 @@ def test_a_failed_fetch_frees_all_at_once(site):
 
 
 def test_followers_of_a_body_that_breaks_never_look_complete(site):
-    gate = Gate(TruncatedAnswer("cut"))
-    site.answers((200, FRESH, gate))
+    gate = Gate(TruncatedResponse("cut"))
+    site.responses((200, FRESH, gate))
     firsts = []
 
     def read():
-        answer = site.ask(exchange("/"))
+        response = site.ask(exchange("/"))
         try:
-            for block in answer.body:
+            for block in response.body:
                 firsts.append(block)
         finally:
-            answer.close()
+            response.close()
 
     threads, results = run(4, read)
     until(lambda: len(firsts) == 4)
     gate.go.set()
     for thread in threads:
         thread.join(30)
-    assert [type(result) for result in results] == [TruncatedAnswer] * 4
-    site.answers((200, FRESH, b"whole"))
+    assert [type(result) for result in results] == [TruncatedResponse] * 4
+    site.responses((200, FRESH, b"whole"))
     assert site.get("/").body == b"whole"
 
 
 def test_followers_that_need_another_variant_do_not_take_this_one(site):
     gate = Gate()
     vary = [*FRESH, ("Vary", "A")]
-    site.answers((200, vary, gate), (200, vary, b"other"))
+    site.responses((200, vary, gate), (200, vary, b"other"))
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
     until(lambda: site.fetches == 1)
     assert site.get("/", headers=[("A", "2")]).body == b"other"
@@ -274,7 +274,7 @@ def test_who_needs_another_variant_meets_others_who_do(site):
     """Before anything is stored the variants' flights are known from the head of the first answer."""
     gates = [Gate(), Gate()]
     vary = [*FRESH, ("Vary", "A")]
-    site.answers(*((200, vary, gate) for gate in gates))
+    site.responses(*((200, vary, gate) for gate in gates))
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
     until(lambda: site.fetches == 1)
     more, others = run(4, lambda: site.get("/", headers=[("A", "2")]).body)
@@ -291,7 +291,7 @@ def test_who_needs_another_variant_meets_others_who_do(site):
 
 def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):
     """The index is there before the answer is; who looks in between waits for it."""
-    site.answers((200, [*FRESH, ("Vary", "A")], b"once"))
+    site.responses((200, [*FRESH, ("Vary", "A")], b"once"))
     storing, go = threading.Event(), threading.Event()
     adopt = FileStorage.adopt
 
@@ -320,7 +320,7 @@ def test_a_waiter_whose_patience_ends_goes_alone_and_stores_nothing(site):
         assert go.wait(30)
         return site._maker(200, FRESH, b"slow")(method)
 
-    site.origin.answers = [slow, site._maker(200, FRESH, b"alone")]
+    site.origin.responses = [slow, site._maker(200, FRESH, b"alone")]
     threads, results = run(1, lambda: site.get("/").body)
     assert began.wait(30)
     assert site.get("/").body == b"alone"
@@ -338,7 +338,7 @@ def test_a_lock_that_is_too_old_lets_one_more_through(site):
         assert go.wait(30)
         return site._maker(200, FRESH, b"slow")(method)
 
-    site.origin.answers = [slow, site._maker(200, FRESH, b"second")]
+    site.origin.responses = [slow, site._maker(200, FRESH, b"second")]
     threads, _ = run(1, lambda: site.get("/").body)
     assert began.wait(30)
     assert site.get("/").body == b"second"
@@ -360,7 +360,7 @@ def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch
         assert second.wait(30)
         return site._maker(200, FRESH, b"second")(method)
 
-    site.origin.answers = [slow, faster]
+    site.origin.responses = [slow, faster]
     threads, _ = run(1, lambda: site.get("/").body)
     assert began.wait(30)
     waiters, results = run(6, lambda: site.get("/").body)
@@ -383,7 +383,7 @@ def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch
 
 def test_concurrent_revalidations_make_one_request(site):
     tag = [*FRESH, ("ETag", '"a"')]
-    site.answers((200, tag, b"x"))
+    site.responses((200, tag, b"x"))
     site.get("/")
     site.now += 61
     began, go = threading.Event(), threading.Event()
@@ -393,7 +393,7 @@ def test_concurrent_revalidations_make_one_request(site):
         assert go.wait(30)
         return site._maker(304, tag, b"")(method)
 
-    site.origin.answers = [slow]
+    site.origin.responses = [slow]
     threads, results = run(8, lambda: site.get("/").body)
     assert began.wait(30)
     time.sleep(0.05)
@@ -411,7 +411,7 @@ def test_a_head_leads_nobody(site):
         assert go.wait(30)
         return site._maker(200, FRESH, b"x")(method)
 
-    site.origin.answers = [slow, site._maker(200, FRESH, b"x")]
+    site.origin.responses = [slow, site._maker(200, FRESH, b"x")]
     threads, results = run(1, lambda: site.get("/", "HEAD").status)
     assert began.wait(30)
     assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
@@ -422,7 +422,7 @@ def test_a_head_leads_nobody(site):
 
 def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypatch):
     monkeypatch.setattr(cachezone, "_LANDING", 5.0)
-    site.answers((200, [*FRESH, ("ETag", '"a"')], b"x"))
+    site.responses((200, [*FRESH, ("ETag", '"a"')], b"x"))
     under_way = site.ask(exchange("/"))
     blocks = iter(under_way.body)
     assert next(blocks) == b"x"
@@ -437,7 +437,7 @@ def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypat
 def test_lock_off_lets_all_through(site):
     site.location = location(lock=False)
     gate = Gate()
-    site.answers((200, FRESH, gate))
+    site.responses((200, FRESH, gate))
     threads, results = run(3, lambda: site.get("/").body)
     until(lambda: site.fetches == 3)
     gate.go.set()
@@ -455,7 +455,7 @@ def _one_of_many(folder, start, results, log):
         time.sleep(0.3)
         return site._maker(200, FRESH, b"x" * 100_000)(method)
 
-    site.origin.answers = [slow]
+    site.origin.responses = [slow]
     start.wait(30)
     threads, bodies = run(5, lambda: site.get("/").body)
     for thread in threads:

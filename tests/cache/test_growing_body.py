@@ -8,8 +8,8 @@ from tests.support.caching import Body
 from wsgi_proxy.cache.flight import board
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.storage.entry import Entry
-from wsgi_proxy.errors import TruncatedAnswer
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.errors import TruncatedResponse
+from wsgi_proxy.exchange import Response
 
 WHOLE = bytes(range(256)) * 40
 HALF = 5000
@@ -28,7 +28,7 @@ def flight(tmp_path):
             leader.begin(Entry("k", "/", 200, "", [], Freshness(0.0, 60.0), 0.0))
             leader.add(WHOLE[:HALF])
             self.leader, self.source = leader, Body(second)
-            self.body = follower.body(follower.wait(10), length, *part, again=lambda: Answer(200, [], self.source))
+            self.body = follower.body(follower.wait(10), length, *part, again=lambda: Response(200, [], self.source))
 
         def read(self):
             """All of it, where the leader gives up once its half was read."""
@@ -75,12 +75,12 @@ def test_a_part_comes_from_the_second_answer(flight, start, end):
     ],
 )
 def test_another_second_answer_breaks_the_first(flight, second):
-    with pytest.raises(TruncatedAnswer):
+    with pytest.raises(TruncatedResponse):
         flight(blocks(second, 1000)).read()
 
 
 def test_a_second_answer_that_is_too_short_breaks_the_first(flight):
-    with pytest.raises(TruncatedAnswer):
+    with pytest.raises(TruncatedResponse):
         flight(blocks(WHOLE[:-1], 1000), len(WHOLE)).read()
 
 
@@ -99,6 +99,6 @@ def test_a_file_that_lost_its_bytes_breaks_the_answer(flight):
     assert next(reading)
     os.ftruncate(growing.leader.fd, 200)
     growing.leader.release()
-    with pytest.raises(TruncatedAnswer):
+    with pytest.raises(TruncatedResponse):
         list(reading)
     growing.body.close()

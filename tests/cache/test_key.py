@@ -48,8 +48,8 @@ def test_a_key_of_ones_own_is_taken_as_it_is():
         ([("Location", "/x/y")], ["/x/y"]),
     ],
 )
-def test_what_an_unsafe_request_voids(answer, targets):
-    assert [each.target for each in affected(exchange("/x/y", "POST"), answer)] == targets
+def test_what_an_unsafe_request_voids(response, targets):
+    assert [each.target for each in affected(exchange("/x/y", "POST"), response)] == targets
 
 
 def test_a_forward_proxys_targets_have_the_hosts_they_name():

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.caching import Body, Site, exchange, location
 from wsgi_proxy.cache.partial import PassingPart, met, wants_whole
-from wsgi_proxy.errors import TruncatedAnswer
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.errors import TruncatedResponse
+from wsgi_proxy.exchange import Response
 
 TAG = [("Cache-Control", "max-age=60"), ("ETag", '"b"')]
 
@@ -21,7 +21,7 @@ def test_a_part_passes_and_the_rest_is_read(blocks, start, count):
 
 
 def test_a_body_that_ends_before_the_part_does_is_truncated():
-    with pytest.raises(TruncatedAnswer):
+    with pytest.raises(TruncatedResponse):
         list(PassingPart([b"01"], 1, 5))
 
 
@@ -38,7 +38,7 @@ def test_a_body_that_ends_before_the_part_does_is_truncated():
 )
 def test_what_replaced_the_stored_answer_meets_the_clients_conditions(tmp_path, fields, status, body):
     site = Site(tmp_path)
-    site.answers((200, [("Cache-Control", "max-age=60"), ("ETag", '"a"')], b"old"), (200, TAG, b"0123456789"))
+    site.responses((200, [("Cache-Control", "max-age=60"), ("ETag", '"a"')], b"old"), (200, TAG, b"0123456789"))
     site.get("/")
     site.now += 61
     got = site.get("/", headers=fields)
@@ -49,8 +49,8 @@ def test_what_replaced_the_stored_answer_meets_the_clients_conditions(tmp_path, 
 
 
 def test_an_unknown_length_gives_no_part():
-    answer = Answer(200, [], (b"0123",))
-    assert met(exchange(headers=[("Range", "bytes=1-3")]), answer, 0.0, None) is answer
+    response = Response(200, [], (b"0123",))
+    assert met(exchange(headers=[("Range", "bytes=1-3")]), response, 0.0, None) is response
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_which_ranges_fetch_the_whole(text, offset, whole):
 def test_max_range_offset_stores_the_whole_and_sends_the_part(tmp_path):
     site = Site(tmp_path)
     site.location = location(max_range_offset=5)
-    site.answers((200, TAG, b"0123456789"), (206, [("Content-Range", "bytes 6-7/10")], b"67"))
+    site.responses((200, TAG, b"0123456789"), (206, [("Content-Range", "bytes 6-7/10")], b"67"))
     got = site.get("/", headers=[("Range", "bytes=2-4")])
     assert (got.status, got.body, got["Content-Range"]) == (206, b"234", "bytes 2-4/10")
     assert "range" not in site.origin.seen[0][2]
@@ -99,7 +99,7 @@ COLD = [
 def test_the_first_request_of_a_key_fills_the_store_whatever_it_wants(tmp_path, method, field, status, body):
     site = Site(tmp_path)
     site.location = location(convert_head=None)
-    site.answers((200, TAG, b"0123456789"), (500, [], b"not asked"))
+    site.responses((200, TAG, b"0123456789"), (500, [], b"not asked"))
     got = site.get("/", method, headers=[field])
     assert (got.status, got.body) == (status, body)
     sent_method, _, sent = site.origin.seen[0]
@@ -112,7 +112,7 @@ def test_the_first_request_of_a_key_fills_the_store_whatever_it_wants(tmp_path, 
 def test_where_nothing_can_be_stored_the_client_gets_its_part_and_the_next_asks_by_itself(tmp_path, method, field, status, body):
     site = Site(tmp_path)
     site.location = location(convert_head=None)
-    site.answers((200, [*TAG, ("Set-Cookie", "a=b")], b"0123456789"))
+    site.responses((200, [*TAG, ("Set-Cookie", "a=b")], b"0123456789"))
     got = site.get("/", method, headers=[field])
     whole = field[0].startswith("If-") and method == "GET"
     expected = (200, b"0123456789" if whole else body) if method == "HEAD" or whole else (status, body)
@@ -128,7 +128,7 @@ def test_where_nothing_can_be_stored_the_client_gets_its_part_and_the_next_asks_
 )
 def test_what_only_the_origin_can_answer_goes_to_it(tmp_path, field):
     site = Site(tmp_path)
-    site.answers((200, TAG, b"0123456789"))
+    site.responses((200, TAG, b"0123456789"))
     site.get("/", headers=[field])
     assert site.origin.seen[0][2][field[0].lower()] == field[1]
     site.cache.close()
@@ -149,7 +149,7 @@ def test_a_client_without_a_body_gets_its_answer_where_no_thread_is_to_be_had(tm
 
     site = Site(tmp_path, spawn=exhausted)
     site.location = location(convert_head=None)
-    site.answers((200, TAG, b"0123456789"))
+    site.responses((200, TAG, b"0123456789"))
     assert site.get("/", "HEAD").status == 200
     assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
     site.cache.close()

@@ -21,7 +21,7 @@ ON = (Constant("1"),)
 def site(tmp_path):
     site = Site(tmp_path / "cache")
     site.now = time.time()
-    site.answers((200, FRESH, b"x"))
+    site.responses((200, FRESH, b"x"))
     yield site
     site.cache.close()
 
@@ -131,7 +131,7 @@ def test_what_was_voided_stays_so_after_a_restart(site, tmp_path):
     site.cache.close()
     later = Site(tmp_path / "cache")
     later.now, later.location = site.now, site.location
-    later.answers((200, FRESH, b"y"))
+    later.responses((200, FRESH, b"y"))
     assert words(later, "/a", "/b", headers=cookie) == ["MISS", "HIT"]
     later.cache.close()
 
@@ -162,7 +162,7 @@ def test_a_purge_that_cannot_be_carried_out_is_a_500(site, tmp_path):
 def test_without_its_storage_a_purge_is_a_500(tmp_path):
     (tmp_path / "file").write_text("")
     site = Site(tmp_path, zone=CacheZone("z", str(tmp_path / "file" / "cache")))
-    site.answers((200, FRESH, b"x"))
+    site.responses((200, FRESH, b"x"))
     assert site.get("/a").status == 200
     site.location = location(purge=ON)
     with pytest.raises(ProxyError):
@@ -199,7 +199,7 @@ def test_the_command_finds_what_is_meant(site, capsys, pattern, gone):
 
 
 def test_an_answer_that_varies_goes_whole(site):
-    site.answers((200, [*FRESH, ("Vary", "A")], b"x"))
+    site.responses((200, [*FRESH, ("Vary", "A")], b"x"))
     for value in ("1", "2"):
         words(site, "/v", headers=[("A", value)])
     assert by_pattern(site.cache.zones()[0], "http://h.test/v") == 2

@@ -46,10 +46,10 @@ def test_forwarding_is_told_by_rfc_9211():
 def test_large_bodies_are_pieces_of_their_file(stored):
     body = os.urandom(100_000)
     entry = stored(body)
-    answer = ca.from_entry(exchange(headers=[("Range", "bytes=5-14")]), entry, NOW, "s")
-    assert isinstance(answer.body, FileBody) and (answer.status, answer.length) == (206, 10)
-    assert b"".join(answer.body) == body[5:15]
-    answer.close()
+    response = ca.from_entry(exchange(headers=[("Range", "bytes=5-14")]), entry, NOW, "s")
+    assert isinstance(response.body, FileBody) and (response.status, response.length) == (206, 10)
+    assert b"".join(response.body) == body[5:15]
+    response.close()
 
 
 def test_a_file_that_is_gone_or_another_gives_no_answer(stored):

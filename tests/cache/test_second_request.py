@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsgi_proxy.cache.second_request import same_answer
+from wsgi_proxy.cache.second_request import same_response
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from wsgi_proxy.cache.second_request import same_answer
     ],
 )
 def test_which_answers_are_the_same(second, same):
-    assert same_answer([("ETag", '"a"'), ("Content-Length", "5"), ("X", "1")], second) is same
+    assert same_response([("ETag", '"a"'), ("Content-Length", "5"), ("X", "1")], second) is same

@@ -10,7 +10,7 @@ import pytest
 from tests.support.caching import Body, Site, exchange
 from wsgi_proxy.cache.flight import Fill
 from wsgi_proxy.config import CacheZone
-from wsgi_proxy.errors import TruncatedAnswer
+from wsgi_proxy.errors import TruncatedResponse
 
 FRESH = [("Cache-Control", "max-age=60")]
 BLOCK = bytes(range(256)) * 256
@@ -49,7 +49,7 @@ def stored_word(site):
 
 def test_a_large_body_goes_by_a_helper_and_arrives_whole(site):
     body = Body(LARGE)
-    site.answers((200, FRESH, body), (500, [], b""))
+    site.responses((200, FRESH, body), (500, [], b""))
     assert site.get("/").body == b"".join(LARGE)
     for helper in helpers:
         helper.join(30)
@@ -75,7 +75,7 @@ class Endless(Body):
 
 def test_a_client_that_stops_reading_holds_up_nobody(site):
     body = Endless(LARGE)
-    site.answers((200, [*FRESH, ("Content-Length", str(len(BLOCK) * 16))], body))
+    site.responses((200, [*FRESH, ("Content-Length", str(len(BLOCK) * 16))], body))
     slow = site.ask(exchange("/"))
     slow.length = None
     blocks = iter(slow.body)
@@ -90,22 +90,22 @@ def test_a_client_that_stops_reading_holds_up_nobody(site):
 def test_a_client_that_leaves_a_known_length_behind_leaves_the_store_the_rest(site):
     length = len(BLOCK) * 16
     body = Endless(LARGE)
-    site.answers((200, [*FRESH, ("Content-Length", str(length))], body))
-    site.origin.answers = [lambda method, make=site.origin.answers[0]: with_length(make(method), length)]
-    answer = site.ask(exchange("/"))
-    blocks = iter(answer.body)
+    site.responses((200, [*FRESH, ("Content-Length", str(length))], body))
+    site.origin.responses = [lambda method, make=site.origin.responses[0]: with_length(make(method), length)]
+    response = site.ask(exchange("/"))
+    blocks = iter(response.body)
     for _ in range(6):
         next(blocks)
-    answer.close()
+    response.close()
     for helper in helpers:
         helper.join(30)
     assert body.closed == 1
     assert stored_word(site) == "HIT"
 
 
-def with_length(answer, length):
-    answer.length = length
-    return answer
+def with_length(response, length):
+    response.length = length
+    return response
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -119,9 +119,9 @@ def test_a_leader_that_leaves_does_not_take_the_followers_answer_with_it(site, k
             yield b"last"
 
     body = Slow([])
-    site.answers((200, FRESH, body), (500, [], b"not asked"))
-    make = site.origin.answers[0]
-    site.origin.answers[0] = lambda method: with_length(make(method), 10 if known else None)
+    site.responses((200, FRESH, body), (500, [], b"not asked"))
+    make = site.origin.responses[0]
+    site.origin.responses[0] = lambda method: with_length(make(method), 10 if known else None)
     leader = site.ask(exchange("/"))
     assert next(iter(leader.body)) == b"first "
     follower = site.ask(exchange("/"))
@@ -138,21 +138,21 @@ def test_a_leader_that_leaves_does_not_take_the_followers_answer_with_it(site, k
 
 @pytest.mark.parametrize("announced", [999, 1001])
 def test_a_body_of_another_length_than_announced_is_not_stored(site, announced):
-    site.answers((200, FRESH, Body([b"x" * 1000])), (200, FRESH, b"new"))
-    make = site.origin.answers[0]
-    site.origin.answers[0] = lambda method: with_length(make(method), announced)
+    site.responses((200, FRESH, Body([b"x" * 1000])), (200, FRESH, b"new"))
+    make = site.origin.responses[0]
+    site.origin.responses[0] = lambda method: with_length(make(method), announced)
     assert site.get("/").body == b"x" * 1000
     assert site.get("/").body == b"new"
 
 
 def test_a_body_of_unknown_length_ends_with_its_only_client(site):
     body = Endless([BLOCK] * 200, pause=0.002)
-    site.answers((200, FRESH, body), (200, FRESH, b"new"))
-    answer = site.ask(exchange("/"))
-    blocks = iter(answer.body)
+    site.responses((200, FRESH, body), (200, FRESH, b"new"))
+    response = site.ask(exchange("/"))
+    blocks = iter(response.body)
     for _ in range(6):
         next(blocks)
-    answer.close()
+    response.close()
     for helper in helpers:
         helper.join(30)
     assert body.taken < 200 and body.closed == 1
@@ -171,14 +171,14 @@ def test_a_full_disk_stops_the_copy_and_not_the_answer(site, monkeypatch, caplog
 
     monkeypatch.setattr(Fill, "add", failing)
     body = Body(LARGE)
-    site.answers((200, FRESH, body))
+    site.responses((200, FRESH, body))
     assert site.get("/").body == b"".join(LARGE)
     for helper in helpers:
         helper.join(30)
     assert body.closed == 1
     assert len([record for record in caplog.records if "No space left" in record.getMessage()]) == 1
     monkeypatch.undo()
-    site.answers((200, FRESH, b"new"))
+    site.responses((200, FRESH, b"new"))
     assert site.get("/").body == b"new"
 
 
@@ -188,7 +188,7 @@ def test_no_helper_to_be_had_stops_the_copy_and_not_the_answer(tmp_path, caplog)
 
     site = Site(tmp_path, spawn=exhausted)
     body = Body(LARGE)
-    site.answers((200, FRESH, body))
+    site.responses((200, FRESH, body))
     assert site.get("/").body == b"".join(LARGE) and body.closed == 1
     assert len(caplog.records) == 1 and site.get("/").word == "MISS"
     site.cache.close()
@@ -196,9 +196,9 @@ def test_no_helper_to_be_had_stops_the_copy_and_not_the_answer(tmp_path, caplog)
 
 @pytest.mark.parametrize("at", [1, 10])
 def test_an_upstream_that_breaks_off_breaks_the_answer_and_stores_nothing(site, at):
-    body = Body(LARGE[:at], TruncatedAnswer("cut"))
-    site.answers((200, FRESH, body), (200, FRESH, b"new"))
-    with pytest.raises(TruncatedAnswer):
+    body = Body(LARGE[:at], TruncatedResponse("cut"))
+    site.responses((200, FRESH, body), (200, FRESH, b"new"))
+    with pytest.raises(TruncatedResponse):
         site.get("/")
     for helper in helpers:
         helper.join(30)
@@ -208,7 +208,7 @@ def test_an_upstream_that_breaks_off_breaks_the_answer_and_stores_nothing(site, 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_body_over_the_limit_is_delivered_and_not_stored(tmp_path, known):
     site = Site(tmp_path, zone=CacheZone("z", str(tmp_path), max_size=300_000), spawn=in_thread)
-    site.answers((200, FRESH, b"".join(LARGE) if known else Body(LARGE)))
+    site.responses((200, FRESH, b"".join(LARGE) if known else Body(LARGE)))
     for _ in range(2):
         got = site.get("/")
         assert (got.word, got.body) == ("MISS", b"".join(LARGE))
@@ -221,14 +221,14 @@ def test_a_read_only_store_is_a_miss_and_a_line(tmp_path, caplog):
     file = tmp_path / "file"
     file.write_text("in the way")
     site = Site(file / "cache")
-    site.answers((200, FRESH, b"x"))
+    site.responses((200, FRESH, b"x"))
     assert [site.get("/").body for _ in range(3)] == [b"x"] * 3
     assert len(caplog.records) == 1
 
 
 def test_no_copy_is_made_of_what_is_not_stored(site):
     body = Body(LARGE)
-    site.answers((200, [("Cache-Control", "no-store")], body))
-    answer = site.ask(exchange("/"))
-    assert answer.body is body
-    answer.close()
+    site.responses((200, [("Cache-Control", "no-store")], body))
+    response = site.ask(exchange("/"))
+    assert response.body is body
+    response.close()

@@ -16,11 +16,11 @@ from wsgi_proxy.config import CacheZone, Config
 def site(tmp_path):
     site = Site(tmp_path / "cache")
     site.now = time.time()
-    site.answers((200, [("Cache-Control", "max-age=60"), ("ETag", '"a"'), ("Vary", "A")], b"x" * 2000))
+    site.responses((200, [("Cache-Control", "max-age=60"), ("ETag", '"a"'), ("Vary", "A")], b"x" * 2000))
     site.get("/a/1", headers=[("A", "yes")])
     site.get("/a/2")
     site.now -= 100
-    site.answers((404, [("Cache-Control", "max-age=60, must-revalidate")], b"gone"))
+    site.responses((404, [("Cache-Control", "max-age=60, must-revalidate")], b"gone"))
     site.get("/b\x1b[31m")
     site.config = Config(path="nginx.conf", cache_zones={"z": site.zone})
     yield site
@@ -77,7 +77,7 @@ def test_root_works_as_the_user_who_has_the_store():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "cache")
         site = Site(folder)
-        site.answers((200, [("Cache-Control", "max-age=60")], b"x"))
+        site.responses((200, [("Cache-Control", "max-age=60")], b"x"))
         site.get("/a")
         for path in (Path(name), folder, *folder.rglob("*")):
             os.chown(path, 65534, 65534)

@@ -75,5 +75,5 @@ def test_a_listener_with_it(tmp_path: Path) -> None:
     conf = f"""events {{}} http {{ server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate};
         ssl_certificate_key {key}; return 200 "$scheme $ssl_protocol $ssl_server_name"; }} }}"""
     with run_proxy(conf, tmp_path):
-        answer = fetch(port, tls=ssl.create_default_context(cafile=certificate))
-        assert answer.text == "https TLSv1.3 localhost"
+        response = fetch(port, tls=ssl.create_default_context(cafile=certificate))
+        assert response.text == "https TLSv1.3 localhost"

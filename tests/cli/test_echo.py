@@ -26,8 +26,8 @@ def echo_process(tmp_path: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def echo_thread(answer: echo.Handler) -> Iterator[int]:
-    with echo.EchoServer(("127.0.0.1", 0), answer) as server:
+def echo_thread(response: echo.Handler) -> Iterator[int]:
+    with echo.EchoServer(("127.0.0.1", 0), response) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

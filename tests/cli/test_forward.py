@@ -145,8 +145,8 @@ def test_tunnels_for_curl_and_requests(tmp_path: Path) -> None:
                 session.trust_env = False
                 assert session.get(url, proxies=proxies, verify=files.ca_path, timeout=10).text == "/secret"
                 assert session.get(f"{plain.url}/open", proxies=proxies, timeout=10).text == "/open"
-                answer = session.post(f"{plain.url}/post", data=b"x" * 100_000, proxies=proxies, timeout=10)
-                assert answer.text == "/post" and len(plain.requests[-1].body) == 100_000
+                response = session.post(f"{plain.url}/post", data=b"x" * 100_000, proxies=proxies, timeout=10)
+                assert response.text == "/post" and len(plain.requests[-1].body) == 100_000
             # Any other port is not for tunnels.
             refused = send_raw(port, f"CONNECT {plain.address} HTTP/1.1\r\nHost: {plain.address}\r\n\r\n".encode())
             assert refused.startswith(b"HTTP/1.1 403 ")
@@ -173,8 +173,8 @@ def test_an_https_url_is_fetched_by_tls_and_verified(tmp_path: Path) -> None:
         body = b"x" * 100_000
         fields = [("Cookie", "secret=1")]
         for _ in range(2):
-            answer = fetch(port, f"https://localhost:{site.port}/a%2Fb?c", "POST", fields, body, host=f"localhost:{site.port}")
-            assert (answer.status, answer.body) == (200, b"/a%2Fb?c")
+            response = fetch(port, f"https://localhost:{site.port}/a%2Fb?c", "POST", fields, body, host=f"localhost:{site.port}")
+            assert (response.status, response.body) == (200, b"/a%2Fb?c")
         assert site.requests[-1].body == body and site.requests[-1].get("Cookie") == "secret=1"
         assert site.requests[-1].get("Host") == f"localhost:{site.port}"
         for other in (misnamed, unknown, deaf):
@@ -222,8 +222,8 @@ def test_passwords(tmp_path: Path) -> None:
             assert curl(port, f"{site.url}/", "-p")[0] == 407
             assert curl(port, f"{site.url}/in", "-p", "-U", "alice:secret") == (200, "/in")
             assert curl(port, f"{site.url}/", "-u", "alice:secret")[0] == 407
-            answer = fetch(port, f"{site.url}/", host=site.address)
-            assert answer.get("Proxy-Authenticate") == 'Basic realm="proxy"'
+            response = fetch(port, f"{site.url}/", host=site.address)
+            assert response.get("Proxy-Authenticate") == 'Basic realm="proxy"'
             word = base64.b64encode(b"alice:secret").decode()
             fields = [("Proxy-Authorization", f"Basic {word}"), ("Authorization", "Bearer site")]
             assert fetch(port, f"{site.url}/", headers=fields, host=site.address).status == 200

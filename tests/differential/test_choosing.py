@@ -291,7 +291,7 @@ class ByPool:
         self.pools = {scenario.name: Pool.from_config(upstream(scenario, ports)) for scenario in scenarios}
         self.held: dict[str, tuple[Lease | None, list[int]]] = {}
 
-    def _until_answered(self, scenario: Scenario, step: Step) -> tuple[Lease | None, list[int]]:
+    def _until_responseed(self, scenario: Scenario, step: Step) -> tuple[Lease | None, list[int]]:
         pool, request = self.pools[scenario.name], Request(step)
         tries: list[int] = []
         for _ in range(pool.tries_limit):
@@ -307,14 +307,14 @@ class ByPool:
         return None, tries
 
     def get(self, scenario: Scenario, step: Step) -> list[int]:
-        lease, tries = self._until_answered(scenario, step)
+        lease, tries = self._until_responseed(scenario, step)
         if lease is not None:
             # What nginx measured, so that both learn the same.
             lease.settle(False, *(self.backends.measured if scenario.slow else (0.0, 0.0)))
         return tries
 
     def hold(self, scenario: Scenario, step: Step) -> list[int]:
-        self.held[step.key] = self._until_answered(scenario, step)
+        self.held[step.key] = self._until_responseed(scenario, step)
         return []
 
     def release(self, scenario: Scenario, step: Step) -> list[int]:

@@ -99,7 +99,7 @@ class Arrival:
     def __init__(self, servers: list[Running], target: str) -> None:
         self.data = f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         self.socks = [connect(server.port) for server in servers]
-        self.answers: list[tuple[int, str, str] | None] = [None] * len(servers)
+        self.responses: list[tuple[int, str, str] | None] = [None] * len(servers)
 
     def send(self) -> None:
         for sock in self.socks:
@@ -111,7 +111,7 @@ class Arrival:
         assert status, head
         shown = [re.search(rf"^X-{name}: (\w+)\r$", head, re.MULTILINE) for name in ("Req", "Conn")]
         req, conn = (found[1] if found else "" for found in shown)
-        self.answers[number] = (int(status[1]), req, conn)
+        self.responses[number] = (int(status[1]), req, conn)
 
 
 def play(servers: list[Running], key: str) -> dict[str, list[Arrival]]:
@@ -162,9 +162,9 @@ def differences(servers: list[Running], key: str) -> list[str]:
     arrivals = play(servers, key)
     theirs, ours = (logged(server, key) for server in servers)
     for name, made in arrivals.items():
-        answers = [[arrival.answers[number] for arrival in made] for number in range(2)]
-        if answers[0] != answers[1]:
-            faults.append(f"{name}: nginx {answers[0]}, ours {answers[1]}")
+        responses = [[arrival.responses[number] for arrival in made] for number in range(2)]
+        if responses[0] != responses[1]:
+            faults.append(f"{name}: nginx {responses[0]}, ours {responses[1]}")
         if [line[:2] for line in theirs[name]] != [line[:2] for line in ours[name]]:
             faults.append(f"{name}: nginx logged {theirs[name]}, ours {ours[name]}")
             continue
@@ -198,16 +198,16 @@ def in_progress(servers: list[Running], held: Held, targets: list[str]) -> list[
                     arrival.read(number)
                 except TimeoutError:
                     continue
-        return [[arrival.answers[number] for arrival in made] for number in range(2)]
+        return [[arrival.responses[number] for arrival in made] for number in range(2)]
     finally:
         held.gate.set()
         for arrival in made:
             for number, sock in enumerate(arrival.socks):
                 sock.settimeout(30)
-                if arrival.answers[number] is None:
+                if arrival.responses[number] is None:
                     arrival.read(number)
                 sock.close()
-        assert all(answer is not None for arrival in made for answer in arrival.answers)
+        assert all(response is not None for arrival in made for response in arrival.responses)
 
 
 def test_limit_conn_agrees(servers: tuple[list[Running], Held]) -> None:
@@ -273,7 +273,7 @@ def test_a_killed_worker_holds_nothing(servers: tuple[list[Running], Held], tmp_
     refused = Arrival([ours], "/held?k=killed")
     refused.send()
     refused.read(0)
-    assert refused.answers == [(429, "", "REJECTED")]
+    assert refused.responses == [(429, "", "REJECTED")]
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 10

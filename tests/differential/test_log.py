@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import free_port, run_nginx
 from tests.support.routing import Ours, Theirs
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.exchange import Response
 from wsgi_proxy.http import pages
 from wsgi_proxy.logs.accesslog import AccessLogs
 from wsgi_proxy.nginx import reader as nginx
@@ -86,11 +86,11 @@ def test_variables_and_log_lines(tmp_path: Path, caplog: pytest.LogCaptureFixtur
                     fields.append(field)
             method, target = dice.choice(["GET", "GET", "HEAD"]), dice.choice(TARGETS)
             body = theirs.ask(method, target, fields)[3]
-            x, answer = ours.exchange(method, target, fields)
-            if answer.source is pages:
-                x.answer = Answer(answer.status, [("Content-Type", "text/html")])
+            x, response = ours.exchange(method, target, fields)
+            if response.source is pages:
+                x.response = Response(response.status, [("Content-Type", "text/html")])
             else:
-                assert b"".join(answer.body) == body, (method, target, fields)
+                assert b"".join(response.body) == body, (method, target, fields)
             x.completed, x.body_bytes_sent = True, len(body)
             logs.write(x)
         theirs.close()

@@ -45,7 +45,7 @@ class Case:
     fields: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
     chunked: bool = False
-    answer: bytes = reply(b"hello", headers=[("X-A", "1")])
+    response: bytes = reply(b"hello", headers=[("X-A", "1")])
     differs: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     base: str = ""
 
@@ -94,21 +94,21 @@ CASES: dict[str, Case] = {
     "delete": Case(method="DELETE"),
     "options": Case(method="OPTIONS"),
     "propfind": Case(method="PROPFIND"),
-    "head": Case(method="HEAD", answer=reply(b"", headers=[("X-A", "1")], length=5)),
+    "head": Case(method="HEAD", response=reply(b"", headers=[("X-A", "1")], length=5)),
     "cookies": Case(fields=[("Cookie", "a=1; b=2"), ("Authorization", "Bearer x"), ("Accept-Language", "de")]),
     "hop_by_hop": Case(
         fields=[("Connection", "X-Hop, close"), ("X-Hop", "1"), ("TE", "trailers"), ("Keep-Alive", "5")],
         differs={"fields": ([("x-hop", "1")], [])},
     ),
-    "set_cookie": Case(answer=reply(b"hello", headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-A", "1")])),
-    "redirect": Case(answer=reply(b"", 302, [("Location", "http://elsewhere/x")])),
-    "not_modified": Case(answer=reply(b"", 304, [("ETag", '"x"')], length=None)),
-    "no_content": Case(method="DELETE", answer=reply(b"", 204, length=None)),
-    "error": Case(answer=reply(b"oops", 500)),
-    "reason": Case(answer=reply(b"x", "299 Very Odd")),
-    "chunked_answer": Case(answer=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"one", b"two")),
-    "gzip": Case(answer=reply(b"\x1f\x8bnot really", headers=[("Content-Encoding", "gzip")])),
-    "date_and_server": Case(answer=reply(b"x", headers=[("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "theirs")])),
+    "set_cookie": Case(response=reply(b"hello", headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-A", "1")])),
+    "redirect": Case(response=reply(b"", 302, [("Location", "http://elsewhere/x")])),
+    "not_modified": Case(response=reply(b"", 304, [("ETag", '"x"')], length=None)),
+    "no_content": Case(method="DELETE", response=reply(b"", 204, length=None)),
+    "error": Case(response=reply(b"oops", 500)),
+    "reason": Case(response=reply(b"x", "299 Very Odd")),
+    "chunked_answer": Case(response=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"one", b"two")),
+    "gzip": Case(response=reply(b"\x1f\x8bnot really", headers=[("Content-Encoding", "gzip")])),
+    "date_and_server": Case(response=reply(b"x", headers=[("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "theirs")])),
 }
 #: What the proxy sets (tests/test_middleware.py) or the connection needs: compared by other facets, or not at all.
 _LEFT_OUT = {"host", "connection", "content-length", "transfer-encoding"} | {
@@ -142,12 +142,12 @@ def facets(app: Any, case: Case, upstream: Recorder) -> Facets:
     upstream.requests.clear()
 
     def script(request: Recorded, wire: Wire) -> bytes | None:
-        if not case.answer:
+        if not case.response:
             wire.close()
             return None
-        return case.answer
+        return case.response
 
-    upstream.answer = script
+    upstream.response = script
     content, status, headers = run_wsgi_app(app, environ_of(case), buffered=True)
     found: Facets = {"status": status, "content": b"".join(content)}
     found["answer"] = sorted((name.lower(), value) for name, value in headers)
@@ -198,7 +198,7 @@ def test_a_chunked_body_arrives_whole(upstream: Recorder) -> None:
 
 def test_an_upstream_that_does_not_answer_is_a_502_of_both(upstream: Recorder) -> None:
     ours = ProxyMiddleware(mine, {PREFIX: upstream.url})
-    case = Case(answer=b"")
+    case = Case(response=b"")
     found = [facets(app, case, upstream)["status"].lower() for app in (ours, Theirs(mine, {PREFIX: {"target": upstream.url}}))]
     ours.close()
     assert found == ["502 bad gateway"] * 2

@@ -84,12 +84,12 @@ def test_pages(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
             for method, target, more in requests:
                 fields = [("Host", f"s{number}.t"), *more]
                 status, _, _, body = theirs.ask(method, target, fields)
-                answer = proxy.respond(Exchange(environ(method, target, fields, port)))
-                mine = b"".join(answer.body) if method != "HEAD" else b""
-                answer.close()
-                wrong = [f"status {answer.status} {status}"] if answer.status != status else []
+                response = proxy.respond(Exchange(environ(method, target, fields, port)))
+                mine = b"".join(response.body) if method != "HEAD" else b""
+                response.close()
+                wrong = [f"status {response.status} {status}"] if response.status != status else []
                 for name in COMPARED:
-                    values = [value for key, value in answer.headers if key.lower() == name]
+                    values = [value for key, value in response.headers if key.lower() == name]
                     if values != theirs.last.get_all(name):
                         wrong.append(f"{name} {values} {theirs.last.get_all(name)}")
                 if mine != body and not (b"<center>" in body and b"<center>" in mine):

@@ -86,8 +86,8 @@ class Locations:
             inner = ""
             if kind != "=" and depth < 2 and self.dice.random() < 0.3:
                 inner = self.blocks(3, "" if is_pattern else text, depth + 1, is_pattern)
-            answer = f'return 200 "L{self.count} $uri?$args 1=$1 2=$2\\n";'
-            made.append(f'location {kind} "{text}" {{ {inner} {answer} }}')
+            response = f'return 200 "L{self.count} $uri?$args 1=$1 2=$2\\n";'
+            made.append(f'location {kind} "{text}" {{ {inner} {response} }}')
         return "\n".join(made)
 
 

@@ -40,11 +40,14 @@ SERVERS = [
     "root W; autoindex on;",
     "root W/d; location /e { } location /d { root W; internal; } location / { try_files $uri /d/index.html; }",
 ]
-TARGETS = """
+TARGETS = (
+    """
 / /a.html /d /d/ /d/e /d/e/ /d/b.txt /d/b.txt/ /empty /empty/ /noidx/ /noidx/x.png /nope /nope/ /d.x /d.x/y /J.JPG /.hidden
 /sp%20ace /link /dang /i/ /i/b.txt /i /i/e /i/e/ /j /j/ /j/b.txt /jb /r/a.html /r/d /r/d/ /one /a /up /up/ /d?x=1 /d/?x=1
 /a.html/x /e /e/ /%ff /d%2Fb.txt
-""".split() + ["/" + "x" * 300]
+""".split()
+    + ["/" + "x" * 300]
+)
 RANGES = [
     "bytes=0-0", "bytes=0-9", "bytes=-5", "bytes=5-", "bytes=0-1,3-4", "bytes=0-1,3-4,6-7", "bytes=50-60,-1", "bytes=0-",
     "bytes=500-", "bytes=1000000-", "bytes=-0", "bytes=-99999", "bytes=5-3", "bytes=", "bytes=a", "bytes=1-2,",

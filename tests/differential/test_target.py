@@ -69,9 +69,9 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest
                 fields = [("Host", f"s{number}.t")]
                 status, _, _, body = theirs.ask("GET", target, fields)
                 sent.clear()
-                answer = proxy.respond(Exchange(environ("GET", target, fields, port)))
-                answer.close()
-                mine = sent[0].split(b" ")[1] if sent else answer.status
+                response = proxy.respond(Exchange(environ("GET", target, fields, port)))
+                response.close()
+                mine = sent[0].split(b" ")[1] if sent else response.status
                 if mine != (body if status == 200 else status):
                     differences.append(f"{text} {target}: ours {mine!r}, nginx {status} {body!r}")
     proxy.close()

@@ -25,8 +25,8 @@ def test_each_block_makes_an_application(number: int) -> None:
         exec(compile(ADDRESSES.sub(upstream.url, BLOCKS[number]), f"docs/python.md block {number}", "exec"), names)
         try:
             target = "/legacy/x" if "ProxyMiddleware" in names else "/x"
-            answer = Client(names["app"]).get(target, headers={"Host": "example.org"})
-            assert answer.status_code == 200
+            response = Client(names["app"]).get(target, headers={"Host": "example.org"})
+            assert response.status_code == 200
             asked = [request for request in upstream.requests if request.target.endswith("/x")]
             assert len(asked) == 1 and asked[0].get("Host") == "example.org"
             if "ProxyMiddleware" in names:

@@ -32,10 +32,10 @@ def blocks(page: str, language: str) -> list[str]:
 def old() -> Iterator[Recorder]:
     """The old application: it answers with the target."""
 
-    def answer(request: Recorded, wire: Wire) -> bytes:
+    def response(request: Recorded, wire: Wire) -> bytes:
         return reply(f"old {request.target}".encode(), headers=[("Content-Type", "text/plain")])
 
-    with Recorder(answer) as upstream:
+    with Recorder(response) as upstream:
         yield upstream
 
 

@@ -163,7 +163,7 @@ def hold_off_floods(k: Kitchen) -> None:
         statuses = list(pool.map(lambda _: k.get().status, range(40)))
     assert set(statuses) == {200, 429}
     assert statuses.count(200) >= 21
-    assert 'limiting requests, excess: 20.' in k.proxy.log()
+    assert "limiting requests, excess: 20." in k.proxy.log()
 
 
 @recipe
@@ -182,9 +182,9 @@ def limit_connections(k: Kitchen) -> None:
 
 @recipe
 def try_a_limit_before_it_bites(k: Kitchen) -> None:
-    answers = [k.get() for _ in range(3)]
-    assert [answer.status for answer in answers] == [200] * 3
-    assert [answer.get("X-Limit") for answer in answers] == ["PASSED", "REJECTED_DRY_RUN", "REJECTED_DRY_RUN"]
+    responses = [k.get() for _ in range(3)]
+    assert [response.status for response in responses] == [200] * 3
+    assert [response.get("X-Limit") for response in responses] == ["PASSED", "REJECTED_DRY_RUN", "REJECTED_DRY_RUN"]
     assert "limiting requests, dry run, excess: " in k.proxy.log()
 
 
@@ -192,8 +192,8 @@ def try_a_limit_before_it_bites(k: Kitchen) -> None:
 def bound_uploads(k: Kitchen) -> None:
     assert k.get(method="POST", body=b"x" * 1024).status == 200
     before = len(k.application.requests)
-    answer = k.get(method="POST", body=b"x" * 1025)
-    assert (answer.status, answer.text) == (413, '{"error": "at most 1 KiB"}')
+    response = k.get(method="POST", body=b"x" * 1025)
+    assert (response.status, response.text) == (413, '{"error": "at most 1 KiB"}')
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     long = b"190\r\n" + b"x" * 0x190 + b"\r\n"
     assert send_raw(k.port(), head + long * 3 + b"0\r\n\r\n").startswith(b"HTTP/1.1 413 ")
@@ -215,8 +215,8 @@ def bound_headers(k: Kitchen) -> None:
 @recipe
 def bound_ranges(k: Kitchen) -> None:
     assert k.get("/alphabet", headers={"Range": "bytes=0-1,3-4,6-7"}).status == 206
-    answer = k.get("/alphabet", headers={"Range": "bytes=0-1,3-4,6-7,9-10"})
-    assert (answer.status, len(answer.body)) == (200, 26)
+    response = k.get("/alphabet", headers={"Range": "bytes=0-1,3-4,6-7,9-10"})
+    assert (response.status, len(response.body)) == (200, 26)
 
 
 # --- let in -----------------------------------------------------------------------------------------------------------------
@@ -228,8 +228,8 @@ def basic(word: str) -> dict[str, str]:
 
 @recipe
 def the_office_or_a_password(k: Kitchen) -> None:
-    answer = k.get()
-    assert (answer.status, answer.get("WWW-Authenticate")) == (401, 'Basic realm="staff"')
+    response = k.get()
+    assert (response.status, response.get("WWW-Authenticate")) == (401, 'Basic realm="staff"')
     assert k.get(headers=basic("alice:wrong")).status == 401
     assert k.get(headers=basic("alice:secret")).status == 200
 
@@ -286,11 +286,11 @@ def open_at_certain_hours(k: Kitchen) -> None:
 
     for _ in range(3):
         before = expected()
-        answer = k.get()
+        response = k.get()
         status = k.get("/office/").status
         if before == expected():
             break
-    assert (answer.get("X-Open"), answer.get("X-Night")) == before
+    assert (response.get("X-Open"), response.get("X-Night")) == before
     assert status == (200 if before[0] == "1" else 403)
 
 
@@ -299,7 +299,14 @@ def images_for_your_own_pages_only(k: Kitchen) -> None:
     def status(referer: str | None) -> int:
         return k.get("/images/x.png", headers={} if referer is None else {"Referer": referer}).status
 
-    good = [None, "", "http://www.example.org/", "https://a.example.org/x", "http://example.com/gallery/1", "http://a.friend.net/"]
+    good = [
+        None,
+        "",
+        "http://www.example.org/",
+        "https://a.example.org/x",
+        "http://example.com/gallery/1",
+        "http://a.friend.net/",
+    ]
     bad = ["http://example.com/other", "https://evil.test/", "http://www.example.org.evil.test/"]
     assert [status(referer) for referer in good] == [200] * 6
     assert [status(referer) for referer in bad] == [403] * 3
@@ -329,11 +336,11 @@ def files_that_the_application_hands_out(k: Kitchen) -> None:
 
 @recipe
 def hide_what_is_behind(k: Kitchen) -> None:
-    answer = k.get("/x", host="www.example.org")
-    assert answer.get("X-Powered-By") is None and "/" not in (answer.get("Server") or "")
+    response = k.get("/x", host="www.example.org")
+    assert response.get("X-Powered-By") is None and "/" not in (response.get("Server") or "")
     assert k.get("/moved", host="www.example.org").get("Location") == "/there"
-    answer = k.get("/broken", host="www.example.org")
-    assert (answer.status, answer.text) == (500, "<p>Sorry.</p>")
+    response = k.get("/broken", host="www.example.org")
+    assert (response.status, response.text) == (500, "<p>Sorry.</p>")
     for path in ("/x", "/moved", "/broken", "/sorry.html"):
         assert k.application.address.encode() not in k.get(path, host="www.example.org").raw
 
@@ -343,13 +350,13 @@ def hide_what_is_behind(k: Kitchen) -> None:
 
 @recipe
 def https_and_nothing_else(k: Kitchen) -> None:
-    answer = k.get("/a?b", host="www.example.org")
-    assert (answer.status, answer.get("Location")) == (301, "https://www.example.org/a?b")
-    answer = k.tls("www.example.org")
-    assert (answer.status, answer.get("Strict-Transport-Security")) == (200, "max-age=63072000")
+    response = k.get("/a?b", host="www.example.org")
+    assert (response.status, response.get("Location")) == (301, "https://www.example.org/a?b")
+    response = k.tls("www.example.org")
+    assert (response.status, response.get("Strict-Transport-Security")) == (200, "max-age=63072000")
     assert k.last.get_all("X-Forwarded-Proto") == ["https"]
-    answer = k.get("/a", number=443, host="www.example.org")
-    assert answer.get("Location") == f"https://www.example.org:{k.port(443)}/a"
+    response = k.get("/a", number=443, host="www.example.org")
+    assert response.get("Location") == f"https://www.example.org:{k.port(443)}/a"
 
 
 @recipe

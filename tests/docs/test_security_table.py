@@ -6,7 +6,7 @@ import re
 
 from tests.http.test_framing import BAD
 from tests.http.test_request import BAD_REQUESTS
-from tests.http.test_response import BAD_ANSWERS
+from tests.http.test_response import BAD_RESPONSES
 from tests.support import ROOT
 
 
@@ -31,7 +31,7 @@ def test_requests() -> None:
 
 
 def test_responses() -> None:
-    assert sorted(cases("Responses")) == sorted(BAD_ANSWERS)
+    assert sorted(cases("Responses")) == sorted(BAD_RESPONSES)
 
 
 def test_chunks() -> None:

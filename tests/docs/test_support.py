@@ -108,16 +108,16 @@ def test_a_failing_script_fails_the_block() -> None:
     ],
 )
 def test_parse_response_frames(raw: bytes, method: str, body: bytes, complete: bool) -> None:
-    answer = parse_response(b"HTTP/1.1 103 Early\r\nLink: </x>\r\n\r\n" + raw, method)
-    assert answer is not None
-    assert (answer.body, answer.complete) == (body, complete)
-    assert [(i.status, i.headers) for i in answer.interim] == [(103, [("Link", "</x>")])]
+    response = parse_response(b"HTTP/1.1 103 Early\r\nLink: </x>\r\n\r\n" + raw, method)
+    assert response is not None
+    assert (response.body, response.complete) == (body, complete)
+    assert [(i.status, i.headers) for i in response.interim] == [(103, [("Link", "</x>")])]
 
 
 def test_parse_response_leaves_what_comes_behind() -> None:
-    answer = parse_response(reply(b"one") + reply(b"two"))
-    assert answer is not None
-    assert answer.raw == reply(b"one") and answer.rest == reply(b"two")
+    response = parse_response(reply(b"one") + reply(b"two"))
+    assert response is not None
+    assert response.raw == reply(b"one") and response.rest == reply(b"two")
 
 
 def test_listen_addresses(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ REQUESTS = [
 ]  # fmt: skip
 
 
-def answer(request: Recorded, wire: Wire) -> bytes:
+def response(request: Recorded, wire: Wire) -> bytes:
     if "chunks" in request.target and request.method != "HEAD":
         return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello ", b"world")
     if "204" in request.target:
@@ -61,10 +61,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Ru
     folder: Path = tmp_path_factory.mktemp("ends")
     (folder / "files").mkdir()
     (folder / "files" / "a.txt").write_text("a file\n" * 100)
-    with Recorder(answer) as upstream:
-        ours, theirs = (
-            CONFIGURATION.format(address=upstream.address, port=free_port(), root=folder) for _ in range(2)
-        )
+    with Recorder(response) as upstream:
+        ours, theirs = (CONFIGURATION.format(address=upstream.address, port=free_port(), root=folder) for _ in range(2))
         with run_proxy(ours, folder) as proxy, run_nginx(theirs, folder) as nginx:
             yield proxy, nginx
 

@@ -116,7 +116,7 @@ def test_a_folder_that_was_removed_is_swept_again(site):
 @pytest.mark.parametrize("settings", [{"inactive": 300.0}, {"max_size": 20_000}])
 def test_what_is_swept_leaves_memory_too(tmp_path, settings):
     site = Site(tmp_path, zone=CacheZone("z", str(tmp_path / "cache"), **settings))
-    site.answers((200, FRESH, b"x" * 1000))
+    site.responses((200, FRESH, b"x" * 1000))
     for number in range(8):
         site.get(f"/{number}")
         assert site.get(f"/{number}").word == "HIT"
@@ -136,7 +136,7 @@ def test_what_is_swept_leaves_memory_too(tmp_path, settings):
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_hit_needs_its_file(tmp_path, method):
     site = Site(tmp_path, zone=CacheZone("z", str(tmp_path / "cache")))
-    site.answers((200, [*FRESH, ("ETag", '"a"')], b"one"))
+    site.responses((200, [*FRESH, ("ETag", '"a"')], b"one"))
     site.get("/")
     assert site.get("/", method).word == "HIT"
     for path in (tmp_path / "cache").glob("[0-9a-f]*"):

@@ -36,7 +36,7 @@ class Step:
     """One request. `after` is a pause before it, in seconds."""
 
     expect: str
-    answer: list[tuple[str, str]] = field(default_factory=list)
+    response: list[tuple[str, str]] = field(default_factory=list)
     status: int = 200
     request: list[tuple[str, str]] = field(default_factory=list)
     method: str = "GET"
@@ -48,16 +48,16 @@ class Step:
     fields: dict[str, str | None] = field(default_factory=dict)
 
 
-def first(*answer, **keys):
-    return Step("miss", list(answer), **keys)
+def first(*response, **keys):
+    return Step("miss", list(response), **keys)
 
 
 def hit(*request, **keys):
     return Step("hit", request=list(request), **keys)
 
 
-def miss(*request, answer=(), **keys):
-    return Step("miss", list(answer), request=list(request), **keys)
+def miss(*request, response=(), **keys):
+    return Step("miss", list(response), request=list(request), **keys)
 
 
 def cc(value):
@@ -147,7 +147,7 @@ row("a targeted max-age=0", first(DAY, (CDN, "max-age=0")), miss())
 
 # Section 3.5
 AUTH = ("Authorization", "x")
-row("authorized answers are not shared", first(DAY, request=[AUTH]), miss(AUTH, answer=[DAY]))
+row("authorized answers are not shared", first(DAY, request=[AUTH]), miss(AUTH, response=[DAY]))
 for value in ["public", "must-revalidate", "s-maxage=100"]:
     row(f"unless {value}", first(cc(f"max-age=100, {value}"), request=[AUTH]), hit())
 
@@ -162,7 +162,7 @@ row("Vary over two lines", first(DAY, ("Vary", "Foo"), ("Vary", "Bar"), request=
 row(
     "variants are kept",
     first(DAY, ("Vary", "Foo"), request=[("Foo", "1")]),
-    miss(("Foo", "2"), answer=[DAY, ("Vary", "Foo")]),
+    miss(("Foo", "2"), response=[DAY, ("Vary", "Foo")]),
     hit(("Foo", "1")),
     hit(("Foo", "2")),
 )
@@ -204,13 +204,13 @@ row("a HEAD of what is stored", first(DAY), hit(method="HEAD"))
 row(
     "HEAD updates",
     first(cc("max-age=1"), TAG, ("X-A", "1")),
-    miss(method="HEAD", after=2, answer=[cc("max-age=100"), TAG, ("X-A", "2")]),
+    miss(method="HEAD", after=2, response=[cc("max-age=100"), TAG, ("X-A", "2")]),
     hit(fields={"x-a": "2"}),
 )
 row(
     "HEAD ends",
     first(cc("max-age=1"), TAG),
-    miss(method="HEAD", after=2, answer=[DAY, ("ETag", '"b"')]),
+    miss(method="HEAD", after=2, response=[DAY, ("ETag", '"b"')]),
     miss(),
 )
 
@@ -219,11 +219,11 @@ for method in ["POST", "PUT", "DELETE", "M-SEARCH"]:
     row(f"{method} invalidates", first(DAY), miss(method=method), miss())
     row(f"{method} that fails does not", first(DAY), miss(method=method, status=500), hit())
     for name in ["Location", "Content-Location"]:
-        row(f"{method} invalidates {name}", first(DAY), miss(method=method, path="/other", answer=[(name, "{path}")]), miss())
+        row(f"{method} invalidates {name}", first(DAY), miss(method=method, path="/other", response=[(name, "{path}")]), miss())
         row(
             f"{method} does not invalidate {name} elsewhere",
             first(DAY),
-            miss(method=method, path="/other", answer=[(name, "http://elsewhere.test{path}")]),
+            miss(method=method, path="/other", response=[(name, "http://elsewhere.test{path}")]),
             hit(),
         )
 
@@ -247,7 +247,7 @@ row(
     first(DAY, ("X-A", "1"), ("X-A", "2"), ("Content-Foo", "3")),
     hit(fields={"x-a": "1, 2", "content-foo": "3"}),
 )
-row("the query is part of the key", first(DAY), miss(path="?x", answer=[DAY]), hit(), hit(path="?x"))
+row("the query is part of the key", first(DAY), miss(path="?x", response=[DAY]), hit(), hit(path="?x"))
 
 # RFC 5861
 row("stale while it is updated", first(cc("max-age=1, stale-while-revalidate=100")), Step("stale", [DAY], after=2), hit(after=1))
@@ -267,7 +267,7 @@ class Origin:
         step = steps[at]
         self.asked[number, at] = {name.lower(): value for name, value in request.headers}
         time.sleep(step.delay)
-        fields = [(name, value.format(path=f"/row{number}") if "{path}" in value else value) for name, value in step.answer]
+        fields = [(name, value.format(path=f"/row{number}") if "{path}" in value else value) for name, value in step.response]
         body = b"step %d" % at
         status = step.status
         if status in (204, 304):

@@ -206,8 +206,8 @@ def test_11_fields_and_body_always_belong_together(page):
 
     ask = page(serve=serve)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: ask(), range(120)))
-    assert all(answer.get("X-Sum") == hashlib.md5(answer.body).hexdigest() for answer in answers)
+        responses = list(pool.map(lambda _: ask(), range(120)))
+    assert all(response.get("X-Sum") == hashlib.md5(response.body).hexdigest() for response in responses)
 
 
 def test_12_twenty_misses_make_one_fetch(page):
@@ -217,8 +217,8 @@ def test_12_twenty_misses_make_one_fetch(page):
 
     ask = page(serve=serve)
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: ask(), range(20)))
-    assert {answer.text for answer in answers} == {"once"} and ask.count() == 1
+        responses = list(pool.map(lambda _: ask(), range(20)))
+    assert {response.text for response in responses} == {"once"} and ask.count() == 1
 
 
 def test_13_a_broken_store_breaks_no_answer_and_bounds_hold(tmp_path):
@@ -339,7 +339,7 @@ def test_a_truncated_answer_is_truncated_for_all_and_stored_for_none(page):
 
     ask = page(serve=serve)
     with ThreadPoolExecutor(3) as pool:
-        assert not any(answer.complete for answer in pool.map(lambda _: ask(), range(3)))
+        assert not any(response.complete for response in pool.map(lambda _: ask(), range(3)))
     assert ask().text == "whole"
 
 
@@ -420,8 +420,8 @@ def nginxish(tmp_path_factory):
         with run_proxy(conf_of(origin, port, path="memory", places=places), folder):
 
             def words(target, *fields, times=1, method="GET"):
-                answers = [fetch(port, target, method=method, headers=list(fields)) for _ in range(times)]
-                return [answer.get("X-Cache") for answer in answers] if times > 1 else answers[0].get("X-Cache")
+                responses = [fetch(port, target, method=method, headers=list(fields)) for _ in range(times)]
+                return [response.get("X-Cache") for response in responses] if times > 1 else responses[0].get("X-Cache")
 
             words.port = port
             yield words, origin

@@ -17,8 +17,8 @@ import pytest
 
 from tests.support.caching import Body, Site, location
 from wsgi_proxy.config import CacheZone
-from wsgi_proxy.errors import TruncatedAnswer
-from wsgi_proxy.exchange import Answer
+from wsgi_proxy.errors import TruncatedResponse
+from wsgi_proxy.exchange import Response
 
 SECONDS = float(os.environ.get("WSGI_PROXY_STRESS_SECONDS", "6"))
 KEYS = 12
@@ -69,12 +69,12 @@ def origin(truth, random_, key):
         body = content(key, version)
         cut = random_.randrange(len(body))
         blocks = [body[:cut], body[cut:]]
-        broken = TruncatedAnswer("cut") if random_.random() < 0.03 else None
+        broken = TruncatedResponse("cut") if random_.random() < 0.03 else None
         fields = [("Cache-Control", f"max-age={random_.choice((0, 1, 60))}"), ("ETag", f'"{key}-{version}"')]
         fields += [("X-Version", str(version)), ("X-Sum", str(zlib.crc32(body)))]
         if key % 3 == 0:
             fields.append(("Vary", "A"))
-        return Answer(200, fields, Body([block for block in blocks if block], broken), length=len(body))
+        return Response(200, fields, Body([block for block in blocks if block], broken), length=len(body))
 
     return make
 
@@ -95,18 +95,18 @@ def worker(folder, truth, seed, failures):
             key = random_.randrange(KEYS)
             target, headers = f"/{key}", [("A", random_.choice("xyz"))]
             choice = random_.random()
-            site.origin.answers = [origin(truth, random_, key)]
+            site.origin.responses = [origin(truth, random_, key)]
             site.location = fetching
             if choice < 0.9:
                 floor = truth.floor(key)
                 try:
                     check(truth, key, floor, site.get(target, headers=headers))
-                except TruncatedAnswer:
+                except TruncatedResponse:
                     continue
             elif choice < 0.97:
                 version = truth.change(key)
                 if random_.random() < 0.5:
-                    site.origin.answers = [lambda method: Answer(204)]
+                    site.origin.responses = [lambda method: Response(204)]
                     site.get(target, "POST")
                 else:
                     site.location = purging

@@ -68,9 +68,10 @@ def test_a_log_folder_that_vanishes_breaks_nothing(tmp_path: Path) -> None:
     logs = tmp_path / "proxy" / "own"
     logs.mkdir(parents=True)
     text = "error_log stderr notice; error_log own/e.log info;"
-    with Recorder() as upstream, run_proxy(
-        configuration(upstream, free_port(), text, "access_log own/a.log;"), tmp_path
-    ) as server:
+    with (
+        Recorder() as upstream,
+        run_proxy(configuration(upstream, free_port(), text, "access_log own/a.log;"), tmp_path) as server,
+    ):
         assert [fetch(server.port, target).status for target in ("/", "/dead")] == [200, 502]
         workers = server.children()
         shutil.rmtree(logs)
@@ -89,14 +90,15 @@ def test_a_log_folder_that_vanishes_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_folders_that_vanish_are_made_again(tmp_path: Path) -> None:
-    def answer(request: Recorded, wire: Wire) -> bytes:
+    def response(request: Recorded, wire: Wire) -> bytes:
         return reply(str(len(request.body)).encode(), headers=[("Cache-Control", "max-age=100")])
 
     text = "proxy_cache_path cache keys_zone=c:1m; add_header X-C $upstream_cache_status; "
     text += "client_body_temp_path body; client_body_buffer_size 1k;"
-    with Recorder(answer) as upstream, run_proxy(
-        configuration(upstream, free_port(), "", text, "proxy_cache c;"), tmp_path
-    ) as server:
+    with (
+        Recorder(response) as upstream,
+        run_proxy(configuration(upstream, free_port(), "", text, "proxy_cache c;"), tmp_path) as server,
+    ):
         assert fetch(server.port, "/up", "POST", body=b"x" * 100_000).body == b"100000"
         assert [fetch(server.port, "/a").get("X-C") for _ in range(2)] == ["MISS", "HIT"]
         for name in ("cache", "body"):
@@ -145,14 +147,14 @@ def test_ended_connections_leave_no_cycles_to_the_collector() -> None:
 
 
 def test_failed_exchanges_leave_no_cycles_to_the_collector(tmp_path: Path) -> None:
-    def answer(request: Recorded, wire: Wire) -> bytes | None:
+    def response(request: Recorded, wire: Wire) -> bytes | None:
         if request.target == "/garbage":
             return b"no head\r\n\r\n"
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut")
         wire.reset()
         return None
 
-    with Recorder(answer) as upstream:
+    with Recorder(response) as upstream:
         text = f"access_log off; error_log {tmp_path}/e.log;"
         application = ProxyApp(nginx.loads(configuration(upstream, 80, "", text), prefix=str(tmp_path)))
         with serving(application) as service:

@@ -59,9 +59,7 @@ def names() -> Iterator[NameServer]:
 def test_a_container_that_comes_back_elsewhere_is_found(two: list[Recorder], names: NameServer, tmp_path: Path) -> None:
     names.records["echo.test"] = [(A, 300, bytes([127, 0, 0, 1]))]
     port = free_port()
-    text = configuration(
-        port, f"zone u 64k; server echo.test:{two[0].port} resolve;", http=f"resolver {names.address} valid=1s;"
-    )
+    text = configuration(port, f"zone u 64k; server echo.test:{two[0].port} resolve;", http=f"resolver {names.address} valid=1s;")
     with run_proxy(text, tmp_path):
         assert fetch(port, "/").body == b"first"
         two[0].stop()
@@ -93,9 +91,9 @@ def test_active_checks_take_a_server_out_and_back_in(two: list[Recorder], tmp_pa
             return reply(b"sick" if sick.is_set() else b"well", headers=kind)
         return reply(b"second")
 
-    two[1].answer = second
+    two[1].response = second
     kind = [("X-Kind", "echo")]
-    two[0].answer = lambda request, wire: reply(b"well" if b"/health" in request.raw_head else b"first", headers=kind)
+    two[0].response = lambda request, wire: reply(b"well" if b"/health" in request.raw_head else b"first", headers=kind)
     port = free_port()
     text = configuration(
         port, f"zone u 64k; server 127.0.0.1:{two[0].port}; server 127.0.0.2:{two[1].port};",
@@ -127,13 +125,13 @@ def test_requests_wait_for_a_server(two: list[Recorder], tmp_path: Path) -> None
         held.wait(30)
         return reply(b"first")
 
-    two[0].answer = hold
+    two[0].response = hold
     port = free_port()
     text = configuration(port, f"zone u 64k; queue 2 timeout=10s; server 127.0.0.1:{two[0].port} max_conns=1;")
-    answers: list[int] = []
+    responses: list[int] = []
 
     def ask() -> None:
-        answers.append(fetch(port, "/", timeout=20).status)
+        responses.append(fetch(port, "/", timeout=20).status)
 
     threads = [threading.Thread(target=ask) for _ in range(5)]
     try:
@@ -141,12 +139,12 @@ def test_requests_wait_for_a_server(two: list[Recorder], tmp_path: Path) -> None
             for thread in threads:
                 thread.start()
             # One is served, two wait, for two there is no place.
-            wait_until(lambda: len(answers) == 2 and two[0].requests, "two refusals, and the one that is served")
-            assert answers == [502, 502] and len(two[0].requests) == 1
+            wait_until(lambda: len(responses) == 2 and two[0].requests, "two refusals, and the one that is served")
+            assert responses == [502, 502] and len(two[0].requests) == 1
             held.set()
             for thread in threads:
                 thread.join(30)
-            assert sorted(answers) == [200, 200, 200, 502, 502] and len(two[0].requests) == 3
+            assert sorted(responses) == [200, 200, 200, 502, 502] and len(two[0].requests) == 3
     finally:
         held.set()
 
@@ -163,9 +161,9 @@ def test_a_session_stays_with_its_server_as_in_nginx(two: list[Recorder], tmp_pa
             seen = []
             for sent in ["", "srv=two", "a=b; srv=two", "srv=nobody", "", "srv=two", "", "", *["srv=two"] * 3, "", ""]:
                 headers = [("Cookie", sent)] if sent else []
-                answer = fetch(port, "/", headers=headers)
-                assert answer.status == 200
-                seen.append(f"{answer.body.decode()} {answer.get('Set-Cookie')}")
+                response = fetch(port, "/", headers=headers)
+                assert response.status == 200
+                seen.append(f"{response.body.decode()} {response.get('Set-Cookie')}")
             sid = re.search("srv=([0-9a-f]{32})", seen[0])
             assert sid
             seen += [fetch(port, "/", headers=[("Cookie", f"srv={sid[1]}")]).body.decode() for _ in range(4)]

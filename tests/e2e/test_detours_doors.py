@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Recorder, Running, free_ports, run_proxy
-from tests.support.detours import answer, body_of, conf
+from tests.support.detours import body_of, conf, response
 from tests.support.tls import Files
 
 TARGETS = "/dead/named /dead/twice /intercepted/uri /accel/uri /accel/failing /auth /streamed/named".split()
@@ -22,7 +22,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     certificate, key = Files(folder).pair("localhost")
     port, secure, dead = free_ports(3)
     more = f"listen {secure} ssl; http2 on; ssl_certificate {certificate}; ssl_certificate_key {key};"
-    with Recorder(answer, read_body=False) as up, run_proxy(conf(port, up, up, dead, folder, more), folder) as running:
+    with Recorder(response, read_body=False) as up, run_proxy(conf(port, up, up, dead, folder, more), folder) as running:
         yield running
 
 

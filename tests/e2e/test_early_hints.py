@@ -37,7 +37,7 @@ def hint(pairs: list[tuple[str, str]]) -> bytes:
     return "".join(["HTTP/1.1 103 Early Hints\r\n", *(f"{name}: {value}\r\n" for name, value in pairs), "\r\n"]).encode()
 
 
-def answer(request: Recorded, wire: Wire) -> bytes:
+def response(request: Recorded, wire: Wire) -> bytes:
     """As many hints as the target's last segment says, then the answer."""
     for _ in range(int(request.target.rpartition("/")[2])):
         wire.send(hint(HINTS + UNFIT if "/unfit/" in request.target else HINTS))
@@ -73,7 +73,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
     for name in ("theirs", "ours"):
         (folder / name).mkdir()
     with (
-        Recorder(answer) as up,
+        Recorder(response) as up,
         run_nginx(conf(theirs, up, folder / "theirs"), folder),
         run_proxy(conf(ours, up, folder / "ours"), folder),
     ):
@@ -124,7 +124,7 @@ events {{}} http {{ access_log off; proxy_cache_path memory keys_zone=z:1m; serv
     early_hints 1; proxy_cache z; proxy_cache_valid 1s; proxy_cache_use_stale updating; proxy_cache_background_update on;
     proxy_pass {up}; add_header X-Cache $upstream_cache_status;
 }} }} }}"""
-    with Recorder(answer) as up:
+    with Recorder(response) as up:
         app = ProxyApp(nginx.loads(text.format(up=up.url)))
         try:
             hints: list[object] = []
@@ -149,7 +149,7 @@ def test_http2(tmp_path: Path) -> None:
     certificate, key = Files(tmp_path).pair("localhost")
     plain, secure = free_ports(2)
     more = f"listen {secure} ssl; http2 on; ssl_certificate {certificate}; ssl_certificate_key {key};"
-    with Recorder(answer) as up, run_proxy(conf(plain, up, tmp_path, more), tmp_path):
+    with Recorder(response) as up, run_proxy(conf(plain, up, tmp_path, more), tmp_path):
         command = ["curl", "-sSk", "--http2", "-m", "30", "-D", "-", "-H", "X-Want: yes", f"https://localhost:{secure}/unfit/2"]
         done = subprocess.run(command, capture_output=True, timeout=40)
     heads = done.stdout.decode().replace("\r\n", "\n").split("\n\n")
@@ -161,7 +161,7 @@ def test_http2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("worker", ["wsgi_proxy.worker.ProxyWorker", "gthread", "gevent"])
 def test_a_proxy_made_in_python_passes_them_on(tmp_path: Path, worker: str) -> None:
-    with Recorder(answer) as up:
+    with Recorder(response) as up:
         (tmp_path / "gunicorn").mkdir()
         (tmp_path / "gunicorn" / "made.py").write_text(
             f"from wsgi_proxy import Pool, Proxy, ProxyMiddleware\nwhole = Proxy(Pool(['{up.url}']))\n"

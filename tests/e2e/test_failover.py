@@ -21,9 +21,7 @@ from tests.support import Recorder, Running, fetch, free_port, reply, run_gunico
 
 
 def configuration(port: int, servers: Sequence[int], fail_timeout: int = 30, extra: str = "") -> str:
-    lines = "\n".join(
-        f"server 127.0.0.1:{server} weight=10 max_fails=3 fail_timeout={fail_timeout}s;" for server in servers
-    )
+    lines = "\n".join(f"server 127.0.0.1:{server} weight=10 max_fails=3 fail_timeout={fail_timeout}s;" for server in servers)
     return f"""
 worker_processes 4;
 events {{ worker_connections 1024; }}
@@ -75,11 +73,11 @@ class Load:
                 # A few requests on each, so that all workers get some.
                 for _ in range(min(left, 5)):
                     connection.request("GET", self.path)
-                    answer = connection.getresponse()
-                    answer.read()
+                    response = connection.getresponse()
+                    response.read()
                     with self._lock:
-                        self.statuses[answer.status] += 1
-                        self.tries.update(re.split(", ", answer.headers.get("X-Tries", "")))
+                        self.statuses[response.status] += 1
+                        self.tries.update(re.split(", ", response.headers.get("X-Tries", "")))
                     left -= 1
                     if self._ended.wait(self.pause) if self.pause else self._ended.is_set():
                         break
@@ -122,9 +120,7 @@ def test_a_dead_server_costs_max_fails_tries_among_all_workers(servers: list[Rec
 
 @pytest.mark.parametrize("preload", [False, True], ids=["apart", "preloaded"])
 @pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
-def test_workers_of_any_server_find_each_other(
-    servers: list[Recorder], tmp_path: Path, worker_class: str, preload: bool
-) -> None:
+def test_workers_of_any_server_find_each_other(servers: list[Recorder], tmp_path: Path, worker_class: str, preload: bool) -> None:
     """Without a word from us in gunicorn's configuration: the application alone."""
     servers[2].stop()
     dead = f"127.0.0.1:{servers[2].port}"
@@ -156,15 +152,15 @@ def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Re
             held.wait(30)
             return reply(b"3")
 
-        back.answer = hold
+        back.response = hold
         back.start()
         before = len(back.requests)
         with Load(port, clients=4, pause=0.002) as load:
             wait_until(lambda: len(back.requests) > before, "the probe")
             assert time.time() - closed_at >= 1
             # While it is not answered nobody else goes there.
-            answered = load.statuses[200]
-            wait_until(lambda: load.statuses[200] > answered + 150, "others to be answered meanwhile")
+            responseed = load.statuses[200]
+            wait_until(lambda: load.statuses[200] > responseed + 150, "others to be answered meanwhile")
             assert len(back.requests) == before + 1
             held.set()
             wait_until(lambda: len(back.requests) > before + 20, "the server to be used again")
@@ -177,8 +173,8 @@ def test_a_killed_server_fails_no_request(servers: list[Recorder], tmp_path: Pat
     with run_proxy(text, tmp_path), Load(port, clients=6) as load:
         wait_until(lambda: load.statuses[200] > 200, "the load")
         servers[0].stop()
-        answered = load.statuses[200]
-        wait_until(lambda: load.statuses[200] > answered + 300, "the load after the kill")
+        responseed = load.statuses[200]
+        wait_until(lambda: load.statuses[200] > responseed + 300, "the load after the kill")
         servers[0].start()
     assert set(load.statuses) == {200} and not load.broken
 
@@ -197,7 +193,7 @@ def test_a_killed_worker_takes_its_connections_along(servers: list[Recorder], tm
         return reply(b"x")
 
     for server in servers:
-        server.answer = hold
+        server.response = hold
     port, text = proxied(servers, tmp_path)
     text = text.replace("weight=10", "weight=10 max_conns=2")
     try:
@@ -239,7 +235,7 @@ def test_workers_killed_in_mid_load_leave_no_count_behind(servers: list[Recorder
 
         before = sum(len(server.requests) for server in servers)
         for server in servers:
-            server.answer = hold
+            server.response = hold
         try:
             with Load(port, clients=18, requests=18) as full:
                 wait_until(lambda: sum(len(server.requests) for server in servers) == before + 18, "eighteen held requests")

@@ -80,7 +80,7 @@ def proxy(request: pytest.FixtureRequest, upstream: Recorder, tmp_path_factory: 
 @pytest.fixture(autouse=True)
 def fresh(upstream: Recorder) -> None:
     upstream.requests.clear()
-    upstream.answer = say_ok
+    upstream.response = say_ok
     upstream.read_body = True
 
 
@@ -124,15 +124,15 @@ def test_the_configuration_may_rewrite(proxy: Running, upstream: Recorder) -> No
 
 
 def test_two_cookies_stay_two(proxy: Running, upstream: Recorder) -> None:
-    upstream.answer = lambda r, w: reply(b"x", headers=[("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2, c")])
+    upstream.response = lambda r, w: reply(b"x", headers=[("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2, c")])
     assert fetch(proxy.port).get_all("Set-Cookie") == ["a=1; Path=/", "b=2, c"]
 
 
 def test_compressed_bytes_and_their_header_agree(proxy: Running, upstream: Recorder) -> None:
     packed = gzip.compress(b"hello" * 1000)
-    upstream.answer = lambda r, w: reply(packed, headers=[("Content-Encoding", "gzip")])
-    answer = fetch(proxy.port)
-    assert (answer.body, answer.get("Content-Encoding"), answer.get("Content-Length")) == (packed, "gzip", str(len(packed)))
+    upstream.response = lambda r, w: reply(packed, headers=[("Content-Encoding", "gzip")])
+    response = fetch(proxy.port)
+    assert (response.body, response.get("Content-Encoding"), response.get("Content-Length")) == (packed, "gzip", str(len(packed)))
 
 
 def test_the_first_event_arrives_before_the_second_is_sent(proxy: Running, upstream: Recorder) -> None:
@@ -144,7 +144,7 @@ def test_the_first_event_arrives_before_the_second_is_sent(proxy: Running, upstr
         assert go_on.wait(30)
         wire.send(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
-    upstream.answer = events
+    upstream.response = events
     with Client(proxy.port) as client:
         client.send(request_bytes("/events"))
         assert client.read_until(b"data: 1\n\n").endswith(b"data: 1\n\n")
@@ -173,15 +173,15 @@ def test_a_truncated_answer_is_visibly_truncated(proxy: Running, upstream: Recor
             wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
         wire.close()
 
-    upstream.answer = cut
+    upstream.response = cut
     with Client(proxy.port) as client:
         client.send(request_bytes("/"))
-        answer = client.read_response()
-        assert answer.status == 200 and not answer.complete and client.ended
+        response = client.read_response()
+        assert response.status == 200 and not response.complete and client.ended
 
 
 def test_an_upstream_that_closes_is_a_502(proxy: Running, upstream: Recorder) -> None:
-    upstream.answer = lambda r, w: w.close()
+    upstream.response = lambda r, w: w.close()
     assert fetch(proxy.port).status == 502
 
 
@@ -192,13 +192,13 @@ def test_an_upstream_that_is_silent_is_a_504(proxy: Running, upstream: Recorder)
         ended.wait(30)
         wire.close()
 
-    upstream.answer = silent
+    upstream.response = silent
     assert fetch(proxy.port).status == 504
     ended.set()
 
 
 def test_a_101_nobody_asked_for_is_a_502(proxy: Running, upstream: Recorder) -> None:
-    upstream.answer = lambda r, w: b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    upstream.response = lambda r, w: b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
     assert fetch(proxy.port).status == 502
 
 
@@ -211,34 +211,34 @@ def test_ten_requests_use_one_upstream_connection(proxy: Running, upstream: Reco
 
 
 def test_head_keeps_the_length(proxy: Running, upstream: Recorder) -> None:
-    upstream.answer = lambda r, w: reply(b"", length=1234)
+    upstream.response = lambda r, w: reply(b"", length=1234)
     with Client(proxy.port) as client:
-        answer = client.exchange(request_bytes("/", "HEAD"), "HEAD")
-        assert answer.status == 200 and answer.get("Content-Length") == "1234" and not answer.body
+        response = client.exchange(request_bytes("/", "HEAD"), "HEAD")
+        assert response.status == 200 and response.get("Content-Length") == "1234" and not response.body
 
 
 def test_an_early_hint_does_not_shift_the_answers(proxy: Running, upstream: Recorder) -> None:
     def hinted(request: Recorded, wire: Wire) -> bytes:
         return b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + reply(request.target.encode())
 
-    upstream.answer = hinted
+    upstream.response = hinted
     for number in range(4):
-        answer = fetch(proxy.port, f"/{number}")
-        assert (answer.status, answer.body) == (200, b"/%d" % number)
+        response = fetch(proxy.port, f"/{number}")
+        assert (response.status, response.body) == (200, b"/%d" % number)
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_answers_without_a_body(proxy: Running, upstream: Recorder, status: int) -> None:
-    upstream.answer = lambda r, w: reply(b"", status, [("ETag", '"x"')], length=None)
-    answer = fetch(proxy.port)
-    assert (answer.status, answer.body, answer.get("ETag")) == (status, b"", '"x"')
+    upstream.response = lambda r, w: reply(b"", status, [("ETag", '"x"')], length=None)
+    response = fetch(proxy.port)
+    assert (response.status, response.body, response.get("ETag")) == (status, b"", '"x"')
 
 
 def test_a_range_passes(proxy: Running, upstream: Recorder) -> None:
-    upstream.answer = lambda r, w: reply(b"34", 206, [("Content-Range", "bytes 3-4/10")])
-    answer = fetch(proxy.port, headers=[("Range", "bytes=3-4")])
+    upstream.response = lambda r, w: reply(b"34", 206, [("Content-Range", "bytes 3-4/10")])
+    response = fetch(proxy.port, headers=[("Range", "bytes=3-4")])
     assert last(upstream).get("Range") == "bytes=3-4"
-    assert (answer.status, answer.body, answer.get("Content-Range")) == (206, b"34", "bytes 3-4/10")
+    assert (response.status, response.body, response.get("Content-Range")) == (206, b"34", "bytes 3-4/10")
 
 
 def test_a_client_that_expects_is_told_to_go_on(proxy: Running, upstream: Recorder) -> None:

@@ -100,7 +100,7 @@ class Place:
         return worker
 
     def plays(self, script: Callable[[Recorded, Wire], bytes | None]) -> None:
-        self.upstream.answer = script
+        self.upstream.response = script
 
     def logged(self, mark: str) -> str:
         """The line of the access log for the request with this mark in its target."""
@@ -125,8 +125,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         hasty, secure = free_ports(2)
         text = CONFIGURATION.format(
             address=upstream.address,
-            port=free_port(), hasty=hasty, secure=secure,
-            certificate=folder / "cert.pem", key=folder / "key.pem",
+            port=free_port(),
+            hasty=hasty,
+            secure=secure,
+            certificate=folder / "cert.pem",
+            key=folder / "key.pem",
         )
         with run_proxy(text, folder, env=inside(folder / "told")) as proxy, nothing_left(proxy, folder / "told"):
             yield Place(proxy, upstream, hasty, secure)
@@ -137,11 +140,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def fresh(place: Place) -> Iterator[None]:
     place.upstream.requests.clear()
     place.upstream.garbage.clear()
-    place.upstream.answer = say_ok
+    place.upstream.response = say_ok
     place.upstream.read_body = True
     yield
     # Whatever the client did, the next one is served at once.
-    place.upstream.answer = say_ok
+    place.upstream.response = say_ok
     place.upstream.read_body = True
     assert fetch(place.port, "/after").body == b"ok"
 
@@ -210,8 +213,8 @@ def test_a_body_that_stops_is_a_408(place: Place, where: str, framing: str) -> N
     with Client(place.hasty) as client:
         fields = [("Transfer-Encoding", "chunked")] if framing == "chunked" else [("Content-Length", "100")]
         client.send(request_bytes(where + "stops", "POST", fields) + b"5\r\nhello\r\n")
-        answer = client.read_response("POST")
-        assert answer.status == 408 and answer.complete and client.read_all() == b""
+        response = client.read_response("POST")
+        assert response.status == 408 and response.complete and client.read_all() == b""
     if where == "/":
         assert not place.upstream.requests, "an upstream was held for a body that never came"
     else:
@@ -274,8 +277,8 @@ def test_a_body_that_is_too_large_is_not_waited_for(place: Place, expect: bool) 
         client.send(request_bytes("/small/", "POST", fields))
         if not expect:
             client.send(b"x" * 1_000_000)
-        answer = client.read_response("POST")
-        assert answer.status == 413 and not answer.interim
+        response = client.read_response("POST")
+        assert response.status == 413 and not response.interim
     assert not place.upstream.requests
 
 
@@ -439,8 +442,8 @@ def test_a_client_that_ends_its_half_gets_its_answer(place: Place) -> None:
     with Client(place.port) as client:
         client.send(request_bytes("/half"))
         client.half_close()
-        answer = client.read_response()
-        assert (answer.status, answer.body) == (200, b"hello") and client.read_all() == b""
+        response = client.read_response()
+        assert (response.status, response.body) == (200, b"hello") and client.read_all() == b""
 
 
 def test_a_client_that_ends_its_half_gets_a_long_answer(place: Place) -> None:
@@ -457,8 +460,8 @@ def test_a_client_that_ends_its_half_gets_a_long_answer(place: Place) -> None:
     with Client(place.port) as client:
         client.send(request_bytes("/half"))
         client.half_close()
-        answer = client.read_response()
-        assert answer.complete and answer.body == b"0123456789ab"
+        response = client.read_response()
+        assert response.complete and response.body == b"0123456789ab"
 
 
 def test_an_upload_that_ends_with_the_half(place: Place) -> None:
@@ -544,11 +547,11 @@ def test_a_slow_reader_does_not_hold_the_upstream(place: Place, framing: str) ->
             count = min(len(others) + 1, 8)
             together = threading.Barrier(count)
 
-            def answer(request: Recorded, wire: Wire) -> bytes:
+            def response(request: Recorded, wire: Wire) -> bytes:
                 together.wait(30)
                 return reply(b"ok")
 
-            place.upstream.answer = answer
+            place.upstream.response = response
             with ThreadPoolExecutor(count) as pool:
                 assert [each.body for each in pool.map(lambda _: fetch(place.port, "/other"), range(count))] == [b"ok"] * count
             others.update(request.connection for request in place.upstream.requests[-count:])
@@ -557,8 +560,8 @@ def test_a_slow_reader_does_not_hold_the_upstream(place: Place, framing: str) ->
         # What was sent is on its way for a moment.
         wait_until(serves_others, "the slow answer's connection to serve others")
         client.buffer = b"H" + client.buffer
-        answer = parse_response(client.read_all())
-        assert answer is not None and answer.complete and answer.body == BIG
+        response = parse_response(client.read_all())
+        assert response is not None and response.complete and response.body == BIG
 
 
 @pytest.mark.parametrize("where", ["/unbuffered/", "/bounded/"])
@@ -609,8 +612,8 @@ def test_a_reader_of_single_bytes_gets_everything(place: Place) -> None:
         raw = b""
         while piece := client.sock.recv(1 if len(raw) < 2000 else 1000):
             raw += piece
-        answer = parse_response(raw)
-        assert answer is not None and answer.body == body
+        response = parse_response(raw)
+        assert response is not None and response.body == body
 
 
 def test_many_slow_readers_hold_no_upstream(place: Place) -> None:
@@ -631,8 +634,8 @@ def test_many_slow_readers_hold_no_upstream(place: Place) -> None:
                     del reading[sock]
         assert most - before < 60_000_000
         for client in clients:
-            answer = parse_response(client.buffer)
-            assert answer is not None and answer.body == body
+            response = parse_response(client.buffer)
+            assert response is not None and response.body == body
 
 
 def test_the_log_has_no_fault_of_an_upstream(place: Place) -> None:

@@ -195,8 +195,8 @@ def test_a_cut_answer_ends_its_stream_and_no_other(place: Place, lines: bytes) -
         wire.close()
         return None
 
-    before = place.upstream.answer
-    place.upstream.answer = cut
+    before = place.upstream.response
+    place.upstream.response = cut
     try:
         client = h2.connection.H2Connection(config=h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         client.initiate_connection()
@@ -214,13 +214,13 @@ def test_a_cut_answer_ends_its_stream_and_no_other(place: Place, lines: bytes) -
         ends = {event.stream_id: type(event) for event in seen if isinstance(event, ENDS)}
         assert ends == {1: h2.events.StreamReset, 3: h2.events.StreamEnded}
     finally:
-        place.upstream.answer = before
+        place.upstream.response = before
 
 
 def test_windows_that_are_opened_together(place: Place) -> None:
     """Two TLS records in one segment, each opening one of the two windows that the rest of the answer waits for."""
-    before, body = place.upstream.answer, bytes(range(256)) * 400
-    place.upstream.answer = lambda request, wire: reply(body)
+    before, body = place.upstream.response, bytes(range(256)) * 400
+    place.upstream.response = lambda request, wire: reply(body)
     received, out = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = place.context.wrap_bio(received, out, server_hostname="a.example")
     client = h2.connection.H2Connection(config=h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
@@ -242,7 +242,7 @@ def test_windows_that_are_opened_together(place: Place) -> None:
                         tls.write(client.data_to_send())
         assert isinstance(seen[-1], h2.events.StreamEnded) and length == len(body)
     finally:
-        place.upstream.answer = before
+        place.upstream.response = before
 
 
 def at_once(work: Any, received: ssl.MemoryBIO, out: ssl.MemoryBIO, sock: Any) -> Any:

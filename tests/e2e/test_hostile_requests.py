@@ -68,7 +68,7 @@ class Place:
         self.port = proxy.port
         self.streams = streams
         self.upstream = upstream
-        upstream.answer = own
+        upstream.response = own
 
     def seen(self) -> list[Recorded]:
         """What reached the upstream for a case."""
@@ -119,9 +119,9 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield Place(server, upstream)
 
 
-def answers(client: Client, case: Case) -> list[Response]:
+def responses(client: Client, case: Case) -> list[Response]:
     """The final answers to a case, as many as it must have."""
-    methods = case.methods or ("GET",) * len(case.answers)
+    methods = case.methods or ("GET",) * len(case.responses)
     return [client.read_response(method) for method in methods]
 
 
@@ -131,9 +131,11 @@ def check(place: Place, case: Case, pieces: list[bytes]) -> None:
     with Client(place.port) as client:
         for piece in pieces:
             client.send(piece)
-        got = answers(client, case)
-        for answer, allowed in zip(got, case.answers, strict=True):
-            assert answer.status in allowed and answer.complete and not (answer.status >= 400 and answer.interim), answer
+        got = responses(client, case)
+        for response, allowed in zip(got, case.responses, strict=True):
+            assert response.status in allowed and response.complete and not (response.status >= 400 and response.interim), (
+                response
+            )
         if case.ends:
             assert not client.read_all()
         place.check_others(None if case.ends else client)
@@ -201,24 +203,26 @@ def test_a_body_that_nobody_reads_is_no_request(place: Place, target: bytes, fra
         assert first.status in (200, 400, 403, 500) and not first.interim
         try:
             client.send((body if late else b"") + b"GET /own-behind HTTP/1.1\r\nHost: a.example\r\n\r\n")
-            answer = client.read_response()
+            response = client.read_response()
         except ConnectionError:
             assert (first.get("Connection") or "close") == "close" or late
         else:
-            assert answer.body == b"/own-behind"
+            assert response.body == b"/own-behind"
             assert not client.buffer
     place.check_others(None)
     assert not place.seen()
 
 
 def test_a_client_of_http_1_0_gets_no_chunks(place: Place) -> None:
-    place.upstream.answer = lambda request, wire: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"a", b"bc")
+    place.upstream.response = lambda request, wire: (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"a", b"bc")
+    )
     try:
         with Client(place.port) as client:
             client.send(b"GET / HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n")
             data = client.read_all()
     finally:
-        place.upstream.answer = own
+        place.upstream.response = own
     head, _, body = data.partition(b"\r\n\r\n")
     assert body == b"abc" and b"connection: close" in head.lower() and b"transfer-encoding" not in head.lower()
 
@@ -230,8 +234,8 @@ def test_a_client_that_waits_for_100_gets_it_once(place: Place) -> None:
         assert client.read_head().startswith(b"HTTP/1.1 100 ")
         client.send(b"hel")
         client.send(b"lo")
-        answer = client.read_response("POST")
-        assert (answer.status, answer.interim) == (200, [])
+        response = client.read_response("POST")
+        assert (response.status, response.interim) == (200, [])
     assert place.seen()[0].body == b"hello" and place.seen()[0].get("Expect") is None
 
 

@@ -220,8 +220,20 @@ CODINGS = [
     *[
         Case(f"Transfer-Encoding: {value.decode()!r}", head(b"Transfer-Encoding: " + value, body=chunked(b"hello")), 502)
         for value in (
-            b"xchunked", b"identity", b"gzip, chunked", b"chunked, chunked", b"chunked, identity", b"chunked, gzip", b"gzip",
-            b"deflate", b"chunkedx", b"chunked;a=b", b'"chunked"', b"", b",", b"chun ked",
+            b"xchunked",
+            b"identity",
+            b"gzip, chunked",
+            b"chunked, chunked",
+            b"chunked, identity",
+            b"chunked, gzip",
+            b"gzip",
+            b"deflate",
+            b"chunkedx",
+            b"chunked;a=b",
+            b'"chunked"',
+            b"",
+            b",",
+            b"chun ked",
         )  # fmt: skip
     ],
     Case(
@@ -291,7 +303,7 @@ CHUNKS = [
     Case("the end within the last line end", CHUNKED + b"5\r\nhello\r\n0\r\n\r", CUT, "close"),
     Case("the end within trailers", CHUNKED + b"5\r\nhello\r\n0\r\nX-A: b\r\n", CUT, "close"),
     Case("a reset before the last line end", CHUNKED + b"5\r\nhello\r\n0\r\n", CUT, "reset"),
-    Case("extensions", size(b"5;a=b;c=\"d\"\r\n"), Whole(kept=True)),
+    Case("extensions", size(b'5;a=b;c="d"\r\n'), Whole(kept=True)),
     Case("leading zeros", size(b"0005\r\n"), Whole(kept=True)),
     Case("one byte a chunk", CHUNKED + chunked(*[b"%c" % byte for byte in b"hello"]), Whole(kept=True)),
     Case("an empty body", CHUNKED + b"0\r\n\r\n", Whole(b"", kept=True)),
@@ -357,9 +369,9 @@ class Place:
         self.hasty = hasty
         self.released = threading.Event()
         self._script: Callable[[Recorded, Wire], bytes | None] = lambda request, wire: None
-        upstream.answer = self.answer
+        upstream.response = self.response
 
-    def answer(self, request: Recorded, wire: Wire) -> bytes | None:
+    def response(self, request: Recorded, wire: Wire) -> bytes | None:
         if "/own-" in request.target:
             return reply(request.target.encode())
         return self._script(request, wire)
@@ -435,20 +447,20 @@ def place(tmp_path_factory: pytest.TempPathFactory, full: int) -> Iterator[Place
             assert "Traceback" not in proxy.log(), proxy.log()
 
 
-def check_refused(place: Place, case: Case, client: Client, answer: Response, mark: int) -> None:
-    assert answer.status == case.expected and answer.complete, answer
-    assert b"hello" not in answer.body
+def check_refused(place: Place, case: Case, client: Client, response: Response, mark: int) -> None:
+    assert response.status == case.expected and response.complete, response
+    assert b"hello" not in response.body
     wait_until(lambda: place.faults(mark), "a line in the log")
     assert len(place.faults(mark)) == 1, place.faults(mark)
     assert place.upstream.address in place.faults(mark)[0]
 
 
-def check_cut(place: Place, client: Client, answer: Response, mark: int) -> None:
-    if answer.status == 502:
+def check_cut(place: Place, client: Client, response: Response, mark: int) -> None:
+    if response.status == 502:
         # The fault was seen before anything went out.
-        assert answer.complete and b"hello" not in answer.body
+        assert response.complete and b"hello" not in response.body
     else:
-        assert answer.status == 200 and not answer.complete, answer
+        assert response.status == 200 and not response.complete, response
         assert client.ended
     wait_until(lambda: place.faults(mark), "a line in the log")
     assert len(place.faults(mark)) == 1, place.faults(mark)
@@ -465,23 +477,23 @@ def test_what_comes_out(place: Place, case: Case, where: str) -> None:
     with Client(place.hasty if silent else place.port) as client:
         client.send(request_bytes(where + "case", case.method))
         try:
-            answer = client.read_response(case.method)
+            response = client.read_response(case.method)
         except ConnectionError:
             # A reset is the plainest sign that an answer is not whole.
             assert case.expected == CUT, "reset"
-            answer = Response(200, "", "", [])
+            response = Response(200, "", "", [])
             client.ended = True
         if isinstance(case.expected, Whole):
-            assert (answer.status, answer.body) == (case.expected.status, case.expected.body)
-            assert answer.complete and not client.buffer
+            assert (response.status, response.body) == (case.expected.status, case.expected.body)
+            assert response.complete and not client.buffer
             if case.expected.status == 204:
-                assert not answer.get("Content-Length") and not answer.get("Transfer-Encoding")
+                assert not response.get("Content-Length") and not response.get("Transfer-Encoding")
         elif case.expected == CUT:
-            check_cut(place, client, answer, mark)
+            check_cut(place, client, response, mark)
         else:
-            check_refused(place, case, client, answer, mark)
+            check_refused(place, case, client, response, mark)
         place.released.set()
-        closes = client.ended or "close" in (answer.get("Connection") or "").lower()
+        closes = client.ended or "close" in (response.get("Connection") or "").lower()
         place.check_others(None if closes else client)
     if isinstance(case.expected, Whole):
         if case.expected.kept is not None:
@@ -505,8 +517,8 @@ def until(event: threading.Event) -> Callable[[Wire], None]:
 
 def test_a_head_in_single_bytes(place: Place) -> None:
     place.plays(lambda request, wire: wire.drip(head(b"X-A: a", b"Content-Length: 5"), 0.002))
-    answer = fetch(place.port)
-    assert (answer.status, answer.body, answer.get("X-A")) == (200, b"hello", "a")
+    response = fetch(place.port)
+    assert (response.status, response.body, response.get("X-A")) == (200, b"hello", "a")
 
 
 def test_a_head_that_takes_longer_than_the_read_timeout_but_never_pauses_so_long(place: Place) -> None:
@@ -522,8 +534,8 @@ def test_a_body_that_takes_longer_than_the_read_timeout_but_never_pauses_so_long
 @pytest.mark.ours_alone("trailers")
 def test_chunks_in_single_bytes(place: Place) -> None:
     place.plays(lambda request, wire: wire.drip(CHUNKED + chunked(b"hello, ", b"world", trailers=[("X-Sum", "9")]), 0.001))
-    answer = fetch(place.port)
-    assert (answer.body, answer.complete, answer.trailers) == (b"hello, world", True, [("X-Sum", "9")])
+    response = fetch(place.port)
+    assert (response.body, response.complete, response.trailers) == (b"hello, world", True, [("X-Sum", "9")])
 
 
 @pytest.mark.parametrize("piece", [b"X-Field: value\r\n" * 4000, b"a" * 64_000, b"HTTP/1.1 100 Continue\r\n\r\n" * 2500])
@@ -550,8 +562,8 @@ def test_a_chunk_of_16_megabytes(place: Place) -> None:
     place.plays(lambda request, wire: wire.send(CHUNKED + chunked(body)))
     with Client(place.port) as client:
         client.send(request_bytes("/", close=True))
-        answer = parse_response(client.read_all())
-    assert answer is not None and answer.complete and answer.body == body
+        response = parse_response(client.read_all())
+    assert response is not None and response.complete and response.body == body
 
 
 def test_what_comes_on_an_idle_connection_answers_nothing(place: Place) -> None:
@@ -624,11 +636,11 @@ def test_a_connection_that_is_not_accepted(place: Place) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", b"", b"\x15\x03\x01\x00\x02\x02\x28"])
-def test_an_upstream_that_is_to_speak_tls_and_does_not(place: Place, answer: bytes) -> None:
+def test_an_upstream_that_is_to_speak_tls_and_does_not(place: Place, response: bytes) -> None:
     place.plays(lambda request, wire: None)
 
     def speak(wire: Wire) -> None:
-        wire.send(answer)
+        wire.send(response)
         wire.close()
 
     place.upstream.on_connect = speak
@@ -773,11 +785,11 @@ def test_fields_of_the_connection_stay_behind(place: Place) -> None:
         )
     )
     with Client(place.port) as client:
-        answer = client.exchange(request_bytes("/"))
-        names = {name.lower() for name, _ in answer.headers}
+        response = client.exchange(request_bytes("/"))
+        names = {name.lower() for name, _ in response.headers}
         assert "x-end" in names
         assert not names & {"x-hop", "keep-alive", "proxy-connection", "te", "upgrade"}
-        assert answer.get("Connection") in (None, "keep-alive")
+        assert response.get("Connection") in (None, "keep-alive")
 
 
 def test_cookies_repetitions_order_and_case_are_kept(place: Place) -> None:
@@ -793,8 +805,8 @@ def test_compressed_bytes_are_left_alone(place: Place) -> None:
         OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(packed),
     ):
         place.sends(framing)
-        answer = fetch(place.port)
-        assert (answer.body, answer.get("Content-Encoding")) == (packed, "gzip")
+        response = fetch(place.port)
+        assert (response.body, response.get("Content-Encoding")) == (packed, "gzip")
 
 
 @pytest.mark.ours_alone("trailers")
@@ -802,8 +814,8 @@ def test_trailers_go_on_but_those_that_frame_route_or_authorize(place: Place) ->
     dangerous = ["Content-Length", "Transfer-Encoding", "Host", "Authorization", "Set-Cookie", "Connection", "Trailer", "Upgrade"]
     place.sends(CHUNKED + chunked(b"hello", trailers=[("X-Sum", "9"), *[(name, "7") for name in dangerous], ("X-End", "1")]))
     with Client(place.port) as client:
-        answer = client.exchange(request_bytes("/"))
-        assert answer.trailers == [("X-Sum", "9"), ("X-End", "1")]
+        response = client.exchange(request_bytes("/"))
+        assert response.trailers == [("X-Sum", "9"), ("X-End", "1")]
         place.check_others(client)
 
 
@@ -857,9 +869,9 @@ def test_a_refusal_before_the_upload_is_read(place: Place, where: str, framing: 
                     client.send(b"0\r\n\r\n")
             except ConnectionError:
                 pass  # the answer may have come, and the connection ended
-            answer = client.read_response("POST")
+            response = client.read_response("POST")
         # A reset may overtake the answer on its way to us.
-        assert (answer.status, answer.body) == (413, b"too much") or (end == "reset" and answer.status == 502)
+        assert (response.status, response.body) == (413, b"too much") or (end == "reset" and response.status == 502)
     finally:
         place.upstream.read_body = True
     place.check_others(None)

@@ -46,7 +46,7 @@ class Load:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.answers: Counter[int] = Counter()
+        self.responses: Counter[int] = Counter()
         self.failures: list[tuple[float, str]] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
@@ -61,11 +61,11 @@ class Load:
             self._stop.wait(max(0.0, due - time.monotonic()))
             try:
                 client = client or Client(self.port)
-                answer = client.exchange(request_bytes("/"))
-                self.answers[answer.status] += 1
-                if answer.status != 200:
-                    self.failures.append((time.monotonic(), f"status {answer.status}"))
-                if "close" in (answer.get("Connection") or ""):
+                response = client.exchange(request_bytes("/"))
+                self.responses[response.status] += 1
+                if response.status != 200:
+                    self.failures.append((time.monotonic(), f"status {response.status}"))
+                if "close" in (response.get("Connection") or ""):
                     client.close()
                     client = None
             except (OSError, TimeoutError) as error:
@@ -132,6 +132,6 @@ def test_nothing_is_lost_under_faults(tmp_path: Path) -> None:
         assert len(lost) <= CLIENTS, lost
         assert fetch(server.port).status == 200
         load.stop()
-        assert set(load.answers) == {200}
-        assert sum(load.answers.values()) > RATE * SECONDS * 0.5
+        assert set(load.responses) == {200}
+        assert sum(load.responses.values()) > RATE * SECONDS * 0.5
         assert not re.search(r"Traceback|defect", server.log())

@@ -67,7 +67,7 @@ class Place:
         self.port = proxy.port
 
     def plays(self, script: Callable[[Recorded, Wire], bytes | None], *, read_body: bool = True, expect: bool = True) -> None:
-        self.upstream.answer = script
+        self.upstream.response = script
         self.upstream.read_body = read_body
         self.upstream.expect = expect
 
@@ -294,16 +294,16 @@ def test_expect_100_continue(place: Place, where: str, framing: str, expect: boo
         client.send(request_bytes(where, "POST", [*fields, ("Expect", "100-continue")]))
         assert client.read_head() == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.send(chunked(b"hello") if framing == "chunked" else b"hello")
-        answer = client.read_response("POST")
-        assert answer.status == 200 and not answer.interim
+        response = client.read_response("POST")
+        assert response.status == 200 and not response.interim
         assert client.exchange(request_bytes("/next")).status == 200
     assert place.upstream.requests[0].body == b"hello" and place.upstream.requests[0].get("Expect") is None
 
 
 def test_a_client_that_does_not_wait_for_its_100(place: Place) -> None:
     with Client(place.port) as client:
-        answer = client.exchange(request_bytes("/", "POST", [("Expect", "100-continue")], b"hello"), "POST")
-        assert answer.status == 200
+        response = client.exchange(request_bytes("/", "POST", [("Expect", "100-continue")], b"hello"), "POST")
+        assert response.status == 200
 
 
 @pytest.mark.ours_alone("others wait for more of a body than has come")
@@ -314,8 +314,8 @@ def test_a_refusal_comes_while_the_client_still_waits(place: Place, framing: str
     with Client(place.port) as client:
         fields = [("Transfer-Encoding", "chunked")] if framing == "chunked" else [("Content-Length", "500000")]
         client.send(request_bytes("/unbuffered/", "POST", fields) + b"5\r\nhello\r\n")
-        answer = client.read_response("POST")
-        assert (answer.status, answer.body) == (403, b"no")
+        response = client.read_response("POST")
+        assert (response.status, response.body) == (403, b"no")
         assert client.read_all() == b""
 
 
@@ -372,8 +372,8 @@ def test_both_ways_at_full_speed(place: Place) -> None:
         while data := sock.recv(1 << 20):
             raw += data
         sender.join(30)
-    answer = parse_chunks_quickly(bytes(raw))
-    down.update(answer)
+    response = parse_chunks_quickly(bytes(raw))
+    down.update(response)
     assert up.digest() == down.digest()
 
 
@@ -448,8 +448,8 @@ def test_an_upstream_that_ends_a_conversation(place: Place) -> None:
     place.plays(brief, read_body=False)
     with Client(place.port) as client:
         client.send(request_bytes("/unbuffered/", "POST", [("Transfer-Encoding", "chunked")]) + chunked(b"hi")[:-5])
-        answer = client.read_response("POST")
-        assert answer.body == b"good" and answer.get("Connection") == "close" and client.read_all() == b""
+        response = client.read_response("POST")
+        assert response.body == b"good" and response.get("Connection") == "close" and client.read_all() == b""
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------------
@@ -473,9 +473,9 @@ def test_rates(place: Place, where: str, size: int, seconds: float, framing: str
     began = time.monotonic()
     with Client(place.port) as client:
         client.send(request_bytes(where, close=True))
-        answer = parse_response(client.read_all())
+        response = parse_response(client.read_all())
     took = time.monotonic() - began
-    assert answer is not None and answer.complete and len(answer.body) == len(body)
+    assert response is not None and response.complete and len(response.body) == len(body)
     # Other work on the machine only makes it later.
     assert seconds - 0.15 <= took
 
@@ -483,9 +483,9 @@ def test_rates(place: Place, where: str, size: int, seconds: float, framing: str
 def test_an_upstream_may_set_the_rate_of_its_answer(place: Place) -> None:
     place.plays(lambda request, wire: reply(b"x" * 200_000, headers=[("X-Accel-Limit-Rate", "100000")]))
     began = time.monotonic()
-    answer = fetch(place.port)
-    assert len(answer.body) == 200_000 and time.monotonic() - began > 0.85
-    assert answer.get("X-Accel-Limit-Rate") is None
+    response = fetch(place.port)
+    assert len(response.body) == 200_000 and time.monotonic() - began > 0.85
+    assert response.get("X-Accel-Limit-Rate") is None
 
 
 def test_a_rated_answer_does_not_hold_its_upstream(place: Place) -> None:
@@ -595,9 +595,9 @@ def upload(place: Place, where: str, framing: str) -> str:
         raw = b""
         while data := sock.recv(65536):
             raw += data
-    answer = parse_response(raw)
-    assert answer is not None and answer.complete, raw
-    return answer.text
+    response = parse_response(raw)
+    assert response is not None and response.complete, raw
+    return response.text
 
 
 def give(request: Recorded, wire: Wire) -> None:

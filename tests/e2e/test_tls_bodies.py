@@ -158,8 +158,8 @@ def test_fast_uploads_on_fresh_connections_arrive(place: Place, where: str) -> N
 def test_answers_arrive(place: Place, where: str, pause: float, framing: str) -> None:
     with place.client() as client:
         for size in SIZES[:-1]:
-            answer = client.exchange(request_bytes(f"{where}/down/{size}/{pause}/{framing}"))
-            assert sha(answer.body) == sha(BLOCK[:size]) and answer.complete
+            response = client.exchange(request_bytes(f"{where}/down/{size}/{pause}/{framing}"))
+            assert sha(response.body) == sha(BLOCK[:size]) and response.complete
 
 
 def test_a_client_that_reads_late_gets_all(place: Place) -> None:

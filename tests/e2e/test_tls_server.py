@@ -115,12 +115,12 @@ def servers(files: Files, pairs: Pairs, tmp_path_factory: pytest.TempPathFactory
 
 def test_plain_and_tls_side_by_side(servers: Servers, files: Files) -> None:
     for _, plain, secure, _ in servers:
-        answer = fetch(plain, "/x?y", host="a.test")
-        assert (answer.status, answer.get("Location")) == (301, "https://a.test/x?y")
+        response = fetch(plain, "/x?y", host="a.test")
+        assert (response.status, response.get("Location")) == (301, "https://a.test/x?y")
         with Client(secure, tls=files.client(), server_hostname="a.test") as client:
-            answer = client.exchange(request_bytes(host="a.test"))
-            assert answer.text == f"a https on TLSv1.3 a.test {secure}"
-            assert answer.get("Strict-Transport-Security") == "max-age=63072000"
+            response = client.exchange(request_bytes(host="a.test"))
+            assert response.text == f"a https on TLSv1.3 a.test {secure}"
+            assert response.get("Strict-Transport-Security") == "max-age=63072000"
             assert client.exchange(request_bytes(host="a.test")).status == 200
 
 
@@ -133,15 +133,15 @@ def test_certificates_by_name(servers: Servers, files: Files, pairs: Pairs) -> N
 
 @pytest.mark.parametrize("who", ["nobody", "alice", "revoked", "expired"])
 def test_client_certificates_as_nginx(servers: Servers, files: Files, pairs: Pairs, who: str) -> None:
-    answers = []
+    responses = []
     for _, _, _, asking in servers:
         with Client(asking, tls=files.client(pairs.get(who)), server_hostname="closed.test") as client:
-            answer = client.exchange(request_bytes(host="closed.test"))
-            title = answer.text.partition("<title>")[2].partition("</title>")[0]
-            answers.append((answer.status, title or answer.text))
-    assert answers[0] == answers[1]
+            response = client.exchange(request_bytes(host="closed.test"))
+            title = response.text.partition("<title>")[2].partition("</title>")[0]
+            responses.append((response.status, title or response.text))
+    assert responses[0] == responses[1]
     expected = {"nobody": "No required SSL certificate was sent", "alice": "SUCCESS "}
-    assert expected.get(who, "The SSL certificate error") in answers[1][1]
+    assert expected.get(who, "The SSL certificate error") in responses[1][1]
 
 
 def test_a_name_cannot_be_borrowed(servers: Servers, files: Files) -> None:
@@ -159,24 +159,24 @@ def test_http2_asks_for_the_same(files: Files, pairs: Pairs, tmp_path: Path) -> 
         ssl_verify_client on; ssl_client_certificate {files.ca_path};
         return 200 "$server_protocol $ssl_protocol $ssl_server_name $ssl_client_verify"; }} }}"""
     with run_proxy(conf, tmp_path):
-        answers = []
+        responses = []
         for who in ("alice", None):
             command = ["curl", "-sS", "--http2", "--cacert", files.ca_path, "-m", "30", f"https://closed.test:{port}/"]
             command += ["--resolve", f"closed.test:{port}:127.0.0.1", "-w", " %{http_version} %{http_code}"]
             command += ["--cert", pairs[who][0], "--key", pairs[who][1]] if who else []
-            answers.append(subprocess.run(command, capture_output=True, text=True, timeout=15).stdout)
-    assert answers[0] == "HTTP/2.0 TLSv1.3 closed.test SUCCESS 2 200"
-    assert answers[1].endswith(" 2 400") and "No required SSL certificate was sent" in answers[1]
+            responses.append(subprocess.run(command, capture_output=True, text=True, timeout=15).stdout)
+    assert responses[0] == "HTTP/2.0 TLSv1.3 closed.test SUCCESS 2 200"
+    assert responses[1].endswith(" 2 400") and "No required SSL certificate was sent" in responses[1]
 
 
 def test_plain_http_on_a_tls_port(servers: Servers) -> None:
     for _, _, secure, _ in servers:
         with Client(secure) as client:
-            answer = client.exchange(request_bytes(host="a.test"))
-            assert answer.status == 400
-            assert "<title>400 The plain HTTP request was sent to HTTPS port</title>" in answer.text
-        answer = fetch(secure, "/x", host="b.test")
-        assert (answer.status, answer.get("Location")) == (302, f"https://b.test:{secure}/x")
+            response = client.exchange(request_bytes(host="a.test"))
+            assert response.status == 400
+            assert "<title>400 The plain HTTP request was sent to HTTPS port</title>" in response.text
+        response = fetch(secure, "/x", host="b.test")
+        assert (response.status, response.get("Location")) == (302, f"https://b.test:{secure}/x")
 
 
 def test_clients_that_stall_or_leave_hold_nobody_up(servers: Servers, files: Files) -> None:

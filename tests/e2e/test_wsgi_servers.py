@@ -117,12 +117,12 @@ def test_a_body_with_a_length_arrives(site: Site) -> None:
 @pytest.mark.parametrize("target", [b"/", b"/stream"])
 @pytest.mark.parametrize("method", [b"POST", b"GET"])
 def test_a_chunked_body_arrives_or_is_refused(site: Site, method: bytes, target: bytes) -> None:
-    answer = site.ask(method + b" " + target + b" HTTP/1.1\nTransfer-Encoding: chunked\n", b"5\r\nhello\r\n0\r\n\r\n")
+    response = site.ask(method + b" " + target + b" HTTP/1.1\nTransfer-Encoding: chunked\n", b"5\r\nhello\r\n0\r\n\r\n")
     if site.kind in DECODING:
-        assert b" 200 " in answer
+        assert b" 200 " in response
         assert [request.body for request in site.upstream.requests] == [b"hello"]
     else:
-        assert answer.split(b"\r\n")[0].split()[1] == b"411"
+        assert response.split(b"\r\n")[0].split()[1] == b"411"
         assert not site.upstream.requests
 
 
@@ -134,8 +134,8 @@ def test_unread_chunks_are_not_the_next_request(site: Site, target: bytes, field
     head = b"POST " + target + b" HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n" + fields + b"\n"
     data = head.replace(b"\n", b"\r\n") + b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden)
     end = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    answer = send_raw(site.server.port, data + end)
-    assert b" 400 " in answer or b" 411 " in answer or b" 200 " in answer
+    response = send_raw(site.server.port, data + end)
+    assert b" 400 " in response or b" 411 " in response or b" 200 " in response
     assert "/hidden" not in [request.target for request in site.upstream.requests]
 
 
@@ -144,6 +144,6 @@ def test_an_upgrade_is_refused_before_it_is_asked_for(site: Site) -> None:
     if site.kind in HANDING_OVER:
         pytest.skip("tests/test_websockets.py")
     end = b"GET /here HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    answer = send_raw(site.server.port, data + end)
-    assert answer.split(b"\r\n")[0].split()[1] == b"501"
+    response = send_raw(site.server.port, data + end)
+    assert response.split(b"\r\n")[0].split()[1] == b"501"
     assert not site.upstream.requests

@@ -10,7 +10,7 @@ from gunicorn.http.parser import RequestParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsgi_proxy.errors import ClientError, InvalidAnswer, ProxyError
+from wsgi_proxy.errors import ClientError, InvalidResponse, ProxyError
 from wsgi_proxy.http.framing import MAX_LINE, MAX_TRAILERS, ChunkedDecoder, LengthDecoder, encode_chunk, encode_end
 from wsgi_proxy.http.request import Pairs, RequestHead, parse_request_head
 from wsgi_proxy.http.response import parse_response_head
@@ -50,9 +50,9 @@ def test_a_chunked_body_that_ends_early_is_a_fault(data: bytes) -> None:
     content, _, rest = GOOD[data]
     whole = len(data) - len(rest)
     for end in range(whole):
-        decoder = ChunkedDecoder(InvalidAnswer)
+        decoder = ChunkedDecoder(InvalidResponse)
         assert content.startswith(b"".join(decoder.feed(data[:end])))
-        with pytest.raises(InvalidAnswer):
+        with pytest.raises(InvalidResponse):
             decoder.finish()
     decoder.feed(data[whole - 1 :])
     decoder.finish()
@@ -123,14 +123,14 @@ def test_a_block_within_a_chunk_is_not_copied() -> None:
 
 
 def test_length() -> None:
-    decoder = LengthDecoder(5, InvalidAnswer)
+    decoder = LengthDecoder(5, InvalidResponse)
     assert decoder.feed(b"hel") == [b"hel"] and decoder.feed(b"") == [] and not decoder.done
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidResponse):
         decoder.finish()
     assert decoder.feed(b"lo!") == [b"lo"] and decoder.done and decoder.rest == b"!"
     assert decoder.feed(b"?") == [] and decoder.rest == b"!?"
     decoder.finish()
-    nothing = LengthDecoder(0, InvalidAnswer)
+    nothing = LengthDecoder(0, InvalidResponse)
     assert nothing.done and nothing.feed(b"GET") == [] and nothing.rest == b"GET"
 
 
@@ -186,7 +186,7 @@ def _gunicorn_body(data: bytes) -> bytes | None:
     return body
 
 
-def _as_answer(head: RequestHead, body: bytes) -> bytes:
+def _as_response(head: RequestHead, body: bytes) -> bytes:
     """The same fields and framing, put on a status line by our own writer."""
     fields = [(name, value) for name, value in head.pairs if name.lower() != "host"]
     text = "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
@@ -247,14 +247,16 @@ def test_the_two_sides_agree(data: bytes) -> None:
     if read is None:
         return
     head, body, _ = read
-    written = _as_answer(head, body)
+    written = _as_response(head, body)
     end = written.find(b"\r\n\r\n") + 4
-    answer = parse_response_head(written[:end], "POST")
-    assert (answer.chunked, answer.content_length) == (head.chunked, head.content_length)
-    if answer.close_delimited:
+    response = parse_response_head(written[:end], "POST")
+    assert (response.chunked, response.content_length) == (head.chunked, head.content_length)
+    if response.close_delimited:
         assert not body
         return
-    decoder = ChunkedDecoder(InvalidAnswer) if answer.chunked else LengthDecoder(answer.content_length or 0, InvalidAnswer)
+    decoder = (
+        ChunkedDecoder(InvalidResponse) if response.chunked else LengthDecoder(response.content_length or 0, InvalidResponse)
+    )
     assert b"".join(decoder.feed(written[end:])) == body
     assert decoder.done and not decoder.rest
 

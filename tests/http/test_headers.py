@@ -85,7 +85,7 @@ def test_answers_lose_hop_by_hop_fields_and_nginxs_hidden_ones() -> None:
         ("Set-Cookie", "b=2"),
         ("Transfer-Encoding", "chunked"),
     ]
-    chosen = headers.AnswerFilter(hidden, ("set-cookie",))
+    chosen = headers.ResponseFilter(hidden, ("set-cookie",))
     for _ in range(2):
         assert chosen.to_client(pairs) == ([("Date", "d"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], True)
     assert chosen.to_client([("Connection", "keep-alive"), ("A", "1")]) == ([("A", "1")], False)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.errors import InvalidAnswer
+from wsgi_proxy.errors import InvalidResponse
 from wsgi_proxy.http.response import ResponseHead, check_partial_response, parse_response_head
 
 
-def answer(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: str = "GET") -> ResponseHead:
+def response(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: str = "GET") -> ResponseHead:
     return parse_response_head(b"\r\n".join([line, *fields]) + b"\r\n\r\n", method)
 
 
 def test_an_answer_keeps_everything() -> None:
-    head = answer(b"Set-Cookie: a", b"set-cookie: b", b"X : y", b"Content-Length: 3")
+    head = response(b"Set-Cookie: a", b"set-cookie: b", b"X : y", b"Content-Length: 3")
     assert head.pairs == [("Set-Cookie", "a"), ("set-cookie", "b"), ("X", "y"), ("Content-Length", "3")]
     assert (head.status, head.reason, head.content_length, head.keep_alive) == (200, "OK", 3, True)
     assert not head.chunked and not head.close_delimited and not head.no_body and not head.special
-    assert answer(b"x-accel-Redirect: /a").special
+    assert response(b"x-accel-Redirect: /a").special
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_an_answer_keeps_everything() -> None:
     [(b"HTTP/1.1 200", 200, ""), (b"HTTP/1.0 999 A b\xe9", 999, "A b\xe9"), (b"HTTP/1.1 100 ", 100, "")],
 )
 def test_status_lines(line: bytes, status: int, reason: str) -> None:
-    head = answer(line=line)
+    head = response(line=line)
     assert (head.status, head.reason) == (status, reason)
 
 
@@ -44,22 +44,22 @@ def test_status_lines(line: bytes, status: int, reason: str) -> None:
     ],
 )
 def test_when_an_upstream_connection_lives_on(line: bytes, fields: list[bytes], keep: bool) -> None:
-    assert answer(*fields, line=line).keep_alive is keep
+    assert response(*fields, line=line).keep_alive is keep
 
 
 def test_answers_without_a_body() -> None:
     for head in (
-        answer(b"Content-Length: 5", method="HEAD"),
-        answer(b"Content-Length: 5", line=b"HTTP/1.1 204 x"),
-        answer(b"Content-Length: 5", line=b"HTTP/1.1 304 x"),
-        answer(b"Content-Length: 5", line=b"HTTP/1.1 103 x"),
+        response(b"Content-Length: 5", method="HEAD"),
+        response(b"Content-Length: 5", line=b"HTTP/1.1 204 x"),
+        response(b"Content-Length: 5", line=b"HTTP/1.1 304 x"),
+        response(b"Content-Length: 5", line=b"HTTP/1.1 103 x"),
     ):
         assert head.no_body and head.content_length == 5 and not head.close_delimited
-    assert answer(method="CONNECT").no_body
-    assert answer().close_delimited
+    assert response(method="CONNECT").no_body
+    assert response().close_delimited
 
 
-BAD_ANSWERS: dict[str, bytes] = {
+BAD_RESPONSES: dict[str, bytes] = {
     "HTTP/0.9": b"hello\r\n\r\n",
     "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
     "HTTP/2.0": b"HTTP/2.0 200 OK\r\n\r\n",
@@ -97,15 +97,15 @@ BAD_ANSWERS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_ANSWERS)
+@pytest.mark.parametrize("name", BAD_RESPONSES)
 def test_refused_answer(name: str) -> None:
-    with pytest.raises(InvalidAnswer):
-        parse_response_head(BAD_ANSWERS[name])
+    with pytest.raises(InvalidResponse):
+        parse_response_head(BAD_RESPONSES[name])
 
 
 @pytest.mark.parametrize("data", [b"S", b"HTTP/2", b"SSH-2.0", b"\x15\x03\x01", b"HTTP/1.1 200 OK\nX: y"])
 def test_a_partial_answer_that_cannot_become_good(data: bytes) -> None:
-    with pytest.raises(InvalidAnswer):
+    with pytest.raises(InvalidResponse):
         check_partial_response(data)
 
 

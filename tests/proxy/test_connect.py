@@ -82,16 +82,16 @@ def status(port: Address, authority: str) -> int:
 def test_the_next_server_is_tried(servers: tuple[list[tuple[Running, int]], Recorder, Recorder]) -> None:
     for server, first in servers[0]:
         inner = request_bytes("/inner", close=True)
-        answer = send_raw(first, connect("two:443", inner))
-        assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"/inner"), server.command
+        response = send_raw(first, connect("two:443", inner))
+        assert response.startswith(b"HTTP/1.1 200 ") and response.endswith(b"/inner"), server.command
         assert status(first, "two:443") == 200
 
 
 def test_who_cannot_be_reached(servers: tuple[list[tuple[Running, int]], Recorder, Recorder]) -> None:
     assert [status(first, "dead:443") for _, first in servers[0]] == [502, 502]
     # One of the two servers is dead, and the other is not tried: the same answers as nginx gives.
-    answers = [sorted(status(first + 1, "x:443") for _ in range(2)) for _, first in servers[0]]
-    assert answers[0] == answers[1]
+    responses = [sorted(status(first + 1, "x:443") for _ in range(2)) for _, first in servers[0]]
+    assert responses[0] == responses[1]
 
 
 def test_other_methods_and_other_places(servers: tuple[list[tuple[Running, int]], Recorder, Recorder]) -> None:

@@ -138,11 +138,11 @@ def test_a_rewritten_uri_is_sent_escaped() -> None:
 
 def test_redirects_come_back_to_the_location() -> None:
     x = exchange()
-    assert forwarder("/a/", "/b/").answer_headers(x, [("Location", "http://echo/b/c")]) == [("Location", "/a/c")]
-    assert forwarder().answer_headers(x, [("Location", "http://echo/c")]) == [("Location", "/c")]
-    assert forwarder().answer_headers(x, [("Location", "http://other/c")]) == [("Location", "http://other/c")]
-    assert forwarder(redirect=()).answer_headers(x, [("Location", "http://echo/c")]) == [("Location", "http://echo/c")]
-    assert forwarder().answer_headers(x, [("Refresh", "5; url=http://echo/c")]) == [("Refresh", "5; url=/c")]
+    assert forwarder("/a/", "/b/").response_headers(x, [("Location", "http://echo/b/c")]) == [("Location", "/a/c")]
+    assert forwarder().response_headers(x, [("Location", "http://echo/c")]) == [("Location", "/c")]
+    assert forwarder().response_headers(x, [("Location", "http://other/c")]) == [("Location", "http://other/c")]
+    assert forwarder(redirect=()).response_headers(x, [("Location", "http://echo/c")]) == [("Location", "http://echo/c")]
+    assert forwarder().response_headers(x, [("Refresh", "5; url=http://echo/c")]) == [("Refresh", "5; url=/c")]
 
 
 def test_cookies() -> None:
@@ -152,7 +152,7 @@ def test_cookies() -> None:
         cookie_flags=((lambda x, name: name == "one", ("secure", "samesite=lax", "nohttponly")),),
     )
     pairs = [("Set-Cookie", "one=1; Domain=echo; Path=/; HttpOnly"), ("Set-Cookie", "two=2; path=/")]
-    assert at.answer_headers(exchange(), pairs) == [
+    assert at.response_headers(exchange(), pairs) == [
         ("Set-Cookie", "one=1; Domain=example.org; Path=/a/; Secure; SameSite=Lax"),
         ("Set-Cookie", "two=2; path=/a/"),
     ]

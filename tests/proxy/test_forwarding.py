@@ -10,7 +10,7 @@ import pytest
 from tests.support import Recorder
 from wsgi_proxy.config import Policy, ProxySettings
 from wsgi_proxy.errors import ProxyError, UpstreamError
-from wsgi_proxy.exchange import Exchange, Attempt
+from wsgi_proxy.exchange import Attempt, Exchange
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.proxy.forwarder import Forwarder
 from wsgi_proxy.proxy.forwarding import Forwarded, Targets
@@ -61,8 +61,8 @@ def test_what_variables_cannot_be() -> None:
 
 def test_closing_settles_once() -> None:
     settings = ProxySettings()
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-    with Recorder(lambda request, wire: wire.send(answer)) as upstream:
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    with Recorder(lambda request, wire: wire.send(response)) as upstream:
         policy = Policy("least_time", options=("last_byte",))
         pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, zone=PrivateZone())
         lease, attempt = pool.lease(SimpleNamespace(tried=None)), Attempt("a")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from wsgi_proxy.errors import ClientError, ProxyError
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.proxy.internal_redirects import Detours
 from wsgi_proxy.routing.router import Router
@@ -27,9 +27,9 @@ def made() -> tuple[Detours, list[str], Callable[..., Exchange]]:
     router = Router(nginx.loads(TEXT))
     walked: list[str] = []
 
-    def walk(x: Exchange) -> Answer:
+    def walk(x: Exchange) -> Response:
         walked.append(x.location.pattern if x.named_location else f"{x.method} {x.uri}?{x.args}")
-        return Answer(200)
+        return Response(200)
 
     def exchange(target: str = "/", method: str = "GET", **environ: Any) -> Exchange:
         asked = {"RAW_URI": target, "PATH_INFO": unquote(target), "HTTP_HOST": "h"}

@@ -29,8 +29,8 @@ def make() -> Iterator[Make]:
     """Builds an application of the http-level text given; `{0}`, `{1}`… are the addresses of upstreams that answer as given."""
     with ExitStack() as stack:
 
-        def build(text: str, *answers: Any) -> ProxyApp:
-            upstreams = [stack.enter_context(Recorder(answer)) for answer in answers]
+        def build(text: str, *responses: Any) -> ProxyApp:
+            upstreams = [stack.enter_context(Recorder(response)) for response in responses]
             text = text.format(*[upstream.address for upstream in upstreams], dead=f"127.0.0.1:{free_port()}")
             app = Application(nginx.loads(f"events {{}} http {{ access_log off; {text} }}"))
             stack.callback(app.close)
@@ -63,8 +63,8 @@ def test_a_listed_status_goes_to_the_next_server(make: Make) -> None:
 
 def test_on_the_last_try_it_passes_through_and_is_not_counted(make: Make) -> None:
     app = make(TWO % "proxy_next_upstream http_500;", says(b"one", 500), says(b"two", 500))
-    answer = get(app)
-    assert (answer.status_code, answer.data) == (500, b"two")
+    response = get(app)
+    assert (response.status_code, response.data) == (500, b"two")
     assert [standing.fails for _, _, _, standing in app.targets.pools["two"].standing()] == [1, 0]
 
 
@@ -124,14 +124,14 @@ def test_error_pages(make: Make) -> None:
         }}""",
         says(b"theirs", 404),
     )
-    answers = {path: get(app, path) for path in ("/", "/gone", "/no", "/down", "/taken", "/passed", "/missing")}
-    assert (answers["/"].status_code, answers["/"].data) == (404, b"page")
-    assert (answers["/gone"].status_code, answers["/gone"].data) == (200, b"page")
-    assert (answers["/no"].status_code, answers["/no"].headers["Location"]) == (302, "http://example.org/no")
-    assert (answers["/down"].status_code, answers["/down"].data) == (200, b"fallback")
-    assert (answers["/taken"].status_code, answers["/taken"].data) == (404, b"page")
-    assert (answers["/passed"].status_code, answers["/passed"].data) == (404, b"theirs")
-    assert answers["/missing"].status_code == 404
+    responses = {path: get(app, path) for path in ("/", "/gone", "/no", "/down", "/taken", "/passed", "/missing")}
+    assert (responses["/"].status_code, responses["/"].data) == (404, b"page")
+    assert (responses["/gone"].status_code, responses["/gone"].data) == (200, b"page")
+    assert (responses["/no"].status_code, responses["/no"].headers["Location"]) == (302, "http://example.org/no")
+    assert (responses["/down"].status_code, responses["/down"].data) == (200, b"fallback")
+    assert (responses["/taken"].status_code, responses["/taken"].data) == (404, b"page")
+    assert (responses["/passed"].status_code, responses["/passed"].data) == (404, b"theirs")
+    assert responses["/missing"].status_code == 404
 
 
 def test_an_upstream_may_name_the_place_that_answers(make: Make) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.config import AddHeader, CoreSettings, Location
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 from wsgi_proxy.proxy.response_headers import compile_finisher, expires_fields, keep, redirect_page, standard_page
 
 
@@ -25,19 +25,19 @@ def test_add_header_touches_what_nginx_touches(status: int, names: list[str]) ->
     fields = (AddHeader("A", lambda x: "1"), AddHeader("B", lambda x: str(x.status), always=True), AddHeader("C", lambda x: ""))
     finisher = compile_finisher(Location(core=CoreSettings(add_header=fields)))
     assert finisher is not None
-    answer = Answer(status)
-    finisher(exchange(), answer)
-    assert [name for name, _ in answer.headers] == names
-    assert answer.header("b") == str(status)
+    response = Response(status)
+    finisher(exchange(), response)
+    assert [name for name, _ in response.headers] == names
+    assert response.header("b") == str(status)
 
 
 def test_expires_replaces_the_upstreams() -> None:
     finisher = compile_finisher(Location(core=CoreSettings(expires=lambda x: "3600")))
     assert finisher is not None
-    answer = Answer(200, [("Expires", "0"), ("cache-control", "private"), ("X", "y")])
-    finisher(exchange(), answer)
-    assert [name for name, _ in answer.headers] == ["X", "Expires", "Cache-Control"]
-    assert answer.header("cache-control") == "max-age=3600"
+    response = Response(200, [("Expires", "0"), ("cache-control", "private"), ("X", "y")])
+    finisher(exchange(), response)
+    assert [name for name, _ in response.headers] == ["X", "Expires", "Cache-Control"]
+    assert response.header("cache-control") == "max-age=3600"
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,18 @@ def test_expires_off_and_modified() -> None:
 def test_charset_is_named_where_nothing_names_one(before: str, after: str) -> None:
     finisher = compile_finisher(Location(core=CoreSettings(charset=lambda x: "utf-8")))
     assert finisher is not None
-    answer = Answer(200, [("X", "text/html"), ("content-type", before)])
-    finisher(exchange(), answer)
-    assert answer.headers == [("X", "text/html"), ("content-type", after)]
+    response = Response(200, [("X", "text/html"), ("content-type", before)])
+    finisher(exchange(), response)
+    assert response.headers == [("X", "text/html"), ("content-type", after)]
 
 
 def test_a_charset_that_is_off_or_empty_names_nothing() -> None:
     for value in ("", "off"):
         finisher = compile_finisher(Location(core=CoreSettings(charset=lambda x, value=value: value)))  # type: ignore[misc]
         assert finisher is not None
-        answer = Answer(200, [("Content-Type", "text/html")])
-        finisher(exchange(), answer)
-        assert answer.headers == [("Content-Type", "text/html")]
+        response = Response(200, [("Content-Type", "text/html")])
+        finisher(exchange(), response)
+        assert response.headers == [("Content-Type", "text/html")]
 
 
 def test_standard_pages_name_the_status_and_nothing_else() -> None:
@@ -103,8 +103,8 @@ def test_what_an_application_gave_along_with_x_accel_redirect(status: int, own: 
     x = exchange()
     x.kept = [("Set-Cookie", "app"), ("Expires", "app"), ("Accept-Ranges", "app")]
     x.content_type = "text/app"
-    answer = Answer(status, [(name, "own") for name in own])
-    keep(x, answer)
-    assert " ".join(name for name, _ in answer.headers) == names
-    assert answer.header("expires") == "app"
-    assert answer.header("content-type") in ("own", "text/app", None)
+    response = Response(status, [(name, "own") for name in own])
+    keep(x, response)
+    assert " ".join(name for name, _ in response.headers) == names
+    assert response.header("expires") == "app"
+    assert response.header("content-type") in ("own", "text/app", None)

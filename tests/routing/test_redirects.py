@@ -10,7 +10,7 @@ from tests.support.routing import environ
 from wsgi_proxy.config import CoreSettings, Location, Return, ServerBlock
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.http import pages
-from wsgi_proxy.routing.redirects import absolute, content_type, redirect_answer, return_answer, slash_redirect
+from wsgi_proxy.routing.redirects import absolute, content_type, redirect_response, return_response, slash_redirect
 from wsgi_proxy.variables.names import Names, compile_text
 
 
@@ -23,8 +23,8 @@ def exchange(method: str = "GET", port: int = 8080, host: str = "h.test", **sett
 
 
 def returned(x: Exchange, status: int, text: str | None = None) -> tuple[int, dict[str, str], bytes]:
-    answer = return_answer(x, Return(status, None if text is None else compile_text(text, Names())))
-    return answer.status, dict(answer.headers), b"".join(answer.body)
+    response = return_response(x, Return(status, None if text is None else compile_text(text, Names())))
+    return response.status, dict(response.headers), b"".join(response.body)
 
 
 def test_text() -> None:
@@ -37,8 +37,8 @@ def test_text() -> None:
 
 @pytest.mark.parametrize(("status", "text"), [(404, None), (444, None), (503, "")])
 def test_a_status_alone_is_left_to_the_pages(status: int, text: str | None) -> None:
-    answer = return_answer(exchange(), Return(status, None if text is None else compile_text(text, Names())))
-    assert (answer.status, answer.source) == (status, pages)
+    response = return_response(exchange(), Return(status, None if text is None else compile_text(text, Names())))
+    assert (response.status, response.source) == (status, pages)
 
 
 def test_an_empty_value_is_a_text() -> None:
@@ -85,7 +85,7 @@ def test_the_slash_keeps_the_arguments() -> None:
 
 
 def test_the_name_of_the_software() -> None:
-    assert b"<center>wsgi_proxy</center>" in b"".join(redirect_answer(exchange(server_tokens="off"), 301, "/").body)
+    assert b"<center>wsgi_proxy</center>" in b"".join(redirect_response(exchange(server_tokens="off"), 301, "/").body)
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def exchange(target: str = "/", host: str | None = "a.test", port: int = 80, met
 
 
 def routed(found: Router, x: Exchange) -> str:
-    answer = found.route(x)
-    return b"".join(answer.body).decode() if answer is not None else f"-> {x.location.pattern}"
+    response = found.route(x)
+    return b"".join(response.body).decode() if response is not None else f"-> {x.location.pattern}"
 
 
 def test_what_a_route_writes_down() -> None:
@@ -170,8 +170,8 @@ def test_named_locations() -> None:
 
 def test_the_servers_script_runs_first_and_again_after_a_redirect() -> None:
     found = router("set $n x$n; if ($uri = /deny) { return 403; } rewrite ^/old /in last;")
-    answer = found.route(exchange("/deny"))
-    assert answer is not None and answer.status == 403 and answer.source is pages
+    response = found.route(exchange("/deny"))
+    assert response is not None and response.status == 403 and response.source is pages
     x = exchange("/old")
     assert routed(found, x) == "in" and x.variables["n"] == "x"
     found.redirect(x, "/files")

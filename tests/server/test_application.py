@@ -16,7 +16,7 @@ from wsgi_proxy.config import Config, CoreSettings, Listen, Location, Main, Serv
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.logs import errorlog
 from wsgi_proxy.server import arbiter as server_arbiter
-from wsgi_proxy.server.application import ServerPlan, ProxyServer, require_readable, run
+from wsgi_proxy.server.application import ProxyServer, ServerPlan, require_readable, run
 
 
 @pytest.fixture(autouse=True)

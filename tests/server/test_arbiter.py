@@ -69,7 +69,7 @@ class Load:
 
     def __init__(self, port: int, clients: int = 4) -> None:
         self.port = port
-        self.answers: list[str] = []
+        self.responses: list[str] = []
         self.faults: list[str] = []
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
@@ -89,10 +89,10 @@ class Load:
         while not self._end.wait(0.002):
             try:
                 client = client or Client(self.port)
-                answer = client.exchange(GET)
-                assert answer.status == 200 and answer.complete
-                self.answers.append(answer.text)
-                if answer.get("Connection") == "close":
+                response = client.exchange(GET)
+                assert response.status == 200 and response.complete
+                self.responses.append(response.text)
+                if response.get("Connection") == "close":
                     client.close()
                     client = None
             except Exception as fault:
@@ -107,9 +107,9 @@ def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
         old = here.workers()
         for text in ("two", "three", "four"):
             here.reload(text=text)
-        wait_until(lambda: load.answers[-1:] == ["four"] and len(here.workers()) == 2, "the last configuration alone")
+        wait_until(lambda: load.responses[-1:] == ["four"] and len(here.workers()) == 2, "the last configuration alone")
     assert load.faults == []
-    assert list(dict.fromkeys(load.answers)) == ["one", "two", "three", "four"]
+    assert list(dict.fromkeys(load.responses)) == ["one", "two", "three", "four"]
     assert not old & here.workers()
 
 
@@ -138,7 +138,7 @@ def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:
         here.reload(ports=[here.port], unloadable=True)
         wait_until(lambda: here.workers() == old, "only the old workers")
         here.reload(unloadable=False, text="two")
-        wait_until(lambda: load.answers[-1:] == ["two"], "the good one")
+        wait_until(lambda: load.responses[-1:] == ["two"], "the good one")
     assert load.faults == []
 
 
@@ -185,8 +185,8 @@ def test_quit_and_term_let_requests_end(tmp_path: Path) -> None:
                 busy.send(GET.replace(b"/ ", b"/slow ", 1))
                 wait_until((tmp_path / "begun").exists, "the request to begin")
                 here.server.signal(number)
-                answer = busy.read_response()
-                assert (answer.text, answer.get("Connection")) == ("one", "close")
+                response = busy.read_response()
+                assert (response.text, response.get("Connection")) == ("one", "close")
                 assert idle.read_all() == b""
             assert here.server.process.wait(30) == 0
 

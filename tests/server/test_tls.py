@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from wsgi_proxy.config import TLS, Config, Listen, SourceLine, ServerBlock
+from wsgi_proxy.config import TLS, Config, Listen, ServerBlock, SourceLine
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.server.tls import contexts
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.routing import Ours
-from wsgi_proxy.exchange import Answer, FileBody
+from wsgi_proxy.exchange import FileBody, Response
 
 HOST = ("Host", "h")
 
@@ -31,11 +31,11 @@ def open_files() -> set[str]:
 
 
 def test_a_file_is_a_file_body_until_it_is_closed(root: Path) -> None:
-    answer = ours(f"root {root};").exchange("GET", "/a.txt", [HOST, ("Range", "bytes=2-5")])[1]
-    assert isinstance(answer.body, FileBody) and (answer.body.offset, answer.body.count) == (2, 4)
+    response = ours(f"root {root};").exchange("GET", "/a.txt", [HOST, ("Range", "bytes=2-5")])[1]
+    assert isinstance(response.body, FileBody) and (response.body.offset, response.body.count) == (2, 4)
     assert str(root / "a.txt") in open_files()
-    assert b"".join(answer.body) == b"2345"
-    answer.close()
+    assert b"".join(response.body) == b"2345"
+    response.close()
     assert str(root / "a.txt") not in open_files()
 
 
@@ -47,28 +47,28 @@ def test_a_file_is_a_file_body_until_it_is_closed(root: Path) -> None:
     ],
 )  # fmt: skip
 def test_no_file_stays_open_behind_an_answer_without_it(root: Path, method: str, fields: list[Any]) -> None:
-    answer: Answer = ours(f"root {root};").exchange(method, "/a.txt", [HOST, *fields])[1]
+    response: Response = ours(f"root {root};").exchange(method, "/a.txt", [HOST, *fields])[1]
     assert str(root / "a.txt") not in open_files()
-    answer.close()
+    response.close()
 
 
 def test_several_ranges_can_be_read_and_closed(root: Path) -> None:
-    answer = ours(f"root {root};").exchange("GET", "/a.txt", [HOST, ("Range", "bytes=0-1,-1")])[1]
-    body = b"".join(answer.body)
-    assert len(body) == answer.length and body.count(b"Content-Range: bytes ") == 2
-    answer.close()
+    response = ours(f"root {root};").exchange("GET", "/a.txt", [HOST, ("Range", "bytes=0-1,-1")])[1]
+    body = b"".join(response.body)
+    assert len(body) == response.length and body.count(b"Content-Range: bytes ") == 2
+    response.close()
     assert str(root / "a.txt") not in open_files()
 
 
 def test_an_empty_file_is_answered_and_closed(root: Path) -> None:
-    answer = ours(f"root {root};").exchange("GET", "/empty", [HOST])[1]
-    assert (answer.status, answer.length, list(answer.body)) == (200, 0, [])
+    response = ours(f"root {root};").exchange("GET", "/empty", [HOST])[1]
+    assert (response.status, response.length, list(response.body)) == (200, 0, [])
     assert str(root / "empty") not in open_files()
 
 
 def test_a_file_that_became_shorter_does_not_look_complete(root: Path) -> None:
-    answer = ours(f"root {root};").exchange("GET", "/a.txt", [HOST])[1]
+    response = ours(f"root {root};").exchange("GET", "/a.txt", [HOST])[1]
     (root / "a.txt").write_text("0")
     with pytest.raises(EOFError):
-        b"".join(answer.body)
-    answer.close()
+        b"".join(response.body)
+    response.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import uuid
 
-from wsgi_proxy.exchange import Exchange, Attempt
+from wsgi_proxy.exchange import Attempt, Exchange
 from wsgi_proxy.shm.zone import Zone
 from wsgi_proxy.status import metrics
 from wsgi_proxy.status.metrics import Metrics

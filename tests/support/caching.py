@@ -12,7 +12,7 @@ from wsgi_proxy.cache.cache import Cache
 from wsgi_proxy.cache.fetch import Fetch
 from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
 from wsgi_proxy.errors import UpstreamError
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 from wsgi_proxy.http.dates import format_date
 
 Pairs = list[tuple[str, str]]
@@ -73,23 +73,23 @@ class Origin:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, str]]] = []
-        self.answers: list[Callable[[str], Answer] | Exception] = []
+        self.responses: list[Callable[[str], Response] | Exception] = []
         self.clock: Callable[[], float] = lambda: 0.0
 
-    def __call__(self, x: Exchange, fetch: Fetch | None) -> Answer:
+    def __call__(self, x: Exchange, fetch: Fetch | None) -> Response:
         dropped = {"if-none-match", "if-modified-since", "range", "if-range", "if-match", "if-unmodified-since"}
         pairs = [p for p in x.pairs if fetch is None or not fetch.drop_conditions or p[0].lower() not in dropped]
         if fetch is not None:
             pairs += fetch.extra
         method = (fetch and fetch.method) or x.method
         self.seen.append((method, x.target, {n.lower(): v for n, v in pairs}))
-        made = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        made = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
         if isinstance(made, Exception):
             raise made
-        answer = made(method)
-        x.upstream_pairs = list(answer.headers)
-        answer.raw = True
-        return answer
+        response = made(method)
+        x.upstream_pairs = list(response.headers)
+        response.raw = True
+        return response
 
 
 class Site:
@@ -108,12 +108,12 @@ class Site:
         )
         self.location = location()
 
-    def answers(self, *made: Any) -> None:
+    def responses(self, *made: Any) -> None:
         """What the origin gives next, the last for ever: (status, headers, body), or an exception."""
-        self.origin.answers = [one if isinstance(one, Exception) else self._maker(*one) for one in made]
+        self.origin.responses = [one if isinstance(one, Exception) else self._maker(*one) for one in made]
 
-    def _maker(self, status: int = 200, headers: Pairs | None = None, body: Any = b"body") -> Callable[[str], Answer]:
-        def make(method: str) -> Answer:
+    def _maker(self, status: int = 200, headers: Pairs | None = None, body: Any = b"body") -> Callable[[str], Response]:
+        def make(method: str) -> Response:
             fields = list(headers or [])
             if not any(name.lower() == "date" for name, _ in fields):
                 fields.append(("Date", format_date(int(self.now))))
@@ -123,36 +123,36 @@ class Site:
                 known = None
             elif known is not None:
                 fields.append(("Content-Length", str(known)))
-            return Answer(status, fields, blocks, length=known)
+            return Response(status, fields, blocks, length=known)
 
         return make
 
-    def ask(self, x: Exchange) -> Answer:
+    def ask(self, x: Exchange) -> Response:
         """The hallway around the cache; the answer's body is not read yet."""
         found = self.cache.lookup(x, self.location)
-        if isinstance(found, Answer):
+        if isinstance(found, Response):
             return found
         if found is None:
             return self.origin(x, None)
         try:
             found.prepare(x)
             try:
-                answer = self.origin(x, found)
+                response = self.origin(x, found)
             except UpstreamError as error:
                 stale = found.failed(x, error)
                 if stale is None:
                     raise
                 return stale
-            return found.store(x, answer)
+            return found.store(x, response)
         finally:
             found.close()
 
     def get(self, target: str = "/", method: str = "GET", headers: Pairs | None = None, **keys: Any) -> Got:
         x = exchange(target, method, headers, **keys)
-        answer = self.ask(x)
-        body = b"".join(answer.body)
-        answer.close()
-        return Got(x, answer, body)
+        response = self.ask(x)
+        body = b"".join(response.body)
+        response.close()
+        return Got(x, response, body)
 
     @property
     def fetches(self) -> int:
@@ -166,12 +166,12 @@ class Site:
 class Got:
     """An answer, read."""
 
-    def __init__(self, x: Exchange, answer: Answer, body: bytes) -> None:
+    def __init__(self, x: Exchange, response: Response, body: bytes) -> None:
         self.x = x
-        self.answer = answer
-        self.status = answer.status
+        self.response = response
+        self.status = response.status
         self.body = body
         self.word = x.cache_status
 
     def __getitem__(self, name: str) -> str | None:
-        return self.answer.header(name)
+        return self.response.header(name)

@@ -72,7 +72,7 @@ def read_chunks(data: bytes) -> tuple[bytes, Pairs, bool, bytes]:
             break
         if len(after) < size + 2:
             return body + after[:size], [], False, b""
-        assert after[size : size + 2] == b"\r\n", f"no line end behind a chunk: {after[size:size + 2]!r}"
+        assert after[size : size + 2] == b"\r\n", f"no line end behind a chunk: {after[size : size + 2]!r}"
         body += after[:size]
         data = after[size + 2 :]
     lines: list[bytes] = []
@@ -99,25 +99,25 @@ def parse_response(raw: bytes, method: str = "GET", ended: bool = True) -> Respo
         lines = head.split(b"\r\n")
         version, _, status_reason = lines[0].decode("latin-1").partition(" ")
         status, _, reason = status_reason.partition(" ")
-        answer = Response(int(status), reason, version, _parse_pairs(lines[1:]))
-        if not (100 <= answer.status < 200) or answer.status == 101:
+        response = Response(int(status), reason, version, _parse_pairs(lines[1:]))
+        if not (100 <= response.status < 200) or response.status == 101:
             break
-        answer.complete = True
-        interim.append(answer)
-    answer.interim = interim
-    length = answer.get_all("Content-Length")
-    if method == "HEAD" or answer.status in (101, 204, 304) or (method == "CONNECT" and answer.status == 200):
-        answer.complete, answer.rest = True, data
-    elif "chunked" in (answer.get("Transfer-Encoding") or "").lower():
-        answer.body, answer.trailers, answer.complete, answer.rest = read_chunks(data)
+        response.complete = True
+        interim.append(response)
+    response.interim = interim
+    length = response.get_all("Content-Length")
+    if method == "HEAD" or response.status in (101, 204, 304) or (method == "CONNECT" and response.status == 200):
+        response.complete, response.rest = True, data
+    elif "chunked" in (response.get("Transfer-Encoding") or "").lower():
+        response.body, response.trailers, response.complete, response.rest = read_chunks(data)
     elif length:
         assert len(set(length)) == 1, f"several lengths: {length}"
         size = int(length[0])
-        answer.body, answer.rest, answer.complete = data[:size], data[size:], len(data) >= size
+        response.body, response.rest, response.complete = data[:size], data[size:], len(data) >= size
     else:
-        answer.body, answer.complete = data, ended
-    answer.raw = raw[: len(raw) - len(answer.rest)]
-    return answer
+        response.body, response.complete = data, ended
+    response.raw = raw[: len(raw) - len(response.rest)]
+    return response
 
 
 class Client:
@@ -219,21 +219,21 @@ class Client:
         """
         # Parsed once per received piece: fine for the sizes of tests, and no second parser is needed.
         seen = -1
-        answer: Response | None = None
+        response: Response | None = None
 
         def unfinished() -> bool:
-            nonlocal seen, answer
+            nonlocal seen, response
             if len(self.buffer) != seen:
                 seen = len(self.buffer)
-                answer = parse_response(self.buffer, method, ended=False)
-            return answer is None or not answer.complete
+                response = parse_response(self.buffer, method, ended=False)
+            return response is None or not response.complete
 
         self._read_while(unfinished, "a complete answer")
-        answer = parse_response(self.buffer, method, ended=self.ended)
-        if answer is None:
+        response = parse_response(self.buffer, method, ended=self.ended)
+        if response is None:
             raise ConnectionError(f"the connection ended before an answer: {self.buffer!r}")
-        self.buffer = answer.rest
-        return answer
+        self.buffer = response.rest
+        return response
 
     def exchange(self, data: bytes, method: str = "GET") -> Response:
         """Send `data` and read one answer."""

@@ -36,6 +36,7 @@ FIELDS = {
     "ranges": [("Accept-Ranges", "bytes")],
 }
 
+
 def conf(port: int, up: Recorder, other: Recorder, dead: int, folder: Path, more: str = "") -> str:
     """The configuration, with `more` in its server block."""
     return f"""
@@ -140,7 +141,7 @@ http {{
 """
 
 
-def answer(request: Recorded, wire: Wire) -> bytes | None:
+def response(request: Recorded, wire: Wire) -> bytes | None:
     """What every upstream of these tests says: what it got, or what the target asks for."""
     path, _, query = request.target.partition("?")
     if path.startswith("/early"):

@@ -219,9 +219,7 @@ class Check:
         except Exception as error:
             self.faults.append(f"a follower: {error!r}")
 
-    def _ask(
-        self, name: str, user: str, client: Client, stop: Stop | None = None, may_break: bool = False
-    ) -> None:
+    def _ask(self, name: str, user: str, client: Client, stop: Stop | None = None, may_break: bool = False) -> None:
         case = self.case
         try:
             got = client.get(self.target, user, stop)

@@ -19,7 +19,7 @@ from tests.support import ROOT, Running, fetch, wait_until
 
 ASK = signal.SIGRTMIN + 5
 
-_INSIDE = '''
+_INSIDE = """
 import gc, json, os, signal, sys
 
 def tell(number, frame):
@@ -54,7 +54,7 @@ def tell(number, frame):
     os.rename(path + ".new", path)
 
 signal.signal(%d, tell)
-'''
+"""
 
 
 def inside(folder: Path) -> dict[str, str]:

@@ -77,9 +77,7 @@ class Running:
     def port(self) -> int:
         """The first TCP port it listens on."""
         return next(
-            address if isinstance(address, int) else address[1]
-            for address in self.addresses
-            if isinstance(address, int | tuple)
+            address if isinstance(address, int) else address[1] for address in self.addresses if isinstance(address, int | tuple)
         )
 
     def log(self) -> str:

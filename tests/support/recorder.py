@@ -216,7 +216,7 @@ class Recorder:
 
     def __init__(
         self,
-        answer: Script = say_ok,
+        response: Script = say_ok,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -228,7 +228,7 @@ class Recorder:
         expect: bool = True,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.answer = answer
+        self.response = response
         self.host = host
         self.port = port
         self.path = str(path) if path is not None else None
@@ -377,7 +377,7 @@ class Recorder:
             wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self.read_body:
             wire.read_body(request)
-        data = self.answer(request, wire)
+        data = self.response(request, wire)
         if data is not None:
             wire.send(data)
         options = ",".join(request.get_all("Connection")).lower()

@@ -11,10 +11,10 @@ from typing import Any
 
 from tests.support import Client
 from wsgi_proxy.errors import ProxyError
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 from wsgi_proxy.http import pages
 from wsgi_proxy.nginx import reader as nginx
-from wsgi_proxy.routing.redirects import page_answer
+from wsgi_proxy.routing.redirects import page_response
 from wsgi_proxy.routing.router import Router
 from wsgi_proxy.static.files import serve, try_files
 
@@ -53,24 +53,24 @@ class Ours:
         self.port = port
         self.router = Router(nginx.loads(conf, prefix=prefix))
 
-    def exchange(self, method: str, target: str, fields: Pairs, protocol: str = "HTTP/1.1") -> tuple[Exchange, Answer]:
+    def exchange(self, method: str, target: str, fields: Pairs, protocol: str = "HTTP/1.1") -> tuple[Exchange, Response]:
         x = Exchange(environ(method, target, fields, self.port, protocol))
         try:
-            answer = self._walk(x)
+            response = self._walk(x)
         except ProxyError as error:
-            answer = page_answer(error.status)
-        x.status, x.answer = answer.status, answer
-        x.body_bytes_sent = answer.length or 0
-        return x, answer
+            response = page_response(error.status)
+        x.status, x.response = response.status, response
+        x.body_bytes_sent = response.length or 0
+        return x, response
 
-    def _walk(self, x: Exchange) -> Answer:
-        answer = self.router.route(x)
-        if answer is not None:
-            return answer
+    def _walk(self, x: Exchange) -> Response:
+        response = self.router.route(x)
+        if response is not None:
+            return response
         if x.location.core.try_files and not x.named_location:
             outcome = try_files(x)
             if isinstance(outcome, int):
-                return page_answer(outcome)
+                return page_response(outcome)
             if outcome is not None:
                 if outcome.startswith("@"):
                     self.router.named(x, outcome)
@@ -85,12 +85,12 @@ class Ours:
         return found
 
     def ask(self, method: str, target: str, fields: Pairs, protocol: str = "HTTP/1.1") -> Seen:
-        answer = self.last = self.exchange(method, target, fields, protocol)[1]
-        body = b"".join(answer.body)
-        answer.close()
-        if answer.source is pages:
-            return answer.status, None, None, b""
-        return answer.status, answer.header("location"), answer.header("content-type"), body
+        response = self.last = self.exchange(method, target, fields, protocol)[1]
+        body = b"".join(response.body)
+        response.close()
+        if response.source is pages:
+            return response.status, None, None, b""
+        return response.status, response.header("location"), response.header("content-type"), body
 
 
 class Theirs:
@@ -139,5 +139,3 @@ def same(ours: Seen, theirs: Seen) -> bool:
     if b"<center>" in theirs[3]:
         return b"<center>" in ours[3] and ours[2] == theirs[2]
     return ours[2:] == theirs[2:]
-
-

@@ -53,9 +53,9 @@ def fetch(transport: Transport, where: Route, method: str = "GET", upload: Uploa
     return b"".join(send(transport, where, method, upload).body)
 
 
-def once(*answers: bytes) -> Callable[[Recorded, Peer], bytes]:
+def once(*responses: bytes) -> Callable[[Recorded, Peer], bytes]:
     """A script that gives one answer after the other, over all connections."""
-    left = list(answers)
+    left = list(responses)
     return lambda request, wire: left.pop(0)
 
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from tests.support.tls import DAY, NOW, Files
-from wsgi_proxy.config import Config, If, Listen, Location, SourceLine, ProxyPass, ProxySettings, ServerBlock, UpstreamTLS
+from wsgi_proxy.config import Config, If, Listen, Location, ProxyPass, ProxySettings, ServerBlock, SourceLine, UpstreamTLS
 from wsgi_proxy.tls.check import faults_of, locations_of, validity, warnings_of
 
 PLACE = SourceLine("nginx.conf", 7)

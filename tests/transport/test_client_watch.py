@@ -68,7 +68,7 @@ class Held:
         self.ended: list[str] = []
         self.go = threading.Event()
         self.begin = begin
-        upstream.answer = self
+        upstream.response = self
 
     def __call__(self, request: Recorded, wire: Wire) -> bytes | None:
         self.came.append(request.target)

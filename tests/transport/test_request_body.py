@@ -78,8 +78,8 @@ def test_an_early_answer_is_delivered(transport: Transport, tmp_path: Path, kind
 
     with Recorder(script, read_body=False) as upstream:
         upload = upload_of(kind, b"x" * 20_000_000, tmp_path)
-        answer = send(transport, route(upstream, send_timeout=5.0), "POST", upload)
-        assert answer.status == 413 and b"".join(answer.body) == b"too large"
+        response = send(transport, route(upstream, send_timeout=5.0), "POST", upload)
+        assert response.status == 413 and b"".join(response.body) == b"too large"
         assert len(transport.adapter.idles) == 0
         release.set()
         upload.close()

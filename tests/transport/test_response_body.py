@@ -14,13 +14,14 @@ import pytest
 from tests.support.recorder import Recorded, Recorder, chunked, reply
 from tests.support.recorder import Wire as Peer
 from tests.support.wire import fetch, opened, raw, route, run_on_the_loop, send
-from wsgi_proxy.errors import TruncatedAnswer
+from wsgi_proxy.errors import TruncatedResponse
 from wsgi_proxy.transport.session import Transport
 
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
     yield from opened()
+
 
 BODIES: dict[str, tuple[bytes, bytes, bool]] = {
     "by length": (reply(b"hello"), b"hello", True),
@@ -67,23 +68,23 @@ def test_bodies(transport: Transport, name: str, drip: bool) -> None:
 def test_a_head_request_has_no_body_and_keeps_its_length(transport: Transport) -> None:
     with Recorder(lambda request, wire: reply(b"", length=1000)) as upstream:
         where = route(upstream)
-        answer = send(transport, where, "HEAD")
-        assert answer.content_length == 1000 and b"".join(answer.body) == b""
+        response = send(transport, where, "HEAD")
+        assert response.content_length == 1000 and b"".join(response.body) == b""
         send(transport, where, "HEAD")
         assert upstream.connections == 1
 
 
 def test_a_body_ended_by_the_connection(transport: Transport) -> None:
     with Recorder(raw(b"HTTP/1.1 200 OK\r\n\r\nhello")) as upstream:
-        answer = send(transport, route(upstream))
-        assert answer.content_length is None and b"".join(answer.body) == b"hello"
+        response = send(transport, route(upstream))
+        assert response.content_length is None and b"".join(response.body) == b"hello"
 
 
 def test_trailers(transport: Transport) -> None:
     body = chunked(b"hello", trailers=[("X-Sum", "5"), ("Content-Length", "9")])
     with Recorder(lambda request, wire: reply(body, headers=[("Transfer-Encoding", "chunked")], length=None)) as upstream:
-        answer = send(transport, route(upstream))
-        assert b"".join(answer.body) == b"hello" and answer.trailers == [("X-Sum", "5")]
+        response = send(transport, route(upstream))
+        assert b"".join(response.body) == b"hello" and response.trailers == [("X-Sum", "5")]
 
 
 def test_blocks_come_as_they_are_sent(transport: Transport) -> None:
@@ -109,11 +110,11 @@ def test_closing_an_unread_body_closes_the_connection(transport: Transport) -> N
         release.wait(30)
 
     with Recorder(script) as upstream:
-        answer = send(transport, route(upstream))
-        answer.close()
-        answer.close()
-        with pytest.raises(TruncatedAnswer):
-            answer.body.read_block()
+        response = send(transport, route(upstream))
+        response.close()
+        response.close()
+        with pytest.raises(TruncatedResponse):
+            response.body.read_block()
         assert len(transport.adapter.idles) == 0
         release.set()
 
@@ -134,7 +135,7 @@ def test_a_body_that_does_not_come_to_its_end(transport: Transport, name: str) -
     with Recorder(script) as upstream:
         body = send(transport, route(upstream, read_timeout=0.1)).body
         got = [body.read_block()]
-        with pytest.raises(TruncatedAnswer, match=message):
+        with pytest.raises(TruncatedResponse, match=message):
             while True:
                 got.append(body.read_block())
         assert b"".join(got) == b"hello" and len(transport.adapter.idles) == 0
@@ -152,7 +153,7 @@ def test_a_reset_in_a_close_delimited_body_is_no_end(transport: Transport) -> No
         body = send(transport, route(upstream)).body
         assert body.read_block() == b"hello"
         seen.set()
-        with pytest.raises(TruncatedAnswer, match="reset"):
+        with pytest.raises(TruncatedResponse, match="reset"):
             body.read_block()
 
 
@@ -168,7 +169,7 @@ def test_a_bad_chunk_later_on(transport: Transport) -> None:
         body = send(transport, route(upstream)).body
         assert body.read_block() == b"hello"
         step.set()
-        with pytest.raises(TruncatedAnswer, match="chunk size"):
+        with pytest.raises(TruncatedResponse, match="chunk size"):
             body.read_block()
 
 

@@ -29,12 +29,12 @@ def transport() -> Iterator[Transport]:
 def test_a_request_goes_through_the_session_untouched(transport: Transport) -> None:
     with Recorder(lambda request, wire: reply(b"hello", headers=[("Set-Cookie", "a=1"), ("set-cookie", "b=2")])) as upstream:
         route = Route(("127.0.0.1", upstream.port))
-        answer = transport.send(Outgoing("GET", GET), route)
+        response = transport.send(Outgoing("GET", GET), route)
         assert upstream.requests[0].raw == GET
-        assert (answer.status, answer.reason, answer.content_length) == (200, "Scripted", 5)
-        assert answer.pairs == [("Content-Length", "5"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")]
-        assert b"".join(answer.body) == b"hello"
-        assert not answer.reused and answer.header_time >= answer.connect_time > 0
+        assert (response.status, response.reason, response.content_length) == (200, "Scripted", 5)
+        assert response.pairs == [("Content-Length", "5"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")]
+        assert b"".join(response.body) == b"hello"
+        assert not response.reused and response.header_time >= response.connect_time > 0
         again = transport.send(Outgoing("GET", GET), route)
         assert again.reused and again.connect_time == 0 and upstream.requests[1].connection == 1
         assert not transport.session.cookies
@@ -42,12 +42,12 @@ def test_a_request_goes_through_the_session_untouched(transport: Transport) -> N
 
 def test_a_reply_is_a_response_of_requests(transport: Transport) -> None:
     with Recorder(lambda request, wire: reply(b"hello", 404, headers=[("X", "a"), ("x", "b")])) as upstream:
-        answer = transport.send(Outgoing("GET", GET), Route(("127.0.0.1", upstream.port), name="b:1"))
-        assert isinstance(answer, requests.Response) and isinstance(answer.request, requests.PreparedRequest)
-        assert answer.url == "http://b:1/\xc3\xa9/a%2Fb?x&y=" and answer.request.headers["x-B"] == "C"
-        assert answer.headers["X"] == "a, b" and answer.content == b"hello" and answer.text == "hello"
-        assert not answer.ok and not answer.cookies and answer.elapsed.total_seconds() > 0
-        assert not answer.is_redirect
+        response = transport.send(Outgoing("GET", GET), Route(("127.0.0.1", upstream.port), name="b:1"))
+        assert isinstance(response, requests.Response) and isinstance(response.request, requests.PreparedRequest)
+        assert response.url == "http://b:1/\xc3\xa9/a%2Fb?x&y=" and response.request.headers["x-B"] == "C"
+        assert response.headers["X"] == "a, b" and response.content == b"hello" and response.text == "hello"
+        assert not response.ok and not response.cookies and response.elapsed.total_seconds() > 0
+        assert not response.is_redirect
 
 
 def test_the_environment_is_not_asked(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:

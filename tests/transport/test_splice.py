@@ -17,11 +17,11 @@ import pytest
 
 from tests.support.recorder import Recorder, chunked, reply
 from tests.support.wire import opened, raw, route, run_on_the_loop, send
-from wsgi_proxy.errors import TruncatedAnswer, UpstreamError
+from wsgi_proxy.errors import TruncatedResponse, UpstreamError
 from wsgi_proxy.http.response import parse_response_head
 from wsgi_proxy.net.stream import PlainStream, Stream
 from wsgi_proxy.transport.response_body import Body
-from wsgi_proxy.transport.route import KeepaliveGroup, Idle
+from wsgi_proxy.transport.route import Idle, KeepaliveGroup
 from wsgi_proxy.transport.session import Transport
 from wsgi_proxy.transport.wire import Wire
 
@@ -107,7 +107,7 @@ def test_chunks_moved_to_a_stream(transport: Transport) -> None:
 def test_a_cut_while_it_is_moved(transport: Transport) -> None:
     with Recorder(raw(reply(b"x" * 1_000_000, length=2_000_000))) as upstream:
         sink = Sink()
-        with pytest.raises(TruncatedAnswer, match="prematurely closed"):
+        with pytest.raises(TruncatedResponse, match="prematurely closed"):
             send(transport, route(upstream)).send_to(sink.stream)
         sink.close()
         assert sink.size == 1_000_000
@@ -135,9 +135,10 @@ def test_all_of_it_on_the_loop() -> None:
 def test_nothing_goes_around_the_tls_of_a_socket() -> None:
     """A socket that does its own TLS: what its descriptor gives is not what the stream gives."""
     ours, theirs = socket.socketpair()
-    with theirs, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(
-        ours, server_hostname="a", do_handshake_on_connect=False
-    ) as secure:
+    with (
+        theirs,
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(ours, server_hostname="a", do_handshake_on_connect=False) as secure,
+    ):
         head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n", "GET")
         assert Body(Wire(PlainStream(theirs), Idle(KeepaliveGroup()), 0.0), head, True).spliceable
         assert not Body(Wire(PlainStream(secure), Idle(KeepaliveGroup()), 0.0), head, True).spliceable

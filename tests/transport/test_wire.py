@@ -16,7 +16,7 @@ from tests.support.recorder import Recorded, Recorder, reply
 from tests.support.recorder import Wire as Peer
 from tests.support.wire import GET, Blocks, fetch, opened, raw, route, run_on_the_loop, send
 from wsgi_proxy.config import ProxySettings
-from wsgi_proxy.errors import ConnectFailed, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
+from wsgi_proxy.errors import ConnectFailed, InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
 from wsgi_proxy.proxy.request_body import Upload
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Transport
@@ -99,16 +99,16 @@ FAILURES: dict[str, tuple[Callable[[Recorded, Peer], Any], type[UpstreamError], 
     "resets": (lambda request, wire: wire.reset(), UpstreamClosed, r"recv\(\) failed \(104: Connection reset by peer\)"),
     "ends in the head": (raw(b"HTTP/1.1 200 OK\r\nX: y\r\n"), UpstreamClosed, "prematurely closed"),
     "ends in the status": (raw(b"HTT"), UpstreamClosed, "prematurely closed"),
-    "garbage": (raw(b"hello", close=False), InvalidAnswer, "no HTTP/1 status line"),
-    "TLS alert": (raw(b"\x15\x03\x01\x00\x02\x02\x46", close=False), InvalidAnswer, "no HTTP/1 status line"),
-    "bare LFs": (raw(b"HTTP/1.1 200 OK\nX: y\n\n", close=False), InvalidAnswer, "bare LF"),
-    "endless head": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200_000), InvalidAnswer, "too big header"),
-    "endless line": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000), InvalidAnswer, "too big header"),
-    "endless 1xx": (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), InvalidAnswer, "too many 1xx"),
-    "two lengths": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), InvalidAnswer, "twice"),
+    "garbage": (raw(b"hello", close=False), InvalidResponse, "no HTTP/1 status line"),
+    "TLS alert": (raw(b"\x15\x03\x01\x00\x02\x02\x46", close=False), InvalidResponse, "no HTTP/1 status line"),
+    "bare LFs": (raw(b"HTTP/1.1 200 OK\nX: y\n\n", close=False), InvalidResponse, "bare LF"),
+    "endless head": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200_000), InvalidResponse, "too big header"),
+    "endless line": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000), InvalidResponse, "too big header"),
+    "endless 1xx": (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), InvalidResponse, "too many 1xx"),
+    "two lengths": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), InvalidResponse, "twice"),
     "bad first chunk": (
         raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n"),
-        InvalidAnswer,
+        InvalidResponse,
         "chunk size",
     ),
     "silent": (lambda request, wire: wire.recv(1) and None, UpstreamTimeout, r"upstream timed out \(110: Connection timed out\)"),
@@ -162,12 +162,12 @@ def test_a_101_gives_the_stream_and_what_came_behind(transport: Transport) -> No
         wire.close()
 
     with Recorder(script) as upstream:
-        answer = send(transport, route(upstream))
-        stream, rest = answer.take_over()
-        assert answer.status == 101 and rest == b"first" and answer.head.upgrade == "echo"
+        response = send(transport, route(upstream))
+        stream, rest = response.take_over()
+        assert response.status == 101 and rest == b"first" and response.head.upgrade == "echo"
         stream.sendall(b"hello")
         assert stream.recv(100) == b"echo hello"
-        answer.close()
+        response.close()
         assert len(transport.adapter.idles) == 0
 
 

@@ -13,7 +13,7 @@ from tests.support.recorder import Recorder
 from tests.support.wire import read_all, run_on_the_loop, tcp_pair
 from wsgi_proxy.config import ProxySettings
 from wsgi_proxy.errors import ConnectFailed, ProxyError
-from wsgi_proxy.exchange import Answer, Exchange
+from wsgi_proxy.exchange import Exchange, Response
 from wsgi_proxy.net.stream import Stream
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.tunnel.tunnel import Dialled, Tunnelled, can_tunnel, require_connection
@@ -53,10 +53,10 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
     upstream, inner_upstream = tcp_pair()
     environ["gunicorn.socket"] = inner_client
     x = Exchange(environ)
-    answer = Answer(101, [("X", "y")])
+    response = Response(101, [("X", "y")])
     upper = Upper(Stream.of(inner_upstream), b"hello")
-    tunnelled = Tunnelled(upper, "echo", 5.0).run(x, answer)
-    assert answer.headers == [("X", "y"), ("Connection", "upgrade"), ("Upgrade", "echo")]
+    tunnelled = Tunnelled(upper, "echo", 5.0).run(x, response)
+    assert response.headers == [("X", "y"), ("Connection", "upgrade"), ("Upgrade", "echo")]
     thread = threading.Thread(target=lambda: list(tunnelled), daemon=True)
     thread.start()
     client.sendall(b"behind")

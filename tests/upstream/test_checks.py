@@ -228,9 +228,9 @@ class TestContract:
             self.check(name, free_port())
 
     @pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"", reply(status=503), reply(status=404)])
-    def test_a_bad_answer(self, name: str, answer: bytes) -> None:
+    def test_a_bad_answer(self, name: str, response: bytes) -> None:
         def script(request: Any, wire: Any) -> None:
-            wire.send(answer)
+            wire.send(response)
             wire.close()
 
         with Recorder(script) as server, pytest.raises(CheckFailed):

@@ -29,18 +29,18 @@ class Worker:
 
     def __init__(self, counts: Counts) -> None:
         commands, self._send = os.pipe()
-        self._receive, answers = os.pipe()
+        self._receive, responses = os.pipe()
         self.servers = len(counts.totals)
         self.pid = os.fork()
         if not self.pid:
             try:
-                self._obey(counts, commands, answers)
+                self._obey(counts, commands, responses)
             finally:
                 os._exit(0)
         os.close(commands)
-        os.close(answers)
+        os.close(responses)
 
-    def _obey(self, counts: Counts, commands: int, answers: int) -> None:
+    def _obey(self, counts: Counts, commands: int, responses: int) -> None:
         while command := os.read(commands, 2):
             counts.sync()
             kind, index = command
@@ -49,7 +49,7 @@ class Worker:
             elif kind == ord("-"):
                 counts.remove(index)
             counts.sync()
-            os.write(answers, bytes(counts.totals))
+            os.write(responses, bytes(counts.totals))
 
     def do(self, kind: str, index: int = 0) -> list[int]:
         os.write(self._send, bytes([ord(kind), index]))

@@ -20,7 +20,7 @@ class NameServer:
 
     def __init__(self) -> None:
         self.records: dict[str, Records] = {}
-        self.mangle: Callable[[bytes], list[bytes]] = lambda answer: [answer]
+        self.mangle: Callable[[bytes], list[bytes]] = lambda response: [response]
         self.asked: list[tuple[str, int, str]] = []
         self.code = 0
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -37,8 +37,8 @@ class NameServer:
             query, client = self.udp.recvfrom(4096)
             if not query:
                 return
-            for answer in self.mangle(self.answer(query, "udp")):
-                self.udp.sendto(answer, client)
+            for response in self.mangle(self.response(query, "udp")):
+                self.udp.sendto(response, client)
 
     def serve_tcp(self) -> None:
         while True:
@@ -48,10 +48,10 @@ class NameServer:
                 if not head:
                     return
                 query = connection.recv(struct.unpack(">H", head)[0])
-                answer = self.answer(query, "tcp")
-                connection.sendall(struct.pack(">H", len(answer)) + answer)
+                response = self.response(query, "tcp")
+                connection.sendall(struct.pack(">H", len(response)) + response)
 
-    def answer(self, query: bytes, over: str) -> bytes:
+    def response(self, query: bytes, over: str) -> bytes:
         labels, at = [], 12
         while query[at]:
             labels.append(query[at + 1 : at + 1 + query[at]].decode())
@@ -61,10 +61,10 @@ class NameServer:
         known = self.records.get(name)
         records = [record for record in known or [] if record[0] in (kind, 5)]
         code = self.code or (0 if known is not None else 3)
-        answer = query[:2] + struct.pack(">5H", 0x8180 | code, 1, len(records), 0, 0) + query[12:]
+        response = query[:2] + struct.pack(">5H", 0x8180 | code, 1, len(records), 0, 0) + query[12:]
         for record, ttl, data in records:
-            answer += b"\xc0\x0c" + struct.pack(">HHIH", record, 1, ttl, len(data)) + data
-        return answer
+            response += b"\xc0\x0c" + struct.pack(">HHIH", record, 1, ttl, len(data)) + data
+        return response
 
     def stop(self) -> None:
         # An empty datagram and an empty connection end the threads.
@@ -123,7 +123,7 @@ def test_a_server_in_trouble_is_passed_over(server: NameServer) -> None:
 
 
 def test_nobody_answers(server: NameServer) -> None:
-    server.mangle = lambda answer: []
+    server.mangle = lambda response: []
     with pytest.raises(LookupFailed, match="could not be resolved"):
         look_up("b.test", [server.address], 0.2)
 
@@ -131,10 +131,10 @@ def test_nobody_answers(server: NameServer) -> None:
 def test_an_answer_to_another_question_is_ignored(server: NameServer) -> None:
     server.records["b.test"] = [(A, 60, bytes([10, 0, 0, 1]))]
 
-    def with_forgeries(answer: bytes) -> list[bytes]:
-        other_id = bytes([answer[0] ^ 1]) + answer[1:]
-        other_name = answer.replace(b"\x01b\x04test", b"\x01c\x04test")
-        return [b"", other_id, other_name, answer]
+    def with_forgeries(response: bytes) -> list[bytes]:
+        other_id = bytes([response[0] ^ 1]) + response[1:]
+        other_name = response.replace(b"\x01b\x04test", b"\x01c\x04test")
+        return [b"", other_id, other_name, response]
 
     server.mangle = with_forgeries
     assert look_up("b.test", [server.address], 2)[0] == ["10.0.0.1"]
@@ -142,7 +142,7 @@ def test_an_answer_to_another_question_is_ignored(server: NameServer) -> None:
 
 def test_a_cut_answer_is_asked_for_again_over_tcp(server: NameServer) -> None:
     server.records["b.test"] = [(A, 60, bytes([10, 0, 0, number])) for number in range(1, 100)]
-    server.mangle = lambda answer: [answer[:2] + bytes([answer[2] | 2]) + answer[3:]]
+    server.mangle = lambda response: [response[:2] + bytes([response[2] | 2]) + response[3:]]
     assert len(look_up("b.test", [server.address], 2)[0]) == 99
     assert ("b.test", A, "tcp") in server.asked
 
@@ -150,6 +150,6 @@ def test_a_cut_answer_is_asked_for_again_over_tcp(server: NameServer) -> None:
 def test_garbage_is_a_failure_and_not_an_exception_of_another_kind(server: NameServer) -> None:
     server.records["b.test"] = [(A, 60, bytes([10, 0, 0, 1]))]
     for cut in (30, 35):
-        server.mangle = lambda answer, cut=cut: [answer[:cut]]  # type: ignore[misc]
+        server.mangle = lambda response, cut=cut: [response[:cut]]  # type: ignore[misc]
         with pytest.raises(LookupFailed):
             look_up("b.test", [server.address], 0.5)

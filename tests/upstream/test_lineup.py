@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from wsgi_proxy.balance.peers import PeerGroup, Peer
+from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.balance.policies import Balancer, balancer
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.shm.zone import PrivateZone

@@ -22,10 +22,10 @@ class Clock:
         return self.now
 
 
-class Answers(Resolver):
+class Responses(Resolver):
     """A resolver that says what the test wants, and for how long."""
 
-    def set(self, life: float, **found: list[Address]) -> Answers:
+    def set(self, life: float, **found: list[Address]) -> Responses:
         object.__setattr__(self, "found", found)
         object.__setattr__(self, "life", life)
         return self
@@ -75,7 +75,7 @@ def ask(names: Addresses) -> list[bool]:
 
 
 def test_an_address_that_stays_is_the_same_peer() -> None:
-    clock, resolver = Clock(), Answers(valid=2.0).set(2.0, a=[A, B])
+    clock, resolver = Clock(), Responses(valid=2.0).set(2.0, a=[A, B])
     names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     assert names.due == 1002
     before = names.peers([])
@@ -90,7 +90,7 @@ def test_an_address_that_stays_is_the_same_peer() -> None:
 
 
 def test_what_cannot_be_resolved_again_stays() -> None:
-    clock, resolver = Clock(), Answers().set(60.0, a=[A])
+    clock, resolver = Clock(), Responses().set(60.0, a=[A])
     names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     resolver.set(60.0)
     assert ask(names) == [False]
@@ -101,7 +101,7 @@ def test_what_cannot_be_resolved_again_stays() -> None:
 def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
     clock = Clock()
     server = Server("localhost:1")
-    names = Addresses([server, Server("127.0.0.1:2")], Answers().set(1.0), clock, Memory(), nullcontext())
+    names = Addresses([server, Server("127.0.0.1:2")], Responses().set(1.0), clock, Memory(), nullcontext())
     assert names.due == float("inf")
     names.suspect(server, 1001.0)
     assert names.due == 1001
@@ -114,26 +114,26 @@ def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
 
 
 def test_unknown_at_the_start() -> None:
-    assert Addresses([Server("later", resolve=True)], Answers().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
+    assert Addresses([Server("later", resolve=True)], Responses().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
     with pytest.raises(ConfigError, match="host not found"):
-        Addresses([Server("never.invalid")], Answers().set(9.0), Clock(), Memory(), nullcontext())
+        Addresses([Server("never.invalid")], Responses().set(9.0), Clock(), Memory(), nullcontext())
 
 
 @pytest.mark.parametrize("resolve", [False, True])
 def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_known(resolve: bool) -> None:
     """Its container is being restarted, or the name server is away: no reason for a worker not to start."""
-    memory, clock, answers = Memory(), Clock(), Answers().set(9.0, a=[A, B])
+    memory, clock, responses = Memory(), Clock(), Responses().set(9.0, a=[A, B])
     servers = [Server("a", resolve=resolve), Server("1.1.1.1")]
 
     def worker() -> Addresses:
-        return Addresses(servers, answers, clock, memory, nullcontext(), system=answers)
+        return Addresses(servers, responses, clock, memory, nullcontext(), system=responses)
 
     first = worker()
-    answers.set(9.0)
+    responses.set(9.0)
     assert [peer.address for peer in worker().peers([])] == [A, B, ("1.1.1.1", 80)]
-    answers.set(9.0, a=[C])
+    responses.set(9.0, a=[C])
     ask(first)
-    answers.set(9.0)
+    responses.set(9.0)
     assert [peer.address for peer in worker().peers([])] == [C, ("1.1.1.1", 80)]
     # Where nobody ever knew it the configuration is wrong.
     memory.bytes = b""
@@ -146,5 +146,5 @@ def test_more_addresses_than_fit_are_not_remembered_by_halves() -> None:
     memory = Memory()
     many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(400)]
     server = Server("a", resolve=True)
-    Addresses([server], Answers().set(9.0, a=many), Clock(), memory, nullcontext())
-    assert Addresses([server], Answers().set(9.0), Clock(), memory, nullcontext()).peers([]) == []
+    Addresses([server], Responses().set(9.0, a=many), Clock(), memory, nullcontext())
+    assert Addresses([server], Responses().set(9.0), Clock(), memory, nullcontext()).peers([]) == []

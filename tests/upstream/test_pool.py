@@ -267,12 +267,12 @@ def test_slow_start_brings_a_recovered_server_in_slowly() -> None:
 class Names(Resolver):
     """A resolver whose answers the test changes."""
 
-    answers: ClassVar[dict[str, list[Address]]] = {}
+    responses: ClassVar[dict[str, list[Address]]] = {}
     asked = threading.Semaphore(0)
 
     def addresses(self, target: Target) -> tuple[list[Address], float]:
         try:
-            found = self.answers.get(target.host)
+            found = self.responses.get(target.host)
             if found is None:
                 raise OSError("no such name")
             return list(found), 1.0
@@ -293,12 +293,12 @@ def asked_again(pool: Pool, clock: Clock) -> None:
 
 def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() -> None:
     clock = Clock()
-    Names.answers = {"moving": [("10.0.0.1", 80), ("10.0.0.2", 80)]}
+    Names.responses = {"moving": [("10.0.0.1", 80), ("10.0.0.2", 80)]}
     servers_ = [Server("moving:80", resolve=True), Server("127.0.0.9:80", backup=True)]
     pool = Pool(servers_, "least_conn", clock=clock, resolver=Names())
     first, second = pool.lease(Request()), pool.lease(Request())
     assert [first.peer.name, second.peer.name] == ["10.0.0.1:80", "10.0.0.2:80"]
-    Names.answers = {"moving": [("10.0.0.2", 80), ("10.0.0.3", 80)]}
+    Names.responses = {"moving": [("10.0.0.2", 80), ("10.0.0.3", 80)]}
     asked_again(pool, clock)
     assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
     # The second one's connection still counts, so the new address is next; the first one's end does no harm.
@@ -307,23 +307,23 @@ def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() 
     second.settle()
     assert pool.lease(Request()).peer.name == "10.0.0.2:80"
     # The resolver is in trouble: what is known stays.
-    Names.answers = {}
+    Names.responses = {}
     asked_again(pool, clock)
     assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
 
 
 def test_a_name_not_known_at_the_start_is_found_later() -> None:
     clock = Clock()
-    Names.answers = {}
+    Names.responses = {}
     pool = Pool([Server("later:80", resolve=True), Server("127.0.0.9:80", backup=True)], clock=clock, resolver=Names())
     assert pool.lease(Request()).peer.name == "127.0.0.9:80"
-    Names.answers = {"later": [("10.0.0.1", 80)]}
+    Names.responses = {"later": [("10.0.0.1", 80)]}
     asked_again(pool, clock)
     assert pool.lease(Request()).peer.name == "10.0.0.1:80"
 
 
 def test_a_name_that_nobody_knows_is_told_from_servers_that_are_out() -> None:
-    Names.answers = {}
+    Names.responses = {}
     pool = Pool([Server("nowhere.test:80", resolve=True)], name="nowhere.test", clock=Clock(), resolver=Names())
     with pytest.raises(NoLiveUpstreams, match="nowhere.test could not be resolved"):
         pool.lease(Request())
@@ -332,11 +332,11 @@ def test_a_name_that_nobody_knows_is_told_from_servers_that_are_out() -> None:
 def test_many_addresses_are_kept_in_order_through_a_change() -> None:
     """More than are walked: the order that is kept is made anew."""
     clock = Clock()
-    Names.answers = {"many": [(f"10.0.0.{number}", 80) for number in range(40)]}
+    Names.responses = {"many": [(f"10.0.0.{number}", 80) for number in range(40)]}
     pool = Pool([Server("many:80", resolve=True)], "least_conn", clock=clock, resolver=Names())
     leases = [pool.lease(Request()) for _ in range(40)]
     assert len({lease.peer for lease in leases}) == 40
-    Names.answers = {"many": [(f"10.0.0.{number}", 80) for number in range(20, 60)]}
+    Names.responses = {"many": [(f"10.0.0.{number}", 80) for number in range(20, 60)]}
     clock.now += 60
     leases.append(pool.lease(Request()))
     wait_until(lambda: pool.peers[0].name == "10.0.0.20:80", "the new addresses")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.balance.peers import Address
-from wsgi_proxy.config import SourceLine, Server
+from wsgi_proxy.config import Server, SourceLine
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Resolver, Target, first_addresses, name_of, parse, target_of
 

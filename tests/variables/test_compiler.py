@@ -60,7 +60,7 @@ def test_text() -> None:
     assert run(text_body(nodes), nothing=None, word="w>") == "<w>"
 
 
-VALUES = st.one_of(st.none(), st.text(alphabet="ab\"\\\n\t\x7f\xe9 {}%", max_size=6))
+VALUES = st.one_of(st.none(), st.text(alphabet='ab"\\\n\t\x7f\xe9 {}%', max_size=6))
 
 
 LITERALS = st.sampled_from([("text", '"'), ("text", "a\t"), ("text", " - ")])

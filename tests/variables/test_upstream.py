@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.routing import environ
-from wsgi_proxy.exchange import Exchange, Attempt
+from wsgi_proxy.exchange import Attempt, Exchange
 from wsgi_proxy.variables import upstream as variable_upstream
 from wsgi_proxy.variables.names import Names, compile_text
 

@@ -43,8 +43,8 @@ def test_a_connection_is_kept_and_counted() -> None:
         return hello(environ, start_response)
 
     with serving(app, keepalive_requests=3) as server, Client(server.port) as client:
-        answers = [client.exchange(GET) for _ in range(3)]
-        assert [answer.get("Connection") for answer in answers] == ["keep-alive", "keep-alive", "close"]
+        responses = [client.exchange(GET) for _ in range(3)]
+        assert [response.get("Connection") for response in responses] == ["keep-alive", "keep-alive", "close"]
         assert client.read_all() == b"" and seen == [1, 2, 3]
 
 
@@ -216,8 +216,8 @@ def test_keepalive_timeout_0_closes() -> None:
 def test_a_slow_body_is_answered_408() -> None:
     with serving(echo, client_body_timeout=0.1) as server, Client(server.port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
-        answer = client.read_response()
-        assert (answer.status, answer.get("Connection")) == (408, "close")
+        response = client.read_response()
+        assert (response.status, response.get("Connection")) == (408, "close")
 
 
 def test_a_broken_chunk_is_answered_400() -> None:
@@ -243,8 +243,8 @@ def test_an_unread_body_that_is_large_or_awaited_ends_the_connection(framing: by
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
         if b"Expect" not in framing:
             client.send(b"1000\r\n" + b"x" * 100_000)
-        answer = client.read_response()
-        assert (answer.body, answer.get("Connection"), answer.interim) == (b"deaf", "close", [])
+        response = client.read_response()
+        assert (response.body, response.get("Connection"), response.interim) == (b"deaf", "close", [])
         assert client.read_all() == b""
 
 
@@ -273,8 +273,8 @@ def test_an_application_that_fails_is_a_500_and_its_body_a_cut() -> None:
         assert any("ValueError: early" in line for line in server.lines)
         for path in (b"/chunked", b"/length"):
             with Client(server.port) as client:
-                answer = client.exchange(GET.replace(b"/ ", path + b" ", 1))
-                assert not answer.complete and answer.body == b"abc"
+                response = client.exchange(GET.replace(b"/ ", path + b" ", 1))
+                assert not response.complete and response.body == b"abc"
         assert sum("the answer to" in line and "Traceback" in line and "ValueError: late" in line for line in server.lines) == 2
         with Client(server.port) as client:
             client.send(b"GET /chunked HTTP/1.0\r\n\r\n")

@@ -123,8 +123,8 @@ def test_a_logger_with_its_own_access_is_told_of_every_request(tmp_path: Path, f
 @both
 def test_a_generator_that_raises_is_logged_with_its_traceback(tmp_path: Path, folder: Path, worker: str) -> None:
     with run_gunicorn("apps:late", tmp_path, worker) as server:
-        answer: Any = fetch(server.port)
-        assert not answer.complete
+        response: Any = fetch(server.port)
+        assert not response.complete
         wait_until(lambda: "ValueError: late fault" in server.log(), "the traceback")
         assert 'raise ValueError("late fault")' in server.log()
 

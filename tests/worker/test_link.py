@@ -47,8 +47,8 @@ def test_a_location_s_own_limits_hold_for_its_requests() -> None:
             assert client.exchange(get(b"/")).get("Connection") == "keep-alive"
             assert client.exchange(get(b"/few")).get("Connection") == "close"
         with Client(server.port) as client:
-            answer = client.exchange(get(b"/short"))
-            assert (answer.get("Connection"), answer.get("Keep-Alive")) == ("keep-alive", "timeout=20")
+            response = client.exchange(get(b"/short"))
+            assert (response.get("Connection"), response.get("Keep-Alive")) == ("keep-alive", "timeout=20")
             assert client.exchange(get(b"/")).get("Keep-Alive") is None
             client.exchange(get(b"/short"))
             assert client.read_all() == b""

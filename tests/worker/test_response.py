@@ -23,12 +23,12 @@ App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def get(server: Serving, method: str = "GET", version: str = "1.1") -> Response:
     """One request; the answer with all that came before the server closed or while it kept the connection."""
     raw = send_raw(server.port, f"{method} / HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
-    answer = parse_response(raw, method)
-    assert answer is not None, raw
-    return answer
+    response = parse_response(raw, method)
+    assert response is not None, raw
+    return response
 
 
-def answering(headers: list[tuple[str, str]], *blocks: bytes, status: str = "200 OK") -> App:
+def responseing(headers: list[tuple[str, str]], *blocks: bytes, status: str = "200 OK") -> App:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response(status, headers)
         return iter(blocks)
@@ -37,15 +37,15 @@ def answering(headers: list[tuple[str, str]], *blocks: bytes, status: str = "200
 
 
 def test_lengths_and_chunks() -> None:
-    with serving(answering([("Content-Length", "6")], b"abc", b"", b"def")) as server:
-        answer = get(server)
-        assert (answer.body, answer.complete, answer.get("Transfer-Encoding")) == (b"abcdef", True, None)
-    with serving(answering([], b"abc", b"", b"x" * 100_000)) as server:
-        answer = get(server)
-        assert (answer.get("Transfer-Encoding"), answer.body) == ("chunked", b"abc" + b"x" * 100_000)
-        answer = get(server, version="1.0")
-        assert answer.get("Transfer-Encoding") is None and answer.body == b"abc" + b"x" * 100_000
-        assert answer.get("Connection") == "close"
+    with serving(responseing([("Content-Length", "6")], b"abc", b"", b"def")) as server:
+        response = get(server)
+        assert (response.body, response.complete, response.get("Transfer-Encoding")) == (b"abcdef", True, None)
+    with serving(responseing([], b"abc", b"", b"x" * 100_000)) as server:
+        response = get(server)
+        assert (response.get("Transfer-Encoding"), response.body) == ("chunked", b"abc" + b"x" * 100_000)
+        response = get(server, version="1.0")
+        assert response.get("Transfer-Encoding") is None and response.body == b"abc" + b"x" * 100_000
+        assert response.get("Connection") == "close"
 
 
 def test_one_block_in_a_list_gets_its_length() -> None:
@@ -60,16 +60,16 @@ def test_one_block_in_a_list_gets_its_length() -> None:
 
 
 def test_an_empty_body() -> None:
-    with serving(answering([])) as server:
+    with serving(responseing([])) as server:
         assert (get(server).get("Content-Length"), get(server).body) == ("0", b"")
 
 
 def test_a_short_body_cuts_and_a_long_one_is_cut() -> None:
-    with serving(answering([("Content-Length", "10")], b"short")) as server:
-        answer = get(server)
-        assert (answer.body, answer.complete) == (b"short", False)
+    with serving(responseing([("Content-Length", "10")], b"short")) as server:
+        response = get(server)
+        assert (response.body, response.complete) == (b"short", False)
         assert "before its Content-Length" in server.lines[0]
-    with serving(answering([("Content-Length", "4")], b"lo", b"ng")) as server, Client(server.port) as client:
+    with serving(responseing([("Content-Length", "4")], b"lo", b"ng")) as server, Client(server.port) as client:
         request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
         assert [client.exchange(request).body, client.exchange(request).body] == [b"long", b"long"]
 
@@ -91,36 +91,36 @@ def test_answers_without_a_body(method: str, status: str, length: str | None) ->
 
     with serving(app) as server, Client(server.port) as client:
         for _ in range(2):
-            answer = client.exchange(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode(), method)
-            assert answer.get("Content-Length") == length and answer.get("Transfer-Encoding") is None
+            response = client.exchange(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode(), method)
+            assert response.get("Content-Length") == length and response.get("Transfer-Encoding") is None
         wait_until(lambda: len(closed) == 2, "both to be closed")
         assert client.buffer == b""
 
 
 def test_fields_of_the_application_go_out_as_they_are() -> None:
     headers = [("X-b", "1"), ("date", "then"), ("SERVER", "mine"), ("Set-Cookie", "a"), ("Set-Cookie", "b"), ("X-b", "2")]
-    with serving(answering(headers, b"x")) as server:
-        answer = get(server)
-        assert answer.headers[: len(headers)] == headers
-        assert answer.get("Date") == "then" and answer.get("Server") == "mine"
-    with serving(answering([], b"x")) as server:
+    with serving(responseing(headers, b"x")) as server:
+        response = get(server)
+        assert response.headers[: len(headers)] == headers
+        assert response.get("Date") == "then" and response.get("Server") == "mine"
+    with serving(responseing([], b"x")) as server:
         assert get(server).get("Date") and get(server).get("Server") == "wsgi_proxy"
 
 
 def test_hop_by_hop_fields() -> None:
-    with serving(answering([("Transfer-Encoding", "gzip"), ("Connection", "X-Foo"), ("X-Foo", "1")], b"x")) as server:
-        answer = get(server)
-        assert answer.get("Transfer-Encoding") == "chunked" and answer.get_all("Connection") == ["X-Foo", "close"]
-    with serving(answering([("Connection", "close"), ("Content-Length", "1")], b"x")) as server, Client(server.port) as client:
+    with serving(responseing([("Transfer-Encoding", "gzip"), ("Connection", "X-Foo"), ("X-Foo", "1")], b"x")) as server:
+        response = get(server)
+        assert response.get("Transfer-Encoding") == "chunked" and response.get_all("Connection") == ["X-Foo", "close"]
+    with serving(responseing([("Connection", "close"), ("Content-Length", "1")], b"x")) as server, Client(server.port) as client:
         assert client.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").get("Connection") == "close"
         assert client.read_all() == b""
 
 
 def test_a_refused_connect_ends_the_connection() -> None:
-    with serving(answering([("Content-Length", "2")], b"no", status="403 Forbidden")) as server, Client(server.port) as client:
+    with serving(responseing([("Content-Length", "2")], b"no", status="403 Forbidden")) as server, Client(server.port) as client:
         client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        answer = client.read_response()
-        assert (answer.status, answer.get("Connection"), client.read_all()) == (403, "close", b"")
+        response = client.read_response()
+        assert (response.status, response.get("Connection"), client.read_all()) == (403, "close", b"")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_refused_connect_ends_the_connection() -> None:
     ],
 )
 def test_what_must_not_go_out_is_a_500(status: str, headers: list[tuple[str, str]]) -> None:
-    with serving(answering(headers, b"x", status=status)) as server:
+    with serving(responseing(headers, b"x", status=status)) as server:
         assert get(server).status == 500
 
 
@@ -182,9 +182,9 @@ def test_exc_info_replaces_the_head_until_it_is_sent() -> None:
             start_response("500 Late", [], sys.exc_info())
 
     with serving(app) as server:
-        answer = get(server)
-        assert (answer.status, answer.reason, answer.get("X")) == (503, "Busy", "new")
-        assert not answer.complete and "ValueError: second" in server.lines[0]
+        response = get(server)
+        assert (response.status, response.reason, response.get("X")) == (503, "Busy", "new")
+        assert not response.complete and "ValueError: second" in server.lines[0]
 
 
 def test_start_response_twice_is_an_error() -> None:
@@ -265,9 +265,9 @@ def test_early_hints_and_trailers() -> None:
         yield b"x"
 
     with serving(app) as server:
-        answer = get(server)
-        assert [(hint.status, hint.get("Link")) for hint in answer.interim] == [(103, "</a>; rel=preload")]
-        assert (answer.body, answer.trailers, answer.get("Trailer")) == (b"x", [("X-Sum", "1")], "X-Sum")
+        response = get(server)
+        assert [(hint.status, hint.get("Link")) for hint in response.interim] == [(103, "</a>; rel=preload")]
+        assert (response.body, response.trailers, response.get("Trailer")) == (b"x", [("X-Sum", "1")], "X-Sum")
         assert get(server, version="1.0").interim == []
 
 
@@ -288,8 +288,8 @@ def test_file_wrapper(tmp_path: Any, size: int, length: bool) -> None:
         return result
 
     with serving(app) as server:
-        answer = get(server)
-        assert answer.body == content and answer.complete and answer.get("Content-Length") == str(size)
+        response = get(server)
+        assert response.body == content and response.complete and response.get("Content-Length") == str(size)
         assert get(server, "HEAD").body == b""
 
 
@@ -300,8 +300,8 @@ def test_file_wrapper_of_what_is_no_file() -> None:
         return result
 
     with serving(app) as server:
-        answer = get(server)
-        assert answer.body == b"abc" * 1000 and answer.get("Transfer-Encoding") == "chunked"
+        response = get(server)
+        assert response.body == b"abc" * 1000 and response.get("Transfer-Encoding") == "chunked"
     assert FileWrapper(io.BytesIO()).extent() is None
     assert not hasattr(FileWrapper(object()), "close")
 
@@ -328,8 +328,8 @@ def test_a_file_that_became_shorter_is_a_cut(tmp_path: Any) -> None:
         return FileBody(open(tmp_path / "f", "rb"), 0, 200_000)  # noqa: SIM115 - closed by the server
 
     with serving(app) as server:
-        answer = get(server)
-        assert not answer.complete and len(answer.body) == 100_000
+        response = get(server)
+        assert not response.complete and len(response.body) == 100_000
 
 
 @pytest.mark.parametrize("moved", [6, 3])
@@ -347,5 +347,5 @@ def test_a_body_that_sends_itself(moved: int) -> None:
         return Body()  # type: ignore[return-value]
 
     with serving(app) as server:
-        answer = get(server)
-        assert answer.body == b"abcdef"[:moved] and answer.complete == (moved == 6)
+        response = get(server)
+        assert response.body == b"abcdef"[:moved] and response.complete == (moved == 6)

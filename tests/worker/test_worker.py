@@ -19,7 +19,7 @@ from tests.support.processes import run_gunicorn, run_proxy
 WORKER = "wsgi_proxy.worker.ProxyWorker"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
-APPS = '''
+APPS = """
 import os, time
 import gevent
 
@@ -52,9 +52,9 @@ def own_fields(environ, start_response):
     fields = [("Server", "mine"), ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Content-Length", "1")]
     start_response("200 OK", fields)
     return [b"x"]
-'''
+"""
 
-FLASK = '''
+FLASK = """
 import io
 from flask import Flask, Response, request, send_file, stream_with_context
 
@@ -83,9 +83,9 @@ def fail():
 @app.put("/raw")
 def raw():
     return request.get_data()[::-1]
-'''
+"""
 
-DJANGO = '''
+DJANGO = """
 import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -118,7 +118,7 @@ def raw(request):
 urlpatterns = [path("form", form), path("stream", stream), path("file", file), path("memory", memory), path("fail", fail),
                path("raw", raw)]
 app = get_wsgi_application()
-'''
+"""
 
 
 @pytest.fixture
@@ -145,12 +145,12 @@ def test_frameworks(tmp_path: Path, folder: Path, name: str, source: str) -> Non
         )
         form = (parts + f"--{boundary}--\r\n").encode()
         typed = [("Content-Type", f"multipart/form-data; boundary={boundary}")]
-        answer = ask("/form", "POST", headers=typed, body=form)
-        assert json.loads(answer.text) == {"fields": {"a": "1"}, "files": {"f": 200_000}}
+        response = ask("/form", "POST", headers=typed, body=form)
+        assert json.loads(response.text) == {"fields": {"a": "1"}, "files": {"f": 200_000}}
         chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(form), form)
-        answer = fetch(server.port, "/form", "POST", [*typed, ("Transfer-Encoding", "chunked")], chunks)
+        response = fetch(server.port, "/form", "POST", [*typed, ("Transfer-Encoding", "chunked")], chunks)
         # Django reads no body without a length.
-        assert answer.status == 200 and (name == "djangoy" or json.loads(answer.text)["files"] == {"f": 200_000})
+        assert response.status == 200 and (name == "djangoy" or json.loads(response.text)["files"] == {"f": 200_000})
         assert ask("/stream").text == "0,1,2,"
         assert ask("/file").body == source.encode()
         assert ask("/file", "HEAD").body == b""
@@ -199,18 +199,18 @@ def test_access_log_and_hooks(tmp_path: Path, folder: Path) -> None:
     format_ = "%(h)s %(r)s %(s)s %(B)s %({x-foo}i)s %({content-type}o)s"
     args = ["--config", "conf.py", "--access-logfile", "-", "--access-logformat", format_]
     with run_gunicorn("apps:hello", tmp_path, WORKER, args=args) as server:
-        answer = fetch(server.port, "/x?y", headers=[("X-Foo", "bar")])
+        response = fetch(server.port, "/x?y", headers=[("X-Foo", "bar")])
         wait_until(lambda: "post" in server.log(), "the hooks")
     log = server.log()
     assert "pre GET /x" in log and "post 200 OK" in log
-    assert f"127.0.0.1 GET /x?y HTTP/1.1 200 {len(answer.body)} bar text/plain" in log
+    assert f"127.0.0.1 GET /x?y HTTP/1.1 200 {len(response.body)} bar text/plain" in log
 
 
 def test_max_requests_replaces_the_worker_without_a_lost_request(tmp_path: Path, folder: Path) -> None:
     with run_gunicorn("apps:hello", tmp_path, WORKER, args=["--max-requests", "10", "--max-requests-jitter", "0"]) as server:
-        answers = [fetch(server.port) for _ in range(35)]
-        assert {answer.status for answer in answers} == {200}
-        assert len({answer.body for answer in answers}) >= 3
+        responses = [fetch(server.port) for _ in range(35)]
+        assert {response.status for response in responses} == {200}
+        assert len({response.body for response in responses}) >= 3
 
 
 def test_gunicorn_s_limits_and_timeouts_hold(tmp_path: Path, folder: Path) -> None:
@@ -238,8 +238,8 @@ def test_term_lets_requests_end_and_hup_replaces_the_workers(tmp_path: Path, fol
             client.send(GET)
             wait_until((folder / "begun").exists, "the request to begin")
             server.signal(signal.SIGTERM)
-            answer = client.read_response()
-            assert (answer.body, answer.get("Connection")) == (b"slow", "close")
+            response = client.read_response()
+            assert (response.body, response.get("Connection")) == (b"slow", "close")
         server.process.wait(30)
 
 
@@ -297,8 +297,8 @@ def test_keepalive_of_a_location_and_of_a_server(tmp_path: Path) -> None:
     with run_proxy(conf, tmp_path, args=["-g", "daemon off;"]) as server, Client(server.port) as client:
         seen = []
         for host, target in (("b", "/"), ("b", "/"), ("b", "/"), ("b", "/once")):
-            answer = client.exchange(request_bytes(target, host=host))
-            seen.append((answer.get("Connection"), answer.get("Keep-Alive")))
+            response = client.exchange(request_bytes(target, host=host))
+            seen.append((response.get("Connection"), response.get("Keep-Alive")))
         assert seen == [("keep-alive", "timeout=60")] * 3 + [("close", None)]
         with Client(server.port) as other:
             assert [other.exchange(GET).get("Connection") for _ in range(3)] == ["keep-alive", "keep-alive", "close"]
@@ -332,9 +332,7 @@ def test_over_http2_too_the_server_is_the_one_the_application_names(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/304"), ("GET", "/204"), ("HEAD", "/"), ("HEAD", "/304")])
-def test_over_http2_a_response_without_a_body_ends_with_its_headers(
-    tmp_path: Path, folder: Path, method: str, path: str
-) -> None:
+def test_over_http2_a_response_without_a_body_ends_with_its_headers(tmp_path: Path, folder: Path, method: str, path: str) -> None:
     authority = trustme.CA()
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "cert.pem"))
     trusting = ssl.create_default_context()
@@ -386,7 +384,7 @@ def http2_get(port: int, context: ssl.SSLContext, path: str) -> tuple[dict[str, 
         connection.initiate_connection()
         fields = [(":method", "GET"), (":path", path), (":scheme", "https"), (":authority", "localhost")]
         connection.send_headers(1, fields, end_stream=True)
-        body, answered = b"", {}
+        body, responseed = b"", {}
         while True:
             client.send(connection.data_to_send())
             data = client.sock.recv(65536)
@@ -395,6 +393,6 @@ def http2_get(port: int, context: ssl.SSLContext, path: str) -> tuple[dict[str, 
                 if isinstance(event, h2.events.DataReceived):
                     body += event.data
                 elif isinstance(event, h2.events.StreamEnded):
-                    return answered, body.decode()
+                    return responseed, body.decode()
                 elif isinstance(event, h2.events.ResponseReceived):
-                    answered = {str(name): str(value) for name, value in event.headers}
+                    responseed = {str(name): str(value) for name, value in event.headers}

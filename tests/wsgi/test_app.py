@@ -20,9 +20,9 @@ __all__ = ["made", "upstream"]  # fixtures
 
 def test_a_pool_is_an_application(upstream: Recorder, made: Made) -> None:
     app = made(Proxy(Pool([Server(upstream.url, weight=10)], policy="least_conn")))
-    answer = get(app, "/a%20b?c=d", headers={"Host": "example.org", "X-Forwarded-For": "6.6.6.6"})
-    assert (answer.status_code, answer.data) == (200, b"upstream /a%20b?c=d")
-    assert answer.headers["Server"] == "theirs" and answer.headers["X-A"] == "1"
+    response = get(app, "/a%20b?c=d", headers={"Host": "example.org", "X-Forwarded-For": "6.6.6.6"})
+    assert (response.status_code, response.data) == (200, b"upstream /a%20b?c=d")
+    assert response.headers["Server"] == "theirs" and response.headers["X-A"] == "1"
     seen = upstream.requests[0]
     assert seen.get("Host") == "example.org"
     assert (seen.get("X-Forwarded-For"), seen.get("X-Forwarded-Proto"), seen.get("X-Forwarded-Host")) == (
@@ -48,8 +48,8 @@ def test_mounted_below_a_prefix_the_upstream_gets_the_path_below_it(upstream: Re
 def test_no_traceback_reaches_a_client(upstream: Recorder, made: Made) -> None:
     app = made(Proxy(Pool([upstream.url])))
     app.router._sites.clear()  # a defect
-    answer = get(app, "/")
-    assert answer.status_code == 500 and b"Traceback" not in answer.data and b"KeyError" not in answer.data
+    response = get(app, "/")
+    assert response.status_code == 500 and b"Traceback" not in response.data and b"KeyError" not in response.data
 
 
 def test_without_a_configuration_the_fault_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,9 @@ def test_what_is_no_pool_is_told_what_to_do() -> None:
 
 def test_an_upstream_that_is_gone_is_a_502_without_its_address(made: Made) -> None:
     port = free_port()
-    answer = get(made(Proxy(Pool([f"http://127.0.0.1:{port}"]))), "/")
-    assert answer.status_code == 502 and str(port).encode() not in answer.data
-    assert not any(str(port) in value for value in answer.headers.values())
+    response = get(made(Proxy(Pool([f"http://127.0.0.1:{port}"]))), "/")
+    assert response.status_code == 502 and str(port).encode() not in response.data
+    assert not any(str(port) in value for value in response.headers.values())
 
 
 def readme_blocks() -> list[str]:
@@ -115,7 +115,7 @@ def test_a_body_that_is_here_is_handed_over_whole_and_counted(upstream: Recorder
     whole: Any = app(environ, lambda *arguments: None)
     assert whole.at_hand() == b"upstream /" and list(whole) == []
     whole.close()
-    upstream.answer = lambda r, w: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
+    upstream.response = lambda r, w: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
     chunked: Any = app(EnvironBuilder("/").get_environ(), lambda *arguments: None)
     assert chunked.at_hand() is None and b"".join(chunked) == b"hello"
     chunked.close()

@@ -127,8 +127,8 @@ def test_a_path_is_covered_by_what_it_resolves_to(worker: str, upstream: Recorde
     )
     with run_gunicorn("site_app:app", tmp_path, worker) as server:
         for path in SECRET:
-            answer = fetch(server.port, path)
-            assert (answer.status, answer.body) == (200, b"mine"), path
+            response = fetch(server.port, path)
+            assert (response.status, response.body) == (200, b"mine"), path
         assert upstream.requests == []
         assert fetch(server.port, "/x/../legacy/a").body == b"upstream /a"
         assert fetch(server.port, "/legacy/x/%2e%2e/a").body == b"upstream /a"
@@ -140,8 +140,8 @@ def test_what_no_location_covers_is_the_applications_with_its_body(upstream: Rec
     path.write_text(f"events {{}} http {{ server {{ location /api/ {{ proxy_pass {upstream.url}; }} }} }}")
     for middleware in (made(ProxyMiddleware(mine, path)), made(ProxyMiddleware(mine, {"/api/": {"target": upstream.url}}))):
         for uncovered in ("/", "/api/%2e%2e/secret", "/apix"):
-            answer = get(middleware, uncovered, "POST", data=b"12345", headers={"Host": "a"})
-            assert answer.data.startswith(b"mine /") and answer.data.endswith(b"12345")
+            response = get(middleware, uncovered, "POST", data=b"12345", headers={"Host": "a"})
+            assert response.data.startswith(b"mine /") and response.data.endswith(b"12345")
             # HTTP/2 bodies need no length: looking for one must not take the application's first byte.
             fields = {"SERVER_PROTOCOL": "HTTP/2", "CONTENT_LENGTH": ""}
             assert get(middleware, uncovered, "POST", data=b"12345", environ_overrides=fields).data.endswith(b"12345")
@@ -165,17 +165,17 @@ def test_x_accel_fields_of_an_upstream_are_for_the_server_in_front(
     (tmp_path / "html" / "secret.txt").write_text("secret")
     monkeypatch.chdir(tmp_path)
     fields = [("X-Accel-Redirect", "/secret.txt"), ("X-Accel-Buffering", "no"), ("X-Accel-Limit-Rate", "1")]
-    upstream.answer = lambda r, w: reply(b"theirs", headers=fields)
+    upstream.response = lambda r, w: reply(b"theirs", headers=fields)
     for app in (made(Proxy(Pool([upstream.url]))), made(ProxyMiddleware(mine, {"/": {"target": upstream.url}}))):
-        answer = get(app, "/x")
-        assert (answer.status_code, answer.data) == (200, b"theirs")
-        assert [pair for pair in answer.headers if pair[0].startswith("X-Accel")] == fields
+        response = get(app, "/x")
+        assert (response.status_code, response.data) == (200, b"theirs")
+        assert [pair for pair in response.headers if pair[0].startswith("X-Accel")] == fields
 
 
 def seen_by(upstream: Recorder, made: Made, options: Any, **request: Any) -> Any:
     """The one request that the upstream gets of a GET of /x/a."""
-    answer = get(made(ProxyMiddleware(mine, {"/x/": options})), "/x/a", **request)
-    assert answer.status_code == 200
+    response = get(made(ProxyMiddleware(mine, {"/x/": options})), "/x/a", **request)
+    assert response.status_code == 200
     return upstream.requests[-1]
 
 
@@ -304,7 +304,7 @@ TIMEOUT = 2.0
 
 @pytest.mark.parametrize("worker", ["gthread", "wsgi_proxy.worker.ProxyWorker"])
 def test_the_timeout_ends_with_the_answers_head(worker: str, tmp_path: Path) -> None:
-    def answer(request: Recorded, wire: Wire) -> bytes | None:
+    def response(request: Recorded, wire: Wire) -> bytes | None:
         if request.target == "/x/silent":
             wire.recv()  # until the proxy gives up
             return None
@@ -320,7 +320,7 @@ def test_the_timeout_ends_with_the_answers_head(worker: str, tmp_path: Path) -> 
         return b"".join(blocks)
 
     (tmp_path / "gunicorn").mkdir()
-    with Recorder(answer) as upstream:
+    with Recorder(response) as upstream:
         text = f"""
 from wsgi_proxy import ProxyMiddleware
 app = ProxyMiddleware(lambda e, s: [], {{"/x/": "{upstream.url}"}}, timeout={TIMEOUT})

@@ -94,12 +94,12 @@ class AddressCheck:
                 return allow
         return None
 
-    def __call__(self, x: Exchange) -> bool:
+    def __call__(self, exchange: Exchange) -> bool:
         """True when the address is allowed, False for no opinion; Refusal (403) when it is denied."""
-        allowed = self._decide(x.remote_addr)
+        allowed = self._decide(exchange.remote_addr)
         if allowed is False:
             if not self.quiet:
-                errorlog.line("error", "access forbidden by rule", x)
+                errorlog.line("error", "access forbidden by rule", exchange)
             raise Refusal(status=403)
         return bool(allowed)
 
@@ -123,23 +123,23 @@ class RealAddress:
     def _find(self, address: str) -> bool:
         return number(address) in self._trusted
 
-    def apply(self, x: Exchange) -> None:
+    def apply(self, exchange: Exchange) -> None:
         """Set `x.remote_addr` and `x.remote_port` when a trusted peer names the client; `x.trusted_peer` for any trusted peer."""
-        if not self._is_trusted(x.peer_addr):
+        if not self._is_trusted(exchange.peer_addr):
             return
-        x.trusted_peer = True
-        if x.remote_addr != x.peer_addr:
+        exchange.trusted_peer = True
+        if exchange.remote_addr != exchange.peer_addr:
             return
         if self.header == "proxy_protocol":
-            if x.proxy_protocol is not None:
-                x.remote_addr, x.remote_port = x.proxy_protocol[:2]
+            if exchange.proxy_protocol is not None:
+                exchange.remote_addr, exchange.remote_port = exchange.proxy_protocol[:2]
             return
-        for word in reversed(_SEPARATORS.split(x.header(self.header).strip(" ,"))):
+        for word in reversed(_SEPARATORS.split(exchange.header(self.header).strip(" ,"))):
             found = address_and_port(word)
             if found is None:
                 return
-            x.remote_addr, x.remote_port = found
-            if not self.recursive or not self._is_trusted(x.remote_addr):
+            exchange.remote_addr, exchange.remote_port = found
+            if not self.recursive or not self._is_trusted(exchange.remote_addr):
                 return
 
 

@@ -22,17 +22,17 @@ from .passwords import PasswordFile
 
 if TYPE_CHECKING:
     from ..config import GuardSettings, Template
-    from ..exchange import Answer, Exchange
+    from ..exchange import Exchange, Response
 
-Subrequest = Callable[["Exchange", str], "Answer"]
+Subrequest = Callable[["Exchange", str], "Response"]
 
 
-def is_proxied(x: Exchange) -> bool:
+def is_proxied(exchange: Exchange) -> bool:
     """Whether the client uses us as its forward proxy: then it authenticates to the proxy, not to the site."""
-    if x.method == "CONNECT":
+    if exchange.method == "CONNECT":
         return True
-    target = x.location.proxy.pass_
-    return bool(x.absolute) and target is not None and target.template is not None
+    target = exchange.location.proxy.pass_
+    return bool(exchange.absolute) and target is not None and target.template is not None
 
 
 def credentials(value: str) -> tuple[str, str] | None:
@@ -64,32 +64,32 @@ class BasicCheck:
         self._files: dict[str, PasswordFile] = {}
         self._prefix = prefix
 
-    def __call__(self, x: Exchange) -> bool:
-        realm = self._realm(x)
+    def __call__(self, exchange: Exchange) -> bool:
+        realm = self._realm(exchange)
         if realm == "off":
             return False
-        proxied = is_proxied(x)
-        given = credentials(x.header("Proxy-Authorization" if proxied else "Authorization"))
+        proxied = is_proxied(exchange)
+        given = credentials(exchange.header("Proxy-Authorization" if proxied else "Authorization"))
         if given is None:
-            errorlog.line("info", "no user/password was provided for basic authentication", x)
+            errorlog.line("info", "no user/password was provided for basic authentication", exchange)
             raise challenge(realm, proxied)
         user, password = given
-        path = self._file(x)
+        path = self._file(exchange)
         file = self._passwords(path)
         try:
             hashed = file.hash_of(user)
         except FileNotFoundError as error:
-            errorlog.line("error", f'open() "{file.path}" failed ({error.errno}: {error.strerror})', x)
+            errorlog.line("error", f'open() "{file.path}" failed ({error.errno}: {error.strerror})', exchange)
             raise Refusal(status=403) from error
         except OSError as error:
             raise ProxyError(f'open() "{file.path}" failed ({error.errno}: {error.strerror})', status=500) from error
         if hashed is None:
-            errorlog.line("error", f'user "{user}" was not found in "{file.path}"', x)
+            errorlog.line("error", f'user "{user}" was not found in "{file.path}"', exchange)
             raise challenge(realm, proxied)
         if not file.fits(user, password, hashed):
-            errorlog.line("error", f'user "{user}": password mismatch', x)
+            errorlog.line("error", f'user "{user}": password mismatch', exchange)
             raise challenge(realm, proxied)
-        x.remote_user = user
+        exchange.remote_user = user
         return True
 
     def _passwords(self, path: str) -> PasswordFile:
@@ -117,22 +117,22 @@ class RequestCheck:
         self._settings = settings
         self._ask = ask
 
-    def __call__(self, x: Exchange) -> bool:
+    def __call__(self, exchange: Exchange) -> bool:
         headers: list[tuple[str, str]] = []
         try:
-            answer = self._ask()(x, self._settings.auth_request)
+            response = self._ask()(exchange, self._settings.auth_request)
         except ProxyError as error:
-            errorlog.line("error", str(error), x)
+            errorlog.line("error", str(error), exchange)
             status = error.status
         else:
             try:
-                status = answer.status
-                headers = [pair for pair in answer.headers if pair[0].lower() == "www-authenticate"]
-                self._set_variables(x, answer)
+                status = response.status
+                headers = [pair for pair in response.headers if pair[0].lower() == "www-authenticate"]
+                self._set_variables(exchange, response)
             finally:
-                answer.close()
-        if x.trace is not None:
-            x.why("auth", f"{self._settings.auth_request} answered {status}")
+                response.close()
+        if exchange.trace is not None:
+            exchange.why("auth", f"{self._settings.auth_request} answered {status}")
         if 200 <= status < 300:
             return True
         if status == 401:
@@ -141,13 +141,13 @@ class RequestCheck:
             raise Refusal(status=403)
         raise ProxyError(f"auth request unexpected status: {status}", status=500)
 
-    def _set_variables(self, x: Exchange, answer: Answer) -> None:
+    def _set_variables(self, exchange: Exchange, response: Response) -> None:
         """Give the variables of `auth_request_set` their values, as the other location's answer has them."""
         if not self._settings.auth_request_set:
             return
-        asked = x.copy()
-        asked.answer = answer
-        asked.status = answer.status
-        asked.upstream_pairs = getattr(answer.source, "pairs", answer.headers)
+        asked = exchange.copy()
+        asked.response = response
+        asked.status = response.status
+        asked.upstream_pairs = getattr(response.source, "pairs", response.headers)
         values = [(name, template(asked)) for name, template in self._settings.auth_request_set]
-        x.variables.update(values)
+        exchange.variables.update(values)

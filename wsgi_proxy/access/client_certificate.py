@@ -30,36 +30,36 @@ def verdict(connection: Any) -> str:
     return "SUCCESS" if connection.getpeercert(True) else "NONE"
 
 
-def tls_of(x: Exchange) -> Any:
+def tls_of(exchange: Exchange) -> Any:
     """The client's TLS connection (an SSLObject or SSLSocket); None on a plain one, or when the server keeps it to itself."""
-    carrier = x.carrier
-    found = x.environ.get("gunicorn.socket") if carrier is None else carrier.tls
+    carrier = exchange.carrier
+    found = exchange.environ.get("gunicorn.socket") if carrier is None else carrier.tls
     return found if hasattr(found, "getpeercert") else None
 
 
-def check(x: Exchange) -> None:
+def check(exchange: Exchange) -> None:
     """Refusal (495, 496, 497, 421) when the connection does not allow this request; before anything else is asked."""
-    if getattr(x.connection, "plain_on_tls", False):
-        errorlog.line("info", "client sent plain HTTP request to HTTPS port", x)
+    if getattr(exchange.connection, "plain_on_tls", False):
+        errorlog.line("info", "client sent plain HTTP request to HTTPS port", exchange)
         raise Refusal(status=497)
-    settings = x.server.tls
+    settings = exchange.server.tls
     if settings is None or settings.verify_client == "off":
         return
-    tls = tls_of(x)
+    tls = tls_of(exchange)
     if tls is None:
         # Plain HTTP is another listener's, and asks for nothing. TLS that somebody else took off could not be looked at.
-        if x.scheme == "https" and settings.verify_client == "on":
-            errorlog.line("error", "this server does not hand over its clients' certificates", x)
+        if exchange.scheme == "https" and settings.verify_client == "on":
+            errorlog.line("error", "this server does not hand over its clients' certificates", exchange)
             raise Refusal(status=496)
         return
     asked = getattr(tls, "sni", None)
-    if asked and asked.lower() != x.host:
-        errorlog.line("info", "client attempted to request the server name different from the one that was negotiated", x)
+    if asked and asked.lower() != exchange.host:
+        errorlog.line("info", "client attempted to request the server name different from the one that was negotiated", exchange)
         raise Refusal(status=421)
     fault = getattr(tls, "fault", 0)
     if fault and not (settings.verify_client == "optional_no_ca" and fault in _NO_CA):
-        errorlog.line("info", f"client SSL certificate verify error: ({fault}:{tls.verify_error})", x)
+        errorlog.line("info", f"client SSL certificate verify error: ({fault}:{tls.verify_error})", exchange)
         raise Refusal(status=495)
     if settings.verify_client == "on" and not tls.getpeercert(True):
-        errorlog.line("info", "client sent no required SSL certificate", x)
+        errorlog.line("info", "client sent no required SSL certificate", exchange)
         raise Refusal(status=496)

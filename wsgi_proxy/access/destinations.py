@@ -44,34 +44,34 @@ def is_clients(url: str) -> bool:
     return _CLIENTS_HOST.search(authority) is not None
 
 
-def check_scheme(x: Exchange) -> None:
+def check_scheme(exchange: Exchange) -> None:
     """ClientError (421) for an https target in absolute form that came over plain HTTP to a location that is no forward proxy.
 
     A gateway that `set_real_ip_from` trusts may say in X-Forwarded-Proto that its client came by TLS.
     """
-    if x.absolute != "https" or x.scheme == "https":
+    if exchange.absolute != "https" or exchange.scheme == "https":
         return
-    if x.trusted_peer and x.header("X-Forwarded-Proto").lower() == "https":
+    if exchange.trusted_peer and exchange.header("X-Forwarded-Proto").lower() == "https":
         return
-    target = x.location.proxy.pass_
-    forwards = x.location.handler == "proxy_pass" and target is not None and target.template is not None
+    target = exchange.location.proxy.pass_
+    forwards = exchange.location.handler == "proxy_pass" and target is not None and target.template is not None
     if not (forwards and target is not None and is_clients(target.url)):
         raise ClientError("client sent an https target over plain HTTP", status=421)
 
 
-def check(x: Exchange, settings: GuardSettings, address: tuple[str, int] | str) -> None:
+def check(exchange: Exchange, settings: GuardSettings, address: tuple[str, int] | str) -> None:
     """Refusal (403) when the client may not be taken to `address` ((host, port) or a unix socket's path).
 
     The attempt is already in `x.tries`, so that conditions can ask for $upstream_last_addr.
     """
     conditions = settings.tunnel_allow_upstream
     if conditions is not None:
-        good = all(condition(x) not in ("", "0") for condition in conditions)
+        good = all(condition(exchange) not in ("", "0") for condition in conditions)
     else:
         good = not isinstance(address, str) and is_elsewhere(address[0])
     if not good:
         shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-        errorlog.line("error", f"access to {shown} forbidden by rule", x)
+        errorlog.line("error", f"access to {shown} forbidden by rule", exchange)
         raise Refusal(status=403)
 
 

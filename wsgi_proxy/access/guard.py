@@ -58,45 +58,45 @@ class Guard:
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
         self._plans: dict[int, AccessPlan] = {}
 
-    def enter(self, x: Exchange) -> None:
+    def enter(self, exchange: Exchange) -> None:
         """As soon as the request's server is known, before its scripts run: what the connection allows, and who the client is.
 
         Refusal for a TLS connection that may not make this request; else `x.remote_addr` is the client's (`set_real_ip_from`).
         """
-        server = x.server
+        server = exchange.server
         if server.tls is not None:
-            client_certificate.check(x)
+            client_certificate.check(exchange)
         settings = server.settings.guard
         if settings.real_ip_from:
             plan = self._plans.get(id(settings)) or self._make(settings)
             if plan.real_address is not None:
-                plan.real_address.apply(x)
+                plan.real_address.apply(exchange)
 
-    def admit(self, x: Exchange) -> None:
+    def admit(self, exchange: Exchange) -> None:
         """Return when the request may go on; ClientError (a Refusal where it carries headers) when it may not."""
-        location = x.location
+        location = exchange.location
         settings = location.guard
         plan = self._plans.get(id(settings)) or self._make(settings)
-        if plan.internal and not x.internal:
+        if plan.internal and not exchange.internal:
             raise Refusal(status=404)
-        if x.method == "CONNECT" and location.handler != "tunnel_pass":
+        if exchange.method == "CONNECT" and location.handler != "tunnel_pass":
             raise ClientError("client sent CONNECT to a location without tunnel_pass", status=405)
-        if x.chunked or x.content_length:
-            bound_body(x, location.core.client_max_body_size)
-        if x.subrequest:
+        if exchange.chunked or exchange.content_length:
+            bound_body(exchange, location.core.client_max_body_size)
+        if exchange.subrequest:
             return
         if plan.real_address is not None:
-            plan.real_address.apply(x)
+            plan.real_address.apply(exchange)
         for step in plan.before:
-            step(x)
-        if plan.methods is not None and plan.excepted is not None and x.method not in plan.methods:
+            step(exchange)
+        if plan.methods is not None and plan.excepted is not None and exchange.method not in plan.methods:
             plan = plan.excepted
         if plan.access:
             if plan.satisfy_any:
-                _any(x, plan.access)
+                _any(exchange, plan.access)
             else:
                 for check in plan.access:
-                    check(x)
+                    check(exchange)
 
     def _make(self, settings: GuardSettings) -> AccessPlan:
         """Put together what these settings ask."""
@@ -126,36 +126,36 @@ class Guard:
         return tuple(checks)
 
 
-def _any(x: Exchange, checks: tuple[Callable[[Exchange], bool], ...]) -> None:
+def _any(exchange: Exchange, checks: tuple[Callable[[Exchange], bool], ...]) -> None:
     """`satisfy any`: return when one check lets in, or when none has an opinion."""
     worst: Refusal | None = None
     for check in checks:
         try:
-            if check(x):
+            if check(exchange):
                 return
         except Refusal as refusal:
             if worst is None or worst.status == 403:
                 worst = refusal
     if worst is not None:
         if worst.status == 403:
-            errorlog.line("error", "access forbidden by rule", x)
+            errorlog.line("error", "access forbidden by rule", exchange)
         raise worst
 
 
 # --- the body's size --------------------------------------------------------------------------------------------------------
 
 
-def bound_body(x: Exchange, limit: int) -> None:
+def bound_body(exchange: Exchange, limit: int) -> None:
     """`client_max_body_size`: 413 for a body that says it is longer, before it is read; a chunked one is counted as it comes."""
     # A request that was refused for its body goes on to the error page without it.
-    if not limit or x.error_status:
+    if not limit or exchange.error_status:
         return
-    if x.content_length is not None and x.content_length > limit:
-        errorlog.line("error", f"client intended to send too large body: {x.content_length} bytes", x)
-        x.drop_body()
+    if exchange.content_length is not None and exchange.content_length > limit:
+        errorlog.line("error", f"client intended to send too large body: {exchange.content_length} bytes", exchange)
+        exchange.drop_body()
         raise Refusal(status=413)
-    if x.chunked and not isinstance(x.input, BoundedInput):
-        x.input = BoundedInput(x, limit)
+    if exchange.chunked and not isinstance(exchange.input, BoundedInput):
+        exchange.input = BoundedInput(exchange, limit)
 
 
 class BoundedInput:
@@ -166,9 +166,9 @@ class BoundedInput:
 
     __slots__ = ("_exchange", "_input", "_limit", "_taken")
 
-    def __init__(self, x: Exchange, limit: int) -> None:
-        self._exchange = x
-        self._input: Any = x.input
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        self._exchange = exchange
+        self._input: Any = exchange.input
         self._limit = limit
         self._taken = 0
 

@@ -2,7 +2,7 @@
 
 from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Health, Standing, size
 from .least_time import Inflight
-from .peers import Address, Dice, PeerGroup, Peer, Tried
+from .peers import Address, Dice, Peer, PeerGroup, Tried
 from .policies import Balancer, balancer, check, walking
 from .ranking import Ranked
 from .shared_turns import SHARED_MAX, SharedTurns

@@ -15,7 +15,7 @@ from typing import Any
 from zlib import crc32
 
 from .. import config
-from .peers import PeerGroup, Peer, Tried, without_scheme
+from .peers import Peer, PeerGroup, Tried, without_scheme
 from .rotation import round_robin
 
 _MISSES = 20

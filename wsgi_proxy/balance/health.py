@@ -121,9 +121,7 @@ class Health:
             return True
         limit = self._limits[index]
         return bool(
-            limit
-            and words[_HEAD + index] >= limit
-            and now - words[_HEAD + _CHECKED * count + index] <= self._timeouts[index]
+            limit and words[_HEAD + index] >= limit and now - words[_HEAD + _CHECKED * count + index] <= self._timeouts[index]
         )
 
     def reopens(self, index: int) -> float:

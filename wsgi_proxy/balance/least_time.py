@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import config
 from .health import HEADER_MS, LAST_MS, moving_average
-from .peers import PeerGroup, Peer, Tried
+from .peers import Peer, PeerGroup, Tried
 from .rotation import round_robin
 
 

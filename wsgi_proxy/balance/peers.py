@@ -78,9 +78,7 @@ class PeerGroup:
 
     __slots__ = ("clock", "conns", "dice", "health", "limited", "peers", "ready")
 
-    def __init__(
-        self, peers: Sequence[Peer], conns: list[int], health: Health, dice: Dice, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, peers: Sequence[Peer], conns: list[int], health: Health, dice: Dice, clock: Callable[[], float]) -> None:
         self.peers = list(peers)
         self.conns = conns
         """Open connections by `Peer.index`, of the whole pool."""

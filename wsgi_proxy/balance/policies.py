@@ -20,7 +20,7 @@ from .. import config
 from ..errors import ConfigError, Fault
 from .hashing import ConsistentHash, Hash, IPHash
 from .least_time import LeastTime
-from .peers import PeerGroup, Peer, Tried
+from .peers import Peer, PeerGroup, Tried
 from .ranking import Ranked
 from .rotation import grow, round_robin
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from .peers import PeerGroup, Peer, Tried
+from .peers import Peer, PeerGroup, Tried
 from .rotation import Rotation
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..shm import Zone, ZoneLock
-from .peers import PeerGroup, Peer, Tried
+from .peers import Peer, PeerGroup, Tried
 
 if TYPE_CHECKING:
     from .policies import Balancer

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UpstreamError
-from ..exchange import Answer
+from ..exchange import Response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
@@ -26,7 +26,7 @@ class Background:
     def __init__(
         self,
         cache: Cache,
-        refetch: Callable[[Exchange, Fetch], Answer] | None,
+        refetch: Callable[[Exchange, Fetch], Response] | None,
         spawn: Callable[[Callable[[], None]], Any] | None,
         clock: Callable[[], float],
     ) -> None:
@@ -42,50 +42,50 @@ class Background:
             return False
         return fetch.plan.background or fetch.entry.freshness.grace > 0
 
-    def update(self, x: Exchange, fetch: Fetch) -> None:
+    def update(self, exchange: Exchange, fetch: Fetch) -> None:
         """Carry out a fetch that no client waits for."""
         assert self.spawn is not None
-        other = detached(x)
+        other = detached(exchange)
         try:
             self.spawn(lambda: self._update(other, fetch))
         except BaseException:
             fetch.close()
             raise
 
-    def _update(self, x: Exchange, fetch: Fetch) -> None:
+    def _update(self, exchange: Exchange, fetch: Fetch) -> None:
         assert self.refetch is not None
         try:
-            fetch.prepare(x)
-            drain(fetch.store(x, self.refetch(x, fetch)))
+            fetch.prepare(exchange)
+            drain(fetch.store(exchange, self.refetch(exchange, fetch)))
         except UpstreamError as error:
-            logger.error('background update of "%s" failed: %s', x.cache_key, error)
+            logger.error('background update of "%s" failed: %s', exchange.cache_key, error)
         except Exception:
-            logger.exception('background update of "%s" failed', x.cache_key)
+            logger.exception('background update of "%s" failed', exchange.cache_key)
         finally:
             fetch.close()
 
 
-def detached(x: Exchange) -> Exchange:
+def detached(exchange: Exchange) -> Exchange:
     """The same request without its client: no body, nothing noted that belongs to the client's own answer."""
-    other = x.copy()
+    other = exchange.copy()
     other.method = "GET"
     other.input = io.BytesIO()
     other.content_length = None
     other.chunked = False
     other.connection = None
-    other.variables = dict(x.variables)
+    other.variables = dict(exchange.variables)
     other.tries = []
     other.tried = None
-    other.answer = None
+    other.response = None
     other.leases = None
     other.trace = None
     return other
 
 
-def drain(answer: Answer) -> None:
+def drain(response: Response) -> None:
     """Read an answer to its end for the sake of the store."""
     try:
-        for _ in answer.body:
+        for _ in response.body:
             pass
     finally:
-        answer.close()
+        response.close()

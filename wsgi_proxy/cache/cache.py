@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProxyError
-from ..exchange import Answer
+from ..exchange import Response
 from .background import Background
 from .fetch import Fetch
 from .flight import Fill, Following
@@ -68,7 +68,7 @@ class Cache:
         self,
         zones: Mapping[str, CacheZone],
         *,
-        refetch: Callable[[Exchange, Fetch], Answer] | None = None,
+        refetch: Callable[[Exchange, Fetch], Response] | None = None,
         spawn: Callable[[Callable[[], None]], Any] | None = None,
         sent: Sent | None = None,
         clock: Callable[[], float] = time.time,
@@ -114,84 +114,86 @@ class Cache:
 
     # --- the request's way --------------------------------------------------------------------------------------------
 
-    def lookup(self, x: Exchange, location: Location) -> Answer | Fetch | None:
+    def lookup(self, exchange: Exchange, location: Location) -> Response | Fetch | None:
         """What answers x: an Answer, a Fetch to carry out, or None where caching is off."""
         plan = self._plans.get(id(location)) or self._plan(location)
-        name = plan.zone_name if plan.zone_of is None else plan.zone_of(x)
+        name = plan.zone_name if plan.zone_of is None else plan.zone_of(exchange)
         zone = self._zones.get(name) or self.zone(name)
         if zone is None and name not in self._settings:
             return None
-        if plan.settings.purge and is_set(plan.settings.purge, x):
-            return self._purge(x, plan, zone)
+        if plan.settings.purge and is_set(plan.settings.purge, exchange):
+            return self._purge(exchange, plan, zone)
         if zone is None:
             return None
-        if x.method not in plan.methods:
-            return None if x.method in SAFE_METHODS else Fetch(self.leader, zone, plan, unsafe=True)
-        environ = x.environ
-        if "HTTP_UPGRADE" in environ or (x.has_body and x.method in SAFE_METHODS):
+        if exchange.method not in plan.methods:
+            return None if exchange.method in SAFE_METHODS else Fetch(self.leader, zone, plan, unsafe=True)
+        environ = exchange.environ
+        if "HTTP_UPGRADE" in environ or (exchange.has_body and exchange.method in SAFE_METHODS):
             # What may become a tunnel has no answer to share. And a GET with a body may get an answer to that body, which
             # the key does not know of: stored, it would be everyone's.
             return None
-        if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(x):
+        if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(exchange):
             return None
-        key = x.cache_key = plan.key(x)
-        request: Request = x.pairs if self._sent is None else Forwarded(x, location, self._sent)
-        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(x.pairs)
-        if plan.settings.bypass and is_set(plan.settings.bypass, x):
-            x.cache_status = "BYPASS"
-            return Fetch(self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request, target=target_uri(x))
+        key = exchange.cache_key = plan.key(exchange)
+        request: Request = exchange.pairs if self._sent is None else Forwarded(exchange, location, self._sent)
+        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(exchange.pairs)
+        if plan.settings.bypass and is_set(plan.settings.bypass, exchange):
+            exchange.cache_status = "BYPASS"
+            return Fetch(
+                self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request, target=target_uri(exchange)
+            )
         entry, flight = zone.find(key, request)
         decision = EXPIRED
         if entry is not None:
             now = self.clock()
             decision = reusable(entry.freshness, asked, now, updating=plan.updating)
             if decision is FRESH or decision is STALE:
-                answer = self._hit(x, zone, entry, now, "HIT" if decision is FRESH else "STALE")
-                if answer is not None:
-                    return answer
+                response = self._hit(exchange, zone, entry, now, "HIT" if decision is FRESH else "STALE")
+                if response is not None:
+                    return response
                 # Its file is gone, or only the origin can answer the request's conditions.
                 decision, entry = EXPIRED, None
                 zone.memory.forget(key)
         if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
             entry = None
-        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request, target=target_uri(x))
-        return self._ask(x, fetch, flight, decision)
+        fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request, target=target_uri(exchange))
+        return self._ask(exchange, fetch, flight, decision)
 
-    def _hit(self, x: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Answer | None:
-        answer = from_entry(x, entry, now, hit_status(entry, now))
-        if answer is not None:
-            x.cache_status = word
+    def _hit(self, exchange: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Response | None:
+        response = from_entry(exchange, entry, now, hit_status(entry, now))
+        if response is not None:
+            exchange.cache_status = word
             zone.touch(entry, now)
-            if x.trace is not None:
-                x.why("cache", f"{word}: stored {now - entry.stored_at:.0f} s ago")
-        return answer
+            if exchange.trace is not None:
+                exchange.why("cache", f"{word}: stored {now - entry.stored_at:.0f} s ago")
+        return response
 
-    def _ask(self, x: Exchange, fetch: Fetch, flight: str, decision: str) -> Answer | Fetch:
+    def _ask(self, exchange: Exchange, fetch: Fetch, flight: str, decision: str) -> Response | Fetch:
         """Nothing stored answers x by itself: fetch, or wait for who fetches."""
-        x.cache_status = "MISS" if fetch.entry is None else "EXPIRED"
-        if x.trace is not None:
-            x.why("cache", "nothing is stored for this" if fetch.entry is None else "what is stored must be validated")
+        exchange.cache_status = "MISS" if fetch.entry is None else "EXPIRED"
+        if exchange.trace is not None:
+            exchange.why("cache", "nothing is stored for this" if fetch.entry is None else "what is stored must be validated")
         asked, zone = fetch.asked, fetch.zone
         if asked.only_if_cached:
             return gateway_timeout()
-        fetch.whole = may_fill(x, fetch.plan) and not asked.no_store
+        fetch.whole = may_fill(exchange, fetch.plan) and not asked.no_store
         # A condition or a range with nothing to compare it to is the upstream's to answer, for this client alone; and the answer
         # to a HEAD is of no use to requests that wait for a body.
-        lonely = not fetch.whole and (fetch.entry is None or (x.method == "HEAD" and not fetch.plan.convert_head))
+        lonely = not fetch.whole and (fetch.entry is None or (exchange.method == "HEAD" and not fetch.plan.convert_head))
         if not flight:
             flight = zone.flight_name(fetch.key, fetch.request, fetch.entry)
         if lonely and zone.landing(flight):
-            answer = self._landed(x, fetch)
-            if answer is not None:
-                return answer
+            response = self._landed(exchange, fetch)
+            if response is not None:
+                return response
         if lonely or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
             return fetch
         if fetch.entry is None and zone.passes(flight, self.clock()):
             fetch.whole = False
             return fetch
-        return self._board(x, fetch, flight, decision)
+        return self._board(exchange, fetch, flight, decision)
 
-    def _board(self, x: Exchange, fetch: Fetch, flight: str, decision: str) -> Answer | Fetch:
+    def _board(self, exchange: Exchange, fetch: Fetch, flight: str, decision: str) -> Response | Fetch:
         """Lead the flight for this answer, or take what its leader gets."""
         zone, settings = fetch.zone, fetch.plan.settings
         deadline = time.monotonic() + settings.lock_timeout
@@ -201,16 +203,16 @@ class Cache:
             if boarded is None:
                 return fetch
             if isinstance(boarded, Fill):
-                return self._lead(x, fetch, boarded, decision)
+                return self._lead(exchange, fetch, boarded, decision)
             try:
                 if decision is UPDATING and fetch.entry is not None:
-                    answer = self._hit(x, zone, fetch.entry, self.clock(), "UPDATING")
-                    if answer is not None:
-                        return answer
+                    response = self._hit(exchange, zone, fetch.entry, self.clock(), "UPDATING")
+                    if response is not None:
+                        return response
                 patience = deadline - time.monotonic()
                 block = boarded.wait(min(patience, boarded.grows_old_in(settings.lock_age), _LOOK_EVERY))
                 if block is not None:
-                    followed = self._follow(x, fetch, boarded)
+                    followed = self._follow(exchange, fetch, boarded)
                     if not isinstance(followed, str):
                         return followed or fetch
                     # Another variant of what we want comes there; ours has a flight of its own.
@@ -223,9 +225,9 @@ class Cache:
                     # nginx's rule: who waited too long goes alone, and what it gets is not stored.
                     fetch.may_store = False
                     return fetch
-                answer = self._landed(x, fetch)
-                if answer is not None:
-                    return answer
+                response = self._landed(exchange, fetch)
+                if response is not None:
+                    return response
                 if boarded.under_way():
                     if zone.may_pass(flight, boarded, settings.lock_age):
                         return fetch
@@ -234,26 +236,26 @@ class Cache:
             finally:
                 boarded.close()
 
-    def _lead(self, x: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Answer | Fetch:
+    def _lead(self, exchange: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Response | Fetch:
         """This request asks the upstream for all who wait, unless someone did while it looked."""
         fetch.fill = fill
         try:
             fetch.zone.wait_for_others(fill, fetch.key, fetch.plan.settings.lock_timeout)
-            answer = self._landed(x, fetch)
-            if answer is None and decision is UPDATING and fetch.entry is not None and self.leader.in_background(fetch):
-                answer = self._hit(x, fetch.zone, fetch.entry, self.clock(), "STALE")
-                if answer is not None:
-                    self.leader.update(x, fetch)
-                    return answer
+            response = self._landed(exchange, fetch)
+            if response is None and decision is UPDATING and fetch.entry is not None and self.leader.in_background(fetch):
+                response = self._hit(exchange, fetch.zone, fetch.entry, self.clock(), "STALE")
+                if response is not None:
+                    self.leader.update(exchange, fetch)
+                    return response
         except BaseException:
             fetch.close()
             raise
-        if answer is not None:
+        if response is not None:
             fetch.close()
-            return answer
+            return response
         return fetch
 
-    def _landed(self, x: Exchange, fetch: Fetch) -> Answer | None:
+    def _landed(self, exchange: Exchange, fetch: Fetch) -> Response | None:
         """The answer that another fetch stored since we looked."""
         entry, _ = fetch.zone.find(fetch.key, fetch.request)
         known = fetch.entry
@@ -262,9 +264,9 @@ class Cache:
         now = self.clock()
         if reusable(entry.freshness, fetch.asked, now) is not FRESH:
             return None
-        return self._hit(x, fetch.zone, entry, now)
+        return self._hit(exchange, fetch.zone, entry, now)
 
-    def _follow(self, x: Exchange, fetch: Fetch, following: Following) -> Answer | str | None:
+    def _follow(self, exchange: Exchange, fetch: Fetch, following: Following) -> Response | str | None:
         """The answer that the leader is getting, as it comes; None if it does not fit this request; or the name of the flight
         to take instead, when what comes is chosen by fields in which this request differs from the leader's."""
         try:
@@ -285,38 +287,38 @@ class Cache:
         length = next((int(v) for n, v in entry.headers if n.lower() == "content-length" and v.isdigit()), None)
         if block.body_length >= 0:
             length = block.body_length
-        chosen = choose(x, entry, length, now)
+        chosen = choose(exchange, entry, length, now)
         if chosen.kind == FORWARD:
             return None
-        x.cache_status = "HIT"
+        exchange.cache_status = "HIT"
         if chosen.kind == NOT_MODIFIED:
             return not_modified(entry, now, hit_status(entry, now))
-        if x.method == "HEAD":
+        if exchange.method == "HEAD":
             return from_growing(entry, (), length, now)
         if chosen.kind == UNSATISFIABLE:
             return from_growing(entry, (), length, now, chosen)
         # The leader's own wait for the upstream ends first.
         patience = max(60.0, 2 * fetch.plan.location.proxy.read_timeout)
         start, end = (chosen.start, chosen.start + chosen.count) if chosen.kind == PART else (0, None)
-        body = following.body(block, length, start, end, again=resumption(x, fetch, entry), patience=patience)
+        body = following.body(block, length, start, end, again=resumption(exchange, fetch, entry), patience=patience)
         return from_growing(entry, body, length, now, chosen)
 
     # --- purging and invalidating -------------------------------------------------------------------------------------
 
-    def _purge(self, x: Exchange, plan: CachePlan, zone: ZoneCache | None) -> Answer:
+    def _purge(self, exchange: Exchange, plan: CachePlan, zone: ZoneCache | None) -> Response:
         """proxy_cache_purge (nginx Plus): 204 when something went, else 404; 500 when it could not be carried out."""
         try:
             if zone is None:
                 raise OSError("it cannot be opened")
-            gone = by_request(x, plan, zone)
+            gone = by_request(exchange, plan, zone)
         except OSError as error:
-            raise ProxyError(f'"{x.target}" cannot be purged from its cache zone: {error}') from error
+            raise ProxyError(f'"{exchange.target}" cannot be purged from its cache zone: {error}') from error
         status = 204 if gone else 404
-        return Answer(status, [] if status == 204 else [("Content-Length", "0")], length=0)
+        return Response(status, [] if status == 204 else [("Content-Length", "0")], length=0)
 
-    def invalidate(self, x: Exchange, plan: CachePlan, zone: ZoneCache, answer: Answer) -> None:
+    def invalidate(self, exchange: Exchange, plan: CachePlan, zone: ZoneCache, response: Response) -> None:
         """An unsafe request succeeded: void what is stored for its target and for those it names (RFC 9111 section 4.4)."""
-        for each in affected(x, answer.headers):
+        for each in affected(exchange, response.headers):
             try:
                 for key in plan.keys(each):
                     zone.invalidate(key)

@@ -11,7 +11,7 @@ import copy
 from typing import TYPE_CHECKING, Final
 
 from ..errors import UpstreamError
-from ..exchange import Answer
+from ..exchange import Response
 from .background import Background
 from .partial import met, met_alone, without_body
 from .plan import CachePlan, is_set
@@ -125,46 +125,46 @@ class Fetch:
 
     # --- before the upstream is asked -----------------------------------------------------------------------------------
 
-    def prepare(self, x: Exchange) -> None:
+    def prepare(self, exchange: Exchange) -> None:
         """Decide what to send; the hallway calls it right before it sends."""
         self.sent_at = self.leader.clock()
         if self.unsafe:
             return
-        if x.method == "HEAD" and self.plan.convert_head and (self.whole or self.entry is not None):
+        if exchange.method == "HEAD" and self.plan.convert_head and (self.whole or self.entry is not None):
             self.method = "GET"
-        self.drop_conditions = self.entry is not None or (self.whole and is_conditional(x))
+        self.drop_conditions = self.entry is not None or (self.whole and is_conditional(exchange))
         if self.entry is not None:
-            if self.plan.validate and (x.method != "HEAD" or self.method == "GET"):
+            if self.plan.validate and (exchange.method != "HEAD" or self.method == "GET"):
                 self.extra = validators(self.entry.headers)
 
     # --- after ----------------------------------------------------------------------------------------------------------
 
-    def store(self, x: Exchange, answer: Answer) -> Answer:
+    def store(self, exchange: Exchange, response: Response) -> Response:
         """The answer to send for the upstream's: itself, with its body copied as it passes, or one from the store."""
         received_at = self.leader.clock()
         if self.unsafe:
             # The client's method: an internal redirect (X-Accel-Redirect, error_page) makes it GET.
-            if invalidates(x.environ["REQUEST_METHOD"], answer.status):
-                self.leader.cache.invalidate(x, self.plan, self.zone, answer)
-            return answer
-        if answer.status < 200 or not answer.raw:
+            if invalidates(exchange.environ["REQUEST_METHOD"], response.status):
+                self.leader.cache.invalidate(exchange, self.plan, self.zone, response)
+            return response
+        if response.status < 200 or not response.raw:
             # A tunnel, or an answer that was made here (an error page, an accelerated redirect): nothing of the upstream's.
             self._release()
-            return answer
+            return response
         entry = self.entry
         if entry is not None:
-            if answer.status == 304 and self.extra:
-                return self._validated(x, answer, entry, received_at)
-            if self._stands_in(x, entry, answer.status, received_at):
-                stale = self._from_stale(x, entry, received_at, answer.status)
+            if response.status == 304 and self.extra:
+                return self._validated(exchange, response, entry, received_at)
+            if self._stands_in(exchange, entry, response.status, received_at):
+                stale = self._from_stale(exchange, entry, received_at, response.status)
                 if stale is not None:
-                    answer.close()
+                    response.close()
                     return stale
-        if x.method == "HEAD" and self.method is None:
-            return self._head(x, answer, received_at)
-        return self._store(x, answer, received_at)
+        if exchange.method == "HEAD" and self.method is None:
+            return self._head(exchange, response, received_at)
+        return self._store(exchange, response, received_at)
 
-    def failed(self, x: Exchange, error: UpstreamError) -> Answer | None:
+    def failed(self, exchange: Exchange, error: UpstreamError) -> Response | None:
         """A stale answer for an upstream that gave none, where the configuration or the origin allows it."""
         self._release()
         entry, now = self.entry, self.leader.clock()
@@ -172,42 +172,42 @@ class Fetch:
             return None
         word = error.kind
         if usable_on_error(entry.freshness, self.asked, now, allowed=word in self.plan.use_stale):
-            return self._from_stale(x, entry, now, error.status)
+            return self._from_stale(exchange, entry, now, error.status)
         return None
 
-    def _stands_in(self, x: Exchange, entry: Entry, status: int, now: float) -> bool:
+    def _stands_in(self, exchange: Exchange, entry: Entry, status: int, now: float) -> bool:
         allowed = _STALE_WORDS.get(status) in self.plan.use_stale
         if not allowed and status not in _ORIGIN_ERRORS:
             return False
         return usable_on_error(entry.freshness, self.asked, now, allowed=allowed)
 
-    def _from_stale(self, x: Exchange, entry: Entry, now: float, status: int) -> Answer | None:
+    def _from_stale(self, exchange: Exchange, entry: Entry, now: float, status: int) -> Response | None:
         self._release()
-        answer = from_entry(x, entry, now, forward_status("stale", status=status, detail="stale-if-error"), forced=True)
-        if answer is not None:
-            x.cache_status = "STALE"
-        return answer
+        response = from_entry(exchange, entry, now, forward_status("stale", status=status, detail="stale-if-error"), forced=True)
+        if response is not None:
+            exchange.cache_status = "STALE"
+        return response
 
-    def _judge(self, x: Exchange, raw: Pairs, status: int, received_at: float) -> Verdict:
-        return judge(self.method or x.method, x.pairs, status, raw, self.sent_at, received_at, self.plan.rules)
+    def _judge(self, exchange: Exchange, raw: Pairs, status: int, received_at: float) -> Verdict:
+        return judge(self.method or exchange.method, exchange.pairs, status, raw, self.sent_at, received_at, self.plan.rules)
 
-    def _store(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
+    def _store(self, exchange: Exchange, response: Response, received_at: float) -> Response:
         """A full answer: copy it as it passes if it may be stored."""
-        raw = list(answer.headers)
-        verdict = self._judge(x, raw, answer.status, received_at)
-        reason = verdict.reason if not verdict.store else self._refusal(x, answer)
-        if x.trace is not None:
-            x.why("cache", f"the answer is not stored: {reason}" if reason else f"stored, {verdict.freshness}")
+        raw = list(response.headers)
+        verdict = self._judge(exchange, raw, response.status, received_at)
+        reason = verdict.reason if not verdict.store else self._refusal(exchange, response)
+        if exchange.trace is not None:
+            exchange.why("cache", f"the answer is not stored: {reason}" if reason else f"stored, {verdict.freshness}")
         if reason:
-            self._refused(answer, verdict.store, reason)
-            return self._to_client(x, answer, received_at)
+            self._refused(response, verdict.store, reason)
+            return self._to_client(exchange, response, received_at)
         assert verdict.freshness is not None and verdict.headers is not None
         spec = spec_of(raw) if "vary" not in self.plan.rules.ignored else ()
         entry = Entry(
             self.key,
-            x.target,
-            answer.status,
-            answer.reason,
+            exchange.target,
+            response.status,
+            response.reason,
             [pair for pair in verdict.headers if pair[0].lower() != "age"],
             verdict.freshness,
             received_at,
@@ -218,12 +218,12 @@ class Fetch:
             self.voided,
         )
         fill = self._begin(entry)
-        answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, stored=fill is not None)))
+        response.headers.append(("Cache-Status", forward_status(self.reason, status=response.status, stored=fill is not None)))
         if fill is not None:
-            length = 0 if answer.status == 204 else answer.length
-            answer.body = Tee(answer.body, length, fill, entry, self.zone, self.purged, self.leader.spawn, self.leader.clock)
+            length = 0 if response.status == 204 else response.length
+            response.body = Tee(response.body, length, fill, entry, self.zone, self.purged, self.leader.spawn, self.leader.clock)
             self.fill = None
-        return self._to_client(x, answer, received_at)
+        return self._to_client(exchange, response, received_at)
 
     def _begin(self, entry: Entry) -> Fill | None:
         fill = self.fill or self.zone.alone()
@@ -237,71 +237,77 @@ class Fetch:
             return None
         return fill
 
-    def _refusal(self, x: Exchange, answer: Answer) -> str:
+    def _refusal(self, exchange: Exchange, response: Response) -> str:
         """Why this storable answer is not stored here and now; "" if it is."""
         settings = self.plan.settings
         if not self.may_store:
             return "not-stored"
-        if settings.no_cache and is_set(settings.no_cache, x):
+        if settings.no_cache and is_set(settings.no_cache, exchange):
             return "no-cache"
         if settings.min_uses > 1 and self.zone.uses(self.key) < settings.min_uses:
             return "min-uses"
         limit = self.zone.body_max
-        if limit and answer.length is not None and answer.length > limit:
+        if limit and response.length is not None and response.length > limit:
             return "too-large"
         return ""
 
-    def _refused(self, answer: Answer, storable: bool, reason: str) -> None:
+    def _refused(self, response: Response, storable: bool, reason: str) -> None:
         fill_name = self.fill.name if self.fill is not None else ""
         self._release()
         if fill_name and (not storable or reason == "too-large"):
             self.zone.mark_pass(fill_name, self.leader.clock())
-        if self.entry is not None and not storable and answer.status < 400:
+        if self.entry is not None and not storable and response.status < 400:
             # The origin has something newer that is not for us: what we have is outdated.
             self.zone.drop(self.entry)
-        answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status, detail=reason)))
+        response.headers.append(("Cache-Status", forward_status(self.reason, status=response.status, detail=reason)))
 
-    def _to_client(self, x: Exchange, answer: Answer, now: float) -> Answer:
+    def _to_client(self, exchange: Exchange, response: Response, now: float) -> Response:
         """What of the upstream's answer this client asked for, while the whole goes to the store."""
-        if x.method == "HEAD" and self.method is not None:
-            if isinstance(answer.body, Tee):
-                fields = met(x, answer, now, self.leader.spawn)
-                return without_body(answer, answer.status, answer.headers, self.leader.spawn) if fields is answer else fields
-            answer.close()
+        if exchange.method == "HEAD" and self.method is not None:
+            if isinstance(response.body, Tee):
+                fields = met(exchange, response, now, self.leader.spawn)
+                return (
+                    without_body(response, response.status, response.headers, self.leader.spawn) if fields is response else fields
+                )
+            response.close()
         elif self.drop_conditions:
-            return met(x, answer, now, self.leader.spawn) if isinstance(answer.body, Tee) else met_alone(x, answer, now)
-        return answer
+            return (
+                met(exchange, response, now, self.leader.spawn)
+                if isinstance(response.body, Tee)
+                else met_alone(exchange, response, now)
+            )
+        return response
 
     # --- validation -----------------------------------------------------------------------------------------------------
 
-    def _validated(self, x: Exchange, answer: Answer, entry: Entry, received_at: float) -> Answer:
+    def _validated(self, exchange: Exchange, response: Response, entry: Entry, received_at: float) -> Response:
         """The upstream said that what is stored is still right."""
-        raw = answer.headers
-        answer.close()
+        raw = response.headers
+        response.close()
         if not matches_stored(entry.headers, raw):
-            return self._again(x, entry)
-        fresh, verdict = self._freshened(x, entry, raw, received_at)
+            return self._again(exchange, entry)
+        fresh, verdict = self._freshened(exchange, entry, raw, received_at)
         if verdict.store and fresh.spec == entry.spec:
             self.zone.refresh(fresh, self.purged)
         else:
             self.zone.drop(entry)
         self._release()
-        x.cache_status = "REVALIDATED"
+        exchange.cache_status = "REVALIDATED"
         status = forward_status("stale", status=304, stored=verdict.store)
-        served = from_entry(x, fresh, received_at, status, forced=True)
+        served = from_entry(exchange, fresh, received_at, status, forced=True)
         if served is None:
-            return self._again(x, entry)
+            return self._again(exchange, entry)
         served.headers += [pair for pair in raw if pair[0].lower() == "set-cookie"]
         return served
 
-    def _freshened(self, x: Exchange, entry: Entry, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:
+    def _freshened(self, exchange: Exchange, entry: Entry, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:
         """The entry with the fields and the freshness that a 304 or a HEAD answer gives it."""
         own = "set-cookie" not in self.plan.rules.ignored
         raw = [pair for pair in raw if not (own and pair[0].lower() == "set-cookie")]
         merged = freshened(entry.headers, raw, received_at)
         # Age is no field of the stored answer, but it says how old the validation is.
         merged += [pair for pair in raw if pair[0].lower() == "age" and pair not in merged]
-        verdict = judge("GET", x.pairs, entry.status, merged, self.sent_at, received_at, self.plan.rules)
+        verdict = judge("GET", exchange.pairs, entry.status, merged, self.sent_at, received_at, self.plan.rules)
         fresh = copy.copy(entry)
         fresh.headers = [pair for pair in merged if pair[0].lower() != "age"]
         fresh.checked_at = received_at
@@ -310,32 +316,32 @@ class Fetch:
             fresh.freshness = verdict.freshness
         return fresh, verdict
 
-    def _again(self, x: Exchange, entry: Entry) -> Answer:
+    def _again(self, exchange: Exchange, entry: Entry) -> Response:
         """A 304 for something that we do not have: ask for the whole."""
         self.zone.drop(entry)
         self.entry, self.extra = None, []
         if self.leader.refetch is None:
             raise UpstreamError("the upstream validated an answer that it was not asked about")
         self.sent_at = self.leader.clock()
-        return self._store(x, self.leader.refetch(x, self), self.leader.clock())
+        return self._store(exchange, self.leader.refetch(exchange, self), self.leader.clock())
 
-    def _head(self, x: Exchange, answer: Answer, received_at: float) -> Answer:
+    def _head(self, exchange: Exchange, response: Response, received_at: float) -> Response:
         """An answer to HEAD says whether what GET stored is still right (RFC 9111 section 4.3.5)."""
         self._release()
         entry = self.entry or self.zone.find(self.key, self.request)[0]
-        if entry is not None and answer.status == entry.status == 200:
-            if head_matches_stored(entry.headers, answer.headers):
-                fresh, verdict = self._freshened(x, entry, answer.headers, received_at)
+        if entry is not None and response.status == entry.status == 200:
+            if head_matches_stored(entry.headers, response.headers):
+                fresh, verdict = self._freshened(exchange, entry, response.headers, received_at)
                 if verdict.store and fresh.spec == entry.spec:
                     self.zone.refresh(fresh, self.purged)
                 else:
                     self.zone.drop(entry)
             else:
                 self.zone.drop(entry)
-        elif entry is not None and answer.status in (404, 410):
+        elif entry is not None and response.status in (404, 410):
             self.zone.drop(entry)
-        answer.headers.append(("Cache-Status", forward_status(self.reason, status=answer.status)))
-        return answer
+        response.headers.append(("Cache-Status", forward_status(self.reason, status=response.status)))
+        return response
 
     # --- the end --------------------------------------------------------------------------------------------------------
 

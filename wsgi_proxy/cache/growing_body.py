@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..errors import TruncatedAnswer
+from ..errors import TruncatedResponse
 from .storage import COMPLETE, FILLING, VOID
 
 if TYPE_CHECKING:
-    from ..exchange import Answer
+    from ..exchange import Response
     from .flight import Following
 
 logger = logging.getLogger("wsgi_proxy")
@@ -32,7 +32,7 @@ LIVENESS_EVERY: Final = 0.1
 
 _GIVEN_UP: Final = "the fetch that this answer was read from was given up"
 
-Again = Callable[[], "Answer"]
+Again = Callable[[], "Response"]
 """A new request for the same answer: TruncatedAnswer if the upstream gives none, or gives another answer."""
 
 
@@ -43,7 +43,7 @@ class GrowingBody:
     its upstream should be shorter.
     """
 
-    __slots__ = ("_again", "_answer", "_at", "_end", "_following", "_offset", "_patience", "_start", "_whole")
+    __slots__ = ("_again", "_response", "_at", "_end", "_following", "_offset", "_patience", "_start", "_whole")
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class GrowingBody:
         self._end = length if end is None else end
         self._again = again
         self._patience = patience
-        self._answer: Answer | None = None
+        self._response: Response | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._written()
             return
-        except TruncatedAnswer as error:
+        except TruncatedResponse as error:
             again = self._again
             if again is None:
                 raise
@@ -104,32 +104,32 @@ class GrowingBody:
 
     def _check_leader(self, stalled: bool) -> None:
         if stalled:
-            raise TruncatedAnswer(f"the fetch that this answer was read from did not go on for {self._patience:.0f} s")
+            raise TruncatedResponse(f"the fetch that this answer was read from did not go on for {self._patience:.0f} s")
         if self._following.leaderless():
             # Looked at once more: the writer may have finished right before it let go.
             self._note_end()
             block = self._following.superblock()
             if block is None or block.state != COMPLETE:
-                raise TruncatedAnswer(_GIVEN_UP)
+                raise TruncatedResponse(_GIVEN_UP)
 
     def _note_end(self) -> None:
         block = self._following.superblock()
         if block is None or block.state == FILLING:
             return
         if block.state == VOID:
-            raise TruncatedAnswer(_GIVEN_UP)
+            raise TruncatedResponse(_GIVEN_UP)
         length = block.body_length
         if self._whole is not None and self._whole != length:
-            raise TruncatedAnswer("the fetch that this answer was read from ended early")
+            raise TruncatedResponse("the fetch that this answer was read from ended early")
         self._whole = length
         if self._end is None:
             self._end = length
 
     def _refetched(self, again: Again) -> Iterator[bytes]:
         """The rest, from the upstream: its answer must begin with the bytes that were sent."""
-        self._answer = answer = again()
+        self._response = response = again()
         sent, at = self._at, 0
-        for block in answer.body:
+        for block in response.body:
             data = block
             if at < sent:
                 self._compare(data[: sent - at], at)
@@ -143,7 +143,7 @@ class GrowingBody:
             if self._end is not None and at >= self._end:
                 return
         if at < sent or (self._end is not None and at < self._end):
-            raise TruncatedAnswer("the upstream's second answer is shorter than the first")
+            raise TruncatedResponse("the upstream's second answer is shorter than the first")
 
     def _compare(self, data: bytes, at: int) -> None:
         """Compare bytes of the new body with those in the file, as far as they were sent."""
@@ -152,11 +152,11 @@ class GrowingBody:
         while data:
             stored = os.pread(self._following.fd, len(data), self._offset + at)
             if not stored or data[: len(stored)] != stored:
-                raise TruncatedAnswer("the upstream's second answer is not the one that was begun")
+                raise TruncatedResponse("the upstream's second answer is not the one that was begun")
             data, at = data[len(stored) :], at + len(stored)
 
     def close(self) -> None:
         self._following.close()
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.close()
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def target_uri(x: Exchange) -> str:
+def target_uri(exchange: Exchange) -> str:
     """The absolute URI that the client asked for (RFC 9110 section 7.1), its authority in lower case."""
-    host = x.environ.get("HTTP_HOST") or x.host
-    return f"{x.absolute or x.scheme}://{host.lower()}{x.target}"
+    host = exchange.environ.get("HTTP_HOST") or exchange.host
+    return f"{exchange.absolute or exchange.scheme}://{host.lower()}{exchange.target}"
 
 
 def key_template(settings: CacheSettings, location: Location) -> Template:
@@ -39,9 +39,9 @@ def key_template(settings: CacheSettings, location: Location) -> Template:
     return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
 
 
-def default_keys(x: Exchange, location: Location) -> tuple[str, str]:
+def default_keys(exchange: Exchange, location: Location) -> tuple[str, str]:
     """The keys of a target where no key is configured: that of GET and HEAD, and that of POST."""
-    key = target_uri(x) + _suffix(location)
+    key = target_uri(exchange) + _suffix(location)
     return key, key + " POST"
 
 
@@ -50,22 +50,22 @@ def _suffix(location: Location) -> str:
     return "" if passed is None else " " + passed.url
 
 
-def withheld(x: Exchange) -> bool:
+def withheld(exchange: Exchange) -> bool:
     """Whether the request's Connection takes a field away from the upstream that a `proxy_cache_key` may be made of: the answer
     is then to another request than the key says."""
-    names = listed(x.environ.get("HTTP_CONNECTION", "")) - HOP_BY_HOP
-    return bool(names) and any(name.lower() in names for name, _ in x.pairs)
+    names = listed(exchange.environ.get("HTTP_CONNECTION", "")) - HOP_BY_HOP
+    return bool(names) and any(name.lower() in names for name, _ in exchange.pairs)
 
 
-def affected(x: Exchange, answer: Pairs) -> Iterator[Exchange]:
+def affected(exchange: Exchange, response: Pairs) -> Iterator[Exchange]:
     """The exchanges whose keys an unsafe request voids (RFC 9111 section 4.4): its own, and those it would have with the
     targets in Location and Content-Location, as far as they are of the same origin."""
-    yield x
-    here = target_uri(x)
+    yield exchange
+    here = target_uri(exchange)
     origin = _origin(here)
     seen = {here}
     for name in ("location", "content-location"):
-        for value in values(answer, name)[:1]:
+        for value in values(response, name)[:1]:
             try:
                 there = urljoin(here, value.strip(" \t")).partition("#")[0]
                 same = _origin(there) == origin
@@ -73,7 +73,7 @@ def affected(x: Exchange, answer: Pairs) -> Iterator[Exchange]:
                 continue
             if same and there not in seen:
                 seen.add(there)
-                other = _with_target(x, there)
+                other = _with_target(exchange, there)
                 if other is not None:
                     yield other
 
@@ -83,11 +83,11 @@ def _origin(target: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def _with_target(x: Exchange, there: str) -> Exchange | None:
+def _with_target(exchange: Exchange, there: str) -> Exchange | None:
     """The same request for another target; None for one that no client could send."""
     parts = urlsplit(there)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    other = x.copy()
+    other = exchange.copy()
     other.target = target
     try:
         other.uri, other.args = uri.normalise(target)

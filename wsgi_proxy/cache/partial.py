@@ -13,8 +13,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TruncatedAnswer
-from ..exchange import Answer
+from ..errors import TruncatedResponse
+from ..exchange import Response
 from .background import drain
 from .response import is_conditional
 from .rfc9111 import (
@@ -38,78 +38,80 @@ logger = logging.getLogger("wsgi_proxy")
 Spawn = Callable[[Callable[[], None]], Any]
 
 
-def met(x: Exchange, answer: Answer, now: float, spawn: Spawn | None) -> Answer:
+def met(exchange: Exchange, response: Response, now: float, spawn: Spawn | None) -> Response:
     """What of a whole answer that is being stored goes to this client: all, a part (206), or its fields (304, 416)."""
-    if answer.status != 200 or not is_conditional(x):
-        return answer
-    chosen = select(x.method, x.pairs, 200, answer.headers, answer.length, now, now)
-    if chosen.kind == PART and answer.length is not None:
-        return _part(answer, chosen, answer.length, to_the_end=spawn is None)
+    if response.status != 200 or not is_conditional(exchange):
+        return response
+    chosen = select(exchange.method, exchange.pairs, 200, response.headers, response.length, now, now)
+    if chosen.kind == PART and response.length is not None:
+        return _part(response, chosen, response.length, to_the_end=spawn is None)
     if chosen.kind == NOT_MODIFIED:
-        return without_body(answer, 304, not_modified_fields(answer.headers), spawn)
-    if chosen.kind == UNSATISFIABLE and answer.length is not None:
-        return without_body(answer, 416, unsatisfiable_fields(answer.headers, answer.length), spawn)
-    return answer
+        return without_body(response, 304, not_modified_fields(response.headers), spawn)
+    if chosen.kind == UNSATISFIABLE and response.length is not None:
+        return without_body(response, 416, unsatisfiable_fields(response.headers, response.length), spawn)
+    return response
 
 
-def met_alone(x: Exchange, answer: Answer, now: float) -> Answer:
+def met_alone(exchange: Exchange, response: Response, now: float) -> Response:
     """What of a whole answer that is not stored goes to this client: its range, or all."""
-    if answer.status != 200 or answer.length is None or "HTTP_RANGE" not in x.environ:
-        return answer
-    chosen = select(x.method, x.pairs, 200, answer.headers, answer.length, now, now)
+    if response.status != 200 or response.length is None or "HTTP_RANGE" not in exchange.environ:
+        return response
+    chosen = select(exchange.method, exchange.pairs, 200, response.headers, response.length, now, now)
     if chosen.kind == PART:
-        return _part(answer, chosen, answer.length, to_the_end=False)
+        return _part(response, chosen, response.length, to_the_end=False)
     if chosen.kind == UNSATISFIABLE:
-        made = Answer(416, unsatisfiable_fields(answer.headers, answer.length), length=0)
-        made.source, made.raw = answer.source, answer.raw
-        answer.close()
+        made = Response(416, unsatisfiable_fields(response.headers, response.length), length=0)
+        made.source, made.raw = response.source, response.raw
+        response.close()
         return made
-    return answer
+    return response
 
 
-def _part(answer: Answer, chosen: Outcome, length: int, *, to_the_end: bool) -> Answer:
-    body = PassingPart(answer.body, chosen.start, chosen.count, to_the_end=to_the_end)
-    part = Answer(206, part_fields(answer.headers, chosen, length), body, length=chosen.count)
-    part.source, part.raw = answer.source, answer.raw
+def _part(response: Response, chosen: Outcome, length: int, *, to_the_end: bool) -> Response:
+    body = PassingPart(response.body, chosen.start, chosen.count, to_the_end=to_the_end)
+    part = Response(206, part_fields(response.headers, chosen, length), body, length=chosen.count)
+    part.source, part.raw = response.source, response.raw
     return part
 
 
-def without_body(answer: Answer, status: int, fields: list[tuple[str, str]], spawn: Spawn | None) -> Answer:
+def without_body(response: Response, status: int, fields: list[tuple[str, str]], spawn: Spawn | None) -> Response:
     """An answer of fields alone, while the body of ``answer`` is read for the store."""
-    made = Answer(status, fields, (), length=answer.length if status == answer.status else None, reason="")
-    made.source, made.raw = answer.source, answer.raw
-    if status == answer.status:
-        made.reason = answer.reason
+    made = Response(status, fields, (), length=response.length if status == response.status else None, reason="")
+    made.source, made.raw = response.source, response.raw
+    if status == response.status:
+        made.reason = response.reason
     if spawn is None:
-        drain(answer)
+        drain(response)
         return made
     try:
-        spawn(lambda: drain(answer))
+        spawn(lambda: drain(response))
     except RuntimeError as error:
         # No thread to be had: this client has all that it asked for, and the store gets nothing.
         logger.error("an answer is not stored: %s", error)
-        answer.close()
+        response.close()
     return made
 
 
-def may_fill(x: Exchange, plan: CachePlan) -> bool:
+def may_fill(exchange: Exchange, plan: CachePlan) -> bool:
     """Whether the whole answer may be fetched for the store on behalf of this request, which may want less of it."""
-    if not is_conditional(x):
-        return x.method != "HEAD" or plan.convert_head
-    if "HTTP_IF_MATCH" in x.environ or "HTTP_IF_UNMODIFIED_SINCE" in x.environ:
+    if not is_conditional(exchange):
+        return exchange.method != "HEAD" or plan.convert_head
+    if "HTTP_IF_MATCH" in exchange.environ or "HTTP_IF_UNMODIFIED_SINCE" in exchange.environ:
         return False
-    if x.method == "HEAD":
+    if exchange.method == "HEAD":
         return plan.convert_head
-    return x.method == "GET" and ("HTTP_RANGE" not in x.environ or wants_whole(x, plan.settings.max_range_offset))
+    return exchange.method == "GET" and (
+        "HTTP_RANGE" not in exchange.environ or wants_whole(exchange, plan.settings.max_range_offset)
+    )
 
 
-def wants_whole(x: Exchange, max_offset: int | None) -> bool:
+def wants_whole(exchange: Exchange, max_offset: int | None) -> bool:
     """Whether the request's range may be served from a whole that is fetched for it: it is one range that begins no later than
     proxy_cache_max_range_offset, if that is set."""
-    if "HTTP_RANGE" not in x.environ:
+    if "HTTP_RANGE" not in exchange.environ:
         return False
     # As if the body were endless: then a suffix begins at its end, beyond every offset.
-    chosen = part_of([x.environ["HTTP_RANGE"]], 1 << 62)
+    chosen = part_of([exchange.environ["HTTP_RANGE"]], 1 << 62)
     return chosen.kind == PART and (max_offset is None or chosen.start <= max_offset)
 
 
@@ -134,7 +136,7 @@ class PassingPart:
             if at >= self._end and not self._to_the_end:
                 return
         if at < self._end:
-            raise TruncatedAnswer("the upstream's body is shorter than it announced")
+            raise TruncatedResponse("the upstream's body is shorter than it announced")
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)

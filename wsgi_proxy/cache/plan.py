@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 
-def is_set(templates: tuple[Template, ...], x: Exchange) -> bool:
+def is_set(templates: tuple[Template, ...], exchange: Exchange) -> bool:
     """nginx's test: at least one value is neither empty nor 0."""
-    return any(value not in ("", "0") for value in (template(x) for template in templates))
+    return any(value not in ("", "0") for value in (template(exchange) for template in templates))
 
 
 class CachePlan:
@@ -50,11 +50,11 @@ class CachePlan:
         self.validate = settings.revalidate is not False
         self.convert_head = settings.convert_head is not False
 
-    def keys(self, x: Exchange) -> tuple[str, ...]:
+    def keys(self, exchange: Exchange) -> tuple[str, ...]:
         """Every key under which an answer for the target of x may lie, whatever the method; its own where one is configured."""
         if self.settings.key is not None or "POST" not in self.methods:
-            return (self.key(x),)
-        return default_keys(x, self.location)
+            return (self.key(exchange),)
+        return default_keys(exchange, self.location)
 
     def wishes(self, request: Pairs) -> Wishes:
         """What a request asks of the cache, as far as the location lets it."""

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from .zone import ZoneCache
 
 
-def by_request(x: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
+def by_request(exchange: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
     """Purge what a request asks for; the number of keys or answers that went."""
-    asked = x
-    if x.method not in plan.methods:
+    asked = exchange
+    if exchange.method not in plan.methods:
         # `PURGE /a` means what was stored for GET, also under a key that names the method.
-        asked = x.copy()
+        asked = exchange.copy()
         asked.method = "GET"
-        asked.variables = dict(x.variables)
-    key = x.cache_key = plan.key(asked)
-    text = target_uri(x) if plan.settings.key is None else key
+        asked.variables = dict(exchange.variables)
+    key = exchange.cache_key = plan.key(asked)
+    text = target_uri(exchange) if plan.settings.key is None else key
     if text.endswith("*"):
         return by_prefix(zone, text[:-1])
     return sum(zone.invalidate(each) for each in plan.keys(asked))

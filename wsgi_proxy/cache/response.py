@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from ..exchange import Answer, FileBody
+from ..exchange import FileBody, Response
 from .rfc9111 import (
     FORWARD,
     FULL,
@@ -52,9 +52,9 @@ def forward_status(reason: str, *, status: int = 0, stored: bool = False, collap
     return text
 
 
-def is_conditional(x: Exchange) -> bool:
+def is_conditional(exchange: Exchange) -> bool:
     """Whether the request has conditions or ranges."""
-    environ = x.environ
+    environ = exchange.environ
     return (
         "HTTP_IF_NONE_MATCH" in environ
         or "HTTP_IF_MODIFIED_SINCE" in environ
@@ -65,19 +65,19 @@ def is_conditional(x: Exchange) -> bool:
     )
 
 
-def choose(x: Exchange, entry: Entry, length: int | None, now: float) -> Outcome:
+def choose(exchange: Exchange, entry: Entry, length: int | None, now: float) -> Outcome:
     """What of the entry answers this request's conditions."""
-    if not is_conditional(x):
+    if not is_conditional(exchange):
         return _WHOLE
-    return select(x.method, x.pairs, entry.status, entry.headers, length, entry.checked_at, now)
+    return select(exchange.method, exchange.pairs, entry.status, entry.headers, length, entry.checked_at, now)
 
 
-def from_entry(x: Exchange, entry: Entry, now: float, status: str, *, forced: bool = False) -> Answer | None:
+def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, forced: bool = False) -> Response | None:
     """The answer to x from a complete entry.
 
     None if only the origin can answer its conditions (with ``forced`` they are then passed over), or if the file is gone.
     """
-    chosen = choose(x, entry, entry.body_length, now)
+    chosen = choose(exchange, entry, entry.body_length, now)
     if chosen.kind == FORWARD:
         if not forced:
             return None
@@ -86,22 +86,22 @@ def from_entry(x: Exchange, entry: Entry, now: float, status: str, *, forced: bo
     added = [("Age", str(age) if age > 0 else "0"), ("Cache-Status", status)]
     length = entry.body_length
     if chosen is _WHOLE or chosen.kind == FULL:
-        body = () if x.method == "HEAD" or not length else _body(entry, 0, length)
+        body = () if exchange.method == "HEAD" or not length else _body(entry, 0, length)
         if body is None:
             return None
-        answer = Answer(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
+        response = Response(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
     elif chosen.kind == NOT_MODIFIED:
-        answer = Answer(304, not_modified_fields(entry.headers) + added)
+        response = Response(304, not_modified_fields(entry.headers) + added)
     elif chosen.kind == PART:
         body = _body(entry, chosen.start, chosen.count)
         if body is None:
             return None
         fields = part_fields(entry.headers, chosen, length)
-        answer = Answer(206, fields + added, body, length=chosen.count)
+        response = Response(206, fields + added, body, length=chosen.count)
     else:
-        answer = Answer(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
-    answer.source, answer.raw = entry, True
-    return answer
+        response = Response(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
+    response.source, response.raw = entry, True
+    return response
 
 
 def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:
@@ -122,29 +122,29 @@ def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:
     return FileBody(file, entry.body_offset + start, count)
 
 
-def from_growing(entry: Entry, body: Iterable[bytes], length: int | None, now: float, chosen: Outcome = _WHOLE) -> Answer:
+def from_growing(entry: Entry, body: Iterable[bytes], length: int | None, now: float, chosen: Outcome = _WHOLE) -> Response:
     """The answer from an entry that is still being written: the part of it that `chosen` says, whose bytes are in `body`."""
     age = int(now - entry.freshness.born)
     status = f"{NAME}; hit; collapsed; ttl={int(entry.freshness.left(now) // 1)}"
     added: Pairs = [("Age", str(max(0, age))), ("Cache-Status", status)]
     if chosen.kind == PART and length is not None:
-        answer = Answer(206, part_fields(entry.headers, chosen, length) + added, body, length=chosen.count)
+        response = Response(206, part_fields(entry.headers, chosen, length) + added, body, length=chosen.count)
     elif chosen.kind == UNSATISFIABLE and length is not None:
-        answer = Answer(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
+        response = Response(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
     else:
-        answer = Answer(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
-    answer.source, answer.raw = entry, True
-    return answer
+        response = Response(entry.status, [*entry.headers, *added], body, length=length, reason=entry.reason)
+    response.source, response.raw = entry, True
+    return response
 
 
-def not_modified(entry: Entry, now: float, status: str) -> Answer:
+def not_modified(entry: Entry, now: float, status: str) -> Response:
     """A 304 for an entry whose body nobody needs to read."""
     age = int(now - entry.freshness.born)
-    answer = Answer(304, [*not_modified_fields(entry.headers), ("Age", str(max(0, age))), ("Cache-Status", status)])
-    answer.source, answer.raw = entry, True
-    return answer
+    response = Response(304, [*not_modified_fields(entry.headers), ("Age", str(max(0, age))), ("Cache-Status", status)])
+    response.source, response.raw = entry, True
+    return response
 
 
-def gateway_timeout() -> Answer:
+def gateway_timeout() -> Response:
     """only-if-cached, and nothing usable is (RFC 9111 section 5.2.1.7)."""
-    return Answer(504, [("Content-Length", "0"), ("Cache-Status", f"{NAME}; fwd=miss; detail=only-if-cached")], length=0)
+    return Response(504, [("Content-Length", "0"), ("Cache-Status", f"{NAME}; fwd=miss; detail=only-if-cached")], length=0)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ProxyError, TruncatedAnswer
-from ..exchange import Answer
+from ..errors import ProxyError, TruncatedResponse
+from ..exchange import Response
 from .background import detached
 from .rfc9111 import Pairs, values
 from .storage import Entry
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 _TELLING: Final = ("etag", "last-modified", "content-encoding", "content-length")
 
 
-def resumption(x: Exchange, fetch: Fetch, entry: Entry) -> Callable[[], Answer] | None:
+def resumption(exchange: Exchange, fetch: Fetch, entry: Entry) -> Callable[[], Response] | None:
     """The function that asks again for `entry`, which x has begun to send; None where x cannot be sent twice."""
     refetch = fetch.leader.refetch
-    if refetch is None or x.method != "GET" or x.has_body:
+    if refetch is None or exchange.method != "GET" or exchange.has_body:
         return None
 
-    def again() -> Answer:
-        other, alone = detached(x), fetch.another()
+    def again() -> Response:
+        other, alone = detached(exchange), fetch.another()
         try:
-            answer = refetch(other, alone)
+            response = refetch(other, alone)
         except ProxyError as error:
-            raise TruncatedAnswer(f"the upstream cannot be asked again: {error}") from error
-        if answer.status != entry.status or not same_answer(entry.headers, answer.headers + (other.upstream_pairs or [])):
-            answer.close()
-            raise TruncatedAnswer("the upstream's second answer is another one")
-        return answer
+            raise TruncatedResponse(f"the upstream cannot be asked again: {error}") from error
+        if response.status != entry.status or not same_response(entry.headers, response.headers + (other.upstream_pairs or [])):
+            response.close()
+            raise TruncatedResponse("the upstream's second answer is another one")
+        return response
 
     return again
 
 
-def same_answer(begun: Pairs, second: Pairs) -> bool:
+def same_response(begun: Pairs, second: Pairs) -> bool:
     """Whether the fields of a second answer agree with those of the one that was begun, as far as it has them."""
     for name in _TELLING:
         said = values(begun, name)[:1]

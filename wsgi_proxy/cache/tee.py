@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import TruncatedAnswer
+from ..errors import TruncatedResponse
 from .growing_body import BLOCK, FIRST_PAUSE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
@@ -168,12 +168,12 @@ class Tee:
             while at < self._copied:
                 data = os.pread(self._view, min(BLOCK, self._copied - at), offset + at)
                 if not data:
-                    raise TruncatedAnswer("the file that this answer was read from became shorter")
+                    raise TruncatedResponse("the file that this answer was read from became shorter")
                 at += len(data)
                 pause = FIRST_PAUSE
                 yield data
             if ended == _BROKEN:
-                raise TruncatedAnswer("the upstream's body ended early")
+                raise TruncatedResponse("the upstream's body ended early")
             if ended:
                 return
             time.sleep(pause)

@@ -37,12 +37,12 @@ def identity(name: str) -> Handler:
     """A handler that answers GET and HEAD of / with `name`, and 404 otherwise."""
     body = name.encode("ascii")
 
-    def answer(method: str, target: str) -> tuple[HTTPStatus, bytes]:
+    def response(method: str, target: str) -> tuple[HTTPStatus, bytes]:
         if method in ("GET", "HEAD") and target.partition("?")[0] == "/":
             return HTTPStatus.OK, body
         return HTTPStatus.NOT_FOUND, f"Cannot {method} {target}\n".encode("latin-1")
 
-    return answer
+    return response
 
 
 class Connection(socketserver.StreamRequestHandler):
@@ -74,7 +74,7 @@ class Connection(socketserver.StreamRequestHandler):
         keep = "close" not in options if version == "HTTP/1.1" else "keep-alive" in options
         self.drain_body(fields)
         try:
-            status, body = self.server.answer(method, target)
+            status, body = self.server.response(method, target)
         except Exception:
             traceback.print_exc()
             status, body = HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error\n"
@@ -148,8 +148,8 @@ class EchoServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, address: tuple[str, int], answer: Handler) -> None:
-        self.answer = answer
+    def __init__(self, address: tuple[str, int], response: Handler) -> None:
+        self.response = response
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, Connection)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..exchange import Answer, Exchange
+from ..exchange import Exchange, Response
 from ..wsgi import ProxyApp
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def explain(
     try:
         x = Exchange(environ_of(method, url, list(headers), client))
         x.trace = []
-        answer = app.answer(x)
-        size = sum(len(block) for block in answer.body) if method != "HEAD" else 0
-        answer.close()
-        return tell(x, answer, size)
+        response = app.response(x)
+        size = sum(len(block) for block in response.body) if method != "HEAD" else 0
+        response.close()
+        return tell(x, response, size)
     finally:
         app.close()
 
@@ -66,28 +66,32 @@ def environ_of(method: str, url: str, headers: list[tuple[str, str]], client: st
     return environ
 
 
-def tell(x: Exchange, answer: Answer, size: int) -> list[str]:
+def tell(exchange: Exchange, response: Response, size: int) -> list[str]:
     """The record in sentences, in the order of the hallway."""
-    lines = [f"request: {x.method} {x.raw_target} from {x.remote_addr}, Host {x.environ.get('HTTP_HOST', '(none)')}"]
-    if x.server is not None:
-        lines.append(f"server: {_server(x.server)}")
-    if x.location is not None:
-        lines.append(f"location: {_location(x.location)}, URI {x.uri}" + (f", arguments {x.args}" if x.args else ""))
-    if x.redirects:
-        lines.append(f"redirects: {x.redirects} internal" + (", the URI was rewritten" if x.uri_changed else ""))
-    lines += [f"{room}: {sentence}" for room, sentence in x.trace or ()]
-    if x.limit_req_status:
-        lines.append(f"limit_req: {x.limit_req_status}")
-    if x.limit_conn_status:
-        lines.append(f"limit_conn: {x.limit_conn_status}")
-    if x.cache_status:
-        lines.append(f"cache: {x.cache_status}, key {x.cache_key}")
-    for number, attempt in enumerate((attempt for attempt in x.tries if attempt.address), 1):
+    host = exchange.environ.get("HTTP_HOST", "(none)")
+    lines = [f"request: {exchange.method} {exchange.raw_target} from {exchange.remote_addr}, Host {host}"]
+    if exchange.server is not None:
+        lines.append(f"server: {_server(exchange.server)}")
+    if exchange.location is not None:
+        lines.append(
+            f"location: {_location(exchange.location)}, URI {exchange.uri}"
+            + (f", arguments {exchange.args}" if exchange.args else "")
+        )
+    if exchange.redirects:
+        lines.append(f"redirects: {exchange.redirects} internal" + (", the URI was rewritten" if exchange.uri_changed else ""))
+    lines += [f"{room}: {sentence}" for room, sentence in exchange.trace or ()]
+    if exchange.limit_req_status:
+        lines.append(f"limit_req: {exchange.limit_req_status}")
+    if exchange.limit_conn_status:
+        lines.append(f"limit_conn: {exchange.limit_conn_status}")
+    if exchange.cache_status:
+        lines.append(f"cache: {exchange.cache_status}, key {exchange.cache_key}")
+    for number, attempt in enumerate((attempt for attempt in exchange.tries if attempt.address), 1):
         outcome = attempt.error or f"status {attempt.status}"
         taken = f" in {attempt.header_time:.3f} s" if attempt.header_time is not None else ""
-        lines.append(f"try {number}: {attempt.address} of {x.upstream_name or 'the URL'}: {outcome}{taken}")
-    source = " (an error page)" if x.error_status else ""
-    lines.append(f"answer: {answer.status}{source}, {size} bytes")
+        lines.append(f"try {number}: {attempt.address} of {exchange.upstream_name or 'the URL'}: {outcome}{taken}")
+    source = " (an error page)" if exchange.error_status else ""
+    lines.append(f"answer: {response.status}{source}, {size} bytes")
     return lines
 
 

@@ -24,7 +24,6 @@ from .model import Location as Location
 from .model import LogFormat as LogFormat
 from .model import Main as Main
 from .model import Match as Match
-from .model import SourceLine as SourceLine
 from .model import Predicate as Predicate
 from .model import ProxyPass as ProxyPass
 from .model import ProxySettings as ProxySettings
@@ -33,6 +32,7 @@ from .model import Rewrite as Rewrite
 from .model import Rewriter as Rewriter
 from .model import ServerBlock as ServerBlock
 from .model import Set as Set
+from .model import SourceLine as SourceLine
 from .model import Template as Template
 from .model import TunnelSettings as TunnelSettings
 from .model import Upstream as Upstream

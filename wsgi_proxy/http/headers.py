@@ -43,7 +43,7 @@ tells its proxy alone (RFC 9110, 11.7.2)."""
 FORWARDED = frozenset({"forwarded", "x-real-ip"})
 """With every name that begins with `x-forwarded-`: what upstreams believe about the client."""
 
-ANSWER_HIDDEN = frozenset(
+RESPONSE_HIDDEN = frozenset(
     {
         "date",
         "server",
@@ -142,7 +142,7 @@ class RequestFilter:
         return lines
 
 
-class AnswerFilter:
+class ResponseFilter:
     """Decides once per spelling of a name what becomes of an answer's field; a dictionary look-up from then on.
 
     `hidden` are the names that are dropped, `changed` those whose values somebody may want to rewrite, both in lower case.
@@ -211,7 +211,7 @@ def hops_left(max_forwards: str) -> int | None:
 
 def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
     """What an AnswerFilter drops: hop-by-hop, nginx's own list less `proxy_pass_header`, and `proxy_hide_header`."""
-    names = (ANSWER_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}
+    names = (RESPONSE_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}
     return frozenset(names | HOP_BY_HOP)
 
 

@@ -86,7 +86,6 @@ NO_TOKENS: frozenset[str] = frozenset()
 V10, V11 = (1, 0), (1, 1)
 
 
-
 def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> RequestHead:
     """Read a complete head, from the request line to CRLF CRLF; `methods` is the pattern of those that are let in.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import InvalidAnswer
+from ..errors import InvalidResponse
 from .request import ALLOWED, FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
 
 _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
@@ -63,14 +63,14 @@ class ResponseHead:
 def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
     """Reads a complete head, status line to CRLF CRLF, of the answer to a request by `method`. Raises InvalidAnswer."""
     if data.translate(None, ALLOWED):
-        raise InvalidAnswer("upstream sent a control character in the answer's head")  # RFC 9110, 5.5
+        raise InvalidResponse("upstream sent a control character in the answer's head")  # RFC 9110, 5.5
     text = data.decode("latin-1")
     lines = text.split("\r\n")
     ends = len(lines) - 1
     if text.count("\n") != ends or text.count("\r") != ends:
-        raise InvalidAnswer("upstream sent a bare CR or LF")  # RFC 9112, 2.2
+        raise InvalidResponse("upstream sent a bare CR or LF")  # RFC 9112, 2.2
     if ends < 2 or lines.pop() or lines.pop():
-        raise InvalidAnswer("upstream sent an incomplete head")
+        raise InvalidResponse("upstream sent an incomplete head")
 
     first = lines[0]
     begun = _FIRSTS.get(first) or _read_first(first)
@@ -93,7 +93,7 @@ def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
     """A status line: (status, reason, version), remembered."""
     found = _STATUS.fullmatch(line)
     if not found:
-        raise InvalidAnswer(f"upstream sent an invalid status line: {line[:80]!r}")  # RFC 9112, 4
+        raise InvalidResponse(f"upstream sent an invalid status line: {line[:80]!r}")  # RFC 9112, 4
     minor, status, reason = found.groups()
     begun = (int(status), reason or "", V10 if minor == "0" else V11)
     _remember(_FIRSTS, line, begun)
@@ -108,9 +108,9 @@ def _read_line(line: str) -> tuple[tuple[str, str], str]:
         name = name.rstrip(" \t")  # RFC 9112, 5.1: a proxy removes it from an answer
         meaning = learn(name, _NAMES, _MEANT)
         if meaning is None:
-            raise InvalidAnswer(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
+            raise InvalidResponse(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
     if not colon:
-        raise InvalidAnswer(f"upstream sent a header line without a colon: {line[:80]!r}")
+        raise InvalidResponse(f"upstream sent a header line without a colon: {line[:80]!r}")
     read = ((name, value.strip(" \t")), meaning)
     _remember(_LINES, line, read)
     return read
@@ -130,10 +130,10 @@ def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
     for name, value in special:
         if name == "content-length":
             if head.content_length is not None:
-                raise InvalidAnswer("upstream sent Content-Length twice")
+                raise InvalidResponse("upstream sent Content-Length twice")
             head.content_length = length_of(value)
             if head.content_length is None:
-                raise InvalidAnswer(f"upstream sent an invalid Content-Length: {value[:40]!r}")
+                raise InvalidResponse(f"upstream sent an invalid Content-Length: {value[:40]!r}")
         elif name == "connection":
             head.connection_tokens = head.connection_tokens | tokens(value)
         elif name == "transfer-encoding":
@@ -144,9 +144,9 @@ def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
             head.upgrade = f"{head.upgrade}, {value}" if head.upgrade else value
     if coding is not None:
         if coding.lower() != "chunked":
-            raise InvalidAnswer(f"upstream sent an unknown Transfer-Encoding: {coding[:40]!r}")
+            raise InvalidResponse(f"upstream sent an unknown Transfer-Encoding: {coding[:40]!r}")
         if head.content_length is not None:
-            raise InvalidAnswer("upstream sent Content-Length and Transfer-Encoding")
+            raise InvalidResponse("upstream sent Content-Length and Transfer-Encoding")
         head.chunked = True
     names = head.connection_tokens
     if names:
@@ -168,6 +168,6 @@ def check_partial_response(data: bytes) -> None:
     An upstream that speaks something else (HTTP/0.9, SSH, TLS) is found out by its first bytes, not by a timeout.
     """
     if data[:7] != b"HTTP/1."[: len(data)]:
-        raise InvalidAnswer(f"upstream sent no HTTP/1 status line: {data[:40]!r}")
+        raise InvalidResponse(f"upstream sent no HTTP/1 status line: {data[:40]!r}")
     if data.count(b"\n") != data.count(b"\r\n"):
-        raise InvalidAnswer("upstream sent a bare LF")
+        raise InvalidResponse("upstream sent a bare LF")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Refusal
 from ..logs import errorlog
-from .table import OWNER, VALUE, Memory, CountTable
+from .table import OWNER, VALUE, CountTable, Memory
 
 if TYPE_CHECKING:
     from ..config import GuardSettings, LimitConnZone, Template
@@ -135,35 +135,35 @@ class ConnectionCheck:
         self.level = settings.limit_conn_log_level
         self.dry_run = settings.limit_conn_dry_run
 
-    def __call__(self, x: Exchange) -> None:
+    def __call__(self, exchange: Exchange) -> None:
         """Return when the request may go on, its counts on `x.leases`; Refusal when there are too many."""
-        if x.limit_conn_status:
+        if exchange.limit_conn_status:
             return
         taken: list[Any] = []
         for zone, number in self.limits:
-            key = zone.key(x).encode("latin-1")
+            key = zone.key(exchange).encode("latin-1")
             if not 0 < len(key) <= 255:
                 continue
-            x.limit_conn_status = "PASSED"
+            exchange.limit_conn_status = "PASSED"
             held = zone.take(key, number)
             if held is None:
                 for other in taken:
                     other.close()
-                self._refuse(x, zone.name)
+                self._refuse(exchange, zone.name)
                 return
             taken.append(held)
         if taken:
-            if x.leases is None:
-                x.leases = taken
+            if exchange.leases is None:
+                exchange.leases = taken
             else:
-                x.leases += taken
+                exchange.leases += taken
 
-    def _refuse(self, x: Exchange, zone: str) -> None:
+    def _refuse(self, exchange: Exchange, zone: str) -> None:
         dry = ", dry run," if self.dry_run else ""
         sentence = f'limiting connections{dry} by zone "{zone}"'
-        x.limit_conn_status = "REJECTED_DRY_RUN" if self.dry_run else "REJECTED"
-        errorlog.line(self.level, sentence, x)
-        if x.trace is not None:
-            x.why("limits", sentence)
+        exchange.limit_conn_status = "REJECTED_DRY_RUN" if self.dry_run else "REJECTED"
+        errorlog.line(self.level, sentence, exchange)
+        if exchange.trace is not None:
+            exchange.why("limits", sentence)
         if not self.dry_run:
             raise Refusal(status=self.status)

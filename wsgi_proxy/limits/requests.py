@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ClientGone, Refusal
 from ..logs import errorlog
-from .table import STAMP, VALUE, Memory, CountTable
+from .table import STAMP, VALUE, CountTable, Memory
 
 if TYPE_CHECKING:
     from ..config import GuardSettings, LimitReqZone, Template
@@ -187,40 +187,40 @@ class RateCheck:
         self.clock = clock
         self.sleep = sleep
 
-    def __call__(self, x: Exchange) -> None:
+    def __call__(self, exchange: Exchange) -> None:
         """Return when the request may go on; Refusal when there are too many, ClientGone when the client left in the delay."""
-        if x.limit_req_status:
+        if exchange.limit_req_status:
             return
-        keys = [limit.zone.key(x).encode("latin-1") for limit in self.limits]
+        keys = [limit.zone.key(exchange).encode("latin-1") for limit in self.limits]
         verdict = judge(self.limits, keys, self.clock())
         if verdict is None:
             return
         suffix = "_DRY_RUN" if self.dry_run else ""
         if verdict.wait is None:
-            x.limit_req_status = "REJECTED" + suffix
-            self._log("limiting requests", self.level, verdict, "", x)
+            exchange.limit_req_status = "REJECTED" + suffix
+            self._log("limiting requests", self.level, verdict, "", exchange)
             if not self.dry_run:
                 raise Refusal(status=self.status)
         elif verdict.wait:
-            x.limit_req_status = "DELAYED" + suffix
-            self._log("delaying request", _LEVEL_BELOW[self.level], verdict, ",", x)
+            exchange.limit_req_status = "DELAYED" + suffix
+            self._log("delaying request", _LEVEL_BELOW[self.level], verdict, ",", exchange)
             if not self.dry_run:
-                pause(x, verdict.wait / 1000, self.sleep or time.sleep)
+                pause(exchange, verdict.wait / 1000, self.sleep or time.sleep)
         else:
-            x.limit_req_status = "PASSED"
+            exchange.limit_req_status = "PASSED"
 
-    def _log(self, what: str, level: str, verdict: Verdict, comma: str, x: Exchange) -> None:
+    def _log(self, what: str, level: str, verdict: Verdict, comma: str, exchange: Exchange) -> None:
         dry = ", dry run" if self.dry_run else ""
         whole, part = divmod(verdict.excess, 1000)
         sentence = f'{what}{dry}, excess: {whole}.{part:03d}{comma} by zone "{verdict.zone}"'
-        errorlog.line(level, sentence, x)
-        if x.trace is not None:
-            x.why("limits", sentence)
+        errorlog.line(level, sentence, exchange)
+        if exchange.trace is not None:
+            exchange.why("limits", sentence)
 
 
-def pause(x: Exchange, seconds: float, sleep: Callable[[float], None]) -> None:
+def pause(exchange: Exchange, seconds: float, sleep: Callable[[float], None]) -> None:
     """Wait; ClientGone when the client leaves meanwhile, as far as the server lets us see that."""
-    connection = x.connection
+    connection = exchange.connection
     if connection is None:
         sleep(seconds)
         return

@@ -97,21 +97,21 @@ class AccessLogs:
         # By the identity of a location's tuple, which the value keeps alive.
         self._logs: dict[int, tuple[tuple[AccessLog, ...], tuple[_Log, ...]]] = {}
 
-    def write(self, x: Exchange) -> None:
+    def write(self, exchange: Exchange) -> None:
         """Write what the location's `access_log`s say of a finished exchange."""
-        location = x.location
+        location = exchange.location
         wanted = self._default if location is None else location.core.access_log
         if not wanted:
             return
         known = self._logs.get(id(wanted)) or self._prepare(wanted)
         for log in known[1]:
-            if log.condition is not None and log.condition(x) in ("", "0"):
+            if log.condition is not None and log.condition(exchange) in ("", "0"):
                 continue
-            line = log.format(x).encode("latin-1") + b"\n"
+            line = log.format(exchange).encode("latin-1") + b"\n"
             if log.file is not None:
                 log.file.write(line)
             else:
-                self._write_moving(log.path(x), line)
+                self._write_moving(log.path(exchange), line)
 
     def _prepare(self, wanted: tuple[AccessLog, ...]) -> tuple[tuple[AccessLog, ...], tuple[_Log, ...]]:
         logs = []

@@ -142,22 +142,23 @@ def reopen(account: int | None = None) -> None:
                 line("emerg", f'open() "{path}" failed ({error.errno}: {error.strerror})')
 
 
-def line(level: str, message: str, x: Exchange | None = None, upstream: str = "") -> None:
+def line(level: str, message: str, exchange: Exchange | None = None, upstream: str = "") -> None:
     """Write one line; with an exchange it says whose request it was, as nginx does, and goes where its location says."""
     number = LEVELS[level]
     log = logger
-    if x is not None and _placed:
-        location = x.location_or_none
+    if exchange is not None and _placed:
+        location = exchange.location_or_none
         if location is not None and location.core.error_log is not None:
             log = _placed.get(location.core.error_log, logger)
     if not log.isEnabledFor(number):
         return
-    if x is not None:
-        server = x.server.names[0] if getattr(x, "server", None) is not None else ""
-        message = f'{message}, client: {x.remote_addr}, server: {server}, request: "{x.method} {x.target} {x.protocol}"'
+    if exchange is not None:
+        server = exchange.server.names[0] if getattr(exchange, "server", None) is not None else ""
+        request = f"{exchange.method} {exchange.target} {exchange.protocol}"
+        message = f'{message}, client: {exchange.remote_addr}, server: {server}, request: "{request}"'
         if upstream:
             message = f'{message}, upstream: "{upstream}"'
-        host = x.environ.get("HTTP_HOST")
+        host = exchange.environ.get("HTTP_HOST")
         if host:
             message = f'{message}, host: "{host}"'
     log.log(number, "%s", _printable(message))

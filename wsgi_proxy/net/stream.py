@@ -176,9 +176,7 @@ class Stream:
         """Give the descriptor away: the stream is closed, the connection is not."""
         raise NotImplementedError
 
-    def start_tls(
-        self, context: ssl.SSLContext, server_hostname: str | None = None, server_side: bool = False
-    ) -> TLSStream:
+    def start_tls(self, context: ssl.SSLContext, server_hostname: str | None = None, server_side: bool = False) -> TLSStream:
         """Do the TLS handshake within the stream's timeouts; the result owns this stream, which is not used any more."""
         # Only now: it is made of this class.
         from .tls_stream import TLSStream

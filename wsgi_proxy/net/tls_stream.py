@@ -42,9 +42,7 @@ class TLSStream(Stream):
         "lower",
     )
 
-    def __init__(
-        self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool = False
-    ) -> None:
+    def __init__(self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool = False) -> None:
         self.lower = lower
         self.plain = False
         self.read_timeout = lower.read_timeout

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..access import destinations
 from ..config import ProxySettings
 from ..errors import ClientError, Refusal, UpstreamError
-from ..exchange import Answer, Exchange, Attempt
+from ..exchange import Attempt, Exchange, Response
 from ..logs import errorlog
 from ..transport import Route
 from ..tunnel import Dialled, Tunnelled, require_connection
@@ -57,39 +57,39 @@ class Connector:
         self._targets = targets
         self._settings: dict[int, tuple[TunnelSettings, ProxySettings]] = {}
 
-    def answer(self, x: Exchange) -> Answer:
+    def response(self, exchange: Exchange) -> Response:
         """200 with the tunnel as its body. ClientError (405) for any other method, UpstreamError when nobody could be reached."""
-        tunnel = x.location.tunnel
-        if x.method != "CONNECT" or tunnel.pass_ is None:
+        tunnel = exchange.location.tunnel
+        if exchange.method != "CONNECT" or tunnel.pass_ is None:
             raise ClientError(status=405)
-        require_connection(x)
-        authority = tunnel.pass_(x)
+        require_connection(exchange)
+        authority = tunnel.pass_(exchange)
         target = self._targets.to(authority)
-        x.proxy_host, x.proxy_port, x.upstream_name = target.host, target.port, target.pool.name
-        judged = getattr(tunnel.pass_, "constant", None) is None or x.location.guard.tunnel_allow_upstream is not None
-        return Answer(200, [], Tunnelled(self._open(x, tunnel, target.pool, judged), "", tunnel.read_timeout))
+        exchange.proxy_host, exchange.proxy_port, exchange.upstream_name = target.host, target.port, target.pool.name
+        judged = getattr(tunnel.pass_, "constant", None) is None or exchange.location.guard.tunnel_allow_upstream is not None
+        return Response(200, [], Tunnelled(self._open(exchange, tunnel, target.pool, judged), "", tunnel.read_timeout))
 
-    def _open(self, x: Exchange, tunnel: TunnelSettings, pool: Pool, judged: bool) -> Connected:
+    def _open(self, exchange: Exchange, tunnel: TunnelSettings, pool: Pool, judged: bool) -> Connected:
         """A connection to one of the pool's servers, as `tunnel_next_upstream` allows."""
         settings = self._dialling(tunnel)
         left = tunnel.next_upstream_tries or pool.tries_limit
         started = time.monotonic()
-        source = tunnel.bind(x) if tunnel.bind is not None else ""
+        source = tunnel.bind(exchange) if tunnel.bind is not None else ""
         while True:
-            lease = pool.lease(x)
+            lease = pool.lease(exchange)
             attempt = Attempt(lease.peer.name)
-            x.tries.append(attempt)
+            exchange.tries.append(attempt)
             left -= 1
             try:
                 if judged:
-                    destinations.check(x, x.location.guard, lease.peer.address)
+                    destinations.check(exchange, exchange.location.guard, lease.peer.address)
                 dialled = Dialled(Route(lease.peer.address, name=lease.peer.name, settings=settings, source=source or None))
             except (UpstreamError, Refusal) as error:
                 denied = isinstance(error, Refusal)
                 lease.settle(not denied)
                 attempt.status, attempt.error = error.status, str(error)
                 if not denied:
-                    errorlog.line("error", str(error), x, lease.peer.name)
+                    errorlog.line("error", str(error), exchange, lease.peer.name)
                 kind = "denied" if denied else getattr(error, "kind", "error")
                 limit = tunnel.next_upstream_timeout
                 if kind not in tunnel.next_upstream or left <= 0 or (limit and time.monotonic() - started >= limit):

@@ -34,7 +34,7 @@ class Forwarder:
     """What forwarding needs to know of one location."""
 
     __slots__ = (
-        "_answers",
+        "_responses",
         "_connection",
         "_filter",
         "_host",
@@ -75,10 +75,10 @@ class Forwarder:
         self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
         changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
         hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
-        self._answers = headers.AnswerFilter(hidden, changed)
+        self._responses = headers.ResponseFilter(hidden, changed)
         # What comes from the store keeps the Date of its origin (RFC 9111, 4.2.3), unless the configuration hides it.
         dateless = "date" in {name.lower() for name in settings.hide_header}
-        self._stored = headers.AnswerFilter(hidden if dateless else hidden - {"date"}, changed)
+        self._stored = headers.ResponseFilter(hidden if dateless else hidden - {"date"}, changed)
 
     def _take_set_header(self, name: str, value: Template) -> None:
         lower = name.lower()
@@ -105,69 +105,69 @@ class Forwarder:
             return (_Prefix(target.url, self.location.pattern),)
         return (_Prefix(target.url + "/", "/"),)
 
-    def target(self, x: Exchange) -> str:
+    def target(self, exchange: Exchange) -> str:
         """The request's target for the upstream (ngx_http_proxy_module, proxy_pass): untouched unless something changed it."""
-        path, rest = self.uri_part, x.uri
+        path, rest = self.uri_part, exchange.uri
         if path is None:
-            if not x.uri_changed:
-                return x.target
+            if not exchange.uri_changed:
+                return exchange.target
             path = ""
-        elif x.rewritten_in_place:
+        elif exchange.rewritten_in_place:
             # `rewrite … break`: the whole new URI takes the place of the one that proxy_pass names.
             path = ""
         else:
             if self._verbatim:
                 # `//` at the start would read as a host's name (RFC 3986, section 3.3).
-                raw = behind(x.target, self.location.pattern)
+                raw = behind(exchange.target, self.location.pattern)
                 if raw is not None:
                     return path + (raw.lstrip("/") if path == "/" else raw)
             rest = rest[self.keep_prefix :]
             if self._verbatim and path == "/":
                 rest = rest.lstrip("/")
-        path += escape(rest) if x.internal or "%" in x.target else rest
-        if x.args:
-            path += f"?{printable(x.args)}" if x.uri_changed else f"?{x.args}"
+        path += escape(rest) if exchange.internal or "%" in exchange.target else rest
+        if exchange.args:
+            path += f"?{printable(exchange.args)}" if exchange.uri_changed else f"?{exchange.args}"
         return path
 
-    def sent(self, x: Exchange, names: Collection[str]) -> Pairs:
+    def sent(self, exchange: Exchange, names: Collection[str]) -> Pairs:
         """The fields with these lower-case names, as `head` sends them: by them a cache selects (RFC 9111, 4.1)."""
         found = []
         for prefix, value in self._set:
             name, _, text = prefix.partition(": ")
             if name.lower() in names:
-                text = text if value is None else value(x)
+                text = text if value is None else value(exchange)
                 if text:
                     found.append((name, text))
         if self.settings.pass_request_headers:
-            chosen = self._trusting if x.trusted_peer else self._filter
-            named = [pair for pair in x.pairs if pair[0].lower() in names]
-            for line in chosen.copy(named, x.environ.get("HTTP_CONNECTION", "")):
+            chosen = self._trusting if exchange.trusted_peer else self._filter
+            named = [pair for pair in exchange.pairs if pair[0].lower() in names]
+            for line in chosen.copy(named, exchange.environ.get("HTTP_CONNECTION", "")):
                 name, _, text = line.partition(": ")
                 found.append((name, text))
         return found
 
-    def head(self, x: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
+    def head(self, exchange: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
         """The request head to send, CRLF CRLF included. A cache's `fetch` adds conditions or drops the client's."""
         lines = [f"{method} {target} HTTP/{self._version}"]
         if self._host:
-            lines.append(f"Host: {x.proxy_host}")
+            lines.append(f"Host: {exchange.proxy_host}")
         for prefix, value in self._set:
             if value is None:
                 lines.append(prefix)
             else:
-                text = value(x)
+                text = value(exchange)
                 if text:
                     lines.append(prefix + text)
                 elif prefix in _HOST:
                     # HTTP/1.0 without Host, and a server without a name: an HTTP/1.1 request has one (RFC 9112, 3.2).
-                    lines.append(prefix + x.proxy_host)
-        self._add_connection(x, lines)
+                    lines.append(prefix + exchange.proxy_host)
+        self._add_connection(exchange, lines)
         if upload is not None:
             lines.append(f"Content-Length: {upload.length}" if upload.length is not None else "Transfer-Encoding: chunked")
         if self.settings.pass_request_headers:
-            chosen = self._trusting if x.trusted_peer else self._filter
-            kept = chosen.copy(x.pairs, x.environ.get("HTTP_CONNECTION", ""))
-            if method == "OPTIONS" and (hops := headers.hops_left(x.environ.get("HTTP_MAX_FORWARDS", ""))) is not None:
+            chosen = self._trusting if exchange.trusted_peer else self._filter
+            kept = chosen.copy(exchange.pairs, exchange.environ.get("HTTP_CONNECTION", ""))
+            if method == "OPTIONS" and (hops := headers.hops_left(exchange.environ.get("HTTP_MAX_FORWARDS", ""))) is not None:
                 kept = [f"Max-Forwards: {hops}" if line.lower().startswith("max-forwards:") else line for line in kept]
             if fetch is not None:
                 if fetch.drop_conditions:
@@ -180,39 +180,39 @@ class Forwarder:
             raise ProxyError("a configured header's value has a line break in it")
         return text.encode("latin-1")
 
-    def _add_connection(self, x: Exchange, lines: list[str]) -> None:
+    def _add_connection(self, exchange: Exchange, lines: list[str]) -> None:
         """Ask for an upgrade only on behalf of a client that asked; otherwise only `close` is worth saying."""
-        x.upgrade = ""
-        value = self._connection(x).lower() if self._connection is not None else ""
+        exchange.upgrade = ""
+        value = self._connection(exchange).lower() if self._connection is not None else ""
         if self._upgrade is not None and "upgrade" in value:
-            upgrade = self._upgrade(x)
-            if upgrade and _asked(x, upgrade):
-                x.upgrade = upgrade
+            upgrade = self._upgrade(exchange)
+            if upgrade and _asked(exchange, upgrade):
+                exchange.upgrade = upgrade
                 lines.append("Connection: upgrade")
                 lines.append(f"Upgrade: {upgrade}")
                 return
         if "close" in value or self._version == "1.0":
             lines.append("Connection: close")
 
-    def answer_headers(self, x: Exchange, pairs: Pairs, *, stored: bool = False) -> Pairs:
+    def response_headers(self, exchange: Exchange, pairs: Pairs, *, stored: bool = False) -> Pairs:
         """The upstream's fields as the client gets them; ``stored`` says that they come from the cache."""
-        kept, changed = (self._stored if stored else self._answers).to_client(pairs)
+        kept, changed = (self._stored if stored else self._responses).to_client(pairs)
         if changed:
             for number, (name, value) in enumerate(kept):
                 lower = name.lower()
                 if lower == "location" and self.redirects:
-                    kept[number] = (name, _first_rewritten(x, self.redirects, value))
+                    kept[number] = (name, _first_rewritten(exchange, self.redirects, value))
                 elif lower == "refresh" and self.redirects:
-                    kept[number] = (name, self._refresh(x, value))
+                    kept[number] = (name, self._refresh(exchange, value))
                 elif lower == "set-cookie" and self.cookies:
-                    kept[number] = (name, self._cookie(x, value))
+                    kept[number] = (name, self._cookie(exchange, value))
         return kept
 
-    def _refresh(self, x: Exchange, value: str) -> str:
+    def _refresh(self, exchange: Exchange, value: str) -> str:
         head, mark, url = value.partition("url=")
-        return head + mark + _first_rewritten(x, self.redirects, url) if mark else value
+        return head + mark + _first_rewritten(exchange, self.redirects, url) if mark else value
 
-    def _cookie(self, x: Exchange, value: str) -> str:
+    def _cookie(self, exchange: Exchange, value: str) -> str:
         """Set-Cookie after proxy_cookie_domain, _path and _flags."""
         parts = value.split(";")
         for number, part in enumerate(parts[1:], 1):
@@ -220,25 +220,25 @@ class Forwarder:
             lower = key.strip().lower()
             rewriters = {"domain": self.settings.cookie_domain, "path": self.settings.cookie_path}.get(lower)
             if rewriters:
-                parts[number] = f"{key}={_first_rewritten(x, rewriters, text)}"
+                parts[number] = f"{key}={_first_rewritten(exchange, rewriters, text)}"
         for matcher, flags in self.settings.cookie_flags:
-            if matcher(x, parts[0].partition("=")[0].strip()):
+            if matcher(exchange, parts[0].partition("=")[0].strip()):
                 parts = _with_flags(parts, flags)
                 break
         return ";".join(parts)
 
 
-def _asked(x: Exchange, upgrade: str) -> bool:
+def _asked(exchange: Exchange, upgrade: str) -> bool:
     """Whether this client may have this upgrade: it named it in Connection, on HTTP/1.1, and it is not h2c (RFC 9113, 3.1)."""
-    if x.protocol != "HTTP/1.1" or "upgrade" not in headers.tokens(x.environ.get("HTTP_CONNECTION", "")):
+    if exchange.protocol != "HTTP/1.1" or "upgrade" not in headers.tokens(exchange.environ.get("HTTP_CONNECTION", "")):
         return False
     names = headers.tokens(upgrade)
     return "h2c" not in names and all(_UPGRADE_TOKEN.fullmatch(name) for name in names)
 
 
-def _first_rewritten(x: Exchange, rewriters: tuple[Callable[[Exchange, str], str | None], ...], value: str) -> str:
+def _first_rewritten(exchange: Exchange, rewriters: tuple[Callable[[Exchange, str], str | None], ...], value: str) -> str:
     for rewriter in rewriters:
-        changed = rewriter(x, value)
+        changed = rewriter(exchange, value)
         if changed is not None:
             return changed
     return value
@@ -264,7 +264,7 @@ class _Prefix:
         self._old = old
         self._new = new
 
-    def __call__(self, x: Exchange, value: str) -> str | None:
+    def __call__(self, exchange: Exchange, value: str) -> str | None:
         if value.startswith(self._old):
             return self._new + value[len(self._old) :]
         return None

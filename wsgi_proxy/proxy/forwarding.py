@@ -29,7 +29,7 @@ from .readahead import PATIENCE, ReadAhead
 if TYPE_CHECKING:
     from ..balance import Peer
     from ..config import Config, ProxySettings
-    from ..exchange import Exchange, Attempt
+    from ..exchange import Attempt, Exchange
     from ..net import Stream
     from ..shm import Zone
     from ..transport import Client, Reply, Watched
@@ -87,17 +87,17 @@ class Targets:
         self._fixed: dict[int, Target] = {}
         self._dynamic: dict[tuple[int, str], Target] = {}
 
-    def of(self, x: Exchange, forwarder: Forwarder) -> Target:
+    def of(self, exchange: Exchange, forwarder: Forwarder) -> Target:
         """The target of a request at a location; ProxyError(500) when variables gave no URL, 502 when its host is unknown."""
         target = self._fixed.get(id(forwarder))
         if target is None:
-            target = self._make(x, forwarder)
-        x.proxy_host = target.host
-        x.proxy_port = target.port
-        x.upstream_name = target.pool.name
+            target = self._make(exchange, forwarder)
+        exchange.proxy_host = target.host
+        exchange.proxy_port = target.port
+        exchange.upstream_name = target.pool.name
         return target
 
-    def _make(self, x: Exchange, forwarder: Forwarder) -> Target:
+    def _make(self, exchange: Exchange, forwarder: Forwarder) -> Target:
         pass_ = forwarder.settings.pass_
         if pass_ is None:
             raise ProxyError("a location without proxy_pass was asked to forward")
@@ -105,14 +105,14 @@ class Targets:
             limits = self._upstreams.get(pass_.upstream)
             target = self._fixed[id(forwarder)] = Target(self.pools[pass_.upstream], pass_.scheme, pass_.host, limits=limits)
             return target
-        url = pass_.template(x)
+        url = pass_.template(exchange)
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ProxyError(f'invalid URL prefix in "{url}"')
         scheme, verified = parts.scheme, False
-        if x.absolute not in ("", "http") and is_clients(pass_.url):
-            if x.absolute != "https":
-                raise ClientError(f'client asked a forward proxy for the scheme "{x.absolute}"')
+        if exchange.absolute not in ("", "http") and is_clients(pass_.url):
+            if exchange.absolute != "https":
+                raise ClientError(f'client asked a forward proxy for the scheme "{exchange.absolute}"')
             scheme, verified = "https", True
         key = (id(forwarder), f"{'verified ' if verified else ''}{scheme}://{parts.netloc}")
         base = self._dynamic.get(key)

@@ -19,7 +19,7 @@ from ..tunnel import Tunnelled
 
 if TYPE_CHECKING:
     from ..config import Template
-    from ..exchange import Answer, Exchange, Pairs
+    from ..exchange import Exchange, Pairs, Response
 
 _SIZE = re.compile(r"([0-9]{1,15})([kKmM]?)")
 _UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
@@ -35,9 +35,9 @@ def rate_of(text: str) -> int | None:
     return int(found[1]) * _UNITS[found[2].lower()] if found else None
 
 
-def evaluated(template: Template | None, x: Exchange) -> int:
+def evaluated(template: Template | None, exchange: Exchange) -> int:
     """The bytes that a directive's value says; 0 without one, or for what is no size."""
-    return (rate_of(template(x)) or 0) if template is not None else 0
+    return (rate_of(template(exchange)) or 0) if template is not None else 0
 
 
 def accelerated(pairs: Pairs, ignored: frozenset[str]) -> int | None:
@@ -46,14 +46,14 @@ def accelerated(pairs: Pairs, ignored: frozenset[str]) -> int | None:
     return None if text is None else 0 if text == "off" else rate_of(text)
 
 
-def pace(x: Exchange, answer: Answer) -> None:
+def pace(exchange: Exchange, response: Response) -> None:
     """Limit an answer's body to the rate of its location, or to the one that was set for this request."""
-    core = x.location.core if x.location_or_none is not None else None
-    rate = x.limit_rate
+    core = exchange.location.core if exchange.location_or_none is not None else None
+    rate = exchange.limit_rate
     if rate is None:
-        rate = evaluated(core.limit_rate, x) if core is not None else 0
-    if rate > 0 and answer.body and not isinstance(answer.body, Tunnelled):
-        answer.body = Paced(answer.body, rate, evaluated(core.limit_rate_after, x) if core is not None else 0)
+        rate = evaluated(core.limit_rate, exchange) if core is not None else 0
+    if rate > 0 and response.body and not isinstance(response.body, Tunnelled):
+        response.body = Paced(response.body, rate, evaluated(core.limit_rate_after, exchange) if core is not None else 0)
 
 
 class Paced:

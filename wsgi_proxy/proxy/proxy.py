@@ -24,8 +24,8 @@ from mypy_extensions import mypyc_attr
 from ..access import Guard, destinations
 from ..cache import Cache, Entry
 from ..config import Config
-from ..errors import ClientError, ClientGone, InvalidAnswer, NoLiveUpstreams, ProxyError, UpstreamError
-from ..exchange import Answer, Exchange, Pairs, Attempt
+from ..errors import ClientError, ClientGone, InvalidResponse, NoLiveUpstreams, ProxyError, UpstreamError
+from ..exchange import Attempt, Exchange, Pairs, Response
 from ..http import headers, pages
 from ..logs import errorlog
 from ..routing import Router
@@ -53,14 +53,13 @@ if TYPE_CHECKING:
     from .request_body import Upload
 
 
-
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 """Fields that say nothing in a 1xx, which has no body (RFC 9110, section 8.6)."""
 
 
-def _client(x: Exchange) -> Any:
+def _client(exchange: Exchange) -> Any:
     """Who may leave before the answer is there: the worker's connection, else what can be watched; None where that cannot be."""
-    return x.connection if x.connection is not None else watched(x.environ)
+    return exchange.connection if exchange.connection is not None else watched(exchange.environ)
 
 
 def _asked_for(upgrade: str, asked: str) -> bool:
@@ -69,7 +68,7 @@ def _asked_for(upgrade: str, asked: str) -> bool:
     return bool(asked) and bool(chosen) and chosen <= set(headers.tokens(asked))
 
 
-def _nothing(x: Exchange) -> Answer:
+def _nothing(exchange: Exchange) -> Response:
     """Answer 404: a configuration made in Python serves no files."""
     raise ClientError(status=404)
 
@@ -99,20 +98,18 @@ class Proxy:
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
         self.probes = Probes.of(config, self.targets.pools, self.zone)
-        self.cache = Cache(
-            config.cache_zones, refetch=self._refetch, spawn=spawn, sent=self._sent_fields, prefix=config.prefix
-        )
+        self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, sent=self._sent_fields, prefix=config.prefix)
         self.metrics = Metrics(self.zone)
         self.upkeep = Upkeep((self.transport.sweep, self.cache.sweep) if config.cache_zones else (self.transport.sweep,))
         self._forwarders: dict[int, Forwarder] = {}
         status = Status(self.metrics, self.targets.pools)
-        self._handlers: dict[str, Callable[[Exchange], Answer | str]] = {
+        self._handlers: dict[str, Callable[[Exchange], Response | str]] = {
             "": serve,
             "static": serve,
             "none": _nothing,
             "stub_status": status.stub,
             "status": status.show,
-            "tunnel_pass": Connector(self.targets).answer,
+            "tunnel_pass": Connector(self.targets).response,
         }
         self._finishers: dict[int, response_headers.Finisher | None] = {}
 
@@ -130,142 +127,142 @@ class Proxy:
 
     # --- the way of a request ---------------------------------------------------------------------------------------------
 
-    def respond(self, x: Exchange) -> Answer:
+    def respond(self, exchange: Exchange) -> Response:
         """The answer to a request, headers finished; its body must be closed."""
         try:
-            answer = self._walk(x)
+            response = self._walk(exchange)
         except ProxyError as error:
-            answer = self.detours.refuse(x, error)
-        if x.kept or x.content_type:
-            response_headers.keep(x, answer)
-        return self._finish(x, answer)
+            response = self.detours.refuse(exchange, error)
+        if exchange.kept or exchange.content_type:
+            response_headers.keep(exchange, response)
+        return self._finish(exchange, response)
 
-    def _walk(self, x: Exchange) -> Answer:
+    def _walk(self, exchange: Exchange) -> Response:
         """Where it goes, whether it may, and what answers there."""
-        if x.server is None:
-            self.router.choose_server(x)
-            self.guard.enter(x)
-        answer = self.router.route(x)
-        if x.absolute and not x.internal:
-            destinations.check_scheme(x)
-        if x.connection is not None and not x.subrequest:
-            x.connection.heed(x.location.core)
-        if answer is not None:
-            return self.detours.special(x, answer.status) if answer.source is pages else answer
-        self.guard.admit(x)
-        location = x.location
-        if location.core.try_files and not x.named_location:
-            moved = self.detours.try_files(x)
+        if exchange.server is None:
+            self.router.choose_server(exchange)
+            self.guard.enter(exchange)
+        response = self.router.route(exchange)
+        if exchange.absolute and not exchange.internal:
+            destinations.check_scheme(exchange)
+        if exchange.connection is not None and not exchange.subrequest:
+            exchange.connection.heed(exchange.location.core)
+        if response is not None:
+            return self.detours.special(exchange, response.status) if response.source is pages else response
+        self.guard.admit(exchange)
+        location = exchange.location
+        if location.core.try_files and not exchange.named_location:
+            moved = self.detours.try_files(exchange)
             if moved is not None:
                 return moved
         if location.handler == "proxy_pass":
-            return self._forward(x, location)
-        return self._content(x, location)
+            return self._forward(exchange, location)
+        return self._content(exchange, location)
 
-    def _forward(self, x: Exchange, location: Location) -> Answer:
+    def _forward(self, exchange: Exchange, location: Location) -> Response:
         """Take the answer from the cache, else from an upstream."""
-        if x.method == "OPTIONS" and headers.hops_left(x.environ.get("HTTP_MAX_FORWARDS", "")) == -1:
+        if exchange.method == "OPTIONS" and headers.hops_left(exchange.environ.get("HTTP_MAX_FORWARDS", "")) == -1:
             # RFC 9110, 7.6.2: it is for the last proxy that it reaches.
-            return Answer(200, [("Content-Length", "0")], length=0)
+            return Response(200, [("Content-Length", "0")], length=0)
         if location.cache.zone is None:
-            return self._ask(x, location)
-        if (x.chunked or x.content_length) and location.proxy.request_buffering:
+            return self._ask(exchange, location)
+        if (exchange.chunked or exchange.content_length) and location.proxy.request_buffering:
             # As in nginx the body comes before the cache, whose key may name it ($request_body).
-            collect(x, location.core)
-        found = self.cache.lookup(x, location)
+            collect(exchange, location.core)
+        found = self.cache.lookup(exchange, location)
         if found is None:
-            return self._ask(x, location)
-        if isinstance(found, Answer):
-            return self._rewritten(x, location, found)
+            return self._ask(exchange, location)
+        if isinstance(found, Response):
+            return self._rewritten(exchange, location, found)
         try:
-            found.prepare(x)
+            found.prepare(exchange)
             try:
-                answer = found.store(x, self._ask(x, location, found))
-                if type(answer.body) is Forwarded and not location.proxy.ignore_client_abort:
+                response = found.store(exchange, self._ask(exchange, location, found))
+                if type(response.body) is Forwarded and not location.proxy.ignore_client_abort:
                     # Not stored: then it is this client's alone.
-                    client = _client(x)
+                    client = _client(exchange)
                     if client is not None:
-                        answer.body.attend(client)
+                        response.body.attend(client)
             except UpstreamError as error:
-                stale = found.failed(x, error)
+                stale = found.failed(exchange, error)
                 if stale is None:
                     raise
-                answer = stale
-            answer = self._rewritten(x, location, answer)
+                response = stale
+            response = self._rewritten(exchange, location, response)
             if found.cookie is not None:
-                answer.headers.append(("Set-Cookie", found.cookie))
-            return answer
+                response.headers.append(("Set-Cookie", found.cookie))
+            return response
         finally:
             found.close()
 
-    def _rewritten(self, x: Exchange, location: Location, answer: Answer) -> Answer:
+    def _rewritten(self, exchange: Exchange, location: Location, response: Response) -> Response:
         """What passed the cache with the upstream's own fields, as this location sends it to this client."""
-        if answer.raw:
-            answer.raw = False
-            forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
-            entry = answer.source if isinstance(answer.source, Entry) else None
+        if response.raw:
+            response.raw = False
+            forwarder = self._forwarders.get(id(location)) or self._make_forwarder(exchange, location)
+            entry = response.source if isinstance(response.source, Entry) else None
             if entry is not None:
-                x.upstream_pairs = entry.headers
-            answer.headers = forwarder.answer_headers(x, answer.headers, stored=entry is not None)
-        return answer
+                exchange.upstream_pairs = entry.headers
+            response.headers = forwarder.response_headers(exchange, response.headers, stored=entry is not None)
+        return response
 
-    def _sent_fields(self, x: Exchange, location: Location, names: tuple[str, ...]) -> Pairs:
+    def _sent_fields(self, exchange: Exchange, location: Location, names: tuple[str, ...]) -> Pairs:
         """The fields of these names as the location forwards them: what the cache tells variants apart by."""
-        forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
-        return forwarder.sent(x, names)
+        forwarder = self._forwarders.get(id(location)) or self._make_forwarder(exchange, location)
+        return forwarder.sent(exchange, names)
 
-    def _ask(self, x: Exchange, location: Location, fetch: Fetch | None = None) -> Answer:
+    def _ask(self, exchange: Exchange, location: Location, fetch: Fetch | None = None) -> Response:
         """Take the answer from an upstream; the request's body first, when it is buffered."""
-        forwarder = self._forwarders.get(id(location)) or self._make_forwarder(x, location)
-        upload = take(x, forwarder.settings, location.core)
+        forwarder = self._forwarders.get(id(location)) or self._make_forwarder(exchange, location)
+        upload = take(exchange, forwarder.settings, location.core)
         try:
-            return self._try_upstreams(x, forwarder, upload, fetch)
+            return self._try_upstreams(exchange, forwarder, upload, fetch)
         except BaseException:
             if upload is not None:
                 upload.close()
             raise
 
-    def _refetch(self, x: Exchange, fetch: Fetch) -> Answer:
+    def _refetch(self, exchange: Exchange, fetch: Fetch) -> Response:
         """Ask again for what the cache wants to know, with no client waiting."""
-        x.environ = {**x.environ}
-        x.environ.pop("wsgi.early_hints", None)
-        return self._ask(x, x.location, fetch)
+        exchange.environ = {**exchange.environ}
+        exchange.environ.pop("wsgi.early_hints", None)
+        return self._ask(exchange, exchange.location, fetch)
 
-    def _try_upstreams(self, x: Exchange, forwarder: Forwarder, upload: Upload | None, fetch: Fetch | None) -> Answer:
+    def _try_upstreams(self, exchange: Exchange, forwarder: Forwarder, upload: Upload | None, fetch: Fetch | None) -> Response:
         """The loop: lease a server, send, and go on to the next while the rules allow it."""
         settings = forwarder.settings
-        target = self.targets.of(x, forwarder)
-        x.tried = None
-        if x.tries:
+        target = self.targets.of(exchange, forwarder)
+        exchange.tried = None
+        if exchange.tries:
             # A redirect within came here: every server may be asked again, and the variables show another group of tries.
-            x.tries.append(Attempt(""))
+            exchange.tries.append(Attempt(""))
         pool = target.pool
-        method = settings.method(x).upper() if settings.method is not None else x.method
+        method = settings.method(exchange).upper() if settings.method is not None else exchange.method
         if fetch is not None and fetch.method is not None:
             method = fetch.method
-        out = Outgoing(method, forwarder.head(x, method, target.path or forwarder.target(x), upload, fetch), upload)
-        if x.upgrade:
-            require_connection(x)
+        out = Outgoing(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
+        if exchange.upgrade:
+            require_connection(exchange)
         if fetch is None and not settings.ignore_client_abort:
-            out.client = _client(x)
-        if x.location.core.early_hints and not x.subrequest and "wsgi.early_hints" in x.environ:
-            out.hints = partial(self._pass_hints, x, forwarder)
-        retries = Retries(settings, x.method, settings.next_upstream_tries or pool.tries_limit, upload, time.monotonic)
+            out.client = _client(exchange)
+        if exchange.location.core.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
+            out.hints = partial(self._pass_hints, exchange, forwarder)
+        retries = Retries(settings, exchange.method, settings.next_upstream_tries or pool.tries_limit, upload, time.monotonic)
         while True:
-            lease = self._lease(x, pool)
-            attempt = x.tries[-1]
+            lease = self._lease(exchange, pool)
+            attempt = exchange.tries[-1]
             retries.left -= 1
             try:
                 if target.judged:
-                    destinations.check(x, x.location.guard, lease.peer.address)
+                    destinations.check(exchange, exchange.location.guard, lease.peer.address)
                 reply = self.transport.send(out, target.route(lease.peer, settings))
-                if reply.status == 101 and not _asked_for(reply.head.upgrade, x.upgrade):
+                if reply.status == 101 and not _asked_for(reply.head.upgrade, exchange.upgrade):
                     reply.abort()
-                    raise InvalidAnswer("upstream sent a 101 nobody asked for")
+                    raise InvalidResponse("upstream sent a 101 nobody asked for")
             except UpstreamError as error:
                 lease.settle(True)
                 # Kept by no name that outlives this clause: its traceback holds this frame, and with it all that the request had.
-                self._note_failure(x, attempt, error, target.url(lease.peer))
+                self._note_failure(exchange, attempt, error, target.url(lease.peer))
                 if not retries.may(error.kind, error.sent):
                     raise
                 continue
@@ -279,107 +276,107 @@ class Proxy:
                 reply.abort()
                 lease.settle(reply.status not in NEVER_FAILURES)
                 continue
-            return self._take_reply(x, forwarder, Forwarded(reply, lease, attempt, upload, settings), fetch)
+            return self._take_reply(exchange, forwarder, Forwarded(reply, lease, attempt, upload, settings), fetch)
 
-    def _pass_hints(self, x: Exchange, forwarder: Forwarder, pairs: Pairs) -> None:
+    def _pass_hints(self, exchange: Exchange, forwarder: Forwarder, pairs: Pairs) -> None:
         """Pass a 103 (Early Hints) on to the client where `early_hints` says so (RFC 8297; ngx_http_core_module)."""
-        if all(condition(x) in ("", "0") for condition in x.location.core.early_hints):
+        if all(condition(exchange) in ("", "0") for condition in exchange.location.core.early_hints):
             return
-        fields = [pair for pair in forwarder.answer_headers(x, pairs) if pair[0].lower() not in _FRAMING]
+        fields = [pair for pair in forwarder.response_headers(exchange, pairs) if pair[0].lower() not in _FRAMING]
         if fields:
             try:
-                x.environ["wsgi.early_hints"](fields)
+                exchange.environ["wsgi.early_hints"](fields)
             except OSError as error:
                 raise ClientGone(f"sending early hints failed: {error}") from error
 
-    def _lease(self, x: Exchange, pool: Pool) -> Lease:
+    def _lease(self, exchange: Exchange, pool: Pool) -> Lease:
         """A server for the next try, and the try on the record."""
         try:
-            lease = pool.lease(x)
+            lease = pool.lease(exchange)
         except NoLiveUpstreams as error:
             # nginx names the upstream itself in $upstream_addr then.
-            x.tries.append(Attempt(pool.name))
-            x.tries[-1].status = error.status
+            exchange.tries.append(Attempt(pool.name))
+            exchange.tries[-1].status = error.status
             raise
-        x.tries.append(Attempt(lease.peer.name))
+        exchange.tries.append(Attempt(lease.peer.name))
         return lease
 
-    def _take_reply(self, x: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Answer:
+    def _take_reply(self, exchange: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Response:
         """A good try: its fields as the client gets them (as they came where the cache may store them), its body as it comes."""
         reply = body.reply
         settings = forwarder.settings
-        x.upstream_pairs = reply.pairs
+        exchange.upstream_pairs = reply.pairs
         if reply.status == 101:
             idle = settings.read_timeout if settings.stream_timeout is None else settings.stream_timeout
-            return Answer(101, forwarder.answer_headers(x, reply.pairs), Tunnelled(body, x.upgrade, idle))
-        if settings.intercept_errors and reply.status >= 300 and self.detours.error_page(x, reply.status) is not None:
+            return Response(101, forwarder.response_headers(exchange, reply.pairs), Tunnelled(body, exchange.upgrade, idle))
+        if settings.intercept_errors and reply.status >= 300 and self.detours.error_page(exchange, reply.status) is not None:
             body.close()
-            return self.detours.special(x, reply.status)
+            return self.detours.special(exchange, reply.status)
         if reply.special:
             rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
             if rate is not None:
-                x.limit_rate = rate
-            moved = self.detours.accelerated(x, forwarder, body)
+                exchange.limit_rate = rate
+            moved = self.detours.accelerated(exchange, forwarder, body)
             if moved is not None:
                 return moved
         if settings.limit_rate is not None:
-            body.rate = pacing.evaluated(settings.limit_rate, x)
+            body.rate = pacing.evaluated(settings.limit_rate, exchange)
         raw = fetch is not None and not fetch.unsafe
-        pairs = list(reply.pairs) if raw else forwarder.answer_headers(x, reply.pairs)
-        answer = Answer(reply.status, pairs, body, reason=reply.reason)
-        answer.raw = raw
+        pairs = list(reply.pairs) if raw else forwarder.response_headers(exchange, reply.pairs)
+        response = Response(reply.status, pairs, body, reason=reply.reason)
+        response.raw = raw
         cookie = body.lease.sticky_cookie()
         if cookie is not None:
             if fetch is not None and raw:
                 fetch.cookie = cookie
             else:
-                answer.headers.append(("Set-Cookie", cookie))
-        answer.length = reply.content_length
-        answer.source = reply
-        return answer
+                response.headers.append(("Set-Cookie", cookie))
+        response.length = reply.content_length
+        response.source = reply
+        return response
 
     # --- when it goes wrong -----------------------------------------------------------------------------------------------
 
-    def _note_failure(self, x: Exchange, attempt: Attempt, error: UpstreamError, url: str) -> None:
+    def _note_failure(self, exchange: Exchange, attempt: Attempt, error: UpstreamError, url: str) -> None:
         """Record a failed try, and say in one line which server and why."""
         attempt.status = error.status
         attempt.error = str(error)
         attempt.response_time = time.time() - attempt.started
-        errorlog.line("error", str(error), x, url)
-        if x.trace is not None:
-            x.why("upstream", f"{attempt.address} failed: {error}")
+        errorlog.line("error", str(error), exchange, url)
+        if exchange.trace is not None:
+            exchange.why("upstream", f"{attempt.address} failed: {error}")
 
-    def _content(self, x: Exchange, location: Location) -> Answer:
+    def _content(self, exchange: Exchange, location: Location) -> Response:
         """A location without `proxy_pass`; a URI in place of an answer is a redirect within (an index of a folder)."""
-        answer = self._handlers[location.handler](x)
-        if isinstance(answer, str):
-            self.router.redirect(x, answer, x.args)
-            return self._walk(x)
-        return self.detours.special(x, answer.status) if answer.source is pages else answer
+        response = self._handlers[location.handler](exchange)
+        if isinstance(response, str):
+            self.router.redirect(exchange, response, exchange.args)
+            return self._walk(exchange)
+        return self.detours.special(exchange, response.status) if response.source is pages else response
 
     # --- what is prepared -------------------------------------------------------------------------------------------------
 
-    def _make_forwarder(self, x: Exchange, location: Location) -> Forwarder:
+    def _make_forwarder(self, exchange: Exchange, location: Location) -> Forwarder:
         forwarder = Forwarder(
             location,
-            underscores=x.server.underscores_in_headers,
-            ignore_invalid=x.server.ignore_invalid_headers,
+            underscores=exchange.server.underscores_in_headers,
+            ignore_invalid=exchange.server.ignore_invalid_headers,
         )
         self._forwarders[id(location)] = forwarder
         return forwarder
 
-    def _finish(self, x: Exchange, answer: Answer) -> Answer:
+    def _finish(self, exchange: Exchange, response: Response) -> Response:
         """`add_header`, `expires` and the like, where the location has any."""
-        location = x.location_or_none
+        location = exchange.location_or_none
         if location is not None:
             key = id(location)
             if key not in self._finishers:
                 self._finishers[key] = response_headers.compile_finisher(location)
             finisher = self._finishers[key]
             if finisher is not None:
-                finisher(x, answer)
-            if location.core.limit_rate is not None or x.limit_rate is not None:
-                pacing.pace(x, answer)
-        x.status = answer.status
-        x.answer = answer
-        return answer
+                finisher(exchange, response)
+            if location.core.limit_rate is not None or exchange.limit_rate is not None:
+                pacing.pace(exchange, response)
+        exchange.status = response.status
+        exchange.response = response
+        return response

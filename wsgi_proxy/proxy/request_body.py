@@ -132,63 +132,65 @@ class Upload:
             self._file.close()
 
 
-def take(x: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | None:
+def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | None:
     """The body that an upstream shall get for this request, None when it gets none.
 
     Raises ClientError when the client breaks its framing, ClientGone when it leaves before the body is whole, ProxyError when
     there is no room for it.
     """
     if settings.set_body is not None:
-        if settings.request_buffering and (x.chunked or x.content_length):
+        if settings.request_buffering and (exchange.chunked or exchange.content_length):
             # The text may show the client's own body ($request_body).
-            collect(x, core)
-        data = settings.set_body(x).encode("latin-1")
+            collect(exchange, core)
+        data = settings.set_body(exchange).encode("latin-1")
         return Upload(len(data), data=data)
-    if not settings.pass_request_body or not (x.chunked or x.content_length is not None):
+    if not settings.pass_request_body or not (exchange.chunked or exchange.content_length is not None):
         return None
-    if x.content_length == 0:
+    if exchange.content_length == 0:
         return Upload(0, data=b"")
     # HTTP/1.0 has no chunks: a body of unknown length must be whole before it can go out (RFC 9112, 6.1).
-    held: Upload | None = x.upload
-    streamed = not settings.request_buffering and (x.content_length is not None or settings.http_version != "1.0")
+    held: Upload | None = exchange.upload
+    streamed = not settings.request_buffering and (exchange.content_length is not None or settings.http_version != "1.0")
     if streamed and (held is None or not held.whole):
         if held is None:
             # What is known to be wrong already is refused before a server is troubled with it.
-            check = getattr(x.input, "check", None)
+            check = getattr(exchange.input, "check", None)
             if check is not None:
                 check()
         room = core.client_body_buffer_size
-        x.upload = upload = Upload(x.content_length, source=x.input, room=room) if held is None else held.again()
+        exchange.upload = upload = (
+            Upload(exchange.content_length, source=exchange.input, room=room) if held is None else held.again()
+        )
         return upload
-    return collect(x, core)
+    return collect(exchange, core)
 
 
-def collect(x: Exchange, core: CoreSettings) -> Upload:
+def collect(exchange: Exchange, core: CoreSettings) -> Upload:
     """Take the whole body, once in an exchange, which keeps it until its end; the errors are those of `take`.
 
     After an error the request has no body left: the page that answers for it gets none (as in nginx).
     """
-    held: Upload | None = x.upload
+    held: Upload | None = exchange.upload
     if held is None or not held.whole:
-        source = x.input if held is None else held.again()
+        source = exchange.input if held is None else held.again()
         try:
-            held = x.upload = _spool(x, core, source)
+            held = exchange.upload = _spool(exchange, core, source)
         except ProxyError:
-            x.drop_body()
+            exchange.drop_body()
             raise
-        if x.leases is None:
-            x.leases = []
-        x.leases.append(held)
+        if exchange.leases is None:
+            exchange.leases = []
+        exchange.leases.append(held)
     return held.again()
 
 
-def _spool(x: Exchange, core: CoreSettings, source: Any) -> Upload:
+def _spool(exchange: Exchange, core: CoreSettings, source: Any) -> Upload:
     """Take the whole body, to memory or to a file."""
     limit = core.client_body_buffer_size
     blocks: list[bytes] = []
     size = 0
     file: IO[bytes] | None = None
-    expected = x.content_length
+    expected = exchange.content_length
     try:
         while expected is None or size < expected:
             block = source.read(BLOCK if expected is None else min(BLOCK, expected - size))
@@ -199,10 +201,10 @@ def _spool(x: Exchange, core: CoreSettings, source: Any) -> Upload:
                 blocks.append(block)
                 continue
             if file is None:
-                file = tempfiles.open_file(core.client_body_temp_path, x)
-                tempfiles.write(file, b"".join(blocks), core.client_body_temp_path, x)
+                file = tempfiles.open_file(core.client_body_temp_path, exchange)
+                tempfiles.write(file, b"".join(blocks), core.client_body_temp_path, exchange)
                 blocks = []
-            tempfiles.write(file, block, core.client_body_temp_path, x)
+            tempfiles.write(file, block, core.client_body_temp_path, exchange)
         if expected is not None and size < expected:
             raise ClientGone("client prematurely closed connection while sending its request body")
     except BaseException as error:
@@ -211,9 +213,9 @@ def _spool(x: Exchange, core: CoreSettings, source: Any) -> Upload:
         if isinstance(error, OSError):
             raise ClientError(f"reading the request body failed: {error}", status=400) from error
         raise
-    x.body_bytes_received = size
+    exchange.body_bytes_received = size
     if file is None:
-        data = x.request_body = b"".join(blocks)
+        data = exchange.request_body = b"".join(blocks)
         return Upload(size, data=data)
     file.seek(0)
     return Upload(size, file=file)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from ..exchange import Answer, Pairs
+from ..exchange import Pairs, Response
 from ..http import pages
 
 if TYPE_CHECKING:
@@ -35,41 +35,41 @@ _WITH_CHARSET = frozenset(
 _DAY = 86400
 _TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
-Finisher = Callable[["Exchange", Answer], None]
+Finisher = Callable[["Exchange", Response], None]
 
 
-def standard_page(x: Exchange, status: int) -> Answer:
+def standard_page(exchange: Exchange, status: int) -> Response:
     """The page for a status, as nginx makes it."""
-    location = x.location_or_none
+    location = exchange.location_or_none
     body = pages.page(status, pages.product(location.core) if location is not None else "wsgi_proxy")
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
-    if status in CLOSING and x.connection is not None:
+    if status in CLOSING and exchange.connection is not None:
         fields.append(("Connection", "close"))
-    return Answer(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
+    return Response(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
 
 
-def redirect_page(x: Exchange, status: int, url: str) -> Answer:
+def redirect_page(exchange: Exchange, status: int, url: str) -> Response:
     """A redirect of the client to a URL."""
-    answer = standard_page(x, status)
-    answer.headers.append(("Location", url))
-    return answer
+    response = standard_page(exchange, status)
+    response.headers.append(("Location", url))
+    return response
 
 
-def keep(x: Exchange, answer: Answer) -> None:
+def keep(exchange: Exchange, response: Response) -> None:
     """Put the fields that an X-Accel-Redirect keeps into the answer that took its place.
 
     A list (Set-Cookie, Cache-Control) goes on with the answer's own members, as in nginx. Of what may stand in an answer only
     once the application's stays; nginx sends both.
     """
-    kept = x.kept
-    if answer.status >= 300:
+    kept = exchange.kept
+    if response.status >= 300:
         # Such a page has no ranges (ngx_http_send_special_response).
         kept = [pair for pair in kept if pair[0].lower() != "accept-ranges"]
     single = {name.lower() for name, _ in kept} - {"set-cookie", "cache-control"}
-    headers = kept + [pair for pair in answer.headers if pair[0].lower() not in single]
-    if x.content_type and answer.status not in (204, 304) and answer.header("content-type") is None:
-        headers.append(("Content-Type", x.content_type))
-    answer.headers = headers
+    headers = kept + [pair for pair in response.headers if pair[0].lower() not in single]
+    if exchange.content_type and response.status not in (204, 304) and response.header("content-type") is None:
+        headers.append(("Content-Type", exchange.content_type))
+    response.headers = headers
 
 
 def compile_finisher(location: Location) -> Finisher | None:
@@ -89,9 +89,9 @@ def compile_finisher(location: Location) -> Finisher | None:
     if len(steps) == 1:
         return steps[0]
 
-    def all_of_them(x: Exchange, answer: Answer) -> None:
+    def all_of_them(exchange: Exchange, response: Response) -> None:
         for step in steps:
-            step(x, answer)
+            step(exchange, response)
 
     return all_of_them
 
@@ -104,14 +104,14 @@ class _Charset:
     def __init__(self, value: Template) -> None:
         self._value = value
 
-    def __call__(self, x: Exchange, answer: Answer) -> None:
-        for at, (name, text) in enumerate(answer.headers):
+    def __call__(self, exchange: Exchange, response: Response) -> None:
+        for at, (name, text) in enumerate(response.headers):
             if name.lower() == "content-type":
                 # With parameters of any kind the text is not one of these.
                 if text.strip().lower() in _WITH_CHARSET:
-                    charset = self._value(x)
+                    charset = self._value(exchange)
                     if charset and charset != "off":
-                        answer.headers[at] = (name, f"{text.strip()}; charset={charset}")
+                        response.headers[at] = (name, f"{text.strip()}; charset={charset}")
                 return
 
 
@@ -123,14 +123,14 @@ class _AddHeaders:
     def __init__(self, fields: tuple[AddHeader, ...]) -> None:
         self._fields = fields
 
-    def __call__(self, x: Exchange, answer: Answer) -> None:
-        x.status = answer.status
-        touched = answer.status in TOUCHED
+    def __call__(self, exchange: Exchange, response: Response) -> None:
+        exchange.status = response.status
+        touched = response.status in TOUCHED
         for field in self._fields:
             if touched or field.always:
-                value = field.value(x)
+                value = field.value(exchange)
                 if value:
-                    answer.headers.append((field.name, value))
+                    response.headers.append((field.name, value))
 
 
 class _AddTrailers:
@@ -145,14 +145,14 @@ class _AddTrailers:
         self._fields = fields if chunks else ()
         self._always = tuple(field for field in self._fields if field.always)
 
-    def __call__(self, x: Exchange, answer: Answer) -> None:
-        fields = self._fields if answer.status in TOUCHED else self._always
-        if fields and x.connection is not None and x.protocol == "HTTP/1.1" and x.method != "HEAD":
-            if answer.status in (101, 204, 304):
+    def __call__(self, exchange: Exchange, response: Response) -> None:
+        fields = self._fields if response.status in TOUCHED else self._always
+        if fields and exchange.connection is not None and exchange.protocol == "HTTP/1.1" and exchange.method != "HEAD":
+            if response.status in (101, 204, 304):
                 return
-            x.added_trailers = fields
-            answer.headers = [pair for pair in answer.headers if pair[0].lower() != "content-length"]
-            answer.length = None
+            exchange.added_trailers = fields
+            response.headers = [pair for pair in response.headers if pair[0].lower() != "content-length"]
+            response.length = None
 
 
 class _Expires:
@@ -164,12 +164,12 @@ class _Expires:
         self._value = value
         self._modified = modified
 
-    def __call__(self, x: Exchange, answer: Answer) -> None:
-        if answer.status not in TOUCHED:
+    def __call__(self, exchange: Exchange, response: Response) -> None:
+        if response.status not in TOUCHED:
             return
-        fields = expires_fields(self._value(x), time.time(), answer.header("last-modified") if self._modified else None)
+        fields = expires_fields(self._value(exchange), time.time(), response.header("last-modified") if self._modified else None)
         if fields:
-            answer.headers = [pair for pair in answer.headers if pair[0].lower() not in ("expires", "cache-control")] + fields
+            response.headers = [pair for pair in response.headers if pair[0].lower() not in ("expires", "cache-control")] + fields
 
 
 def expires_fields(value: str, now: float, last_modified: str | None = None) -> Pairs:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 
-def open_file(folder: str, x: Exchange | None = None) -> IO[bytes]:
+def open_file(folder: str, exchange: Exchange | None = None) -> IO[bytes]:
     """A new file in `folder` (the system's for ""), on behalf of `x`. ProxyError when it cannot be had."""
     try:
         try:
@@ -29,10 +29,10 @@ def open_file(folder: str, x: Exchange | None = None) -> IO[bytes]:
             os.makedirs(folder, 0o700, exist_ok=True)
             return tempfile.TemporaryFile(buffering=0, dir=folder)
     except OSError as error:
-        raise _fault("open()", folder or tempfile.gettempdir(), error, x) from error
+        raise _fault("open()", folder or tempfile.gettempdir(), error, exchange) from error
 
 
-def write(file: IO[bytes], block: bytes, folder: str, x: Exchange | None = None) -> None:
+def write(file: IO[bytes], block: bytes, folder: str, exchange: Exchange | None = None) -> None:
     """Write all of `block`. ProxyError when there is no room."""
     try:
         written = file.write(block)
@@ -40,7 +40,7 @@ def write(file: IO[bytes], block: bytes, folder: str, x: Exchange | None = None)
             block = block[written:]
             written = file.write(block)
     except OSError as error:
-        raise _fault("pwrite()", folder or tempfile.gettempdir(), error, x) from error
+        raise _fault("pwrite()", folder or tempfile.gettempdir(), error, exchange) from error
 
 
 def make_folders(folders: Iterable[str], account: tuple[int, int] | None) -> None:
@@ -54,7 +54,7 @@ def make_folders(folders: Iterable[str], account: tuple[int, int] | None) -> Non
             errorlog.line("error", f'mkdir() "{folder}" failed ({error.errno}: {error.strerror})')
 
 
-def _fault(what: str, where: str, error: OSError, x: Exchange | None) -> ProxyError:
+def _fault(what: str, where: str, error: OSError, exchange: Exchange | None) -> ProxyError:
     message = f'{what} in "{where}" failed ({error.errno}: {error.strerror})'
-    errorlog.line("crit", message, x)
+    errorlog.line("crit", message, exchange)
     return ProxyError(message, status=500)

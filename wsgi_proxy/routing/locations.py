@@ -67,7 +67,7 @@ class LocationTable:
         root = prefixes.get("/")
         self.only = root if alone and root is not None and root.table is None else None
 
-    def find(self, uri: str, x: Exchange) -> tuple[Node | None, bool]:
+    def find(self, uri: str, exchange: Exchange) -> tuple[Node | None, bool]:
         """(the node for a URI, whether the search ends with it); a regular expression that matches leaves its captures in `x`."""
         node = self._exact.get(uri)
         if node is not None:
@@ -77,7 +77,7 @@ class LocationTable:
         if node is not None:
             stops = node.stops
             if node.table is not None:
-                inner, final = node.table.find(uri, x)
+                inner, final = node.table.find(uri, exchange)
                 if inner is not None:
                     node = inner
                 if final:
@@ -86,9 +86,9 @@ class LocationTable:
             for pattern, found in self._patterns:
                 match = pattern.search(uri)
                 if match is not None:
-                    take_captures(x, match)
+                    take_captures(exchange, match)
                     if found.table is not None:
-                        found = found.table.find(uri, x)[0] or found
+                        found = found.table.find(uri, exchange)[0] or found
                     return found, True
         return node, False
 

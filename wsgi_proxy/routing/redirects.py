@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..exchange import Answer
+from ..exchange import Response
 from ..http import escape, pages
 from ..variables import server_address, server_name
 
@@ -43,64 +43,64 @@ def content_type(uri: str, core: CoreSettings) -> str:
     return core.default_type
 
 
-def page_answer(status: int) -> Answer:
+def page_response(status: int) -> Response:
     """A status alone: the hallway makes its page, or follows its `error_page`."""
-    answer = Answer(status)
-    answer.source = pages
-    return answer
+    response = Response(status)
+    response.source = pages
+    return response
 
 
-def return_answer(x: Exchange, step: Return) -> Answer:
+def return_response(exchange: Exchange, step: Return) -> Response:
     """What a `return` answers."""
     status = step.status
     if step.text is None:
         if status >= 400:
-            return page_answer(status)
+            return page_response(status)
         text = ""
     else:
-        text = step.text(x)
+        text = step.text(exchange)
         if status >= 400 and not text and getattr(step.text, "constant", None) == "":
-            return page_answer(status)
+            return page_response(status)
     if status in REDIRECTS:
-        return redirect_answer(x, status, text)
+        return redirect_response(exchange, status, text)
     if status < 200 or status in (204, 304):
-        return Answer(status)
+        return Response(status)
     body = text.encode("latin-1")
     fields: Pairs = []
-    kind = x.content_type or content_type(x.uri, x.location.core)
+    kind = exchange.content_type or content_type(exchange.uri, exchange.location.core)
     if kind:
         fields.append(("Content-Type", kind))
     fields.append(("Content-Length", str(len(body))))
-    return Answer(status, fields, (body,) if body and x.method != "HEAD" else (), length=len(body))
+    return Response(status, fields, (body,) if body and exchange.method != "HEAD" else (), length=len(body))
 
 
-def redirect_answer(x: Exchange, status: int, location: str) -> Answer:
+def redirect_response(exchange: Exchange, status: int, location: str) -> Response:
     """A redirect with nginx's small page."""
-    body = pages.page(status, pages.product(x.location.core))
-    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Location", absolute(x, location))]
-    return Answer(status, fields, (body,) if x.method != "HEAD" else (), length=len(body))
+    body = pages.page(status, pages.product(exchange.location.core))
+    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Location", absolute(exchange, location))]
+    return Response(status, fields, (body,) if exchange.method != "HEAD" else (), length=len(body))
 
 
-def slash_redirect(x: Exchange, path: str) -> Answer:
+def slash_redirect(exchange: Exchange, path: str) -> Response:
     """301 to a folder's own name, which ends with a slash. `path` is decoded."""
     target = escape(path)
-    return redirect_answer(x, 301, f"{target}?{x.args}" if x.args else target)
+    return redirect_response(exchange, 301, f"{target}?{exchange.args}" if exchange.args else target)
 
 
-def absolute(x: Exchange, location: str) -> str:
+def absolute(exchange: Exchange, location: str) -> str:
     """The value of Location for a URL or a path."""
     if _CONTROL.search(location):
         location = _CONTROL.sub(lambda match: f"%{ord(match[0]):02X}", location)
-    core = x.location.core
+    core = exchange.location.core
     if location[:1] != "/" or not core.absolute_redirect:
         return location
-    address, port = server_address(x)
+    address, port = server_address(exchange)
     if core.server_name_in_redirect:
-        host = server_name(x)
-    elif x.environ.get("HTTP_HOST"):
-        host = x.host
+        host = server_name(exchange)
+    elif exchange.environ.get("HTTP_HOST"):
+        host = exchange.host
     else:
         host = f"[{address}]" if ":" in address and not address.startswith("unix:") else address
-    usual = "443" if x.scheme == "https" else "80"
+    usual = "443" if exchange.scheme == "https" else "80"
     shown = f":{port}" if core.port_in_redirect and port not in ("", usual) else ""
-    return f"{x.scheme}://{host}{shown}{location}"
+    return f"{exchange.scheme}://{host}{shown}{location}"

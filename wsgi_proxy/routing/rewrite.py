@@ -43,8 +43,8 @@ class Truth:
     def __init__(self, value: Template) -> None:
         self._value = value
 
-    def __call__(self, x: Exchange) -> bool:
-        return self._value(x) not in ("", "0")
+    def __call__(self, exchange: Exchange) -> bool:
+        return self._value(exchange) not in ("", "0")
 
 
 class Equal:
@@ -57,8 +57,8 @@ class Equal:
         self._right = right
         self._wanted = wanted
 
-    def __call__(self, x: Exchange) -> bool:
-        return (self._left(x) == self._right(x)) is self._wanted
+    def __call__(self, exchange: Exchange) -> bool:
+        return (self._left(exchange) == self._right(exchange)) is self._wanted
 
 
 class Matches:
@@ -71,12 +71,12 @@ class Matches:
         self._regex = regex
         self._wanted = wanted
 
-    def __call__(self, x: Exchange) -> bool:
-        match = self._regex.search(self._value(x))
+    def __call__(self, exchange: Exchange) -> bool:
+        match = self._regex.search(self._value(exchange))
         if match is None:
-            x.captures = ()
+            exchange.captures = ()
         else:
-            take_captures(x, match)
+            take_captures(exchange, match)
         return (match is not None) is self._wanted
 
 
@@ -98,8 +98,8 @@ class FileTest:
         self._test = _FILE_TESTS[letter]
         self._wanted = wanted
 
-    def __call__(self, x: Exchange) -> bool:
-        path = os.path.join(x.prefix, self._path(x))
+    def __call__(self, exchange: Exchange) -> bool:
+        path = os.path.join(exchange.prefix, self._path(exchange))
         try:
             mode = os.stat(path.encode("latin-1")).st_mode
         except (OSError, ValueError):
@@ -157,35 +157,35 @@ def compile_rewrite(regex: re.Pattern[str], replacement: str, flag: str, names: 
     )
 
 
-def _rewrite(x: Exchange, step: Rewrite) -> Return | bool:
+def _rewrite(exchange: Exchange, step: Rewrite) -> Return | bool:
     """Perform a rewrite: a `Return` for a redirect, else whether the script ends here."""
-    match = step.regex.search(x.uri)
+    match = step.regex.search(exchange.uri)
     if match is None:
-        x.captures = ()
+        exchange.captures = ()
         return False
-    take_captures(x, match)
+    take_captures(exchange, match)
     flag = step.flag
     redirect = flag in ("redirect", "permanent")
     if not redirect:
-        x.internal = x.uri_changed = True
-        x.relocate = flag != "break"
+        exchange.internal = exchange.uri_changed = True
+        exchange.relocate = flag != "break"
         if flag == "break":
-            x.rewritten_in_place = True
-    path = step.replacement(x)
-    args = None if step.arguments is None else step.arguments(x)
-    if step.keep_args and x.args:
-        args = x.args if args is None else f"{args}&{x.args}"
+            exchange.rewritten_in_place = True
+    path = step.replacement(exchange)
+    args = None if step.arguments is None else step.arguments(exchange)
+    if step.keep_args and exchange.args:
+        args = exchange.args if args is None else f"{args}&{exchange.args}"
     if redirect:
         path = _unescape_redirect(path)
         target = path if args is None else f"{path}?{args}"
         return Return(301 if flag == "permanent" else 302, lambda _: target)
     if not path:
         raise ProxyError("the rewritten URI has a zero length")
-    x.uri = path
+    exchange.uri = path
     if args is not None:
-        x.args = args
+        exchange.args = args
     elif not step.keep_args:
-        x.args = ""
+        exchange.args = ""
     return flag in ("last", "break")
 
 
@@ -208,54 +208,54 @@ def _unescape_redirect(path: str) -> str:
 # --- running ----------------------------------------------------------------------------------------------------------------
 
 
-def run(script: tuple[Instruction, ...], x: Exchange) -> Return | None:
+def run(script: tuple[Instruction, ...], exchange: Exchange) -> Return | None:
     """Run a script to its end, a `break`, or a `Return`, which is given back."""
-    result = _run(script, x)
+    result = _run(script, exchange)
     return result if isinstance(result, Return) else None
 
 
-def _run(script: tuple[Instruction, ...], x: Exchange) -> Return | bool:
+def _run(script: tuple[Instruction, ...], exchange: Exchange) -> Return | bool:
     """A `Return`, or whether the whole script ends here."""
     for step in script:
         kind = type(step)
         if kind is If:
             assert isinstance(step, If)
-            if step.condition(x):
+            if step.condition(exchange):
                 if step.location is not None:
-                    x.location = step.location
-                result = _run(step.script, x)
+                    exchange.location = step.location
+                result = _run(step.script, exchange)
                 if result is not False:
                     return result
         elif kind is Set:
             assert isinstance(step, Set)
-            _set(x, step.name, step.value(x))
+            _set(exchange, step.name, step.value(exchange))
         elif kind is Return:
             assert isinstance(step, Return)
             return step
         elif kind is Rewrite:
             assert isinstance(step, Rewrite)
-            result = _rewrite(x, step)
+            result = _rewrite(exchange, step)
             if result is not False:
                 return result
         else:
             assert isinstance(step, Break)
-            if x.relocate:
-                x.relocate = False
-                x.rewritten_in_place = True
+            if exchange.relocate:
+                exchange.relocate = False
+                exchange.rewritten_in_place = True
             return True
     return False
 
 
-def _set(x: Exchange, name: str, value: str) -> None:
+def _set(exchange: Exchange, name: str, value: str) -> None:
     """`set`: most names live in `x.variables`; a few change the exchange itself."""
     if name in SETTABLE:
         if name == "args":
-            x.args = value
-            x.uri_changed = True
+            exchange.args = value
+            exchange.uri_changed = True
         else:
-            x.limit_rate = _size(value)
+            exchange.limit_rate = _size(value)
     else:
-        x.variables[name] = value
+        exchange.variables[name] = value
 
 
 def _size(value: str) -> int | None:

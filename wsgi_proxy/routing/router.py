@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 from ..errors import ClientError, ProxyError
 from ..http import normalise
 from ..variables import HostTable
-from .locations import Node, LocationTable
-from .redirects import return_answer, slash_redirect
+from .locations import LocationTable, Node
+from .redirects import return_response, slash_redirect
 from .rewrite import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..config import Config, Listen, Location, ServerBlock
-    from ..exchange import Answer, Exchange
+    from ..exchange import Exchange, Response
 
 MAX_CHANGES = 10
 _HOSTS_KEPT = 1024
@@ -147,38 +147,38 @@ class Router:
 
     # --- the server block -----------------------------------------------------------------------------------------------------
 
-    def choose_server(self, x: Exchange) -> None:
+    def choose_server(self, exchange: Exchange) -> None:
         """Set `server`, `host`, `uri` and `args`; ClientError for a Host or a target that is none."""
-        group = self._only or self._group(x)
+        group = self._only or self._group(exchange)
         site = default = group.default
         if default is None or site is None:
             raise ProxyError("the configuration has no server", status=404)
-        x.prefix = self.prefix
-        x.server, x.location = site.block, site.block.settings
-        raw = x.environ.get("HTTP_HOST")
+        exchange.prefix = self.prefix
+        exchange.server, exchange.location = site.block, site.block.settings
+        raw = exchange.environ.get("HTTP_HOST")
         if raw is None:
-            if x.protocol not in ("HTTP/1.0", "HTTP/0.9"):
+            if exchange.protocol not in ("HTTP/1.0", "HTTP/0.9"):
                 raise ClientError('client sent HTTP/1.1 request without "Host" header')
-            x.host = site.name
+            exchange.host = site.name
         else:
             found = group.find(raw)
             site = found.site
-            x.server, x.location, x.host = site.block, site.block.settings, found.host
+            exchange.server, exchange.location, exchange.host = site.block, site.block.settings, found.host
             if found.captures:
-                x.captures = found.captures
-                x.variables.update(found.variables)
-        target = x.target
+                exchange.captures = found.captures
+                exchange.variables.update(found.variables)
+        target = exchange.target
         if target[:1] == "/":
             # As in nginx the request line is read before the Host: by what the listener's default server says.
-            x.uri, x.args = normalise(target, default.merge_slashes)
-        elif x.method != "CONNECT":
+            exchange.uri, exchange.args = normalise(target, default.merge_slashes)
+        elif exchange.method != "CONNECT":
             raise ClientError("client sent invalid request target")
         elif not site.tunnels:
             raise ClientError("client sent CONNECT where there is no tunnel_pass", status=405)
 
-    def _group(self, x: Exchange) -> ServerNames:
+    def _group(self, exchange: Exchange) -> ServerNames:
         """The server blocks of the address that the request came to; all of them when no `listen` has it."""
-        connection = x.connection
+        connection = exchange.connection
         groups = self._groups
         if connection is not None:
             address = connection.listener.address
@@ -191,87 +191,87 @@ class Router:
                 return group
             host, port = address if isinstance(address, tuple) else ("", 0)
         else:
-            sock = x.environ.get("gunicorn.socket")
+            sock = exchange.environ.get("gunicorn.socket")
             path = sock.getsockname() if sock is not None else ""
             if isinstance(path, str) and path in groups:
                 return groups[path]
-            text = str(x.environ.get("SERVER_PORT", ""))
-            host, port = x.environ.get("SERVER_NAME", ""), int(text) if text.isdigit() else 0
+            text = str(exchange.environ.get("SERVER_PORT", ""))
+            host, port = exchange.environ.get("SERVER_NAME", ""), int(text) if text.isdigit() else 0
         return groups.get((host, port)) or groups.get(("0.0.0.0", port)) or self._by_port.get(port) or self._all
 
     # --- the location -----------------------------------------------------------------------------------------------------------
 
-    def route(self, x: Exchange) -> Answer | None:
+    def route(self, exchange: Exchange) -> Response | None:
         """Set everything that says where the request goes, and run the scripts on the way.
 
         An Answer when a script or a redirect has answered (`source` is the module `pages` when only its status is said); None
         when `x.location` is to answer. ProxyError for what cannot be routed.
         """
-        if x.server is None:
-            self.choose_server(x)
-        site = self._sites[id(x.server)]
-        if x.named_location:
-            return self._enter(x, site, site.named[x.location.pattern])
+        if exchange.server is None:
+            self.choose_server(exchange)
+        site = self._sites[id(exchange.server)]
+        if exchange.named_location:
+            return self._enter(exchange, site, site.named[exchange.location.pattern])
         if site.script:
-            x.location = site.block.settings
-            x.relocate = False
-            result = run(site.script, x)
+            exchange.location = site.block.settings
+            exchange.relocate = False
+            result = run(site.script, exchange)
             if result is not None:
-                return return_answer(x, result)
+                return return_response(exchange, result)
         node = site.table.only
         if node is None:
-            node = site.table.find(x.uri, x)[0] or site.own
+            node = site.table.find(exchange.uri, exchange)[0] or site.own
         if node.plain:
-            x.location = node.location
+            exchange.location = node.location
             return None
-        return self._enter(x, site, node)
+        return self._enter(exchange, site, node)
 
-    def _enter(self, x: Exchange, site: Site, node: Node) -> Answer | None:
+    def _enter(self, exchange: Exchange, site: Site, node: Node) -> Response | None:
         """Go into a location; its script may send the request on to others."""
         while True:
-            location = x.location = node.location
-            if location.guard.internal and not x.internal:
+            location = exchange.location = node.location
+            if location.guard.internal and not exchange.internal:
                 raise ClientError(status=404)
             if node.slash:
-                return slash_redirect(x, location.pattern)
+                return slash_redirect(exchange, location.pattern)
             if not location.script:
                 return None
             limits = location.guard.limit_except
-            if limits is not None and x.method not in limits[0]:
+            if limits is not None and exchange.method not in limits[0]:
                 # For nginx what stands in limit_except is a location of its own, and this one's script is not in it.
                 return None
-            x.relocate = False
-            result = run(location.script, x)
+            exchange.relocate = False
+            result = run(location.script, exchange)
             if result is not None:
-                return return_answer(x, result)
-            if not x.relocate:
+                return return_response(exchange, result)
+            if not exchange.relocate:
                 return None
-            self._count_change(x)
-            x.named_location = False
-            node = site.table.find(x.uri, x)[0] or site.own
+            self._count_change(exchange)
+            exchange.named_location = False
+            node = site.table.find(exchange.uri, exchange)[0] or site.own
 
-    def _count_change(self, x: Exchange) -> None:
-        x.redirects += 1
-        if x.redirects > MAX_CHANGES:
-            raise ProxyError(f'rewrite or internal redirection cycle while processing "{x.uri}"')
+    def _count_change(self, exchange: Exchange) -> None:
+        exchange.redirects += 1
+        if exchange.redirects > MAX_CHANGES:
+            raise ProxyError(f'rewrite or internal redirection cycle while processing "{exchange.uri}"')
 
     # --- redirects within -------------------------------------------------------------------------------------------------------
 
-    def redirect(self, x: Exchange, uri: str, args: str | None = None) -> None:
+    def redirect(self, exchange: Exchange, uri: str, args: str | None = None) -> None:
         """Send the request to another URI of its server, where `route` then takes it; without `args` it has none, as in nginx."""
-        self._count_change(x)
-        x.uri, x.args = uri, args or ""
-        x.internal = x.uri_changed = True
-        x.named_location = x.rewritten_in_place = False
+        self._count_change(exchange)
+        exchange.uri, exchange.args = uri, args or ""
+        exchange.internal = exchange.uri_changed = True
+        exchange.named_location = exchange.rewritten_in_place = False
 
-    def named(self, x: Exchange, name: str) -> None:
+    def named(self, exchange: Exchange, name: str) -> None:
         """Send the request to a named location; `route` then runs its script."""
-        self._count_change(x)
-        node = self._sites[id(x.server)].named.get(name)
+        self._count_change(exchange)
+        node = self._sites[id(exchange.server)].named.get(name)
         if node is None:
             raise ProxyError(f'could not find named location "{name}"')
-        x.internal = x.named_location = True
-        x.location = node.location
+        exchange.internal = exchange.named_location = True
+        exchange.location = node.location
 
 
 _ANY = frozenset({"0.0.0.0", "::"})

@@ -64,7 +64,7 @@ class ServerPlan:
             max_fields=server.max_headers,
             proxy_protocol=listen.proxy_protocol,
             tls=None if context is None else (lambda: context),
-            answer_plain=True,
+            response_plain=True,
         )
 
 
@@ -123,9 +123,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
     `load` reads the configuration again for a reload (ConfigError when it is broken); `app_factory` is called in each worker.
     """
 
-    def __init__(
-        self, config: Config, load: Callable[[], Config], app_factory: Callable[[Config], WSGIApplication]
-    ) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], app_factory: Callable[[Config], WSGIApplication]) -> None:
         self._load = load
         self._factory = app_factory
         self.plan = ServerPlan(config)

@@ -30,7 +30,7 @@ from ..shm import unlink_files_of
 from . import listen
 
 if TYPE_CHECKING:
-    from .application import ServerPlan, ProxyServer
+    from .application import ProxyServer, ServerPlan
 
 _NOTICE, _ALERT, _EMERG = (errorlog.LEVELS[name] for name in ("notice", "alert", "emerg"))
 

@@ -338,4 +338,3 @@ def _unlink_own() -> None:
 
 
 atexit.register(_unlink_own)
-

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..exchange import Answer
+from ..exchange import Response
 from ..variables import MONTHS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _NAME_WIDTH = 50
 _SAFE = "-_.~"
 
 
-def listing(x: Exchange, path: bytes) -> Answer:
+def listing(exchange: Exchange, path: bytes) -> Response:
     """The page for a folder; OSError when it cannot be read."""
     entries = []
     with os.scandir(path) as found:
@@ -39,14 +39,14 @@ def listing(x: Exchange, path: bytes) -> Answer:
                 status = entry.stat(follow_symlinks=False)
             entries.append((not stat.S_ISDIR(status.st_mode), entry.name, status))
     entries.sort(key=lambda row: row[:2])
-    title = _shown(x.uri)
+    title = _shown(exchange.uri)
     lines = [f"<html>\r\n<head><title>Index of {title}</title></head>\r\n<body>\r\n<h1>Index of {title}</h1><hr><pre>"]
     lines.append('<a href="../">../</a>\r\n')
     lines += [_line(name, status, is_file) for is_file, name, status in entries]
     lines.append("</pre><hr></body>\r\n</html>\r\n")
     body = "".join(lines).encode("latin-1")
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
-    return Answer(200, fields, (body,) if x.method != "HEAD" else (), length=len(body))
+    return Response(200, fields, (body,) if exchange.method != "HEAD" else (), length=len(body))
 
 
 def _shown(text: str) -> str:

@@ -13,12 +13,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ..exchange import Answer, FileBody
+from ..exchange import FileBody, Response
 from ..logs import errorlog
-from ..routing import page_answer, slash_redirect
+from ..routing import page_response, slash_redirect
 from ..variables import document_root, filename
 from .autoindex import listing
-from .response import Parts, file_answer
+from .response import Parts, file_response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
@@ -27,129 +27,129 @@ _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMLINK})
 
 
-def serve(x: Exchange) -> Answer | str:
+def serve(exchange: Exchange) -> Response | str:
     """The file of an exchange; or, where an index answers for a folder, the URI to redirect to within (arguments are kept)."""
-    if x.method not in ("GET", "HEAD", "POST"):
-        return page_answer(405)
-    if x.uri[-1:] == "/":
-        return _folder(x)
-    path = _path(x)
+    if exchange.method not in ("GET", "HEAD", "POST"):
+        return page_response(405)
+    if exchange.uri[-1:] == "/":
+        return _folder(exchange)
+    path = _path(exchange)
     if path is None:
-        return page_answer(404)
+        return page_response(404)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        return _failed(x, error, path)
+        return _failed(exchange, error, path)
     try:
         status = os.fstat(handle)
-        answer = _opened(x, handle, status)
+        response = _opened(exchange, handle, status)
     except BaseException:
         os.close(handle)
         raise
-    if not isinstance(answer.body, FileBody | Parts):
+    if not isinstance(response.body, FileBody | Parts):
         os.close(handle)
-    return answer
+    return response
 
 
-def _opened(x: Exchange, handle: int, status: os.stat_result) -> Answer:
+def _opened(exchange: Exchange, handle: int, status: os.stat_result) -> Response:
     if stat.S_ISDIR(status.st_mode):
-        return slash_redirect(x, x.uri + "/")
+        return slash_redirect(exchange, exchange.uri + "/")
     if not stat.S_ISREG(status.st_mode):
-        errorlog.line("crit", f'"{filename(x)}" is not a regular file', x)
-        return page_answer(404)
-    if x.method == "POST":
-        return page_answer(405)
-    return file_answer(x, handle, status)
+        errorlog.line("crit", f'"{filename(exchange)}" is not a regular file', exchange)
+        return page_response(404)
+    if exchange.method == "POST":
+        return page_response(405)
+    return file_response(exchange, handle, status)
 
 
-def _path(x: Exchange, uri: str | None = None) -> bytes | None:
+def _path(exchange: Exchange, uri: str | None = None) -> bytes | None:
     """The path of the file for a URI, as bytes; None for one that leads out of where the configuration points."""
-    path = filename(x, uri)
+    path = filename(exchange, uri)
     if "\0" in path:
         return None
     if "/.." in path:
         # Only what stands in the configuration word for word may go upwards.
-        core = x.location.core
+        core = exchange.location.core
         fixed = getattr(core.alias or core.root, "constant", None) is not None
-        brought = path[len(document_root(x)) :] if fixed else path
+        brought = path[len(document_root(exchange)) :] if fixed else path
         if ".." in brought.split("/"):
-            errorlog.line("error", f'"{path}" leaves the root', x)
+            errorlog.line("error", f'"{path}" leaves the root', exchange)
             return None
     return path.encode("latin-1")
 
 
-def _failed(x: Exchange, error: OSError, path: bytes) -> Answer:
+def _failed(exchange: Exchange, error: OSError, path: bytes) -> Response:
     """The answer for a file that cannot be opened, and its line in the log."""
     code = 404 if error.errno in _MISSING else 403 if error.errno in _FORBIDDEN else 500
-    if code != 404 or x.location.core.log_not_found:
+    if code != 404 or exchange.location.core.log_not_found:
         name = path.decode("latin-1")
-        errorlog.line("error", f'open() "{name}" failed ({error.errno}: {error.strerror})', x)
-    return page_answer(code)
+        errorlog.line("error", f'open() "{name}" failed ({error.errno}: {error.strerror})', exchange)
+    return page_response(code)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------------
 
 
-def _folder(x: Exchange) -> Answer | str:
+def _folder(exchange: Exchange) -> Response | str:
     """A URI that ends with a slash: its index, its listing, or 403 (404 where there is no such folder)."""
-    core = x.location.core
+    core = exchange.location.core
     looked = False
     for template in core.index or (None,):
-        name = "index.html" if template is None else template(x)
+        name = "index.html" if template is None else template(exchange)
         if name[:1] == "/":
             return name
-        found = _path(x, x.uri + name) if name else None
+        found = _path(exchange, exchange.uri + name) if name else None
         if found is None:
             continue
         try:
             os.stat(found)
         except OSError as error:
             if error.errno not in _MISSING:
-                return _failed(x, error, found)
+                return _failed(exchange, error, found)
             if not looked:
                 looked = True
-                missing = _no_folder(x)
+                missing = _no_folder(exchange)
                 if missing is not None:
                     return missing
         else:
-            return x.uri + name
-    missing = _no_folder(x)
+            return exchange.uri + name
+    missing = _no_folder(exchange)
     if missing is not None:
         return missing
-    path = filename(x).encode("latin-1")
-    if core.autoindex and x.method in ("GET", "HEAD"):
+    path = filename(exchange).encode("latin-1")
+    if core.autoindex and exchange.method in ("GET", "HEAD"):
         try:
-            return listing(x, path)
+            return listing(exchange, path)
         except OSError as error:
-            return _failed(x, error, path)
-    errorlog.line("error", f'directory index of "{path.decode("latin-1")}" is forbidden', x)
-    return page_answer(403)
+            return _failed(exchange, error, path)
+    errorlog.line("error", f'directory index of "{path.decode("latin-1")}" is forbidden', exchange)
+    return page_response(403)
 
 
-def _no_folder(x: Exchange) -> Answer | None:
+def _no_folder(exchange: Exchange) -> Response | None:
     """What to answer when the folder that the URI names is none; None when it is one."""
-    path = _path(x)
+    path = _path(exchange)
     if path is None:
-        return page_answer(404)
+        return page_response(404)
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        return _failed(x, error, path)
-    return None if stat.S_ISDIR(mode) else page_answer(404)
+        return _failed(exchange, error, path)
+    return None if stat.S_ISDIR(mode) else page_response(404)
 
 
-def try_files(x: Exchange) -> str | int | None:
+def try_files(exchange: Exchange) -> str | int | None:
     """Follow the location's `try_files`.
 
     None: a candidate was found, `x.uri` is its URI and the location goes on; else the fallback: a URI with its query, `@name`, or
     a status.
     """
-    *candidates, last = x.location.core.try_files
-    core = x.location.core
-    prefix = x.location.pattern if core.alias is not None and x.location.kind not in ("~", "~*") else ""
+    *candidates, last = exchange.location.core.try_files
+    core = exchange.location.core
+    prefix = exchange.location.pattern if core.alias is not None and exchange.location.kind not in ("~", "~*") else ""
     for candidate in candidates:
         assert not isinstance(candidate, int)
-        uri = candidate(x)
+        uri = candidate(exchange)
         # The configuration's own text asks for a folder by its slash, which is then left out (ngx_http_core_try_files).
         wants_folder = candidate.text.endswith("/")  # type: ignore[attr-defined]
         if wants_folder:
@@ -157,7 +157,7 @@ def try_files(x: Exchange) -> str | int | None:
         # `alias` is put before what is left without the location's prefix; a candidate without variables never has it.
         fixed = candidate.constant is not None  # type: ignore[attr-defined]
         tried = uri if uri.startswith(prefix) and not (prefix and fixed) else prefix + uri
-        path = _path(x, tried)
+        path = _path(exchange, tried)
         if path is None:
             continue
         try:
@@ -165,6 +165,6 @@ def try_files(x: Exchange) -> str | int | None:
         except OSError:
             continue
         if stat.S_ISDIR(mode) is wants_folder:
-            x.uri = tried
+            exchange.uri = tried
             return None
-    return last if isinstance(last, int) else last(x)
+    return last if isinstance(last, int) else last(exchange)

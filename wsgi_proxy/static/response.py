@@ -17,56 +17,56 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.http import http_date, parse_date, parse_etags
 
-from ..exchange import Answer, FileBody
+from ..exchange import FileBody, Response
 from ..http import NOT_SATISFIABLE, pages, parse_ranges
-from ..routing import content_type, page_answer
+from ..routing import content_type, page_response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Pairs
 
 
-def file_answer(x: Exchange, handle: int, status: os.stat_result) -> Answer:
+def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Response:
     """The answer for an open regular file: whole, a part, or what the request's conditions make of it."""
-    core = x.location.core
+    core = exchange.location.core
     modified = int(status.st_mtime)
     size = status.st_size
     etag = f'"{modified:x}-{size:x}"' if core.etag else ""
-    environ = x.environ
+    environ = exchange.environ
     get = environ.get
     validators: Pairs = [("ETag", etag)] if etag else []
-    kind = x.content_type or content_type(x.uri, core)
-    if x.error_response not in (0, 200):
+    kind = exchange.content_type or content_type(exchange.uri, core)
+    if exchange.error_response not in (0, 200):
         # As an error's page a file is always whole, and says nothing that is true of 200 only.
-        return _whole(x, handle, size, kind, validators)
+        return _whole(exchange, handle, size, kind, validators)
     # `error_page … =200` makes it an ordinary answer, of which a part may be asked for.
-    x.error_response = 0
+    exchange.error_response = 0
     validators.insert(0, ("Last-Modified", http_date(modified)))
     condition = _condition(get, modified, etag, core.if_modified_since)
     if condition == 412:
-        return page_answer(412)
+        return page_response(412)
     if condition == 304:
-        return Answer(304, validators)
+        return Response(304, validators)
     ranges: list[tuple[int, int]] | int | None = None
     wanted = get("HTTP_RANGE")
-    limit = x.location.guard.max_ranges
+    limit = exchange.location.guard.max_ranges
     if wanted is not None and limit != 0 and _if_range_holds(get("HTTP_IF_RANGE"), modified, etag):
         ranges = parse_ranges(wanted, size, limit)
     if ranges == NOT_SATISFIABLE:
-        return _not_satisfiable(x, size)
+        return _not_satisfiable(exchange, size)
     if isinstance(ranges, list):
-        return _partial(x, handle, size, kind, validators, ranges)
+        return _partial(exchange, handle, size, kind, validators, ranges)
     if limit != 0:
         validators.append(("Accept-Ranges", "bytes"))
-    return _whole(x, handle, size, kind, validators)
+    return _whole(exchange, handle, size, kind, validators)
 
 
-def _whole(x: Exchange, handle: int, size: int, kind: str, validators: Pairs) -> Answer:
+def _whole(exchange: Exchange, handle: int, size: int, kind: str, validators: Pairs) -> Response:
     fields = [("Content-Type", kind)] if kind else []
     fields += [("Content-Length", str(size)), *validators]
-    answer = Answer(200, fields, length=size)
-    if size and x.method != "HEAD":
-        answer.body = FileBody(open(handle, "rb", buffering=0), 0, size)
-    return answer
+    response = Response(200, fields, length=size)
+    if size and exchange.method != "HEAD":
+        response.body = FileBody(open(handle, "rb", buffering=0), 0, size)
+    return response
 
 
 def _condition(get: Any, modified: int, etag: str, mode: str) -> int:
@@ -114,27 +114,25 @@ def _if_range_holds(value: str | None, modified: int, etag: str) -> bool:
     return _seconds(value) == modified
 
 
-def _not_satisfiable(x: Exchange, size: int) -> Answer:
-    body = pages.page(416, pages.product(x.location.core))
+def _not_satisfiable(exchange: Exchange, size: int) -> Response:
+    body = pages.page(416, pages.product(exchange.location.core))
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Content-Range", f"bytes */{size}")]
-    return Answer(416, fields, (body,) if x.method != "HEAD" else (), length=len(body))
+    return Response(416, fields, (body,) if exchange.method != "HEAD" else (), length=len(body))
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------------
 
 
-def _partial(
-    x: Exchange, handle: int, size: int, kind: str, validators: Pairs, ranges: list[tuple[int, int]]
-) -> Answer:
+def _partial(exchange: Exchange, handle: int, size: int, kind: str, validators: Pairs, ranges: list[tuple[int, int]]) -> Response:
     """206 for one range or several (multipart/byteranges; RFC 9110, 14.6)."""
     if len(ranges) == 1:
         start, end = ranges[0]
         fields = [("Content-Type", kind)] if kind else []
         fields += [("Content-Length", str(end - start)), *validators, ("Content-Range", f"bytes {start}-{end - 1}/{size}")]
-        answer = Answer(206, fields, length=end - start)
-        if x.method != "HEAD":
-            answer.body = FileBody(open(handle, "rb", buffering=0), start, end - start)
-        return answer
+        response = Response(206, fields, length=end - start)
+        if exchange.method != "HEAD":
+            response.body = FileBody(open(handle, "rb", buffering=0), start, end - start)
+        return response
     boundary = f"{int.from_bytes(os.urandom(8), 'big'):020}"
     heads = []
     for start, end in ranges:
@@ -144,10 +142,10 @@ def _partial(
     tail = f"\r\n--{boundary}--\r\n".encode()
     length = sum(len(head) + count for head, _, count in heads) + len(tail)
     fields = [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(length)), *validators]
-    answer = Answer(206, fields, length=length)
-    if x.method != "HEAD":
-        answer.body = Parts(open(handle, "rb", buffering=0), heads, tail)
-    return answer
+    response = Response(206, fields, length=length)
+    if exchange.method != "HEAD":
+        response.body = Parts(open(handle, "rb", buffering=0), heads, tail)
+    return response
 
 
 class Parts:

@@ -34,7 +34,7 @@ class Metrics:
         """A new process has a slot of its own."""
         self._base = -1
 
-    def record(self, x: Exchange) -> None:
+    def record(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
         base = self._base
         words = self._words
@@ -42,14 +42,16 @@ class Metrics:
             base = self._base = self._zone.slot * _WORDS
             words[base + CONNECTIONS] = words[base + BUSY] = 0
         words[base] += 1
-        words[base + BODY_BYTES] += x.body_bytes_sent
-        words[base + STATUS + x.status // 100] += 1
-        if len(x.tries) > 1:
+        words[base + BODY_BYTES] += exchange.body_bytes_sent
+        words[base + STATUS + exchange.status // 100] += 1
+        if len(exchange.tries) > 1:
             # The first of each group is no failure of the one before it; a try without an address parts two groups.
-            words[base + UPSTREAM_FAILURES] += max(0, len(x.tries) - 1 - 2 * sum(not attempt.address for attempt in x.tries))
-        if x.cache_status == "HIT":
+            words[base + UPSTREAM_FAILURES] += max(
+                0, len(exchange.tries) - 1 - 2 * sum(not attempt.address for attempt in exchange.tries)
+            )
+        if exchange.cache_status == "HIT":
             words[base + CACHE_HITS] += 1
-        connection = x.connection
+        connection = exchange.connection
         if connection is not None:
             service = connection.service
             words[base + CONNECTIONS] = len(service.connections)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..exchange import Answer
+from ..exchange import Response
 from . import metrics
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def as_metrics(state: dict[str, Any]) -> str:
     family("retries_total", "counter", "Tries beyond the first.", [({}, state["retries"])])
     family("cache_hits_total", "counter", "Answers from the cache.", [({}, state["cache_hits"])])
     family("connections", "gauge", "Open client connections.", [({}, state["connections"]["active"])])
-    peers = [
-        ({"upstream": name, "server": peer["server"]}, peer) for name, rows in state["upstreams"].items() for peer in rows
-    ]
+    peers = [({"upstream": name, "server": peer["server"]}, peer) for name, rows in state["upstreams"].items() for peer in rows]
     family("peer_connections", "gauge", "Open requests of a server.", [(at, peer["connections"]) for at, peer in peers])
     family("peer_available", "gauge", "Whether a server may be chosen.", [(at, int(peer["available"])) for at, peer in peers])
     family("peer_failures_total", "counter", "Failed tries of a server.", [(at, peer["failures"]) for at, peer in peers])
@@ -111,10 +109,10 @@ def as_page(state: dict[str, Any]) -> str:
             mark = "ok" if peer["available"] else "out"
             rows.append(
                 f'<tr class="{mark}"><td>{escape(name)}</td><td>{escape(peer["server"])}</td><td>{peer["weight"]}</td>'
-                f'<td>{peer["connections"]}</td><td>{peer["fails"]}</td><td>{peer["failures"]}</td>'
-                f'<td>{_state(peer)}</td></tr>'
+                f"<td>{peer['connections']}</td><td>{peer['fails']}</td><td>{peer['failures']}</td>"
+                f"<td>{_state(peer)}</td></tr>"
             )
-    answers = "".join(f"<td>{value}</td>" for value in state["responses"].values())
+    responses = "".join(f"<td>{value}</td>" for value in state["responses"].values())
     heads = "".join(f"<th>{kind}</th>" for kind in state["responses"])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
@@ -124,7 +122,7 @@ def as_page(state: dict[str, Any]) -> str:
         "{text-align:left}.out{color:#a3271f}</style></head><body><h1>wsgi_proxy</h1>"
         f"<p>{state['requests']} requests, {state['connections']['active']} connections, {state['retries']} retries, "
         f"{state['cache_hits']} cache hits</p>"
-        f"<table><tr>{heads}</tr><tr>{answers}</tr></table>"
+        f"<table><tr>{heads}</tr><tr>{responses}</tr></table>"
         "<table><tr><th>upstream</th><th>server</th><th>weight</th><th>connections</th><th>fails</th><th>failures</th>"
         f"<th>state</th></tr>{''.join(rows)}</table></body></html>\n"
     )
@@ -144,19 +142,19 @@ class Status:
         self._metrics = counted
         self._pools = pools
 
-    def stub(self, x: Exchange) -> Answer:
+    def stub(self, exchange: Exchange) -> Response:
         """`stub_status`."""
-        return _answer(x, "text/plain", stub_status(self._metrics.totals()))
+        return _response(exchange, "text/plain", stub_status(self._metrics.totals()))
 
-    def show(self, x: Exchange) -> Answer:
+    def show(self, exchange: Exchange) -> Response:
         """`wsgi_proxy_status`."""
-        kind, form = FORMS[x.location.core.metrics or "page"]
-        return _answer(x, kind, form(snapshot(self._metrics.totals(), self._pools)))
+        kind, form = FORMS[exchange.location.core.metrics or "page"]
+        return _response(exchange, kind, form(snapshot(self._metrics.totals(), self._pools)))
 
 
-def _answer(x: Exchange, kind: str, text: str) -> Answer:
-    if x.method not in ("GET", "HEAD"):
-        return Answer(405, [("Allow", "GET, HEAD"), ("Content-Length", "0")], length=0)
+def _response(exchange: Exchange, kind: str, text: str) -> Response:
+    if exchange.method not in ("GET", "HEAD"):
+        return Response(405, [("Allow", "GET, HEAD"), ("Content-Length", "0")], length=0)
     body = text.encode()
     fields = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    return Answer(200, fields, (body,), length=len(body))
+    return Response(200, fields, (body,), length=len(body))

@@ -19,7 +19,7 @@ from . import client
 from . import server as tls
 
 if TYPE_CHECKING:
-    from ..config import Config, Location, SourceLine, ServerBlock, UpstreamTLS
+    from ..config import Config, Location, ServerBlock, SourceLine, UpstreamTLS
 
 _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 

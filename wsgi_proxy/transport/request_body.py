@@ -196,7 +196,7 @@ class Sending:
             try:
                 sent = os.write(stream.fileno(), self._pending)
             except BlockingIOError:
-                if self._answered():
+                if self._responseed():
                     return False
                 continue
             self.begun = True
@@ -215,7 +215,7 @@ class Sending:
                 try:
                     sent = os.sendfile(stream.fileno(), number, self._offset, count)
                 except BlockingIOError:
-                    if self._answered():
+                    if self._responseed():
                         return False
                     continue
                 if not sent:
@@ -226,7 +226,7 @@ class Sending:
                 return False
         return True
 
-    def _answered(self) -> bool:
+    def _responseed(self) -> bool:
         """Wait until the upstream takes more (False), or says something (True). TimeoutError after the write timeout."""
         if self._bell is not None:
             self._stream.wait_writable()

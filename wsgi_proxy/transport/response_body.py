@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import ClientGone, InvalidAnswer, ProxyError, TruncatedAnswer
+from ..errors import ClientGone, InvalidResponse, ProxyError, TruncatedResponse
 from ..http import ChunkedDecoder
 from .connect import LEFT, TIMED_OUT, describe
 from .splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
@@ -52,7 +52,7 @@ class Body:
         elif head.no_body:
             self._finish(data)
         elif head.chunked:
-            self._decoder = ChunkedDecoder(InvalidAnswer)
+            self._decoder = ChunkedDecoder(InvalidResponse)
             if data:
                 self._take(self._decoder, data)
                 if self._decoder.done:
@@ -139,7 +139,7 @@ class Body:
         """Receive once."""
         wire = self._wire
         if wire is None:
-            raise TruncatedAnswer("the body was closed")
+            raise TruncatedResponse("the body was closed")
         left = self._left
         decoder = self._decoder
         try:
@@ -157,9 +157,9 @@ class Body:
                 raise self._cut()
             try:
                 self._take(decoder, data)
-            except InvalidAnswer as error:
+            except InvalidResponse as error:
                 self.close()
-                raise TruncatedAnswer(f"{error} while reading upstream") from error
+                raise TruncatedResponse(f"{error} while reading upstream") from error
             if decoder.done:
                 self._finish(decoder.rest)
             return
@@ -185,14 +185,14 @@ class Body:
         if wire is not None and wire.abandoned:
             return ClientGone(LEFT)
         what = TIMED_OUT if isinstance(error, TimeoutError) else describe("recv()", error)
-        return TruncatedAnswer(f"{what} while reading upstream")
+        return TruncatedResponse(f"{what} while reading upstream")
 
     def _cut(self) -> ProxyError:
         wire = self._wire
         self.close()
         if wire is not None and wire.abandoned:
             return ClientGone(LEFT)
-        return TruncatedAnswer("upstream prematurely closed connection while reading upstream")
+        return TruncatedResponse("upstream prematurely closed connection while reading upstream")
 
     def _finish(self, rest: bytes) -> None:
         """The end has come; `rest` is what followed, which is nobody's."""

@@ -22,7 +22,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import ClientGone, InvalidAnswer, UpstreamClosed, UpstreamError, UpstreamTimeout
+from ..errors import ClientGone, InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
 from ..http import ResponseHead, check_partial_response, parse_response_head
 from ..net import Stream, reset_on_close
 from .client_watch import Watched
@@ -211,7 +211,7 @@ class Wire:
                 return head
             interim += 1
             if interim > MAX_INTERIM:
-                raise InvalidAnswer("upstream sent too many 1xx answers")
+                raise InvalidResponse("upstream sent too many 1xx answers")
             if head.status == 103 and self.hints is not None:
                 self.hints(head.pairs)
 
@@ -238,7 +238,7 @@ class Wire:
         while True:
             check_partial_response(bytes(parts))
             if len(parts) > limit:
-                raise InvalidAnswer("upstream sent too big header while reading response header from upstream")
+                raise InvalidResponse("upstream sent too big header while reading response header from upstream")
             seen = max(0, len(parts) - 3)
             parts += self._recv()
             if parts.find(b"\r\n\r\n", seen) >= 0:
@@ -274,13 +274,13 @@ def exchange(
                     raise ClientGone(LEFT)
                 wire.attend(client)
             wire.hints = hints
-            answer, complete = wire.converse(method, head, upload, route)
+            response, complete = wire.converse(method, head, upload, route)
             wire.hints = None
-            keep = complete and answer.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
-            body = Body(wire, answer, keep)
+            keep = complete and response.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
+            body = Body(wire, response, keep)
             if wire.sending is not None:
                 wire.sending.go_on(wire)
-            return wire, answer, body, connect_time, reused
+            return wire, response, body, connect_time, reused
         except UpstreamError as error:
             wire.close()
             if wire.abandoned:
@@ -296,7 +296,7 @@ def exchange(
 
 def _may_repeat(error: UpstreamError, wire: Wire, method: str, upload: Source | None) -> bool:
     """Whether a request that failed on a kept connection may be sent again on a fresh one."""
-    if isinstance(error, InvalidAnswer):
+    if isinstance(error, InvalidResponse):
         # What came may have been the tail of the answer before; our own answer may still be a good one.
         return method not in NON_IDEMPOTENT and (upload is None or upload.rewind())
     if not isinstance(error, UpstreamClosed) or wire.heard:

@@ -20,7 +20,7 @@ from ..transport import Route, open_stream
 from .pump import splice
 
 if TYPE_CHECKING:
-    from ..exchange import Answer, Exchange
+    from ..exchange import Exchange, Response
 
 
 class Upper(Protocol):
@@ -55,27 +55,27 @@ class Tunnelled:
     `upper` owns the upstream's connection and is closed with this. `protocol` is what the Upgrade field of a 101 says.
     """
 
-    __slots__ = ("_answer", "_idle", "_upper", "_x", "protocol")
+    __slots__ = ("_response", "_idle", "_upper", "_x", "protocol")
 
     def __init__(self, upper: Upper, protocol: str, idle: float | None) -> None:
         self._upper = upper
         self._idle = idle or None
         self.protocol = protocol
         self._x: Exchange | None = None
-        self._answer: Answer | None = None
+        self._response: Response | None = None
 
-    def run(self, x: Exchange, answer: Answer) -> Tunnelled:
+    def run(self, exchange: Exchange, response: Response) -> Tunnelled:
         """Make ready, before the head goes out; the server hands over its connections (`require_connection`)."""
-        self._x = x
-        self._answer = answer
-        if answer.status == 101:
+        self._x = exchange
+        self._response = response
+        if response.status == 101:
             head = getattr(self._upper.reply, "head", None)
-            answer.headers += [("Connection", "upgrade"), ("Upgrade", (head.upgrade if head else "") or self.protocol)]
+            response.headers += [("Connection", "upgrade"), ("Upgrade", (head.upgrade if head else "") or self.protocol)]
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        x, answer = self._x, self._answer
-        assert x is not None and answer is not None
+        x, response = self._x, self._response
+        assert x is not None and response is not None
         upstream, upstream_rest = self._upper.reply.take_over()
         if x.connection is not None:
             client, client_rest = x.connection.take_over()
@@ -84,7 +84,7 @@ class Tunnelled:
             sock, client_rest = _client_of(x.environ)
             client = _duplicate(sock)
             client.write_timeout = self._idle
-            client.sendall(_head(answer))
+            client.sendall(_head(response))
             try:
                 self._count(x, splice(client, upstream, client_rest, upstream_rest, self._idle))
             finally:
@@ -93,8 +93,8 @@ class Tunnelled:
         return iter(())
 
     @staticmethod
-    def _count(x: Exchange, moved: tuple[int, int]) -> None:
-        x.body_bytes_sent += moved[1]
+    def _count(exchange: Exchange, moved: tuple[int, int]) -> None:
+        exchange.body_bytes_sent += moved[1]
 
     def close(self) -> None:
         self._upper.close()
@@ -105,9 +105,9 @@ def can_tunnel(environ: dict[str, Any]) -> bool:
     return "wsgi_proxy.connection" in environ or client_socket(environ) is not None
 
 
-def require_connection(x: Exchange) -> None:
+def require_connection(exchange: Exchange) -> None:
     """Raise ProxyError(501) where the server does not hand over its connections, before an upstream is asked for a tunnel."""
-    if not can_tunnel(x.environ):
+    if not can_tunnel(exchange.environ):
         raise ProxyError("this WSGI server does not hand over its connections, so nothing can be tunnelled", status=501)
 
 
@@ -134,7 +134,7 @@ def _shut(sock: Any) -> None:
         return
 
 
-def _head(answer: Answer) -> bytes:
-    reason = answer.reason or ("Switching Protocols" if answer.status == 101 else "Connection established")
-    fields = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
-    return f"HTTP/1.1 {answer.status} {reason}\r\n{fields}\r\n".encode("latin-1")
+def _head(response: Response) -> bytes:
+    reason = response.reason or ("Switching Protocols" if response.status == 101 else "Connection established")
+    fields = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
+    return f"HTTP/1.1 {response.status} {reason}\r\n{fields}\r\n".encode("latin-1")

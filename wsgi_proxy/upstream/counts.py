@@ -42,8 +42,20 @@ class Counts:
     """The open connections of `servers` servers. `totals[i]` are those of server i in all workers as of the last `sync`."""
 
     __slots__ = (
-        "_base", "_fork", "_header", "_others", "_own", "_ring", "_roster", "_row", "_sequence", "_servers", "_words",
-        "_zone", "changed", "totals",
+        "_base",
+        "_fork",
+        "_header",
+        "_others",
+        "_own",
+        "_ring",
+        "_roster",
+        "_row",
+        "_sequence",
+        "_servers",
+        "_words",
+        "_zone",
+        "changed",
+        "totals",
     )
 
     def __init__(self, zone: Zone, name: str, servers: int) -> None:

@@ -50,10 +50,10 @@ def _ask(name: str, kind: int, servers: Sequence[str], deadline: float) -> tuple
             break
         identity, query = _query(name, kind)
         try:
-            answer = _over_udp(query, server, left)
-            if answer[2] & 0x02:
-                answer = _over_tcp(query, server, left)
-            return _read(answer, identity, query, kind)
+            response = _over_udp(query, server, left)
+            if response[2] & 0x02:
+                response = _over_tcp(query, server, left)
+            return _read(response, identity, query, kind)
         except LookupFailed as error:
             failure = error
             if not error.exists:
@@ -87,9 +87,13 @@ def _over_udp(query: bytes, server: str, timeout: float) -> bytes:
         sock.send(query)
         while True:
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            answer = sock.recv(4096)
-            if len(answer) >= len(query) and answer[:2] == query[:2] and answer[12 : len(query)].lower() == query[12:].lower():
-                return answer
+            response = sock.recv(4096)
+            if (
+                len(response) >= len(query)
+                and response[:2] == query[:2]
+                and response[12 : len(query)].lower() == query[12:].lower()
+            ):
+                return response
 
 
 def _over_tcp(query: bytes, server: str, timeout: float) -> bytes:
@@ -110,9 +114,9 @@ def _exactly(sock: socket.socket, count: int) -> bytes:
     return data
 
 
-def _read(answer: bytes, identity: int, query: bytes, kind: int) -> tuple[list[str], float]:
+def _read(response: bytes, identity: int, query: bytes, kind: int) -> tuple[list[str], float]:
     """The addresses of the wanted kind among an answer's records, and the shortest life of all of them."""
-    got, flags, _, count = struct.unpack(">4H", answer[:8])
+    got, flags, _, count = struct.unpack(">4H", response[:8])
     if got != identity or not flags & 0x8000:
         raise ValueError("not an answer to our question")
     code = flags & 0x0F
@@ -122,13 +126,13 @@ def _read(answer: bytes, identity: int, query: bytes, kind: int) -> tuple[list[s
     found: list[str] = []
     life = float("inf")
     for _ in range(count):
-        at = _skip_name(answer, at)
-        record, kind_in, seconds, length = struct.unpack(">HHIH", answer[at : at + 10])
+        at = _skip_name(response, at)
+        record, kind_in, seconds, length = struct.unpack(">HHIH", response[at : at + 10])
         at += 10
         life = min(life, seconds)
         if record == kind and kind_in == _IN:
             family = socket.AF_INET if kind == _A else socket.AF_INET6
-            found.append(socket.inet_ntop(family, answer[at : at + length]))
+            found.append(socket.inet_ntop(family, response[at : at + length]))
         at += length
     return found, life
 

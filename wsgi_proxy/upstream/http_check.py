@@ -88,11 +88,11 @@ class HTTPCheck:
             for name, value in self._headers(self.host or peer.host):
                 connection.putheader(name, value)
             connection.endheaders()
-            answer = connection.getresponse()
+            response = connection.getresponse()
             wanted = self.check.keepalive_time or (self.match is not None and self.match.body is not None)
-            body = answer.read(_BODY_MAX) if wanted else b""
-            keep = bool(self.check.keepalive_time) and answer.isclosed() and connection.sock is not None
-            return answer.status, answer.getheaders(), body
+            body = response.read(_BODY_MAX) if wanted else b""
+            keep = bool(self.check.keepalive_time) and response.isclosed() and connection.sock is not None
+            return response.status, response.getheaders(), body
         finally:
             if keep:
                 self._kept[peer] = (connection, opened)

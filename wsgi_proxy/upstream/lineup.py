@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..balance import Balancer, PeerGroup, Inflight, Peer, Ranked
+from ..balance import Balancer, Inflight, Peer, PeerGroup, Ranked
 from ..config import Server
 from .columns import Columns
 

@@ -31,8 +31,8 @@ from ..balance import (
     SHARED_MAX,
     Balancer,
     Dice,
-    PeerGroup,
     Peer,
+    PeerGroup,
     SharedTurns,
     Standing,
     Tried,
@@ -51,7 +51,6 @@ from .resolver import SYSTEM, Resolver
 from .sticky import cookie, set_cookie
 
 __all__ = ["Lease", "Peer", "Pool"]
-
 
 
 class Lease:

@@ -74,9 +74,9 @@ SYSTEM = Resolver()
 
 def _ask_system(target: Target) -> list[Address]:
     found: list[Address] = []
-    answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    responses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     for family in (socket.AF_INET, socket.AF_INET6):
-        for kind, _, _, _, where in answers:
+        for kind, _, _, _, where in responses:
             address = (str(where[0]), int(where[1]))
             if kind == family and address not in found:
                 found.append(address)

@@ -76,9 +76,7 @@ def _local() -> ast.expr:
 
 
 def text_body(nodes: Nodes) -> ast.expr:
-    return _joined(
-        [ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if kind == "optional" else node for kind, node in nodes]
-    )
+    return _joined([ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if kind == "optional" else node for kind, node in nodes])
 
 
 def _dashed(node: ast.expr, present: ast.expr) -> ast.expr:

@@ -86,18 +86,18 @@ class Geo:
         self._proxies = v4, v6
         self._recursive = recursive
 
-    def __call__(self, x: Exchange) -> str:
-        text = x.remote_addr if self._source is None else self._source(x)
+    def __call__(self, exchange: Exchange) -> str:
+        text = exchange.remote_addr if self._source is None else self._source(exchange)
         number, v6 = address_number(text)
         if self._proxies is not None:
-            number, v6 = self._behind_proxies(x, number, v6)
+            number, v6 = self._behind_proxies(exchange, number, v6)
         found = (self._v6 if v6 else self._v4).find(number)
         return self._default if found is None else found
 
-    def _behind_proxies(self, x: Exchange, number: int, v6: bool) -> tuple[int, bool]:
+    def _behind_proxies(self, exchange: Exchange, number: int, v6: bool) -> tuple[int, bool]:
         """The last address of X-Forwarded-For, or with `proxy_recursive` the last that is not a proxy's."""
         assert self._proxies is not None
-        forwarded = [part.strip() for part in x.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        forwarded = [part.strip() for part in exchange.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         while forwarded and self._proxies[v6].find(number) is not None:
             candidate = _packed(forwarded.pop())
             if candidate is None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _SHORTEST = len("http://i.ru")
 
 
-def settings_of(x: Exchange) -> GuardSettings | None:
+def settings_of(exchange: Exchange) -> GuardSettings | None:
     """What is in force for the request now: its location's settings, before there is one its server's."""
-    place = x.location or (x.server and x.server.settings)
+    place = exchange.location or (exchange.server and exchange.server.settings)
     return place.guard if place else None
 
 
@@ -105,43 +105,43 @@ def _referers(parameters: tuple[Any, ...], names: tuple[str, ...], patterns: tup
     return Referers(parameters, names, [pattern for _, pattern in patterns])
 
 
-def invalid_referer(x: Exchange) -> str:
+def invalid_referer(exchange: Exchange) -> str:
     """$invalid_referer: "1" when `valid_referers` does not hold for the request, else ""."""
-    settings = settings_of(x)
+    settings = settings_of(exchange)
     if settings is None or settings.valid_referers is None:
         return ""
-    referers = _referers(settings.valid_referers, x.server.names, x.server.name_patterns)
-    return "" if referers.valid(x.environ.get("HTTP_REFERER")) else "1"
+    referers = _referers(settings.valid_referers, exchange.server.names, exchange.server.name_patterns)
+    return "" if referers.valid(exchange.environ.get("HTTP_REFERER")) else "1"
 
 
-def secure_link(x: Exchange, clock: Callable[[], float] = time.time) -> str:
+def secure_link(exchange: Exchange, clock: Callable[[], float] = time.time) -> str:
     """$secure_link: "" for a wrong hash, "0" for an expired link, "1" for a good one; or the link, with `secure_link_secret`."""
-    settings = settings_of(x)
+    settings = settings_of(exchange)
     if settings is None:
         return ""
     if settings.secure_link_secret:
-        return _by_secret(x.target, settings.secure_link_secret)
+        return _by_secret(exchange.target, settings.secure_link_secret)
     if settings.secure_link is None or settings.secure_link_md5 is None:
         return ""
-    given, expires = _parts(settings.secure_link(x))
+    given, expires = _parts(settings.secure_link(exchange))
     if expires is not None and expires <= 0:
         return ""
     try:
         digest = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return ""
-    wanted = hashlib.md5(settings.secure_link_md5(x).encode("latin-1"), usedforsecurity=False).digest()
+    wanted = hashlib.md5(settings.secure_link_md5(exchange).encode("latin-1"), usedforsecurity=False).digest()
     if len(given) > 24 or not hmac.compare_digest(digest, wanted):
         return ""
     return "0" if expires is not None and expires < clock() else "1"
 
 
-def secure_link_expires(x: Exchange) -> str:
+def secure_link_expires(exchange: Exchange) -> str:
     """$secure_link_expires: the time that the link names, in seconds since 1970; "" when it names none."""
-    settings = settings_of(x)
+    settings = settings_of(exchange)
     if settings is None or settings.secure_link is None:
         return ""
-    expires = _parts(settings.secure_link(x))[1]
+    expires = _parts(settings.secure_link(exchange))[1]
     return str(expires) if expires is not None and expires > 0 else ""
 
 

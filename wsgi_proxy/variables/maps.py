@@ -103,8 +103,8 @@ class Map:
         self._default = default
         self.volatile = volatile
 
-    def __call__(self, x: Exchange) -> str:
-        value = self._source(x)
+    def __call__(self, exchange: Exchange) -> str:
+        value = self._source(exchange)
         if self._hosts is None:
             found = self._exact.get(value.lower())
         else:
@@ -115,18 +115,18 @@ class Map:
             for pattern, result in self._patterns if value else ():
                 match = pattern.search(value)
                 if match is not None:
-                    take_captures(x, match)
-                    return result(x)
+                    take_captures(exchange, match)
+                    return result(exchange)
             found = self._default
-        return found(x)
+        return found(exchange)
 
 
-def take_captures(x: Exchange, match: re.Match[str]) -> None:
+def take_captures(exchange: Exchange, match: re.Match[str]) -> None:
     """What a regular expression that matched leaves: $1 to $9, and its named groups as variables."""
-    x.captures = (match[0], *match.groups())
+    exchange.captures = (match[0], *match.groups())
     if match.re.groupindex:
         for name, value in match.groupdict().items():
-            x.variables[name.lower()] = value or ""
+            exchange.variables[name.lower()] = value or ""
 
 
 def build_map(source: Template, statements: Statements, names: Names) -> Map:
@@ -180,8 +180,8 @@ class Split:
         self._parts = parts
         self.volatile = False
 
-    def __call__(self, x: Exchange) -> str:
-        number = murmur2(self._source(x).encode("latin-1"))
+    def __call__(self, exchange: Exchange) -> str:
+        number = murmur2(self._source(exchange).encode("latin-1"))
         for bound, value in self._parts:
             if not bound or number < bound:
                 return value

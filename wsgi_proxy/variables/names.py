@@ -37,7 +37,6 @@ SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port"})
 
 
-
 class Names:
     """The variables of one configuration.
 
@@ -156,13 +155,13 @@ class Names:
         if faults:
             raise ConfigError(*faults)
 
-    def _late(self, number: int, x: Exchange) -> str:
+    def _late(self, number: int, exchange: Exchange) -> str:
         """The first call of a template that was compiled after `check`."""
         faults = self._settle(number)
         if faults:
             raise ConfigError(*faults)
         template: Template = self._pending[number][0]
-        return template(x)
+        return template(exchange)
 
     def _settle(self, number: int) -> list[Fault]:
         function, pieces, escape, place = self._pending[number]
@@ -203,27 +202,27 @@ def compile_log(text: str, names: Names, escape: str = "default", place: SourceL
 # --- what templates call -----------------------------------------------------------------------------------------------------
 
 
-def _capture(x: Exchange, number: int) -> str | None:
-    captures = x.captures
+def _capture(exchange: Exchange, number: int) -> str | None:
+    captures = exchange.captures
     return captures[number] if number < len(captures) else None
 
 
-def _quoted(x: Exchange, number: int) -> str | None:
+def _quoted(exchange: Exchange, number: int) -> str | None:
     """A capture that goes into a query: what was escaped on the wire is escaped again (ngx_http_script_copy_capture_code)."""
-    value = _capture(x, number)
+    value = _capture(exchange, number)
     if value:
-        path = x.target.partition("?")[0]
+        path = exchange.target.partition("?")[0]
         if "%" in path or "+" in path:
             return escape_args(value)
     return value
 
 
-def _cached(x: Exchange, name: str, function: Callable[[Exchange], str]) -> str:
+def _cached(exchange: Exchange, name: str, function: Callable[[Exchange], str]) -> str:
     """The value of a map or its kin, found once per request."""
-    variables = x.variables
+    variables = exchange.variables
     value = variables.get(name)
     if value is None:
-        value = variables[name] = function(x)
+        value = variables[name] = function(exchange)
     return value
 
 
@@ -231,6 +230,6 @@ def _functions_of(module: types.ModuleType) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
-def _unready(x: Exchange, number: int = 0) -> str:
+def _unready(exchange: Exchange, number: int = 0) -> str:
     """The code of a template before its names are known; `late` is found in the template's own namespace."""
-    return late(number, x)  # type: ignore[name-defined,no-any-return]  # noqa: F821
+    return late(number, exchange)  # type: ignore[name-defined,no-any-return]  # noqa: F821

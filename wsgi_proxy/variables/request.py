@@ -129,9 +129,9 @@ def packed(address: str) -> str:
         return ""
 
 
-def arg(x: Exchange, key: str) -> str | None:
+def arg(exchange: Exchange, key: str) -> str | None:
     """The first query argument with that name (lower case, with its "="), undecoded; names match in any case."""
-    args = x.args
+    args = exchange.args
     if not args:
         return None
     folded = args.lower()
@@ -145,9 +145,9 @@ def arg(x: Exchange, key: str) -> str | None:
     return None
 
 
-def cookie(x: Exchange, name: str) -> str | None:
+def cookie(exchange: Exchange, name: str) -> str | None:
     """The cookie of that name, in any case."""
-    text = x.environ.get("HTTP_COOKIE")
+    text = exchange.environ.get("HTTP_COOKIE")
     return find_cookie(text, name) if text else None
 
 
@@ -162,9 +162,9 @@ def find_cookie(text: str, name: str) -> str | None:
     return None
 
 
-def basic_user(x: Exchange) -> str | None:
+def basic_user(exchange: Exchange) -> str | None:
     """The user of an `Authorization: Basic` field, checked or not."""
-    scheme, _, credentials = x.environ["HTTP_AUTHORIZATION"].partition(" ")
+    scheme, _, credentials = exchange.environ["HTTP_AUTHORIZATION"].partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
@@ -174,55 +174,55 @@ def basic_user(x: Exchange) -> str | None:
     return (user if colon else None) or None
 
 
-def request_port(x: Exchange) -> str:
+def request_port(exchange: Exchange) -> str:
     """The port that the request's Host names; where a forward proxy is asked for https without one, its default."""
-    _, colon, port = x.environ.get("HTTP_HOST", "").rpartition(":")
-    return port if colon and port.isdigit() else "443" if x.absolute == "https" else ""
+    _, colon, port = exchange.environ.get("HTTP_HOST", "").rpartition(":")
+    return port if colon and port.isdigit() else "443" if exchange.absolute == "https" else ""
 
 
-def request_body(x: Exchange) -> str | None:
-    body = x.request_body
+def request_body(exchange: Exchange) -> str | None:
+    body = exchange.request_body
     return None if body is None else body.decode("latin-1")
 
 
-def request_length(x: Exchange) -> int:
+def request_length(exchange: Exchange) -> int:
     """Bytes of the request line, the fields and what is known of the body."""
-    head: int = getattr(x.connection, "head_length", 0)
+    head: int = getattr(exchange.connection, "head_length", 0)
     if not head:
-        head = len(x.method) + len(x.raw_target) + len(x.protocol) + 6
-        head += sum(len(name) + len(value) + 4 for name, value in x.pairs)
-    return head + (x.body_bytes_received or x.content_length or 0)
+        head = len(exchange.method) + len(exchange.raw_target) + len(exchange.protocol) + 6
+        head += sum(len(name) + len(value) + 4 for name, value in exchange.pairs)
+    return head + (exchange.body_bytes_received or exchange.content_length or 0)
 
 
-def request_id(x: Exchange) -> str:
+def request_id(exchange: Exchange) -> str:
     """32 random hexadecimal digits, the same during the whole exchange."""
-    value = x.request_id_value
+    value = exchange.request_id_value
     if not value:
-        value = x.request_id_value = os.urandom(16).hex()
+        value = exchange.request_id_value = os.urandom(16).hex()
     return value
 
 
 # --- the connection ---------------------------------------------------------------------------------------------------------
 
 
-def server_address(x: Exchange) -> tuple[str, str]:
+def server_address(exchange: Exchange) -> tuple[str, str]:
     """(address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
-    connection = x.connection
+    connection = exchange.connection
     if connection is not None:
         name = connection.server_addr
     else:
-        sock = x.environ.get("gunicorn.socket")
+        sock = exchange.environ.get("gunicorn.socket")
         if sock is None:
-            return x.environ.get("SERVER_NAME", ""), str(x.environ.get("SERVER_PORT", ""))
+            return exchange.environ.get("SERVER_NAME", ""), str(exchange.environ.get("SERVER_PORT", ""))
         name = sock.getsockname()
     if isinstance(name, tuple):
         return name[0], str(name[1])
     return f"unix:{name}", ""
 
 
-def tcp_info(x: Exchange, field_number: int) -> str | None:
+def tcp_info(exchange: Exchange, field_number: int) -> str | None:
     """The 32-bit field of Linux's `struct tcp_info` with that number, counted behind its eight leading bytes."""
-    handle = x.environ.get("gunicorn.socket") if x.connection is None else x.connection.stream
+    handle = exchange.environ.get("gunicorn.socket") if exchange.connection is None else exchange.connection.stream
     if handle is None or not hasattr(socket, "TCP_INFO"):
         return None
     try:
@@ -237,48 +237,48 @@ def tcp_info(x: Exchange, field_number: int) -> str | None:
 # --- the place that answers -------------------------------------------------------------------------------------------------
 
 
-def server_name(x: Exchange) -> str:
+def server_name(exchange: Exchange) -> str:
     """The first name of the server block, a leading dot left out."""
-    names = x.server.names
+    names = exchange.server.names
     return names[0].removeprefix(".") if names else ""
 
 
-def document_root(x: Exchange) -> str:
+def document_root(exchange: Exchange) -> str:
     """`root` or `alias` of the location in force, as an absolute path."""
-    core = x.location.core
+    core = exchange.location.core
     template = core.alias or core.root
-    path = "html" if template is None else template(x)
-    return path if path[:1] == "/" else os.path.join(x.prefix, path)
+    path = "html" if template is None else template(exchange)
+    return path if path[:1] == "/" else os.path.join(exchange.prefix, path)
 
 
-def realpath_root(x: Exchange) -> str | None:
+def realpath_root(exchange: Exchange) -> str | None:
     try:
-        return os.path.realpath(document_root(x), strict=True)
+        return os.path.realpath(document_root(exchange), strict=True)
     except OSError:
         return None
 
 
-def filename(x: Exchange, uri: str | None = None) -> str:
+def filename(exchange: Exchange, uri: str | None = None) -> str:
     """The file that a URI (default: the present one) stands for under `root` or `alias`.
 
     With `alias` the location's prefix is replaced; in a location given by a regular expression the alias is the whole path.
     """
-    location = x.location
+    location = exchange.location
     core: CoreSettings = location.core
     if uri is None:
-        uri = x.uri
+        uri = exchange.uri
     if core.alias is None:
-        return document_root(x) + uri
+        return document_root(exchange) + uri
     if location.kind in ("~", "~*"):
-        return document_root(x)
-    return document_root(x) + uri[len(location.pattern) :]
+        return document_root(exchange)
+    return document_root(exchange) + uri[len(location.pattern) :]
 
 
-def limit_rate(x: Exchange) -> str:
-    if x.limit_rate is not None:
-        return str(x.limit_rate)
-    template = x.location.core.limit_rate
-    return "0" if template is None else template(x)
+def limit_rate(exchange: Exchange) -> str:
+    if exchange.limit_rate is not None:
+        return str(exchange.limit_rate)
+    template = exchange.location.core.limit_rate
+    return "0" if template is None else template(exchange)
 
 
 # --- what was answered ------------------------------------------------------------------------------------------------------
@@ -294,24 +294,24 @@ _SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
 """Bytes of the fields that ProxyWorker adds to an answer that has none of its own."""
 
 
-def bytes_sent(x: Exchange) -> int:
+def bytes_sent(exchange: Exchange) -> int:
     """Bytes of the answer's head, worked out from its fields, and of its body as it was sent."""
-    answer = x.answer
-    if answer is None:
+    response = exchange.response
+    if response is None:
         return 0
     missing = dict(_SERVERS_OWN)
-    head = len("HTTP/1.1 ") + len(status_line(answer.status, answer.reason)) + 4
-    for name, value in answer.headers:
+    head = len("HTTP/1.1 ") + len(status_line(response.status, response.reason)) + 4
+    for name, value in response.headers:
         head += len(name) + len(value) + 4
         missing.pop(name.lower(), None)
-    return head + sum(missing.values()) + x.body_bytes_sent
+    return head + sum(missing.values()) + exchange.body_bytes_sent
 
 
-def sent_field(x: Exchange, name: str) -> str | None:
-    answer = x.answer
-    if answer is None:
+def sent_field(exchange: Exchange, name: str) -> str | None:
+    response = exchange.response
+    if response is None:
         return None
-    found = field(answer.headers, name)
-    if found is None and name == "content-length" and answer.length is not None:
-        return str(answer.length)
+    found = field(response.headers, name)
+    if found is None and name == "content-length" and response.length is not None:
+        return str(response.length)
     return found

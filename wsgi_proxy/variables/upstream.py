@@ -17,7 +17,7 @@ from ..access import is_elsewhere, tls_of, verdict
 from .request import find_cookie
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange, Pairs, Attempt
+    from ..exchange import Attempt, Exchange, Pairs
 
 TEXT: dict[str, str] = {
     "proxy_add_x_forwarded_for": "forwarded_for(x)",
@@ -136,45 +136,45 @@ def set_cookie(pairs: Pairs, name: str) -> str | None:
     return found
 
 
-def forwarded_for(x: Exchange) -> str:
+def forwarded_for(exchange: Exchange) -> str:
     """The client's X-Forwarded-For with the client's address behind it."""
-    given: str | None = x.environ.get("HTTP_X_FORWARDED_FOR")
-    address = x.remote_addr or "unix:"
+    given: str | None = exchange.environ.get("HTTP_X_FORWARDED_FOR")
+    address = exchange.remote_addr or "unix:"
     return f"{given}, {address}" if given else address
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------------
 
 
-def tls(x: Exchange, show: Callable[[Exchange, Any], str | None]) -> str | None:
+def tls(exchange: Exchange, show: Callable[[Exchange, Any], str | None]) -> str | None:
     """What `show` finds on the client's TLS connection; None on a plain one, or when the server did not hand it over."""
-    if x.scheme != "https":
+    if exchange.scheme != "https":
         return None
-    sock = tls_of(x)
-    return None if sock is None else show(x, sock)
+    sock = tls_of(exchange)
+    return None if sock is None else show(exchange, sock)
 
 
-def version(x: Exchange, sock: Any) -> str | None:
+def version(exchange: Exchange, sock: Any) -> str | None:
     found: str | None = sock.version()
     return found
 
 
-def cipher(x: Exchange, sock: Any) -> str | None:
+def cipher(exchange: Exchange, sock: Any) -> str | None:
     found = sock.cipher()
     return found[0] if found else None
 
 
-def session_reused(x: Exchange, sock: Any) -> str:
+def session_reused(exchange: Exchange, sock: Any) -> str:
     return "r" if sock.session_reused else "."
 
 
-def sni(x: Exchange, sock: Any) -> str | None:
+def sni(exchange: Exchange, sock: Any) -> str | None:
     """The name that the client asked for (SNI): the worker notes it, the ssl module of a server does not keep it."""
-    found: str | None = getattr(x.connection, "sni", None) or getattr(sock, "sni", None)
+    found: str | None = getattr(exchange.connection, "sni", None) or getattr(sock, "sni", None)
     return found
 
 
-def client_verify(x: Exchange, sock: Any) -> str:
+def client_verify(exchange: Exchange, sock: Any) -> str:
     """NONE, SUCCESS or FAILED:reason."""
     return verdict(sock)
 
@@ -184,26 +184,26 @@ def _der(sock: Any) -> bytes | None:
     return found
 
 
-def client_raw_cert(x: Exchange, sock: Any) -> str | None:
+def client_raw_cert(exchange: Exchange, sock: Any) -> str | None:
     """The client's certificate in PEM."""
     der = _der(sock)
     return ssl.DER_cert_to_PEM_cert(der) if der else None
 
 
-def client_cert(x: Exchange, sock: Any) -> str | None:
+def client_cert(exchange: Exchange, sock: Any) -> str | None:
     """The same for a header: a tab before each line but the first, as nginx did when headers could be folded."""
-    text = client_raw_cert(x, sock)
+    text = client_raw_cert(exchange, sock)
     return text.rstrip("\n").replace("\n", "\n\t") if text else None
 
 
-def client_escaped_cert(x: Exchange, sock: Any) -> str | None:
+def client_escaped_cert(exchange: Exchange, sock: Any) -> str | None:
     from urllib.parse import quote
 
-    text = client_raw_cert(x, sock)
+    text = client_raw_cert(exchange, sock)
     return quote(text, safe="") if text else None
 
 
-def client_fingerprint(x: Exchange, sock: Any) -> str | None:
+def client_fingerprint(exchange: Exchange, sock: Any) -> str | None:
     """SHA-1 of the certificate, in hexadecimal."""
     import hashlib
 
@@ -246,26 +246,26 @@ def _peer(sock: Any, key: str) -> Any:
     return (sock.getpeercert() or {}).get(key)
 
 
-def client_subject(x: Exchange, sock: Any) -> str | None:
+def client_subject(exchange: Exchange, sock: Any) -> str | None:
     found = _peer(sock, "subject")
     return _name(found) if found else None
 
 
-def client_issuer(x: Exchange, sock: Any) -> str | None:
+def client_issuer(exchange: Exchange, sock: Any) -> str | None:
     found = _peer(sock, "issuer")
     return _name(found) if found else None
 
 
-def client_serial(x: Exchange, sock: Any) -> str | None:
+def client_serial(exchange: Exchange, sock: Any) -> str | None:
     found: str | None = _peer(sock, "serialNumber")
     return found
 
 
-def client_start(x: Exchange, sock: Any) -> str | None:
+def client_start(exchange: Exchange, sock: Any) -> str | None:
     found: str | None = _peer(sock, "notBefore")
     return found
 
 
-def client_end(x: Exchange, sock: Any) -> str | None:
+def client_end(exchange: Exchange, sock: Any) -> str | None:
     found: str | None = _peer(sock, "notAfter")
     return found

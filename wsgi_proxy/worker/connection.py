@@ -73,7 +73,7 @@ class Connection(Link):
                     settings.rules.check_proxy_protocol(self.peer)
                 if settings.trust_proxy_protocol and self.proxy_protocol is not None:
                     self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
-            if settings.tls is not None and settings.answer_plain:
+            if settings.tls is not None and settings.response_plain:
                 self.plain_on_tls = not self._begins_tls()
             if settings.tls is not None and not self.plain_on_tls:
                 stream = self.stream.start_tls(settings.tls(), server_side=True)

@@ -84,7 +84,7 @@ class Http2Hints:
             raise ClientGone(f"early hints could not be sent: {error}") from error
 
 
-class Http2Answer:
+class Http2Response:
     """An application's response on a stream. Where it is cut (ConnectionResetError, see wsgi.py) the stream is, and no more."""
 
     __slots__ = ("_blocks", "_writer")
@@ -117,12 +117,12 @@ class Http2Answer:
 
 def _send_last_headers(writer: Any) -> None:
     """Send the head of gunicorn's HTTP2Response as its `send_headers` does, with END_STREAM."""
-    names = {name.lower() for name, _ in response.headers}
-    fields = list(response.headers)
+    names = {name.lower() for name, _ in writer.headers}
+    fields = list(writer.headers)
     if "server" not in names:
-        fields.append(("server", response.version))
+        fields.append(("server", writer.version))
     if "date" not in names:
         fields.append(("date", http_date()))
-    if not response.h2_conn.send_response_headers(response.stream_id, response.status_code, fields, end_stream=True):
-        raise HTTP2StreamError(response.stream_id, "stream closed before the response's head was sent")
-    response.headers_sent = response._stream_ended = True
+    if not writer.h2_conn.send_response_headers(writer.stream_id, writer.status_code, fields, end_stream=True):
+        raise HTTP2StreamError(writer.stream_id, "stream closed before the response's head was sent")
+    writer.headers_sent = writer._stream_ended = True

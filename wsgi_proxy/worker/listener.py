@@ -41,7 +41,7 @@ class ListenerSettings:
     """
 
     __slots__ = (
-        "answer_plain",
+        "response_plain",
         "chunks",
         "client_body_timeout",
         "client_header_timeout",
@@ -81,7 +81,7 @@ class ListenerSettings:
         proxy_protocol: bool = False,
         trust_proxy_protocol: bool = False,
         tls: Callable[[], ssl.SSLContext] | None = None,
-        answer_plain: bool = False,
+        response_plain: bool = False,
     ) -> None:
         self.keepalive_timeout = keepalive_timeout
         self.keep_line = _keep_line(keepalive_header)
@@ -111,7 +111,7 @@ class ListenerSettings:
         self.methods = METHOD
         self.folds_methods = False
         self.tls = tls
-        self.answer_plain = answer_plain
+        self.response_plain = response_plain
         """Whether plain HTTP that comes to a TLS listener is for the application to answer (`connection.plain_on_tls`)."""
 
     def apply(self, rules: HeadRules) -> None:
@@ -133,7 +133,7 @@ class ListenerSettings:
             proxy_protocol=self.proxy_protocol,
             trust_proxy_protocol=self.trust_proxy_protocol,
             tls=self.tls,
-            answer_plain=self.answer_plain,
+            response_plain=self.response_plain,
         )
         made.chunks = core.chunked_transfer_encoding
         made.rules, made.scheme_keys = self.rules, self.scheme_keys
@@ -175,9 +175,7 @@ class Listener:
         "settings",
     )
 
-    def __init__(
-        self, service: Service, sock: Any, settings: ListenerSettings, base: dict[str, Any], batch: int
-    ) -> None:
+    def __init__(self, service: Service, sock: Any, settings: ListenerSettings, base: dict[str, Any], batch: int) -> None:
         self.service = service
         # A copy of the descriptor, so that closing it here is this object's business alone.
         self._sock = _socket.socket(sock.family, socket.SOCK_STREAM, 0, _socket.dup(sock.fileno()))

@@ -34,7 +34,7 @@ from ..http import HeadRules, field_values
 from ..net import load_kinds
 from .environ import FileWrapper
 from .hooks import GunicornHooks
-from .http2 import Http2Answer, Http2Hints, Http2Input, http2_fields
+from .http2 import Http2Hints, Http2Input, Http2Response, http2_fields
 from .listener import Listener, ListenerSettings
 from .response_fields import SERVER
 from .service import Service
@@ -227,7 +227,7 @@ class Http2Handler(AsyncWorker):  # type: ignore[misc]
 
         blocks: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
         body.end(blocks)
-        return Http2Answer(blocks, response)
+        return Http2Response(blocks, response)
 
     @property
     def alive(self) -> bool:

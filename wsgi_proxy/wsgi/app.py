@@ -23,7 +23,7 @@ from mypy_extensions import mypyc_attr
 from .. import nginx, proxy
 from ..config import Config
 from ..errors import ClientGone, ConfigError, Fault, ProxyError, UpstreamError
-from ..exchange import Answer, Exchange, FileBody, Pairs
+from ..exchange import Exchange, FileBody, Pairs, Response
 from ..http import status_line
 from ..logs import AccessLogs, errorlog
 from ..net import client_socket, reset
@@ -92,41 +92,41 @@ class ProxyApp(proxy.Proxy):
             x = Exchange(environ)
         except ProxyError as error:
             return _refused(environ, start_response, error)
-        return self.deliver(x, self.answer(x), start_response)
+        return self.deliver(x, self.response(x), start_response)
 
-    def answer(self, x: Exchange) -> Answer:
+    def response(self, exchange: Exchange) -> Response:
         """`respond`, and a 500 for a defect of ours."""
         try:
-            return self.respond(x)
+            return self.respond(exchange)
         except Exception:  # the edge of the house: nothing may reach the client as a traceback
-            errorlog.logger.exception("defect while answering %s %s", x.method, x.target)
-            answer = standard_page(x, 500)
-            x.status, x.answer = 500, answer
-            return answer
+            errorlog.logger.exception("defect while answering %s %s", exchange.method, exchange.target)
+            response = standard_page(exchange, 500)
+            exchange.status, exchange.response = 500, response
+            return response
 
-    def deliver(self, x: Exchange, answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+    def deliver(self, exchange: Exchange, response: Response, start_response: StartResponse) -> Iterable[bytes]:
         """Hand an answer to the server."""
-        body = answer.body
+        body = response.body
         delivery: _Delivery
-        if answer.status in (444, 499) and _hangs_up(x, answer.status):
-            return _HangUp(x, answer, self)
-        if x.method == "HEAD" or answer.status in (204, 304):
-            delivery = _Empty(x, answer, self)
+        if response.status in (444, 499) and _hangs_up(exchange, response.status):
+            return _HangUp(exchange, response, self)
+        if exchange.method == "HEAD" or response.status in (204, 304):
+            delivery = _Empty(exchange, response, self)
         elif isinstance(body, Tunnelled):
-            delivery = _Delivery(x, answer, self)
-            answer.body = body.run(x, answer)  # the client's connection is a tunnel from here to its end
-        elif isinstance(body, FileBody) and not x.added_trailers:
-            delivery = _File(x, answer, self)
-        elif getattr(body, "spliceable", False) and not x.added_trailers:
-            delivery = _Sending(x, answer, self)
+            delivery = _Delivery(exchange, response, self)
+            response.body = body.run(exchange, response)  # the client's connection is a tunnel from here to its end
+        elif isinstance(body, FileBody) and not exchange.added_trailers:
+            delivery = _File(exchange, response, self)
+        elif getattr(body, "spliceable", False) and not exchange.added_trailers:
+            delivery = _Sending(exchange, response, self)
         else:
-            delivery = _Delivery(x, answer, self)
-            if answer.length is None and x.connection is not None:
-                x.connection.trailers = delivery.trailers
-        headers = answer.headers
-        if x.chunked and x.connection is None and not x.environ.get("wsgi.input_terminated"):
+            delivery = _Delivery(exchange, response, self)
+            if response.length is None and exchange.connection is not None:
+                exchange.connection.trailers = delivery.trailers
+        headers = response.headers
+        if exchange.chunked and exchange.connection is None and not exchange.environ.get("wsgi.input_terminated"):
             headers = _without_length(headers)
-        start_response(status_line(answer.status, answer.reason), headers)
+        start_response(status_line(response.status, response.reason), headers)
         return delivery
 
 
@@ -136,18 +136,18 @@ _CALL: Any = ProxyApp.__call__
 class _Delivery:
     """The body as the server iterates it; `close` ends the exchange."""
 
-    __slots__ = ("_answer", "_app", "_body", "_x")
+    __slots__ = ("_response", "_app", "_body", "_x")
 
-    def __init__(self, x: Exchange, answer: Answer, app: ProxyApp) -> None:
-        self._x = x
-        self._answer: Answer | None = answer
-        self._body = answer.body
+    def __init__(self, exchange: Exchange, response: Response, app: ProxyApp) -> None:
+        self._x = exchange
+        self._response: Response | None = response
+        self._body = response.body
         self._app = app
 
     def trailers(self) -> Pairs:
         """The upstream's trailer fields, as far as they may go on, and the location's own; once the body has ended."""
-        x, answer = self._x, self._answer
-        x.upstream_trailers = x.sent_trailers = getattr(answer.source, "trailers", []) if answer is not None else []
+        x, response = self._x, self._response
+        x.upstream_trailers = x.sent_trailers = getattr(response.source, "trailers", []) if response is not None else []
         if x.added_trailers:
             added = [(field.name, field.value(x)) for field in x.added_trailers]
             # What a variable holds may be the client's: a line end in it would begin an answer of its own.
@@ -174,7 +174,12 @@ class _Delivery:
                 raise  # the worker cuts the connection: what is short never looks complete
             if not x.body_bytes_sent:
                 yield b""
-            if self._answer is not None and self._answer.length is None and x.protocol == "HTTP/1.0" and can_tunnel(x.environ):
+            if (
+                self._response is not None
+                and self._response.length is None
+                and x.protocol == "HTTP/1.0"
+                and can_tunnel(x.environ)
+            ):
                 # The connection's end would look like the body's.
                 reset(client_socket(x.environ))
             # Nothing that other servers would answer with a page of their own, or log as a defect of ours.
@@ -184,7 +189,7 @@ class _Delivery:
     def at_hand(self) -> bytes | None:
         """The whole body of a known length, where it is one block that is here; else None. The worker asks once."""
         body = self._body
-        if self._answer is None or self._answer.length is None:
+        if self._response is None or self._response.length is None:
             return None
         if type(body) is tuple:
             block = body[0] if len(body) == 1 else None
@@ -197,12 +202,12 @@ class _Delivery:
         return block
 
     def close(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is None:
+        response, self._response = self._response, None
+        if response is None:
             return
         x = self._x
         try:
-            answer.close()
+            response.close()
         finally:
             if x.leases:
                 for lease in x.leases:
@@ -212,11 +217,11 @@ class _Delivery:
             self._app.logs.write(x)
 
 
-def _hangs_up(x: Exchange, status: int) -> bool:
+def _hangs_up(exchange: Exchange, status: int) -> bool:
     """Whether the connection is closed without a word: where we may for 444, and behind a client that has left."""
     if status == 444:
-        return can_tunnel(x.environ)
-    return x.connection is not None and x.connection.gone
+        return can_tunnel(exchange.environ)
+    return exchange.connection is not None and exchange.connection.gone
 
 
 class _HangUp(_Delivery):
@@ -265,26 +270,26 @@ class _File(_Delivery):
 
     __slots__ = ("count", "file", "offset")
 
-    def __init__(self, x: Exchange, answer: Answer, app: ProxyApp) -> None:
-        super().__init__(x, answer, app)
-        body: FileBody = answer.body  # type: ignore[assignment]
+    def __init__(self, exchange: Exchange, response: Response, app: ProxyApp) -> None:
+        super().__init__(exchange, response, app)
+        body: FileBody = response.body  # type: ignore[assignment]
         self.file = body.file
         self.offset = body.offset
         self.count = body.count
-        x.completed = True
-        x.body_bytes_sent = body.count
+        exchange.completed = True
+        exchange.body_bytes_sent = body.count
 
     def __iter__(self) -> Iterator[bytes]:
         self._x.body_bytes_sent = 0
         return super().__iter__()
 
 
-def _note_cut(x: Exchange, error: ProxyError) -> None:
+def _note_cut(exchange: Exchange, error: ProxyError) -> None:
     """Say in the log that an answer was cut short, by which server and why; a client that left is no fault of a server."""
     if isinstance(error, UpstreamError):
-        errorlog.line("error", str(error), x, x.tries[-1].address if x.tries else x.upstream_name)
+        errorlog.line("error", str(error), exchange, exchange.tries[-1].address if exchange.tries else exchange.upstream_name)
     else:
-        errorlog.line("info", str(error), x)
+        errorlog.line("info", str(error), exchange)
 
 
 def _refused(environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:

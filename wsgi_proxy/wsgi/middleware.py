@@ -87,7 +87,7 @@ class ProxyMiddleware:
             # A copy: the application's environ and its input stay as they came.
             x = Exchange({**environ, "wsgi.input": io.BytesIO()})
             self.proxy.router.choose_server(x)
-            answered = self.proxy.router.route(x) is not None
+            responseed = self.proxy.router.route(x) is not None
         except ProxyError:
             return True
-        return answered or x.location.kind != "server"
+        return responseed or x.location.kind != "server"

@@ -19,11 +19,11 @@ from ..config import (
     Config,
     CoreSettings,
     Location,
-    SourceLine,
     ProxyPass,
     ProxySettings,
     Server,
     ServerBlock,
+    SourceLine,
     Template,
     Upstream,
     UpstreamTLS,
@@ -205,17 +205,15 @@ def _literal(value: object, where: str) -> str:
     return str(value).encode().decode("latin-1")
 
 
-def _client_address(x: Exchange) -> str:
+def _client_address(exchange: Exchange) -> str:
     """The client's address; "" behind a unix socket, where there is none: the field is then not sent."""
-    return "" if x.remote_addr.startswith("unix:") else x.remote_addr
+    return "" if exchange.remote_addr.startswith("unix:") else exchange.remote_addr
 
 
 def _templates(fields: Mapping[str, str]) -> tuple[tuple[str, Template], ...]:
     """The fields' values compiled."""
     names = Names()
-    return tuple(
-        (name, _client_address if value == _CLIENT else compile_text(value, names)) for name, value in fields.items()
-    )
+    return tuple((name, _client_address if value == _CLIENT else compile_text(value, names)) for name, value in fields.items())
 
 
 def _proxy_settings(
@@ -250,4 +248,3 @@ def _config(locations: tuple[Location, ...], upstreams: Mapping[str, Upstream]) 
     settings = Location(kind="server", core=_core(), handler="none")
     server = ServerBlock(locations=locations, settings=settings, merge_slashes=MERGE_SLASHES)
     return Config(servers=(server,), upstreams=upstreams, core=_core())
-

@@ -11,8 +11,8 @@ NOW = 1_700_000_000.0
 DATE = ("Date", format_date(int(NOW)))
 
 
-def judge(*answer, status=200, method="GET", request=(), sent=NOW, received=NOW, dated=True, **rules):
-    pairs = [*answer, DATE] if dated else list(answer)
+def judge(*response, status=200, method="GET", request=(), sent=NOW, received=NOW, dated=True, **rules):
+    pairs = [*response, DATE] if dated else list(response)
     return fr.judge(method, list(request), status, pairs, sent, received, fr.Rules(**rules))
 
 
@@ -171,8 +171,8 @@ def test_a_date_is_added_where_the_origin_sent_none_or_nonsense():
         ([("X-Accel-Expires", "off"), ("Cache-Control", "max-age=60")], 60),
     ],
 )
-def test_the_first_source_of_a_lifetime_wins(answer, lifetime):
-    assert judge(*answer).freshness.lifetime == lifetime
+def test_the_first_source_of_a_lifetime_wins(response, lifetime):
+    assert judge(*response).freshness.lifetime == lifetime
 
 
 def test_a_targeted_no_store_wins_over_a_permissive_cache_control():

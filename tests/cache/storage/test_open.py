@@ -37,7 +37,7 @@ def test_memory_is_shared_by_the_zones_of_one_server_and_place(own_memory):
     one, two = Site(own_memory, zone=settings), Site(own_memory, zone=settings)
     other = Site(own_memory, zone=CacheZone("z", "memory", place=SourceLine("other.conf", 3)))
     for site in (one, two, other):
-        site.answers((200, FRESH, b"x"))
+        site.responses((200, FRESH, b"x"))
     one.get("/")
     assert (two.get("/").word, other.get("/").word) == ("HIT", "MISS")
     seen = list(memory_zones(settings))
@@ -97,7 +97,7 @@ def test_a_storage_by_name(tmp_path):
     zone_settings = CacheZone("z", "tests.cache.storage.test_open:Mine")
     site = Site(tmp_path, zone=zone_settings)
     assert isinstance(site.cache.zones()[0].store, BlobStorage)
-    site.answers((200, [*FRESH, ("Vary", "A"), ("ETag", '"a"')], b"x" * 100_000), (304, FRESH, b""))
+    site.responses((200, [*FRESH, ("Vary", "A"), ("ETag", '"a"')], b"x" * 100_000), (304, FRESH, b""))
     assert [site.get("/").word for _ in range(2)] == ["MISS", "HIT"]
     assert site.get("/", headers=[("Range", "bytes=0-2")]).body == b"xxx"
     site.now += 61

@@ -67,8 +67,8 @@ def sites(server, tmp_path, monkeypatch):
 
 def test_one_machine_finds_what_another_stored(sites):
     one, two = sites
-    one.answers((200, TAG, b"one"))
-    two.answers((500, [], b"not asked"))
+    one.responses((200, TAG, b"one"))
+    two.responses((500, [], b"not asked"))
     one.get("/")
     assert (two.get("/").word, two.get("/").body) == ("HIT", b"one")
     assert two.get("/", headers=[("If-None-Match", '"a"')]).status == 304
@@ -77,7 +77,7 @@ def test_one_machine_finds_what_another_stored(sites):
 def test_variants_and_validation(sites):
     one, two = sites
     vary = [*TAG, ("Vary", "A")]
-    one.answers((200, vary, b"1"), (200, vary, b"2"), (304, [*vary, ("X", "new")], b""))
+    one.responses((200, vary, b"1"), (200, vary, b"2"), (304, [*vary, ("X", "new")], b""))
     assert [one.get("/", headers=[("A", a)]).body for a in "12"] == [b"1", b"2"]
     assert [two.get("/", headers=[("A", a)]).body for a in "12"] == [b"1", b"2"]
     one.now += 61
@@ -89,8 +89,8 @@ def test_variants_and_validation(sites):
 
 def test_an_invalidation_holds_on_every_machine_and_against_fetches_under_way(sites):
     one, two = sites
-    one.answers((200, FRESH, b"old"), (200, FRESH, b"older"), (200, FRESH, b"new"))
-    two.answers((200, [], b""))
+    one.responses((200, FRESH, b"old"), (200, FRESH, b"older"), (200, FRESH, b"new"))
+    two.responses((200, [], b""))
     one.get("/a")
     under_way = one.ask(exchange("/b"))
     two.get("/a", "POST")
@@ -110,8 +110,8 @@ def test_misses_on_two_machines_make_one_fetch(sites):
         assert go.wait(30)
         return one._maker(200, FRESH, b"one")(method)
 
-    one.origin.answers = [slow]
-    two.answers((200, FRESH, b"two"))
+    one.origin.responses = [slow]
+    two.responses((200, FRESH, b"two"))
     got = []
     threads = [threading.Thread(target=lambda: got.append(one.get("/").body))]
     threads[0].start()
@@ -135,8 +135,8 @@ def test_an_answer_that_cannot_be_stored_frees_the_other_machine(sites):
         assert go.wait(30)
         return one._maker(200, [("Cache-Control", "no-store")], b"one")(method)
 
-    one.origin.answers = [slow]
-    two.answers((200, FRESH, b"two"))
+    one.origin.responses = [slow]
+    two.responses((200, FRESH, b"two"))
     got = []
     threads = [threading.Thread(target=lambda: got.append(one.get("/").body))]
     threads[0].start()
@@ -151,7 +151,7 @@ def test_an_answer_that_cannot_be_stored_frees_the_other_machine(sites):
 
 def test_purging_by_pattern(sites):
     one, two = sites
-    one.answers((200, FRESH, b"x"))
+    one.responses((200, FRESH, b"x"))
     for target in ("/a/1", "/a/2", "/b"):
         one.get(target)
     zone = two.cache.zones()[0]
@@ -166,7 +166,7 @@ def test_redis_away_is_a_miss_and_one_line(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("wsgi_proxy.cache.storage.redis._REST", 0.05)
     site = Site(tmp_path, zone=CacheZone("away", server.url))
     try:
-        site.answers((200, FRESH, b"x"))
+        site.responses((200, FRESH, b"x"))
         site.get("/")
         server.stop()
         with caplog.at_level(logging.INFO, "wsgi_proxy"):
@@ -184,7 +184,7 @@ def test_redis_away_is_a_miss_and_one_line(tmp_path, monkeypatch, caplog):
 
 def test_what_is_not_one_of_ours_is_a_miss(sites, caplog):
     one, _ = sites
-    one.answers((200, FRESH, b"x"))
+    one.responses((200, FRESH, b"x"))
     one.get("/")
     zone = one.cache.zones()[0]
     assert isinstance(zone, RedisZone)
@@ -238,7 +238,7 @@ def test_two_proxies_are_one_cache(server, tmp_path):
             def ask(number, target="/", method="GET"):
                 return fetch(ports[number % 2], target, method=method, headers=[("Host", "h.test")])
 
-            assert {answer.text for answer in pool.map(ask, range(12))} == {"1"} and len(upstream.requests) == 1
+            assert {response.text for response in pool.map(ask, range(12))} == {"1"} and len(upstream.requests) == 1
             assert [ask(number).get("X-Cache") for number in range(4)] == ["HIT"] * 4
             ask(0, method="POST")
             assert ask(1).text == "3"
@@ -248,7 +248,7 @@ def test_two_proxies_are_one_cache(server, tmp_path):
 @pytest.mark.parametrize("pattern", ["/a/*", "/a/1", "*"])
 def test_a_purge_holds_for_fetches_under_way_on_every_machine(sites, pattern):
     one, two = sites
-    one.answers((200, FRESH, b"old"))
+    one.responses((200, FRESH, b"old"))
     under_way = one.ask(exchange("/a/1"))
     by_pattern(two.cache.zones()[0], pattern)
     assert b"".join(under_way.body) == b"old"
@@ -260,7 +260,7 @@ def test_an_unsafe_request_voids_its_target_under_every_key_on_every_machine(sit
     one, two = sites
     cookie = [("Cookie", "a")]
     for site in sites:
-        site.answers((200, FRESH, b"x"))
+        site.responses((200, FRESH, b"x"))
         site.location = location(key=lambda x: x.environ.get("HTTP_COOKIE", "") + x.target)
     assert [site.get("/a", headers=cookie).word for site in sites] == ["MISS", "HIT"]
     under_way = one.ask(exchange("/b", headers=cookie))
@@ -277,7 +277,7 @@ def test_a_purge_without_redis_is_a_500(tmp_path, monkeypatch):
     monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda: str(tmp_path))
     site = Site(tmp_path, zone=CacheZone("off", server.url))
     try:
-        site.answers((200, FRESH, b"x"))
+        site.responses((200, FRESH, b"x"))
         site.get("/a")
     finally:
         server.stop()

@@ -31,7 +31,7 @@ def make(tmp_path):
 
 def fill(site, count, size=1000):
     """``count`` entries, last used a minute apart, the last one now."""
-    site.answers((200, FRESH, b"x" * size))
+    site.responses((200, FRESH, b"x" * size))
     store = site.cache.zones()[0].store
     for number in range(count):
         site.get(f"/{number}")
@@ -77,7 +77,7 @@ def test_the_longest_unused_go_until_the_rest_fits(make):
 
 def test_entries_of_one_minute_go_as_far_as_needed(make):
     site = make(max_size=20 * BLOCK, inactive=86400.0)
-    site.answers((200, FRESH, b"x" * 1000))
+    site.responses((200, FRESH, b"x" * 1000))
     for number in range(40):
         site.get(f"/{number}")
     site.cache.sweep(site.now)

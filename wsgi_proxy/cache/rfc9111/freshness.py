@@ -134,7 +134,7 @@ def judge(
     method: str,
     request: Pairs,
     status: int,
-    answer: Pairs,
+    response: Pairs,
     sent_at: float,
     received_at: float,
     rules: Rules = Rules(),
@@ -143,30 +143,28 @@ def judge(
 
     ``sent_at`` and ``received_at`` are when the request went out and the answer's head came in.
     """
-    steering = answer if not rules.ignored else [pair for pair in answer if pair[0].lower() not in rules.ignored]
+    steering = response if not rules.ignored else [pair for pair in response if pair[0].lower() not in rules.ignored]
     accelerated = _accelerated(steering, received_at)
     reason = _refusal(method, request, status, steering, rules, accelerated is not None)
     if reason:
         return Verdict(False, reason)
     directives = _effective(steering)
-    lifetime, explicit = (
-        (accelerated, True) if accelerated is not None else _lifetime(status, steering, directives, received_at)
-    )
+    lifetime, explicit = (accelerated, True) if accelerated is not None else _lifetime(status, steering, directives, received_at)
     if not explicit and rules.valid:
         ruled = rules.lifetime(status)
         if ruled is not None:
             # It counts from now, however old the answer is (ngx_http_upstream_send_response).
-            lifetime, explicit = ruled + initial_age(answer, sent_at, received_at), True
+            lifetime, explicit = ruled + initial_age(response, sent_at, received_at), True
     if not explicit and (rules.valid or not _cacheable_unasked(status, directives)):
         return Verdict(False, "no-freshness")
-    freshness = _numbers(answer, directives, lifetime, sent_at, received_at, ruled=accelerated is not None)
-    headers = stored_fields(answer, received_at, _withheld(directives))
+    freshness = _numbers(response, directives, lifetime, sent_at, received_at, ruled=accelerated is not None)
+    headers = stored_fields(response, received_at, _withheld(directives))
     if (freshness.left(received_at) <= 0 or freshness.no_cache) and not _useful_when_stale(freshness, headers):
         return Verdict(False, "no-validator")
     return Verdict(True, "stored", freshness, headers)
 
 
-def _refusal(method: str, request: Pairs, status: int, answer: Pairs, rules: Rules, accelerated: bool) -> str | None:
+def _refusal(method: str, request: Pairs, status: int, response: Pairs, rules: Rules, accelerated: bool) -> str | None:
     """The first reason why a shared cache must not keep this answer, or None."""
     if method not in rules.methods or method == "HEAD":
         return "method"
@@ -174,7 +172,7 @@ def _refusal(method: str, request: Pairs, status: int, answer: Pairs, rules: Rul
         return "request-no-store"
     if not 200 <= status <= 999 or status in UNSTORABLE_STATUSES:
         return "status"
-    directives = _effective(answer)
+    directives = _effective(response)
     if not accelerated:
         understands = "must-understand" in directives
         if understands and status not in UNDERSTOOD_STATUSES:
@@ -185,9 +183,9 @@ def _refusal(method: str, request: Pairs, status: int, answer: Pairs, rules: Rul
             return "private"
     if "authorization" in _names(request) and not _shared_despite_authorization(directives):
         return "authorization"
-    if "*" in members(answer, "vary"):
+    if "*" in members(response, "vary"):
         return "vary-star"
-    if "set-cookie" in _names(answer) and "set-cookie" not in _withheld(directives):
+    if "set-cookie" in _names(response) and "set-cookie" not in _withheld(directives):
         return "set-cookie"
     return None
 
@@ -201,10 +199,10 @@ def _shared_despite_authorization(directives: Directives) -> bool:
     return "public" in directives or "s-maxage" in directives or "must-revalidate" in directives
 
 
-def _effective(answer: Pairs) -> Directives:
+def _effective(response: Pairs) -> Directives:
     """The directives that count: the targeted field's where it is valid (RFC 9213 section 2.2), else Cache-Control's."""
-    directed = targeted(answer)
-    return cache_control(answer) if directed is None else directed
+    directed = targeted(response)
+    return cache_control(response) if directed is None else directed
 
 
 def _withheld(directives: Directives) -> frozenset[str]:
@@ -212,10 +210,10 @@ def _withheld(directives: Directives) -> frozenset[str]:
     return directives.fields("private") | directives.fields("no-cache")
 
 
-def _accelerated(answer: Pairs, now: float) -> float | None:
+def _accelerated(response: Pairs, now: float) -> float | None:
     """The lifetime that X-Accel-Expires gives (seconds, or an absolute `@epoch`), None if absent or unreadable; nginx's rule
     that it wins over every other field."""
-    for value in values(answer, "x-accel-expires"):
+    for value in values(response, "x-accel-expires"):
         absolute = value.startswith("@")
         seconds = parse_delta(value[1:] if absolute else value)
         if seconds is not None:
@@ -223,22 +221,22 @@ def _accelerated(answer: Pairs, now: float) -> float | None:
     return None
 
 
-def _lifetime(status: int, answer: Pairs, directives: Directives, received_at: float) -> tuple[float, bool]:
+def _lifetime(status: int, response: Pairs, directives: Directives, received_at: float) -> tuple[float, bool]:
     """(freshness lifetime, whether something said so explicitly), RFC 9111 section 4.2.1 for a shared cache."""
     for name in ("s-maxage", "max-age"):
         seconds = directives.seconds(name)
         if seconds is not None:
             return float(seconds), True
-    dated = _date_of(answer, received_at)
-    if targeted(answer) is None:
-        expiries = values(answer, "expires")
+    dated = _date_of(response, received_at)
+    if targeted(response) is None:
+        expiries = values(response, "expires")
         if expiries:
             moments = [parse_date(value.strip(" \t"), received_at) for value in expiries]
             # An unreadable date, "0" above all, lies in the past (section 5.3).
             return min((moment - dated if moment is not None else 0.0) for moment in moments), True
     if not _cacheable_unasked(status, directives):
         return 0.0, False
-    changed = _first_date(answer, "last-modified", received_at)
+    changed = _first_date(response, "last-modified", received_at)
     if changed is None or changed > dated:
         return 0.0, False
     return min((dated - changed) * HEURISTIC_FRACTION, HEURISTIC_CAP), False
@@ -253,28 +251,28 @@ def _first_date(headers: Pairs, name: str, now: float) -> float | None:
     return parse_date(found[0].strip(" \t"), now) if found else None
 
 
-def _date_of(answer: Pairs, received_at: float) -> float:
+def _date_of(response: Pairs, received_at: float) -> float:
     """When the origin made the answer; when we received it, where Date is absent or unreadable (RFC 9110 section 6.6.1)."""
-    dated = _first_date(answer, "date", received_at)
+    dated = _first_date(response, "date", received_at)
     return received_at if dated is None else dated
 
 
-def initial_age(answer: Pairs, sent_at: float, received_at: float) -> float:
+def initial_age(response: Pairs, sent_at: float, received_at: float) -> float:
     """corrected_initial_age of RFC 9111 section 4.2.3: never below what Date, Age and the wait for the answer imply.
 
     A list in Age counts by its first member, anything but digits there not at all (section 5.1).
     """
-    lines = values(answer, "age")
+    lines = values(response, "age")
     reported = (parse_delta(lines[0].split(",")[0].strip(" \t")) or 0) if lines else 0
     # Date has whole seconds: an answer made in this very second is not a fraction of a second old.
-    apparent = max(0.0, received_at // 1 - _date_of(answer, received_at))
+    apparent = max(0.0, received_at // 1 - _date_of(response, received_at))
     return max(apparent, reported + max(0.0, received_at - sent_at))
 
 
 def _numbers(
-    answer: Pairs, directives: Directives, lifetime: float, sent_at: float, received_at: float, *, ruled: bool
+    response: Pairs, directives: Directives, lifetime: float, sent_at: float, received_at: float, *, ruled: bool
 ) -> Freshness:
-    born = received_at - initial_age(answer, sent_at, received_at)
+    born = received_at - initial_age(response, sent_at, received_at)
     if ruled:
         # X-Accel-Expires counts from now, and overrides what Cache-Control would forbid.
         return Freshness(received_at, lifetime)

@@ -27,10 +27,10 @@ UNSTORED_FIELDS: Final = frozenset(
 )
 
 
-def stored_fields(answer: Pairs, received_at: float, withheld: frozenset[str] = frozenset()) -> Pairs:
+def stored_fields(response: Pairs, received_at: float, withheld: frozenset[str] = frozenset()) -> Pairs:
     """The fields to store (RFC 9111 section 3.1): nothing of one connection, and a Date where the origin sent none."""
-    unstored = UNSTORED_FIELDS | withheld | {name.lower() for name in members(answer, "connection")}
-    kept = [pair for pair in answer if pair[0].lower() not in unstored]
+    unstored = UNSTORED_FIELDS | withheld | {name.lower() for name in members(response, "connection")}
+    kept = [pair for pair in response if pair[0].lower() not in unstored]
     dated = _first(kept, "date")
     if dated is None or parse_date(dated.strip(" \t"), received_at) is None:
         kept = [pair for pair in kept if pair[0].lower() != "date"]

@@ -39,8 +39,8 @@ class Forwarded:
 
     __slots__ = ("_location", "_sent", "_x")
 
-    def __init__(self, x: Exchange, location: Location, sent: Sent) -> None:
-        self._x = x
+    def __init__(self, exchange: Exchange, location: Location, sent: Sent) -> None:
+        self._x = exchange
         self._location = location
         self._sent = sent
 
@@ -52,9 +52,9 @@ Request = Pairs | Forwarded
 """The request that a selection is made of: as pairs, or as what a location forwards."""
 
 
-def spec_of(answer: Pairs) -> Spec:
+def spec_of(response: Pairs) -> Spec:
     """The names in an answer's Vary; empty without one. A `*` among them matches nothing and is kept for the caller."""
-    return tuple(sorted({name.lower() for name in members(answer, "vary")}))
+    return tuple(sorted({name.lower() for name in members(response, "vary")}))
 
 
 def selection_of(request: Request, spec: Spec) -> Selection:

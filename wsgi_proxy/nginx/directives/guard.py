@@ -58,10 +58,10 @@ def _real_ip_from(level: Level, statement: Statement) -> None:
     try:
         if "/" in text:
             raise OSError
-        answers = socket.getaddrinfo(text, None, type=socket.SOCK_STREAM)
+        responses = socket.getaddrinfo(text, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise Bad(f'host not found in set_real_ip_from "{text}"') from None
-    known += [ipaddress.ip_network(answer[4][0]) for answer in answers]
+    known += [ipaddress.ip_network(response[4][0]) for response in responses]
 
 
 # --- passwords, subrequests -------------------------------------------------------------------------------------------------

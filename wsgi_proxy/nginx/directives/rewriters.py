@@ -24,9 +24,9 @@ class Prefix:
         self.old = old
         self.new = new
 
-    def __call__(self, x: Exchange, value: str) -> str | None:
-        old = self.old(x)
-        return self.new(x) + value[len(old) :] if value.startswith(old) else None
+    def __call__(self, exchange: Exchange, value: str) -> str | None:
+        old = self.old(exchange)
+        return self.new(exchange) + value[len(old) :] if value.startswith(old) else None
 
 
 class Whole:
@@ -38,15 +38,15 @@ class Whole:
         self.regex = regex
         self.new = new
 
-    def __call__(self, x: Exchange, value: str) -> str | None:
+    def __call__(self, exchange: Exchange, value: str) -> str | None:
         match = self.regex.search(value)
         if match is None:
             return None
-        x.captures = (match[0], *match.groups())
+        exchange.captures = (match[0], *match.groups())
         for name, text in match.groupdict().items():
             if text is not None:
-                x.variables[name.lower()] = text
-        return self.new(x)
+                exchange.variables[name.lower()] = text
+        return self.new(exchange)
 
 
 class Domain:
@@ -58,9 +58,9 @@ class Domain:
         self.old = old
         self.new = new
 
-    def __call__(self, x: Exchange, value: str) -> str | None:
-        old = self.old(x).removeprefix(".").lower()
-        return self.new(x) if value.removeprefix(".").lower() == old else None
+    def __call__(self, exchange: Exchange, value: str) -> str | None:
+        old = self.old(exchange).removeprefix(".").lower()
+        return self.new(exchange) if value.removeprefix(".").lower() == old else None
 
 
 class CookieName:
@@ -72,7 +72,7 @@ class CookieName:
         self.name = name
         self.regex = regex
 
-    def __call__(self, x: Exchange, name: str) -> bool:
+    def __call__(self, exchange: Exchange, name: str) -> bool:
         if self.regex is not None:
             return self.regex.search(name) is not None
-        return self.name is not None and self.name(x).lower() == name.lower()
+        return self.name is not None and self.name(exchange).lower() == name.lower()

@@ -149,8 +149,8 @@ class UnderFolder:
         self._name = name
         self.constant = None if known is None else f"{folder}/{known}"
 
-    def __call__(self, x: Exchange) -> str:
-        name = self.constant or self._name(x)
+    def __call__(self, exchange: Exchange) -> str:
+        name = self.constant or self._name(exchange)
         return name if name.startswith("/") else f"{self._folder}/{name}"
 
 
