@@ -102,6 +102,49 @@ def test_fails_and_passes_count_in_a_row() -> None:
     assert outcomes("--+--+---+-++") == "........xxxx."
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), OSError(5, "Input/output error"), SystemExit(2)])
+def test_a_check_that_raises_something_else_is_a_failed_check(
+    error: BaseException, started: list[Probes], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    escaped: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", escaped.append)
+    broken = threading.Event()
+
+    def check(peer: Peer) -> None:
+        if peer.address == ("127.0.0.1", 2) and not broken.is_set():
+            raise error
+
+    servers = [Server(f"127.0.0.1:{port}") for port in (1, 2, 3)]
+    settings = HealthCheck(check=check, fails=2, **FAST)
+    pool = Pool(servers, "round_robin", health_check=settings, zone=PrivateZone())
+    probe = Probe(pool, settings, check)
+    with caplog.at_level("INFO", "wsgi_proxy"):
+        probe.ask(pool.peers[1])
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    message = record.getMessage()
+    assert message.startswith('health check of peer 127.0.0.1:2 in upstream "" raised ' + type(error).__name__), message
+    assert str(error) in message and f"{Path(__file__).name}:" in message and "\n" not in message
+    begin(pool, started)
+    wait_until(lambda: chosen(pool) == {"127.0.0.1:1", "127.0.0.1:3"}, "the server whose check raises to be left out")
+    broken.set()
+    wait_until(lambda: len(chosen(pool)) == 3, "the server to come back")
+    assert not escaped
+
+
+def test_a_check_whose_close_raises_does_not_end_the_checks(caplog: pytest.LogCaptureFixture) -> None:
+    class Check(Verdicts):
+        def close(self) -> None:
+            raise ValueError("closed twice")
+
+    pool = pool_of(Verdicts())
+    probe = Probe(pool, HealthCheck(), Check())
+    gone = Peer(Server("127.0.0.1:9"), ("127.0.0.1", 9), "127.0.0.1:9", "127.0.0.1")
+    probe.due[gone] = 0.0
+    assert len(probe.ripe(1.0, random.Random(1))) == 3
+    assert 'closing the health check of upstream "" raised ValueError: closed twice' in caplog.text
+
+
 def test_a_single_server_found_bad_is_not_used(started: list[Probes]) -> None:
     verdicts = Verdicts()
     pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=verdicts, interval=0.02), zone=PrivateZone())
@@ -227,7 +270,7 @@ class TestContract:
         with pytest.raises(CheckFailed):
             self.check(name, free_port())
 
-    @pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"", reply(status=503), reply(status=404)])
+    @pytest.mark.parametrize("response", [b"garbage\r\n\r\n", b"", reply(status=503), reply(status=404)])
     def test_a_bad_answer(self, name: str, response: bytes) -> None:
         def script(request: Any, wire: Any) -> None:
             wire.send(response)

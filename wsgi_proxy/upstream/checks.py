@@ -17,6 +17,7 @@ import random
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
@@ -49,8 +50,8 @@ class Probe:
         self.settings = settings
         self.check = check
         self.due: dict[Peer, float] = {}
-        self.row: dict[Peer, int] = {}
-        """Good checks in a row, or minus the bad ones."""
+        self.streaks: dict[Peer, int] = {}
+        """The number of passed checks in a row, or minus the number of failed ones."""
         self.asking: set[Peer] = set()
 
     def ripe(self, now: float, dice: random.Random) -> list[Peer]:
@@ -59,7 +60,7 @@ class Probe:
         peers = [peer for peer in pool.peers if not peer.server.down]
         if not self.due.keys() <= set(peers):
             # Someone is gone: nothing is kept for those who are no more.
-            self.row = {peer: row for peer, row in self.row.items() if peer in pool.peers}
+            self.streaks = {peer: streak for peer, streak in self.streaks.items() if peer in pool.peers}
             self.close()
         self.due = {peer: self.due.get(peer, now) for peer in peers}
         ripe = [peer for peer in peers if self.due[peer] <= now and peer not in self.asking]
@@ -68,27 +69,38 @@ class Probe:
         return ripe
 
     def close(self) -> None:
-        """Let go of what the check keeps open."""
+        """Have the check close the connections that it keeps, if it has a method `close`."""
         close = getattr(self.check, "close", None)
         if close is not None:
-            close()
+            try:
+                close()
+            except Exception as error:  # the user's code; the other checks go on
+                errorlog.line("error", f'closing the health check of upstream "{self.pool.name}" raised {_description(error)}')
 
     def ask(self, peer: Peer) -> None:
-        """Check a peer and write down what that means."""
+        """Check a peer, and record and log the result. Any exception of the check is a failed check."""
+        name = f'of peer {peer.name} in upstream "{self.pool.name}"'
+        failure = ""
         try:
             self.check(peer)
-            failure = ""
         except CheckFailed as error:
             failure = str(error) or "check failed"
-        row = self.row.get(peer, 0)
-        row = self.row[peer] = max(row, 0) + 1 if not failure else min(row, 0) - 1
-        name = f'of peer {peer.name} in upstream "{self.pool.name}"'
-        if failure:
             errorlog.line("info", f"health check {name} failed: {failure}")
-        if -row >= self.settings.fails and self.pool.checked(peer, False):
+        except BaseException as error:  # the check is the user's code; its thread ends here in any case
+            failure = _description(error)
+            errorlog.line("error", f"health check {name} raised {failure}")
+        streak = self.streaks.get(peer, 0)
+        streak = self.streaks[peer] = max(streak, 0) + 1 if not failure else min(streak, 0) - 1
+        if -streak >= self.settings.fails and self.pool.checked(peer, False):
             errorlog.line("warn", f"peer is unhealthy while checking status {name}: {failure}")
-        elif row >= self.settings.passes and self.pool.checked(peer, True):
+        elif streak >= self.settings.passes and self.pool.checked(peer, True):
             errorlog.line("notice", f"peer is healthy while checking status {name}")
+
+
+def _description(error: BaseException) -> str:
+    """Return an exception's type, message and the line that raised it, for the log."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{traceback.format_exception_only(error)[-1].strip()} ({where.filename}:{where.lineno})"
 
 
 class Probes:
