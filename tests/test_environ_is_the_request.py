@@ -99,7 +99,7 @@ class Servers:
             command = ["curl", "-sS", "--http2", "--path-as-is", "--cacert", self.ca, "-m", "30", "-X", "POST"]
             command += [part for pair in fields for part in ("-H", f"{pair[0]}: {pair[1]}")]
             command += ["-H", "User-Agent;", "-H", "Accept:", "--data-binary", "@-", "--resolve", f"localhost:{port}:127.0.0.1"]
-            done = subprocess.run([*command, f"https://localhost:{port}{target}"], input=BODY, capture_output=True, timeout=30)
+            done = subprocess.run([*command, f"https://localhost:{port}{target}"], input=BODY, capture_output=True, timeout=120)
             assert done.stdout == b"ok", done.stderr + done.stdout
         else:
             response = fetch(port, target, "POST", fields, BODY)

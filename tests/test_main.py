@@ -14,7 +14,7 @@ from tests.support import environment
 def test_it_says_what_the_command_says(arguments: list[str]) -> None:
     def said(module: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
 
     response = said("wsgi_proxy")

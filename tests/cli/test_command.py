@@ -46,7 +46,7 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 def run(*argv: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """The command as users run it."""
     command = [sys.executable, "-m", "wsgi_proxy", *argv]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=120, check=False)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_version_costs_no_gevent() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "wsgi_proxy", "-v"],
-        capture_output=True, text=True, env=environment(), timeout=30, check=True,
+        capture_output=True, text=True, env=environment(), timeout=120, check=True,
     )  # fmt: skip
     assert "wsgi-proxy version: wsgi-proxy/" in done.stderr
     for library in ("gevent", "gunicorn", "requests", "werkzeug", "crossplane"):

@@ -35,7 +35,7 @@ def forward(tmp_path: Path, *words: str, env: dict[str, str] | None = None) -> I
 def curl(port: int, url: str, *words: str) -> tuple[int, str]:
     """(status of the site or of the proxy, body) of a request by curl through the proxy."""
     command = ["curl", "-sS", "-m", "30", "-x", f"http://127.0.0.1:{port}", "-w", "\n%{http_connect} %{http_code}", *words, url]
-    done = subprocess.run(command, capture_output=True, timeout=15, text=True, env={"PATH": "/usr/bin:/bin", "no_proxy": ""})
+    done = subprocess.run(command, capture_output=True, timeout=120, text=True, env={"PATH": "/usr/bin:/bin", "no_proxy": ""})
     body, _, codes = done.stdout.rpartition("\n")
     connect, code = codes.split()
     return int(code) or int(connect), body
@@ -71,7 +71,7 @@ def test_nginx_understands_the_plain_one(tmp_path: Path) -> None:
     path = tmp_path / "nginx.conf"
     path.write_text(text)
     command = [str(nginx_binary()), "-t", "-p", f"{tmp_path}/", "-c", str(path), "-e", "stderr"]
-    done = subprocess.run(command, capture_output=True, timeout=10, text=True)
+    done = subprocess.run(command, capture_output=True, timeout=120, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -143,9 +143,9 @@ def test_tunnels_for_curl_and_requests(tmp_path: Path) -> None:
             proxies = {"http": f"http://127.0.0.1:{port}", "https": f"http://127.0.0.1:{port}"}
             with requests.Session() as session:
                 session.trust_env = False
-                assert session.get(url, proxies=proxies, verify=files.ca_path, timeout=10).text == "/secret"
-                assert session.get(f"{plain.url}/open", proxies=proxies, timeout=10).text == "/open"
-                response = session.post(f"{plain.url}/post", data=b"x" * 100_000, proxies=proxies, timeout=10)
+                assert session.get(url, proxies=proxies, verify=files.ca_path, timeout=120).text == "/secret"
+                assert session.get(f"{plain.url}/open", proxies=proxies, timeout=120).text == "/open"
+                response = session.post(f"{plain.url}/post", data=b"x" * 100_000, proxies=proxies, timeout=120)
                 assert response.text == "/post" and len(plain.requests[-1].body) == 100_000
             # Any other port is not for tunnels.
             refused = send_raw(port, f"CONNECT {plain.address} HTTP/1.1\r\nHost: {plain.address}\r\n\r\n".encode())

@@ -199,7 +199,7 @@ class OverHTTP:
         self.port = port
         self.backends = backends
         self.label = label
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         self.held: dict[str, http.client.HTTPConnection] = {}
 
     def _send(self, connection: http.client.HTTPConnection, scenario: Scenario, step: Step, hold: str = "") -> None:
@@ -241,7 +241,7 @@ class OverHTTP:
     def hold(self, scenario: Scenario, step: Step) -> list[int]:
         key = f"{self.label}-{scenario.name}-{step.key}"
         self.backends.released[key] = threading.Event()
-        connection = self.held[step.key] = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = self.held[step.key] = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         self._send(connection, scenario, step, key)
         # Either a server has it, or there was none left and the answer is on its way.
         assert connection.sock is not None

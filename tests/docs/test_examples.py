@@ -109,7 +109,7 @@ def test_the_unit_is_valid(tmp_path: Path) -> None:
         # Its own programs must exist: the paths of the guide do not, here.
         path = tmp_path / UNIT.name
         path.write_text(UNIT.read_text().replace("/opt/wsgi-proxy/bin/wsgi-proxy", "/bin/true"))
-        done = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -133,11 +133,11 @@ def test_the_commands_of_the_unit(old: Recorder, tmp_path: Path) -> None:
 
     (before,), (start,) = unit.all("Service", "ExecStartPre"), unit.all("Service", "ExecStart")
     check, reload = unit.all("Service", "ExecReload")
-    assert subprocess.run(command(before), env=environment(), timeout=60).returncode == 0
+    assert subprocess.run(command(before), env=environment(), timeout=120).returncode == 0
     with running(Running(command(start), tmp_path), [port]) as server:
         assert fetch(port).status == 204
         assert int((tmp_path / "nginx.pid").read_text()) == server.pid, "Type=simple: the main process stays"
-        assert subprocess.run(command(check), env=environment(), timeout=60).returncode == 0
+        assert subprocess.run(command(check), env=environment(), timeout=120).returncode == 0
         assert reload == "/bin/kill -HUP $MAINPID"
         assert server.stop(3) == 0, "SIGQUIT"
 
@@ -189,10 +189,10 @@ def test_the_proxy_of_compose_runs_and_is_healthy(old: Recorder, tmp_path: Path)
     check = [sys.executable, *services["proxy"]["healthcheck"]["test"][2:]]
     check[-1] = check[-1].replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     with running(Running([*COMMAND, *words], tmp_path), [port]) as server:
-        assert subprocess.run(check, timeout=30).returncode == 0
+        assert subprocess.run(check, timeout=120).returncode == 0
         assert fetch(port, "/x", host="www.example.org").body == b"old /x"
         assert server.stop(3) == 0
-    assert subprocess.run(check, timeout=30, stderr=subprocess.DEVNULL).returncode != 0
+    assert subprocess.run(check, timeout=120, stderr=subprocess.DEVNULL).returncode != 0
     assert old.requests[-1].get("Host") == "www.example.org"
     assert '"GET /x HTTP/1.1" 200' in server.log() and "/healthz" not in server.log()
 

@@ -265,7 +265,7 @@ for known, status, name in ((True, 204, "alice"), (False, 401, None)):
     response = check_login(request)
     assert (response.status_code, response.headers.get("X-Remote-User")) == (status, name)
 """
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -335,9 +335,9 @@ def test_a_command_succeeds(line: str, behind: Recorder, tmp_path: Path) -> None
     )
     if words[0] == "cache":
         explained = ["explain", "-c", str(tmp_path / "nginx.conf"), "GET", "http://example.com/index.html"]
-        assert subprocess.run([*COMMAND, *explained], env=environment(), timeout=60, capture_output=True).returncode == 0
+        assert subprocess.run([*COMMAND, *explained], env=environment(), timeout=120, capture_output=True).returncode == 0
     words = [str(tmp_path / "nginx.conf") if word.endswith("nginx.conf") else word for word in words]
-    done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -348,7 +348,7 @@ def test_gunicorn_takes_the_command(line: str, behind: Recorder, tmp_path: Path)
     (tmp_path / "app.py").write_text("def app(environ, start_response): ...\n")
     (tmp_path / "nginx.conf").write_text(f"events {{}} http {{ server {{ location / {{ proxy_pass {behind.url}; }} }} }}")
     command = [sys.executable, "-m", "gunicorn", "--check-config", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -367,7 +367,7 @@ def test_the_first_run_of_getting_started(tmp_path: Path) -> None:
         words = shlex.split(local(line))
         assert words[0] == "wsgi-proxy"
         command = [*COMMAND, *words[1:]]
-        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
 
     (tmp_path / "nginx.conf").write_text(local(blocks(page, "nginx")[0]))
     echoes = [line for line in told if line.startswith("wsgi-proxy echo")]

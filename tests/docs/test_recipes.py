@@ -402,7 +402,7 @@ def curl(k: Kitchen, url: str, *words: str) -> int:
     """The status that curl gets through the proxy: the site's, or the proxy's own for a tunnel."""
     command = ["curl", "-s", "-o", "/dev/null", "-m", "30", "-x", f"http://127.0.0.1:{k.port(3128)}"]
     command += ["-w", "%{http_connect} %{http_code}", *words, url]
-    done = subprocess.run(command, capture_output=True, timeout=15, text=True, env={"PATH": "/usr/bin:/bin"})
+    done = subprocess.run(command, capture_output=True, timeout=120, text=True, env={"PATH": "/usr/bin:/bin"})
     connect, code = (int(word) for word in done.stdout.split())
     return code or connect
 

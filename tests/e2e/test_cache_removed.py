@@ -70,7 +70,7 @@ class Emptied:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "wsgi_proxy", "cache", *words, "-p", str(self.running.folder), "-c", "nginx.conf"]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 TARGETS = ["/small", "/large", "/vary"]

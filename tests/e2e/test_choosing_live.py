@@ -184,7 +184,7 @@ def test_turns_are_taken_together_by_all_workers_with_a_zone(two: list[Recorder]
         sequence = ""
         for _ in range(40):
             # A connection each, so that the workers take them as they like.
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             connection.request("GET", "/", headers={"Connection": "close"})
             sequence += connection.getresponse().read().decode()[0]
             connection.close()

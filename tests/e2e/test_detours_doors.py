@@ -37,6 +37,6 @@ def test_the_body_comes_along(proxy: Running, tmp_path: Path, target: str, door:
         words = ["-T", "-"] if framing == "chunked" else ["--data-binary", f"@{path}"]
         command = ["curl", "-sSk", "-m", "60", door, "-X", "POST", *words, f"https://localhost:{secure}{target}"]
         with path.open("rb") as file:
-            done = subprocess.run(command, stdin=file, capture_output=True, timeout=70)
+            done = subprocess.run(command, stdin=file, capture_output=True, timeout=120)
         expected = "said" if target == "/dead/twice" else f"{size} {hashlib.sha1(body_of(size)).hexdigest()}"
         assert done.stdout.decode().endswith(expected), (size, done)

@@ -151,7 +151,7 @@ def test_http2(tmp_path: Path) -> None:
     more = f"listen {secure} ssl; http2 on; ssl_certificate {certificate}; ssl_certificate_key {key};"
     with Recorder(response) as up, run_proxy(conf(plain, up, tmp_path, more), tmp_path):
         command = ["curl", "-sSk", "--http2", "-m", "30", "-D", "-", "-H", "X-Want: yes", f"https://localhost:{secure}/unfit/2"]
-        done = subprocess.run(command, capture_output=True, timeout=40)
+        done = subprocess.run(command, capture_output=True, timeout=120)
     heads = done.stdout.decode().replace("\r\n", "\n").split("\n\n")
     assert [head.split()[1] for head in heads[:3]] == ["103", "103", "200"], done
     fields = ["link: </a.css>; rel=preload", "link: </b.js>", "x-other: 2"]

@@ -68,7 +68,7 @@ class Load:
     def _run(self) -> None:
         left = self.requests // self.clients if self.requests else 1 << 60
         while left and not self._ended.is_set():
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
             try:
                 # A few requests on each, so that all workers get some.
                 for _ in range(min(left, 5)):

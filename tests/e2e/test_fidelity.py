@@ -35,7 +35,6 @@ worker_processes 1;
 events {{ worker_connections 512; }}
 http {{
     access_log off;
-    proxy_read_timeout 1s;
     client_max_body_size 0;
     upstream echo {{ server {address} max_fails=0; }}
     server {{
@@ -47,6 +46,7 @@ http {{
             proxy_set_header Host $host;
             proxy_request_buffering {buffering};
         }}
+        location /impatient {{ proxy_pass http://echo; proxy_read_timeout 1s; }}
         location /rewritten/ {{ proxy_pass http://echo/base/; }}
     }}
 }}
@@ -193,7 +193,7 @@ def test_an_upstream_that_is_silent_is_a_504(proxy: Running, upstream: Recorder)
         wire.close()
 
     upstream.response = silent
-    assert fetch(proxy.port).status == 504
+    assert fetch(proxy.port, "/impatient").status == 504
     ended.set()
 
 

@@ -35,6 +35,7 @@ from tests.support import (
     request_bytes,
     run_proxy,
     say_ok,
+    unless_late,
     wait_until,
 )
 from tests.support.peers import inside, memory, nothing_left, open_files
@@ -438,12 +439,16 @@ def test_a_client_that_ends_its_half_gets_its_answer(place: Place) -> None:
         time.sleep(0.3)
         return reply(b"hello")
 
+    def ask() -> None:
+        with Client(place.port) as client:
+            client.send(request_bytes("/half"))
+            client.half_close()
+            response = client.read_response()
+            assert (response.status, response.body) == (200, b"hello") and client.read_all() == b""
+
     place.plays(late)
-    with Client(place.port) as client:
-        client.send(request_bytes("/half"))
-        client.half_close()
-        response = client.read_response()
-        assert (response.status, response.body) == (200, b"hello") and client.read_all() == b""
+    # After a second in which nothing was sent to it, a client that ended its half counts as gone.
+    unless_late(1.0, ask)
 
 
 def test_a_client_that_ends_its_half_gets_a_long_answer(place: Place) -> None:
@@ -456,12 +461,16 @@ def test_a_client_that_ends_its_half_gets_a_long_answer(place: Place) -> None:
             time.sleep(0.2)
         wire.send(b"0\r\n\r\n")
 
+    def ask() -> None:
+        with Client(place.port) as client:
+            client.send(request_bytes("/half"))
+            client.half_close()
+            response = client.read_response()
+            assert response.complete and response.body == b"0123456789ab"
+
     place.plays(long)
-    with Client(place.port) as client:
-        client.send(request_bytes("/half"))
-        client.half_close()
-        response = client.read_response()
-        assert response.complete and response.body == b"0123456789ab"
+    # Twelve pauses of 0.2 s, none of which may become one of 1 s.
+    unless_late(12 * 0.2 + 0.8, ask)
 
 
 def test_an_upload_that_ends_with_the_half(place: Place) -> None:

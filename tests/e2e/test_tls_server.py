@@ -164,7 +164,7 @@ def test_http2_asks_for_the_same(files: Files, pairs: Pairs, tmp_path: Path) -> 
             command = ["curl", "-sS", "--http2", "--cacert", files.ca_path, "-m", "30", f"https://closed.test:{port}/"]
             command += ["--resolve", f"closed.test:{port}:127.0.0.1", "-w", " %{http_version} %{http_code}"]
             command += ["--cert", pairs[who][0], "--key", pairs[who][1]] if who else []
-            responses.append(subprocess.run(command, capture_output=True, text=True, timeout=15).stdout)
+            responses.append(subprocess.run(command, capture_output=True, text=True, timeout=120).stdout)
     assert responses[0] == "HTTP/2.0 TLSv1.3 closed.test SUCCESS 2 200"
     assert responses[1].endswith(" 2 400") and "No required SSL certificate was sent" in responses[1]
 
@@ -255,7 +255,7 @@ def test_what_the_test_of_a_configuration_says(files: Files, pairs: Pairs, tmp_p
         lines += [f"        ssl_certificate {certificate};", f"        ssl_certificate_key {key};", "    }", "}"]
         path.write_text("\n".join(lines))
         command = [sys.executable, "-m", "wsgi_proxy", "-t", "-c", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=ROOT)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
         return done.returncode, done.stderr
 
     assert check(*pairs["a.test"])[0] == 0

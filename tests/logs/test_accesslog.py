@@ -133,5 +133,5 @@ def test_standard_output(tmp_path: Path) -> None:
         "side.write('/x'); side.logs.reopen(); side.write('/y')"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("/x\n/y\n", "/x\n/y\n")

@@ -57,7 +57,7 @@ ISSUES = """
 
 def test_the_document_is_the_table() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "wsgi_proxy.nginx.directives"], capture_output=True, cwd=ROOT, timeout=30, check=True
+        [sys.executable, "-m", "wsgi_proxy.nginx.directives"], capture_output=True, cwd=ROOT, timeout=120, check=True
     )
     assert (ROOT / "docs" / "configuration.md").read_bytes() == printed.stdout
 
@@ -83,7 +83,7 @@ def _ask(case: tuple[Path, str]) -> str:
     path, text = case
     path.write_text(text)
     command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     found = re.search(r"\[emerg\] (?:\d+#\d+: )?(.*?)(?: in \S+:\d+)?$", done.stderr, re.MULTILINE)
     return found[1] if found else "ok"
 

@@ -221,7 +221,7 @@ def first_of_nginx(case: tuple[Path, str]) -> str:
     path, text = case
     path.write_text(text)
     command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     found = re.search(r"\[(?:emerg|crit|warn)\] (?:\d+#\d+: )?(.*)", done.stderr)
     return _without_place(found[1], path.parent) if found else "ok"
 

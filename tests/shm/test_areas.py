@@ -22,7 +22,7 @@ def small(size: str, code: str) -> subprocess.CompletedProcess[str]:
     if done.returncode:
         pytest.skip("no file system may be mounted here")
     command = ["unshare", "-m", "sh", "-c", mount, sys.executable, code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
 @pytest.mark.parametrize("size", ["4k", "64k", "1m"])

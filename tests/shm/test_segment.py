@@ -42,7 +42,7 @@ def test_the_arbiter_is_the_parent_of_a_forked_process_only() -> None:
     assert ended(forked(work)) == 0
     script = "import os; from wsgi_proxy.shm.segment import arbiter; assert arbiter() == os.getpid()"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=20, env=environment)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=environment)
 
 
 def test_a_daemon_is_its_own_arbiter(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ with open({str(tmp_path / "new")!r}, "w") as file:
 os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "said")!r})
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=20, env=environment)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=environment)
     wait_until((tmp_path / "said").exists, "the daemon's word")
     parent, own = (tmp_path / "said").read_text().split()
     assert own == "True" or parent != "1"

@@ -187,7 +187,7 @@ def test_too_many_workers_are_an_error_and_not_silence(request: pytest.FixtureRe
 def test_the_file_of_a_process_on_its_own_goes_with_it() -> None:
     script = "from wsgi_proxy.shm.zone import Zone; print(Zone.open('goes').path)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=environment)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment)
     assert run.returncode == 0, run.stderr
     assert not Path(run.stdout.strip()).exists()
 

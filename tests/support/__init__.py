@@ -1,6 +1,6 @@
 """What the tests share: real servers, a recording upstream, a raw client, free ports, deadlines.
 
-    free_port, free_ports(n), wait_until(condition, what, deadline), connect(address)
+    free_port, free_ports(n), wait_until(condition, what, deadline), unless_late(limit, attempt), connect(address)
     Recorder(script)                 an upstream that records exact bytes; reply(...) and chunked(...) make answers
     send_raw, Client, fetch          a client that sends exact bytes and shows exact answers (Response)
     run_nginx(conf_text, tmp_path)   real nginx          ┐
@@ -12,7 +12,7 @@ everything started is stopped by its own process id.
 """
 
 from .client import Client, Response, fetch, parse_response, request_bytes, send_raw
-from .ports import Address, accepts, connect, free_port, free_ports, wait_until
+from .ports import Address, accepts, connect, free_port, free_ports, unless_late, wait_until
 from .processes import (
     ROOT,
     Running,
@@ -54,5 +54,6 @@ __all__ = [
     "say_ok",
     "send_raw",
     "session_members",
+    "unless_late",
     "wait_until",
 ]

@@ -103,7 +103,7 @@ def upload_of(kind: str, data: bytes, folder: Path) -> Upload:
 KINDS = ["memory", "file", "stream", "chunks"]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -125,7 +125,7 @@ def run_on_the_loop(file: str) -> None:
         [sys.executable, "-c", code, "-q", "-p", "no:cacheprovider", "-W", "ignore", file],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=170,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 

@@ -5,6 +5,7 @@ The file runs a second time on gevent's loop, where streams work differently.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -49,16 +50,23 @@ def test_idle_connections_are_swept(transport: Transport) -> None:
 
 
 def test_what_an_upstream_says_unasked_is_not_the_next_answer(transport: Transport) -> None:
+    taken, poisoned = threading.Event(), threading.Event()
+
     def script(request: Recorded, wire: Wire) -> None:
         wire.send(reply(b"mine"))
         if request.connection == 1:
-            time.sleep(0.02)
+            taken.wait(30)
             wire.send(reply(b"poison"))
+            poisoned.set()
 
     with Recorder(script) as upstream:
         where = route(upstream)
         assert fetch(transport, where) == b"mine"
-        time.sleep(0.06)
+        taken.set()
+        wait_for(poisoned.is_set)
+        # The loop, where there is one, has seen it after a turn.
+        time.sleep(0.02)
+        time.sleep(0.02)
         assert fetch(transport, where) == b"mine"
         assert upstream.connections == 2
 

@@ -257,9 +257,9 @@ def _without_probes(pool: Pool) -> Pool:
 class TestContract:
     """Every line of CHECKS: silent for a good server, CheckFailed for a bad one, whatever is wrong with it."""
 
-    def check(self, name: str, at: int, **settings: Any) -> None:
+    def check(self, name: str, at: int, patience: float = 30.0, **settings: Any) -> None:
         peer = Peer(Server(f"127.0.0.1:{at}"), ("127.0.0.1", at), f"127.0.0.1:{at}", "127.0.0.1")
-        proxy = ProxySettings(connect_timeout=2.0, read_timeout=0.3)
+        proxy = ProxySettings(connect_timeout=30.0, read_timeout=patience)
         CHECKS[name](HealthCheck(**settings), None, "http", "", proxy)(peer)
 
     def test_a_good_server(self, name: str) -> None:
@@ -288,7 +288,7 @@ class TestContract:
         with Recorder(script) as server:
             try:
                 with pytest.raises(CheckFailed):
-                    self.check(name, server.port)
+                    self.check(name, server.port, 0.3)
             finally:
                 done.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -64,6 +65,13 @@ def test_what_the_client_says_of_the_connection(request_: bytes, kept: str) -> N
             assert client.read_all() == b""
 
 
+def until(go: list[bool]) -> None:
+    """Hold a request, in its greenlet, until the client's thread lets it go on."""
+    while not go:
+        gevent.sleep(0.005)
+    go.clear()
+
+
 def test_pipelined_requests_are_answered_in_order() -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         gevent.sleep(0.01)
@@ -80,8 +88,10 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 
 @pytest.mark.parametrize("early", [b"G", b"GET /half HTTP/1.1\r\n", b"\r\n"])
 def test_a_head_that_begins_while_the_request_before_is_served(early: bytes) -> None:
+    go: list[bool] = []
+
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        gevent.sleep(0.1)
+        until(go)
         return hello(environ, start_response)
 
     rest = b"Host: a\r\n\r\n" if b"half" in early else GET if early == b"\r\n" else GET[1:]
@@ -91,7 +101,11 @@ def test_a_head_that_begins_while_the_request_before_is_served(early: bytes) -> 
             client.send(first)
             wait_until(lambda: server.service.crew.busy, "the request to begin")
             client.send(later)
+            # A moment for the loop to see it; then the request may end.
+            time.sleep(0.05)
+            go.append(True)
             assert client.read_response().body == b"hello"
+            go.append(True)
             client.send(rest)
             assert client.read_response().body == b"hello"
 
@@ -171,8 +185,10 @@ def test_a_client_that_ends_the_connection_itself_is_not_waited_for() -> None:
 
 
 def test_a_draining_worker_does_not_linger_for_long() -> None:
+    go: list[bool] = []
+
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        gevent.sleep(0.1)
+        until(go)
         return hello(environ, start_response)
 
     with serving(app) as server, Client(server.port) as client:
@@ -180,6 +196,7 @@ def test_a_draining_worker_does_not_linger_for_long() -> None:
         client.send(GET)
         wait_until(lambda: server.service.crew.busy, "the request to begin")
         server.call(server.service.drain)
+        go.append(True)
         assert client.read_response().get("Connection") == "close" and client.read_all() == b""
         # The client stays: it is let go after a moment.
         wait_until(lambda: not server.service.connections, "the connection to be closed")

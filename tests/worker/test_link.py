@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,7 +29,7 @@ def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
 
 
 def test_a_location_s_own_limits_hold_for_its_requests() -> None:
-    short = CoreSettings(keepalive_timeout=0.2, keepalive_timeout_header=20.0)
+    short = CoreSettings(keepalive_timeout=2.0, keepalive_timeout_header=20.0)
     few, quick = CoreSettings(keepalive_requests=2), CoreSettings(client_body_timeout=0.1)
     same = CoreSettings()
 
@@ -117,11 +118,13 @@ def test_a_taken_over_connection_is_the_applications(head: str) -> None:
         return
         yield
 
-    with serving(app, keepalive_timeout=0.1, client_header_timeout=0.1) as server, Client(server.port) as client:
+    with serving(app, keepalive_timeout=2.0, client_header_timeout=2.0) as server, Client(server.port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\nearly")
         seen = client.read_head()
         assert seen.startswith(b"HTTP/1.1 101 ") and b"\r\nConnection: upgrade\r\n" in seen and b"Length" not in seen
         assert client.read_exactly(7) == b"<early>"
+        # The timeouts of a request hold no more.
+        time.sleep(2.3)
         client.send(b"more")
         assert client.read_exactly(4) == b"MORE"
         client.half_close()

@@ -21,7 +21,7 @@ def test_an_application_takes_the_socket(way: str) -> None:
         sock = environ["gunicorn.socket"]
         assert sock.getpeername()[0] == "127.0.0.1" and sock.getsockname()[0] == "127.0.0.1"
         sock.settimeout(30)
-        assert sock.gettimeout() == 5 and sock.fileno() > 0
+        assert sock.gettimeout() == 30 and sock.fileno() > 0
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert sock.recv(3) == b"ear"
         buffer = bytearray(10)

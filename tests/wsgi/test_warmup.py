@@ -71,7 +71,7 @@ def test_requests_after_a_reload_import_nothing(tmp_path: Path) -> None:
             assert fetch(plain, "/secret", headers=[("Authorization", "Basic YWxpY2U6cGFzc3dvcmQ=")]).status in (200, 401)
             command = ["curl", "-sS", "--cacert", files.ca_path, "-m", "20", "--resolve", f"localhost:{secure}:127.0.0.1"]
             for version in ("--http1.1", "--http2"):
-                done = subprocess.run([*command, version, f"https://localhost:{secure}/"], capture_output=True, timeout=30)
+                done = subprocess.run([*command, version, f"https://localhost:{secure}/"], capture_output=True, timeout=120)
                 assert done.stdout == b"ok", done.stderr
             assert not imported(server.log()[before:]), server.log()[before:]
 

@@ -11,7 +11,7 @@ from wsgi_proxy.nginx.directives.__main__ import document
 
 def test_the_package_is_the_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "wsgi_proxy", "-v"], capture_output=True, text=True, cwd=ROOT, timeout=30, check=True
+        [sys.executable, "-m", "wsgi_proxy", "-v"], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True
     )
     assert done.stderr.startswith("wsgi-proxy version: wsgi-proxy/")
 
