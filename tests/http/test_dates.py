@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_proxy.http.dates import format_date, parse_date
+from wsgi_proxy.http.dates import format_cookie_date, format_date, parse_date
 
 NOW = 1_700_000_000.0
 MOMENT = 784111777.0
@@ -64,6 +64,13 @@ def test_a_written_date_reads_back(seconds):
     text = format_date(seconds)
     assert parse_date(text, NOW) == seconds
     assert text == time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(seconds))
+
+
+@given(st.integers(0, 7_000_000_000))
+def test_a_cookies_date_has_four_digits_of_a_year_from_2038_on(seconds):
+    moment = time.gmtime(seconds)
+    year = "%Y" if moment.tm_year >= 2038 else "%y"
+    assert format_cookie_date(seconds) == time.strftime(f"%a, %d-%b-{year} %H:%M:%S GMT", moment)
 
 
 @given(st.text())

@@ -16,7 +16,7 @@ def test_an_answer_keeps_everything() -> None:
     head = response(b"Set-Cookie: a", b"set-cookie: b", b"X : y", b"Content-Length: 3")
     assert head.pairs == [("Set-Cookie", "a"), ("set-cookie", "b"), ("X", "y"), ("Content-Length", "3")]
     assert (head.status, head.reason, head.content_length, head.keep_alive) == (200, "OK", 3, True)
-    assert not head.chunked and not head.close_delimited and not head.no_body and not head.special
+    assert not head.chunked and not head.no_body and not head.special
     assert response(b"x-accel-Redirect: /a").special
 
 
@@ -54,9 +54,9 @@ def test_answers_without_a_body() -> None:
         response(b"Content-Length: 5", line=b"HTTP/1.1 304 x"),
         response(b"Content-Length: 5", line=b"HTTP/1.1 103 x"),
     ):
-        assert head.no_body and head.content_length == 5 and not head.close_delimited
+        assert head.no_body and head.content_length == 5 and head.keep_alive
     assert response(method="CONNECT").no_body
-    assert response().close_delimited
+    assert not response().no_body
 
 
 BAD_RESPONSES: dict[str, bytes] = {

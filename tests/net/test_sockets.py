@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from tests.support.ports import wait_until
-from wsgi_proxy.net.sockets import acknowledged, has_ended, is_torn, milliseconds, reset
+from wsgi_proxy.net.sockets import acknowledged, has_ended, is_torn, milliseconds, receive_exactly, reset
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -33,6 +33,16 @@ def test_half_an_end_is_not_an_end(kind: str) -> None:
         theirs.close()
         wait_until(lambda: is_torn(ours.fileno()))
     assert is_torn(ours.fileno())
+
+
+def test_receive_exactly_takes_no_more_and_no_less() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(b"abcde")
+            assert (receive_exactly(ours, 3), receive_exactly(ours, 0), receive_exactly(ours, 1)) == (b"abc", b"", b"d")
+        with pytest.raises(EOFError, match="2 bytes early"):
+            receive_exactly(ours, 3)
 
 
 def test_what_a_peer_has_taken() -> None:

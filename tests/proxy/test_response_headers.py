@@ -53,6 +53,11 @@ def test_expires_off_and_modified() -> None:
     assert expires_fields("100", 1060.0, "Thu, 01 Jan 1970 00:16:40 GMT")[1] == ("Cache-Control", "max-age=40")
 
 
+def test_expires_modified_without_a_readable_date_counts_from_now() -> None:
+    fields = [("Expires", "Thu, 01 Jan 1970 00:19:20 GMT"), ("Cache-Control", "max-age=100")]
+    assert expires_fields("100", 1060.0, "yesterday") == fields
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from wsgi_proxy.config import Sticky
@@ -22,6 +24,11 @@ def test_attributes_come_in_nginx_order() -> None:
         "srv=abc; expires=Thu, 01-Jan-70 01:00:00 GMT; max-age=3600; domain=.example.com; httponly; secure; samesite=lax; path=/x"
     )
     assert set_cookie(Sticky("srv"), "abc", 0.0) == "srv=abc"
+
+
+def test_the_date_is_english_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "jeu., 01-janv.-70")  # as LC_TIME=fr_FR writes it
+    assert "expires=Thu, 01-Jan-70 01:00:00 GMT" in set_cookie(Sticky("srv", 3600.0), "a", 0.0)
 
 
 def test_for_ever_is_the_end_of_2037() -> None:

@@ -15,11 +15,13 @@ import signal
 import socket
 import socketserver
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from email.utils import formatdate
 from http import HTTPStatus
+
+from ..http import format_date
 
 #: (method, target) -> (status, body): what a server answers.
 Handler = Callable[[str, str], tuple[HTTPStatus, bytes]]
@@ -131,7 +133,7 @@ class Connection(socketserver.StreamRequestHandler):
         """Send an answer and log it."""
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-            f"Date: {formatdate(usegmt=True)}\r\n"
+            f"Date: {format_date(int(time.time()))}\r\n"
             "Content-Type: text/plain; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\n"
             f"{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"

@@ -1,6 +1,6 @@
 """HTTP messages: heads, fields, framing, targets, dates and standard pages. No module here opens a socket."""
 
-from .dates import format_date, parse_date
+from .dates import MONTHS, WEEKDAYS, format_cookie_date, format_date, parse_date
 from .environ import agreed_pairs, agreed_target, field_values, pairs_of
 from .environ_checks import UnreadableInput, check_fields, check_target, content_length
 from .framing import LAST_CHUNK, ChunkedDecoder, LengthDecoder, encode_end, parse_trailers
@@ -19,11 +19,13 @@ __all__ = [
     "LAST_CHUNK",
     "LengthDecoder",
     "METHOD",
+    "MONTHS",
     "NOT_SATISFIABLE",
     "Pairs",
     "RequestHead",
     "ResponseHead",
     "UnreadableInput",
+    "WEEKDAYS",
     "agreed_pairs",
     "agreed_target",
     "bare_host",
@@ -39,6 +41,7 @@ __all__ = [
     "escape_args",
     "field_values",
     "first",
+    "format_cookie_date",
     "format_date",
     "headers",
     "listed",

@@ -201,11 +201,6 @@ def parse_trailers(data: bytes, fault: type[ProxyError]) -> Pairs:
     return pairs
 
 
-def encode_chunk(data: bytes) -> bytes:
-    """One chunk; `data` is not empty, because an empty chunk ends the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
 def encode_end(trailers: Pairs) -> bytes:
     """The last chunk and the trailers."""
     if not trailers:

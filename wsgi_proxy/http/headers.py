@@ -215,14 +215,9 @@ def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
     return frozenset(names | HOP_BY_HOP)
 
 
-def all_of(pairs: Pairs, name: str) -> list[str]:
-    """Every value of a field, `name` in lower case."""
-    return [value for key, value in pairs if key.lower() == name]
-
-
 def first(pairs: Pairs, name: str) -> str | None:
-    """The first value of a field, `name` in lower case."""
+    """Return the first value of a field without surrounding white space (RFC 9110, section 5.5); `name` is in lower case."""
     for key, value in pairs:
         if key.lower() == name:
-            return value
+            return value.strip(" \t")
     return None

@@ -28,14 +28,13 @@ class ResponseHead:
     """One answer's head.
 
     `content_length` is what was declared, body or not; `no_body` says that none follows whatever was declared (RFC 9112, 6.3:
-    HEAD, 1xx, 204, 304). With neither length nor `chunked` the body ends with the connection: `close_delimited`. `keep_alive`
+    HEAD, 1xx, 204, 304). With neither length nor `chunked` the body ends with the connection. `keep_alive`
     says whether the connection can carry another exchange after this body. `special`: a field is there by which an upstream tells
     nginx what to do (X-Accel-*).
     """
 
     __slots__ = (
         "chunked",
-        "close_delimited",
         "connection_tokens",
         "content_length",
         "keep_alive",
@@ -54,7 +53,7 @@ class ResponseHead:
         self.version = version
         self.pairs = pairs
         self.content_length: int | None = None
-        self.chunked = self.no_body = self.close_delimited = self.special = False
+        self.chunked = self.no_body = self.special = False
         self.keep_alive = version != (1, 0)
         self.connection_tokens = NO_TOKENS
         self.upgrade = ""
@@ -158,7 +157,6 @@ def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
         if head.version == V10:
             head.keep_alive = False  # RFC 9112, 6.1: the framing of such a message is not to be trusted further
     elif head.content_length is None:
-        head.close_delimited = True
         head.keep_alive = False
 
 

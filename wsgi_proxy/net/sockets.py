@@ -8,12 +8,18 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 HALF_CLOSED = 1.0
 """Seconds for which a client that has ended its half need not take anything before it counts as gone."""
 _TCP_INFO_ACKED = 120
 """Where struct tcp_info (linux/tcp.h) has tcpi_bytes_acked, 64 bits."""
+
+
+class Receiver(Protocol):
+    """The reading side of a socket or stream."""
+
+    def recv(self, size: int, /) -> bytes: ...
 
 
 def is_torn(number: int) -> bool:
@@ -76,6 +82,17 @@ def reset(sock: Any) -> None:
         other.close()
         # This closes what the descriptor was, at once and for all who hold the object.
         os.dup2(ours.fileno(), sock.fileno(), inheritable=False)
+
+
+def receive_exactly(source: Receiver, count: int) -> bytes:
+    """Return the next `count` bytes of a socket or stream; raise EOFError if the peer ends the connection before."""
+    data = b""
+    while len(data) < count:
+        block = source.recv(count - len(data))
+        if not block:
+            raise EOFError(f"the peer closed the connection {count - len(data)} bytes early")
+        data += block
+    return data
 
 
 def client_socket(environ: Mapping[str, Any]) -> Any:

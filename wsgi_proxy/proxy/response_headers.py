@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from ..exchange import Pairs, Response
-from ..http import pages
+from ..http import format_date, pages, parse_date
 
 if TYPE_CHECKING:
     from ..config import AddHeader, Location, Template
@@ -188,10 +187,11 @@ def expires_fields(value: str, now: float, last_modified: str | None = None) -> 
         until = _until_time_of_day(value, now)
     else:
         until = int(value)
-        if last_modified is not None:
-            until += int(parsedate_to_datetime(last_modified).timestamp() - now)
+        modified = None if last_modified is None else parse_date(last_modified, now)
+        if modified is not None:
+            until += int(modified - now)
     control = f"max-age={until}" if until >= 0 else "no-cache"
-    return [("Expires", formatdate(now + until, usegmt=True)), ("Cache-Control", control)]
+    return [("Expires", format_date(int(now + until))), ("Cache-Control", control)]
 
 
 def _until_time_of_day(value: str, now: float) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..exchange import Response
-from ..variables import MONTHS
+from ..http import MONTHS
 
 if TYPE_CHECKING:
     from ..exchange import Exchange

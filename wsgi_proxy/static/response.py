@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.http import http_date, parse_date, parse_etags
+from werkzeug.http import parse_date, parse_etags
 
 from ..exchange import FileBody, Response
-from ..http import NOT_SATISFIABLE, pages, parse_ranges
+from ..http import NOT_SATISFIABLE, format_date, pages, parse_ranges
 from ..routing import content_type, page_response
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Re
         return _whole(exchange, handle, size, kind, validators)
     # `error_page … =200` makes it an ordinary answer, of which a part may be asked for.
     exchange.error_response = 0
-    validators.insert(0, ("Last-Modified", http_date(modified)))
+    validators.insert(0, ("Last-Modified", format_date(modified)))
     condition = _condition(get, modified, etag, core.if_modified_since)
     if condition == 412:
         return page_response(412)

@@ -15,6 +15,8 @@ import struct
 import time
 from collections.abc import Sequence
 
+from ..net import receive_exactly
+
 _A, _AAAA, _IN = 1, 28, 1
 _NO_SUCH_NAME = 3
 
@@ -58,7 +60,7 @@ def _ask(name: str, kind: int, servers: Sequence[str], deadline: float) -> tuple
             failure = error
             if not error.exists:
                 raise
-        except (OSError, struct.error, IndexError, ValueError) as error:
+        except (OSError, EOFError, struct.error, IndexError, ValueError) as error:
             failure = error
     raise LookupFailed(f"{name} could not be resolved: {failure}")
 
@@ -100,18 +102,8 @@ def _over_tcp(query: bytes, server: str, timeout: float) -> bytes:
     _, address = _address(server)
     with socket.create_connection(address, timeout) as sock:
         sock.sendall(struct.pack(">H", len(query)) + query)
-        (length,) = struct.unpack(">H", _exactly(sock, 2))
-        return _exactly(sock, length)
-
-
-def _exactly(sock: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        block = sock.recv(count - len(data))
-        if not block:
-            raise OSError("the name server closed the connection")
-        data += block
-    return data
+        (length,) = struct.unpack(">H", receive_exactly(sock, 2))
+        return receive_exactly(sock, length)
 
 
 def _read(response: bytes, identity: int, query: bytes, kind: int) -> tuple[list[str], float]:

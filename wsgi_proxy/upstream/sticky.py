@@ -6,9 +6,8 @@ set with every answer; its attributes come in nginx's order.
 
 from __future__ import annotations
 
-import time
-
 from ..config import Sticky
+from ..http import format_cookie_date
 
 _FOREVER = 10 * 365 * 86400
 """What `expires=max` is in seconds; nginx writes the end of 2037 for it."""
@@ -31,9 +30,7 @@ def set_cookie(sticky: Sticky, value: str, now: float) -> str:
         if seconds == _FOREVER:
             parts += ["expires=Thu, 31-Dec-37 23:55:55 GMT", "max-age=315360000"]
         else:
-            until = time.gmtime(now + seconds)
-            year = "%y" if until.tm_year < 2038 else "%Y"
-            parts += [time.strftime(f"expires=%a, %d-%b-{year} %H:%M:%S GMT", until), f"max-age={seconds}"]
+            parts += [f"expires={format_cookie_date(int(now) + seconds)}", f"max-age={seconds}"]
     if sticky.domain:
         parts.append(f"domain={sticky.domain}")
     parts += sticky.flags

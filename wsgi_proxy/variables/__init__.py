@@ -1,6 +1,5 @@
 """nginx variables: names, values, `map`, `geo`, regular expressions and secure links."""
 
-from .clock import MONTHS
 from .maps import HostTable, take_captures
 from .names import SETTABLE, Names, compile_log, compile_text
 from .patterns import compile_regex
@@ -8,7 +7,6 @@ from .request import document_root, filename, server_address, server_name
 
 __all__ = [
     "HostTable",
-    "MONTHS",
     "Names",
     "SETTABLE",
     "compile_log",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 
+from ..http import MONTHS, WEEKDAYS
+
 now = time.time
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 class Clock:
@@ -33,7 +33,7 @@ class Clock:
             f"{t.tm_year}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}{sign}{hours:02}:{minutes:02}"
         )
         self.hour = f"{t.tm_hour:02}"
-        self.weekday = _DAYS[t.tm_wday]
+        self.weekday = WEEKDAYS[t.tm_wday]
 
 
 _clock = Clock(0)

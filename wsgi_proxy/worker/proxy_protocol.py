@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..errors import ClientError
+from ..net import receive_exactly
 
 if TYPE_CHECKING:
     from ..net import Stream
@@ -25,17 +26,20 @@ Endpoints = tuple[str, int, str, int]
 
 
 def read_proxy_header(stream: Stream) -> Endpoints | None:
-    """Read the header; None when it says nothing of a client (UNKNOWN, LOCAL). ClientError for anything else, OSError."""
-    start = _exactly(stream, len(_SIGNATURE))
-    if start == _SIGNATURE:
-        return _version_2(stream)
-    if not start.startswith(b"PROXY "):
-        raise ClientError(f"broken PROXY protocol header: {start!r}")
-    line = start
-    while not line.endswith(b"\n"):
-        if len(line) >= _MAX_V1:
-            raise ClientError("PROXY protocol line is too long")
-        line += _exactly(stream, 1)
+    """Read the header; return None if it names no client (UNKNOWN, LOCAL). Raises ClientError for anything else, and OSError."""
+    try:
+        start = receive_exactly(stream, len(_SIGNATURE))
+        if start == _SIGNATURE:
+            return _version_2(stream)
+        if not start.startswith(b"PROXY "):
+            raise ClientError(f"broken PROXY protocol header: {start!r}")
+        line = start
+        while not line.endswith(b"\n"):
+            if len(line) >= _MAX_V1:
+                raise ClientError("PROXY protocol line is too long")
+            line += receive_exactly(stream, 1)
+    except EOFError as error:
+        raise ClientError("the connection ended in the PROXY protocol header") from error
     return parse_v1(line)
 
 
@@ -61,10 +65,10 @@ def _port(text: str) -> int:
 
 
 def _version_2(stream: Stream) -> Endpoints | None:
-    version, family, length = struct.unpack("!BBH", _exactly(stream, 4))
+    version, family, length = struct.unpack("!BBH", receive_exactly(stream, 4))
     if version >> 4 != 2 or version & 15 > 1 or length > _MAX_V2:
         raise ClientError("broken PROXY protocol header of version 2")
-    return parse_v2(version & 15, family, _exactly(stream, length) if length else b"")
+    return parse_v2(version & 15, family, receive_exactly(stream, length) if length else b"")
 
 
 def parse_v2(command: int, family: int, addresses: bytes) -> Endpoints | None:
@@ -79,13 +83,3 @@ def parse_v2(command: int, family: int, addresses: bytes) -> Endpoints | None:
     ports: tuple[int, int] = struct.unpack_from("!HH", addresses, 2 * size)
     source, destination = (ipaddress.ip_address(addresses[at : at + size]) for at in (0, size))
     return str(source), ports[0], str(destination), ports[1]
-
-
-def _exactly(stream: Stream, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = stream.recv(count - len(data))
-        if not more:
-            raise ClientError("the connection ended in the PROXY protocol header")
-        data += more
-    return data

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import time
-from email.utils import formatdate
 from typing import Any
+
+from ..http import format_date
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
@@ -35,7 +36,7 @@ class Clock:
 
     def tick(self, now: int) -> None:
         self.second = now
-        self.date = formatdate(now, usegmt=True)
+        self.date = format_date(now)
         self.ours = f"Server: {SERVER}\r\nDate: {self.date}\r\n"
 
 

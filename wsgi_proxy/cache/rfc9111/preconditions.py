@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ...http import parse_date
+from ...http import first, parse_date
 from .fields import Pairs, members, values
 
 FULL: Final = "full"
@@ -73,9 +73,9 @@ def part_of(ranges: list[str], length: int) -> Outcome:
     match = _RANGE.fullmatch(ranges[0].strip(" \t")) if len(ranges) == 1 else None
     if match is None:
         return _FULL
-    first, last = match.groups()
-    if first:
-        start, end = int(first), min(int(last), length - 1) if last else length - 1
+    begin, last = match.groups()
+    if begin:
+        start, end = int(begin), min(int(last), length - 1) if last else length - 1
         if last and int(last) < start:
             return _FULL
         return Outcome(PART, start, end - start + 1) if start < length else Outcome(UNSATISFIABLE)
@@ -86,7 +86,7 @@ def part_of(ranges: list[str], length: int) -> Outcome:
 
 
 def _origin_conditions_hold(request: Pairs, present: set[str], stored: Pairs, now: float) -> bool:
-    tag = _first(stored, "etag")
+    tag = first(stored, "etag")
     if "if-match" in present:
         wanted = members(request, "if-match")
         strong = tag is not None and not tag.startswith("W/")
@@ -101,7 +101,7 @@ def _origin_conditions_hold(request: Pairs, present: set[str], stored: Pairs, no
 def _any_tag_matches(wanted: list[str], stored: Pairs) -> bool:
     if "*" in wanted:
         return True
-    tag = _first(stored, "etag")
+    tag = first(stored, "etag")
     if tag is None:
         return False
     return tag.removeprefix("W/") in {each.removeprefix("W/") for each in wanted}
@@ -120,20 +120,16 @@ def _unmodified_since(request: Pairs, stored: Pairs, received_at: float, now: fl
 
 def _range_applies(request: Pairs, stored: Pairs) -> bool:
     """If-Range (RFC 9110 section 13.1.5): a strong tag or the very date of the last change, else the whole body."""
-    condition = _first(request, "if-range")
+    condition = first(request, "if-range")
     if condition is None:
         return True
     if condition.startswith('"'):
-        return condition == _first(stored, "etag")
-    return not condition.startswith("W/") and condition == _first(stored, "last-modified")
-
-
-def _first(headers: Pairs, name: str) -> str | None:
-    return next((value.strip(" \t") for field, value in headers if field.lower() == name), None)
+        return condition == first(stored, "etag")
+    return not condition.startswith("W/") and condition == first(stored, "last-modified")
 
 
 def _first_moment(headers: Pairs, name: str, now: float) -> float | None:
-    text = _first(headers, name)
+    text = first(headers, name)
     return None if text is None else parse_date(text, now)
 
 

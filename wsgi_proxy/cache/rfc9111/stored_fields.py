@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...http import format_date, parse_date
+from ...http import first, format_date, parse_date
 from .fields import Pairs, members, values
 
 # RFC 9111 section 3.1 and RFC 9110 section 7.6.1: what belongs to one connection or one proxy and is never stored.
@@ -31,7 +31,7 @@ def stored_fields(response: Pairs, received_at: float, withheld: frozenset[str] 
     """The fields to store (RFC 9111 section 3.1): nothing of one connection, and a Date where the origin sent none."""
     unstored = UNSTORED_FIELDS | withheld | {name.lower() for name in members(response, "connection")}
     kept = [pair for pair in response if pair[0].lower() not in unstored]
-    dated = _first(kept, "date")
+    dated = first(kept, "date")
     if dated is None or parse_date(dated.strip(" \t"), received_at) is None:
         kept = [pair for pair in kept if pair[0].lower() != "date"]
         kept.append(("Date", format_date(int(received_at))))
@@ -65,7 +65,7 @@ def matches_stored(stored: Pairs, update: Pairs) -> bool:
     """Whether a 304 is about what is stored: the entity tags agree, or in their absence the modification dates
     (RFC 9111 section 4.3.4). A 304 without validators is about what was asked for."""
     for name in ("etag", "last-modified"):
-        ours, theirs = _first(stored, name), _first(update, name)
+        ours, theirs = first(stored, name), first(update, name)
         if ours is not None and theirs is not None:
             return ours.removeprefix("W/") == theirs.removeprefix("W/")
     return True
@@ -73,8 +73,4 @@ def matches_stored(stored: Pairs, update: Pairs) -> bool:
 
 def head_matches_stored(stored: Pairs, update: Pairs) -> bool:
     """Whether a HEAD answer may update what is stored: every validator and length in it agrees (RFC 9111 section 4.3.5)."""
-    return all(_first(update, name) in (None, _first(stored, name)) for name in ("etag", "last-modified", "content-length"))
-
-
-def _first(headers: Pairs, name: str) -> str | None:
-    return next((value for field, value in headers if field.lower() == name), None)
+    return all(first(update, name) in (None, first(stored, name)) for name in ("etag", "last-modified", "content-length"))
