@@ -138,7 +138,7 @@ def test_any_protocol_and_no_byte_behind_either_head_is_lost(proxy: tuple[Runnin
         wire.send(b"last")
         wire.close()
 
-    plain.answer = switch
+    plain.response = switch
     head = request_bytes("/seed", headers=[("Connection", "Upgrade"), ("Upgrade", "other/1")])
     with Client(running.port) as client:
         client.send(head + b"early bytes, ")
@@ -159,7 +159,7 @@ def test_half_a_close_is_half_a_close(proxy: tuple[Running, Recorder]) -> None:
         wire.send(b"heard %d" % len(heard))
         wire.close()
 
-    plain.answer = switch
+    plain.response = switch
     with Client(running.port) as client:
         client.send(request_bytes("/seed", headers=[("Connection", "Upgrade"), ("Upgrade", "x")]))
         client.read_head()
@@ -170,7 +170,7 @@ def test_half_a_close_is_half_a_close(proxy: tuple[Running, Recorder]) -> None:
 
 def test_the_fixed_header_of_the_seed_keeps_connections(proxy: tuple[Running, Recorder]) -> None:
     running, plain = proxy
-    plain.answer = lambda request, wire: reply(b"ok")
+    plain.response = lambda request, wire: reply(b"ok")
     plain.requests.clear()
     for _ in range(6):
         assert fetch(running.port, "/seed").status == 200
