@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 
 from ..cache import make_folders
-from ..config import Config, Listen, ServerBlock
+from ..config import Config, Listen, ServerBlock, locations_of
 from ..errors import ConfigError, Fault
 from ..logs import constant_paths, errorlog, keep
 from ..proxy import tempfiles
-from ..tls import locations_of
 from ..worker.listener import ListenerSettings
 from . import tls
 from .arbiter import post_fork, run_arbiter

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import locations_of
 from ..errors import Fault
 from . import client
 from . import server as tls
 
 if TYPE_CHECKING:
-    from ..config import Config, Location, ServerBlock, SourceLine, UpstreamTLS
+    from ..config import Config, ServerBlock, SourceLine, UpstreamTLS
 
 _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -53,24 +54,6 @@ def _note(faults: list[Fault], place: SourceLine, make: Callable[[], object]) ->
     else:
         return
     faults.append(Fault(message, place.file, place.line or None))
-
-
-def locations_of(config: Config) -> Iterator[Location]:
-    """Every location of a configuration: servers' own, named, nested, and those of `if` blocks."""
-    for server in config.servers:
-        yield from _below(server.settings)
-        for location in (*server.locations, *server.named.values()):
-            yield from _below(location)
-
-
-def _below(location: Location) -> Iterator[Location]:
-    yield location
-    for nested in location.locations:
-        yield from _below(nested)
-    for instruction in location.script:
-        inner: Location | None = getattr(instruction, "location", None)
-        if inner is not None:
-            yield from _below(inner)
 
 
 def warnings_of(config: Config, now: datetime | None = None) -> list[str]:

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 from mypy_extensions import mypyc_attr
 
 from .. import nginx, proxy
-from ..config import Config
+from ..config import Config, locations_of
 from ..errors import ClientGone, ConfigError, Fault, ProxyError, UpstreamError
 from ..exchange import Exchange, FileBody, Pairs, Response
 from ..http import status_line
 from ..logs import AccessLogs, errorlog
 from ..net import client_socket, reset
 from ..proxy import standard_page
-from ..tls import locations_of
 from ..tunnel import Tunnelled, can_tunnel
 from ..upstream import Pool
 from .python_config import config_for_pool

@@ -8,10 +8,10 @@ Rules:
 from __future__ import annotations
 
 from ..access import load_libraries
-from ..config import Config
+from ..config import Config, locations_of
 from ..errors import ConfigError, Fault
 from ..net import load_kinds
-from ..tls import locations_of, upstream_context
+from ..tls import upstream_context
 
 
 def warm_up(config: Config) -> None:

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...config import Config, If, Location, SourceLine
+from ...config import Config, Location, SourceLine, locations_of
 
 
 def oddities(config: Config) -> Iterator[tuple[str, SourceLine]]:
     """(sentence, where) for each oddity."""
     yield from _unshared(config)
     told: set[tuple[str, SourceLine]] = set()
-    for location in places(config):
+    for location in locations_of(config):
         for sentence in (_fixed_upgrade(location), _bypass_without_cache(location)):
             if sentence and (sentence, location.place) not in told:
                 told.add((sentence, location.place))
                 yield sentence, location.place
-
-
-def places(config: Config) -> Iterator[Location]:
-    """Every location of every server, those inside others and those of `if` blocks too."""
-    for server in config.servers:
-        yield server.settings
-        todo = [*server.locations, *server.named.values()]
-        while todo:
-            location = todo.pop(0)
-            yield location
-            todo += location.locations
-            todo += [step.location for step in location.script if isinstance(step, If) and step.location is not None]
 
 
 def _unshared(config: Config) -> Iterator[tuple[str, SourceLine]]:
