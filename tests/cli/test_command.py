@@ -237,6 +237,17 @@ def test_the_echo_command_is_the_modules(capsys: pytest.CaptureFixture[str]) -> 
     assert "--bind" in capsys.readouterr().out
 
 
+def test_a_certificate_in_a_directory_with_an_umlaut(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "schlüssel").mkdir()
+    issued = trustme.CA().issue_cert("a", not_before=datetime(2001, 1, 1), not_after=datetime(2001, 2, 3))  # noqa: DTZ001
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "schlüssel/a.pem")
+    pair = "ssl_certificate schlüssel/a.pem; ssl_certificate_key schlüssel/a.pem;"
+    (tmp_path / "nginx.conf").write_text(f"events {{}} http {{ server {{ listen 127.0.0.1:1 ssl; {pair} }} }}", "utf-8")
+    done = command("-t", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f'[warn] certificate "{tmp_path}/schlüssel/a.pem" expired on ' in done.stderr
+
+
 def test_certificates_are_looked_into(tmp_path: Path, command: Command) -> None:
     authority = trustme.CA()
     old = authority.issue_cert("a", not_before=datetime(2001, 1, 1), not_after=datetime(2001, 2, 3))  # noqa: DTZ001
@@ -252,7 +263,10 @@ def test_certificates_are_looked_into(tmp_path: Path, command: Command) -> None:
 
     good = test("old.pem", "old.pem")
     assert good.returncode == 0
-    assert f'[warn] certificate "{tmp_path}/old.pem" has expired on 2001-02-03 in {tmp_path}/nginx.conf:3' in good.stderr
+    assert [line for line in good.stderr.splitlines() if "[warn]" in line] == [
+        f'wsgi-proxy: [warn] certificate "{tmp_path}/old.pem" expired on 2001-02-03 00:00:00 UTC and clients reject it: '
+        f"renew it in {tmp_path}/nginx.conf:3"
+    ]
     for certificate, key, named in (
         ("old.pem", "other.key", "other.key"),
         ("broken.pem", "old.pem", "broken.pem"),

@@ -14,4 +14,4 @@ def test_every_location_is_found() -> None:
         named={"@d": Location(pattern="@d")},
     )
     found = [location.pattern for location in locations_of(Config(servers=(server, ServerBlock())))]
-    assert found == ["settings", "of the server's if", "/a", "/a/b", "inner", "/c", "@d", ""]
+    assert found == ["settings", "of the server's if", "/a", "/a/b", "inner", "/c", "@d", "/"]

@@ -1,4 +1,4 @@
-"""What `-t` says about certificates."""
+"""The messages of `-t` about certificates."""
 
 from __future__ import annotations
 
@@ -87,9 +87,18 @@ def test_dates_are_warnings(files: Files) -> None:
     assert messages(*servers) == []
     found = warnings_of(config(*servers))
     assert len(found) == 2
-    assert f'"{expired[0]}" has expired on ' in found[0] and found[0].endswith("in nginx.conf:7")
+    assert f'"{expired[0]}" expired on ' in found[0] and found[0].endswith("in nginx.conf:7")
     assert f'"{early[0]}" is not valid before ' in found[1]
-    assert warnings_of(config(files.block(pair=("/missing", "/missing")))) == []
+    (files.folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    broken = (f"{files.folder}/broken.pem",) * 2
+    assert warnings_of(config(files.block(pair=("/missing", "/missing")), files.block(pair=broken))) == []
+
+
+def test_one_certificate_of_two_servers_is_warned_of_once(files: Files) -> None:
+    pair = files.pair("expired.test", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
+    servers = replace(config(files.block(pair=pair)).servers[0], place=SourceLine("nginx.conf", 9)), files.block(pair=pair)
+    (found,) = warnings_of(Config(servers=(servers[0], replace(servers[1], place=PLACE))))
+    assert found.endswith("in nginx.conf:9")
 
 
 def test_validity_reads_both_kinds_of_time(files: Files) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -103,9 +102,7 @@ def _told(error: ConfigError) -> list[str]:
 
 
 def _warn(config: Config) -> None:
-    from ..nginx import outdated
-
-    for warning in (*config.warnings, *outdated(config, time.time())):
+    for warning in config.warnings:
         print(f"{NAME}: [warn] {warning}", file=sys.stderr)
 
 

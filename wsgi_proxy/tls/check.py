@@ -1,8 +1,8 @@
-"""What is wrong with the certificates of a configuration, found before it is used (`-t`, start, reload).
+"""The check of a configuration's certificates before it is used (`-t`, start, reload).
 
 Rules:
-- Every server block and every location is looked at, and each fault names the file of the configuration and its line.
-- A certificate whose time is over or has not come is a warning: nginx starts with it, and so do we.
+- The check covers every server block and every location, and each fault names the file and the line of the configuration.
+- An expired certificate, or one that is not valid yet, is a warning: nginx starts with it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from . import client
 from . import server as tls
 
 if TYPE_CHECKING:
-    from ..config import Config, ServerBlock, SourceLine, UpstreamTLS
+    from ..config import Config, SourceLine, UpstreamTLS
 
-_FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def faults_of(config: Config) -> list[Fault]:
-    """Each file that cannot be used for TLS with clients and with upstreams."""
+    """Return a fault for each file or setting that TLS with clients or upstreams cannot use."""
     faults: list[Fault] = []
     for server in config.servers:
         if server.tls is not None and any(listen.ssl for listen in server.listens):
@@ -57,53 +57,57 @@ def _note(faults: list[Fault], place: SourceLine, make: Callable[[], object]) ->
 
 
 def warnings_of(config: Config, now: datetime | None = None) -> list[str]:
-    """A sentence for each certificate that clients would not accept for its dates, and for what is only done in part."""
+    """Return a warning for each server certificate that clients reject for its dates, and for each setting done in part.
+
+    Each certificate is warned of once, with the first server block that names it. Unreadable files are left to `faults_of`.
+    """
     now = now or datetime.now(timezone.utc)
-    found = []
+    found: dict[str, str] = {}
     for server in config.servers:
-        settings = server.tls
-        if settings is None:
+        if server.tls is None:
             continue
-        sentences = [_dates(certificate, now) for certificate, _ in tls.constant_pairs(settings)]
-        if ":" in settings.ecdh_curve and not hasattr(ssl.SSLContext, "set_groups"):
-            sentences.append('"ssl_ecdh_curve" with several curves needs Python 3.15: OpenSSL\'s own list is used')
-        found += [f"{said} in {_where(server)}" if server.place.file else said for said in sentences if said]
-    return list(dict.fromkeys(found))
-
-
-def _where(server: ServerBlock) -> str:
-    return f"{server.place.file}:{server.place.line}"
+        messages = [_dates(certificate, now) for certificate, _ in tls.constant_pairs(server.tls)]
+        if ":" in server.tls.ecdh_curve and not hasattr(ssl.SSLContext, "set_groups"):
+            messages.append(
+                '"ssl_ecdh_curve" with several curves needs Python 3.15, OpenSSL\'s list of curves is used: name one curve'
+            )
+        place = f" in {server.place.file}:{server.place.line}" if server.place.file else ""
+        for message in filter(None, messages):
+            found.setdefault(message, message + place)
+    return list(found.values())
 
 
 def _dates(path: str, now: datetime) -> str:
-    """What is to be said about a certificate's dates; "" for nothing."""
+    """Return the warning about a certificate's dates, "" if it is valid or cannot be read."""
     try:
-        block = _FIRST.search(Path(path).read_text(encoding="latin-1"))
+        block = _CERTIFICATE.search(Path(path).read_text(encoding="latin-1"))
         if block is None:
             return ""
         begin, end = validity(ssl.PEM_cert_to_DER_cert(block[0]))
     except (OSError, ValueError, IndexError):
-        # Whoever loads it says what is wrong with it.
         return ""
     if now > end:
-        return f'the certificate "{path}" has expired on {end:%Y-%m-%d %H:%M:%S} UTC'
+        return f'certificate "{path}" expired on {end:%Y-%m-%d %H:%M:%S} UTC and clients reject it: renew it'
     if now < begin:
-        return f'the certificate "{path}" is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC'
+        return f'certificate "{path}" is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC and clients reject it: check the clock'
     return ""
 
 
 def validity(der: bytes) -> tuple[datetime, datetime]:
-    """(not before, not after) of a certificate (RFC 5280, 4.1). ValueError or IndexError for what is none."""
+    """Return the dates (notBefore, notAfter) of a certificate (RFC 5280, section 4.1).
+
+    Raise ValueError or IndexError if the bytes are no certificate. Python's `ssl` tells the dates of a peer's certificate only.
+    """
     fields = _elements(_elements(_elements(der)[0][1])[0][1])
     if fields[0][0] == 0xA0:
-        # The version is optional; before the dates stand serial number, algorithm and issuer.
+        # The version is optional. Serial number, algorithm and issuer precede the dates.
         fields = fields[1:]
     begin, end = _elements(fields[3][1])
     return _moment(*begin), _moment(*end)
 
 
 def _elements(data: bytes) -> list[tuple[int, bytes]]:
-    """(tag, content) of the elements in DER."""
+    """Return the (tag, content) of each element in DER."""
     found = []
     at = 0
     while at < len(data):
@@ -119,7 +123,7 @@ def _elements(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def _moment(tag: int, content: bytes) -> datetime:
-    """UTCTime or GeneralizedTime; two digits mean 1950 to 2049 (RFC 5280, 4.1.2.5.1)."""
+    """Return the time of a UTCTime or GeneralizedTime; two digits mean 1950 to 2049 (RFC 5280, section 4.1.2.5.1)."""
     text = content.decode("ascii")
     if tag == 0x17:
         text = ("19" if int(text[:2]) >= 50 else "20") + text

@@ -128,7 +128,7 @@ class Entrance:
         if name and not _HOST_NAME.fullmatch(name):
             raise ValueError("no certificate for a name that is none")
         x: Any = _Hello(connection, name, server)
-        pairs = [(certificate(x), key(x)) for certificate, key in tls.certificates]
+        pairs = [(_path(certificate(x)), _path(key(x))) for certificate, key in tls.certificates]
         seen = tuple((path, os.stat(path).st_mtime_ns) for pair in pairs for path in pair)
         context = self._by_path.get((id(server), seen))
         if context is None:
@@ -160,9 +160,14 @@ def constant(template: Template) -> str | None:
 
 
 def constant_pairs(tls: TLS) -> list[tuple[str, str]]:
-    """(certificate, key) paths that are known before a client comes."""
+    """Return the (certificate, key) paths without variables."""
     found = [(constant(certificate), constant(key)) for certificate, key in tls.certificates]
-    return [(certificate, key) for certificate, key in found if certificate is not None and key is not None]
+    return [(_path(certificate), _path(key)) for certificate, key in found if certificate is not None and key is not None]
+
+
+def _path(text: str) -> str:
+    """Return the path that a template gives, one character per byte, as Python names the file."""
+    return os.fsdecode(text.encode("latin-1"))
 
 
 class Passwords:
