@@ -145,6 +145,12 @@ def test_redirects_come_back_to_the_location() -> None:
     assert forwarder().response_headers(x, [("Refresh", "5; url=http://echo/c")]) == [("Refresh", "5; url=/c")]
 
 
+@pytest.mark.parametrize("kind", ["~", "~*", "@"])
+def test_redirects_come_back_to_regular_expressions_and_named_locations(kind: str) -> None:
+    at = forwarder("^/a" if kind != "@" else "@a", kind=kind)
+    assert at.response_headers(exchange(), [("Location", "http://echo/c")]) == [("Location", "/c")]
+
+
 def test_cookies() -> None:
     at = forwarder(
         cookie_domain=(lambda x, value: "example.org" if value == "echo" else None,),

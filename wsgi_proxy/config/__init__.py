@@ -38,5 +38,7 @@ from .model import Template as Template
 from .model import TunnelSettings as TunnelSettings
 from .model import Upstream as Upstream
 from .model import UpstreamTLS as UpstreamTLS
+from .rewriters import PrefixRewriter as PrefixRewriter
+from .rewriters import default_redirect as default_redirect
 
 __all__ = ["Config", "HealthCheck", "Policy", "ProxyTarget", "Server", "Sticky"]

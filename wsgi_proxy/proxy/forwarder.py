@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from ..config import default_redirect
 from ..errors import ProxyError
 from ..http import behind, escape, headers, printable
 
@@ -99,11 +100,9 @@ class Forwarder:
         if self.settings.redirect is not None:
             return self.settings.redirect
         target = self.settings.pass_
-        if target is None or target.template is not None or self.location.kind not in ("", "=", "^~"):
+        if target is None or target.template is not None:
             return ()
-        if target.uri:
-            return (_Prefix(target.url, self.location.pattern),)
-        return (_Prefix(target.url + "/", "/"),)
+        return (default_redirect(target, self.location.pattern),)
 
     def target(self, exchange: Exchange) -> str:
         """The request's target for the upstream (ngx_http_proxy_module, proxy_pass): untouched unless something changed it."""
@@ -253,18 +252,3 @@ def _with_flags(parts: list[str], flags: tuple[str, ...]) -> list[str]:
             shown = {"secure": "Secure", "httponly": "HttpOnly"}.get(flag) or "SameSite=" + flag.partition("=")[2].title()
             parts.append(" " + shown)
     return parts
-
-
-class _Prefix:
-    """A rewriter that replaces a fixed prefix."""
-
-    __slots__ = ("_new", "_old")
-
-    def __init__(self, old: str, new: str) -> None:
-        self._old = old
-        self._new = new
-
-    def __call__(self, exchange: Exchange, value: str) -> str | None:
-        if value.startswith(self._old):
-            return self._new + value[len(self._old) :]
-        return None

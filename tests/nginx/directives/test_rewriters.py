@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from wsgi_proxy.nginx.directives.rewriters import CookieName, Domain, Prefix, Whole
+from wsgi_proxy.nginx.directives.rewriters import CookieName, Domain, Whole
 from wsgi_proxy.variables.names import Names, compile_text
 
 NAMES = Names()
@@ -25,12 +25,6 @@ def text(written: str) -> Any:
 
 
 X: Any = Request()
-
-
-def test_a_prefix() -> None:
-    rewrite = Prefix(text("http://$host/a/"), text("/b/"))
-    assert rewrite(X, "http://h/a/c") == "/b/c"
-    assert rewrite(X, "http://other/a/c") is None
 
 
 def test_a_regular_expression_replaces_the_whole_value() -> None:

@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ...config import ProxyPass, Server, Template, Upstream
+from ...config import PrefixRewriter, ProxyPass, Server, Template, Upstream, default_redirect
 from ...upstream import parse
 from ...variables import compile_regex
 from . import values
 from .reading import Reading, as_path
-from .rewriters import CookieName, Domain, Prefix, Whole
+from .rewriters import CookieName, Domain, Whole
 from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, value
 
 _URI_PART = (
@@ -127,7 +127,7 @@ def _proxy_redirect(level: Level, statement: Statement) -> None:
         level.own["proxy.redirect"] = ()
         return
     if len(args) == 2:
-        rewriter = _rewriter(level, args[0], args[1], Prefix)
+        rewriter = _rewriter(level, args[0], args[1], PrefixRewriter)
     elif args[0] == "default":
         rewriter = _default_redirect(level)
     else:
@@ -135,15 +135,13 @@ def _proxy_redirect(level: Level, statement: Statement) -> None:
     level.own.setdefault("proxy.redirect", []).append(rewriter)
 
 
-def _default_redirect(level: Level) -> Prefix:
+def _default_redirect(level: Level) -> PrefixRewriter:
     target: ProxyPass | None = level.own.get("proxy.pass_")
     if target is None:
         raise Bad('"proxy_redirect default" should be placed after the "proxy_pass" directive')
     if target.template is not None:
         raise Bad('"proxy_redirect default" cannot be used with "proxy_pass" directive with variables')
-    if target.uri is None:
-        return Prefix(level.template(target.url + "/"), level.template("/"))
-    return Prefix(level.template(target.url), level.template(level.own["location.pattern"]))
+    return default_redirect(target, level.own["location.pattern"])
 
 
 def _cookie_rewrite(target: str, plain: Any) -> Any:
@@ -269,7 +267,7 @@ ROWS: tuple[Row, ...] = (
     value("proxy_http_version", ALL, "TAKE1", "proxy.http_version", _http_version),
     special("proxy_redirect", ALL, "TAKE12", _proxy_redirect, "proxy.redirect"),
     special("proxy_cookie_domain", ALL, "TAKE12", _cookie_rewrite("proxy.cookie_domain", Domain), "proxy.cookie_domain"),
-    special("proxy_cookie_path", ALL, "TAKE12", _cookie_rewrite("proxy.cookie_path", Prefix), "proxy.cookie_path"),
+    special("proxy_cookie_path", ALL, "TAKE12", _cookie_rewrite("proxy.cookie_path", PrefixRewriter), "proxy.cookie_path"),
     special("proxy_cookie_flags", ALL, "TAKE1234", _cookie_flags, "proxy.cookie_flags"),
     _time("proxy_connect_timeout"),
     _time("proxy_send_timeout"),

@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     from ...exchange import Exchange
 
 
-class Prefix:
-    """Replaces a prefix; both sides may have variables."""
-
-    __slots__ = ("new", "old")
-
-    def __init__(self, old: Template, new: Template) -> None:
-        self.old = old
-        self.new = new
-
-    def __call__(self, exchange: Exchange, value: str) -> str | None:
-        old = self.old(exchange)
-        return self.new(exchange) + value[len(old) :] if value.startswith(old) else None
-
-
 class Whole:
     """Replaces the value when the regular expression is found in it; the replacement may use its captures."""
 
