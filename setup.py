@@ -27,7 +27,7 @@ GROUP = "wsgi_proxy"
 COMPILED = """
     http/request http/response http/environ http/framing http/headers http/uri http/pages
     net/stream net/tls_stream net/gevent_stream
-    exchange
+    exchange response
     logs/logfile logs/accesslog
     worker/connection worker/link worker/service worker/listener worker/request_head worker/request_body worker/environ
     worker/response_fields worker/response worker/socket

@@ -14,7 +14,8 @@ from tests.support.limits import exchange, text
 from wsgi_proxy.access.auth import BasicCheck, RequestCheck, credentials, is_proxied
 from wsgi_proxy.config import GuardSettings, Location, ProxyPass, ProxySettings
 from wsgi_proxy.errors import ConnectFailed, ProxyError, Refusal
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.response import Response
 
 PLAIN = Location()
 FORWARDING = Location(proxy=ProxySettings(pass_=ProxyPass("http://$http_host", template=text("http://site.test"))))

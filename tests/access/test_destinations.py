@@ -11,8 +11,9 @@ from tests.support.limits import exchange, text
 from wsgi_proxy.access.destinations import check, check_scheme, is_clients, is_elsewhere
 from wsgi_proxy.config import GuardSettings
 from wsgi_proxy.errors import ClientError, Refusal
-from wsgi_proxy.exchange import Attempt, Exchange
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.response import Attempt
 from wsgi_proxy.routing.router import Router
 
 
@@ -137,7 +138,7 @@ def test_an_https_target_over_plain_http(target: str, scheme: str, text: str, pr
     """RFC 9110, section 7.4."""
     router = Router(nginx.loads(f"events {{}} http {{ server {{ location / {{ {text} }} }} }}"))
     environ = {"REQUEST_METHOD": "GET", "RAW_URI": target, "HTTP_HOST": "h", "wsgi.input": None, "wsgi.url_scheme": scheme}
-    x = Exchange({**environ, "REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": proto})
+    x = Exchange.from_environ({**environ, "REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": proto})
     router.choose_server(x)
     x.trusted_peer = "set_real_ip_from" in text
     router.route(x)

@@ -29,7 +29,8 @@ from wsgi_proxy.config import (
     ServerBlock,
 )
 from wsgi_proxy.errors import ClientError, ProxyError, Refusal
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.response import Response
 
 CONFIG = Config(
     limit_req_zones={"r": LimitReqZone("r", argument("r"), 32768, 1)},

@@ -5,7 +5,7 @@ import pytest
 from tests.support.caching import Body, Site, exchange
 from wsgi_proxy.cache.background import detached, drain
 from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
-from wsgi_proxy.exchange import Response
+from wsgi_proxy.response import Response
 
 GRACE = [("Cache-Control", "max-age=60, stale-while-revalidate=100")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.caching import Body, Constant, Site, exchange, location
 from wsgi_proxy.errors import ConnectFailed, TruncatedResponse, UpstreamError
-from wsgi_proxy.exchange import Response
+from wsgi_proxy.response import Response
 
 FRESH = [("Cache-Control", "max-age=60")]
 TAG = [*FRESH, ("ETag", '"a"')]

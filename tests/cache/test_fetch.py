@@ -7,7 +7,7 @@ import pytest
 from tests.support.caching import Site, exchange, location
 from wsgi_proxy.cache.fetch import Fetch
 from wsgi_proxy.errors import InvalidResponse, UpstreamTimeout
-from wsgi_proxy.exchange import Response
+from wsgi_proxy.response import Response
 
 FRESH = [("Cache-Control", "max-age=60")]
 TAG = [*FRESH, ("ETag", '"a"')]

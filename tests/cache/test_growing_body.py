@@ -9,7 +9,7 @@ from wsgi_proxy.cache.flight import board
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.errors import TruncatedResponse
-from wsgi_proxy.exchange import Response
+from wsgi_proxy.response import Response
 
 WHOLE = bytes(range(256)) * 40
 HALF = 5000

@@ -5,7 +5,7 @@ import pytest
 from tests.support.caching import Body, Site, exchange, location
 from wsgi_proxy.cache.partial import PassingPart, met, wants_whole
 from wsgi_proxy.errors import TruncatedResponse
-from wsgi_proxy.exchange import Response
+from wsgi_proxy.response import Response
 
 TAG = [("Cache-Control", "max-age=60"), ("ETag", '"b"')]
 

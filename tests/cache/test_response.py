@@ -10,7 +10,7 @@ from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.cache.storage.format import encode
-from wsgi_proxy.exchange import FileBody
+from wsgi_proxy.response import FileBody
 
 NOW = 1_700_000_000.0
 

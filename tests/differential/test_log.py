@@ -11,10 +11,10 @@ import pytest
 
 from tests.support import free_port, run_nginx
 from tests.support.routing import Ours, Theirs
-from wsgi_proxy.exchange import Response
 from wsgi_proxy.http import pages
 from wsgi_proxy.logs.accesslog import AccessLogs
 from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.response import Response
 
 SHOWN = """
 arg_k arg_K arg_none args binary_remote_addr content_length content_type cookie_a cookie_b cookie_none document_root document_uri

@@ -84,7 +84,7 @@ def test_pages(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
             for method, target, more in requests:
                 fields = [("Host", f"s{number}.t"), *more]
                 status, _, _, body = theirs.ask(method, target, fields)
-                response = proxy.respond(Exchange(environ(method, target, fields, port)))
+                response = proxy.respond(Exchange.from_environ(environ(method, target, fields, port)))
                 mine = b"".join(response.body) if method != "HEAD" else b""
                 response.close()
                 wrong = [f"status {response.status} {status}"] if response.status != status else []

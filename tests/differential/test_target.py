@@ -69,7 +69,7 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest
                 fields = [("Host", f"s{number}.t")]
                 status, _, _, body = theirs.ask("GET", target, fields)
                 sent.clear()
-                response = proxy.respond(Exchange(environ("GET", target, fields, port)))
+                response = proxy.respond(Exchange.from_environ(environ("GET", target, fields, port)))
                 response.close()
                 mine = sent[0].split(b" ")[1] if sent else response.status
                 if mine != (body if status == 200 else status):

@@ -95,7 +95,7 @@ def test_the_attributes_of_an_exchange_exist() -> None:
     from wsgi_proxy.exchange import Exchange
 
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)", PAGE.split("### Attributes of an exchange")[1].split("\n## ")[0], re.M)
-    exchange = Exchange(environ_of("GET", "http://example.org/a?b", [], "127.0.0.1"))
+    exchange = Exchange.from_environ(environ_of("GET", "http://example.org/a?b", [], "127.0.0.1"))
     assert len(rows) == 9
     for name, kind in rows:
         assert type(getattr(exchange, name)).__name__ == kind, name

@@ -18,7 +18,7 @@ import pytest
 from tests.support.caching import Body, Site, location
 from wsgi_proxy.config import CacheZone
 from wsgi_proxy.errors import TruncatedResponse
-from wsgi_proxy.exchange import Response
+from wsgi_proxy.response import Response
 
 SECONDS = float(os.environ.get("WSGI_PROXY_STRESS_SECONDS", "6"))
 KEYS = 12

@@ -29,7 +29,7 @@ class Logging:
         self.logs = AccessLogs(self.config)
 
     def write(self, target: str = "/", host: str = "h") -> None:
-        x = Exchange(environ("GET", target, [("Host", host)], 80))
+        x = Exchange.from_environ(environ("GET", target, [("Host", host)], 80))
         self.router.route(x)
         x.status = 200
         self.logs.write(x)
@@ -46,7 +46,7 @@ def test_one_line_for_each_log(tmp_path: Path) -> None:
 
 def test_a_request_without_a_place_goes_to_the_default(tmp_path: Path) -> None:
     side = Logging(f"access_log {tmp_path}/a.log;", tmp_path)
-    x = Exchange(environ("GET", "/", [], 80))
+    x = Exchange.from_environ(environ("GET", "/", [], 80))
     side.logs.write(x)
     assert len((tmp_path / "a.log").read_text().splitlines()) == len(side.config.core.access_log)
     side.logs.close()

@@ -29,7 +29,9 @@ def log(tmp_path: Path) -> Iterator[Path]:
 
 
 def exchange() -> Exchange:
-    x = Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/", "HTTP_HOST": "h", "REMOTE_ADDR": "1.2.3.4"})
+    x = Exchange.from_environ(
+        {"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/", "HTTP_HOST": "h", "REMOTE_ADDR": "1.2.3.4"}
+    )
     x.target = "/\x1b[31m"
     x.server = ServerBlock(names=("n",))
     return x

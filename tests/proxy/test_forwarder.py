@@ -34,7 +34,7 @@ def exchange(target: str = "/", *pairs: tuple[str, str], **more: Any) -> Exchang
     }
     for name, value in pairs:
         environ["HTTP_" + name.upper().replace("-", "_")] = value
-    x = Exchange(environ)
+    x = Exchange.from_environ(environ)
     x.proxy_host = "echo"
     for name, value in more.items():
         setattr(x, name, value)

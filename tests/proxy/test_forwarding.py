@@ -10,10 +10,11 @@ import pytest
 from tests.support import Recorder
 from wsgi_proxy.config import Policy, ProxySettings
 from wsgi_proxy.errors import ProxyError, UpstreamError
-from wsgi_proxy.exchange import Attempt, Exchange
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.proxy.forwarder import Forwarder
 from wsgi_proxy.proxy.forwarding import Forwarded, Targets
+from wsgi_proxy.response import Attempt
 from wsgi_proxy.shm.zone import PrivateZone, Zone
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Transport
@@ -21,7 +22,7 @@ from wsgi_proxy.upstream.pool import Pool
 
 
 def exchange() -> Exchange:
-    return Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"})
+    return Exchange.from_environ({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"})
 
 
 def targets(pass_: str) -> tuple[Targets, Forwarder]:

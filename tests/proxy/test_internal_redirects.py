@@ -10,9 +10,10 @@ from urllib.parse import unquote
 import pytest
 
 from wsgi_proxy.errors import ClientError, ProxyError
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.proxy.internal_redirects import Detours
+from wsgi_proxy.response import Response
 from wsgi_proxy.routing.router import Router
 
 TEXT = """events {} http { server {
@@ -33,7 +34,7 @@ def made() -> tuple[Detours, list[str], Callable[..., Exchange]]:
 
     def exchange(target: str = "/", method: str = "GET", **environ: Any) -> Exchange:
         asked = {"RAW_URI": target, "PATH_INFO": unquote(target), "HTTP_HOST": "h"}
-        x = Exchange({"REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), **asked, **environ})
+        x = Exchange.from_environ({"REQUEST_METHOD": method, "wsgi.input": io.BytesIO(), **asked, **environ})
         router.choose_server(x)
         router.route(x)
         return x

@@ -20,7 +20,7 @@ def exchange(body: bytes, *, length: int | None = None, chunked: bool = False) -
         environ["CONTENT_LENGTH"] = str(length)
     if chunked:
         environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
-    return Exchange(environ)
+    return Exchange.from_environ(environ)
 
 
 @pytest.mark.parametrize("size", [1, 16 * 1024, 16 * 1024 + 1, 300_000])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.config import AddHeader, CoreSettings, Location
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.proxy.response_headers import compile_finisher, expires_fields, keep, redirect_page, standard_page
+from wsgi_proxy.response import Response
 
 
 def exchange(location: Location | None = None) -> Exchange:
-    x = Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
+    x = Exchange.from_environ({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
     if location is not None:
         x.location = location
     return x

@@ -21,7 +21,7 @@ def regex(pattern: str, *inner: Location) -> Location:
 
 
 def found(uri: str, *locations: Location) -> str | None:
-    node, _ = LocationTable(locations).find(uri, Exchange(environ("GET", "/", [], 80)))
+    node, _ = LocationTable(locations).find(uri, Exchange.from_environ(environ("GET", "/", [], 80)))
     return node.location.pattern if node else None
 
 
@@ -37,7 +37,7 @@ def test_the_longest_prefix(prefixes: set[str], uri: str) -> None:
 def test_many_locations() -> None:
     locations = [prefix(f"/app{number}/") for number in range(2000)] + [prefix("/"), prefix("/app1")]
     table = LocationTable(locations)
-    x = Exchange(environ("GET", "/", [], 80))
+    x = Exchange.from_environ(environ("GET", "/", [], 80))
     for uri, wanted in (("/app777/x", "/app777/"), ("/app1999/", "/app1999/"), ("/app1x", "/app1"), ("/zzz", "/")):
         node = table.find(uri, x)[0]
         assert node is not None and node.location.pattern == wanted
@@ -66,14 +66,14 @@ def test_nested_patterns_are_asked_before_the_outer_ones() -> None:
 
 
 def test_a_pattern_leaves_its_captures() -> None:
-    x = Exchange(environ("GET", "/", [], 80))
+    x = Exchange.from_environ(environ("GET", "/", [], 80))
     LocationTable([regex("^/(?<one>.)(.)")]).find("/ab", x)
     assert (x.captures, x.variables) == (("/ab", "a", "b"), {"one": "a"})
 
 
 def test_a_forwarding_folder_without_its_slash_is_redirected() -> None:
     table = LocationTable([prefix("/d/", handler="proxy_pass"), prefix("/s/"), prefix("/")])
-    x = Exchange(environ("GET", "/", [], 80))
+    x = Exchange.from_environ(environ("GET", "/", [], 80))
     for uri, wanted in (("/d", True), ("/s", False), ("/d/", False)):
         node = table.find(uri, x)[0]
         assert node is not None and node.slash is wanted
@@ -90,5 +90,7 @@ def test_what_needs_no_work_is_known() -> None:
     assert LocationTable([prefix("/a")]).only is None
     internal = Location(pattern="/c", guard=GuardSettings(internal=True))
     several = [prefix("/a"), Location(pattern="/b", script=(Return(200),)), internal]
-    nodes = [LocationTable(several).find(uri, Exchange(environ("GET", "/", [], 80)))[0] for uri in ("/a", "/b", "/c")]
+    nodes = [
+        LocationTable(several).find(uri, Exchange.from_environ(environ("GET", "/", [], 80)))[0] for uri in ("/a", "/b", "/c")
+    ]
     assert [node is not None and node.plain for node in nodes] == [True, False, False]

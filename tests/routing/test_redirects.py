@@ -15,7 +15,7 @@ from wsgi_proxy.variables.names import Names, compile_text
 
 
 def exchange(method: str = "GET", port: int = 8080, host: str = "h.test", **settings: object) -> Exchange:
-    x = Exchange(environ(method, "/", [("Host", host)] if host else [], port))
+    x = Exchange.from_environ(environ(method, "/", [("Host", host)] if host else [], port))
     x.server = ServerBlock(names=(".own.test",))
     x.location = Location(core=replace(CoreSettings(), **settings))
     x.host = host

@@ -41,7 +41,7 @@ def router(script: str = "") -> Router:
 
 
 def exchange(target: str = "/", host: str | None = "a.test", port: int = 80, method: str = "GET") -> Exchange:
-    return Exchange(environ(method, target, [] if host is None else [("Host", host)], port))
+    return Exchange.from_environ(environ(method, target, [] if host is None else [("Host", host)], port))
 
 
 def routed(found: Router, x: Exchange) -> str:

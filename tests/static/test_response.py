@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.routing import Ours
-from wsgi_proxy.exchange import FileBody, Response
+from wsgi_proxy.response import FileBody, Response
 
 HOST = ("Host", "h")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import uuid
 
-from wsgi_proxy.exchange import Attempt, Exchange
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.response import Attempt
 from wsgi_proxy.shm.zone import Zone
 from wsgi_proxy.status import metrics
 from wsgi_proxy.status.metrics import Metrics
 
 
 def exchange(status: int, size: int = 0, tries: int = 0) -> Exchange:
-    x = Exchange({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
+    x = Exchange.from_environ({"REQUEST_METHOD": "GET", "wsgi.input": None, "RAW_URI": "/"})
     x.status, x.body_bytes_sent = status, size
     x.tries = [Attempt("a") for _ in range(tries)]
     return x

@@ -12,8 +12,9 @@ from wsgi_proxy.cache.cache import Cache
 from wsgi_proxy.cache.fetch import Fetch
 from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
 from wsgi_proxy.errors import UpstreamError
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.http.dates import format_date
+from wsgi_proxy.response import Response
 
 Pairs = list[tuple[str, str]]
 
@@ -48,7 +49,7 @@ def exchange(target: str = "/", method: str = "GET", headers: Pairs | None = Non
     for name, value in pairs:
         key = "HTTP_" + name.upper().replace("-", "_")
         environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return Exchange(environ)
+    return Exchange.from_environ(environ)
 
 
 class Body:

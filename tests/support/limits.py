@@ -65,7 +65,7 @@ def exchange(method: str = "GET", target: str = "/", headers: dict[str, str] | N
     for name, value in (headers or {}).items():
         key = name.upper().replace("-", "_")
         environ[key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"] = value
-    x = Exchange(environ)
+    x = Exchange.from_environ(environ)
     x.uri, _, x.args = target.partition("?")
     for name, value in attributes.items():
         setattr(x, name, value)

@@ -11,9 +11,10 @@ from typing import Any
 
 from tests.support import Client
 from wsgi_proxy.errors import ProxyError
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.http import pages
 from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.response import Response
 from wsgi_proxy.routing.redirects import page_response
 from wsgi_proxy.routing.router import Router
 from wsgi_proxy.static.files import serve, try_files
@@ -54,7 +55,7 @@ class Ours:
         self.router = Router(nginx.loads(conf, prefix=prefix))
 
     def exchange(self, method: str, target: str, fields: Pairs, protocol: str = "HTTP/1.1") -> tuple[Exchange, Response]:
-        x = Exchange(environ(method, target, fields, self.port, protocol))
+        x = Exchange.from_environ(environ(method, target, fields, self.port, protocol))
         try:
             response = self._walk(x)
         except ProxyError as error:

@@ -13,8 +13,9 @@ from tests.support.recorder import Recorder
 from tests.support.wire import read_all, run_on_the_loop, tcp_pair
 from wsgi_proxy.config import ProxySettings
 from wsgi_proxy.errors import ConnectFailed, ProxyError
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.net.stream import Stream
+from wsgi_proxy.response import Response
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.tunnel.tunnel import Dialled, Tunnelled, can_tunnel, require_connection
 
@@ -52,7 +53,7 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
     client, inner_client = tcp_pair()
     upstream, inner_upstream = tcp_pair()
     environ["gunicorn.socket"] = inner_client
-    x = Exchange(environ)
+    x = Exchange.from_environ(environ)
     response = Response(101, [("X", "y")])
     upper = Upper(Stream.of(inner_upstream), b"hello")
     tunnelled = Tunnelled(upper, "echo", 5.0).run(x, response)
@@ -77,9 +78,9 @@ def test_a_101_under_a_server_that_hands_over_its_socket(environ: dict[str, Any]
 def test_a_server_that_keeps_its_sockets_to_itself(environ: dict[str, Any]) -> None:
     assert not can_tunnel(environ)
     with pytest.raises(ProxyError) as caught:
-        require_connection(Exchange(environ))
+        require_connection(Exchange.from_environ(environ))
     assert caught.value.status == 501
-    require_connection(Exchange({**environ, "gunicorn.socket": object()}))
+    require_connection(Exchange.from_environ({**environ, "gunicorn.socket": object()}))
 
 
 def test_dialling() -> None:

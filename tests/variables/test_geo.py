@@ -22,7 +22,7 @@ def geo(rows: Rows) -> Geo:
 
 def value(found: Geo, address: str, forwarded: str = "") -> str:
     fields = [("X-Forwarded-For", forwarded)] if forwarded else []
-    x = Exchange(environ("GET", "/", fields, 80))
+    x = Exchange.from_environ(environ("GET", "/", fields, 80))
     x.remote_addr = address
     return found(x)
 

@@ -15,7 +15,7 @@ Rows = list[tuple[str, list[str]]]
 
 
 def exchange(key: str) -> Exchange:
-    x = Exchange(environ("GET", "/", [], 80))
+    x = Exchange.from_environ(environ("GET", "/", [], 80))
     x.args = f"k={key}"
     return x
 

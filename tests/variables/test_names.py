@@ -15,7 +15,7 @@ from wsgi_proxy.variables.names import Names, compile_log, compile_text
 
 
 def exchange(target: str = "/", **fields: str) -> Exchange:
-    x = Exchange(environ("GET", target, [(name.replace("_", "-"), value) for name, value in fields.items()], 80))
+    x = Exchange.from_environ(environ("GET", target, [(name.replace("_", "-"), value) for name, value in fields.items()], 80))
     x.uri, _, x.args = target.partition("?")
     return x
 

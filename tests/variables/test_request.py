@@ -11,13 +11,14 @@ import pytest
 
 from tests.support.routing import environ
 from wsgi_proxy.config import CoreSettings, Location, ServerBlock
-from wsgi_proxy.exchange import Exchange, Response
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.response import Response
 from wsgi_proxy.variables import request as variable_table
 from wsgi_proxy.variables.names import Names, compile_text
 
 
 def exchange(target: str = "/", *fields: tuple[str, str]) -> Exchange:
-    x = Exchange(environ("GET", target, list(fields), 8080))
+    x = Exchange.from_environ(environ("GET", target, list(fields), 8080))
     x.uri, _, x.args = target.partition("?")
     x.server, x.location = ServerBlock(), Location()
     return x

@@ -11,13 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.routing import environ
-from wsgi_proxy.exchange import Attempt, Exchange
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.response import Attempt
 from wsgi_proxy.variables import upstream as variable_upstream
 from wsgi_proxy.variables.names import Names, compile_text
 
 
 def exchange(*fields: tuple[str, str]) -> Exchange:
-    return Exchange(environ("GET", "/", list(fields), 80))
+    return Exchange.from_environ(environ("GET", "/", list(fields), 80))
 
 
 def value(name: str, x: Exchange) -> str:

@@ -14,7 +14,7 @@ from tests.support.client import Client, Response, parse_response, send_raw
 from tests.support.ports import wait_until
 from tests.support.service import Serving, serving
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.exchange import FileBody
+from wsgi_proxy.response import FileBody
 from wsgi_proxy.worker.environ import FileWrapper
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

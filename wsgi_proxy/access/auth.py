@@ -22,7 +22,8 @@ from .passwords import PasswordFile
 
 if TYPE_CHECKING:
     from ..config import GuardSettings, Template
-    from ..exchange import Exchange, Response
+    from ..exchange import Exchange
+    from ..response import Response
 
 Subrequest = Callable[["Exchange", str], "Response"]
 

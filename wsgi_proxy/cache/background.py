@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UpstreamError
-from ..exchange import Response
+from ..response import Response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProxyError
-from ..exchange import Response
+from ..response import Response
 from .background import Background
 from .fetch import Fetch
 from .flight import Fill, Following

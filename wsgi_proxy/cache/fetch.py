@@ -11,7 +11,7 @@ import copy
 from typing import TYPE_CHECKING, Final
 
 from ..errors import UpstreamError
-from ..exchange import Response
+from ..response import Response
 from .background import Background
 from .partial import met, met_alone, without_body
 from .plan import CachePlan, is_set

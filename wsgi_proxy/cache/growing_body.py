@@ -20,7 +20,7 @@ from ..errors import TruncatedResponse
 from .storage import COMPLETE, FILLING, VOID
 
 if TYPE_CHECKING:
-    from ..exchange import Response
+    from ..response import Response
     from .flight import Following
 
 logger = logging.getLogger("wsgi_proxy")

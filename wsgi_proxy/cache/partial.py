@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TruncatedResponse
-from ..exchange import Response
+from ..response import Response
 from .background import drain
 from .response import is_conditional
 from .rfc9111 import (

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from ..exchange import FileBody, Response
+from ..response import FileBody, Response
 from .rfc9111 import (
     FORWARD,
     FULL,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProxyError, TruncatedResponse
-from ..exchange import Response
+from ..response import Response
 from .background import detached
 from .rfc9111 import Pairs, values
 from .storage import Entry

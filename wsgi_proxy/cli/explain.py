@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..exchange import Exchange, Response
+from ..exchange import Exchange
+from ..response import Response
 from ..wsgi import ProxyApp
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def explain(
     """
     app = ProxyApp(config)
     try:
-        x = Exchange(environ_of(method, url, list(headers), client))
+        x = Exchange.from_environ(environ_of(method, url, list(headers), client))
         x.trace = []
         response = app.response(x)
         size = sum(len(block) for block in response.body) if method != "HEAD" else 0

@@ -2,7 +2,7 @@
 
 from .dates import MONTHS, WEEKDAYS, format_cookie_date, format_date, parse_date
 from .environ import agreed_pairs, agreed_target, field_values, pairs_of
-from .environ_checks import UnreadableInput, check_fields, check_target, content_length
+from .environ_checks import check_fields, check_target, framed_body
 from .framing import LAST_CHUNK, ChunkedDecoder, LengthDecoder, encode_end, parse_trailers
 from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
@@ -10,7 +10,7 @@ from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, parse_ranges
 from .request import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head
 from .response import ResponseHead, check_partial_response, parse_response_head
-from .uri import bare_host, behind, escape, escape_args, normalise, printable, resolved, split_unsafe
+from .uri import absolute_form, bare_host, behind, escape, escape_args, normalise, printable, resolved, split_unsafe
 
 __all__ = [
     "ChunkedDecoder",
@@ -24,8 +24,8 @@ __all__ = [
     "Pairs",
     "RequestHead",
     "ResponseHead",
-    "UnreadableInput",
     "WEEKDAYS",
+    "absolute_form",
     "agreed_pairs",
     "agreed_target",
     "bare_host",
@@ -34,7 +34,6 @@ __all__ = [
     "check_partial_request",
     "check_partial_response",
     "check_target",
-    "content_length",
     "encode_end",
     "environ_key",
     "escape",
@@ -43,6 +42,7 @@ __all__ = [
     "first",
     "format_cookie_date",
     "format_date",
+    "framed_body",
     "headers",
     "listed",
     "normalise",

@@ -69,3 +69,41 @@ class UnreadableInput:
 
     def read(self, size: int | None = -1) -> NoReturn:
         self.check()
+
+
+class BegunInput:
+    """A request's body of which the first byte was read."""
+
+    __slots__ = ("_first", "_input")
+
+    def __init__(self, first: bytes, source: Any) -> None:
+        self._first = first
+        self._input = source
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return at most `size` bytes, all for a negative size or None; b"" at the end."""
+        first, self._first = self._first, b""
+        if not first or size == 0:
+            self._first = first
+            rest: bytes = b"" if size == 0 else self._input.read(size)
+            return rest
+        if size is None or size < 0:
+            return first + bytes(self._input.read(size))
+        return first + bytes(self._input.read(size - 1)) if size > 1 else first
+
+
+def framed_body(environ: Mapping[str, Any], protocol: str, source: Any) -> tuple[int | None, bool, Any]:
+    """Return (length in bytes or None, True for a body without a length, input) of the body that `source` reads.
+
+    Raises ClientError as `content_length` does.
+    """
+    length = content_length(environ)
+    if length is None:
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            return None, True, source if environ.get("wsgi.input_terminated") else UnreadableInput()
+        if protocol.startswith("HTTP/2"):
+            # HTTP/2 frames a body without a length (RFC 9113, section 8.1): its first byte tells that there is one.
+            first = source.read(1)
+            if first:
+                return None, True, BegunInput(first, source)
+    return length, False, source

@@ -129,3 +129,17 @@ def bare_host(host: str) -> str:
         return host[1:].partition("]")[0]
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
+
+
+def absolute_form(target: str) -> tuple[str, str, str] | None:
+    """Return (scheme in lower case, authority, origin form) of a target in absolute form (RFC 9112, section 3.2.2), else None.
+
+    >>> absolute_form("HTTP://a:81?b")
+    ('http', 'a:81', '/?b')
+    """
+    scheme, colon, rest = target.partition("://")
+    if not colon:
+        return None
+    cut = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    path = rest[cut:]
+    return scheme.lower(), rest[:cut], path if path[:1] == "/" else "/" + path

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ..access import destinations
 from ..config import ProxySettings
 from ..errors import ClientError, Refusal, UpstreamError
-from ..exchange import Attempt, Exchange, Response
+from ..exchange import Exchange
 from ..logs import errorlog
+from ..response import Attempt, Response
 from ..transport import Route
 from ..tunnel import Dialled, Tunnelled, require_connection
 

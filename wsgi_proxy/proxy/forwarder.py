@@ -21,7 +21,8 @@ from ..http import behind, escape, headers, printable
 if TYPE_CHECKING:
     from ..cache import Fetch
     from ..config import Location, Rewriter, Template
-    from ..exchange import Exchange, Pairs
+    from ..exchange import Exchange
+    from ..http import Pairs
     from .request_body import Upload
 
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})

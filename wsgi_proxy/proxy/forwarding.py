@@ -29,8 +29,9 @@ from .readahead import PATIENCE, ReadAhead
 if TYPE_CHECKING:
     from ..balance import Peer
     from ..config import Config, ProxySettings
-    from ..exchange import Attempt, Exchange
+    from ..exchange import Exchange
     from ..net import Stream
+    from ..response import Attempt
     from ..shm import Zone
     from ..transport import Client, Reply, Watched
     from ..upstream import Lease

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from .. import static
 from ..errors import ClientError, ClientGone, NoLiveUpstreams, ProxyError, UpstreamError
-from ..exchange import Exchange, Response
+from ..exchange import Exchange
 from ..http import first, split_unsafe
 from ..logs import errorlog
+from ..response import Response
 from . import response_headers
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Detours:
     def subrequest(self, exchange: Exchange, uri: str) -> Response:
         """A request of our own on a client's behalf, without its body (auth_request). Its body must be closed."""
         # Its body is the client's request's, and is still to be read for that.
-        inner = Exchange({**exchange.environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
+        inner = Exchange.from_environ({**exchange.environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
         inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in ("content-length", "transfer-encoding")]
         inner.content_length, inner.chunked = None, False
         inner.server, inner.remote_addr, inner.variables = exchange.server, exchange.remote_addr, exchange.variables

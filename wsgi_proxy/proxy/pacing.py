@@ -19,7 +19,9 @@ from ..tunnel import Tunnelled
 
 if TYPE_CHECKING:
     from ..config import Template
-    from ..exchange import Exchange, Pairs, Response
+    from ..exchange import Exchange
+    from ..http import Pairs
+    from ..response import Response
 
 _SIZE = re.compile(r"([0-9]{1,15})([kKmM]?)")
 _UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}

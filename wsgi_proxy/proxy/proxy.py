@@ -25,9 +25,10 @@ from ..access import Guard, destinations
 from ..cache import Cache, Entry
 from ..config import Config
 from ..errors import ClientError, ClientGone, InvalidResponse, NoLiveUpstreams, ProxyError, UpstreamError
-from ..exchange import Attempt, Exchange, Pairs, Response
-from ..http import headers, pages
+from ..exchange import Exchange
+from ..http import Pairs, headers, pages
 from ..logs import errorlog
+from ..response import Attempt, Response
 from ..routing import Router
 from ..shm import Zone
 from ..static import serve

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..exchange import Pairs, Response
-from ..http import format_date, pages, parse_date
+from ..http import Pairs, format_date, pages, parse_date
+from ..response import Response
 
 if TYPE_CHECKING:
     from ..config import AddHeader, Location, Template

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..exchange import Response
 from ..http import escape, pages
+from ..response import Response
 from ..variables import server_address, server_name
 
 if TYPE_CHECKING:
     from ..config import CoreSettings, Return
-    from ..exchange import Exchange, Pairs
+    from ..exchange import Exchange
+    from ..http import Pairs
 
 DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 """The `types` of a configuration that has none."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..config import Config, Listen, Location, ServerBlock
-    from ..exchange import Exchange, Response
+    from ..exchange import Exchange
+    from ..response import Response
 
 MAX_CHANGES = 10
 _HOSTS_KEPT = 1024

@@ -15,8 +15,8 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..exchange import Response
 from ..http import MONTHS
+from ..response import Response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange

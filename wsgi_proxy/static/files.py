@@ -13,8 +13,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ..exchange import FileBody, Response
 from ..logs import errorlog
+from ..response import FileBody, Response
 from ..routing import page_response, slash_redirect
 from ..variables import document_root, filename
 from .autoindex import listing

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.http import parse_date, parse_etags
 
-from ..exchange import FileBody, Response
 from ..http import NOT_SATISFIABLE, format_date, pages, parse_ranges
+from ..response import FileBody, Response
 from ..routing import content_type, page_response
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange, Pairs
+    from ..exchange import Exchange
+    from ..http import Pairs
 
 
 def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Response:

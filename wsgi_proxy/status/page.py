@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..exchange import Response
+from ..response import Response
 from . import metrics
 
 if TYPE_CHECKING:

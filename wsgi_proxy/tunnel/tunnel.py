@@ -20,7 +20,8 @@ from ..transport import Route, open_stream
 from .pump import splice
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange, Response
+    from ..exchange import Exchange
+    from ..response import Response
 
 
 class Upper(Protocol):

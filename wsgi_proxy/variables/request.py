@@ -35,7 +35,7 @@ NGINX_VERSION = "1.31.3"
 TEXT: dict[str, str] = {
     "binary_remote_addr": "packed(x.remote_addr)",
     "body_bytes_sent": "str(x.body_bytes_sent)",
-    "bytes_sent": "str(x.bytes_sent or bytes_sent(x))",
+    "bytes_sent": "str(bytes_sent(x))",
     "connection": "str(getattr(x.connection, 'number', 0))",
     "connection_requests": "str(getattr(x.connection, 'requests', 1))",
     "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
@@ -95,7 +95,7 @@ OPTIONAL: dict[str, str] = {
     "realpath_root": "realpath_root(x)",
     "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
     "request_body": "request_body(x)",
-    "request_body_file": "(x.request_body_file or None)",
+    "request_body_file": "None",
     "secure_link": "(secure_link(x) or None)",
     "secure_link_expires": "(secure_link_expires(x) or None)",
     "tcpinfo_rcv_space": "tcp_info(x, 28)",

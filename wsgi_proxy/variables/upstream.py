@@ -17,7 +17,9 @@ from ..access import is_elsewhere, tls_of, verdict
 from .request import find_cookie
 
 if TYPE_CHECKING:
-    from ..exchange import Attempt, Exchange, Pairs
+    from ..exchange import Exchange
+    from ..http import Pairs
+    from ..response import Attempt
 
 TEXT: dict[str, str] = {
     "proxy_add_x_forwarded_for": "forwarded_for(x)",

@@ -23,11 +23,12 @@ from mypy_extensions import mypyc_attr
 from .. import nginx, proxy
 from ..config import Config, locations_of
 from ..errors import ClientGone, ConfigError, Fault, ProxyError, UpstreamError
-from ..exchange import Exchange, FileBody, Pairs, Response
-from ..http import status_line
+from ..exchange import Exchange
+from ..http import Pairs, status_line
 from ..logs import AccessLogs, errorlog
 from ..net import client_socket, reset
 from ..proxy import standard_page
+from ..response import FileBody, Response
 from ..tunnel import Tunnelled, can_tunnel
 from ..upstream import Pool
 from .python_config import config_for_pool
@@ -88,7 +89,7 @@ class ProxyApp(proxy.Proxy):
         if not self.upkeep.pid:
             self.upkeep.begin()
         try:
-            x = Exchange(environ)
+            x = Exchange.from_environ(environ)
         except ProxyError as error:
             return _refused(environ, start_response, error)
         return self.deliver(x, self.response(x), start_response)

@@ -85,7 +85,7 @@ class ProxyMiddleware:
         """Return True when a location, a redirect or a fault of the configuration's answers this request."""
         try:
             # A copy: the application's environ and its input stay as they came.
-            x = Exchange({**environ, "wsgi.input": io.BytesIO()})
+            x = Exchange.from_environ({**environ, "wsgi.input": io.BytesIO()})
             self.proxy.router.choose_server(x)
             responseed = self.proxy.router.route(x) is not None
         except ProxyError:

@@ -1,0 +1,114 @@
+"""Response: the status, field pairs and body that go back to the client. Attempt: one attempt to get it from an upstream.
+
+Rules:
+- A body is closed exactly once, by the Response that holds it.
+- The worker sends a FileBody by sendfile and a body with `send_to` by `splice`. Any other WSGI server iterates both.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .http import Pairs
+
+
+class Response:
+    """A status, field pairs, and a body that is closed exactly once.
+
+    `body` is an iterable of non-empty bytes blocks. It may have `close()`, and `send_to(stream)`, which moves the whole body to
+    the client's stream. `length` is the body's length in bytes, None while it is unknown. `reason` "" means the standard phrase.
+    """
+
+    __slots__ = ("body", "headers", "length", "raw", "reason", "source", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Pairs | None = None,
+        body: Iterable[bytes] = (),
+        *,
+        length: int | None = None,
+        reason: str = "",
+    ) -> None:
+        self.status = status
+        self.headers: Pairs = [] if headers is None else headers
+        self.body = body
+        self.length = length
+        self.reason = reason
+        self.source: Any = None
+        """The reply of an upstream or the cache entry that the response was made of; None for any other."""
+        self.raw = False
+        """The fields are still the upstream's; the location that sends them applies `Forwarder.response_headers`."""
+
+    def close(self) -> None:
+        """Close the body; safe to call more than once."""
+        body, self.body = self.body, ()
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+    def header(self, name: str) -> str | None:
+        """Return the first field of that name in any case, None when there is none."""
+        name = name.lower()
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+class Attempt:
+    """One attempt at an upstream. Times are seconds since the attempt began, None for an event that has not happened yet."""
+
+    __slots__ = (
+        "address",
+        "bytes_received",
+        "bytes_sent",
+        "connect_time",
+        "error",
+        "header_time",
+        "response_length",
+        "response_time",
+        "started",
+        "status",
+    )
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.started = time.time()
+        self.status = 0
+        self.error = ""
+        self.connect_time: float | None = None
+        self.header_time: float | None = None
+        self.response_time: float | None = None
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.response_length = 0
+        """Bytes of the response's body without its framing."""
+
+
+class FileBody:
+    """A part of an open file as a body: `count` bytes from `offset`. Iterating it raises EOFError if the file has shrunk."""
+
+    __slots__ = ("_block", "count", "file", "offset")
+
+    def __init__(self, file: io.BufferedIOBase | io.RawIOBase, offset: int, count: int, block: int = 64 * 1024) -> None:
+        self.file = file
+        self.offset = offset
+        self.count = count
+        self._block = block
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.file.seek(self.offset)
+        left = self.count
+        while left > 0:
+            block = self.file.read(min(left, self._block))
+            if not block:
+                raise EOFError("the file became shorter while it was sent")
+            left -= len(block)
+            yield block
+
+    def close(self) -> None:
+        self.file.close()
