@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.directive import faults, http, location
@@ -49,6 +51,16 @@ def test_faults() -> None:
     assert faults("match m { body a; }") == ['invalid body test "a"']
     assert faults("match m { } match m { }") == ['duplicate match "m"']
     assert faults("match m { status; }") == ['invalid number of arguments in "status" directive']
+
+
+def test_persistent_is_warned_of() -> None:
+    def warnings(parameters: str) -> tuple[str, ...]:
+        return http(f"server {{ location / {{ proxy_pass http://127.0.0.1; health_check {parameters}; }} }}").warnings
+
+    (warning,) = warnings("mandatory persistent")
+    assert warning.startswith('parameter "persistent" of "health_check" has no effect: after a reload')
+    assert re.search(r" in \S+:1$", warning)
+    assert warnings("mandatory") == ()
 
 
 def test_health_checks() -> None:

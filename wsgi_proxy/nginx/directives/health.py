@@ -80,6 +80,9 @@ def _health_check(level: Level, args: list[str]) -> HealthCheck:
     if check.persistent and not check.mandatory:
         raise Bad('"health_check" with "persistent" needs "mandatory"')
     place = level.reading.names.place
+    if check.persistent:
+        effect = "after a reload, a server is used when its first check passes"
+        level.reading.warn(f'parameter "persistent" of "health_check" has no effect: {effect}', place)
 
     def known() -> None:
         if check.match and check.match not in level.reading.matches:
