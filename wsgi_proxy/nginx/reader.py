@@ -115,14 +115,6 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
 
 
 @dataclass
-class _Open:
-    """A block that is being parsed."""
-
-    statements: list[Statement]
-    block_of: Statement | None = None
-
-
-@dataclass
 class _Files:
     """The files of one configuration: what they hold, and what is wrong with them as files or as text."""
 
@@ -162,7 +154,7 @@ class _Files:
 
     def _statements(self, path: str, text: str) -> list[Statement]:
         """Tokens to statements. A fault of the text ends the file: what follows it has no certain reading."""
-        stack = [_Open([])]
+        stack: list[list[Statement]] = [[]]
         words: list[str] = []
         line = 0
         try:
@@ -191,20 +183,20 @@ class _Files:
         except NgxParserBaseException as error:
             # crossplane's own, of a block of Lua that it cannot find the end of.
             self._fault(error.strerror, path, error.lineno or line)
-        return stack[0].statements
+        return stack[0]
 
-    def _take(self, stack: list[_Open], words: list[str], opens: bool, path: str, line: int) -> None:
+    def _take(self, stack: list[list[Statement]], words: list[str], opens: bool, path: str, line: int) -> None:
         """A complete statement: an include is read in its place, anything else is kept."""
         name, *args = words
         if name == "include" and not opens:
-            stack[-1].statements += self._include(args, path, line)
+            stack[-1] += self._include(args, path, line)
             return
         statement = Statement(name, args, path, line, [] if opens else None)
-        stack[-1].statements.append(statement)
+        stack[-1].append(statement)
         if statement.block is not None:
             if len(stack) > MAX_NESTING:
                 raise _fault_at("too many blocks inside each other", path, line)
-            stack.append(_Open(statement.block, statement))
+            stack.append(statement.block)
 
     def _include(self, args: list[str], path: str, line: int) -> list[Statement]:
         if len(args) != 1:

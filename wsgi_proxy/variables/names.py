@@ -61,7 +61,7 @@ class Names:
             "late": self._late,
         }
 
-    def define(self, name: str, function: Callable[[Exchange], str], changeable: bool = True) -> None:
+    def define(self, name: str, function: Callable[[Exchange], str]) -> None:
         """A variable whose value a function gives. A function with a false attribute `volatile` is asked once per request.
 
         ConfigError when the name is a built-in one that may not be changed.

@@ -135,10 +135,6 @@ def _time_path(level: Level, args: list[str]) -> str:
     return values.path(level, args)
 
 
-def _early_off(level: Level, args: list[str]) -> None:
-    level.template(args[0])
-
-
 ROWS: tuple[Row, ...] = (
     value("client_max_body_size", ALL, "TAKE1", "core.client_max_body_size", values.offset),
     value("client_body_buffer_size", ALL, "TAKE1", "core.client_body_buffer_size", values.size),
