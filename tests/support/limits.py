@@ -58,6 +58,8 @@ def exchange(method: str = "GET", target: str = "/", headers: dict[str, str] | N
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "RAW_URI": target,
+        "PATH_INFO": target.partition("?")[0],
+        "QUERY_STRING": target.partition("?")[2],
         "REMOTE_ADDR": "192.0.2.1",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.input": SimpleNamespace(read=lambda size: b""),
