@@ -25,8 +25,8 @@ GROUP = "wsgi_proxy"
 """mypyc puts all the code into one library, `wsgi_proxy__mypyc`, beside the package."""
 
 COMPILED = """
-    http/request http/response http/environ http/framing http/headers http/uri http/pages
-    net/stream net/tls_stream net/gevent_stream
+    http/syntax http/request http/response http/environ http/framing http/headers http/uri http/pages
+    net/stream net/plain_stream net/tls_stream net/gevent_side net/gevent_stream
     exchange response
     logs/logfile logs/accesslog
     worker/connection worker/link worker/service worker/listener worker/request_head worker/request_body worker/environ

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httptools
 import pytest
 from gunicorn.config import Config
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError, InvalidResponse, ProxyError
 from wsgi_proxy.http.framing import MAX_LINE, MAX_TRAILERS, ChunkedDecoder, LengthDecoder, encode_end
-from wsgi_proxy.http.request import Pairs, RequestHead, parse_request_head
+from wsgi_proxy.http.request import RequestHead, parse_request_head
 from wsgi_proxy.http.response import parse_response_head
+from wsgi_proxy.http.syntax import Pairs
 
 
 def chunk(data: bytes) -> bytes:
@@ -232,12 +235,14 @@ def test_no_request_has_two_readings(data: bytes) -> None:
     head, body, rest = read
     oracle = _Oracle()
     parser = httptools.HttpRequestParser(oracle)
+    # llhttp keeps a tab at the end of a value, and refuses such a Transfer-Encoding.
+    section, end, content = data[: len(data) - len(rest)].partition(b"\r\n\r\n")
     try:
-        parser.feed_data(data[: len(data) - len(rest)])
+        parser.feed_data(re.sub(rb"[ \t]+(?=\r\n|$)", b"", section) + end + content)
     except httptools.HttpParserError as error:
         pytest.fail(f"llhttp refuses what we accept: {error}")
     assert oracle.complete == 1 and oracle.body == body
-    # llhttp gives a trailer like a field, and keeps a tab at the end of a value.
+    # llhttp gives a trailer like a field.
     fields = [(name, value.strip(" \t")) for name, value in oracle.pairs if name != "X"]
     assert fields == [pair for pair in head.pairs if pair[0] != "X"]
     reading = _gunicorn_body(data[: len(data) - len(rest)])

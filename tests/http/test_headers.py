@@ -92,7 +92,6 @@ def test_answers_lose_hop_by_hop_fields_and_nginxs_hidden_ones() -> None:
 
 
 def test_connection_lists() -> None:
-    assert headers.tokens(" a ,,B,\tc") == ["a", "b", "c"]
     assert headers.listed("close, X-A, Host") == {"close", "x-a"}
 
 

@@ -7,6 +7,7 @@ import pytest
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.http import request as message
 from wsgi_proxy.http.request import RequestHead, parse_request_head
+from wsgi_proxy.http.syntax import MAX_NAMES
 
 
 def request(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a") -> RequestHead:
@@ -189,9 +190,9 @@ def test_refused_request(name: str) -> None:
 
 
 def test_names_that_are_remembered_are_judged_once_and_bounded() -> None:
-    for number in range(message.MAX_NAMES + 50):
+    for number in range(MAX_NAMES + 50):
         request(f"X-{number}: y".encode())
-    assert len(message._NAMES) <= message.MAX_NAMES
+    assert len(message._NAMES) <= MAX_NAMES
     assert request(b"X-unseen-before: y", b"CONTENT-length: 3").content_length == 3
 
 

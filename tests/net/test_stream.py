@@ -14,7 +14,8 @@ import gevent
 import pytest
 
 from wsgi_proxy.net.gevent_stream import GreenStream
-from wsgi_proxy.net.stream import PlainStream, Stream, unsent
+from wsgi_proxy.net.plain_stream import PlainStream
+from wsgi_proxy.net.stream import Stream, unsent
 
 Runner = Callable[[Callable[[], Any]], Callable[[], Any]]
 

@@ -16,7 +16,8 @@ from tests.net.test_stream import Runner, in_greenlet, in_thread
 from tests.support import wait_until
 from wsgi_proxy.net import gevent_stream as green
 from wsgi_proxy.net.gevent_stream import GreenStream
-from wsgi_proxy.net.stream import PlainStream, Stream
+from wsgi_proxy.net.plain_stream import PlainStream
+from wsgi_proxy.net.stream import Stream
 from wsgi_proxy.net.tls_stream import TLSStream
 
 

@@ -16,7 +16,8 @@ import pytest
 from tests.support.recorder import Recorded, Recorder
 from tests.support.recorder import Wire as Peer
 from wsgi_proxy.config import ProxySettings, Upstream
-from wsgi_proxy.net.stream import PlainStream, Stream
+from wsgi_proxy.net.plain_stream import PlainStream
+from wsgi_proxy.net.stream import Stream
 from wsgi_proxy.proxy.request_body import Upload
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Reply, Transport

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.net.stream import PlainStream
+from wsgi_proxy.net.plain_stream import PlainStream
 from wsgi_proxy.worker.proxy_protocol import Endpoints, read_proxy_header
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -3,14 +3,15 @@
 from .dates import MONTHS, WEEKDAYS, format_cookie_date, format_date, parse_date
 from .environ import agreed_pairs, agreed_target, field_values, pairs_of
 from .environ_checks import check_fields, check_target, framed_body
-from .framing import LAST_CHUNK, ChunkedDecoder, LengthDecoder, encode_end, parse_trailers
+from .framing import LAST_CHUNK, NOT_IN_TRAILERS, ChunkedDecoder, LengthDecoder, encode_end, parse_trailers
 from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, parse_ranges
-from .request import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head
+from .request import RequestHead, check_partial_request, parse_request_head
 from .response import ResponseHead, check_partial_response, parse_response_head
-from .uri import absolute_form, bare_host, behind, escape, escape_args, normalise, printable, resolved, split_unsafe
+from .syntax import METHOD, Pairs, length_of, tokens
+from .uri import absolute_form, bare_host, behind, check_host, escape, escape_args, normalise, printable, resolved, split_unsafe
 
 __all__ = [
     "ChunkedDecoder",
@@ -20,6 +21,7 @@ __all__ = [
     "LengthDecoder",
     "METHOD",
     "MONTHS",
+    "NOT_IN_TRAILERS",
     "NOT_SATISFIABLE",
     "Pairs",
     "RequestHead",
@@ -31,6 +33,7 @@ __all__ = [
     "bare_host",
     "behind",
     "check_fields",
+    "check_host",
     "check_partial_request",
     "check_partial_response",
     "check_target",
@@ -44,6 +47,7 @@ __all__ = [
     "format_date",
     "framed_body",
     "headers",
+    "length_of",
     "listed",
     "normalise",
     "page",
@@ -59,5 +63,6 @@ __all__ = [
     "shown_status",
     "split_unsafe",
     "status_line",
+    "tokens",
     "uri",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ProxyError
-from .request import Pairs
+from .syntax import Pairs
 from .uri import escape, printable
 
 _ENCODED_SLASH = re.compile(r"%2[Ff]")

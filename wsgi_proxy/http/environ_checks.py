@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ..errors import ClientError
-from .request import ALLOWED, METHOD, check_host, length_of
+from .syntax import ALLOWED, METHOD, length_of
+from .uri import check_host
 
 _NOT_IN_TARGET = bytes(byte for byte in range(256) if byte not in ALLOWED) + b" \t\r\n#"
 

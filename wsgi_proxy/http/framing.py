@@ -15,7 +15,7 @@ import re
 from math import inf
 
 from ..errors import ProxyError
-from .request import ALLOWED, TOKEN, Pairs
+from .syntax import ALLOWED, TOKEN, Pairs
 
 MAX_LINE = 1024
 """Bytes of a chunk's size line, extensions included; nobody uses them, nginx skips any length."""
@@ -30,7 +30,7 @@ _SIZE_BEGUN = rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*|[ \t]*;[\t\x20-\x7e\x80-\xff]*)\r
 _FIRST_BEGUN = re.compile(_SIZE_BEGUN)
 _NEXT_BEGUN = re.compile(rb"(?:\r(?:\n" + _SIZE_BEGUN + rb")?)?")
 
-_NOT_IN_TRAILERS = frozenset(
+NOT_IN_TRAILERS = frozenset(
     """
     transfer-encoding content-length trailer connection keep-alive te upgrade host proxy-connection http2-settings
     authorization proxy-authorization proxy-authenticate proxy-authentication-info www-authenticate authentication-info
@@ -196,7 +196,7 @@ def parse_trailers(data: bytes, fault: type[ProxyError]) -> Pairs:
         name, colon, value = line.partition(":")
         if not colon or not TOKEN.fullmatch(name):
             raise fault(f"invalid trailer line: {line[:80]!r}")
-        if name.lower().replace("_", "-") not in _NOT_IN_TRAILERS:
+        if name.lower().replace("_", "-") not in NOT_IN_TRAILERS:
             pairs.append((name, value.strip(" \t")))
     return pairs
 

@@ -15,12 +15,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientError
-from .request import TOKEN
+from .syntax import TOKEN
 
 if TYPE_CHECKING:
     from gunicorn.config import Config
 
-    from .request import Pairs
+    from .syntax import Pairs
 
 _CONVENTIONAL = re.compile(r"[!$%&'*+.^_`|~0-9A-Z-]{3,20}")
 """A method that gunicorn takes without `permit_unconventional_http_method`: a token without lower-case letters and `#`."""

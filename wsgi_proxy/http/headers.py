@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
-Pairs = list[tuple[str, str]]
+from .syntax import Pairs, tokens
 
 HOP_BY_HOP = frozenset(
     {
@@ -59,15 +59,6 @@ RESPONSE_HIDDEN = frozenset(
 
 _NGINX_NAME = re.compile(r"[A-Za-z0-9-]+")
 _NGINX_NAME_UNDERSCORE = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def tokens(value: str) -> list[str]:
-    """The members of a comma-separated list, lower case.
-
-    >>> tokens("Upgrade,, keep-alive ")
-    ['upgrade', 'keep-alive']
-    """
-    return [token for part in value.lower().split(",") if (token := part.strip(" \t"))]
 
 
 def listed(connection: str) -> frozenset[str]:

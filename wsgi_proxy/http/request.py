@@ -15,31 +15,18 @@ unknown methods, and leaves the strict checks still to be made. Here the checks 
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from functools import lru_cache
 
 from ..errors import ClientError
+from .syntax import ALLOWED, FRAMING, METHOD, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
+from .uri import check_host
 
-Pairs = list[tuple[str, str]]
-
-ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-"""RFC 9110, 5.5: visible characters, space, tab and obs-text; here also the line ends, whose place is checked apart."""
-
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-METHOD = re.compile(r"[A-Z_-]+")
 _SHORTEST_METHOD = 3
 """No pattern of methods asks for more characters than this."""
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]*))?")
-_MAX_LENGTH = 2**63 - 1
-
-FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
 _MEANT = frozenset((*FRAMING, "host", "expect"))
 _NAMES: dict[str, str] = {}
-MAX_NAMES = 4096
-"""Spellings remembered on each side; a client that invents names cannot make the memory grow."""
 
 
 class RequestHead:
@@ -80,10 +67,6 @@ class RequestHead:
         self.chunked = self.expect_continue = False
         self.keep_alive = version != (1, 0)
         self.connection_tokens = NO_TOKENS
-
-
-NO_TOKENS: frozenset[str] = frozenset()
-V10, V11 = (1, 0), (1, 1)
 
 
 def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> RequestHead:
@@ -154,19 +137,6 @@ def _request_version(version: str) -> tuple[int, int]:
         raise ClientError(f"client sent {version}", status=505 if found[1] > "1" else 400)
     # RFC 9110, 2.5: a higher minor version is read as the highest we know.
     return V10 if found[2] == "0" else V11
-
-
-def learn(name: str, names: dict[str, str], meant: frozenset[str]) -> str | None:
-    """What a field's name means: its lower-case form if `meant` has it, else ""; None when it is no token (RFC 9110, 5.1).
-
-    `names` remembers it."""
-    if not TOKEN.fullmatch(name):
-        return None
-    lower = name.lower()
-    meaning = lower if lower in meant else ""
-    if len(names) < MAX_NAMES:
-        names[name] = meaning
-    return meaning
 
 
 def _request_fields(head: RequestHead, special: Pairs) -> None:
@@ -261,28 +231,6 @@ def _for_host(head: RequestHead, authority: str) -> None:
     head.host = authority
 
 
-@lru_cache(2048)
-def check_host(host: str) -> tuple[str, int]:
-    """(name, port or 0) of `host[:port]`; RFC 9110, 7.2: no user, no list, no path."""
-    found = _HOST.fullmatch(host)
-    if not found:
-        raise ClientError(f"client sent an invalid host: {host[:80]!r}")
-    literal, name, port = found.groups()
-    if literal is not None:
-        try:
-            ipaddress.IPv6Address(literal)
-        except ValueError as error:
-            raise ClientError(f"client sent an invalid host: {host[:80]!r}") from error
-        name = f"[{literal}]"
-    elif ".." in name:
-        raise ClientError(f"client sent an invalid host: {host[:80]!r}")
-    digits = (port or "").lstrip("0")
-    number = int(digits[:6] or 0)
-    if number > 65535:
-        raise ClientError(f"client sent an invalid port: {host[:80]!r}")
-    return name, number
-
-
 def check_partial_request(data: bytes, methods: re.Pattern[str] = METHOD) -> None:
     """For a head that has not ended yet: raises ClientError as soon as no more bytes could make it good.
 
@@ -303,20 +251,3 @@ def check_partial_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Non
             raise ClientError("client sent an invalid method")
     if data.translate(None, ALLOWED):
         raise ClientError("client sent a control character in the request's head")
-
-
-# --- both ------------------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(1024)
-def tokens(value: str) -> frozenset[str]:
-    """The members of a comma-separated list, in lower case (RFC 9110, 5.6.1: empty members do not count)."""
-    return frozenset(member for part in value.split(",") if (member := part.strip(" \t").lower()))
-
-
-def length_of(value: str) -> int | None:
-    """A Content-Length (RFC 9110, 8.6), or None when it is not 1*DIGIT, or more than 63 bits."""
-    if not value.isascii() or not value.isdigit() or len(value) > 19:
-        return None
-    length = int(value)
-    return length if length <= _MAX_LENGTH else None

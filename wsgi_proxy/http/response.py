@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from ..errors import InvalidResponse
-from .request import ALLOWED, FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
+from .syntax import ALLOWED, FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
 
 _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-charset")

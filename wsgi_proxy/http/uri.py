@@ -8,7 +8,9 @@ Rules:
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import ClientError
@@ -16,6 +18,7 @@ from ..errors import ClientError
 _ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
 _UNSAFE = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]*))?")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
 """What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
@@ -117,6 +120,31 @@ def printable(target: str) -> str:
 def escape_args(text: str) -> str:
     """A decoded part of a path escaped for a query (ngx_escape_uri, NGX_ESCAPE_ARGS)."""
     return quote(text.encode("latin-1"), safe=SAFE_ARGS)
+
+
+@lru_cache(2048)
+def check_host(host: str) -> tuple[str, int]:
+    """Return (name, port) of a Host field or an authority, port 0 if it has none (RFC 9110, section 7.2).
+
+    Raises ClientError for anything else, such as user information, a list or a path.
+    """
+    found = _HOST.fullmatch(host)
+    if not found:
+        raise ClientError(f"client sent an invalid host: {host[:80]!r}")
+    literal, name, port = found.groups()
+    if literal is not None:
+        try:
+            ipaddress.IPv6Address(literal)
+        except ValueError as error:
+            raise ClientError(f"client sent an invalid host: {host[:80]!r}") from error
+        name = f"[{literal}]"
+    elif ".." in name:
+        raise ClientError(f"client sent an invalid host: {host[:80]!r}")
+    digits = (port or "").lstrip("0")
+    number = int(digits[:6] or 0)
+    if number > 65535:
+        raise ClientError(f"client sent an invalid port: {host[:80]!r}")
+    return name, number
 
 
 def bare_host(host: str) -> str:

@@ -1,5 +1,6 @@
 """Byte streams over sockets: plain, TLS, and for greenlets (`gevent_stream`, loaded only where gevent runs)."""
 
+from .plain_stream import PlainStream
 from .sockets import (
     HALF_CLOSED,
     acknowledged,
@@ -12,7 +13,7 @@ from .sockets import (
     reset_on_close,
     system_poll,
 )
-from .stream import Address, PlainStream, Stream, load_kinds
+from .stream import Address, Stream, load_kinds
 from .tls_stream import TLSStream
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "TLSStream",
     "acknowledged",
     "client_socket",
+    "gevent_side",
     "gevent_stream",
     "has_ended",
     "is_torn",

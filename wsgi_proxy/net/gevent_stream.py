@@ -2,10 +2,6 @@
 
 Rules:
 - The socket is a bare non-blocking one; a wait is a switch to the hub, and the loop's callback switches straight back.
-- One watcher per direction, which stays started between waits, because each start costs an epoll_ctl. When it fires and nobody
-  waits, it is stopped and the fact is kept (`ready`), so an unread byte does not spin the loop.
-- A timeout arms one timer per direction and leaves it: when it fires before the deadline of the wait then in force, it is
-  armed again for the rest; a wait that ends before the timer fires arms it again at once. Most waits therefore touch no timer.
 - A peer that always has more to read would keep its greenlet running and all others waiting: after a turn it gives way.
 - Everything runs in the thread of the hub that the stream was made in.
 """
@@ -17,143 +13,22 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.hub import get_hub
-from greenlet import getcurrent, greenlet
 
+from .gevent_side import READ, WRITE, Side
 from .stream import Stream, peek_closed, prepare, shut_down, unsent
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-READ, WRITE = 1, 2
 _TURN = 0.001
 """Seconds for which a greenlet may read without waiting before others get their turn."""
 _INSTANT = 1e-6
 """Seconds; a timer that is due in the loop's next round."""
-_READY, _LATE, _CLOSED = 1, 2, 3
-# Hub.switch does bookkeeping for gevent's own greenlets; the bare switch is all that is needed here.
-_switch = greenlet.switch
-
-
-class Side:
-    """One direction of a stream: its watcher, and who waits for it.
-
-    `idle`, when set, is called in the hub for each event while no greenlet waits; it must read, or `stop()`.
-    """
-
-    __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "rings", "idle")
-
-    def __init__(self, hub: Any, fileno: int, events: int) -> None:
-        self.hub = hub
-        self.watcher = hub.loop.io(fileno, events)
-        self.waiter: Any = None
-        self.started = False
-        self.ready = False
-        self.deadline: float | None = None
-        self.timer: Any = None
-        self.rings = 0.0
-        """When the timer fires."""
-        self.idle: Callable[[], None] | None = None
-
-    def start(self) -> None:
-        """Watch for events."""
-        if not self.started:
-            self.started = True
-            self.watcher.start(self._fire)
-
-    def stop(self) -> None:
-        """Watch no longer, and remember that something is there."""
-        self.started = False
-        self.ready = True
-        self.watcher.stop()
-
-    def _fire(self) -> None:
-        waiter = self.waiter
-        if waiter is not None:
-            waiter.switch(_READY)
-        elif self.idle is not None:
-            self.idle()
-        else:
-            self.stop()
-
-    def wait(self, timeout: float | None) -> None:
-        """Switch to the hub until there is an event: TimeoutError after `timeout` seconds."""
-        if self.ready:
-            # Said once: if the caller finds nothing after all, its next wait is a real one.
-            self.ready = False
-            return
-        current = getcurrent()
-        if current is self.hub:
-            raise RuntimeError("the hub must not wait")
-        if self.waiter is not None:
-            raise RuntimeError("another greenlet waits on this side of the stream")
-        if self.watcher is None:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "the stream is closed")
-        if not self.started:
-            self.started = True
-            self.watcher.start(self._fire)
-        if timeout is None:
-            self.deadline = None
-        else:
-            self.deadline = deadline = time.monotonic() + timeout
-            if self.timer is None:
-                self._arm(timeout)
-            elif deadline < self.rings:
-                # Armed for a longer wait than this one.
-                self._disarm()
-                self._arm(timeout)
-        self.waiter = current
-        try:
-            outcome = _switch(self.hub)
-        finally:
-            self.waiter = None
-        if outcome != _READY:
-            if outcome == _CLOSED:
-                raise ConnectionAbortedError(errno.ECONNABORTED, "the stream was closed")
-            raise TimeoutError("timed out")
-
-    def _arm(self, seconds: float) -> None:
-        self.rings = time.monotonic() + seconds
-        self.timer = self.hub.loop.timer(max(seconds, 0.0005))
-        self.timer.start(self._ring)
-
-    def _ring(self) -> None:
-        self._disarm()
-        if self.waiter is None or self.deadline is None:
-            return
-        rest = self.deadline - time.monotonic()
-        if rest > 0:
-            self._arm(rest)
-        else:
-            self.waiter.switch(_LATE)
-
-    def _disarm(self) -> None:
-        if self.timer is not None:
-            self.timer.stop()
-            self.timer.close()
-            self.timer = None
-
-    def close(self) -> None:
-        """Let go of the loop, before the descriptor is closed; a waiting greenlet is woken in the loop's next round."""
-        if self.watcher is None:
-            return
-        self.watcher.stop()
-        self.watcher.close()
-        self.watcher = None
-        self.started = False
-        self.ready = False
-        self.idle = None
-        self._disarm()
-        if self.waiter is not None:
-            self.hub.loop.run_callback(self._abort, self.waiter)
-
-    def _abort(self, waiter: Any) -> None:
-        if self.waiter is waiter:
-            waiter.switch(_CLOSED)
 
 
 class GreenStream(Stream):

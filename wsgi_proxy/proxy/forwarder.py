@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..config import default_redirect
 from ..errors import ProxyError
-from ..http import behind, escape, headers, printable
+from ..http import behind, escape, headers, printable, tokens
 
 if TYPE_CHECKING:
     from ..cache import Fetch
@@ -230,9 +230,9 @@ class Forwarder:
 
 def _asked(exchange: Exchange, upgrade: str) -> bool:
     """Whether this client may have this upgrade: it named it in Connection, on HTTP/1.1, and it is not h2c (RFC 9113, 3.1)."""
-    if exchange.protocol != "HTTP/1.1" or "upgrade" not in headers.tokens(exchange.environ.get("HTTP_CONNECTION", "")):
+    if exchange.protocol != "HTTP/1.1" or "upgrade" not in tokens(exchange.environ.get("HTTP_CONNECTION", "")):
         return False
-    names = headers.tokens(upgrade)
+    names = tokens(upgrade)
     return "h2c" not in names and all(_UPGRADE_TOKEN.fullmatch(name) for name in names)
 
 

@@ -26,7 +26,7 @@ from ..cache import Cache, Entry
 from ..config import Config
 from ..errors import ClientError, ClientGone, InvalidResponse, NoLiveUpstreams, ProxyError, UpstreamError
 from ..exchange import Exchange
-from ..http import Pairs, headers, pages
+from ..http import Pairs, headers, pages, tokens
 from ..logs import errorlog
 from ..response import Attempt, Response
 from ..routing import Router
@@ -65,8 +65,8 @@ def _client(exchange: Exchange) -> Any:
 
 def _asked_for(upgrade: str, asked: str) -> bool:
     """Whether a 101 switches to protocols that the client named, and only those (RFC 9110, 7.8)."""
-    chosen = set(headers.tokens(upgrade))
-    return bool(asked) and bool(chosen) and chosen <= set(headers.tokens(asked))
+    chosen = tokens(upgrade)
+    return bool(asked) and bool(chosen) and chosen <= tokens(asked)
 
 
 def _nothing(exchange: Exchange) -> Response:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ClientGone, ProxyError
 from ..net import HALF_CLOSED, Stream, acknowledged, is_torn
-from ..net.gevent_stream import GreenStream, Side
+from ..net.gevent_side import Side
+from ..net.gevent_stream import GreenStream
 from .request_body import NO_BODY, NoBody, RequestBody
 from .socket import StreamSocket
 

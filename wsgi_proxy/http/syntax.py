@@ -1,0 +1,63 @@
+"""The syntax that the heads of requests and responses share (RFC 9110, section 5; RFC 9112, section 5). Pure.
+
+Rules:
+- Text is latin-1: a character is a byte.
+- Every memory here is bounded, so that a peer that invents names cannot make it grow.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+Pairs = list[tuple[str, str]]
+"""Header fields as (name, value), in order, with repetitions."""
+
+ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+"""The bytes that a head may contain (RFC 9110, section 5.5): visible characters, space, tab, obs-text, and line ends, which the
+parsers check separately."""
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+METHOD = re.compile(r"[A-Z_-]+")
+
+FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
+"""Fields that decide where a message ends and what becomes of its connection."""
+
+V10, V11 = (1, 0), (1, 1)
+NO_TOKENS: frozenset[str] = frozenset()
+
+MAX_NAMES = 4096
+"""Spellings of field names remembered by each parser."""
+_MAX_LENGTH = 2**63 - 1
+
+
+def learn(name: str, names: dict[str, str], meant: frozenset[str]) -> str | None:
+    """Return a field's name in lower case if it is in `meant`, else ""; None if it is not a token (RFC 9110, section 5.1).
+
+    The result is remembered in `names`.
+    """
+    if not TOKEN.fullmatch(name):
+        return None
+    lower = name.lower()
+    meaning = lower if lower in meant else ""
+    if len(names) < MAX_NAMES:
+        names[name] = meaning
+    return meaning
+
+
+@lru_cache(1024)
+def tokens(value: str) -> frozenset[str]:
+    """Return the members of a comma-separated list in lower case, without empty ones (RFC 9110, section 5.6.1).
+
+    >>> sorted(tokens("Upgrade,, keep-alive "))
+    ['keep-alive', 'upgrade']
+    """
+    return frozenset(member for part in value.split(",") if (member := part.strip(" \t").lower()))
+
+
+def length_of(value: str) -> int | None:
+    """Return a Content-Length in bytes (RFC 9110, section 8.6); None if it is not 1*DIGIT or exceeds 63 bits."""
+    if not value.isascii() or not value.isdigit() or len(value) > 19:
+        return None
+    length = int(value)
+    return length if length <= _MAX_LENGTH else None
