@@ -1,9 +1,9 @@
-"""Arguments of the Python API, judged when they are given: a wrong one is a ConfigError that names it.
+"""The check of arguments of the Python API when they are given. A wrong one is a ConfigError that names it.
 
 Rules:
-- Every function takes the value and `where`, the argument's name as the message shows it, and returns the value as it is used.
+- Every function takes the value and `where`, the argument's name for the message, and returns the value.
 - A value is never converted from another type: `"10"` is no number and `1` is no flag.
-- No password of a URL is repeated in a message.
+- No message repeats the password of a URL.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 from ..errors import ConfigError, Fault
 
 LARGEST = 2**31 - 1
-"""The largest count: what nginx takes, and what fits the shared memory."""
+"""The largest count that nginx accepts and that fits the shared memory."""
 
 LONGEST = 10 * 365 * 86400.0
-"""The longest time in seconds: ten years, which every timer takes."""
+"""The longest time in seconds: ten years, which every timer accepts."""
 
 _UNIX_PATH_MAX = 107
-"""Bytes in the path of a unix socket (sun_path, without its zero byte)."""
+"""The largest number of bytes in the path of a unix socket (sun_path, without its zero byte)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f\s]")
@@ -33,12 +33,12 @@ _USERINFO = re.compile(r"//[^/?#]*@")
 
 
 def wrong(where: str, wanted: str, value: object) -> ConfigError:
-    """The error for an argument: its name, the wanted kind of value, and the given value."""
+    """Return the error for an argument: its name, the expected kind of value, and the given value."""
     return ConfigError(Fault(f"{where}: {wanted}, not {shown(value)}"))
 
 
 def shown(value: object) -> str:
-    """A value for a message: short, and without the password of a URL."""
+    """Return a value for a message: shortened, and without the password of a URL."""
     if isinstance(value, str):
         value = _USERINFO.sub("//***@", value)
     elif isinstance(value, bytes):
@@ -47,7 +47,7 @@ def shown(value: object) -> str:
 
 
 def text(value: object, where: str) -> str:
-    """A string that can be written as UTF-8 and has no control characters."""
+    """Return the value if it is a text without control characters that UTF-8 can encode."""
     if not isinstance(value, str):
         raise wrong(where, "a text is wanted", value)
     if _CONTROL.search(value):
@@ -60,35 +60,35 @@ def text(value: object, where: str) -> str:
 
 
 def word(value: object, where: str) -> str:
-    """A text without spaces, not empty."""
+    """Return the value if it is a text without spaces that is not empty."""
     if not text(value, where) or _SPACE_OR_CONTROL.search(str(value)):
         raise wrong(where, "a text without spaces is wanted", value)
     return str(value)
 
 
 def token(value: object, where: str) -> str:
-    """A field's name (RFC 9110, section 5.6.2)."""
+    """Return the value if it is the name of a field (RFC 9110, section 5.6.2)."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise wrong(where, "the name of a field is wanted", value)
     return value
 
 
 def flag(value: object, where: str) -> bool:
-    """True or False."""
+    """Return the value if it is True or False."""
     if not isinstance(value, bool):
         raise wrong(where, "True or False is wanted", value)
     return value
 
 
 def count(value: object, where: str, low: int = 0, high: int = LARGEST) -> int:
-    """A whole number from `low` to `high`."""
+    """Return the value if it is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise wrong(where, f"a whole number from {low} to {high} is wanted", value)
     return value
 
 
 def seconds(value: object, where: str, positive: bool = False) -> float:
-    """A time in seconds, at most ten years."""
+    """Return the value if it is a time in seconds, at most ten years."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST or (positive and not value):
         raise wrong(where, f"a {'positive ' if positive else ''}number of seconds is wanted", value)
     if math.isnan(value):
@@ -97,14 +97,14 @@ def seconds(value: object, where: str, positive: bool = False) -> float:
 
 
 def instance(value: object, kind: type[Any], where: str) -> Any:
-    """An object of a class."""
+    """Return the value if it is an instance of the class."""
     if not isinstance(value, kind):
         raise wrong(where, f"a {kind.__name__} is wanted", value)
     return value
 
 
 def address(value: object, where: str) -> str:
-    """The address of a server, as far as it can be judged without taking it apart (resolve.py does)."""
+    """Return the value if it may be the address of a server. `upstream.parse` checks its parts."""
     plain = word(value, where)
     _, colons, rest = plain.partition("://")
     rest = rest if colons else plain
@@ -117,10 +117,10 @@ def address(value: object, where: str) -> str:
 
 
 def client_context(verify: object, ssl_context: object, where: str = "") -> ssl.SSLContext:
-    """The TLS context for connections to https servers.
+    """Return the TLS context for connections to https servers.
 
-    `verify` True: the system's authorities are trusted (as `ssl.create_default_context`); False: nothing is verified; a path:
-    the certificates in that file are trusted. `ssl_context` is used as it is, and then `verify` has to be True, its default.
+    `verify` is True to trust the system's authorities (as `ssl.create_default_context` does), False to verify nothing, or the
+    path of a file with trusted certificates. `ssl_context` is used unchanged, and `verify` must then be True, its default.
     """
     if ssl_context is not None:
         given: ssl.SSLContext = instance(ssl_context, ssl.SSLContext, f"{where}ssl_context")

@@ -1,11 +1,11 @@
-"""The model: what a configuration says, as frozen dataclasses, with every default in one place.
+"""The model of a configuration: frozen dataclasses, with every default in one place.
 
 Rules:
-- Times are seconds (float), sizes bytes (int), 0 for a size limit means "no limit", as in nginx.
+- Times are seconds (float) and sizes bytes (int). A size limit of 0 means "no limit", as in nginx.
 - Text with $names is compiled when the configuration is read: a `Template` is a function of an Exchange.
-- A `Location` holds what is in force there, inherited settings included; nothing is looked up in a parent at request time.
-- Nothing here opens a file, a socket or a regular expression of a request: `nginx.py` reads, `routing.py` walks.
-- nginx's documentation names the meaning of each field: the field is the directive's name, without `proxy_` in `ProxySettings`.
+- A `Location` holds the settings in force there, inherited ones included. Nothing is looked up in a parent at request time.
+- The model opens no file and no socket. `nginx/reader` fills it, and the other packages act on it.
+- nginx's documentation gives the meaning of each field, which is named after its directive, without `proxy_` in `ProxySettings`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["Config", "HealthCheck", "Policy", "ProxyTarget", "Server", "Sticky"]
 
 Template = Callable[["Exchange"], str]
-"""Text with $names, compiled by `variables.compile_text`; has an attribute `constant: str | None`."""
+"""A text with $names, compiled by `variables.compile_text`. The attribute `constant` is the text if it has no $names, else None.
+"""
 
 Predicate = Callable[["Exchange"], bool]
 
 
 @dataclass(frozen=True)
 class SourceLine:
-    """Where in a configuration something was said."""
+    """The file and line of a statement in the configuration."""
 
     file: str = ""
     line: int = 0
@@ -74,7 +75,7 @@ class Server:
     place: SourceLine = SourceLine()
 
     def __post_init__(self) -> None:
-        """Judge what a Python caller gave. ConfigError with the server and the name of the argument."""
+        """Check the arguments of a Python caller. Raise ConfigError with the server and the name of the argument."""
         arguments.address(self.address, "server address")
         where = f"server {arguments.shown(self.address)}: "
         arguments.count(self.weight, where + "weight", 1)
@@ -116,7 +117,7 @@ class Policy:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the types of the arguments. ConfigError with the name of the argument."""
+        """Check the types of the arguments. Raise ConfigError with the name of the argument."""
         arguments.text(self.name, "policy: name")
         if self.key is not None and not callable(self.key):
             raise arguments.wrong("policy: key", "a function of an exchange is wanted", self.key)
@@ -143,7 +144,7 @@ class Sticky:
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the types of the arguments. ConfigError with the name of the argument."""
+        """Check the types of the arguments. Raise ConfigError with the name of the argument."""
         arguments.token(self.cookie, "sticky: cookie")
         if self.expires is not None:
             arguments.seconds(self.expires, "sticky: expires")
@@ -184,7 +185,7 @@ class HealthCheck:
     check: Callable[..., None] | None = None
 
     def __post_init__(self) -> None:
-        """Judge what a Python caller gave. ConfigError with the name of the argument."""
+        """Check the arguments of a Python caller. Raise ConfigError with the name of the argument."""
         where = "health check: "
         arguments.seconds(self.interval, where + "interval", positive=True)
         arguments.seconds(self.jitter, where + "jitter")
@@ -203,7 +204,7 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Match:
-    """A `match` block: which answers to a health check are good."""
+    """A `match` block: the conditions for a healthy response to a health check."""
 
     name: str
     status: Callable[[int], bool] | None = None
@@ -213,7 +214,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Upstream:
-    """An `upstream` block: the servers and how to choose among them."""
+    """An `upstream` block: the servers and the policy that chooses among them."""
 
     name: str
     servers: tuple[Server, ...]
@@ -226,23 +227,23 @@ class Upstream:
     queue: int = 0
     queue_timeout: float = 60.0
     resolver: tuple[str, ...] = ()
-    """Name servers of this block's own; empty: those of the http context (`Config.core`)."""
+    """The name servers of this block. If empty, those of the http context (`Config.core`) are asked."""
     resolver_valid: float | None = None
     resolver_timeout: float = 30.0
     sticky: Sticky | None = None
     place: SourceLine = SourceLine()
 
 
-# --- what a location says, by subject ---------------------------------------------------------------------------------------
+# --- settings of a location, by subject -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ProxyPass:
-    """`proxy_pass`: where to, and whether the URI is replaced.
+    """`proxy_pass`: the destination of requests and the URI that replaces theirs.
 
-    `url` is the text as written. Without variables `upstream` names a pool of `Config.upstreams` (one made for the URL when it
-    names no upstream block) and `template` is None; with variables `template` gives the URL and the pool is found per request.
-    `uri` is the part that replaces the location's prefix, None when the client's target goes on untouched.
+    `url` is the text as written. Without variables, `upstream` names a pool of `Config.upstreams` (one made for the URL if it
+    names no upstream block) and `template` is None. With variables, `template` gives the URL, and each request finds its pool.
+    `uri` replaces the location's prefix. It is None if the client's target is passed on unchanged.
     """
 
     url: str
@@ -261,7 +262,7 @@ class UpstreamTLS:
     """`proxy_ssl_*`."""
 
     verify: bool | None = None
-    """None where nothing is said: off, but on where a client of a forward proxy names an https URL (forwarding.Target)."""
+    """None if not set: off, but on for an https URL that the client of a forward proxy names (`proxy/forwarding`)."""
     trusted_certificate: str = ""
     crl: str = ""
     verify_depth: int = 1
@@ -273,9 +274,9 @@ class UpstreamTLS:
     ciphers: str = "DEFAULT"
     session_reuse: bool = True
     context: Any = None
-    """An ssl.SSLContext from Python, used as it is."""
+    """An ssl.SSLContext from Python, used unchanged."""
     by_server: bool = False
-    """The name to verify is that of the server the request goes to, not `$proxy_host`."""
+    """Verify the name of the server that the request goes to, not `$proxy_host`."""
 
 
 HeaderTemplates = tuple[tuple[str, Template], ...]
@@ -296,7 +297,7 @@ class ProxySettings:
     method: Template | None = None
     http_version: str = "1.1"
     redirect: tuple[Rewriter, ...] | None = None
-    """None: `proxy_redirect default`; an empty tuple: `off`."""
+    """None: `proxy_redirect default`. An empty tuple: `off`."""
     cookie_domain: tuple[Rewriter, ...] = ()
     cookie_path: tuple[Rewriter, ...] = ()
     cookie_flags: tuple[tuple[Any, tuple[str, ...]], ...] = ()
@@ -304,7 +305,9 @@ class ProxySettings:
     send_timeout: float = 60.0
     read_timeout: float = 60.0
     stream_timeout: float | None = None
-    """Seconds between two reads behind the answer's head, and in a tunnel; 0: no limit. None: as `read_timeout`."""
+    """The longest pause, in seconds, between two reads of a response's body, and in a tunnel; 0: no limit. None: as
+    `read_timeout`.
+    """
     next_upstream: frozenset[str] = frozenset({"error", "timeout"})
     next_upstream_tries: int = 0
     next_upstream_timeout: float = 0.0
@@ -319,7 +322,7 @@ class ProxySettings:
     intercept_errors: bool = False
     ignore_client_abort: bool = False
     ignore_headers: frozenset[str] = frozenset()
-    """`proxy_ignore_headers`, lower case."""
+    """The names of `proxy_ignore_headers`, in lower case."""
     limit_rate: Template | None = None
     socket_keepalive: bool = False
     bind: Template | None = None
@@ -329,7 +332,7 @@ class ProxySettings:
 
 @dataclass(frozen=True)
 class CacheZone:
-    """`proxy_cache_path`: a store and its bounds. `path` is a folder, `memory`, or `redis://host:port/db`."""
+    """`proxy_cache_path`: a store and its limits. `path` is a directory, `memory`, or `redis://host:port/db`."""
 
     name: str
     path: str
@@ -344,12 +347,12 @@ class CacheZone:
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """`proxy_cache*` of a location. None (or an empty tuple) means the configuration says nothing: RFC 9111 decides."""
+    """`proxy_cache*` of a location. None or an empty tuple means that RFC 9111 decides."""
 
     zone: Template | None = None
     key: Template | None = None
     valid: tuple[tuple[frozenset[int] | None, float], ...] = ()
-    """(statuses or None for `any`, seconds) in the order written."""
+    """(statuses or None for `any`, seconds), in the order written."""
     bypass: tuple[Template, ...] = ()
     no_cache: tuple[Template, ...] = ()
     methods: frozenset[str] = frozenset({"GET", "HEAD"})
@@ -367,7 +370,7 @@ class CacheSettings:
 
 @dataclass(frozen=True)
 class LimitReqZone:
-    """`limit_req_zone key zone=name:size rate=Nr/s`; `rate` is requests per second times 1000, as nginx counts."""
+    """`limit_req_zone key zone=name:size rate=Nr/s`. `rate` is in thousandths of a request per second, as in nginx."""
 
     name: str
     key: Template
@@ -378,7 +381,7 @@ class LimitReqZone:
 
 @dataclass(frozen=True)
 class LimitReq:
-    """`limit_req zone= burst= nodelay|delay=`; `delay` None means nodelay, 0 delays every excess request."""
+    """`limit_req zone= burst= nodelay|delay=`. `delay` None means `nodelay`; 0 delays every excess request."""
 
     zone: str
     burst: int = 0
@@ -409,7 +412,7 @@ class Access:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """Who may come in, how fast and with how much."""
+    """The access rules, limits and links of a location."""
 
     access: tuple[Access, ...] = ()
     satisfy_any: bool = False
@@ -448,7 +451,7 @@ class LogFormat:
 
 @dataclass(frozen=True)
 class AccessLog:
-    """`access_log path [format [if=condition]]`; `path` may have variables."""
+    """`access_log path [format [if=condition]]`. `path` may have variables."""
 
     path: Template
     format: LogFormat
@@ -457,7 +460,7 @@ class AccessLog:
 
 @dataclass(frozen=True)
 class ErrorPage:
-    """`error_page code … [=[response]] uri`; `response` None keeps the status, 0 takes the target's own."""
+    """`error_page code … [=[response]] uri`. `response` None keeps the status; 0 takes the status of the page's response."""
 
     codes: frozenset[int]
     uri: Template
@@ -483,24 +486,24 @@ class CoreSettings:
     index: tuple[Template, ...] | None = None
     autoindex: bool = False
     try_files: tuple[Template | int, ...] = ()
-    """The candidates; the last is the fallback: a URI or @name template, or a status for `=code`."""
+    """The candidates. The last is the fallback: a URI or @name template, or a status for `=code`."""
     types: Mapping[str, str] | None = None
     default_type: str = "text/plain"
     early_hints: tuple[Template, ...] = ()
-    """Conditions; where one is neither empty nor "0", an upstream's 103 goes on to the client."""
+    """Conditions. If one is neither empty nor "0", an upstream's 103 is passed on to the client."""
     error_page: tuple[ErrorPage, ...] = ()
     recursive_error_pages: bool = False
     add_header: tuple[AddHeader, ...] = ()
     add_trailer: tuple[AddHeader, ...] = ()
     expires: Template | None = None
-    """Gives `off`, `epoch`, `max`, seconds (`+3600`, `-1`) or `@15h30m`."""
+    """A template for `off`, `epoch`, `max`, seconds (`+3600`, `-1`) or `@15h30m`."""
     expires_modified: bool = False
     charset: Template | None = None
-    """Gives the name for Content-Type, or `off`."""
+    """A template for the name in Content-Type, or `off`."""
     access_log: tuple[AccessLog, ...] = ()
     log_not_found: bool = True
     error_log: tuple[tuple[str, str], ...] | None = None
-    """(path or `stderr`, level) of this place; None: the main context's."""
+    """(path or `stderr`, level) of this location; None for those of the main context."""
     client_max_body_size: int = 1024 * 1024
     client_body_buffer_size: int = 16 * 1024
     client_body_temp_path: str = ""
@@ -525,12 +528,12 @@ class CoreSettings:
     resolver_timeout: float = 30.0
     stub_status: bool = False
     metrics: str = ""
-    """Ours: `wsgi_proxy_status metrics|json|page`, where a location answers with the proxy's own state."""
+    """`wsgi_proxy_status metrics|json|page`: the kind of report about the proxy's state that a location gives. Not in nginx."""
 
 
 @dataclass(frozen=True)
 class TunnelSettings:
-    """ngx_http_tunnel_module: `tunnel_*`. `pass_` gives `host:port`; None where no tunnel is opened."""
+    """ngx_http_tunnel_module: `tunnel_*`. `pass_` gives `host:port`; None if no tunnel is opened."""
 
     pass_: Template | None = None
     connect_timeout: float = 60.0
@@ -555,9 +558,9 @@ class Set:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """`flag` is "", "last", "break", "redirect" or "permanent"; made by `script.compile_rewrite`.
+    """`rewrite`, made by `routing.compile_rewrite`. `flag` is "", "last", "break", "redirect" or "permanent".
 
-    `replacement` gives the path, `arguments` what the text has behind its `?`; `keep_args` is False when the text ends with one.
+    `replacement` gives the path and `arguments` the text behind its `?`. `keep_args` is False if the text ends with a `?`.
     """
 
     regex: re.Pattern[str]
@@ -569,7 +572,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Return:
-    """`return code [text]`, `return code URL`, `return URL`; `text` None means the status alone."""
+    """`return code [text]`, `return code URL` or `return URL`. `text` None means the status alone."""
 
     status: int
     text: Template | None = None
@@ -582,7 +585,7 @@ class Break:
 
 @dataclass(frozen=True)
 class If:
-    """`if (condition) { … }`: the instructions, and the settings in force when it matched (None when it sets none)."""
+    """`if (condition) { … }`: the instructions, and the settings in force if the condition holds (None if the block sets none)."""
 
     condition: Predicate
     script: tuple[Instruction, ...]
@@ -594,10 +597,10 @@ Instruction = Set | Rewrite | Return | Break | If
 
 @dataclass(frozen=True)
 class Location:
-    """A place that answers.
+    """A location and the settings in force there.
 
-    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named) or "server" (a server's own settings); that of an `if` is a copy
-    of the location around it with what is in force inside the `if`.
+    `kind` is "=", "^~", "~", "~*", "" (prefix), "@" (named) or "server" (the settings of a server outside its locations). The
+    location of an `if` is a copy of the location around it, with the settings in force inside the `if`.
     """
 
     kind: str = ""
@@ -611,7 +614,7 @@ class Location:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     handler: str = ""
-    """What answers: "proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
+    """"proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: SourceLine = SourceLine()
 
 
@@ -623,7 +626,7 @@ class TLS:
     """`ssl_*` of a server."""
 
     certificates: tuple[tuple[Template, Template], ...] = ()
-    """(certificate, key) pairs; each may have variables."""
+    """(certificate, key) pairs, each of which may have variables."""
     password_file: str = ""
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
     ciphers: str = "HIGH:!aNULL:!MD5"
@@ -644,7 +647,7 @@ class TLS:
 
 @dataclass(frozen=True)
 class Listen:
-    """One `listen`: `host` "*" or an address (IPv6 without brackets), or `unix` with a path."""
+    """One `listen`. `host` is "*" or an address (IPv6 without brackets), or `unix` with a path."""
 
     host: str = "*"
     port: int = 80
@@ -660,7 +663,7 @@ class Listen:
 
     @property
     def address(self) -> str | tuple[str, int]:
-        """What gunicorn binds: a path, or (host, port)."""
+        """The address that gunicorn binds: a path, or (host, port)."""
         if self.unix:
             return self.unix
         return ("0.0.0.0" if self.host == "*" else self.host, self.port)
@@ -668,11 +671,11 @@ class Listen:
 
 @dataclass(frozen=True)
 class ServerBlock:
-    """A `server` block. `settings` is what is in force outside any location."""
+    """A `server` block. `settings` are those in force outside any location."""
 
     listens: tuple[Listen, ...] = (Listen(),)
     names: tuple[str, ...] = ("",)
-    """As written: exact, `*.x`, `x.*`, `.x`, `~regex`, or ""."""
+    """The names as written: exact, `*.x`, `x.*`, `.x`, `~regex`, or ""."""
     name_patterns: tuple[tuple[str, re.Pattern[str]], ...] = ()
     """The regular expressions among the names, compiled, in the order written."""
     locations: tuple[Location, ...] = ()

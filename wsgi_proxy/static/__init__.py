@@ -1,4 +1,4 @@
-"""Files: `root`, `alias`, `index`, `autoindex`."""
+"""Static files: `root`, `alias`, `index`, `try_files`, `autoindex`."""
 
 from .files import serve, try_files
 

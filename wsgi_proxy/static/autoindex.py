@@ -1,8 +1,8 @@
-"""`autoindex on`: the listing of a folder, laid out as nginx lays it out.
+"""`autoindex on`: the listing of a directory in nginx's layout.
 
 Rules:
-- Folders first, then files, each by name; names that begin with a dot are not shown.
-- Names are what somebody put on the disk: they are escaped twice, for the link and for the page.
+- Directories precede files, both sorted by name. Names that begin with a dot are left out.
+- File names are untrusted: they are escaped as URI components in links, and as HTML in the text.
 Source: ngx_http_autoindex_module.
 """
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 _NAME_WIDTH = 50
-# What nginx leaves in a component of a path (NGX_ESCAPE_URI_COMPONENT).
+# The characters that nginx does not escape in a component of a path (NGX_ESCAPE_URI_COMPONENT).
 _SAFE = "-_.~"
 
 
 def listing(exchange: Exchange, path: bytes) -> Response:
-    """The page for a folder; OSError when it cannot be read."""
+    """Return the page that lists a directory. Raise OSError if the directory cannot be read."""
     entries = []
     with os.scandir(path) as found:
         for entry in found:
@@ -35,7 +35,7 @@ def listing(exchange: Exchange, path: bytes) -> Response:
                 continue
             try:
                 status = entry.stat()
-            except OSError:  # a link to nothing is still a name
+            except OSError:  # a dangling link is listed, too
                 status = entry.stat(follow_symlinks=False)
             entries.append((not stat.S_ISDIR(status.st_mode), entry.name, status))
     entries.sort(key=lambda row: row[:2])

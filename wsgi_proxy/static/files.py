@@ -1,8 +1,8 @@
-"""Files: which one answers, by the location's `root` or `alias`, `index` and `try_files`; `static_answer` says how.
+"""Static files: the choice of the file by `root` or `alias`, `index` and `try_files`. `static/response` makes the response.
 
 Rules:
-- GET and HEAD only; a folder is asked for by its name with a slash, and shows its index or, where allowed, a listing.
-- No URI leaves the root: `..` that a client's text brought into a path is a 404, whatever the configuration made of it.
+- Files answer GET and HEAD only. A directory's URI ends with a slash and gives its index or, if `autoindex` is on, its listing.
+- No URI leaves the root: a `..` that the client brought into a path gives 404, whatever the configuration made of the URI.
 Source: ngx_http_static_module, ngx_http_index_module, ngx_http_core_module (root, alias, try_files).
 """
 
@@ -28,11 +28,11 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMLINK})
 
 
 def serve(exchange: Exchange) -> Response | str:
-    """The file of an exchange; or, where an index answers for a folder, the URI to redirect to within (arguments are kept)."""
+    """Return the response for the exchange's file, or the URI of an internal redirect to a directory's index."""
     if exchange.method not in ("GET", "HEAD", "POST"):
         return page_response(405)
     if exchange.uri[-1:] == "/":
-        return _folder(exchange)
+        return _directory(exchange)
     path = _path(exchange)
     if path is None:
         return page_response(404)
@@ -63,12 +63,12 @@ def _opened(exchange: Exchange, handle: int, status: os.stat_result) -> Response
 
 
 def _path(exchange: Exchange, uri: str | None = None) -> bytes | None:
-    """The path of the file for a URI, as bytes; None for one that leads out of where the configuration points."""
+    """Return the path of the file for a URI, as bytes; None if it is outside of the configured directory."""
     path = filename(exchange, uri)
     if "\0" in path:
         return None
     if "/.." in path:
-        # Only what stands in the configuration word for word may go upwards.
+        # Only the constant text of the configuration may contain `..`.
         core = exchange.location.core
         fixed = getattr(core.alias or core.root, "constant", None) is not None
         brought = path[len(document_root(exchange)) :] if fixed else path
@@ -79,7 +79,7 @@ def _path(exchange: Exchange, uri: str | None = None) -> bytes | None:
 
 
 def _failed(exchange: Exchange, error: OSError, path: bytes) -> Response:
-    """The answer for a file that cannot be opened, and its line in the log."""
+    """Return the response for a file that cannot be opened, and log the reason."""
     code = 404 if error.errno in _MISSING else 403 if error.errno in _FORBIDDEN else 500
     if code != 404 or exchange.location.core.log_not_found:
         name = path.decode("latin-1")
@@ -87,11 +87,11 @@ def _failed(exchange: Exchange, error: OSError, path: bytes) -> Response:
     return page_response(code)
 
 
-# --- folders ----------------------------------------------------------------------------------------------------------------
+# --- directories ------------------------------------------------------------------------------------------------------------
 
 
-def _folder(exchange: Exchange) -> Response | str:
-    """A URI that ends with a slash: its index, its listing, or 403 (404 where there is no such folder)."""
+def _directory(exchange: Exchange) -> Response | str:
+    """Return the response for a URI that ends with a slash: the index, the listing, 403, or 404 for a missing directory."""
     core = exchange.location.core
     looked = False
     for template in core.index or (None,):
@@ -108,12 +108,12 @@ def _folder(exchange: Exchange) -> Response | str:
                 return _failed(exchange, error, found)
             if not looked:
                 looked = True
-                missing = _no_folder(exchange)
+                missing = _missing_directory(exchange)
                 if missing is not None:
                     return missing
         else:
             return exchange.uri + name
-    missing = _no_folder(exchange)
+    missing = _missing_directory(exchange)
     if missing is not None:
         return missing
     path = filename(exchange).encode("latin-1")
@@ -126,8 +126,8 @@ def _folder(exchange: Exchange) -> Response | str:
     return page_response(403)
 
 
-def _no_folder(exchange: Exchange) -> Response | None:
-    """What to answer when the folder that the URI names is none; None when it is one."""
+def _missing_directory(exchange: Exchange) -> Response | None:
+    """Return the error response if the URI names no directory, None if it names one."""
     path = _path(exchange)
     if path is None:
         return page_response(404)
@@ -141,8 +141,8 @@ def _no_folder(exchange: Exchange) -> Response | None:
 def try_files(exchange: Exchange) -> str | int | None:
     """Follow the location's `try_files`.
 
-    None: a candidate was found, `x.uri` is its URI and the location goes on; else the fallback: a URI with its query, `@name`, or
-    a status.
+    Return None if a candidate exists: `exchange.uri` is then its URI. Otherwise return the fallback: a URI with its query,
+    `@name`, or a status.
     """
     *candidates, last = exchange.location.core.try_files
     core = exchange.location.core
@@ -150,11 +150,11 @@ def try_files(exchange: Exchange) -> str | int | None:
     for candidate in candidates:
         assert not isinstance(candidate, int)
         uri = candidate(exchange)
-        # The configuration's own text asks for a folder by its slash, which is then left out (ngx_http_core_try_files).
-        wants_folder = candidate.text.endswith("/")  # type: ignore[attr-defined]
-        if wants_folder:
+        # A candidate that ends with a slash in the configuration means a directory; the slash is cut (ngx_http_core_try_files).
+        wants_directory = candidate.text.endswith("/")  # type: ignore[attr-defined]
+        if wants_directory:
             uri = uri[:-1]
-        # `alias` is put before what is left without the location's prefix; a candidate without variables never has it.
+        # `alias` replaces the location's prefix, so the prefix is put before a candidate that lacks it. Constant ones always do.
         fixed = candidate.constant is not None  # type: ignore[attr-defined]
         tried = uri if uri.startswith(prefix) and not (prefix and fixed) else prefix + uri
         path = _path(exchange, tried)
@@ -164,7 +164,7 @@ def try_files(exchange: Exchange) -> str | int | None:
             mode = os.stat(path).st_mode
         except OSError:
             continue
-        if stat.S_ISDIR(mode) is wants_folder:
+        if stat.S_ISDIR(mode) is wants_directory:
             exchange.uri = tried
             return None
     return last if isinstance(last, int) else last(exchange)

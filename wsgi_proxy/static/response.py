@@ -1,10 +1,10 @@
-"""The answer for an open file: whole, in parts, or what the request's conditions make of it, with Werkzeug's parsers.
+"""The response for an open file: whole, a part, several parts, 304 or 412. Werkzeug parses the dates and tags.
 
 Rules:
-- ETag and Last-Modified are nginx's (`"mtime-size"`, hexadecimal), so that servers side by side agree; conditions are tested in
-  nginx's way: all that are present must hold (ngx_http_not_modified_filter_module).
-- The open file itself is answered, so that the worker can send it without copying it.
-Source: ngx_http_static_module, ngx_http_range_filter_module; RFC 9110, 13 and 14.
+- ETag and Last-Modified are nginx's (`"mtime-size"`, hexadecimal), so that both can serve the same site. As in nginx, all
+  conditions of a request must hold (ngx_http_not_modified_filter_module).
+- The body is the open file, so that the worker can send it without copying it.
+Source: ngx_http_static_module, ngx_http_range_filter_module; RFC 9110, sections 13 and 14.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Response:
-    """The answer for an open regular file: whole, a part, or what the request's conditions make of it."""
+    """Return the response for an open regular file, after the conditions and the range of the request."""
     core = exchange.location.core
     modified = int(status.st_mtime)
     size = status.st_size
@@ -37,9 +37,9 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Re
     validators: Pairs = [("ETag", etag)] if etag else []
     kind = exchange.content_type or content_type(exchange.uri, core)
     if exchange.error_response not in (0, 200):
-        # As an error's page a file is always whole, and says nothing that is true of 200 only.
+        # A file that serves as an error page is sent whole, without the fields that only hold for 200.
         return _whole(exchange, handle, size, kind, validators)
-    # `error_page … =200` makes it an ordinary answer, of which a part may be asked for.
+    # `error_page … =200` gives an ordinary response, of which the client may ask for a part.
     exchange.error_response = 0
     validators.insert(0, ("Last-Modified", format_date(modified)))
     condition = _condition(get, modified, etag, core.if_modified_since)
@@ -71,7 +71,7 @@ def _whole(exchange: Exchange, handle: int, size: int, kind: str, validators: Pa
 
 
 def _condition(get: Any, modified: int, etag: str, mode: str) -> int:
-    """412 or 304 where the request's conditions ask for it, else 0."""
+    """Return 412 or 304 if the conditions of the request ask for it, else 0."""
     since = get("HTTP_IF_UNMODIFIED_SINCE")
     if since is not None:
         given = _seconds(since)
@@ -97,7 +97,7 @@ def _condition(get: Any, modified: int, etag: str, mode: str) -> int:
 
 
 def _quotes(field: str, etag: str) -> bool:
-    """Whether the tag is there with its quotes, without which it is none (Werkzeug reads it all the same)."""
+    """Return True if the field contains the tag with its quotes. Werkzeug also accepts tags without quotes."""
     return bool(etag) and etag in field
 
 
@@ -107,7 +107,7 @@ def _seconds(text: str) -> int | None:
 
 
 def _if_range_holds(value: str | None, modified: int, etag: str) -> bool:
-    """`If-Range`: the same entity, by a strong tag or the exact date (RFC 9110, 13.1.5)."""
+    """Return True if `If-Range` names this file, by a strong tag or the exact date (RFC 9110, section 13.1.5)."""
     if value is None:
         return True
     if value.endswith('"'):
@@ -125,7 +125,7 @@ def _not_satisfiable(exchange: Exchange, size: int) -> Response:
 
 
 def _partial(exchange: Exchange, handle: int, size: int, kind: str, validators: Pairs, ranges: list[tuple[int, int]]) -> Response:
-    """206 for one range or several (multipart/byteranges; RFC 9110, 14.6)."""
+    """Return 206 with one range, or with several as multipart/byteranges (RFC 9110, section 14.6)."""
     if len(ranges) == 1:
         start, end = ranges[0]
         fields = [("Content-Type", kind)] if kind else []
@@ -150,7 +150,7 @@ def _partial(exchange: Exchange, handle: int, size: int, kind: str, validators: 
 
 
 class Parts:
-    """The body of a multipart answer over one open file."""
+    """The body of a multipart response over one open file."""
 
     __slots__ = ("_file", "_heads", "_tail")
 

@@ -1,10 +1,10 @@
-"""TLS towards upstreams: a client context for each set of `proxy_ssl_*`.
+"""TLS to upstreams: a client context for each set of `proxy_ssl_*` settings.
 
 Rules:
-- One context for equal settings, so that all connections made with it share their sessions' keys and nothing is read twice.
-- Verification is off unless `proxy_ssl_verify on`, as in nginx; then the name is checked that `proxy_ssl_name` gives, whether
-  or not it is sent (`proxy_ssl_server_name`).
-- A fault is a ValueError or OSError whose text says what and which file.
+- Equal settings share one context, so that files are read once and TLS sessions are shared by all its connections.
+- Verification is off unless `proxy_ssl_verify` is on, as in nginx. The verified name is that of `proxy_ssl_name`, whether or not
+  it is sent to the upstream (`proxy_ssl_server_name`).
+- A fault is a ValueError or OSError whose text names the cause and the file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _contexts: dict[UpstreamTLS, ssl.SSLContext] = {}
 
 
 def upstream_context(settings: UpstreamTLS) -> ssl.SSLContext:
-    """The context for these settings, made once. `server_hostname` of a connection is the name to check and to send."""
-    # What differs per request has no part in the context.
+    """Return the context for these settings. A connection's `server_hostname` is both the verified name and the SNI."""
+    # The context does not depend on the settings that vary with the request.
     key = replace(settings, name=None)
     context = _contexts.get(key)
     if context is None:
@@ -32,12 +32,12 @@ def upstream_context(settings: UpstreamTLS) -> ssl.SSLContext:
 
 
 def forget() -> None:
-    """Read the files again from now on: called when a configuration is."""
+    """Read the files again from now on. Called when a configuration is read."""
     _contexts.clear()
 
 
 def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
-    """A new context for these settings."""
+    """Return a new context for these settings."""
     if settings.context is not None:
         given: ssl.SSLContext = settings.context
         return given
@@ -54,7 +54,7 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
     if settings.trusted_certificate:
         _load(context, settings.trusted_certificate)
     elif settings.verify:
-        # Only from Python: a configuration file must name whom it trusts (tls_check).
+        # Only in Python: in an nginx.conf, `tls.check` demands a trusted certificate.
         context.load_default_certs()
     if settings.crl:
         _load(context, settings.crl)
@@ -68,7 +68,7 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, path: str) -> None:
-    """Certificates or revocation lists to judge by."""
+    """Load the trusted certificates or the revocation lists of a file."""
     check_readable(path)
     try:
         context.load_verify_locations(path)

@@ -1,14 +1,13 @@
-"""TLS for listeners that ask their clients for certificates (ssl_verify_client), by pyOpenSSL.
+"""TLS for listeners with `ssl_verify_client`, by pyOpenSSL.
 
-Why not `ssl`: it ends the handshake when a client's certificate does not verify, and gives no way to go on. nginx finishes the
-handshake and then answers 400 with the reason in the log, or, with optional_no_ca, leaves the judgement to whom it passes
-$ssl_client_cert.
+Python's `ssl` aborts the handshake if a client's certificate does not verify. nginx completes it and then responds with 400 and
+logs the reason or, with `optional_no_ca`, leaves the decision to the application that receives `$ssl_client_cert`.
 
 Rules:
-- A `VerifyingContext` and its connections have the methods of ssl.SSLContext and ssl.SSLObject that streams and
-  variables use, so that nobody above knows the difference; faults are `ssl` module's.
-- The handshake never fails for a certificate's sake: what was wrong with it is `verify_error`.
-- Sessions are not resumed: a resumed session has no certificate to look at again, and what was found wrong with it would be lost.
+- `VerifyingContext` and its connections have those methods of ssl.SSLContext and ssl.SSLObject that streams and variables use,
+  and raise the exceptions of `ssl`, so that no caller depends on the library.
+- The handshake never fails because of a certificate. `verify_error` holds the reason.
+- Sessions are not resumed: the certificate and the result of its verification are not part of a resumed session.
 """
 
 from __future__ import annotations
@@ -58,14 +57,15 @@ _REASONS = {
     67: "CA certificate key too weak",
     68: "CA signature digest algorithm too weak",
 }
-"""OpenSSL's own words for what verification finds (X509_verify_cert_error_string)."""
+"""OpenSSL's texts for the results of a verification (X509_verify_cert_error_string)."""
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _BLOCK = 64 * 1024
 
 
 class VerifyingContext:
-    """What a listener's connections begin with. `sni_callback(connection, name, context)` as in `ssl`: it may set
-    `connection.context`, and a number that it returns ends the handshake."""
+    """The TLS context of a listener. `sni_callback(connection, name, context)` is that of `ssl`: it may set `connection.context`,
+    and a number that it returns ends the handshake with this alert.
+    """
 
     def __init__(self, tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]], passwords: Sequence[str]) -> None:
         self.sni_callback: Callable[[Any, str | None, Any], int | None] | None = None
@@ -124,12 +124,12 @@ class VerifyingContext:
     def wrap_bio(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, server_side: bool = False, server_hostname: str | None = None
     ) -> VerifyingConnection:
-        """As ssl.SSLContext.wrap_bio, for the server's side."""
+        """Return a server's connection over two memory BIOs, as ssl.SSLContext.wrap_bio does."""
         return VerifyingConnection(self, incoming, outgoing)
 
 
 def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Sequence[str]) -> None:
-    """A certificate chain and its key; every password is tried. ValueError names the files."""
+    """Load a certificate chain and its key; try every password. Raise ValueError with the names of the files."""
     try:
         context.use_certificate_chain_file(certificate)
     except SSL.Error as error:
@@ -137,7 +137,7 @@ def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Seque
     data = Path(key).read_bytes()
     for password in (None, *(line.encode() for line in passwords)):
         try:
-            # cryptography's keys are of more kinds than pyOpenSSL names.
+            # cryptography supports more kinds of keys than pyOpenSSL's annotations name.
             loaded: Any = load_pem_private_key(data, password)
             context.use_privatekey(loaded)
             return
@@ -151,7 +151,7 @@ def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Seque
 
 
 def _read(load: Callable[[Any], object], path: str) -> None:
-    """Have OpenSSL read a file; OSError or ValueError names it."""
+    """Let OpenSSL read a file. Raise OSError or ValueError with the file's name."""
     with open(path, "rb"):
         pass
     try:
@@ -161,12 +161,12 @@ def _read(load: Callable[[Any], object], path: str) -> None:
 
 
 def _words(error: SSL.Error) -> str:
-    """OpenSSL's reason for a fault."""
+    """Return OpenSSL's reason for an error."""
     return str(error.args[0][-1][-1]) if error.args and error.args[0] else "TLS fault"
 
 
 def note_fault(openssl: SSL.Connection, certificate: Any, fault: int, depth: int, good: int) -> bool:
-    """OpenSSL's verify callback: remember the last fault (as SSL_get_verify_result does), and go on."""
+    """Record the last fault, as SSL_get_verify_result does, and continue (OpenSSL's verify callback)."""
     if not good:
         connection: VerifyingConnection = openssl.get_app_data()
         connection.fault = fault
@@ -185,13 +185,13 @@ class VerifyingConnection:
         self._openssl.set_accept_state()
         self.refused: int | None = None
         self.fault = 0
-        """OpenSSL's number for what is wrong with the client's certificate; 0 for nothing."""
+        """OpenSSL's number for the fault of the client's certificate; 0 for none."""
         self.session_reused = False
         self.sni: str | None = None
 
     @property
     def verify_error(self) -> str:
-        """What is wrong with the client's certificate, in OpenSSL's words; "" when nothing is."""
+        """Return OpenSSL's text for the fault of the client's certificate, "" for none."""
         return _REASONS.get(self.fault, f"error number {self.fault}") if self.fault else ""
 
     @property
@@ -202,14 +202,14 @@ class VerifyingConnection:
     def context(self, context: VerifyingContext) -> None:
         self._context = context
         self._openssl.set_context(context.openssl)
-        # OpenSSL takes the certificate of the new context, and leaves what is asked of the client as it was.
+        # OpenSSL takes over the new context's certificate, but not its demands on the client.
         if context.verifies:
             self._openssl.set_verify(SSL.VERIFY_PEER, note_fault)
         else:
             self._openssl.set_verify(SSL.VERIFY_NONE)
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call with what came in, and hand out what is to go out; OpenSSL's faults as those of `ssl`."""
+        """Call a method of OpenSSL with the received data, and pass on the data to send. Raise the exceptions of `ssl`."""
         if self._in.pending:
             self._openssl.bio_write(self._in.read())
         try:
@@ -269,7 +269,7 @@ class VerifyingConnection:
         return self._openssl.get_alpn_proto_negotiated().decode() or None
 
     def getpeercert(self, binary_form: bool = False) -> Any:
-        """As ssl.SSLObject.getpeercert; the dictionary is there for a certificate that did not verify, too."""
+        """Return the certificate as ssl.SSLObject.getpeercert does, but also one that did not verify."""
         found = self._openssl.get_peer_certificate(as_cryptography=True)
         if found is None:
             return None

@@ -1,12 +1,12 @@
-"""TLS of a listener: a context for each server block, chosen by the name the client asks for (SNI).
+"""TLS of a listener: a context for each server block, chosen by the name in the client's hello (SNI).
 
 Rules:
-- Certificates and keys are read when the configuration is, by the process that may read them; those whose path has
-  variables are read when a client names them, and again when the file changed.
-- Every server block of one address shares the default server's protocols, for they are agreed upon before the name is looked at
-  (nginx says the same); its certificate, ciphers and demands on clients are its own.
-- An address where any server asks for client certificates is served by tls_openssl, every other by `ssl`.
-- A fault is a ValueError or OSError whose text says what and which file.
+- Certificates and keys are read with the configuration, by the process that may read them. Those whose path has variables are
+  read when a client names them, and again when the file has changed.
+- The server blocks of an address share the protocols of the default server, because OpenSSL negotiates the protocol before it
+  reads the name, as in nginx. Certificates, ciphers and the verification of clients belong to each block.
+- `tls.openssl` serves an address where any server verifies clients, `ssl` every other.
+- A fault is a ValueError or OSError whose text names the cause and the file.
 """
 
 from __future__ import annotations
@@ -33,24 +33,23 @@ _VERSIONS = {
     "TLSv1.3": (ssl.TLSVersion.TLSv1_3, ssl.OP_NO_TLSv1_3),
 }
 _KEPT = 256
-"""Contexts of certificates with variables in their path."""
+"""The largest number of contexts for certificates whose path has variables."""
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
 def listener_context(servers: Sequence[tuple[ServerBlock, bool]]) -> Any:
-    """What the connections of one address begin with: an ssl.SSLContext or what has its methods (see tls_openssl).
+    """Return the context for the connections of one address: an ssl.SSLContext or a `tls.openssl.VerifyingContext`.
 
-    `servers` are the server blocks of the address, each with whether its `listen` says default_server.
+    `servers` are the server blocks of the address, each with True if its `listen` is `default_server`.
     """
     default = next((server for server, is_default in servers if is_default), servers[0][0])
     blocks = [server for server, _ in servers]
     asking = any(server.tls is not None and server.tls.verify_client != "off" for server in blocks)
-    entrance = Entrance(default, blocks, asking)
-    return entrance.context
+    return _ContextsByName(default, blocks, asking).context
 
 
 class CertificateNames:
-    """Which server block a name means: exact, longest wildcard in front, longest wildcard behind, regular expression."""
+    """The server blocks by name: exact, longest leading wildcard, longest trailing wildcard, regular expression."""
 
     __slots__ = ("_default", "_names", "_patterns")
 
@@ -77,8 +76,8 @@ class CertificateNames:
         return next((server for pattern, server in self._patterns if pattern.search(asked)), self._default)
 
 
-class Entrance:
-    """The default server's context, which gives way to that of the server the client names."""
+class _ContextsByName:
+    """The context of the default server, replaced during the handshake by that of the server that the client names."""
 
     def __init__(self, default: ServerBlock, servers: Sequence[ServerBlock], asking: bool) -> None:
         self._names = CertificateNames(servers, default)
@@ -86,14 +85,14 @@ class Entrance:
         self._protocols = (default.tls or TLS()).protocols
         self._contexts = {id(server): self._make(server, constant_pairs(server.tls or TLS())) for server in servers}
         self._by_path: OrderedDict[tuple[int, Any], Any] = OrderedDict()
-        # A context of its own: the default server's may be swapped in as well.
+        # A second context for the default server, because the first may replace this one.
         self.context = self._make(default, constant_pairs(default.tls or TLS()))
         self.context.sni_callback = self._on_name
 
     def _make(self, server: ServerBlock, pairs: Sequence[tuple[str, str]]) -> Any:
         tls = server.tls or TLS()
         http2 = server.http2 or any(listen.http2 for listen in server.listens)
-        # HTTP/2 is gunicorn's, which needs the h2 package (the extra "http2").
+        # HTTP/2 needs the h2 package (the extra "http2").
         alpn = ["h2", "http/1.1"] if http2 and find_spec("h2") else ["http/1.1"]
         if self._asking:
             check_readable(*(path for pair in pairs for path in pair))
@@ -106,13 +105,13 @@ class Entrance:
 
     def _on_name(self, connection: Any, name: str | None, _: Any) -> int | None:
         server = self._names.find(name)
-        # For $ssl_server_name: Python's own object forgets it.
+        # For $ssl_server_name: Python's object does not keep the name.
         connection.sni = name
         tls = server.tls or TLS()
         if tls.reject_handshake:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         if not tls.certificates:
-            # As in nginx: the default server's certificate serves it.
+            # The default server's certificate is used, as in nginx.
             return None
         context = self._contexts[id(server)]
         if any(constant(template) is None for pair in tls.certificates for template in pair):
@@ -124,7 +123,7 @@ class Entrance:
         return None
 
     def _found(self, server: ServerBlock, tls: TLS, connection: Any, name: str | None) -> Any:
-        """The context with the certificates whose paths the client's name makes."""
+        """Return the context with the certificates whose paths depend on the client's name."""
         if name and not _HOST_NAME.fullmatch(name):
             raise ValueError("no certificate for a name that is none")
         x: Any = _Hello(connection, name, server)
@@ -140,7 +139,7 @@ class Entrance:
 
 
 class _Hello:
-    """As much of an Exchange as there is in a handshake, for paths with variables."""
+    """The part of an Exchange that exists during a handshake, for paths with variables."""
 
     def __init__(self, connection: Any, name: str | None, server: ServerBlock) -> None:
         self.scheme = "https"
@@ -154,7 +153,7 @@ class _Hello:
 
 
 def constant(template: Template) -> str | None:
-    """A template's text when it has no variables."""
+    """Return a template's text if it has no variables, else None."""
     found: str | None = getattr(template, "constant", None)
     return found
 
@@ -171,7 +170,7 @@ def _path(text: str) -> str:
 
 
 class Passwords:
-    """`ssl_password_file`: one password a line. Called for a key, it gives each in turn; "" when there is none."""
+    """The passwords of `ssl_password_file`, one per line; [""] without a file. A call returns the password of the present turn."""
 
     def __init__(self, path: str) -> None:
         self.lines = [""]
@@ -181,17 +180,17 @@ class Passwords:
         self.turn = 0
 
     def __call__(self) -> str:
-        # Never the terminal: an empty password is a wrong one.
+        # Without a password OpenSSL would ask on the terminal.
         return self.lines[min(self.turn, len(self.lines) - 1)]
 
 
 def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]], protocols: Sequence[str]) -> ssl.SSLContext:
-    """A context of Python's own for a server that asks for no client certificate."""
+    """Return an ssl.SSLContext for a server that does not verify clients."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     set_protocols(context, protocols)
     _set(context.set_ciphers, tls.ciphers, "ssl_ciphers")
     if "CCM8" not in tls.ciphers:
-        # Older OpenSSLs count these among HIGH, though their tag has eight bytes only.
+        # Older versions of OpenSSL count CCM8 among HIGH, although its tag has only eight bytes.
         context.set_ciphers(f"{tls.ciphers}:!AESCCM8")
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
@@ -214,7 +213,7 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
 
 
 def set_curves(context: ssl.SSLContext, curves: str) -> None:
-    """`ssl_ecdh_curve`: one curve, or a list where Python takes one (3.15); else a list means OpenSSL's own."""
+    """Set `ssl_ecdh_curve`. Before Python 3.15 only a single curve can be set, and a list leaves OpenSSL's defaults."""
     if hasattr(context, "set_groups"):
         _set(context.set_groups, curves, "ssl_ecdh_curve")
     elif ":" not in curves:
@@ -227,7 +226,7 @@ def set_protocols(context: ssl.SSLContext, protocols: Sequence[str]) -> None:
     if not known:
         return
     with warnings.catch_warnings():
-        # TLSv1 and TLSv1.1 are what the configuration asks for; OpenSSL's security level has the last word.
+        # The configuration asks for TLSv1 and TLSv1.1. OpenSSL's security level may still forbid them.
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = _VERSIONS[known[0]][0]
         context.maximum_version = _VERSIONS[known[-1]][0]
@@ -237,7 +236,7 @@ def set_protocols(context: ssl.SSLContext, protocols: Sequence[str]) -> None:
 
 
 def check_readable(*paths: str) -> None:
-    """OSError for a file that cannot be read: OpenSSL's own message names none."""
+    """Raise OSError for a file that cannot be read. OpenSSL's message names no file."""
     for path in paths:
         if path.startswith("data:"):
             raise ValueError('"data:" is not supported: a certificate and its key are files')
@@ -246,7 +245,7 @@ def check_readable(*paths: str) -> None:
 
 
 def load_pair(context: ssl.SSLContext, certificate: str, key: str, passwords: Passwords) -> None:
-    """A certificate chain and its key; every password is tried."""
+    """Load a certificate chain and its key; try every password."""
     check_readable(certificate, key)
     for turn in range(len(passwords.lines)):
         passwords.turn = turn
@@ -269,5 +268,5 @@ def _set(setter: Callable[[str], object], value: str, directive: str) -> None:
 
 
 def words(error: Exception) -> str:
-    """What went wrong, without the numbers and line numbers of OpenSSL."""
+    """Return OpenSSL's reason for an error, without its numbers."""
     return getattr(error, "reason", None) or (str(error.args[-1]) if error.args else str(error))
