@@ -585,7 +585,7 @@ class Break:
 
 @dataclass(frozen=True)
 class If:
-    """`if (condition) { … }`: the instructions, and the settings in force if the condition holds (None if the block sets none)."""
+    """`if (condition) { … }`: the instructions, and the settings in force if it holds (None if the block sets none)."""
 
     condition: Predicate
     script: tuple[Instruction, ...]

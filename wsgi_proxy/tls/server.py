@@ -170,7 +170,7 @@ def _path(text: str) -> str:
 
 
 class Passwords:
-    """The passwords of `ssl_password_file`, one per line; [""] without a file. A call returns the password of the present turn."""
+    """The passwords of `ssl_password_file`, one per line; [""] without a file. A call returns the present one."""
 
     def __init__(self, path: str) -> None:
         self.lines = [""]

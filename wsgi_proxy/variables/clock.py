@@ -1,8 +1,8 @@
-"""The time as variables and logs show it.
+"""The time in the forms of variables and logs.
 
 Rules:
-- A second is formatted once per process, however many lines want it.
-- Months and days are nginx's English ones, whatever the locale.
+- A second is formatted once per process.
+- Months and days are nginx's English ones, independent of the locale.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _clock = Clock(0)
 
 
 def clock() -> Clock:
-    """The present second, formatted once per second and process."""
+    """Return the present second, formatted once per second and process."""
     global _clock
     second = int(now())
     current = _clock
@@ -50,5 +50,5 @@ def clock() -> Clock:
 
 
 def seconds(value: float) -> str:
-    """A time or a duration as nginx prints it."""
+    """Return a time or a duration, in seconds, as nginx prints it."""
     return f"{value:.3f}" if value > 0 else "0.000"

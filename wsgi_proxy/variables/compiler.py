@@ -1,11 +1,11 @@
-"""The code of templates: text with $names taken apart, and put together again as one expression.
+"""The compiler of templates: a text with $names becomes the code of one expression.
 
 Rules:
-- A piece is ("text", literal), ("name", lower case), ("capture", digit); a node is (kind, expression), where the kind says what
-  the expression gives: "text" (a literal), "value" (a str) or "optional" (a str or None).
-- A log line is first written as if nothing had to be escaped, and looked at as a whole: four tests of a string cost less than one
-  regular expression for each value. Only a line that may need it is written again, value by value.
-- What is compiled are syntax trees, never text with a configuration's words in it.
+- A piece is ("text", literal), ("name", lower case) or ("capture", digit). A node is (kind, expression), where the kind is the
+  type of the value: "text" (a literal), "value" (a str) or "optional" (a str or None).
+- A log line is first written without escapes and tested as a whole, because four tests of one string cost less than one regular
+  expression for each value. Only a line that may need escapes is written again, value by value.
+- Code is made of syntax trees, never of source text with parts of a configuration in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Nodes = list[tuple[str, ast.expr]]
 
 
 def split(text: str, captures: bool, place: SourceLine) -> list[tuple[str, str]]:
-    """[("text", literal) | ("name", lower case) | ("capture", digit)] as nginx reads a text with variables."""
+    """Return the pieces of a text with variables: [("text", literal) | ("name", lower case) | ("capture", digit)]."""
     pieces: list[tuple[str, str]] = []
     line = place.line or None
     for match in _PIECE.finditer(text):
@@ -51,7 +51,7 @@ def parse(source: str) -> ast.expr:
 
 
 def expression_code(body: ast.expr) -> types.CodeType:
-    """The code of `lambda x: body`."""
+    """Return the code of `lambda x: body`."""
     arguments = ast.arguments(
         posonlyargs=[], args=[ast.arg("x")], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None, defaults=[]
     )
@@ -80,13 +80,13 @@ def text_body(nodes: Nodes) -> ast.expr:
 
 
 def _dashed(node: ast.expr, present: ast.expr) -> ast.expr:
-    """`"-" if (v := node) is None else present`, where `present` may use v."""
+    """Return the node of `"-" if (v := node) is None else present`, where `present` may use `v`."""
     bound = ast.NamedExpr(ast.Name("v", ast.Store()), node)
     return ast.IfExp(ast.Compare(bound, [ast.Is()], [ast.Constant(None)]), ast.Constant("-"), present)
 
 
 def log_body(nodes: Nodes, escape: str) -> ast.expr:
-    """The line; with escaping, first as if nothing had to be escaped, and again with care when the look of it says so."""
+    """Return the node of a log line. With escaping, the line is written again if it may need escapes."""
     missing = "-" if escape == "default" else ""
     escaper = "escape_json" if escape == "json" else "escape_log"
 
@@ -112,15 +112,15 @@ def log_body(nodes: Nodes, escape: str) -> ast.expr:
     quotes = literal.count('"')
     clean = parse(f"w.isascii() and w.isprintable() and '\\\\' not in w and w.count('\"') == {quotes}")
     clean.values.insert(0, ast.NamedExpr(ast.Name("w", ast.Store()), fast))  # type: ignore[attr-defined]
-    # `(w := line) and …`: an empty line is clean and empty either way.
+    # In `(w := line) and …` an empty line needs no escapes, whichever branch gives it.
     return ast.IfExp(clean, ast.Name("w", ast.Load()), slow)
 
 
 def escape_log(value: str) -> str:
-    r"""A value as `escape=default` writes it: `"`, `\` and bytes that do not print as \xXX."""
+    r"""Return a value as `escape=default` writes it: `"`, `\` and bytes that do not print as \xXX."""
     return _LOG_SPECIAL.sub(lambda match: f"\\x{ord(match[0]):02X}", value)
 
 
 def escape_json(value: str) -> str:
-    """A value inside a JSON string, as `escape=json` writes it."""
+    """Return a value as `escape=json` writes it inside a JSON string."""
     return _JSON_SPECIAL.sub(lambda match: _JSON_SHORT.get(match[0]) or f"\\u{ord(match[0]):04X}", value)

@@ -1,9 +1,9 @@
-"""`geo`: a variable by the network that an address is in.
+"""`geo`: a variable that depends on the network of an address.
 
 Rules:
-- Networks become disjoint intervals of numbers when the configuration is read: a look-up is one bisection, however many.
-- The longest prefix holds; with `ranges` the line that came last. Values are plain text, without variables, as in nginx.
-- A fault is a ConfigError without a place, in nginx's words: whoever reads the block knows where it stands.
+- Networks become disjoint intervals of numbers when the configuration is read. A look-up is one bisection.
+- The longest prefix applies, and with `ranges` the last line. Values are plain text without variables, as in nginx.
+- A fault is a ConfigError in nginx's words without a line. The reader of the block adds the line.
 Source: ngx_http_geo_module.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .names import Names
 
 Statements = Iterable[tuple[str, list[str]]]
-"""The lines of a block as crossplane gives them: (first word, other words)."""
+"""The lines of a block as (first word, other words)."""
 
 
 def _bad(message: str) -> ConfigError:
@@ -34,11 +34,11 @@ _V4_BITS, _V6_BITS = 32, 128
 _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _NO_ADDRESS = 0xFFFFFFFF
 Interval = tuple[int, int, int, str]
-"""(first, last, rank, value): where intervals overlap the highest rank holds."""
+"""(first, last, rank, value). Where intervals overlap, the highest rank applies."""
 
 
 class Intervals:
-    """Numbers to values by disjoint intervals; "" is said of numbers in none."""
+    """A mapping of numbers to values by disjoint intervals."""
 
     __slots__ = ("_starts", "_values")
 
@@ -67,7 +67,7 @@ class Intervals:
 
 
 class Geo:
-    """A `geo` block: the value of the network that the client's address is in."""
+    """A `geo` block: the value for the network of the client's address."""
 
     __slots__ = ("_default", "_proxies", "_recursive", "_source", "_v4", "_v6", "volatile", "warnings")
 
@@ -82,7 +82,7 @@ class Geo:
         self.warnings: list[str] = []
 
     def trust(self, v4: Intervals, v6: Intervals, recursive: bool) -> None:
-        """Believe X-Forwarded-For when the address is one of these."""
+        """Trust X-Forwarded-For if the address is in one of these networks."""
         self._proxies = v4, v6
         self._recursive = recursive
 
@@ -95,7 +95,7 @@ class Geo:
         return self._default if found is None else found
 
     def _behind_proxies(self, exchange: Exchange, number: int, v6: bool) -> tuple[int, bool]:
-        """The last address of X-Forwarded-For, or with `proxy_recursive` the last that is not a proxy's."""
+        """Return the last address of X-Forwarded-For or, with `proxy_recursive`, the last that is not a proxy's."""
         assert self._proxies is not None
         forwarded = [part.strip() for part in exchange.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         while forwarded and self._proxies[v6].find(number) is not None:
@@ -124,13 +124,13 @@ def _number(packed: bytes) -> tuple[int, bool]:
 
 
 def address_number(text: str) -> tuple[int, bool]:
-    """(address as a number, whether it is IPv6); what is no address counts as 255.255.255.255, as in nginx."""
+    """Return (number, True for IPv6) of an address. A text that is no address counts as 255.255.255.255, as in nginx."""
     packed = _packed(text)
     return (_NO_ADDRESS, False) if packed is None else _number(packed)
 
 
 def _network(text: str) -> tuple[int, int, bool]:
-    """(first address, prefix length, IPv6) of `address[/bits]`; ConfigError when it is none."""
+    """Return (first address, prefix length, True for IPv6) of `address[/bits]`. Raise ConfigError for anything else."""
     address, slash, bits = text.partition("/")
     packed = _packed(address)
     if packed is None or (slash and not (bits.isascii() and bits.isdigit())):
@@ -144,7 +144,7 @@ def _network(text: str) -> tuple[int, int, bool]:
 
 
 class _Networks:
-    """Networks while they are read: a later line about the same network replaces an earlier one."""
+    """The networks of a block that is being read. A later line about the same network replaces an earlier one."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[int, int, bool], str] = {}
@@ -158,7 +158,7 @@ class _Networks:
 
 
 class _Ranges:
-    """Ranges while they are read: one inside another takes its part away; one that overlaps another is refused, as in nginx."""
+    """The ranges of a block that is being read. A range inside another replaces its part; an overlap is refused, as in nginx."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
@@ -179,7 +179,7 @@ class _Ranges:
             self._replace(at, at, [(first, last, value)])
 
     def delete(self, first: int, last: int) -> bool:
-        """Take exactly this range out; False when there is none."""
+        """Remove exactly this range. Return False if it does not exist."""
         at = bisect_right(self._starts, first) - 1
         if at < 0 or (self._starts[at], self._rest[at][0]) != (first, last):
             return False
@@ -199,7 +199,7 @@ def _shown(number: int) -> str:
 
 
 def build_geo(source: Template | None, statements: Statements, names: Names) -> Geo:
-    """A `geo` from its lines, `include`s already replaced. `source` None: the client's address."""
+    """Return the `geo` of a block's lines, with includes resolved. `source` None means the client's address."""
     networks, proxies = _Networks(), _Networks()
     ranges = _Ranges()
     use_ranges = recursive = volatile = False
@@ -218,7 +218,7 @@ def build_geo(source: Template | None, statements: Statements, names: Names) -> 
         if key == "default":
             default = value
             if not use_ranges:
-                # It is the network of all addresses, and replaces a line that says so.
+                # The default is the network of all addresses and replaces a line about 0.0.0.0/0 or ::/0.
                 networks.values[0, 0, False] = networks.values[0, 0, True] = value
         elif key == "proxy":
             proxies.values[_network(value)] = "proxy"

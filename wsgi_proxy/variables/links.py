@@ -1,8 +1,8 @@
-"""Who may follow a link: valid_referers ($invalid_referer) and secure_link ($secure_link, $secure_link_expires).
+"""The variables of valid_referers ($invalid_referer) and secure_link ($secure_link, $secure_link_expires).
 
 Rules:
-- Nothing is refused here: the variables say what was found, and the configuration's `if` decides.
-- A Referer is what a client chooses to say; a secure link is proved by a hash over a secret (MD5, because nginx's links are).
+- The variables refuse nothing. An `if` of the configuration acts on their values.
+- A client may send any Referer. A secure link carries a hash over a secret (MD5, as in nginx's links).
 Source: ngx_http_referer_module, ngx_http_secure_link_module.
 """
 
@@ -26,7 +26,7 @@ _SHORTEST = len("http://i.ru")
 
 
 def settings_of(exchange: Exchange) -> GuardSettings | None:
-    """What is in force for the request now: its location's settings, before there is one its server's."""
+    """Return the settings in force: those of the location or, before one is chosen, those of the server."""
     place = exchange.location or (exchange.server and exchange.server.settings)
     return place.guard if place else None
 
@@ -70,7 +70,7 @@ class Referers:
             self._exact[host] = path
 
     def valid(self, referer: str | None) -> bool:
-        """Whether a request with this Referer (None: without one) comes from where it may."""
+        """Return True if the parameters admit this Referer; None stands for a request without one."""
         if not (self._exact or self._heads or self._tails or self._patterns):
             return True
         if referer is None:
@@ -85,7 +85,7 @@ class Referers:
         return any(pattern.search(rest) for pattern in self._patterns)
 
     def _find(self, host: str) -> str | None:
-        """The path that the most exact name for the host asks for ("" for any), None when no name matches."""
+        """Return the path prefix of the most exact name for the host ("" for any path), None if no name matches."""
         if len(host) > 255:
             return None
         found = self._exact.get(host)
@@ -106,7 +106,7 @@ def _referers(parameters: tuple[Any, ...], names: tuple[str, ...], patterns: tup
 
 
 def invalid_referer(exchange: Exchange) -> str:
-    """$invalid_referer: "1" when `valid_referers` does not hold for the request, else ""."""
+    """Return $invalid_referer: "1" if `valid_referers` does not admit the request, else ""."""
     settings = settings_of(exchange)
     if settings is None or settings.valid_referers is None:
         return ""
@@ -115,7 +115,9 @@ def invalid_referer(exchange: Exchange) -> str:
 
 
 def secure_link(exchange: Exchange, clock: Callable[[], float] = time.time) -> str:
-    """$secure_link: "" for a wrong hash, "0" for an expired link, "1" for a good one; or the link, with `secure_link_secret`."""
+    """Return $secure_link: "" for a wrong hash, "0" for an expired link, "1" for a valid one. With `secure_link_secret`, the
+    link.
+    """
     settings = settings_of(exchange)
     if settings is None:
         return ""
@@ -137,7 +139,7 @@ def secure_link(exchange: Exchange, clock: Callable[[], float] = time.time) -> s
 
 
 def secure_link_expires(exchange: Exchange) -> str:
-    """$secure_link_expires: the time that the link names, in seconds since 1970; "" when it names none."""
+    """Return $secure_link_expires: the expiry in the link, in seconds since 1970, or ""."""
     settings = settings_of(exchange)
     if settings is None or settings.secure_link is None:
         return ""
@@ -146,7 +148,7 @@ def secure_link_expires(exchange: Exchange) -> str:
 
 
 def _parts(value: str) -> tuple[str, int | None]:
-    """(hash, expiry or None) of "hash[,expiry]"; an expiry that is no number is 0."""
+    """Return (hash, expiry or None) of "hash[,expiry]". An expiry that is no number is 0."""
     given, comma, stamp = value.partition(",")
     if not comma:
         return given.rstrip("="), None
@@ -154,7 +156,7 @@ def _parts(value: str) -> tuple[str, int | None]:
 
 
 def _by_secret(target: str, secret: str) -> str:
-    """The link of `/prefix/hash/link`, when the hash is that of the link and the secret."""
+    """Return the link of `/prefix/hash/link` if the hash is that of the link and the secret, else ""."""
     parts = target.split("/", 3)
     if len(parts) < 4 or not parts[3]:
         return ""

@@ -1,10 +1,10 @@
-"""Variables that are tables: `map` and `split_clients`; `geo` is next door.
+"""Variables defined by tables: `map` and `split_clients`. `geo` has a module for itself.
 
 Rules:
-- A table is built once into a callable of an Exchange; its attribute `volatile` says that the value is asked for again each time,
-  otherwise `variables` keeps it for the request, as nginx does.
-- Cost does not grow with the table: keys are a dict, wildcards are probed label by label.
-- A fault is a ConfigError without a place, in nginx's words: whoever reads the block knows where it stands.
+- A table becomes a callable of an Exchange. If its attribute `volatile` is false, the value is computed once per request, as in
+  nginx.
+- The cost does not grow with the table: keys are in a dict, and wildcards are looked up label by label.
+- A fault is a ConfigError in nginx's words without a line. The reader of the block adds the line.
 Source: ngx_http_map_module, ngx_http_split_clients_module.
 """
 
@@ -34,7 +34,7 @@ def _bad(message: str) -> ConfigError:
 
 
 class HostTable(Generic[T]):
-    """Values by host name: exact, `*.x` and `.x`, `x.*`; the most exact wins, then the longest (ngx_hash_find_combined)."""
+    """Values by host name: exact, `*.x` and `.x`, `x.*`. The most exact name wins, then the longest (ngx_hash_find_combined)."""
 
     __slots__ = ("exact", "heads", "tails")
 
@@ -44,7 +44,7 @@ class HostTable(Generic[T]):
         self.tails: dict[str, T] = {}
 
     def add(self, name: str, value: T) -> bool:
-        """Take a name in lower case; False when it is there already. ConfigError for a `*` in a wrong place."""
+        """Add a name in lower case. Return False if it exists. Raise ConfigError for a misplaced `*`."""
         if name.startswith("*."):
             places = [(self.heads, name[1:])]
         elif name.startswith("."):
@@ -83,7 +83,7 @@ class HostTable(Generic[T]):
 
 
 class Map:
-    """A `map` block. Keys match in any case; then the patterns, in order; then the default."""
+    """A `map` block. The keys are tried first, ignoring case, then the patterns in order, then the default."""
 
     __slots__ = ("_default", "_exact", "_hosts", "_patterns", "_source", "volatile")
 
@@ -111,7 +111,7 @@ class Map:
             value = value.removesuffix(".")
             found = self._hosts.find(value.lower())
         if found is None:
-            # An empty value is never tried on the patterns (ngx_http_map_find).
+            # Patterns are not tried on an empty value (ngx_http_map_find).
             for pattern, result in self._patterns if value else ():
                 match = pattern.search(value)
                 if match is not None:
@@ -122,7 +122,7 @@ class Map:
 
 
 def take_captures(exchange: Exchange, match: re.Match[str]) -> None:
-    """What a regular expression that matched leaves: $1 to $9, and its named groups as variables."""
+    """Set the variables of a match: $1 to $9 and the named groups."""
     exchange.captures = (match[0], *match.groups())
     if match.re.groupindex:
         for name, value in match.groupdict().items():
@@ -130,7 +130,7 @@ def take_captures(exchange: Exchange, match: re.Match[str]) -> None:
 
 
 def build_map(source: Template, statements: Statements, names: Names) -> Map:
-    """A `map` from its lines, `include`s already replaced by what they include."""
+    """Return the `map` of a block's lines, with includes resolved."""
     table: HostTable[Template] = HostTable()
     patterns: list[tuple[re.Pattern[str], Template]] = []
     default: Template | None = None
@@ -158,7 +158,7 @@ def build_map(source: Template, statements: Statements, names: Names) -> Map:
 
 
 def _add_key(table: HostTable[Template], key: str, value: Template, hostnames: bool) -> bool:
-    """Take a key; it may be a wildcard only behind `hostnames`. False when it is there already."""
+    """Add a key, which may be a wildcard only after `hostnames`. Return False if it exists."""
     if hostnames:
         return table.add(key, value)
     if key in table.exact:
@@ -171,7 +171,7 @@ def _add_key(table: HostTable[Template], key: str, value: Template, hostnames: b
 
 
 class Split:
-    """A `split_clients` block: which part of all hashes the source's hash falls into."""
+    """A `split_clients` block: the value for the range of hashes that the source's hash is in."""
 
     __slots__ = ("_parts", "_source", "volatile")
 
@@ -189,7 +189,7 @@ class Split:
 
 
 def build_split_clients(source: Template, statements: Statements, names: Names) -> Split:
-    """A `split_clients` from its lines: `N.NN% value` and `* value`."""
+    """Return the `split_clients` of a block's lines: `N.NN% value` and `* value`."""
     parts: list[tuple[int, str]] = []
     total = bound = 0
     for key, args in statements:
@@ -212,7 +212,7 @@ def build_split_clients(source: Template, statements: Statements, names: Names) 
 
 
 def murmur2(data: bytes) -> int:
-    """MurmurHash2 (Austin Appleby, 32 bits, seed 0), which nginx splits by."""
+    """Return the MurmurHash2 (Austin Appleby, 32 bits, seed 0) by which nginx splits."""
     mask, factor = 0xFFFFFFFF, 0x5BD1E995
     number = len(data) & mask
     whole = len(data) & ~3

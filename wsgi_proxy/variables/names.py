@@ -1,13 +1,13 @@
 """Text with $names, compiled once into a function of an Exchange.
 
 Rules:
-- nginx lets a name be used before it is defined, so text is compiled in two steps: `compile_text` checks the spelling and gives
-  the function at once; `Names.check`, when everything is declared, finds the names and puts the real code into it.
-- A template is one plain function whose code is one expression: values are read in place, nothing is looked up by name and no
-  list is built. It has an attribute `constant`: the text when it has no variable, else None; and `text`, as it was written.
+- nginx lets a name be used before its definition, so text is compiled in two steps: `compile_text` checks the spelling and
+  returns the function at once, and `Names.check` finds the names, when all are declared, and gives the function its code.
+- A template is one plain function whose code is one expression: it reads values in place, looks nothing up by name and builds no
+  list. Its attribute `constant` is the text if it has no variable, else None; `text` is the text as written.
 - A name is looked up in this order: declared (`set`, captures, `map` and its kin), built in, by prefix (`arg_`, `http_`…). Case
   does not matter.
-- None is nginx's "not found": "" in text, "-" in a log (with `escape=json` and `none` it is "" there as well).
+- None stands for nginx's "not found": "" in text, "-" in a log, and "" in a log with `escape=json` or `none`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 TEXT = request.TEXT | upstream.TEXT
 OPTIONAL = request.OPTIONAL | upstream.OPTIONAL
-# The longest prefix first: `upstream_http_` before `http_`.
+# The longest prefix comes first: `upstream_http_` before `http_`.
 PREFIXES = sorted((request.PREFIXES | upstream.PREFIXES).items(), key=lambda row: -len(row[0]))
 SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
-"""Built-in names that `set` may change, and the attribute of the Exchange behind each."""
+"""The built-in names that `set` may change, and the attribute of the Exchange behind each."""
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port"})
 
 
 class Names:
     """The variables of one configuration.
 
-    `place` is where the reader stands: text compiled now is reported there when one of its names turns out to be unknown.
+    `place` is the line that is being read. A text compiled now is reported there if one of its names turns out to be unknown.
     """
 
     def __init__(self, place: SourceLine | None = None) -> None:
@@ -62,27 +62,27 @@ class Names:
         }
 
     def define(self, name: str, function: Callable[[Exchange], str]) -> None:
-        """A variable whose value a function gives. A function with a false attribute `volatile` is asked once per request.
+        """Define a variable by a function. If the function's attribute `volatile` is false, it is called once per request.
 
-        ConfigError when the name is a built-in one that may not be changed.
+        Raise ConfigError for a built-in name that cannot be changed.
         """
         name = self._checked(name)
         self._defined[name] = function
         self._globals[f"f_{name}"] = function
 
     def declare_set(self, name: str) -> None:
-        """A variable that lives in `x.variables`, "" until something sets it: `set`, `auth_request_set`."""
+        """Declare a variable that `set` or `auth_request_set` fills, "" before."""
         name = self._checked(name)
         if name not in SETTABLE:
             self._set.add(name)
 
     def declare_captures(self, pattern: re.Pattern[str]) -> None:
-        """The named groups of a regular expression: not found until it matched."""
+        """Declare the named groups of a regular expression, "not found" before it matches."""
         for name in pattern.groupindex:
             self._captures.add(self._checked(name))
 
     def _checked(self, name: str) -> str:
-        """The name in lower case; ConfigError when it cannot be declared."""
+        """Return the name in lower case. Raise ConfigError if it cannot be declared."""
         name = name.lower()
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ConfigError(Fault(f'invalid variable name "${name}"', self.place.file, self.place.line))
@@ -91,11 +91,11 @@ class Names:
         return name
 
     def expression(self, name: str) -> tuple[str, bool] | None:
-        """(expression of x, whether it may give None) for a name in lower case; None for an unknown one."""
+        """Return (expression of x, True if it may give None) for a name in lower case, None for an unknown name."""
         if name in SETTABLE and name not in self._defined:
             pass
         elif name in self._set or name in self._captures:
-            # A `map` of the same name answers until a `set` has run.
+            # A `map` of the same name gives the value until a `set` has run.
             function = self._defined.get(name)
             if function is not None:
                 return f"cached(x, {name!r}, f_{name})", False
@@ -115,15 +115,15 @@ class Names:
         return None
 
     def getter(self, name: str) -> Template:
-        """The variable alone as text; unknown names are reported by `check`."""
+        """Return the variable alone as a template. `check` reports an unknown name."""
         return compile_text("${" + name + "}", self)
 
     def compile(
         self, text: str, escape: str = "", captures: bool = True, place: SourceLine | None = None, quoted: bool = False
     ) -> Template:
-        """A template; `escape` is "" for text, or a log format's `default`, `json` or `none`.
+        """Return a template. `escape` is "" for text, or a log format's `default`, `json` or `none`.
 
-        With `quoted`, captures are escaped for a query when the request's own path had escapes, as in a `rewrite`.
+        With `quoted`, captures are escaped for a query if the path of the request had escapes, as in a `rewrite`.
         """
         where = place or self.place
         cache_key = f"{escape}\0{quoted}\0{text}"
@@ -148,7 +148,7 @@ class Names:
         return function  # type: ignore[no-any-return]
 
     def check(self) -> None:
-        """Put the code into every template compiled so far; ConfigError with each unknown name."""
+        """Give every template compiled so far its code. Raise ConfigError with each unknown name."""
         faults = []
         for number in range(len(self._pending)):
             faults += self._settle(number)
@@ -156,7 +156,7 @@ class Names:
             raise ConfigError(*faults)
 
     def _late(self, number: int, exchange: Exchange) -> str:
-        """The first call of a template that was compiled after `check`."""
+        """Return the value of a template that was compiled after `check`, at its first call."""
         faults = self._settle(number)
         if faults:
             raise ConfigError(*faults)
@@ -188,18 +188,20 @@ class Names:
 
 
 def compile_text(text: str, names: Names, place: SourceLine | None = None) -> Template:
-    """`text` as a function of an Exchange; `$name`, `${name}` and `$1` to `$9`. ConfigError for a broken spelling."""
+    """Return `text` as a function of an Exchange. It may use `$name`, `${name}` and `$1` to `$9`. Raise ConfigError for bad
+    syntax.
+    """
     return names.compile(text, place=place)
 
 
 def compile_log(text: str, names: Names, escape: str = "default", place: SourceLine | None = None) -> Template:
-    """A log format as a function of an Exchange: values are escaped as `escape` says."""
+    """Return a log format as a function of an Exchange. Values are escaped as `escape` says."""
     if escape not in ("default", "json", "none"):
         raise ConfigError(Fault(f'unknown log format escaping "{escape}"', names.place.file, names.place.line or None))
     return names.compile(text, escape=escape, captures=False, place=place)
 
 
-# --- what templates call -----------------------------------------------------------------------------------------------------
+# --- functions that templates call ------------------------------------------------------------------------------------------
 
 
 def _capture(exchange: Exchange, number: int) -> str | None:
@@ -208,7 +210,7 @@ def _capture(exchange: Exchange, number: int) -> str | None:
 
 
 def _quoted(exchange: Exchange, number: int) -> str | None:
-    """A capture that goes into a query: what was escaped on the wire is escaped again (ngx_http_script_copy_capture_code)."""
+    """Return a capture for a query, escaped again if the request's path had escapes (ngx_http_script_copy_capture_code)."""
     value = _capture(exchange, number)
     if value:
         path = exchange.target.partition("?")[0]
@@ -218,7 +220,7 @@ def _quoted(exchange: Exchange, number: int) -> str | None:
 
 
 def _cached(exchange: Exchange, name: str, function: Callable[[Exchange], str]) -> str:
-    """The value of a map or its kin, found once per request."""
+    """Return the value of a map or its kin, computed once per request."""
     variables = exchange.variables
     value = variables.get(name)
     if value is None:
@@ -231,5 +233,5 @@ def _functions_of(module: types.ModuleType) -> dict[str, Any]:
 
 
 def _unready(exchange: Exchange, number: int = 0) -> str:
-    """The code of a template before its names are known; `late` is found in the template's own namespace."""
+    """The code of a template before its names are known. `late` is a name in the template's globals."""
     return late(number, exchange)  # type: ignore[name-defined,no-any-return]  # noqa: F821

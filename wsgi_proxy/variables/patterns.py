@@ -1,11 +1,11 @@
-r"""nginx's regular expressions (PCRE) as Python's.
+r"""The translation of nginx's regular expressions (PCRE) to Python's.
 
 Rules:
-- The same text must match the same strings, or be refused when the configuration is read: a construct that Python has not is a
-  ConfigError, never a near miss.
-- As in nginx without UTF mode: a character is a byte, classes and case are ASCII's.
-- What differs and is translated: `(?<n>…)`, `(?'n'…)`, `\g1`, `\k<n>`, `\z`, `\Z`, `\h`, `\v`, `\R`, `\N`, `\e`, `\x{…}`,
-  `\Q…\E`, `[[:alpha:]]`, brackets inside classes, and `(?i)` in mid-pattern.
+- A pattern matches the same strings as in nginx or is refused when the configuration is read. A construct that Python lacks is a
+  ConfigError, never an approximation.
+- As in nginx without UTF mode, a character is a byte, and classes and case are those of ASCII.
+- Translated differences: `(?<n>…)`, `(?'n'…)`, `\g1`, `\k<n>`, `\z`, `\Z`, `\h`, `\v`, `\R`, `\N`, `\e`, `\x{…}`, `\Q…\E`,
+  `[[:alpha:]]`, brackets inside classes, and `(?i)` in mid-pattern.
 Source: pcre2pattern(3).
 """
 
@@ -58,7 +58,7 @@ _POSIX_CLASS = re.compile(r"\[:(\^?)([a-z]+):\]")
 
 
 def compile_regex(text: str, ignore_case: bool = False) -> re.Pattern[str]:
-    """A PCRE pattern compiled; ConfigError in nginx's form for one that is broken or has no equal in Python."""
+    """Return a compiled PCRE pattern. Raise ConfigError in nginx's words if it is broken or has no equivalent in Python."""
     flags = re.ASCII | (re.IGNORECASE if ignore_case else 0)
     try:
         return re.compile(_Translation(text).run(), flags)
@@ -68,7 +68,7 @@ def compile_regex(text: str, ignore_case: bool = False) -> re.Pattern[str]:
 
 
 class _Translation:
-    """One pattern on its way from PCRE to Python. `opened` counts, per open group, the groups added for its flags."""
+    """The translation of one pattern. `opened` counts, per open group, the groups added for its flags."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -117,7 +117,7 @@ class _Translation:
             self.fail(f"{what} need Python 3.11")
 
     def escape(self) -> None:
-        """One escape outside a class."""
+        """Translate one escape outside a class."""
         text, at = self.text, self.at
         if at + 1 == len(text):
             self.fail("\\ at end of pattern")
@@ -138,7 +138,7 @@ class _Translation:
             self.character_escape()
 
     def character_escape(self) -> None:
-        """An escape that means one character or a class of them, inside a class or outside."""
+        """Translate an escape for one character or a class of them, inside or outside a class."""
         text, at = self.text, self.at
         letter = text[at + 1]
         if letter == "x":
@@ -155,7 +155,7 @@ class _Translation:
             self.fail(f"\\{letter} is not supported")
 
     def group(self) -> None:
-        """What an opening parenthesis begins."""
+        """Translate an opening parenthesis and the characters that qualify it."""
         text, at = self.text, self.at
         if text.startswith("(*", at):
             self.fail("(*VERB) is not supported")
@@ -186,7 +186,7 @@ class _Translation:
         self.emit(translated, length)
 
     def flags(self, match: re.Match[str]) -> None:
-        """`(?i:…)`, or `(?i)` that holds to the end of the group around it, alternatives included."""
+        """Translate `(?i:…)`, or `(?i)`, which applies to the end of the group around it, alternatives included."""
         on, off, end = match.groups()
         opening = f"(?{on}{'-' + off if off else ''}:"
         if end == ":":
@@ -219,7 +219,7 @@ class _Translation:
             elif char == "-" and text.startswith("--", self.at):
                 self.emit("\\-" if first else "-\\-", 1 if first else 2)
             else:
-                # Python keeps `[`, `&&`, `||`, `~~` and `--` in classes for the future.
+                # Python reserves `[`, `&&`, `||`, `~~` and `--` in classes.
                 self.emit("\\" + char if char in "[]&|~\\" else char, 1)
             first = False
         self.emit("]", 1)

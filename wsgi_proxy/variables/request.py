@@ -1,11 +1,11 @@
-"""nginx's variables of the request, the connection, the time and the place that answers.
+"""nginx's variables of the request, the connection, the time and the location.
 
 Rules:
-- A row of `TEXT` or `OPTIONAL` is a Python expression of `x`, an Exchange; `variables` compiles it straight into the
-  templates that use it, so a plain attribute costs a plain attribute. A function named in a row is in this module's namespace.
-- `TEXT` rows always give a str, `OPTIONAL` rows None where nginx has "not found": "-" in a log and "" anywhere else.
-- `PREFIXES` make a row out of the rest of a name: `$arg_page` is `arg(x, 'page=')`.
-- Times and sizes print as nginx prints them: seconds with three decimals, bytes as integers.
+- A row of `TEXT` or `OPTIONAL` is a Python expression of `x`, an Exchange. `names` compiles it into the templates that use it, so
+  that a plain attribute costs a plain attribute. A function named in a row is in this module's namespace.
+- `TEXT` rows always give a str. `OPTIONAL` rows give None for nginx's "not found": "-" in a log and "" elsewhere.
+- `PREFIXES` make a row of the rest of a name: `$arg_page` is `arg(x, 'page=')`.
+- Times and sizes print as in nginx: seconds with three decimals, bytes as integers.
 Source: nginx's documentation of ngx_http_core_module, ngx_http_realip_module and its neighbours, "Embedded Variables".
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
 
 NGINX_VERSION = "1.31.3"
-"""The nginx whose behaviour is followed."""
+"""The version of nginx whose behaviour is the reference."""
 
 TEXT: dict[str, str] = {
     "binary_remote_addr": "packed(x.remote_addr)",
@@ -115,11 +115,11 @@ PREFIXES: dict[str, Callable[[str], str]] = {
 getpid = os.getpid
 HOSTNAME = socket.gethostname().lower()
 
-# --- what the client sent ---------------------------------------------------------------------------------------------------
+# --- the request ------------------------------------------------------------------------------------------------------------
 
 
 def packed(address: str) -> str:
-    """An address as 4 or 16 bytes, as characters; "" for a unix socket."""
+    """Return an address as 4 or 16 bytes, one per character; "" for a unix socket."""
     if not address:
         return ""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -130,7 +130,7 @@ def packed(address: str) -> str:
 
 
 def arg(exchange: Exchange, key: str) -> str | None:
-    """The first query argument with that name (lower case, with its "="), undecoded; names match in any case."""
+    """Return the first query argument with this name (lower case, with its "="), not decoded. Names match in any case."""
     args = exchange.args
     if not args:
         return None
@@ -146,13 +146,13 @@ def arg(exchange: Exchange, key: str) -> str | None:
 
 
 def cookie(exchange: Exchange, name: str) -> str | None:
-    """The cookie of that name, in any case."""
+    """Return the cookie of this name, in any case."""
     text = exchange.environ.get("HTTP_COOKIE")
     return find_cookie(text, name) if text else None
 
 
 def find_cookie(text: str, name: str) -> str | None:
-    """The value of `name` (lower case) in a Cookie or Set-Cookie field; names match in any case."""
+    """Return the value of `name` (lower case) in a Cookie or Set-Cookie field. Names match in any case."""
     for part in text.split(";"):
         part = part.lstrip(" ")
         if part[: len(name)].lower() == name:
@@ -163,7 +163,7 @@ def find_cookie(text: str, name: str) -> str | None:
 
 
 def basic_user(exchange: Exchange) -> str | None:
-    """The user of an `Authorization: Basic` field, checked or not."""
+    """Return the user of an `Authorization: Basic` field, whether or not the password was checked."""
     scheme, _, credentials = exchange.environ["HTTP_AUTHORIZATION"].partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -175,7 +175,7 @@ def basic_user(exchange: Exchange) -> str | None:
 
 
 def request_port(exchange: Exchange) -> str:
-    """The port that the request's Host names; where a forward proxy is asked for https without one, its default."""
+    """Return the port in the request's Host; without one, the default port of an https URL that a forward proxy is asked for."""
     _, colon, port = exchange.environ.get("HTTP_HOST", "").rpartition(":")
     return port if colon and port.isdigit() else "443" if exchange.absolute == "https" else ""
 
@@ -186,7 +186,7 @@ def request_body(exchange: Exchange) -> str | None:
 
 
 def request_length(exchange: Exchange) -> int:
-    """Bytes of the request line, the fields and what is known of the body."""
+    """Return the bytes of the request line, the fields and the body as far as its length is known."""
     head: int = getattr(exchange.connection, "head_length", 0)
     if not head:
         head = len(exchange.method) + len(exchange.raw_target) + len(exchange.protocol) + 6
@@ -195,7 +195,7 @@ def request_length(exchange: Exchange) -> int:
 
 
 def request_id(exchange: Exchange) -> str:
-    """32 random hexadecimal digits, the same during the whole exchange."""
+    """Return 32 random hexadecimal digits, the same during the whole exchange."""
     value = exchange.request_id_value
     if not value:
         value = exchange.request_id_value = os.urandom(16).hex()
@@ -206,7 +206,7 @@ def request_id(exchange: Exchange) -> str:
 
 
 def server_address(exchange: Exchange) -> tuple[str, str]:
-    """(address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
+    """Return the (address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
     connection = exchange.connection
     if connection is not None:
         name = connection.server_addr
@@ -221,30 +221,30 @@ def server_address(exchange: Exchange) -> tuple[str, str]:
 
 
 def tcp_info(exchange: Exchange, field_number: int) -> str | None:
-    """The 32-bit field of Linux's `struct tcp_info` with that number, counted behind its eight leading bytes."""
+    """Return the 32-bit field of Linux's `struct tcp_info` with this number, counted after its eight leading bytes."""
     handle = exchange.environ.get("gunicorn.socket") if exchange.connection is None else exchange.connection.stream
     if handle is None or not hasattr(socket, "TCP_INFO"):
         return None
     try:
         with socket.socket(fileno=os.dup(handle.fileno())) as sock:
             data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8 + 4 * (field_number + 1))
-    except OSError:  # a unix socket has none
+    except OSError:  # a unix socket has no TCP_INFO
         return None
     offset = 8 + 4 * field_number
     return str(struct.unpack_from("I", data, offset)[0]) if len(data) >= offset + 4 else None
 
 
-# --- the place that answers -------------------------------------------------------------------------------------------------
+# --- the server and the location --------------------------------------------------------------------------------------------
 
 
 def server_name(exchange: Exchange) -> str:
-    """The first name of the server block, a leading dot left out."""
+    """Return the first name of the server block, without a leading dot."""
     names = exchange.server.names
     return names[0].removeprefix(".") if names else ""
 
 
 def document_root(exchange: Exchange) -> str:
-    """`root` or `alias` of the location in force, as an absolute path."""
+    """Return `root` or `alias` of the location in force, as an absolute path."""
     core = exchange.location.core
     template = core.alias or core.root
     path = "html" if template is None else template(exchange)
@@ -259,9 +259,9 @@ def realpath_root(exchange: Exchange) -> str | None:
 
 
 def filename(exchange: Exchange, uri: str | None = None) -> str:
-    """The file that a URI (default: the present one) stands for under `root` or `alias`.
+    """Return the path of the file for a URI (default: the present one) under `root` or `alias`.
 
-    With `alias` the location's prefix is replaced; in a location given by a regular expression the alias is the whole path.
+    `alias` replaces the location's prefix; in a location given by a regular expression it is the whole path.
     """
     location = exchange.location
     core: CoreSettings = location.core
@@ -281,21 +281,21 @@ def limit_rate(exchange: Exchange) -> str:
     return "0" if template is None else template(exchange)
 
 
-# --- what was answered ------------------------------------------------------------------------------------------------------
+# --- the response -----------------------------------------------------------------------------------------------------------
 
 
 def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
-    """The fields of that name (lower case, dashes), repetitions joined as nginx joins them; None when there is none."""
+    """Return the fields of this name (lower case, dashes), joined as nginx joins them; None if there is none."""
     found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
     return ", ".join(found) if found else None
 
 
 _SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
-"""Bytes of the fields that ProxyWorker adds to an answer that has none of its own."""
+"""The bytes of the fields that ProxyWorker adds to a response without them."""
 
 
 def bytes_sent(exchange: Exchange) -> int:
-    """Bytes of the answer's head, worked out from its fields, and of its body as it was sent."""
+    """Return the bytes of the response: its head, computed from the fields, and its body as sent."""
     response = exchange.response
     if response is None:
         return 0

@@ -1,9 +1,9 @@
-"""nginx's variables of the upstream, of proxying and of TLS. The rules and forms are those of `variable_table`.
+"""nginx's variables of upstreams, forwarding and TLS, in the forms of `variables/request`.
 
 Rules:
-- One value for each attempt, `, ` between attempts and ` : ` where an internal redirect led to another group: an attempt
-  without an address (`Attempt("")`) marks that place, as an empty state does in nginx.
-- A time that did not come is "-"; sizes are bytes.
+- A variable has one value for each attempt, with `, ` between attempts and ` : ` where an internal redirect led to another group:
+  an attempt without an address (`Attempt("")`) marks the redirect, as an empty state does in nginx.
+- A missing time is "-". Sizes are bytes.
 Source: nginx's documentation of ngx_http_upstream_module, ngx_http_proxy_module and ngx_http_ssl_module, "Embedded Variables".
 """
 
@@ -65,7 +65,7 @@ PREFIXES: dict[str, Callable[[str], str]] = {
 
 
 def each(tries: list[Attempt], show: Callable[[Attempt], str]) -> str:
-    """One value for each attempt."""
+    """Return one value for each attempt."""
     if len(tries) == 1:
         return show(tries[0])
     text = ""
@@ -84,7 +84,7 @@ def each_address(tries: list[Attempt]) -> str:
 
 
 def last_address(tries: list[Attempt]) -> str | None:
-    """The address of the last server chosen, without its port, so that `geo` can judge it."""
+    """Return the address of the last server chosen, without its port, so that `geo` can look it up."""
     if not tries:
         return None
     address = tries[-1].address
@@ -92,7 +92,10 @@ def last_address(tries: list[Attempt]) -> str | None:
 
 
 def elsewhere(tries: list[Attempt]) -> str | None:
-    """Ours: "1" when the address of the last server chosen is on another machine, else "0"; for `tunnel_allow_upstream`."""
+    """Return $upstream_elsewhere, which nginx has not: "1" if the last server chosen is on another machine, else "0".
+
+    It is the usual argument of `tunnel_allow_upstream`.
+    """
     address = last_address(tries)
     return None if address is None else str(int(is_elsewhere(address)))
 
@@ -130,7 +133,7 @@ def length(attempt: Attempt) -> str:
 
 
 def set_cookie(pairs: Pairs, name: str) -> str | None:
-    """The value of the last cookie of that name that the upstream set."""
+    """Return the value of the last cookie of this name that the upstream set."""
     found = None
     for key, value in pairs:
         if key.lower() == "set-cookie" and value[: len(name)].lower() == name:
@@ -139,7 +142,7 @@ def set_cookie(pairs: Pairs, name: str) -> str | None:
 
 
 def forwarded_for(exchange: Exchange) -> str:
-    """The client's X-Forwarded-For with the client's address behind it."""
+    """Return the client's X-Forwarded-For with the client's address appended."""
     given: str | None = exchange.environ.get("HTTP_X_FORWARDED_FOR")
     address = exchange.remote_addr or "unix:"
     return f"{given}, {address}" if given else address
@@ -149,7 +152,7 @@ def forwarded_for(exchange: Exchange) -> str:
 
 
 def tls(exchange: Exchange, show: Callable[[Exchange, Any], str | None]) -> str | None:
-    """What `show` finds on the client's TLS connection; None on a plain one, or when the server did not hand it over."""
+    """Return the value of `show` for the client's TLS connection, None without TLS or if the server does not hand it over."""
     if exchange.scheme != "https":
         return None
     sock = tls_of(exchange)
@@ -171,13 +174,13 @@ def session_reused(exchange: Exchange, sock: Any) -> str:
 
 
 def sni(exchange: Exchange, sock: Any) -> str | None:
-    """The name that the client asked for (SNI): the worker notes it, the ssl module of a server does not keep it."""
+    """Return the name that the client asked for (SNI), as the worker recorded it. The ssl module does not keep it."""
     found: str | None = getattr(exchange.connection, "sni", None) or getattr(sock, "sni", None)
     return found
 
 
 def client_verify(exchange: Exchange, sock: Any) -> str:
-    """NONE, SUCCESS or FAILED:reason."""
+    """Return NONE, SUCCESS or FAILED:reason."""
     return verdict(sock)
 
 
@@ -187,13 +190,13 @@ def _der(sock: Any) -> bytes | None:
 
 
 def client_raw_cert(exchange: Exchange, sock: Any) -> str | None:
-    """The client's certificate in PEM."""
+    """Return the client's certificate in PEM."""
     der = _der(sock)
     return ssl.DER_cert_to_PEM_cert(der) if der else None
 
 
 def client_cert(exchange: Exchange, sock: Any) -> str | None:
-    """The same for a header: a tab before each line but the first, as nginx did when headers could be folded."""
+    """Return the certificate for a field: a tab before each line but the first, as nginx did when fields could be folded."""
     text = client_raw_cert(exchange, sock)
     return text.rstrip("\n").replace("\n", "\n\t") if text else None
 
@@ -206,7 +209,7 @@ def client_escaped_cert(exchange: Exchange, sock: Any) -> str | None:
 
 
 def client_fingerprint(exchange: Exchange, sock: Any) -> str | None:
-    """SHA-1 of the certificate, in hexadecimal."""
+    """Return the SHA-1 of the certificate, in hexadecimal."""
     import hashlib
 
     der = _der(sock)
@@ -229,7 +232,7 @@ _SPECIAL = frozenset(',+"\\<>;')
 
 
 def _name(parts: Any) -> str:
-    """A distinguished name in the form of RFC 2253, last part first."""
+    """Return a distinguished name in the form of RFC 2253, last part first."""
     shown = []
     for part in reversed(parts):
         one = []
