@@ -1,9 +1,10 @@
-"""The access logs: one line for each request, written when its answer is out.
+"""The access logs: one line for each request, written after its response.
 
 Rules:
-- Files are those of `logfile`: lines stay whole, and a log that is moved away is written on until `reopen` (USR1).
-- A log that cannot be written never breaks a request: it costs one line in the error log, and another one a minute later.
-- A file's name may have variables; some of those files are kept open. A client that gets `..` into such a name gets no log.
+- Files are written through `logfile`: lines are not interleaved, and a renamed file is written to until `reopen` (USR1).
+- A log that cannot be written never fails a request. The error log gets at most one line a minute about it.
+- A file name may contain variables. The last 32 of those files stay open. A name that contains `..` is refused, because
+  clients control variables.
 Source: ngx_http_log_module.
 """
 
@@ -28,7 +29,7 @@ _KEPT_OPEN = 32
 
 
 class _File:
-    """A log file whose faults become lines in the error log, a few of them."""
+    """A log file that reports its errors to the error log, at most once a minute."""
 
     __slots__ = ("_quiet_until", "file")
 
@@ -45,7 +46,7 @@ class _File:
             self._complain("write() to", error)
 
     def open(self) -> bool:
-        """Open the file, again when it was open; False when that fails."""
+        """Open or reopen the file. Return False if that fails."""
         try:
             self.file.open()
         except (OSError, ValueError) as error:
@@ -53,17 +54,17 @@ class _File:
             return False
         return True
 
-    def _complain(self, what: str, error: Exception) -> None:
+    def _complain(self, call: str, error: Exception) -> None:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _SILENCE
             number = getattr(error, "errno", None)
             reason = getattr(error, "strerror", None) or error
-            errorlog.line("crit", f'{what} "{self.file.path}" failed ({number}: {reason})')
+            errorlog.line("crit", f'{call} "{self.file.path}" failed ({number}: {reason})')
 
 
 class _Log:
-    """One `access_log` line of the configuration; `file` is None when its name has variables."""
+    """One `access_log` directive. `file` is None if the file name contains variables."""
 
     __slots__ = ("condition", "file", "format", "path")
 
@@ -75,30 +76,30 @@ class _Log:
 
 
 def constant_paths(logs: Iterable[AccessLog], prefix: str) -> set[str]:
-    """The files of those logs whose names are the same for every request."""
+    """Return the paths of the logs whose names contain no variables."""
     names = (getattr(log.path, "constant", None) for log in logs)
     return {_join(prefix, name) for name in names if name is not None}
 
 
 def _join(prefix: str, name: str) -> str:
-    """A file's path as LogFile takes it: the bytes on disk as latin-1 text."""
+    """Return a path in LogFile's form: the bytes on disk as latin-1 text."""
     return os.path.join(os.fsencode(prefix).decode("latin-1"), name)
 
 
 class AccessLogs:
-    """The logs of one configuration in one process."""
+    """The access logs of one configuration in one process."""
 
     def __init__(self, config: Config) -> None:
         self._prefix = config.prefix
         self._default = config.core.access_log
         self._files: dict[str, _File] = {}
-        self._moving: OrderedDict[str, _File] = OrderedDict()
-        self._moving_lock = threading.Lock()
-        # By the identity of a location's tuple, which the value keeps alive.
+        self._variable_files: OrderedDict[str, _File] = OrderedDict()
+        self._variable_lock = threading.Lock()
+        # Keyed by the id of a location's tuple. The value keeps that tuple alive.
         self._logs: dict[int, tuple[tuple[AccessLog, ...], tuple[_Log, ...]]] = {}
 
     def write(self, exchange: Exchange) -> None:
-        """Write what the location's `access_log`s say of a finished exchange."""
+        """Write a finished exchange to the access logs of its location."""
         location = exchange.location
         wanted = self._default if location is None else location.core.access_log
         if not wanted:
@@ -111,7 +112,7 @@ class AccessLogs:
             if log.file is not None:
                 log.file.write(line)
             else:
-                self._write_moving(log.path(exchange), line)
+                self._write_variable(log.path(exchange), line)
 
     def _prepare(self, wanted: tuple[AccessLog, ...]) -> tuple[tuple[AccessLog, ...], tuple[_Log, ...]]:
         logs = []
@@ -128,33 +129,33 @@ class AccessLogs:
         self._logs[id(wanted)] = prepared
         return prepared
 
-    def _write_moving(self, name: str, line: bytes) -> None:
-        """Write to a file whose name was made for this request."""
+    def _write_variable(self, name: str, line: bytes) -> None:
+        """Write to a file whose name contains variables."""
         path = _join(self._prefix, name)
         if ".." in path.split("/") or "\0" in path:
             errorlog.line("error", f'access log "{path}" is refused')
             return
-        with self._moving_lock:
-            file = self._moving.get(path)
+        with self._variable_lock:
+            file = self._variable_files.get(path)
             if file is None:
-                file = self._moving[path] = _File(path)
-                if len(self._moving) > _KEPT_OPEN:
-                    self._moving.popitem(last=False)[1].file.close()
+                file = self._variable_files[path] = _File(path)
+                if len(self._variable_files) > _KEPT_OPEN:
+                    self._variable_files.popitem(last=False)[1].file.close()
             else:
-                self._moving.move_to_end(path)
+                self._variable_files.move_to_end(path)
             file.write(line)
 
     def reopen(self) -> None:
-        """Open all files again by their names: they were rotated."""
+        """Reopen all files by name after a rotation."""
         for file in self._files.values():
             if file.file.handle >= 0:
                 file.open()
-        with self._moving_lock:
-            while self._moving:
-                self._moving.popitem()[1].file.close()
+        with self._variable_lock:
+            while self._variable_files:
+                self._variable_files.popitem()[1].file.close()
 
     def close(self) -> None:
-        """Close all files; a line written later opens its file again."""
+        """Close all files. A later line reopens its file."""
         for file in self._files.values():
             file.file.close()
         self.reopen()

@@ -1,11 +1,11 @@
-"""The error log: nginx's lines, by Python's logging.
+"""The error log: nginx's lines, written through Python's logging.
 
 Rules:
-- One line per fault, in nginx's form, with the client, the request and the upstream: operators grep for these.
-- Without a configuration file nothing is set up: the logger `wsgi_proxy` then belongs to the application it runs in.
-- A place that has an `error_log` of its own gets the lines of its requests there, and nowhere else, as in nginx.
-- A log that cannot be written never breaks a request: its lines are lost, for there is nobody to tell.
-- A file that is moved away is written on until `reopen` (USR1).
+- One line per fault, in nginx's format, with the client, the request and the upstream, so that searches written for nginx work.
+- Without a configuration file no handler is installed: the application configures the logger `wsgi_proxy`.
+- A location with a separate `error_log` logs its requests only there, as in nginx.
+- A log that cannot be written never fails a request. Its lines are lost.
+- A renamed file is written to until `reopen` (USR1).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Formatter(logging.Formatter):
 
 
 class _FileHandler(logging.Handler):
-    """Writes to a log file, whatever becomes of it."""
+    """Write to a log file. Errors of the file are ignored."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -71,22 +71,24 @@ class _FileHandler(logging.Handler):
 
 
 class _StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the standard error, whoever closed or filled its other end."""
+    """Write to standard error. A closed or full pipe is ignored."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         return
 
 
 Targets = tuple[tuple[str, str], ...]
-"""(path or "stderr", level) of each log that a line goes to, as `error_log` names them."""
+"""(path or "stderr", level) for each `error_log` of one level of the configuration."""
 
-_placed: dict[Targets, logging.Logger] = {}
-"""The logs of places that have their own."""
+_by_targets: dict[Targets, logging.Logger] = {}
+"""The loggers of locations with a separate `error_log`, and the main logger."""
 
 
 def setup(targets: Targets, prefix: str = "", places: Iterable[Targets] = ()) -> None:
-    """Send the log to `targets`, and lines of requests to what `places` says where that is their location's, in place of an
-    earlier setup's. OSError if a file cannot be opened: nothing is changed then."""
+    """Send the log to `targets`, and the lines of requests to their location's logs, one of `places`.
+
+    Replaces the handlers of an earlier call. Raises OSError if a file cannot be opened, and then changes nothing.
+    """
     main = targets or (("stderr", "error"),)
     made: dict[Targets, list[logging.Handler]] = {}
     try:
@@ -104,12 +106,12 @@ def setup(targets: Targets, prefix: str = "", places: Iterable[Targets] = ()) ->
                 old.removeHandler(handler)
                 handler.close()
     _use(logger, made.pop(main))
-    _placed.clear()
+    _by_targets.clear()
     for wanted, handlers in made.items():
-        _placed[wanted] = placed = logging.Logger(logger.name)
-        _use(placed, handlers)
-    # A place may say the same as the main context.
-    _placed[main] = logger
+        _by_targets[wanted] = separate = logging.Logger(logger.name)
+        _use(separate, handlers)
+    # A location may name the same targets as the main context.
+    _by_targets[main] = logger
 
 
 def _handler(path: str, level: str, prefix: str) -> logging.Handler:
@@ -128,11 +130,11 @@ def _use(log: logging.Logger, handlers: list[logging.Handler]) -> None:
 
 
 def _loggers() -> set[logging.Logger]:
-    return {logger, *_placed.values()}
+    return {logger, *_by_targets.values()}
 
 
 def reopen(account: int | None = None) -> None:
-    """Go on in new files where the old ones were moved away, given to the user `account`; where that fails, in the old ones."""
+    """Reopen the files by name and give them to the user ID `account`. A file that cannot be opened stays as it is."""
     for handler in [handler for log in _loggers() for handler in log.handlers]:
         if isinstance(handler, _FileHandler):
             path = handler.file.path
@@ -143,13 +145,13 @@ def reopen(account: int | None = None) -> None:
 
 
 def line(level: str, message: str, exchange: Exchange | None = None, upstream: str = "") -> None:
-    """Write one line; with an exchange it says whose request it was, as nginx does, and goes where its location says."""
+    """Write one line. With an exchange, append client and request as nginx does, and use the log of its location."""
     number = LEVELS[level]
     log = logger
-    if exchange is not None and _placed:
+    if exchange is not None and _by_targets:
         location = exchange.location_or_none
         if location is not None and location.core.error_log is not None:
-            log = _placed.get(location.core.error_log, logger)
+            log = _by_targets.get(location.core.error_log, logger)
     if not log.isEnabledFor(number):
         return
     if exchange is not None:
@@ -165,7 +167,7 @@ def line(level: str, message: str, exchange: Exchange | None = None, upstream: s
 
 
 def _printable(text: str) -> str:
-    """No control character of a client's reaches a log or a terminal."""
+    """Escape control characters, so that a client cannot write them to a log or a terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else f"\\x{ord(char):02X}" for char in text)

@@ -1,12 +1,12 @@
-"""Log files: opened for appending, written a line at a time, opened again when they were moved away.
+"""Log files: opened for appending, written a line at a time, and reopened after a rotation.
 
 Rules:
-- A line is one `write`, so that the lines of all processes stay whole. A file that is moved away is written on until `open` is
-  called again; where that fails, the old file goes on.
-- The main process opens the files that its workers write (`keep`): they go on with the descriptors that they inherit, in folders
-  that their account may not enter too, and open a file by its name only when it was rotated.
-- A file that the main process opens again is given to the workers' account, as nginx does it; but never by a link, nor one
-  that has another name: the folder may be that account's, and it must get nothing but its log.
+- A line is one `write`, so that the lines of several processes are not interleaved. A renamed file is written to until `open` is
+  called again. If that fails, the old file stays in use.
+- The main process opens the files that its workers write to (`keep`). The workers inherit the descriptors, so their account needs
+  no access to the directory, and they open a file by name only after a rotation.
+- A file that the main process reopens is given to the workers' account, as nginx does. Symbolic links and files with several
+  links are not: that account may own the directory, and must not gain any other file this way.
 Source: nginx, ngx_init_cycle and ngx_reopen_files.
 """
 
@@ -22,9 +22,9 @@ _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class LogFile:
-    """One file. The number of its descriptor stays the same when it is opened again, so that no writer can be caught between.
+    """One file. Reopening keeps the number of the descriptor, so that concurrent writers need no lock.
 
-    Names are latin-1 text of the bytes on disk, as everything is that comes from a configuration or a request.
+    `path` is the bytes on disk as latin-1 text, like all text from configurations and requests.
     """
 
     __slots__ = ("handle", "path")
@@ -34,7 +34,7 @@ class LogFile:
         self.handle = -1
 
     def open(self, account: int | None = None) -> None:
-        """Open the file, again when it was open, and give it to the user `account`. OSError, ValueError for a name with NUL."""
+        """Open or reopen the file and give it to the user ID `account`. Raises OSError, or ValueError for a name with NUL."""
         kept = _kept.get(self.path)
         if self.handle < 0 and kept is not None and kept is not self:
             fresh = os.dup(kept.handle)
@@ -47,13 +47,13 @@ class LogFile:
             os.close(fresh)
 
     def write(self, line: bytes) -> None:
-        """Write, opening the file first if it is not open. Raises as `open`."""
+        """Write `line`, opening the file first if necessary. Raises as `open` does."""
         if self.handle < 0:
             self.open()
         os.write(self.handle, line)
 
     def close(self) -> None:
-        """Close the file; a line that is written later opens it."""
+        """Close the file. A later write reopens it."""
         handle, self.handle = self.handle, -1
         if handle >= 0:
             os.close(handle)
@@ -63,7 +63,7 @@ _kept: dict[str, LogFile] = {}
 
 
 def keep(paths: Iterable[str]) -> None:
-    """Hold these files open for the processes forked from now on, and no others. Those that cannot be opened are left to them."""
+    """Keep exactly these files open for later forks. A file that cannot be opened is left to the workers."""
     wanted = set(paths)
     for path in [path for path in _kept if path not in wanted]:
         _kept.pop(path).close()
@@ -72,12 +72,12 @@ def keep(paths: Iterable[str]) -> None:
         try:
             file.open()
         except (OSError, ValueError):
-            continue  # whoever writes to it says so
+            continue  # the worker that writes to it logs the error
         _kept[path] = file
 
 
 def reopen_kept(account: int | None) -> None:
-    """Open the kept files by their names, for the user `account` (None: leave the owner); what fails is kept as it is."""
+    """Reopen the kept files by name for the user ID `account` (None: keep the owner). Files that fail stay as they are."""
     for file in _kept.values():
         try:
             file.open(account)

@@ -1,9 +1,10 @@
-"""What the proxy counts about itself, shared by its workers.
+"""The proxy's counters, shared by its workers.
 
 Rules:
-- A row of 64-bit words for each worker slot in the zone; a worker writes only its own row, so counting needs no lock.
-- Counters only grow: a new worker in a slot goes on from where the last one stopped. Gauges (connections) are the living's.
-- One read of the Exchange's record at its end is all that a request pays.
+- Each worker slot of the zone has a row of 64-bit words. A worker writes only to its row, so counting needs no lock.
+- Counters only grow: a new worker in a slot continues the counters of the previous one. Gauges (connections) are summed over
+  live workers only.
+- A request is counted once, from its Exchange, when it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..shm import Zone
 
 REQUESTS, BODY_BYTES, UPSTREAM_FAILURES, CACHE_HITS, CONNECTIONS, BUSY, ACCEPTED, STATUS = range(8)
-"""Words of a row; from STATUS on, one for each class of status, 0 (no status) to 5."""
+"""Indexes into a row. From STATUS on there is one word for each status class, 0 (no status) to 5."""
 _WORDS = 16
 
 
@@ -31,11 +32,11 @@ class Metrics:
         self._fork = zone.when_forked(self.forked)
 
     def forked(self) -> None:
-        """A new process has a slot of its own."""
+        """Forget the row after a fork: the new process has another slot."""
         self._base = -1
 
     def record(self, exchange: Exchange) -> None:
-        """Count an exchange that has ended."""
+        """Count a finished exchange."""
         base = self._base
         words = self._words
         if base < 0:
@@ -45,7 +46,7 @@ class Metrics:
         words[base + BODY_BYTES] += exchange.body_bytes_sent
         words[base + STATUS + exchange.status // 100] += 1
         if len(exchange.tries) > 1:
-            # The first of each group is no failure of the one before it; a try without an address parts two groups.
+            # The first attempt of a group does not follow a failure. An attempt without an address separates two groups.
             words[base + UPSTREAM_FAILURES] += max(
                 0, len(exchange.tries) - 1 - 2 * sum(not attempt.address for attempt in exchange.tries)
             )
@@ -60,13 +61,13 @@ class Metrics:
                 words[base + ACCEPTED] += 1
 
     def totals(self) -> list[int]:
-        """The sum of all rows; of the gauges, of the rows of the living."""
+        """Return the sums of all rows by index. Gauges are summed over live workers only."""
         self._zone.reap()
-        living = {slot for slot, _ in self._zone.living()}
+        live = {slot for slot, _ in self._zone.living()}
         sums = [0] * _WORDS
         for slot in range(self._rows):
             row = self._words[slot * _WORDS : (slot + 1) * _WORDS].tolist()
-            for which, value in enumerate(row):
-                if which not in (CONNECTIONS, BUSY) or slot in living:
-                    sums[which] += value
+            for index, value in enumerate(row):
+                if index not in (CONNECTIONS, BUSY) or slot in live:
+                    sums[index] += value
         return sums

@@ -1,8 +1,9 @@
-"""The proxy's own state for people and machines: `stub_status` as nginx prints it, and `wsgi_proxy_status page|json|metrics`.
+"""The proxy's state: `stub_status` in nginx's format, and `wsgi_proxy_status page|json|metrics`.
 
 Rules:
-- Read-only, and only where the configuration gives it a location: guard it with `allow` and `deny`, it names upstreams.
-- All three forms are made from one snapshot.
+- The page is read-only and exists only at a location that the configuration gives it. It names upstreams, so restrict access with
+  `allow` and `deny`.
+- All three formats are made from one snapshot.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def stub_status(totals: list[int]) -> str:
-    """nginx's four lines (ngx_http_stub_status_module)."""
+    """Return nginx's four lines (ngx_http_stub_status_module)."""
     active = totals[metrics.CONNECTIONS]
     busy = min(totals[metrics.BUSY] + 1, max(active, 1))
     accepted = totals[metrics.ACCEPTED]
@@ -33,7 +34,7 @@ def stub_status(totals: list[int]) -> str:
 
 
 def snapshot(totals: list[int], pools: Mapping[str, Pool]) -> dict[str, Any]:
-    """Everything, as plain values."""
+    """Return the counters and the state of every upstream server as plain values. Times are in milliseconds."""
     upstreams: dict[str, list[dict[str, Any]]] = {}
     for name, pool in pools.items():
         upstreams[name] = [
@@ -63,11 +64,12 @@ def snapshot(totals: list[int], pools: Mapping[str, Pool]) -> dict[str, Any]:
 
 
 def as_json(state: dict[str, Any]) -> str:
+    """Format the snapshot as JSON."""
     return json.dumps(state, indent=2) + "\n"
 
 
 def as_metrics(state: dict[str, Any]) -> str:
-    """Prometheus' text format (version 0.0.4)."""
+    """Format the snapshot in Prometheus' text format (version 0.0.4)."""
     lines: list[str] = []
 
     def family(name: str, kind: str, about: str, rows: list[tuple[dict[str, str], int]]) -> None:
@@ -78,15 +80,17 @@ def as_metrics(state: dict[str, Any]) -> str:
             lines.append(f"wsgi_proxy_{name}{{{shown}}} {value}" if shown else f"wsgi_proxy_{name} {value}")
 
     family("requests_total", "counter", "Requests answered.", [({}, state["requests"])])
-    family("responses_total", "counter", "Answers by class.", [({"class": k}, v) for k, v in state["responses"].items()])
-    family("body_bytes_total", "counter", "Bytes of bodies sent to clients.", [({}, state["body_bytes"])])
-    family("retries_total", "counter", "Tries beyond the first.", [({}, state["retries"])])
-    family("cache_hits_total", "counter", "Answers from the cache.", [({}, state["cache_hits"])])
+    family("responses_total", "counter", "Responses by status class.", [({"class": k}, v) for k, v in state["responses"].items()])
+    family("body_bytes_total", "counter", "Bytes of response bodies sent to clients.", [({}, state["body_bytes"])])
+    family("retries_total", "counter", "Upstream attempts after the first.", [({}, state["retries"])])
+    family("cache_hits_total", "counter", "Responses served from the cache.", [({}, state["cache_hits"])])
     family("connections", "gauge", "Open client connections.", [({}, state["connections"]["active"])])
     peers = [({"upstream": name, "server": peer["server"]}, peer) for name, rows in state["upstreams"].items() for peer in rows]
-    family("peer_connections", "gauge", "Open requests of a server.", [(at, peer["connections"]) for at, peer in peers])
-    family("peer_available", "gauge", "Whether a server may be chosen.", [(at, int(peer["available"])) for at, peer in peers])
-    family("peer_failures_total", "counter", "Failed tries of a server.", [(at, peer["failures"]) for at, peer in peers])
+    family("peer_connections", "gauge", "Requests in progress on a server.", [(at, peer["connections"]) for at, peer in peers])
+    family(
+        "peer_available", "gauge", "1 if the server can be chosen, else 0.", [(at, int(peer["available"])) for at, peer in peers]
+    )
+    family("peer_failures_total", "counter", "Failed attempts on a server.", [(at, peer["failures"]) for at, peer in peers])
     return "\n".join(lines) + "\n"
 
 
@@ -95,14 +99,14 @@ def _label(text: str) -> str:
 
 
 def _state(peer: dict[str, Any]) -> str:
-    """One or two words for a server."""
+    """Return the state of a server in a few words."""
     if peer["down"]:
         return "down"
     return ("available" if peer["available"] else "not available") + (", backup" if peer["backup"] else "")
 
 
 def as_page(state: dict[str, Any]) -> str:
-    """One plain page; it reloads itself every two seconds."""
+    """Format the snapshot as an HTML page that reloads itself every two seconds."""
     rows = []
     for name, peers in state["upstreams"].items():
         for peer in peers:
@@ -136,18 +140,18 @@ FORMS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 
 
 class Status:
-    """Answers for the locations that show the state."""
+    """The handlers of the locations that show the state."""
 
     def __init__(self, counted: Metrics, pools: Mapping[str, Pool]) -> None:
         self._metrics = counted
         self._pools = pools
 
     def stub(self, exchange: Exchange) -> Response:
-        """`stub_status`."""
+        """Return the response of `stub_status`."""
         return _response(exchange, "text/plain", stub_status(self._metrics.totals()))
 
     def show(self, exchange: Exchange) -> Response:
-        """`wsgi_proxy_status`."""
+        """Return the response of `wsgi_proxy_status`."""
         kind, form = FORMS[exchange.location.core.metrics or "page"]
         return _response(exchange, kind, form(snapshot(self._metrics.totals(), self._pools)))
 

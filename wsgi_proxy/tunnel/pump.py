@@ -1,11 +1,11 @@
 """The byte pump between two streams.
 
 Rules:
-- Bytes go both ways as they come.
-- An end of one half is passed on as the end of that half, and the other goes on (RFC 9110, 9.3.6). A reset ends both.
-- Back-pressure: at most one block each way is held; a side that does not read is not read for.
-- It ends when nothing has moved either way for `idle` seconds (proxy_read_timeout).
-- In a thread one loop serves both ways. On gevent's loop each way has a greenlet: its waits are the cheap ones.
+- Bytes are passed on in both directions as they arrive.
+- The end of one direction is passed on and the other direction continues (RFC 9110, section 9.3.6). A reset ends both.
+- Back-pressure: each direction buffers at most one block, and reads again only when its sink has taken it.
+- The tunnel ends when neither direction has moved a byte for `idle` seconds (proxy_read_timeout).
+- In a thread, one loop serves both directions. Under gevent each direction has a greenlet.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ BLOCK = 64 * 1024
 
 
 def splice(client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None) -> tuple[int, int]:
-    """Pump until both halves have ended, one side failed, or nothing moved for `idle` seconds: (bytes up, bytes down).
+    """Pump until both directions have ended, one side fails, or no byte moves for `idle` seconds.
 
-    The rests are bytes already read from each side. Both streams are closed in the end.
+    `client_rest` and `upstream_rest` are bytes already read from each side. Returns (bytes sent to the upstream, bytes sent
+    to the client) and closes both streams.
     """
     for stream in (client, upstream):
         stream.read_timeout = stream.write_timeout = idle
-    kind = _Loop if isinstance(_base(client), PlainStream) or isinstance(_base(upstream), PlainStream) else _Pair
+    kind = _ThreadPump if isinstance(_base(client), PlainStream) or isinstance(_base(upstream), PlainStream) else _GreenletPump
     tunnel = kind(client, upstream, client_rest, upstream_rest, idle)
     try:
         tunnel.run()
@@ -43,8 +44,8 @@ def _base(stream: Stream) -> Stream:
     return stream.lower if isinstance(stream, TLSStream) else stream
 
 
-class _Way:
-    """One direction: what was read and is not written yet, how much went through, and whether it has ended."""
+class _Direction:
+    """One direction: its pending bytes, the number of bytes moved, and a flag for its end."""
 
     __slots__ = ("ended", "held", "moved", "pending", "sink", "source")
 
@@ -53,86 +54,86 @@ class _Way:
         self.sink = sink
         self.pending = memoryview(rest)
         self.held = False
-        """The sink has encrypted bytes that the kernel has not taken."""
+        """True while the sink holds encrypted bytes that the kernel has not taken."""
         self.moved = 0
         self.ended = False
 
 
-class _Loop:
-    """Both ways in the calling thread."""
+class _ThreadPump:
+    """Serve both directions in the calling thread."""
 
     def __init__(self, client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None) -> None:
-        self.up = _Way(client, upstream, client_rest)
-        self.down = _Way(upstream, client, upstream_rest)
+        self.up = _Direction(client, upstream, client_rest)
+        self.down = _Direction(upstream, client, upstream_rest)
         self._idle = idle
 
     def run(self) -> None:
-        ways = (self.up, self.down)
-        for way in ways:
-            os.set_blocking(way.source.fileno(), False)
+        directions = (self.up, self.down)
+        for direction in directions:
+            os.set_blocking(direction.source.fileno(), False)
         try:
             while not (self.up.ended and self.down.ended):
                 if not self._wait():
                     return
-                for way in ways:
-                    self._step(way)
+                for direction in directions:
+                    self._step(direction)
         except OSError:
-            # Either side reset the connection or takes nothing any more: the tunnel is over for both.
+            # One side reset the connection or stopped reading: the tunnel ends for both.
             return
 
     def _wait(self) -> bool:
-        """Until something can be done; False after `idle` seconds."""
+        """Wait until a direction can move; return False after `idle` seconds."""
         poll = select.poll()
         events: dict[int, int] = {}
-        for way in (self.up, self.down):
-            if way.ended:
+        for direction in (self.up, self.down):
+            if direction.ended:
                 continue
-            if way.pending or way.held:
-                events[way.sink.fileno()] = events.get(way.sink.fileno(), 0) | select.POLLOUT
-            elif not way.source.plain and way.source.readable():
+            if direction.pending or direction.held:
+                events[direction.sink.fileno()] = events.get(direction.sink.fileno(), 0) | select.POLLOUT
+            elif not direction.source.plain and direction.source.readable():
                 return True
             else:
-                events[way.source.fileno()] = events.get(way.source.fileno(), 0) | select.POLLIN
-        for number, what in events.items():
-            poll.register(number, what)
+                events[direction.source.fileno()] = events.get(direction.source.fileno(), 0) | select.POLLIN
+        for descriptor, mask in events.items():
+            poll.register(descriptor, mask)
         return bool(poll.poll(milliseconds(self._idle)))
 
-    def _step(self, way: _Way) -> None:
-        """Write what is pending, else read what is there."""
-        if way.ended:
+    def _step(self, direction: _Direction) -> None:
+        """Write the pending bytes, or read a block and write it, without waiting."""
+        if direction.ended:
             return
-        if way.held:
-            way.held = not way.sink.flush_nowait()
-            if way.held:
+        if direction.held:
+            direction.held = not direction.sink.flush_nowait()
+            if direction.held:
                 return
-        if not way.pending:
-            data = way.source.recv_nowait(BLOCK)
+        if not direction.pending:
+            data = direction.source.recv_nowait(BLOCK)
             if data is None:
                 return
             if not data:
-                way.ended = True
-                way.sink.shutdown(socket.SHUT_WR)
+                direction.ended = True
+                direction.sink.shutdown(socket.SHUT_WR)
                 return
-            way.pending = memoryview(data)
-        if way.sink.plain:
+            direction.pending = memoryview(data)
+        if direction.sink.plain:
             try:
-                sent = os.write(way.sink.fileno(), way.pending)
+                sent = os.write(direction.sink.fileno(), direction.pending)
             except BlockingIOError:
                 return
         else:
-            # Never waits: the other way would wait with it.
-            sent = way.sink.send_nowait(way.pending)
-            way.held = not way.sink.flush_nowait()
-        way.moved += sent
-        way.pending = way.pending[sent:]
+            # Without waiting, because the other direction shares this thread.
+            sent = direction.sink.send_nowait(direction.pending)
+            direction.held = not direction.sink.flush_nowait()
+        direction.moved += sent
+        direction.pending = direction.pending[sent:]
 
 
-class _Pair:
-    """Each way in a greenlet of its own: `_thread` is gevent's where its streams are in use."""
+class _GreenletPump:
+    """Serve each direction in a separate greenlet. gevent has patched `_thread` wherever its streams are in use."""
 
     def __init__(self, client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None) -> None:
-        self.up = _Way(client, upstream, client_rest)
-        self.down = _Way(upstream, client, upstream_rest)
+        self.up = _Direction(client, upstream, client_rest)
+        self.down = _Direction(upstream, client, upstream_rest)
         self._idle = idle
         self._last = time.monotonic()
         self._over = _thread.allocate_lock()
@@ -143,7 +144,7 @@ class _Pair:
         try:
             self._pump(self.down)
         except BaseException:
-            # We are being stopped: closing wakes the other way too.
+            # The worker is stopping: closing wakes the other direction too.
             self.up.source.close()
             self.up.sink.close()
             raise
@@ -156,25 +157,25 @@ class _Pair:
         finally:
             self._over.release()
 
-    def _pump(self, way: _Way) -> None:
-        source, sink = way.source, way.sink
+    def _pump(self, direction: _Direction) -> None:
+        source, sink = direction.source, direction.sink
         try:
-            data: Any = way.pending
+            data: Any = direction.pending
             if not data:
                 data = self._read(source)
             while data:
                 sink.sendall(data)
-                way.moved += len(data)
+                direction.moved += len(data)
                 self._last = time.monotonic()
                 data = self._read(source)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            # A reset, or nothing moved for too long: over for both; closing wakes the other way.
+            # A reset or a timeout ends both directions. Closing wakes the other one.
             source.close()
             sink.close()
 
     def _read(self, source: Stream) -> bytes:
-        """The next bytes; TimeoutError only when the other way has been idle as long."""
+        """Return the next bytes. Raises TimeoutError only if the other direction has been idle for as long."""
         while True:
             try:
                 data = source.recv(BLOCK)

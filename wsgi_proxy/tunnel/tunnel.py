@@ -1,9 +1,11 @@
-"""Tunnels: what a 101, or a CONNECT that was granted, makes of a client's connection.
+"""Tunnels: a client's connection after a 101 or a successful CONNECT.
 
 Rules:
-- The tunnel is the body of its Answer: iterating it pumps (tunnel_pump.py) until both halves have ended, and yields nothing.
-- Under ProxyWorker the client's connection is taken over; other servers hand out their socket, and the head is written here.
-- No byte is lost that came behind either head.
+- The tunnel is the body of its Response. Iterating it runs the pump (`tunnel/pump.py`) until both directions have ended, and
+  yields nothing.
+- Under ProxyWorker the tunnel takes over the client's connection. Other servers hand out their socket, and the tunnel writes the
+  head itself.
+- Bytes that arrived together with either head are passed on.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Upper(Protocol):
-    """The upstream's end of a tunnel: `transport.Reply` after a 101 within its Forwarded, or Dialled."""
+    """The upstream's side of a tunnel: `Dialled` for a CONNECT, or the forwarded request whose `reply` is a 101."""
 
     reply: Any
 
@@ -33,7 +35,7 @@ class Upper(Protocol):
 
 
 class Dialled:
-    """A connection for a CONNECT, made by a route. Raises ConnectFailed or UpstreamTimeout."""
+    """An upstream connection for a CONNECT, opened through a route. Raises ConnectFailed or UpstreamTimeout."""
 
     __slots__ = ("_stream", "connect_time", "reply")
 
@@ -51,23 +53,24 @@ class Dialled:
 
 
 class Tunnelled:
-    """The body of a 101, or of a CONNECT's 200: iterating it pumps until the tunnel ends, and yields nothing.
+    """The body of a 101, or of the 200 for a CONNECT. Iterating it runs the tunnel and yields nothing.
 
-    `upper` owns the upstream's connection and is closed with this. `protocol` is what the Upgrade field of a 101 says.
+    `upper` owns the upstream connection and is closed together with this object. `protocol` is the Upgrade value of a 101.
+    `idle` is the limit in seconds for a tunnel in which no byte moves.
     """
 
-    __slots__ = ("_response", "_idle", "_upper", "_x", "protocol")
+    __slots__ = ("_exchange", "_idle", "_response", "_upper", "protocol")
 
     def __init__(self, upper: Upper, protocol: str, idle: float | None) -> None:
         self._upper = upper
         self._idle = idle or None
         self.protocol = protocol
-        self._x: Exchange | None = None
+        self._exchange: Exchange | None = None
         self._response: Response | None = None
 
     def run(self, exchange: Exchange, response: Response) -> Tunnelled:
-        """Make ready, before the head goes out; the server hands over its connections (`require_connection`)."""
-        self._x = exchange
+        """Prepare the tunnel and add the fields of a 101. The server must hand over its connections (`require_connection`)."""
+        self._exchange = exchange
         self._response = response
         if response.status == 101:
             head = getattr(self._upper.reply, "head", None)
@@ -75,21 +78,21 @@ class Tunnelled:
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        x, response = self._x, self._response
-        assert x is not None and response is not None
+        exchange, response = self._exchange, self._response
+        assert exchange is not None and response is not None
         upstream, upstream_rest = self._upper.reply.take_over()
-        if x.connection is not None:
-            client, client_rest = x.connection.take_over()
-            self._count(x, splice(client, upstream, client_rest, upstream_rest, self._idle))
+        if exchange.connection is not None:
+            client, client_rest = exchange.connection.take_over()
+            self._count(exchange, splice(client, upstream, client_rest, upstream_rest, self._idle))
         else:
-            sock, client_rest = _client_of(x.environ)
+            sock, client_rest = _client_of(exchange.environ)
             client = _duplicate(sock)
             client.write_timeout = self._idle
             client.sendall(_head(response))
             try:
-                self._count(x, splice(client, upstream, client_rest, upstream_rest, self._idle))
+                self._count(exchange, splice(client, upstream, client_rest, upstream_rest, self._idle))
             finally:
-                # The server still means to write an answer: it must find the connection closed.
+                # The server will still try to write a response: it must find the connection closed.
                 _shut(sock)
         return iter(())
 
@@ -102,18 +105,20 @@ class Tunnelled:
 
 
 def can_tunnel(environ: dict[str, Any]) -> bool:
-    """Whether this server hands over its connections."""
+    """Return True if this server hands over its connections."""
     return "wsgi_proxy.connection" in environ or client_socket(environ) is not None
 
 
 def require_connection(exchange: Exchange) -> None:
-    """Raise ProxyError(501) where the server does not hand over its connections, before an upstream is asked for a tunnel."""
+    """Raise ProxyError(501) if the server does not hand over its connections. Called before the upstream is contacted."""
     if not can_tunnel(exchange.environ):
-        raise ProxyError("this WSGI server does not hand over its connections, so nothing can be tunnelled", status=501)
+        raise ProxyError(
+            "this WSGI server does not hand over its connections; run the proxy under ProxyWorker to use tunnels", status=501
+        )
 
 
 def _client_of(environ: dict[str, Any]) -> tuple[Any, bytes]:
-    """(the client's socket, bytes that its parser read beyond the request)."""
+    """Return (the client's socket, the bytes that the server's parser read beyond the request)."""
     sock = client_socket(environ)
     unreader = getattr(getattr(environ["wsgi.input"], "reader", None), "unreader", None)
     take = getattr(unreader, "take_buffered", None)
@@ -121,9 +126,9 @@ def _client_of(environ: dict[str, Any]) -> tuple[Any, bytes]:
 
 
 def _duplicate(sock: Any) -> Stream:
-    """A stream on the same connection, so that the server's own object stays whole."""
+    """Return a stream on the same connection that leaves the server's socket object intact."""
     if hasattr(sock, "unwrap"):
-        return PlainStream(sock)  # TLS state cannot be shared; the object itself is used
+        return PlainStream(sock)  # TLS state cannot be shared, so the object itself is used
     return Stream.of(socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno())))
 
 
@@ -131,7 +136,7 @@ def _shut(sock: Any) -> None:
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
-        # It is closed already, which is what is wanted.
+        # The connection is already closed.
         return
 
 
