@@ -30,7 +30,7 @@ COMPILED = """
     exchange response
     logs/logfile logs/accesslog
     worker/connection worker/link worker/service worker/listener worker/request_head worker/request_body worker/environ
-    worker/response_fields worker/response worker/socket
+    worker/settings worker/response/fields worker/response/head worker/response/writer worker/socket
     routing/router routing/locations routing/redirects
     access/guard
     balance/peers balance/rotation balance/ranking balance/policies

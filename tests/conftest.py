@@ -12,8 +12,8 @@ import pytest
 #: The modules without input and output; their tests run without a socket.
 PURE = """
     test_errors test_exchange config/test_model http/test_headers http/test_request http/test_response http/test_framing
-    http/test_uri cache/rfc9111/test_fields cache/rfc9111/test_freshness balance/test_health balance/test_policies
-    routing/test_router
+    http/test_syntax http/test_uri cache/rfc9111/test_fields cache/rfc9111/test_freshness balance/test_health
+    balance/test_policies routing/test_router
 """.split()
 _pure_now = ""
 

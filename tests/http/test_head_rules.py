@@ -101,7 +101,7 @@ def test_the_settings_mean_what_they_mean_to_gthread(tmp_path: Path, settings: s
 def test_nginx_conf_is_not_governed_by_them() -> None:
     """The command's application has listener settings of its own: no rules, nginx's methods."""
     from wsgi_proxy.http.syntax import METHOD
-    from wsgi_proxy.worker.listener import ListenerSettings
+    from wsgi_proxy.worker.settings import ListenerSettings
 
     settings = ListenerSettings()
     assert settings.rules is None and settings.methods is METHOD and not settings.folds_methods

@@ -13,8 +13,9 @@ import gevent
 from gevent.event import Event
 
 from wsgi_proxy.worker.environ import FileWrapper
-from wsgi_proxy.worker.listener import Listener, ListenerSettings
+from wsgi_proxy.worker.listener import Listener
 from wsgi_proxy.worker.service import Hooks, Service
+from wsgi_proxy.worker.settings import ListenerSettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

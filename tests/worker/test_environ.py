@@ -11,9 +11,10 @@ import pytest
 from wsgi_proxy.worker import environ as worker_environ
 from wsgi_proxy.worker.connection import Connection
 from wsgi_proxy.worker.environ import make_environ
-from wsgi_proxy.worker.listener import Listener, ListenerSettings
+from wsgi_proxy.worker.listener import Listener
 from wsgi_proxy.worker.request_head import read_request
 from wsgi_proxy.worker.service import Service
+from wsgi_proxy.worker.settings import ListenerSettings
 
 
 def environ_of(head: bytes, **base: Any) -> dict[str, Any]:

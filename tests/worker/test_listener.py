@@ -1,4 +1,4 @@
-"""worker_listener: the limits' defaults, addresses, and accepting under shortage."""
+"""listener: addresses, and accepting under shortage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from tests.support.client import Client, send_raw
 from tests.support.ports import wait_until
 from tests.support.service import serving
-from wsgi_proxy.worker.listener import ListenerSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
@@ -20,13 +19,6 @@ def told(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     names = environ["SERVER_NAME"], environ["SERVER_PORT"], environ["REMOTE_ADDR"]
     start_response("200 OK", [])
     return [repr((connection.listener.name, connection.server_addr, *names)).encode()]
-
-
-def test_the_defaults_are_nginx_s() -> None:
-    settings = ListenerSettings()
-    assert (settings.keepalive_timeout, settings.keepalive_requests, settings.max_line, settings.max_head) == (
-        75.0, 1000, 8190, 1024 + 4 * 8192)  # fmt: skip
-    assert ListenerSettings(large_client_header_buffers=(2, 512), client_header_buffer_size=1024).max_line == 1022
 
 
 def test_an_ipv4_address() -> None:

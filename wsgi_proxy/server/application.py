@@ -22,7 +22,7 @@ from ..config import Config, Listen, ServerBlock, locations_of
 from ..errors import ConfigError, Fault
 from ..logs import constant_paths, errorlog, keep
 from ..proxy import tempfiles
-from ..worker.listener import ListenerSettings
+from ..worker import ListenerSettings, buffer_limits
 from . import tls
 from .arbiter import post_fork, run_arbiter
 from .listen import Address, covering, listens_of
@@ -50,6 +50,7 @@ class ServerPlan:
         server, listen = _default_server(self.config, address, self.listens)
         core = server.settings.core
         context = self.contexts.get(address)
+        longest, whole = buffer_limits(server.large_client_header_buffers, server.client_header_buffer_size)
         return ListenerSettings(
             keepalive_timeout=core.keepalive_timeout,
             keepalive_header=core.keepalive_timeout_header,
@@ -58,8 +59,9 @@ class ServerPlan:
             client_header_timeout=server.client_header_timeout,
             client_body_timeout=core.client_body_timeout,
             send_timeout=core.send_timeout,
-            client_header_buffer_size=server.client_header_buffer_size,
-            large_client_header_buffers=server.large_client_header_buffers,
+            max_line=longest,
+            max_field=longest,
+            max_head=whole,
             max_fields=server.max_headers,
             proxy_protocol=listen.proxy_protocol,
             tls=None if context is None else (lambda: context),

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .settings import ListenerSettings, buffer_limits
+
 if TYPE_CHECKING:
     from .worker import ProxyWorker
 
@@ -15,4 +17,4 @@ def __getattr__(name: str) -> Any:
     return ProxyWorker
 
 
-__all__ = ["ProxyWorker", "listener"]
+__all__ = ["ListenerSettings", "ProxyWorker", "buffer_limits"]

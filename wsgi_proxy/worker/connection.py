@@ -23,8 +23,7 @@ from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .proxy_protocol import read_proxy_header
 from .request_body import NO_BODY, RequestBody
 from .request_head import take_request
-from .response import ResponseWriter, ShortBody
-from .response_fields import SERVER, clock, http_date
+from .response import SERVER, ResponseWriter, ShortBody, clock, http_date
 from .service import QUIET
 from .socket import StreamSocket
 

@@ -16,7 +16,7 @@ from typing import Any
 from gunicorn.http2.errors import HTTP2ConnectionError, HTTP2Error, HTTP2ErrorCode, HTTP2StreamError
 
 from ..errors import ClientError, ClientGone
-from .response_fields import http_date
+from .response import http_date
 
 
 def http2_fields(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

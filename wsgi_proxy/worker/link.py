@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from ..config import CoreSettings
     from ..http import Pairs
-    from .listener import Listener, ListenerSettings
+    from .listener import Listener
     from .request_head import Request
+    from .settings import ListenerSettings
 
 # What a connection is doing.
 OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)

@@ -19,7 +19,7 @@ from ..http import METHOD, Pairs, RequestHead, check_partial_request, parse_requ
 from .environ import field_keys
 
 if TYPE_CHECKING:
-    from .listener import ListenerSettings
+    from .settings import ListenerSettings
 
 _TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
 """Visible characters but `#` (RFC 9112, 3.2; message.py says the same)."""

@@ -35,9 +35,10 @@ from ..net import load_kinds
 from .environ import FileWrapper
 from .hooks import GunicornHooks
 from .http2 import Http2Hints, Http2Input, Http2Response, http2_fields
-from .listener import Listener, ListenerSettings
-from .response_fields import SERVER
+from .listener import Listener
+from .response import SERVER
 from .service import Service
+from .settings import ListenerSettings
 from .socket import Http2Socket
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             settings: ListenerSettings = given(sock.getsockname())
             return settings
         cfg = self.cfg
+        max_line = cfg.limit_request_line or sys.maxsize
+        max_field = cfg.limit_request_field_size or sys.maxsize
         settings = ListenerSettings(
             keepalive_timeout=cfg.keepalive,
             keepalive_requests=sys.maxsize,
@@ -159,14 +162,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             client_header_timeout=cfg.timeout,
             client_body_timeout=cfg.timeout,
             send_timeout=cfg.timeout,
+            max_line=max_line,
+            max_field=max_field,
+            max_head=max_line + (cfg.limit_request_fields or 100) * max_field,
             max_fields=cfg.limit_request_fields,
             proxy_protocol=cfg.proxy_protocol not in (False, "off", None),
             trust_proxy_protocol=True,
+            rules=HeadRules(cfg),
         )
-        settings.max_line = cfg.limit_request_line or sys.maxsize
-        settings.max_field = cfg.limit_request_field_size or sys.maxsize
-        settings.max_head = settings.max_line + (cfg.limit_request_fields or 100) * settings.max_field
-        settings.apply(HeadRules(cfg))
         if cfg.is_ssl:
             context = gunicorn_sock.ssl_context(cfg)
             settings.tls = lambda: context

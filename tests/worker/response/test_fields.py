@@ -7,8 +7,8 @@ from time import time
 
 import pytest
 
-from wsgi_proxy.worker import response_fields as worker_fields
-from wsgi_proxy.worker.response_fields import Clock, check_value, http_date, learn_name, learn_status
+from wsgi_proxy.worker.response import fields as worker_fields
+from wsgi_proxy.worker.response.fields import Clock, check_value, http_date, learn_name, learn_status
 
 
 def test_statuses() -> None:

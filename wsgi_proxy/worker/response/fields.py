@@ -11,7 +11,7 @@ import re
 import time
 from typing import Any
 
-from ..http import format_date
+from ...http import format_date
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")

@@ -1,38 +1,26 @@
-"""Writing one answer: `start_response`, `write`, and the application's iterable (PEP 3333), framed for the client.
+"""The head of a response: `start_response` (PEP 3333), the framing, and the fields of the server.
 
 Rules:
-- The framing is ours: a length where one is known, chunked for HTTP/1.1, the connection's end for HTTP/1.0.
-- A body that is shorter than its Content-Length cuts the connection; one that is longer is cut to it. Nothing is padded.
-- The head and the first block leave in one system call.
-- `Date`, `Server` and `Connection` are the application's where it sets them.
-- The application's values come as it made them: their types are judged here, not by their annotations.
-- A head with a byte that could end a line is the application's error, and nothing of it is sent.
+- The server chooses the framing: a length if one is known, chunks for HTTP/1.1, the end of the connection for HTTP/1.0.
+- `Date`, `Server` and `Connection` are the application's if it sets them.
+- The values of the application have any type. They are checked here, not by their annotations.
+- A head with a byte that could end a line is an error of the application, and nothing of it is sent.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..http import LAST_CHUNK, encode_end
-from .environ import FileWrapper
-from .response_fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, learn_status
+from .fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, learn_status
 
 if TYPE_CHECKING:
-    from ..net import Stream
-    from .connection import Connection
-    from .request_head import Request
-
-_SMALL_FILE = 32 * 1024
-"""A file of up to so many bytes is read and leaves with the head."""
-_SMALL_BLOCK = 32 * 1024
-"""Blocks up to this size are copied behind what goes before them; larger ones are handed over beside it."""
+    from ..connection import Connection
+    from ..request_head import Request
 
 
-class ResponseWriter:
-    """One answer on its way; the names gunicorn's access log and hooks read (`status`, `headers`, `sent`) are kept."""
+class HeadWriter:
+    """The head of one response. gunicorn's access log and hooks read `status`, `headers` and `sent`."""
 
     # Set by start_response.
     code: int
@@ -188,8 +176,6 @@ class ResponseWriter:
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
         self.connection.send(f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1"))
 
-    # --- the wire's side ---
-
     def _finish_head(self, whole: int | None = None) -> bytes:
         """The complete head. `whole` is the body's length when all of it is at hand and no length was given."""
         if not self.status:
@@ -215,146 +201,5 @@ class ResponseWriter:
         return head
 
     def write(self, block: Any) -> None:
-        """Send the head if it is not sent yet, and a block of the body."""
-        if not isinstance(block, (bytes, bytearray, memoryview)):
-            raise TypeError(f"a block of the body is {type(block).__name__}, not bytes")
-        head = b"" if self.head_sent else self._finish_head()
-        self._send(head, block)
-
-    def _send(self, head: bytes, block: Any) -> None:
-        size = len(block)
-        left = self.left
-        if self.bare:
-            size = 0
-        elif left is not None:
-            if size > left:
-                size = left
-                block = block[:left]
-            self.left = left - size
-        if not size:
-            if head:
-                self.connection.send(head)
-            return
-        self.sent += size
-        if self.chunked:
-            head += b"%x\r\n" % size
-            if size <= _SMALL_BLOCK:
-                self.connection.send(b"%b%b\r\n" % (head, block))
-            else:
-                self.connection.send_all([head, block, b"\r\n"])
-        elif not head:
-            self.connection.send(block)
-        elif size <= _SMALL_BLOCK:
-            self.connection.send(head + block)
-        else:
-            self.connection.send_all([head, block])
-
-    def deliver(self, result: Any) -> None:
-        """Send all that the application returned. Raises what its iterable raises, and ClientGone."""
-        if type(result) is list or type(result) is tuple:
-            if len(result) == 1 and self.status and not self.head_sent and type(result[0]) is bytes:
-                block = result[0]
-                whole = None if self.method == "HEAD" else len(block)
-                self._send(self._finish_head(whole), block)
-                self.finish()
-                return
-        elif self.status and not self.head_sent:
-            at_hand = getattr(result, "at_hand", None)
-            if at_hand is not None and self.left is not None and not self.bare:
-                whole_body = at_hand()
-                if whole_body is not None:
-                    self._send(self._finish_head(), whole_body)
-                    self.finish()
-                    return
-            if self._deliver_whole(result):
-                return
-            ready = getattr(result, "ready", None)
-            if ready is not None and not ready():
-                # An answer whose body takes its time (events, a long poll): its head is not to wait for it.
-                self.connection.send(self._finish_head())
-        for block in result:
-            if block:
-                self.write(block)
-                if self.bare:
-                    break
-        if not self.connection.taken:
-            self.finish()
-
-    def _deliver_whole(self, result: Any) -> bool:
-        """Let a body that can send itself do so; False when this one cannot, or not with this framing."""
-        if self.switches:
-            self.connection.send(self._finish_head())
-            send_to = getattr(result, "send_to", None)
-            if send_to is None:
-                for block in result:
-                    if block:
-                        self.connection.send(block)
-                        self.sent += len(block)
-            else:
-                self.sent += self._send_aside(send_to)
-            return True
-        if self.bare:
-            return False
-        if isinstance(result, FileWrapper):
-            extent = result.extent()
-            if extent is None:
-                return False
-            self._send_file(*extent)
-            return True
-        if self.left is None:
-            return False
-        send_to = getattr(result, "send_to", None)
-        if send_to is not None:
-            self.connection.send(self._finish_head())
-            self._sent_aside(self._send_aside(send_to))
-            return True
-        file = getattr(result, "file", None)
-        if file is not None and hasattr(result, "offset"):
-            self._send_file(file.fileno(), result.offset, result.count)
-            return True
-        return False
-
-    def _send_aside(self, send_to: Callable[[Stream], int]) -> int:
-        """Let a body move itself; the client's stream is the only one whose OSError may come out of that."""
-        try:
-            return send_to(self.connection.stream) or 0
-        except OSError as error:
-            self.connection.lost(error)
-
-    def _send_file(self, number: int, offset: int, count: int) -> None:
-        """A part of an open file; a file that has become shorter cuts the connection."""
-        if self.left is not None:
-            count = min(count, self.left)
-        head = self._finish_head(count)
-        if count <= _SMALL_FILE:
-            self._send(head, os.pread(number, count, offset))
-            self.finish()
-            return
-        self.connection.send(head)
-        self.connection.send_file(number, offset, count)
-        self._sent_aside(count)
-
-    def _sent_aside(self, count: int) -> None:
-        self.sent += count
-        if self.left is not None:
-            self.left -= count
-        self.finish()
-
-    def finish(self) -> None:
-        """The body is complete: end its framing. Raises ShortBody when it is not as long as was said."""
-        if not self.head_sent:
-            self.connection.send(self._finish_head(0))
-        if self.bare:
-            return
-        if self.chunked:
-            trailers = self.connection.trailers
-            if trailers is None:
-                self.connection.send(LAST_CHUNK)
-            else:
-                self.connection.send(encode_end(trailers() if callable(trailers) else trailers))
-        elif self.left:
-            raise ShortBody(f"the body ended {self.left} bytes before its Content-Length")
-
-
-class ShortBody(Exception):
-    """The application's body was shorter than its Content-Length."""
+        """Send a block of the body, behind the head if that has not been sent."""
+        raise NotImplementedError
