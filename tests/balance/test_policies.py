@@ -9,7 +9,7 @@ import pytest
 
 from wsgi_proxy.balance.health import HEADER_MS, Health, size
 from wsgi_proxy.balance.peers import Peer, PeerGroup
-from wsgi_proxy.balance.policies import POLICIES, LeastConn, Random, balancer, load
+from wsgi_proxy.balance.policies import POLICIES, LeastConn, Random, balancer
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server
 
@@ -152,9 +152,14 @@ def test_a_function_that_returns_something_else_is_a_type_error() -> None:
         balancer(lambda servers, exchange: Server("elsewhere"), group([1, 1])).pick(Request(), None, 0)
 
 
+class Unmade(Nobody):
+    def __init__(self) -> None:
+        raise RuntimeError("no licence")
+
+
 def test_an_unknown_method_or_reference_is_an_error() -> None:
     with pytest.raises(ValueError, match='unknown balancing method "fastest"'):
         balancer("fastest", group([1]))
-    for reference in ("no_such_module:x", "random:no_such_name"):
+    for reference in ("no_such_module:x", f"{__name__}:Unmade"):
         with pytest.raises(ValueError, match="cannot load"):
-            load(reference)
+            balancer(Policy(reference), group([1]))

@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-import importlib
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -176,8 +175,8 @@ def balancer(policy: config.Policy | str | Callable[..., Any] | Any, group: Peer
     if make is None:
         if ":" not in policy.name:
             raise ValueError(f'unknown balancing method "{policy.name}"')
-        thing = load(policy.name)
-        return Custom(group, getattr(thing() if isinstance(thing, type) else thing, "pick", thing))
+        thing = config.plugins.load(policy.name, _instance)
+        return Custom(group, getattr(thing, "pick", thing))
     return make(group, policy)
 
 
@@ -195,13 +194,8 @@ def check(servers: Sequence[config.Server], policy: config.Policy | str | Callab
                 raise ConfigError(Fault(message, server.place.file, server.place.line))
 
 
-def load(reference: str) -> Any:
-    """The object `"package.module:name"` refers to. ValueError when there is none."""
-    module_name, _, name = reference.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f'cannot load "{reference}": {error}') from None
+def _instance(thing: Any) -> Any:
+    return thing() if isinstance(thing, type) else thing
 
 
 WALKS: dict[str, Callable[[PeerGroup, config.Policy], Balancer]] = {

@@ -1,6 +1,7 @@
 """The configuration: one frozen model with every default, filled from an nginx.conf or from Python."""
 
 from . import arguments as arguments
+from . import plugins as plugins
 from .locations import locations_of as locations_of
 from .model import TLS as TLS
 from .model import Access as Access

@@ -7,11 +7,11 @@ machine all the same.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from cachecontrol.cache import BaseCache
 
+from ...config import plugins
 from ..zone import ZoneCache
 from .blob import BlobStorage
 from .files import FileStorage
@@ -22,14 +22,10 @@ if TYPE_CHECKING:
 
 def load_storage(name: str) -> BaseCache:
     """The storage that `module:attribute` names; OSError (what the caller reports) if it is not one."""
-    module, _, attribute = name.partition(":")
     try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-        made = found if isinstance(found, BaseCache) else found()  # type: ignore[operator]
-    except Exception as error:
-        raise OSError(f'storage "{name}": {type(error).__name__}: {error}') from error
+        made = plugins.load(name, lambda found: found if isinstance(found, BaseCache) else found())
+    except ValueError as error:
+        raise OSError(f"storage: {error}") from error
     if not isinstance(made, BaseCache):
         raise OSError(f'storage "{name}" is a {type(made).__name__}, not a cachecontrol.cache.BaseCache')
     return made
