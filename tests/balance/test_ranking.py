@@ -13,7 +13,7 @@ from wsgi_proxy.balance import policies as balance
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.errors import NoLiveUpstreams
-from wsgi_proxy.shm.zone import PrivateZone
+from wsgi_proxy.shm.shared_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Lease, Pool
 
 METHODS = [
@@ -41,7 +41,7 @@ class Side:
 
     def __init__(self, servers: list[Server], policy: Policy, walked_max: int, clock: Clock) -> None:
         with patch.object(balance, "WALKED_MAX", walked_max):
-            self.pool = Pool(servers, policy, zone=PrivateZone(), clock=clock)
+            self.pool = Pool(servers, policy, memory=PrivateMemory(), clock=clock)
         self.open: list[Lease] = []
 
     def lease(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.config import Policy, Server, Upstream
-from wsgi_proxy.shm.zone import PrivateZone
+from wsgi_proxy.shm.shared_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Pool
 
 SERVERS = (Server("127.0.0.1:1", weight=5), Server("127.0.0.1:2"), Server("127.0.0.1:3", weight=2, max_fails=2))
@@ -37,8 +37,8 @@ def choose(pool: Pool, fail: int = -1) -> int:
 @pytest.mark.parametrize("method", ["round_robin", "least_conn"])
 def test_one_worker_sees_no_difference(method: str) -> None:
     clock = Clock()
-    shared = Pool(SERVERS, method, zone=PrivateZone(), clock=clock, shared_turns=True)
-    own = Pool(SERVERS, method, zone=PrivateZone(), clock=clock)
+    shared = Pool(SERVERS, method, memory=PrivateMemory(), clock=clock, shared_turns=True)
+    own = Pool(SERVERS, method, memory=PrivateMemory(), clock=clock)
     for number in range(200):
         fail = 2 if number in (10, 60, 61) else -1
         clock.now += 0.5
@@ -48,8 +48,8 @@ def test_one_worker_sees_no_difference(method: str) -> None:
 def test_workers_in_turn_take_the_sequence_of_one() -> None:
     """Three processes; a token goes round, so that the order of the choices is known."""
     pool = Pool.from_config(Upstream("u", SERVERS, Policy("round_robin"), zone="u 64k"))
-    alone = Pool(SERVERS, "round_robin", zone=PrivateZone())
-    chosen = pool.zone.area("chosen", 300)
+    alone = Pool(SERVERS, "round_robin", memory=PrivateMemory())
+    chosen = pool.memory.area("chosen", 300)
     pipes = [os.pipe() for _ in range(3)]
     pids = []
     for worker in range(3):
@@ -77,7 +77,7 @@ def test_a_failure_is_taken_off_once_for_all() -> None:
     servers = [Server("127.0.0.1:1", weight=10, max_fails=3), Server("127.0.0.1:2", weight=10)]
     pool = Pool(servers, "round_robin", shared_turns=True)
     pool.lease(Request()).settle(failed=True)
-    results = pool.zone.area("results", 8 * 2).cast("q")
+    results = pool.memory.area("results", 8 * 2).cast("q")
     for worker in range(2):
         pid = os.fork()
         if not pid:
@@ -92,7 +92,7 @@ def test_a_failure_is_taken_off_once_for_all() -> None:
 def test_slow_start_is_shared_too() -> None:
     clock = Clock()
     servers = [Server("127.0.0.1:1", weight=4, slow_start=10.0, fail_timeout=1.0), Server("127.0.0.1:2", weight=4)]
-    pools = [Pool(servers, "round_robin", zone=PrivateZone(), clock=clock, shared_turns=shared) for shared in (False, True)]
+    pools = [Pool(servers, "round_robin", memory=PrivateMemory(), clock=clock, shared_turns=shared) for shared in (False, True)]
     shares: list[list[int]] = []
     for pool in pools:
         clock.now = 1000.0

@@ -19,7 +19,7 @@ from wsgi_proxy.errors import Refusal
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.limits.connections import ConnectionCheck, ConnectionZone
 from wsgi_proxy.limits.requests import Rate, RateZone, judge
-from wsgi_proxy.shm.zone import Zone
+from wsgi_proxy.shm.shared_memory import SharedMemory
 
 
 def zone(memory: Any = None, size: int = 32 * 1024, name: str = "addr", key: str = "k") -> ConnectionZone:
@@ -156,7 +156,7 @@ def workers(count: int, work: Any, *args: Any) -> Iterator[list[Any]]:
                 process.join(30)
 
 
-def take_and_hold(pipe: Any, shared: Zone, wanted: int) -> None:
+def take_and_hold(pipe: Any, shared: SharedMemory, wanted: int) -> None:
     """Try to take `wanted` of 10, report how many; hold them until told to give them back or killed."""
     z = zone(shared)
     held = [found for found in (z.take(b"key", 10) for _ in range(wanted)) if found]
@@ -176,7 +176,7 @@ def receive(pipe: Any) -> Any:
 
 
 def test_workers_share_and_a_killed_one_counts_no_more() -> None:
-    shared = Zone.open(uuid.uuid4().hex)
+    shared = SharedMemory.open(uuid.uuid4().hex)
     z = zone(shared)
     with workers(4, take_and_hold, shared, 4) as made:
         taken = [receive(pipe) for _, pipe in made]
@@ -195,13 +195,13 @@ def test_workers_share_and_a_killed_one_counts_no_more() -> None:
         assert sum(1 for _ in range(10) if z.take(b"key", 10)) == 10 - taken[killed]
 
 
-def count_requests(pipe: Any, shared: Zone, wanted: int) -> None:
+def count_requests(pipe: Any, shared: SharedMemory, wanted: int) -> None:
     limit = Rate(RateZone(LimitReqZone("rate", argument("k"), 32 * 1024, 1), shared), 1000, None)
     verdicts = [judge([limit], [b"key"], 0) for _ in range(wanted)]
     pipe.send(sum(1 for verdict in verdicts if verdict and verdict.wait is not None))
 
 
 def test_limit_req_is_exact_among_workers() -> None:
-    shared = Zone.open(uuid.uuid4().hex)
+    shared = SharedMemory.open(uuid.uuid4().hex)
     with workers(4, count_requests, shared, 500) as made:
         assert sum(receive(pipe) for _, pipe in made) == 1001

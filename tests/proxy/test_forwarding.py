@@ -15,7 +15,7 @@ from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.proxy.forwarder import Forwarder
 from wsgi_proxy.proxy.forwarding import Forwarded, Targets
 from wsgi_proxy.response import Attempt
-from wsgi_proxy.shm.zone import PrivateZone, Zone
+from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Transport
 from wsgi_proxy.upstream.pool import Pool
@@ -28,7 +28,7 @@ def exchange() -> Exchange:
 def targets(pass_: str) -> tuple[Targets, Forwarder]:
     text = f"events {{}} http {{ upstream u {{ server 127.0.0.1:1; }} server {{ location / {{ set $v x; {pass_} }} }} }}"
     config = nginx.loads(text)
-    return Targets(config, Zone.open(uuid.uuid4().hex), {}), Forwarder(config.servers[0].locations[0])
+    return Targets(config, SharedMemory.open(uuid.uuid4().hex), {}), Forwarder(config.servers[0].locations[0])
 
 
 def test_a_fixed_target_is_made_once_and_named_on_the_record() -> None:
@@ -65,7 +65,7 @@ def test_closing_settles_once() -> None:
     response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     with Recorder(lambda request, wire: wire.send(response)) as upstream:
         policy = Policy("least_time", options=("last_byte",))
-        pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, zone=PrivateZone())
+        pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, memory=PrivateMemory())
         lease, attempt = pool.lease(SimpleNamespace(tried=None)), Attempt("a")
         pool.lease(SimpleNamespace(tried=None))
         index = lease.peer.index

@@ -49,7 +49,7 @@ def test_a_daemon_is_its_own_arbiter(tmp_path: Path) -> None:
     """Forked twice into a session of its own, with process 1 (or whoever takes orphans in) as parent."""
     script = f"""
 import os, time
-from wsgi_proxy.zone_file import arbiter
+from wsgi_proxy.shm.segment import arbiter
 if os.fork():
     os._exit(0)
 os.setsid()

@@ -7,7 +7,7 @@ import uuid
 
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.response import Attempt
-from wsgi_proxy.shm.zone import Zone
+from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.status import metrics
 from wsgi_proxy.status.metrics import Metrics
 
@@ -20,11 +20,11 @@ def exchange(status: int, size: int = 0, tries: int = 0) -> Exchange:
 
 
 def _record(key: str) -> None:
-    Metrics(Zone.open(key)).record(exchange(200, 5))
+    Metrics(SharedMemory.open(key)).record(exchange(200, 5))
 
 
 def test_what_is_counted() -> None:
-    counted = Metrics(Zone.open(uuid.uuid4().hex))
+    counted = Metrics(SharedMemory.open(uuid.uuid4().hex))
     counted.record(exchange(200, 10, 1))
     counted.record(exchange(502, 0, 3))
     totals = counted.totals()
@@ -34,7 +34,7 @@ def test_what_is_counted() -> None:
 
 
 def test_a_redirect_within_is_no_failure_of_an_upstream() -> None:
-    counted = Metrics(Zone.open(uuid.uuid4().hex))
+    counted = Metrics(SharedMemory.open(uuid.uuid4().hex))
     x = exchange(200)
     x.tries = [Attempt("a"), Attempt("b"), Attempt(""), Attempt("a")]
     counted.record(x)
@@ -45,7 +45,7 @@ def test_a_redirect_within_is_no_failure_of_an_upstream() -> None:
 
 def test_counters_outlive_the_worker_that_counted() -> None:
     key = uuid.uuid4().hex
-    counted = Metrics(Zone.open(key))
+    counted = Metrics(SharedMemory.open(key))
     counted.record(exchange(200))
     child = multiprocessing.get_context("fork").Process(target=_record, args=(key,))
     child.start()

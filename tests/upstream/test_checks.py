@@ -16,7 +16,7 @@ from tests.support import Recorder, fetch, free_port, reply, run_gunicorn, wait_
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Config, HealthCheck, If, Location, Match, ProxyPass, ProxySettings, Server, ServerBlock
 from wsgi_proxy.errors import CheckFailed, NoLiveUpstreams
-from wsgi_proxy.shm.zone import PrivateZone, Zone
+from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
 from wsgi_proxy.upstream.checks import CHECKS, Probe, Probes, locations, make_check
 from wsgi_proxy.upstream.pool import Pool
 
@@ -61,14 +61,14 @@ def started() -> Iterator[list[Probes]]:
         probes.stop()
 
 
-def pool_of(verdicts: Verdicts, zone: Zone | None = None, **settings: Any) -> Pool:
+def pool_of(verdicts: Verdicts, memory: SharedMemory | None = None, **settings: Any) -> Pool:
     servers = [Server(f"127.0.0.1:{port}") for port in (1, 2, 3)]
     check = HealthCheck(check=verdicts, **{**FAST, **settings})
-    return Pool(servers, "round_robin", health_check=check, zone=zone or PrivateZone())
+    return Pool(servers, "round_robin", health_check=check, memory=memory or PrivateMemory())
 
 
 def begin(pool: Pool, started: list[Probes]) -> Probes:
-    probes = Probes.of(Config(), {"p": pool}, pool.zone)
+    probes = Probes.of(Config(), {"p": pool}, pool.memory)
     started.append(probes)
     probes.start()
     return probes
@@ -116,7 +116,7 @@ def test_a_check_that_raises_something_else_is_a_failed_check(
 
     servers = [Server(f"127.0.0.1:{port}") for port in (1, 2, 3)]
     settings = HealthCheck(check=check, fails=2, **FAST)
-    pool = Pool(servers, "round_robin", health_check=settings, zone=PrivateZone())
+    pool = Pool(servers, "round_robin", health_check=settings, memory=PrivateMemory())
     probe = Probe(pool, settings, check)
     with caplog.at_level("INFO", "wsgi_proxy"):
         probe.ask(pool.peers[1])
@@ -147,7 +147,7 @@ def test_a_check_whose_close_raises_does_not_end_the_checks(caplog: pytest.LogCa
 
 def test_a_single_server_found_bad_is_not_used(started: list[Probes]) -> None:
     verdicts = Verdicts()
-    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=verdicts, interval=0.02), zone=PrivateZone())
+    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=verdicts, interval=0.02), memory=PrivateMemory())
     begin(pool, started)
     assert chosen(pool) == {"127.0.0.1:1"}
     verdicts.bad.add(1)
@@ -175,7 +175,7 @@ def test_mandatory_means_not_before_the_first_good_check(started: list[Probes]) 
 
 def test_a_server_that_is_down_is_not_asked() -> None:
     verdicts = Verdicts()
-    pool = Pool([Server("127.0.0.1:1", down=True), Server("127.0.0.1:2")], zone=PrivateZone())
+    pool = Pool([Server("127.0.0.1:1", down=True), Server("127.0.0.1:2")], memory=PrivateMemory())
     probe = Probe(pool, HealthCheck(interval=5.0, jitter=1.0), verdicts)
     dice = random.Random(1)
     assert [peer.name for peer in probe.ripe(100.0, dice)] == ["127.0.0.1:2"]
@@ -194,7 +194,7 @@ def test_nobody_is_asked_twice_at_once(started: list[Probes]) -> None:
         gate.wait(0.1)
         running[0] -= 1
 
-    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=slow, interval=0.01), zone=PrivateZone())
+    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=slow, interval=0.01), memory=PrivateMemory())
     begin(pool, started)
     wait_until(lambda: most[0], "a check")
     gate.wait(0.15)
@@ -202,16 +202,16 @@ def test_nobody_is_asked_twice_at_once(started: list[Probes]) -> None:
 
 
 @pytest.fixture
-def zone() -> Iterator[Zone]:
-    opened = Zone.open(__name__)
+def memory() -> Iterator[SharedMemory]:
+    opened = SharedMemory.open(__name__)
     yield opened
     opened.path.unlink(missing_ok=True)
 
 
-def test_one_worker_leads_and_another_takes_over_when_it_is_killed(zone: Zone) -> None:
+def test_one_worker_leads_and_another_takes_over_when_it_is_killed(memory: SharedMemory) -> None:
     """What the leader finds is known to all."""
-    leader_of = zone.area("leader", 8).cast("q")
-    verdict = zone.area("verdict", 8).cast("q")
+    leader_of = memory.area("leader", 8).cast("q")
+    verdict = memory.area("verdict", 8).cast("q")
 
     def check(peer: Peer) -> None:
         leader_of[0] = os.getpid()
@@ -219,9 +219,9 @@ def test_one_worker_leads_and_another_takes_over_when_it_is_killed(zone: Zone) -
             raise CheckFailed("said so")
 
     servers = [Server("127.0.0.1:1"), Server("127.0.0.1:2")]
-    pool = Pool(servers, "round_robin", zone=zone, health_check=HealthCheck(check=check, interval=0.02))
+    pool = Pool(servers, "round_robin", memory=memory, health_check=HealthCheck(check=check, interval=0.02))
     # Made before the fork, and begun by none but the children.
-    kept = Probes.of(Config(), {"p": pool}, zone)
+    kept = Probes.of(Config(), {"p": pool}, memory)
     pids = []
     for _ in range(2):
         pid = os.fork()
@@ -313,9 +313,9 @@ def test_every_location_is_looked_at() -> None:
     server = ServerBlock(locations=(location("a", locations=(inner,)),), named={"@n": location("n")}, script=(outer,))
     found = [where.proxy.pass_.upstream for where in locations(Config(servers=(server,))) if where.proxy.pass_]
     assert sorted(found) == ["a", "b", "c", "n", "s"]
-    pools = {name: Pool(["127.0.0.1:1"], name=name, zone=PrivateZone()) for name in "abc"}
+    pools = {name: Pool(["127.0.0.1:1"], name=name, memory=PrivateMemory()) for name in "abc"}
     match = Match("m", status=lambda status: status == 204)
-    probes = Probes.of(Config(servers=(server,), matches={"m": match}), pools, PrivateZone())
+    probes = Probes.of(Config(servers=(server,), matches={"m": match}), pools, PrivateMemory())
     assert sorted(probe.pool.name for probe in probes.probes) == ["a", "b", "c"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Server
-from wsgi_proxy.shm.zone import PrivateZone, Zone
+from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
 from wsgi_proxy.upstream.columns import Columns
 
 
@@ -14,21 +14,21 @@ def peers(*hosts: str, server: Server = Server("name:80")) -> list[Peer]:  # noq
     return [Peer(server, (host, 80), f"{host}:80", "name") for host in hosts]
 
 
-def columns(zone: Zone, names: int = 1) -> Columns:
-    return Columns(zone, "pool", zone.lock("pool"), [Server("name:80")], names)
+def columns(memory: SharedMemory, names: int = 1) -> Columns:
+    return Columns(memory, "pool", memory.lock("pool"), [Server("name:80")], names)
 
 
 def test_without_names_the_order_is_the_column() -> None:
-    zone = PrivateZone()
-    found = Columns(zone, "p", zone.lock("p"), [Server("1.1.1.1"), Server("2.2.2.2")], 0)
+    memory = PrivateMemory()
+    found = Columns(memory, "p", memory.lock("p"), [Server("1.1.1.1"), Server("2.2.2.2")], 0)
     placed = found.assign(peers("1.1.1.1", "2.2.2.2"))
     assert [peer.index for peer in placed] == [0, 1]
     assert len(found.counts.totals) == 2
 
 
 def test_two_workers_that_see_different_addresses_agree() -> None:
-    zone = PrivateZone()
-    one, other = columns(zone), columns(zone)
+    memory = PrivateMemory()
+    one, other = columns(memory), columns(memory)
     first = one.assign(peers("10.0.0.1", "10.0.0.2", "10.0.0.3"))
     second = other.assign(peers("10.0.0.3", "10.0.0.4", "10.0.0.1"))
     assert {peer.name: peer.index for peer in first} == {"10.0.0.1:80": 0, "10.0.0.2:80": 1, "10.0.0.3:80": 2}
@@ -36,7 +36,7 @@ def test_two_workers_that_see_different_addresses_agree() -> None:
 
 
 def test_what_is_known_of_an_address_stays() -> None:
-    found = columns(PrivateZone())
+    found = columns(PrivateMemory())
     (peer,) = found.assign(peers("10.0.0.1"))
     found.health.failed(peer.index, 100)
     found.assign(peers("10.0.0.2"))
@@ -45,7 +45,7 @@ def test_what_is_known_of_an_address_stays() -> None:
 
 
 def test_used_up_columns_are_given_away_with_a_clean_slate() -> None:
-    found = columns(PrivateZone())
+    found = columns(PrivateMemory())
     size = len(found.counts.totals)
     old = found.assign(peers(*[f"10.0.0.{number}" for number in range(size)]))
     assert len(old) == size
@@ -58,7 +58,7 @@ def test_used_up_columns_are_given_away_with_a_clean_slate() -> None:
 
 
 def test_more_addresses_than_columns_are_left_out() -> None:
-    found = columns(PrivateZone())
+    found = columns(PrivateMemory())
     many = peers(*[f"10.0.{number >> 8}.{number & 255}" for number in range(500)])
     placed = found.assign(many)
     assert len(placed) == len(found.counts.totals) < 500
@@ -66,11 +66,11 @@ def test_more_addresses_than_columns_are_left_out() -> None:
 
 
 def test_an_address_named_twice_has_two_columns() -> None:
-    found = columns(PrivateZone())
+    found = columns(PrivateMemory())
     placed = found.assign(peers("10.0.0.1", "10.0.0.1"))
     assert [peer.index for peer in placed] == [0, 1]
 
 
 @pytest.mark.parametrize("names", [0, 1, 5])
 def test_the_size_follows_from_the_configuration_alone(names: int) -> None:
-    assert len(columns(PrivateZone(), names).counts.totals) == len(columns(PrivateZone(), names).counts.totals)
+    assert len(columns(PrivateMemory(), names).counts.totals) == len(columns(PrivateMemory(), names).counts.totals)

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import wait_until
-from wsgi_proxy.shm.zone import Zone
+from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.upstream.counts import Counts
 
 
 @pytest.fixture
-def zone(request: pytest.FixtureRequest) -> Iterator[Zone]:
-    opened = Zone.open(f"{__name__} {request.node.name}")
+def memory(request: pytest.FixtureRequest) -> Iterator[SharedMemory]:
+    opened = SharedMemory.open(f"{__name__} {request.node.name}")
     yield opened
     opened.path.unlink(missing_ok=True)
 
@@ -62,8 +62,8 @@ class Worker:
         os.close(self._receive)
 
 
-def test_workers_see_each_others_connections(zone: Zone) -> None:
-    counts = Counts(zone, "pool", 3)
+def test_workers_see_each_others_connections(memory: SharedMemory) -> None:
+    counts = Counts(memory, "pool", 3)
     workers = [Worker(counts), Worker(counts)]
     try:
         assert workers[0].do("+", 1) == [0, 1, 0]
@@ -78,9 +78,9 @@ def test_workers_see_each_others_connections(zone: Zone) -> None:
             worker.kill()
 
 
-def test_one_who_fell_behind_reads_the_rows(zone: Zone) -> None:
+def test_one_who_fell_behind_reads_the_rows(memory: SharedMemory) -> None:
     """More changes than a ring holds between two looks."""
-    counts = Counts(zone, "pool", 3)
+    counts = Counts(memory, "pool", 3)
     worker = Worker(counts)
     try:
         counts.sync()
@@ -97,8 +97,8 @@ def test_one_who_fell_behind_reads_the_rows(zone: Zone) -> None:
         worker.kill()
 
 
-def test_a_killed_workers_connections_vanish_and_its_slot_is_used_again(zone: Zone) -> None:
-    counts = Counts(zone, "pool", 2)
+def test_a_killed_workers_connections_vanish_and_its_slot_is_used_again(memory: SharedMemory) -> None:
+    counts = Counts(memory, "pool", 2)
     counts.sync()
     counts.add(0)
     for round_ in range(20):
@@ -108,17 +108,17 @@ def test_a_killed_workers_connections_vanish_and_its_slot_is_used_again(zone: Zo
         counts.sync()
         assert counts.totals[round_ % 2] == round_ + 1 + (round_ % 2 == 0)
         worker.kill()
-        assert zone.reap()
+        assert memory.reap()
         counts.sync()
         assert counts.totals == [1, 0]
 
 
-def test_a_later_worker_starts_from_what_there_is(zone: Zone) -> None:
-    counts = Counts(zone, "pool", 2)
+def test_a_later_worker_starts_from_what_there_is(memory: SharedMemory) -> None:
+    counts = Counts(memory, "pool", 2)
     counts.sync()
     for _ in range(200):
         counts.add(1)
-    elsewhere, worker = Worker(Counts(zone, "another pool", 2)), Worker(counts)
+    elsewhere, worker = Worker(Counts(memory, "another pool", 2)), Worker(counts)
     try:
         assert elsewhere.do("?") == [0, 0]
         assert worker.do("?") == [0, 200]
@@ -151,9 +151,9 @@ def spawn(work: Callable[[], None]) -> int:
     return 0
 
 
-def test_many_kills_under_load_leave_no_drift(zone: Zone) -> None:
+def test_many_kills_under_load_leave_no_drift(memory: SharedMemory) -> None:
     """Two busy workers, one of them killed at a random moment and replaced, sixty times: when all are gone, zero is left."""
-    counts = Counts(zone, "pool", 6)
+    counts = Counts(memory, "pool", 6)
     counts.sync()
     dice = random.Random(3)
     pids = [spawn(lambda seed=seed: busy(counts, seed)) for seed in (1, 2)]  # type: ignore[misc]
@@ -167,21 +167,21 @@ def test_many_kills_under_load_leave_no_drift(zone: Zone) -> None:
             os.kill(victim, signal.SIGKILL)
             os.waitpid(victim, 0)
             pids.append(spawn(lambda seed=round_ + 10: busy(counts, seed)))  # type: ignore[misc]
-            zone.reap()
+            memory.reap()
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    zone.reap()
+    memory.reap()
     counts.sync()
     assert counts.totals == [0] * 6
 
 
-def test_a_reader_in_the_middle_of_traffic_ends_with_the_truth(zone: Zone) -> None:
+def test_a_reader_in_the_middle_of_traffic_ends_with_the_truth(memory: SharedMemory) -> None:
     """A worker changes thousands of times while we look at uneven intervals; when it stops we agree to the last count."""
-    counts = Counts(zone, "pool", 4)
+    counts = Counts(memory, "pool", 4)
     counts.sync()
-    done = zone.area("done", 8).cast("q")
+    done = memory.area("done", 8).cast("q")
 
     def work() -> None:
         dice = random.Random(9)
@@ -207,7 +207,7 @@ def test_a_reader_in_the_middle_of_traffic_ends_with_the_truth(zone: Zone) -> No
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    wait_until(zone.reap, "the dead worker to be noticed")
+    wait_until(memory.reap, "the dead worker to be noticed")
     counts.sync()
     assert counts.totals == [0] * 4
 
@@ -215,8 +215,8 @@ def test_a_reader_in_the_middle_of_traffic_ends_with_the_truth(zone: Zone) -> No
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=600))
 def test_changes_are_listed_for_those_who_keep_an_order(indexes: list[int]) -> None:
-    zone = Zone.open(f"{__name__} hypothesis")
-    counts = Counts(zone, zone.unique("pool"), 5)
+    memory = SharedMemory.open(f"{__name__} hypothesis")
+    counts = Counts(memory, memory.unique("pool"), 5)
     counts.changed = []
     counts.sync()
     for index in indexes:

@@ -9,16 +9,16 @@ from typing import Any
 from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.balance.policies import Balancer, balancer
 from wsgi_proxy.config import Policy, Server
-from wsgi_proxy.shm.zone import PrivateZone
+from wsgi_proxy.shm.shared_memory import PrivateMemory
 from wsgi_proxy.upstream.columns import Columns
 from wsgi_proxy.upstream.lineup import Lineup
 
 
 class Setting:
     def __init__(self, *options: dict[str, Any], policy: str = "round_robin") -> None:
-        zone = PrivateZone()
+        memory = PrivateMemory()
         servers = [Server(f"10.0.0.{n}", **option) for n, option in enumerate(options)]
-        self.columns = Columns(zone, "p", zone.lock("p"), servers, 0)
+        self.columns = Columns(memory, "p", memory.lock("p"), servers, 0)
         peers = [Peer(server, (server.address, 80), server.address, "s") for server in servers]
         self.suspected: list[Server] = []
         self.policy = policy

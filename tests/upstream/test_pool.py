@@ -363,8 +363,8 @@ def four_workers(work: Callable[[], None]) -> None:
 def test_four_workers_together_fail_max_fails_times() -> None:
     """Without a zone nginx would count in each worker: twelve failed tries instead of three."""
     pool = Pool(servers({}, {"max_fails": 3, "fail_timeout": 30.0}, {}, {}, {}, {}))
-    failures = pool.zone.area("failures", 8).cast("q")
-    turn = pool.zone.lock("turn")
+    failures = pool.memory.area("failures", 8).cast("q")
+    turn = pool.memory.lock("turn")
 
     def work() -> None:
         for _ in range(150):
@@ -388,8 +388,8 @@ def test_one_probe_among_four_workers() -> None:
     for _ in range(2):
         lease = pool.lease(Request())
         lease.settle(failed=number(lease.peer) == 2)
-    probes = pool.zone.area("probes", 8).cast("q")
-    lock = pool.zone.lock("probes")
+    probes = pool.memory.area("probes", 8).cast("q")
+    lock = pool.memory.lock("probes")
     clock.now += 6
 
     def work() -> None:
@@ -461,7 +461,7 @@ def test_max_conns_holds_among_workers_that_come_at_once() -> None:
         return candidates[0]
 
     pool = Pool(servers({"max_conns": 2}, {"max_conns": 1}), slowly)
-    most = pool.zone.area("most", 16).cast("q")
+    most = pool.memory.area("most", 16).cast("q")
 
     def work() -> None:
         for _ in range(60):
@@ -478,6 +478,6 @@ def test_max_conns_holds_among_workers_that_come_at_once() -> None:
 
     four_workers(work)
     assert list(most) == [2, 1]
-    pool.zone.reap()
+    pool.memory.reap()
     pool.counts.sync()
     assert pool.counts.totals == [0, 0]

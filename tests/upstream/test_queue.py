@@ -12,7 +12,7 @@ import pytest
 from tests.support import wait_until
 from wsgi_proxy.config import Server
 from wsgi_proxy.errors import NoLiveUpstreams
-from wsgi_proxy.shm.zone import PrivateZone, Zone
+from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
 from wsgi_proxy.upstream.pool import Pool
 from wsgi_proxy.upstream.queue import Queue
 
@@ -28,7 +28,7 @@ class Request:
 def pool() -> Pool:
     """One server that takes one request at a time, a second one that is down, and two places to wait."""
     servers = [Server("127.0.0.1:1", max_conns=1), Server("127.0.0.1:2", down=True)]
-    return Pool(servers, "round_robin", queue=2, queue_timeout=600.0, zone=PrivateZone())
+    return Pool(servers, "round_robin", queue=2, queue_timeout=600.0, memory=PrivateMemory())
 
 
 class Waiter(threading.Thread):
@@ -67,7 +67,7 @@ def test_they_go_on_in_the_order_they_came(pool: Pool) -> None:
 
 
 def test_whose_time_is_up_is_refused() -> None:
-    pool = Pool([Server("127.0.0.1:1", max_conns=1)], queue=5, queue_timeout=0.05, zone=PrivateZone())
+    pool = Pool([Server("127.0.0.1:1", max_conns=1)], queue=5, queue_timeout=0.05, memory=PrivateMemory())
     lease = pool.lease(Request())
     started = time.monotonic()
     with pytest.raises(NoLiveUpstreams):
@@ -86,22 +86,22 @@ def test_who_tried_everybody_does_not_wait(pool: Pool) -> None:
 
 
 @pytest.fixture
-def zone() -> Iterator[Zone]:
-    opened = Zone.open(__name__)
+def memory() -> Iterator[SharedMemory]:
+    opened = SharedMemory.open(__name__)
     yield opened
     opened.path.unlink(missing_ok=True)
 
 
-def test_what_another_worker_frees_is_seen(zone: Zone) -> None:
+def test_what_another_worker_frees_is_seen(memory: SharedMemory) -> None:
     """The first in line looks by itself; nobody wakes it."""
-    queue = Queue(zone, "q", 1, 5.0)
+    queue = Queue(memory, "q", 1, 5.0)
     free_at = time.monotonic() + 0.05
     assert queue.wait(lambda: "free" if time.monotonic() > free_at else None) == "free"
     assert queue.waiting == 0
 
 
 def test_an_exception_leaves_the_line() -> None:
-    queue = Queue(PrivateZone(), "q", 1, 5.0)
+    queue = Queue(PrivateMemory(), "q", 1, 5.0)
 
     def broken() -> None:
         raise RuntimeError("broken")

@@ -1,4 +1,4 @@
-"""Turns that all workers take together, where an upstream has a `zone`: the weights that round robin goes by lie in the zone.
+"""Turns that all workers take together, for an upstream with a `zone`: the round robin weights lie in shared memory.
 
 Rules:
 - Without `zone` each worker takes its own turns, as in nginx (open connections and failures are shared either way).
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..shm import Zone, ZoneLock
+from ..shm import SharedLock, SharedMemory
 from .peers import Peer, PeerGroup, Tried
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ SHARED_MAX = 64
 class SharedTurns:
     """A walking policy whose peers' weights are shared."""
 
-    def __init__(self, group: PeerGroup, policy: Balancer, zone: Zone, name: str, lock: ZoneLock) -> None:
+    def __init__(self, group: PeerGroup, policy: Balancer, memory: SharedMemory, name: str, lock: SharedLock) -> None:
         self.group = group
         self.policy = policy
         self.measures = getattr(policy, "measures", False)
         self.inflight = getattr(policy, "inflight", None)
         self._lock = lock
         count = len(group.conns)
-        words = zone.area(f"{name}/turns", 3 * 8 * count).cast("q")
+        words = memory.area(f"{name}/turns", 3 * 8 * count).cast("q")
         self._current, self._lost, self._applied = (words[part * count : (part + 1) * count] for part in range(3))
 
     def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:

@@ -20,7 +20,7 @@ from ..access import is_clients
 from ..config import Server, Upstream
 from ..errors import ClientError, ConfigError, ProxyError, UpstreamError
 from ..http import first, printable
-from ..shm import PrivateZone
+from ..shm import PrivateMemory
 from ..transport import Route
 from ..upstream import Pool, Resolver
 from .pacing import Paced
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..net import Stream
     from ..response import Attempt
-    from ..shm import Zone
+    from ..shm import SharedMemory
     from ..transport import Client, Reply, Watched
     from ..upstream import Lease
     from .forwarder import Forwarder
@@ -79,7 +79,7 @@ class Target:
 class Targets:
     """The pools of a configuration, by name, and those that variables called for."""
 
-    def __init__(self, config: Config, zone: Zone, pools: Mapping[str, Pool]) -> None:
+    def __init__(self, config: Config, zone: SharedMemory, pools: Mapping[str, Pool]) -> None:
         core = config.core
         self._resolver = Resolver(core.resolver, core.resolver_valid, core.resolver_timeout)
         made = {name: Pool.from_config(each, zone, resolver=self._resolver) for name, each in config.upstreams.items()}
@@ -149,7 +149,7 @@ class Targets:
         address = host if host.rpartition(":")[2].isdigit() else f"{host}:{443 if scheme == 'https' else 80}"
         try:
             # It comes and goes with the requests: nothing for the memory that the workers share.
-            return Pool.from_config(Upstream(host, (Server(address, resolve=True),)), PrivateZone(), resolver=self._resolver)
+            return Pool.from_config(Upstream(host, (Server(address, resolve=True),)), PrivateMemory(), resolver=self._resolver)
         except ConfigError as error:
             raise UpstreamError(f"{host} could not be resolved: {error}", sent=False) from error
 

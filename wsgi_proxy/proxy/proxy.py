@@ -30,7 +30,7 @@ from ..http import Pairs, headers, pages, tokens
 from ..logs import errorlog
 from ..response import Attempt, Response
 from ..routing import Router
-from ..shm import Zone
+from ..shm import SharedMemory
 from ..static import serve
 from ..status import Metrics, Status
 from ..transport import Outgoing, Transport, watched
@@ -91,7 +91,7 @@ class Proxy:
 
     def __init__(self, config: Config, pools: Mapping[str, Pool] | None = None) -> None:
         self.config = config
-        self.zone = Zone.open(_identity(config))
+        self.zone = SharedMemory.open(_identity(config))
         self.router = Router(config)
         self.detours = Detours(self.router, self._walk)
         self.guard = Guard(config, self.zone)

@@ -1,6 +1,6 @@
 """Memory that the workers of one server share."""
 
 from .segment import forked_without_exec, unlink_files_of
-from .zone import PrivateZone, Zone, ZoneLock
+from .shared_memory import PrivateMemory, SharedLock, SharedMemory
 
-__all__ = ["PrivateZone", "Zone", "ZoneLock", "forked_without_exec", "segment", "unlink_files_of"]
+__all__ = ["PrivateMemory", "SharedMemory", "SharedLock", "forked_without_exec", "segment", "unlink_files_of"]

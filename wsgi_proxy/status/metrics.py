@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
-    from ..shm import Zone
+    from ..shm import SharedMemory
 
 REQUESTS, BODY_BYTES, UPSTREAM_FAILURES, CACHE_HITS, CONNECTIONS, BUSY, ACCEPTED, STATUS = range(8)
 """Indexes into a row. From STATUS on there is one word for each status class, 0 (no status) to 5."""
@@ -23,7 +23,7 @@ _WORDS = 16
 class Metrics:
     """The counters of one configuration."""
 
-    def __init__(self, zone: Zone) -> None:
+    def __init__(self, zone: SharedMemory) -> None:
         self._zone = zone
         self._rows = zone.workers_max
         self._words = zone.area("metrics", self._rows * _WORDS * 8).cast("q")

@@ -1,7 +1,7 @@
 """Active health checks: one worker asks every server, all workers know the answers.
 
 Rules:
-- The leader is the worker that holds the zone's lock for it; when it dies another takes over within a second.
+- The leader is the worker that holds the shared memory's lock for it; when it dies another takes over within a second.
 - A server is bad after `fails` failed checks in a row and good after `passes` good ones; what is found lies in shared memory.
 - Checks run beside the requests, in threads (greenlets where gevent has patched them), at most PARALLEL at a time.
 - They start in the process that serves: in a forked worker at once, in a process of its own with its first request. An arbiter
@@ -32,7 +32,7 @@ from .http_check import HTTPCheck
 
 if TYPE_CHECKING:
     from ..config import Config, Location
-    from ..shm import Zone
+    from ..shm import SharedMemory
     from .pool import Pool
 
 PARALLEL = 16
@@ -106,9 +106,9 @@ def _description(error: BaseException) -> str:
 class Probes:
     """All active checks of a configuration. Made in every worker; one of them does the work."""
 
-    def __init__(self, probes: Iterable[Probe], zone: Zone) -> None:
+    def __init__(self, probes: Iterable[Probe], memory: SharedMemory) -> None:
         self.probes = list(probes)
-        self._zone = zone
+        self._memory = memory
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._room = threading.Semaphore(PARALLEL)
@@ -123,7 +123,7 @@ class Probes:
                 self.start()
 
     @classmethod
-    def of(cls, config: Config, pools: Mapping[str, Pool], zone: Zone) -> Probes:
+    def of(cls, config: Config, pools: Mapping[str, Pool], memory: SharedMemory) -> Probes:
         """What the locations of `config` ask for (`health_check` beside `proxy_pass`), and the pools themselves."""
         probes = []
         for location in locations(config):
@@ -139,7 +139,7 @@ class Probes:
                 settings = pool.health_check
                 check = make_check(settings, None, pool.scheme, "", ProxySettings(tls=pool.tls))
                 probes.append(Probe(pool, settings, check))
-        return cls(probes, zone)
+        return cls(probes, memory)
 
     def start(self) -> None:
         """Begin, if it has not begun in this process."""
@@ -164,7 +164,7 @@ class Probes:
             probe.asking.clear()
 
     def _run(self) -> None:
-        while not self._zone.lead("probes"):
+        while not self._memory.lead("probes"):
             if self._stop.wait(_TAKE_OVER):
                 return
         while not self._stop.is_set():

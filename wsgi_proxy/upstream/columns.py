@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from ..balance import Health, Peer, size
 from ..config import Server
-from ..shm import Zone, ZoneLock
+from ..shm import SharedLock, SharedMemory
 from .counts import Counts
 
 _PER_NAME = 64
@@ -26,12 +26,12 @@ _SPARE = 64
 class Columns:
     """The shared numbers of a pool, and whose they are."""
 
-    def __init__(self, zone: Zone, name: str, lock: ZoneLock, servers: Sequence[Server], names: int) -> None:
+    def __init__(self, memory: SharedMemory, name: str, lock: SharedLock, servers: Sequence[Server], names: int) -> None:
         self._lock = lock
         self._count = count = len(servers) + (names * _PER_NAME + _SPARE if names else 0)
-        self.counts = Counts(zone, name, count)
-        self.health = Health(zone.area(f"{name}/health", size(count)).cast("q"), [None] * count)
-        self._directory = zone.area(f"{name}/columns", 8 * count).cast("q") if names else None
+        self.counts = Counts(memory, name, count)
+        self.health = Health(memory.area(f"{name}/health", size(count)).cast("q"), [None] * count)
+        self._directory = memory.area(f"{name}/columns", 8 * count).cast("q") if names else None
         self.peers: list[Peer | None] = [None] * count
         """By column."""
 

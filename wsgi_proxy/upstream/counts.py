@@ -7,13 +7,13 @@ Rules:
   or not at all: (sequence number, server, the row's new count). Counts and not differences, so that an entry read
   twice does no harm.
 - Whoever fell behind a ring reads the row instead, and goes on from the ring's head as it was before.
-- A row counts while its worker's claim on the slot is in force (zone.py): a killed worker's connections vanish with it.
+- A row counts while its worker's claim on the slot is in force: a killed worker's connections vanish with it.
 - The caller excludes the threads of its own process.
 """
 
 from __future__ import annotations
 
-from ..shm import Zone
+from ..shm import SharedMemory
 
 _RING = 256
 _MASK = _RING - 1
@@ -53,23 +53,23 @@ class Counts:
         "_sequence",
         "_servers",
         "_words",
-        "_zone",
+        "_memory",
         "changed",
         "totals",
     )
 
-    def __init__(self, zone: Zone, name: str, servers: int) -> None:
+    def __init__(self, memory: SharedMemory, name: str, servers: int) -> None:
         if servers > SERVERS_MAX:
             raise ValueError(f"more than {SERVERS_MAX} servers in one pool")
-        self._zone = zone
-        self._header = zone.header
+        self._memory = memory
+        self._header = memory.header
         self._servers = servers
-        self._words = zone.area(f"{name}/counts", 8 * zone.workers_max * self._stride, 8 * self._stride).cast("q")
+        self._words = memory.area(f"{name}/counts", 8 * memory.workers_max * self._stride, 8 * self._stride).cast("q")
         self.totals = [0] * servers
         self.changed: list[int] | None = None
         """When a list: the servers whose count changed are appended to it, for those who keep an order by count."""
         self.forked()
-        self._fork = zone.when_forked(self.forked)
+        self._fork = memory.when_forked(self.forked)
 
     @property
     def _stride(self) -> int:
@@ -113,7 +113,7 @@ class Counts:
 
     def sync(self) -> None:
         """Take in what the other workers did since the last call."""
-        if self._header[Zone.ROSTER] != self._roster:
+        if self._header[SharedMemory.ROSTER] != self._roster:
             self._attach()
         words = self._words
         for other in self._others:
@@ -174,14 +174,14 @@ class Counts:
 
     def _attach(self) -> None:
         """A worker came or went: our row first, if it is new, then whose rows count."""
-        zone = self._zone
-        slot = zone.slot
-        self._roster = self._header[Zone.ROSTER]
+        memory = self._memory
+        slot = memory.slot
+        self._roster = self._header[SharedMemory.ROSTER]
         if self._base < 0:
-            self._start_row(slot, zone.generation(slot))
+            self._start_row(slot, memory.generation(slot))
         known = {(other.slot, other.generation): other for other in self._others}
         self._others = []
-        for other_slot, generation in zone.living():
+        for other_slot, generation in memory.living():
             if other_slot == slot:
                 continue
             other = known.pop((other_slot, generation), None)

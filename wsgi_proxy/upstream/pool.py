@@ -2,7 +2,7 @@
 
 Rules:
 - `lease` chooses and counts in, `settle` counts out and writes down what came of it; nothing else counts.
-- Everything that workers must agree on (open connections, failures, response times) lies in the zone. On the healthy path a
+- Everything that workers must agree on (open connections, failures, response times) lies in shared memory. On the healthy path a
   request reads a few shared words and writes its own row, without a lock between processes.
 - Inside the pool's own lock nothing waits and nothing switches greenlets.
 - The order of eligibility is nginx's: not tried, not down, not quarantined, not full; then the backups; then 502 at once.
@@ -41,7 +41,7 @@ from ..balance import (
     walking,
 )
 from ..errors import ConfigError, Fault, NoLiveUpstreams
-from ..shm import Zone, forked_without_exec
+from ..shm import SharedMemory, forked_without_exec
 from . import arguments
 from .columns import Columns
 from .lineup import Lineup
@@ -120,7 +120,7 @@ class Pool:
         policy: config.Policy | str | Callable[..., Any] | Any = "least_conn",
         *,
         name: str | Any = "",
-        zone: Zone | None = None,
+        memory: SharedMemory | None = None,
         clock: Callable[[], float] = time.time,
         dice: Dice | None = None,
         sticky: config.Sticky | None = None,
@@ -142,26 +142,27 @@ class Pool:
         """What probe.py does with these servers beside what locations ask for."""
         self.on_tick: Callable[[], None] | None = None
         """Called at most once a second while requests come; must not wait."""
-        self.zone = zone or Zone.open("pools")
+        self.memory = memory or SharedMemory.open("pools")
         self._clock = clock
         self._dice: Dice = dice or random.Random()
         self._guard = RLock()
         check(self.servers, policy, name)
         self._shared_turns = shared_turns
-        area = self._area = self.zone.unique(f"pool/{name}")
-        self._lock = self.zone.lock(area)
-        self._gate = self.zone.lock(f"{area}/gate")
+        area = self._area = self.memory.unique(f"pool/{name}")
+        self._lock = self.memory.lock(area)
+        self._gate = self.memory.lock(f"{area}/gate")
         names = f"{area}/names"
-        self._names = Addresses(self.servers, resolver, clock, lambda size: self.zone.area(names, size), self.zone.lock(names))
+        lock = self.memory.lock(names)
+        self._names = Addresses(self.servers, resolver, clock, lambda size: self.memory.area(names, size), lock)
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
         """How to speak to the servers, where they were given as URLs."""
         self.tls = arguments.tls(verify, ssl_context, any(each.scheme == "https" for each in self._names.targets.values()))
         """For Pools made in Python: how https servers are verified."""
-        self._columns = Columns(self.zone, area, self._lock, self.servers, len(self._names.named))
+        self._columns = Columns(self.memory, area, self._lock, self.servers, len(self._names.named))
         self.counts = self._columns.counts
         self.health = self._columns.health
         self._words = self.health.words
-        self._queue = Queue(self.zone, area, queue, queue_timeout) if queue else None
+        self._queue = Queue(self.memory, area, queue, queue_timeout) if queue else None
         try:
             self._install()
         except ValueError as error:
@@ -169,22 +170,22 @@ class Pool:
         self._second = -1
         if forked_without_exec():
             # A worker: take a slot now, which also clears away what the worker before us left when it was killed.
-            self.zone.join()
+            self.memory.join()
 
     @classmethod
-    def from_config(cls, upstream: config.Upstream, zone: Zone | None = None, **options: Any) -> Pool:
+    def from_config(cls, upstream: config.Upstream, memory: SharedMemory | None = None, **options: Any) -> Pool:
         """Return the pool of an `upstream` block.
 
         Args:
             upstream: The block, from `Config.upstreams`.
-            zone: The shared memory to use; by default that of this process and its siblings.
+            memory: The shared memory to use; by default that of this process and its siblings.
             options: Further arguments of `Pool`.
         """
         options.setdefault("sticky", upstream.sticky)
         options.setdefault("queue", upstream.queue)
         options.setdefault("shared_turns", upstream.zone is not None)
         options.setdefault("queue_timeout", upstream.queue_timeout)
-        return cls(upstream.servers, upstream.policy, name=upstream.name, zone=zone, **options)
+        return cls(upstream.servers, upstream.policy, name=upstream.name, memory=memory, **options)
 
     def _install(self, before: Sequence[Peer] = ()) -> None:
         """Make a peer of each address known now. Peers that there were stay the same objects, with all their numbers."""
@@ -204,7 +205,7 @@ class Pool:
         group = PeerGroup(peers, self.counts.totals, self.health, self._dice, self._clock)
         walk = walking(self.policy, group) if self._shared_turns and 1 < len(peers) <= SHARED_MAX else None
         if walk is not None:
-            return group, SharedTurns(group, walk, self.zone, self._area, self._lock)
+            return group, SharedTurns(group, walk, self.memory, self._area, self._lock)
         return group, balancer(self.policy, group)
 
     # --- choosing --------------------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ class Pool:
             if peer is not None:
                 if not (peer.suspect or lineup.measures) or self._note_pick(peer, now):
                     return peer
-            elif not (lineup.limited and self.zone.reap()):
+            elif not (lineup.limited and self.memory.reap()):
                 return None
             # Another worker took the probe; or what seemed full was held by a worker that is dead.
             peer = None
@@ -363,9 +364,9 @@ class Pool:
     def _tick(self, now: int) -> None:
         """Once a second: look whether a worker died, and whether a name is to be resolved again."""
         self._second = now
-        if self.zone.reaped != now:
-            self.zone.reaped = now
-            self.zone.reap()
+        if self.memory.reaped != now:
+            self.memory.reaped = now
+            self.memory.reap()
         if self.on_tick is not None:
             self.on_tick()
         self._lineup.age(now)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..shm import Zone
+from ..shm import SharedMemory
 from .counts import Counts
 
 _LOOK_AGAIN = 0.01
@@ -26,10 +26,10 @@ Found = TypeVar("Found")
 class Queue:
     """Who waits for a server of one pool."""
 
-    def __init__(self, zone: Zone, name: str, number: int, timeout: float) -> None:
+    def __init__(self, memory: SharedMemory, name: str, number: int, timeout: float) -> None:
         self.number = number
         self.timeout = timeout
-        self._counts = Counts(zone, f"{name}/queue", 1)
+        self._counts = Counts(memory, f"{name}/queue", 1)
         self._line: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_until
-from wsgi_proxy.shm.zone import PrivateZone, Zone
+from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
 
 
 def forked(work: object) -> int:
@@ -40,60 +40,60 @@ def killed(pid: int) -> None:
 
 
 @pytest.fixture
-def zone(request: pytest.FixtureRequest) -> Iterator[Zone]:
-    opened = Zone.open(request.node.name, workers_max=16)
+def memory(request: pytest.FixtureRequest) -> Iterator[SharedMemory]:
+    opened = SharedMemory.open(request.node.name, workers_max=16)
     yield opened
     # The object stays registered for the life of the process; its file is ours to remove.
     opened.path.unlink(missing_ok=True)
 
 
-def test_a_process_finds_the_same_object_and_area_by_name(zone: Zone) -> None:
-    again = Zone.open("test_a_process_finds_the_same_object_and_area_by_name", workers_max=16)
-    assert again is zone
-    area = zone.area("a", 100)
+def test_a_process_finds_the_same_object_and_area_by_name(memory: SharedMemory) -> None:
+    again = SharedMemory.open("test_a_process_finds_the_same_object_and_area_by_name", workers_max=16)
+    assert again is memory
+    area = memory.area("a", 100)
     assert len(area) == 100 and not any(area)
     area[3] = 7
-    assert zone.area("a", 100)[3] == 7
+    assert memory.area("a", 100)[3] == 7
     with pytest.raises(ValueError, match="has 100 bytes, not 200"):
-        zone.area("a", 200)
+        memory.area("a", 200)
 
 
-def test_children_share_areas_made_before_and_after_the_fork(zone: Zone) -> None:
-    before = zone.area("before", 8).cast("q")
+def test_children_share_areas_made_before_and_after_the_fork(memory: SharedMemory) -> None:
+    before = memory.area("before", 8).cast("q")
 
     def work() -> None:
         before[0] = 5
-        zone.area("after", 8).cast("q")[0] = 6
+        memory.area("after", 8).cast("q")[0] = 6
 
     assert ended(forked(work)) == 0
     assert before[0] == 5
-    assert zone.area("after", 8).cast("q")[0] == 6
+    assert memory.area("after", 8).cast("q")[0] == 6
 
 
-def test_many_areas_do_not_overlap(zone: Zone) -> None:
-    areas = [zone.area(f"area {number}", 10 + number * 300) for number in range(30)]
+def test_many_areas_do_not_overlap(memory: SharedMemory) -> None:
+    areas = [memory.area(f"area {number}", 10 + number * 300) for number in range(30)]
     for number, area in enumerate(areas):
         area[:] = bytes([number]) * len(area)
     assert all(bytes(area) == bytes([number]) * len(area) for number, area in enumerate(areas))
 
 
-def test_thousands_of_areas_made_by_two_processes(zone: Zone) -> None:
+def test_thousands_of_areas_made_by_two_processes(memory: SharedMemory) -> None:
     def work() -> None:
         for number in range(0, 2000, 2):
-            zone.area(f"area {number}", 8).cast("q")[0] += 1
+            memory.area(f"area {number}", 8).cast("q")[0] += 1
 
     pid = forked(work)
     for number in range(0, 2000, 3):
-        zone.area(f"area {number}", 8).cast("q")[0] += 1000
+        memory.area(f"area {number}", 8).cast("q")[0] += 1000
     assert ended(pid) == 0
     for number in range(2000):
-        value = zone.area(f"area {number}", 8).cast("q")[0]
+        value = memory.area(f"area {number}", 8).cast("q")[0]
         # Those that both write may lose one of the two.
         assert value in {(0, 0): (0,), (1, 0): (1000,), (0, 1): (1,), (1, 1): (1, 1000, 1001)}[number % 3 == 0, number % 2 == 0]
 
 
-def test_a_lock_excludes_processes(zone: Zone) -> None:
-    counter, lock = zone.area("counter", 8).cast("q"), zone.lock("counter")
+def test_a_lock_excludes_processes(memory: SharedMemory) -> None:
+    counter, lock = memory.area("counter", 8).cast("q"), memory.lock("counter")
 
     def work() -> None:
         for _ in range(3000):
@@ -105,8 +105,8 @@ def test_a_lock_excludes_processes(zone: Zone) -> None:
     assert counter[0] == 12000
 
 
-def test_a_lock_excludes_threads(zone: Zone) -> None:
-    counter, lock = zone.area("counter", 8).cast("q"), zone.lock("counter")
+def test_a_lock_excludes_threads(memory: SharedMemory) -> None:
+    counter, lock = memory.area("counter", 8).cast("q"), memory.lock("counter")
 
     def work() -> None:
         for _ in range(2000):
@@ -123,8 +123,8 @@ def test_a_lock_excludes_threads(zone: Zone) -> None:
     assert counter[0] == 8000
 
 
-def test_a_killed_holder_lets_go(zone: Zone) -> None:
-    lock, flag = zone.lock("held"), zone.area("flag", 8).cast("q")
+def test_a_killed_holder_lets_go(memory: SharedMemory) -> None:
+    lock, flag = memory.lock("held"), memory.area("flag", 8).cast("q")
 
     def work() -> None:
         with lock:
@@ -139,53 +139,53 @@ def test_a_killed_holder_lets_go(zone: Zone) -> None:
     assert flag[0] == 2
 
 
-def test_each_process_has_its_own_slot_and_a_killed_one_gives_it_back(zone: Zone) -> None:
-    slots = zone.area("slots", 8 * 4).cast("q")
+def test_each_process_has_its_own_slot_and_a_killed_one_gives_it_back(memory: SharedMemory) -> None:
+    slots = memory.area("slots", 8 * 4).cast("q")
 
     def work(number: int) -> None:
-        slots[number] = zone.slot + 1
+        slots[number] = memory.slot + 1
         signal.pause()
 
-    ours = zone.slot
+    ours = memory.slot
     children = [forked(lambda number=number: work(number)) for number in range(3)]
     try:
         wait_until(lambda: all(slots[number] for number in range(3)), "the children's slots")
         taken = {ours, *(slots[number] - 1 for number in range(3))}
         assert len(taken) == 4
-        assert {slot for slot, _ in zone.living()} == taken
-        roster = zone.header[Zone.ROSTER]
-        assert not zone.reap()
+        assert {slot for slot, _ in memory.living()} == taken
+        roster = memory.header[SharedMemory.ROSTER]
+        assert not memory.reap()
         killed(children.pop(0))
-        assert zone.reap()
-        assert zone.header[Zone.ROSTER] != roster
-        assert {slot for slot, _ in zone.living()} == taken - {slots[0] - 1}
+        assert memory.reap()
+        assert memory.header[SharedMemory.ROSTER] != roster
+        assert {slot for slot, _ in memory.living()} == taken - {slots[0] - 1}
         # Who comes next may have the slot, under a generation never seen before.
-        old = {zone.generation(slot) for slot in taken}
+        old = {memory.generation(slot) for slot in taken}
         slots[0] = 0
         children.append(forked(lambda: work(0)))
         wait_until(lambda: slots[0], "the new child's slot")
-        assert zone.generation(slots[0] - 1) not in old
+        assert memory.generation(slots[0] - 1) not in old
     finally:
         for pid in children:
             killed(pid)
 
 
 def test_too_many_workers_are_an_error_and_not_silence(request: pytest.FixtureRequest) -> None:
-    zone = Zone.open(request.node.name, workers_max=1)
+    memory = SharedMemory.open(request.node.name, workers_max=1)
     try:
-        assert zone.slot == 0
+        assert memory.slot == 0
 
         def work() -> None:
             with pytest.raises(RuntimeError, match="more than 1 workers"):
-                print(zone.slot)
+                print(memory.slot)
 
         assert ended(forked(work)) == 0
     finally:
-        zone.path.unlink()
+        memory.path.unlink()
 
 
 def test_the_file_of_a_process_on_its_own_goes_with_it() -> None:
-    script = "from wsgi_proxy.shm.zone import Zone; print(Zone.open('goes').path)"
+    script = "from wsgi_proxy.shm.shared_memory import SharedMemory; print(SharedMemory.open('goes').path)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment)
     assert run.returncode == 0, run.stderr
@@ -193,14 +193,14 @@ def test_the_file_of_a_process_on_its_own_goes_with_it() -> None:
 
 
 def test_names_are_numbered_when_asked_for_again() -> None:
-    zone = PrivateZone()
-    assert [zone.unique("pool/a"), zone.unique("pool/a"), zone.unique("pool/b")] == ["pool/a", "pool/a#2", "pool/b"]
+    memory = PrivateMemory()
+    assert [memory.unique("pool/a"), memory.unique("pool/a"), memory.unique("pool/b")] == ["pool/a", "pool/a#2", "pool/b"]
 
 
 def test_a_private_zone_has_the_same_face() -> None:
-    zone = PrivateZone()
-    area = zone.area("a", 16).cast("q")
-    with zone.lock("a"):
+    memory = PrivateMemory()
+    area = memory.area("a", 16).cast("q")
+    with memory.lock("a"):
         area[1] = 4
-    assert zone.area("a", 16).cast("q")[1] == 4
-    assert zone.slot == 0 and zone.living() == [(0, 1)] and not zone.reap()
+    assert memory.area("a", 16).cast("q")[1] == 4
+    assert memory.slot == 0 and memory.living() == [(0, 1)] and not memory.reap()

@@ -10,7 +10,7 @@ Rules:
 - Locks exclude processes (record locks on bytes far behind the file's end), threads and greenlets (a native lock that
   gevent does not replace: nothing may switch or block inside). A killed holder lets go; each protected change must
   therefore make sense when it is cut short.
-- A process must never close a second descriptor of the file, for POSIX then drops its record locks: one Zone per file
+- A process must never close a second descriptor of the file, for POSIX then drops its record locks: one SharedMemory per file
   and process, kept until the end.
 """
 
@@ -49,7 +49,7 @@ _NAME_BYTES = 1 << 41
 _LEADER_BYTES = 1 << 42
 
 
-class ZoneLock(AbstractContextManager[None]):
+class SharedLock(AbstractContextManager[None]):
     """A short lock for processes, threads and greenlets; a context manager to be used again and again, not nested."""
 
     __slots__ = ("_byte", "_fd", "_local")
@@ -87,17 +87,17 @@ class Fork:
         self.call = call
 
 
-class Zone:
-    """One shared file. Use `Zone.open`."""
+class SharedMemory:
+    """One shared file. Use `SharedMemory.open`."""
 
-    _opened: dict[str, Zone] = {}
+    _opened: dict[str, SharedMemory] = {}
 
     def __init__(self, path: Path, fd: int, workers_max: int) -> None:
         self.path = path
         self.workers_max = workers_max
         self._fd = fd
         self._slot: int | None = None
-        self._locks: dict[str, ZoneLock] = {}
+        self._locks: dict[str, SharedLock] = {}
         self._views: dict[str, memoryview] = {}
         self._forked: weakref.WeakSet[Fork] = weakref.WeakSet()
         self._guard = RLock()
@@ -125,7 +125,7 @@ class Zone:
     ROSTER = _W_ROSTER
 
     @classmethod
-    def open(cls, key: str | Config, *, workers_max: int = WORKERS_MAX) -> Zone:
+    def open(cls, key: str | Config, *, workers_max: int = WORKERS_MAX) -> SharedMemory:
         """The file for `key`, or for a configuration's text, made when it does not exist. Every worker of one arbiter that
         gives the same key gets the same one; a second call in a process gets the same object. OSError when no folder can
         hold it."""
@@ -143,8 +143,8 @@ class Zone:
         for path in paths:
             fd = open_locked(path)
             try:
-                zone = cls._opened[str(path)] = cls(path, fd, workers_max)
-                return zone
+                memory = cls._opened[str(path)] = cls(path, fd, workers_max)
+                return memory
             except OSError as error:
                 os.close(fd)
                 if error.errno != errno.ENOSPC or path is paths[-1]:
@@ -176,12 +176,12 @@ class Zone:
                 raise ValueError(f"shared area {name!r} has {len(view)} bytes, not {size}")
             return view
 
-    def lock(self, name: str) -> ZoneLock:
+    def lock(self, name: str) -> SharedLock:
         """The lock of that name: the same object for the same name, for all workers. A holder must not take it again."""
         lock = self._locks.get(name)
         if lock is None:
             digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
-            fresh = ZoneLock(self._fd, _NAME_BYTES + int.from_bytes(digest, "little"))
+            fresh = SharedLock(self._fd, _NAME_BYTES + int.from_bytes(digest, "little"))
             lock = self._locks.setdefault(name, fresh)
         return lock
 
@@ -280,14 +280,14 @@ class Zone:
 
 
 def _in_child() -> None:
-    for zone in list(Zone._opened.values()):
-        zone._in_child()
+    for memory in list(SharedMemory._opened.values()):
+        memory._in_child()
 
 
 os.register_at_fork(after_in_child=_in_child)
 
 
-class PrivateZone(Zone):
+class PrivateMemory(SharedMemory):
     """The same for one process alone, without a file: for pools that come and go with the requests."""
 
     def __init__(self) -> None:
@@ -306,7 +306,7 @@ class PrivateZone(Zone):
     def area(self, name: str, size: int, row: int = 0) -> memoryview:
         return self._views.setdefault(name, memoryview(bytearray(size)))
 
-    def lock(self, name: str) -> ZoneLock:
+    def lock(self, name: str) -> SharedLock:
         return self._locks.setdefault(name, _PrivateLock())
 
     def lead(self, name: str) -> bool:
@@ -316,7 +316,7 @@ class PrivateZone(Zone):
         return False
 
 
-class _PrivateLock(ZoneLock):
+class _PrivateLock(SharedLock):
     __slots__ = ()
 
     def __init__(self) -> None:
@@ -331,7 +331,7 @@ class _PrivateLock(ZoneLock):
 
 def _unlink_own() -> None:
     """At the end of a process that is its own arbiter, its files go."""
-    for path in list(Zone._opened):
+    for path in list(SharedMemory._opened):
         if arbiter_of(Path(path)) == os.getpid():
             Path(path).unlink(missing_ok=True)
             second_of(Path(path)).unlink(missing_ok=True)
