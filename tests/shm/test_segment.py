@@ -111,7 +111,7 @@ def test_a_link_or_a_strangers_file_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_an_arbiter_can_remove_what_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsgi_proxy.shm.segment.folder", lambda: tmp_path)
+    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(tmp_path))
     ours, other = tmp_path / file_name("x"), tmp_path / file_name("x").replace(f"-{os.getpid()}-", "-1-")
     ours.touch()
     other.touch()

@@ -22,6 +22,7 @@ from ..config import Config, Listen, ServerBlock, locations_of
 from ..errors import ConfigError, Fault
 from ..logs import constant_paths, errorlog, keep
 from ..proxy import tempfiles
+from ..shm import memory_directory
 from ..worker import ListenerSettings, buffer_limits
 from . import tls
 from .arbiter import post_fork, run_arbiter
@@ -152,9 +153,9 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             "bind": [],
             "post_fork": post_fork,
         }
-        if os.access("/dev/shm", os.W_OK | os.X_OK):
+        if memory_directory() is not None:
             # The heartbeat's file: on a disk a slow write would look like a dead worker.
-            settings["worker_tmp_dir"] = "/dev/shm"
+            settings["worker_tmp_dir"] = memory_directory()
         if self.plan.account is not None:
             settings["user"], settings["group"] = self.plan.account
             settings["initgroups"] = True

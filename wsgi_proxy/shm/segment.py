@@ -69,15 +69,19 @@ def _pid_space() -> int:
         return 0
 
 
-def folder() -> Path:
-    """Where the files are: in memory where the system has a place for it."""
-    shm = Path("/dev/shm")
-    return shm if os.access(shm, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+def memory_directory() -> str | None:
+    """Return the directory of the file system in memory; None if there is none or this user may not write to it."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
 
 
-def folders() -> list[Path]:
-    """Where files may be: `folder()`, and the temporary folder for what that has no room for."""
-    return list(dict.fromkeys((folder(), Path(tempfile.gettempdir()))))
+def directory() -> str:
+    """Return the directory for shared files: in memory if possible, else the temporary directory."""
+    return memory_directory() or tempfile.gettempdir()
+
+
+def directories() -> list[Path]:
+    """Return every directory that may hold shared files: `directory()`, and the temporary directory, used when that is full."""
+    return [Path(each) for each in dict.fromkeys((directory(), tempfile.gettempdir()))]
 
 
 def file_name(key: str) -> str:
@@ -113,7 +117,7 @@ def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]
     A file whose name is not by pid is left alone, as is every file of another user or name space, and those in `spare`."""
     gone = []
     names = {Path(path).name for path in spare}
-    for path in [path for each in where or folders() for path in each.glob("wsgi-proxy-*")]:
+    for path in [path for each in where or directories() for path in each.glob("wsgi-proxy-*")]:
         match = _NAME.fullmatch(path.name)
         if not match or int(match["uid"]) != os.geteuid() or int(match["space"]) != _pid_space():
             continue
@@ -130,7 +134,7 @@ def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]
 def unlink_files_of(pid: int) -> None:
     """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone; its workers may have
     been another user's."""
-    for path in [path for where in folders() for path in where.glob(f"wsgi-proxy-*-{_pid_space()}-{pid}-*")]:
+    for path in [path for where in directories() for path in where.glob(f"wsgi-proxy-*-{_pid_space()}-{pid}-*")]:
         try:
             path.unlink(missing_ok=True)
         except PermissionError:

@@ -1,7 +1,7 @@
 """Shared memory for the workers of one server, without a server: one mapped file that each of them finds by itself.
 
 Rules:
-- The file is named so that all workers of one arbiter find it (zone_file.py).
+- The file is named so that all workers of one arbiter find it (segment.py).
 - A worker owns one slot, claimed at its first use. It holds a record lock on the slot's byte while it lives; the kernel
   lets go of it however the process ends, so a slot whose lock can be had belongs to nobody, and what its owner wrote
   there no longer counts. No signal handler, no exit hook and no process table is needed for that.
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .areas import AREAS_MAX, ENTRY, PAGE, Areas, allocate, second_of
-from .segment import arbiter_of, file_name, folders, open_locked, sweep
+from .segment import arbiter_of, directories, file_name, open_locked, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class SharedMemory:
         hold it."""
         if not isinstance(key, str):
             key = "\0".join([key.path, *(text for _, text in key.files)])
-        places = folders()
+        places = directories()
         paths = [where / file_name(f"{workers_max}/{key}") for where in places]
         for path in paths:
             if str(path) in cls._opened:

@@ -21,7 +21,7 @@ FRESH = [("Cache-Control", "max-age=60")]
 def own_memory(tmp_path, monkeypatch):
     folder = tmp_path / "shm"
     folder.mkdir(mode=0o700)
-    monkeypatch.setattr(cacheopen, "shared_memory", lambda: str(folder))
+    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(folder))
     return folder
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -26,7 +25,7 @@ from .generations import in_use
 if TYPE_CHECKING:
     from ...config import CacheZone
 
-# zone_file's names, for those whose arbiter is known by its pid.
+# The names of shm.segment, for those whose arbiter is known by its pid.
 _MEMORY: Final = re.compile(r"memory\.wsgi-proxy-(?P<family>\d+-\d+)-(?P<pid>\d+)-\d+-[0-9a-f]+")
 _FORSAKEN_AFTER: Final = 60.0
 _PLUGIN: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -52,36 +51,36 @@ def open_zone(settings: CacheZone, prefix: str = "") -> ZoneCache:
 
 def memory_folder(settings: CacheZone) -> str:
     """Where a `memory` zone of this process's server lies."""
-    return os.path.join(shared_memory(), "memory." + segment.file_name(f"{settings.place} {settings.name}"))
+    return os.path.join(segment.directory(), "memory." + segment.file_name(f"{settings.place} {settings.name}"))
 
 
 def meeting_folder(settings: CacheZone) -> str:
     """Where this machine's processes meet for a storage that is not in files."""
     return os.path.join(
-        shared_memory(), f"meeting.wsgi-proxy-{os.geteuid()}-{digest_of(settings.name + ' ' + settings.path)[:16]}"
+        segment.directory(), f"meeting.wsgi-proxy-{os.geteuid()}-{digest_of(settings.name + ' ' + settings.path)[:16]}"
     )
 
 
 def memory_zones(settings: CacheZone) -> Iterator[ZoneCache]:
     """A `memory` zone as every server of ours has it, for a command that is none of their processes."""
     digest = memory_folder(settings).rpartition("-")[2]
-    for name in sorted(os.listdir(shared_memory())):
+    for name in sorted(os.listdir(segment.directory())):
         if name.startswith("memory.wsgi-proxy-") and name.endswith("-" + digest):
-            yield ZoneCache.in_folder(settings, private(os.path.join(shared_memory(), name)))
+            yield ZoneCache.in_folder(settings, private(os.path.join(segment.directory(), name)))
 
 
 def sweep_shared_memory() -> None:
     """Remove the memory of servers of ours that are dead, and meeting folders that nobody has used for a while."""
-    for name in os.listdir(shared_memory()):
-        folder = os.path.join(shared_memory(), name)
+    for name in os.listdir(segment.directory()):
+        folder = os.path.join(segment.directory(), name)
         if name.startswith(f"meeting.wsgi-proxy-{os.geteuid()}-") and _forsaken(folder):
             shutil.rmtree(folder, ignore_errors=True)
     ours = _MEMORY.fullmatch("memory." + segment.file_name(""))
-    for name in os.listdir(shared_memory()):
+    for name in os.listdir(segment.directory()):
         match = _MEMORY.fullmatch(name)
         # Pids of another user or of another name space (a container's) mean other processes.
         if ours and match and match["family"] == ours["family"] and not _lives(int(match["pid"])):
-            shutil.rmtree(os.path.join(shared_memory(), name), ignore_errors=True)
+            shutil.rmtree(os.path.join(segment.directory(), name), ignore_errors=True)
 
 
 def _forsaken(folder: str) -> bool:
@@ -109,7 +108,3 @@ def private(folder: str) -> str:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} belongs to someone else")
     return folder
-
-
-def shared_memory() -> str:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()
