@@ -10,7 +10,7 @@ import pytest
 from tests.support.routing import environ
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.variables.geo import Geo, Intervals, address_number, build_geo
+from wsgi_proxy.variables.geo import Geo, Intervals, build_geo, number_of
 from wsgi_proxy.variables.names import Names
 
 Rows = list[tuple[str, list[str]]]
@@ -104,8 +104,8 @@ def test_behind_proxies() -> None:
 
 
 def test_what_is_no_address() -> None:
-    assert address_number("junk") == address_number("") == (0xFFFFFFFF, False)
-    assert address_number("::1") == (1, True)
+    assert number_of("junk") == number_of("") == (0xFFFFFFFF, False)
+    assert number_of("::1") == (1, True)
 
 
 def test_intervals_of_equal_rank_and_none() -> None:

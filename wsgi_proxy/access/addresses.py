@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Refusal
 from ..logs import errorlog
+from ..net import address_number, packed_address
 
 if TYPE_CHECKING:
     from ..config import Access, GuardSettings
     from ..exchange import Exchange
 
-_MAPPED = bytes(10) + b"\xff\xff"
 UNIX = (0, 0)
 """What `number` gives for a client on a unix socket."""
 _REMEMBERED = 4096
@@ -37,15 +37,10 @@ def number(address: str) -> tuple[int, int] | None:
     >>> number("10.0.0.1"), number("::ffff:10.0.0.1") == number("10.0.0.1")
     ((32, 167772161), True)
     """
-    try:
-        if ":" not in address:
-            return (32, int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")) if address else UNIX
-        packed = socket.inet_pton(socket.AF_INET6, address)
-    except (OSError, ValueError):
-        return UNIX if address.startswith("unix:") else None
-    if packed.startswith(_MAPPED):
-        return 32, int.from_bytes(packed[12:], "big")
-    return 128, int.from_bytes(packed, "big")
+    packed = packed_address(address)
+    if packed is None:
+        return UNIX if not address or address.startswith("unix:") else None
+    return address_number(packed)
 
 
 class Networks:

@@ -1,5 +1,6 @@
 """Byte streams over sockets: plain, TLS, and for greenlets (`gevent_stream`, loaded only where gevent runs)."""
 
+from .addresses import address_number, packed_address
 from .plain_stream import PlainStream
 from .sockets import (
     HALF_CLOSED,
@@ -23,6 +24,7 @@ __all__ = [
     "Stream",
     "TLSStream",
     "acknowledged",
+    "address_number",
     "client_socket",
     "gevent_side",
     "gevent_stream",
@@ -30,6 +32,7 @@ __all__ = [
     "is_torn",
     "load_kinds",
     "milliseconds",
+    "packed_address",
     "receive_exactly",
     "reset",
     "reset_on_close",

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, Fault
+from ..net import address_number, packed_address
 
 if TYPE_CHECKING:
     from ..config import Template
@@ -31,7 +32,6 @@ def _bad(message: str) -> ConfigError:
 
 
 _V4_BITS, _V6_BITS = 32, 128
-_V4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _NO_ADDRESS = 0xFFFFFFFF
 Interval = tuple[int, int, int, str]
 """(first, last, rank, value). Where intervals overlap, the highest rank applies."""
@@ -88,7 +88,7 @@ class Geo:
 
     def __call__(self, exchange: Exchange) -> str:
         text = exchange.remote_addr if self._source is None else self._source(exchange)
-        number, v6 = address_number(text)
+        number, v6 = number_of(text)
         if self._proxies is not None:
             number, v6 = self._behind_proxies(exchange, number, v6)
         found = (self._v6 if v6 else self._v4).find(number)
@@ -109,21 +109,15 @@ class Geo:
 
 
 def _packed(text: str) -> bytes | None:
-    try:
-        if ":" in text:
-            return socket.inet_pton(socket.AF_INET6, text.strip("[]").partition("%")[0])
-        return socket.inet_pton(socket.AF_INET, text)
-    except OSError:
-        return None
+    return packed_address(text.strip("[]").partition("%")[0] if ":" in text else text)
 
 
 def _number(packed: bytes) -> tuple[int, bool]:
-    if len(packed) == 16 and packed.startswith(_V4_MAPPED):
-        packed = packed[12:]
-    return int.from_bytes(packed, "big"), len(packed) == 16
+    bits, value = address_number(packed)
+    return value, bits == _V6_BITS
 
 
-def address_number(text: str) -> tuple[int, bool]:
+def number_of(text: str) -> tuple[int, bool]:
     """Return (number, True for IPv6) of an address. A text that is no address counts as 255.255.255.255, as in nginx."""
     packed = _packed(text)
     return (_NO_ADDRESS, False) if packed is None else _number(packed)
