@@ -11,7 +11,8 @@ def test_every_location_is_found() -> None:
     server = ServerBlock(
         settings=Location(pattern="settings", script=(If(lambda x: True, (), Location(pattern="of the server's if")),)),
         locations=(nested, Location(pattern="/c")),
+        script=(If(lambda x: True, (), Location(pattern="of the server's script")),),
         named={"@d": Location(pattern="@d")},
     )
     found = [location.pattern for location in locations_of(Config(servers=(server, ServerBlock())))]
-    assert found == ["settings", "of the server's if", "/a", "/a/b", "inner", "/c", "@d", "/"]
+    assert found == ["settings", "of the server's if", "of the server's script", "/a", "/a/b", "inner", "/c", "@d", "/"]

@@ -19,19 +19,19 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..balance import Peer
-from ..config import HealthCheck, If, Match, ProxySettings
+from ..config import HealthCheck, Match, ProxySettings, locations_of
 from ..errors import CheckFailed
 from ..logs import errorlog
 from ..shm import forked_without_exec
 from .http_check import HTTPCheck
 
 if TYPE_CHECKING:
-    from ..config import Config, Location
+    from ..config import Config
     from ..shm import SharedMemory
     from .pool import Pool
 
@@ -126,7 +126,7 @@ class Probes:
     def of(cls, config: Config, pools: Mapping[str, Pool], memory: SharedMemory) -> Probes:
         """What the locations of `config` ask for (`health_check` beside `proxy_pass`), and the pools themselves."""
         probes = []
-        for location in locations(config):
+        for location in locations_of(config):
             proxy = location.proxy
             if proxy.pass_ is not None and proxy.pass_.upstream in pools:
                 pool = pools[proxy.pass_.upstream]
@@ -217,18 +217,6 @@ def _start_all() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
-
-
-def locations(config: Config) -> Iterator[Location]:
-    """Every location of a configuration, nested, named and conditional ones included."""
-    for server in config.servers:
-        waiting = [server.settings, *server.locations, *server.named.values()]
-        waiting += [step.location for step in server.script if isinstance(step, If) and step.location is not None]
-        while waiting:
-            location = waiting.pop()
-            yield location
-            waiting += location.locations
-            waiting += [step.location for step in location.script if isinstance(step, If) and step.location is not None]
 
 
 def make_check(settings: HealthCheck, match: Match | None, scheme: str, host: str, proxy: ProxySettings) -> Check:
