@@ -173,11 +173,11 @@ def test_what_is_no_configuration_gives_one_line(tmp_path: Path) -> None:
     assert only_fault("nothing") == 'open() "/nothing" failed (2: No such file or directory)'
     assert only_fault(".") == 'pread() "" failed (21: Is a directory)'
     assert only_fault("empty") == '/empty: no "events" section in configuration'
-    assert only_fault("binary") == "/binary:2: this is no text: a zero byte"
+    assert only_fault("binary") == "/binary:2: the file is no text: it has a zero byte"
     assert only_fault("block") == '/block:1: unexpected end of file, expecting "}"'
     assert only_fault("quote") == '/quote:2: unexpected end of file, expecting ";" or "}"'
     assert only_fault("long") == '/long:1: too long parameter "aaaaaaaaaa..." started'
-    assert "/deep:1: too many blocks inside each other" in str(
+    assert "/deep:1: too many nested blocks, at most 64 are read" in str(
         pytest.raises(ConfigError, nginx.load, str(tmp_path / "deep")).value
     )
 

@@ -1,13 +1,14 @@
-"""From nginx.conf to the model: reads the files by crossplane and hands the statements to the table of directives.
+"""The reader of nginx.conf: crossplane splits the files into tokens, and the table of directives gives the statements their
+meaning.
 
 Rules:
-- crossplane's lexer reads the text; where it reads otherwise than nginx, `_prepared` and `_tokens` make up for it:
-  * `${name}` outside quotes (crossplane runs on to the next blank) and a `}` inside a word (it ends the block) are masked;
-  * only blank, tab, CR and LF are white space, whatever Python calls a space, and every byte survives;
-  * what stands right behind a closing quote, and a quote or a statement that is never closed, are faults.
-- Text is brought into WSGI's form here (a character is a byte), and escapes are resolved as nginx does, once.
-- `include` is resolved here: relative to the folder of the main file, with patterns sorted, never around in a circle.
-- All faults are collected; ConfigError has them in the order of the files and lines.
+- crossplane's lexer reads the text. `_prepared` and `_tokens` correct the cases in which it differs from nginx:
+  * `${name}` outside quotes (crossplane reads on to the next blank) and a `}` inside a word (it ends the block) are masked;
+  * only blank, tab, CR and LF are white space, and every byte survives;
+  * text directly behind a closing quote is a fault, and so is a quote or a statement that is never closed.
+- Text is converted to WSGI's form (one character per byte), and escapes are resolved once, as in nginx.
+- `include` is resolved relative to the directory of the main file. Patterns are sorted, and a file never includes itself.
+- All faults are collected. ConfigError holds them in the order of files and lines.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from .directives.row import Statement
 from .directives.unsupported import UNSUPPORTED
 
 MAX_NESTING = 64
-"""Blocks and includes inside each other; nginx itself gives up by running out of stack or of open files."""
+"""The largest depth of blocks and of includes. nginx stops when it runs out of stack or of open files."""
 MAX_WORD = 4096
-"""Bytes of one argument, as nginx's buffer has it."""
+"""The largest argument in bytes, the size of nginx's buffer."""
 
 
-# What crossplane reads otherwise than nginx, outside or inside quotes: an escaped `$`, a `}` behind an escape, `${`, a `}` that
-# does not begin a word, and white space that is none to nginx. Masked by characters that no file has, because bytes become
-# U+0000 to U+007F and U+DC80 to U+DCFF.
+# Text that crossplane reads differently from nginx, outside or inside quotes: an escaped `$`, a `}` behind an escape, `${`, a `}`
+# that does not begin a word, and characters that are white space to Python only. They are masked by characters that no file
+# contains, because bytes become U+0000 to U+007F and U+DC80 to U+DCFF.
 _MASKED = re.compile(r"\\.\}*|\$\{+\}*|(?<=[^ \t\r\n;{}])\}+|[\x0b\x0c\x1c-\x1f]", re.DOTALL)
 _MASK = 0xE000
 _UNMASK = {_MASK + code: code for code in range(128)}
@@ -58,11 +59,10 @@ class _Token(NamedTuple):
 
 
 def load(path: str, *, prefix: str = "", main: str = "") -> Config:
-    """The configuration of a file. `prefix` is the folder that relative paths begin at (nginx's -p); `main` are directives for
-    the main context (nginx's -g).
+    """Return the configuration of a file. `prefix` is the directory of relative paths (nginx's -p), and `main` holds directives
+    for the main context (nginx's -g).
 
-    ConfigError with every fault of the file and of those it includes; what concerns the network (names of servers) is not looked
-    at here but by `unresolved`.
+    Raise ConfigError with every fault of the file and of its includes. Names of servers are not resolved, see `unresolved`.
     """
     path = os.path.abspath(path)
     prefix = os.path.abspath(prefix) if prefix else os.path.dirname(path)
@@ -72,7 +72,7 @@ def load(path: str, *, prefix: str = "", main: str = "") -> Config:
 
 
 def loads(text: str, *, path: str = "nginx.conf", prefix: str = "", main: str = "") -> Config:
-    """The configuration of a text, as if it were a file at `path`, which need not exist. Errors as `load`."""
+    """Return the configuration of a text, as if it were the file `path`, which need not exist. Errors as `load`."""
     path = os.path.abspath(path)
     prefix = os.path.abspath(prefix) if prefix else os.path.dirname(path)
     files = _Files(path)
@@ -82,7 +82,7 @@ def loads(text: str, *, path: str = "nginx.conf", prefix: str = "", main: str = 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Python's cycle collector finds nothing in a configuration that is being read, and takes half of the time of a large one."""
+    """Pause Python's cycle collector, which takes half of the time of reading a large configuration and finds nothing in it."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -93,7 +93,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 def unresolved(config: Config) -> list[Fault]:
-    """A fault for each upstream server whose name the system's resolver does not know now, in nginx's words."""
+    """Return a fault, in nginx's words, for each upstream server whose name the system's resolver does not know now."""
     from .directives.resolving import unresolved_servers
 
     return unresolved_servers(config)
@@ -106,7 +106,7 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
         statements = given.parse("", main.encode("utf-8", "surrogateescape")) + statements
         files.faults[:0] = [Fault(f"{fault.message} in command line") for fault in given.faults]
     config = build(reading, statements, not files.faults)
-    # A broken text ends its file, so what was wrong with the statements before it comes first.
+    # A broken text ends its file, so the faults of the statements before it come first.
     faults = reading.faults + files.faults
     if faults:
         order = {name: number for number, (name, _) in enumerate(files.texts)}
@@ -116,7 +116,7 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
 
 @dataclass
 class _Files:
-    """The files of one configuration: what they hold, and what is wrong with them as files or as text."""
+    """The files of one configuration, and the faults of the files and their text."""
 
     main: str
     texts: list[tuple[str, str]] = field(default_factory=list)
@@ -124,7 +124,7 @@ class _Files:
     _open: list[str] = field(default_factory=list)
 
     def read(self, path: str, included_at: SourceLine | None = None) -> list[Statement]:
-        """The statements of a file with its includes in their places."""
+        """Return the statements of a file, with its includes in their places."""
         where = included_at or SourceLine()
         try:
             with open(path, "rb") as file:
@@ -137,11 +137,11 @@ class _Files:
         return self.parse(path, data)
 
     def parse(self, path: str, data: bytes) -> list[Statement]:
-        """The statements of a file's bytes."""
+        """Return the statements of a file's bytes."""
         self.texts.append((path, data.decode("utf-8", "surrogateescape")))
         zero = data.find(b"\0")
         if zero >= 0:
-            self._fault("this is no text: a zero byte", path, data.count(b"\n", 0, zero) + 1)
+            self._fault("the file is no text: it has a zero byte", path, data.count(b"\n", 0, zero) + 1)
             return []
         self._open.append(path)
         try:
@@ -153,7 +153,9 @@ class _Files:
         self.faults.append(Fault(message, path, line))
 
     def _statements(self, path: str, text: str) -> list[Statement]:
-        """Tokens to statements. A fault of the text ends the file: what follows it has no certain reading."""
+        """Return the statements of a text. A fault of the text ends the file, because nothing behind it can be read with
+        certainty.
+        """
         stack: list[list[Statement]] = [[]]
         words: list[str] = []
         line = 0
@@ -181,12 +183,12 @@ class _Files:
         except ConfigError as error:
             self.faults += error.faults
         except NgxParserBaseException as error:
-            # crossplane's own, of a block of Lua that it cannot find the end of.
+            # Raised by crossplane for a block of Lua without an end.
             self._fault(error.strerror, path, error.lineno or line)
         return stack[0]
 
     def _take(self, stack: list[list[Statement]], words: list[str], opens: bool, path: str, line: int) -> None:
-        """A complete statement: an include is read in its place, anything else is kept."""
+        """Add a complete statement to the innermost block. An `include` is replaced by the statements of its files."""
         name, *args = words
         if name == "include" and not opens:
             stack[-1] += self._include(args, path, line)
@@ -195,7 +197,7 @@ class _Files:
         stack[-1].append(statement)
         if statement.block is not None:
             if len(stack) > MAX_NESTING:
-                raise _fault_at("too many blocks inside each other", path, line)
+                raise _fault_at(f"too many nested blocks, at most {MAX_NESTING} are read", path, line)
             stack.append(statement.block)
 
     def _include(self, args: list[str], path: str, line: int) -> list[Statement]:
@@ -209,7 +211,7 @@ class _Files:
             if os.path.abspath(name) in self._open:
                 self._fault(f'"{name}" includes itself', path, line)
             elif len(self._open) > MAX_NESTING:
-                self._fault("too many includes inside each other", path, line)
+                self._fault(f"too many nested includes, at most {MAX_NESTING} are read", path, line)
             else:
                 statements += self.read(os.path.abspath(name), SourceLine(path, line))
         return statements
@@ -220,14 +222,15 @@ def _fault_at(message: str, path: str, line: int) -> ConfigError:
 
 
 def _ended(path: str, line: int) -> ConfigError:
-    """The text ends within a statement; a text without a file is the command line's."""
+    """Return the fault of a text that ends within a statement. A text without a file is the command line's."""
     what = 'file, expecting ";" or "}"' if path else 'parameter, expecting ";"'
     return _fault_at(f"unexpected end of {what}", path, line)
 
 
 def _prepared(data: bytes) -> str:
-    """The text as crossplane may have it: one character a byte, no character that only Python calls white space, and masks over
-    what crossplane reads otherwise than nginx."""
+    """Return the text for crossplane: one character per byte, no white space that only Python knows, and masks over the text that
+    it reads differently from nginx.
+    """
     text = data.removeprefix(b"\xef\xbb\xbf").decode("ascii", "surrogateescape")
     return _MASKED.sub(_mask, text)
 
@@ -236,15 +239,15 @@ def _mask(match: re.Match[str]) -> str:
     found = match[0]
     if found[0] != "\\":
         return "".join(chr(_MASK + ord(char)) for char in found)
-    # To crossplane an escaped `$` before a `{` is a variable all the same; any other escape it reads well.
+    # crossplane reads an escaped `$` before a `{` as a variable; it reads all other escapes correctly.
     escaped = chr(_MASK + ord("$")) if found[1] == "$" else found[1]
     return "\\" + escaped + "".join(chr(_MASK + ord(char)) for char in found[2:])
 
 
 def _tokens(text: str, path: str) -> Iterator[_Token]:
-    """crossplane's tokens without comments, unmasked, unescaped, in WSGI's form."""
-    # crossplane takes one character after the other from this iterator and never looks ahead, so what the iterator has left
-    # tells where a token ended.
+    """Yield crossplane's tokens without comments, unmasked, unescaped, in WSGI's form."""
+    # crossplane takes one character at a time from this iterator and never looks ahead, so the number of characters left gives
+    # the end of the token.
     characters = iter(text)
     length = len(text)
     at = 0
@@ -263,7 +266,7 @@ def _tokens(text: str, path: str) -> Iterator[_Token]:
 
 
 def _check_end(text: str, at: int, path: str) -> None:
-    """What is left behind the last token: an unclosed quote swallows the rest of the file, and crossplane says nothing."""
+    """Check the text behind the last token: crossplane silently drops an unclosed quote with the rest of the file."""
     rest = _COMMENTS.sub("", text[at:]).lstrip(" \t\r\n")
     if not rest:
         return
@@ -276,7 +279,7 @@ def _check_end(text: str, at: int, path: str) -> None:
 
 
 def _plain(token: str) -> str:
-    """A token of the prepared text as the configuration means it."""
+    """Return a token without masks and escapes."""
     if token.isascii():
         text = token
     else:

@@ -24,7 +24,7 @@ def test_what_would_change_answers_stops_the_start(text: str) -> None:
 @pytest.mark.parametrize("name", ["gzip", "gzip_static"])
 def test_compression_is_optional_and_its_absence_is_told(name: str) -> None:
     config = nginx.loads(f"events {{}}\nhttp {{\n{name} on; gzip_types text/css;\n}}", path="/etc/x/nginx.conf")
-    assert config.warnings == (f'"{name} on" has no effect: answers go as they are in /etc/x/nginx.conf:3',)
+    assert config.warnings == (f'"{name} on" has no effect: responses are not compressed in /etc/x/nginx.conf:3',)
     assert http(f"{name} off;").warnings == ()
 
 

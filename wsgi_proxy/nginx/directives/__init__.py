@@ -1,6 +1,6 @@
-"""The one table of directives, assembled from its subjects, and the way from statements to the model.
+"""The table of directives, assembled from its subjects, and the way from statements to the model.
 
-`python -m wsgi_proxy.nginx.directives` prints it as docs/configuration.md.
+`python -m wsgi_proxy.nginx.directives` prints the table as docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ...config import Config, SourceLine
 from . import blocks, cache, core, guard, harmless, health, listen, log, process, proxy, rewrite, static, tls, tunnel, upstream
-from .advice import oddities
+from .advice import warnings_of
 from .freezing import freeze
 from .reading import Reading, TooManyFaults
 from .row import Level, Row, Statement
@@ -43,13 +43,13 @@ def _table() -> dict[str, tuple[Row, ...]]:
 
 
 TABLE: Mapping[str, tuple[Row, ...]] = _table()
-"""Each directive's rows: more than one where a name means different things in different blocks."""
+"""The rows of each directive. A name with different meanings in different blocks has several."""
 
 
 def build(reading: Reading, statements: Iterable[Statement], complete: bool = True) -> Config:
-    """The model of a configuration's statements. Faults are noted in `reading`; the model is worth nothing when there are any.
+    """Return the model of a configuration's statements. Faults are added to `reading`, and the model is only valid without any.
 
-    `complete` is False when the text itself is broken: what may be missing is then not asked for.
+    `complete` is False if the text itself is broken, so that parts may be missing.
     """
     main = Level("main", reading)
     try:
@@ -68,8 +68,8 @@ def _build(reading: Reading, main: Level, statements: Iterable[Statement], compl
     config = Config()
     if not reading.faults:
         config = freeze(reading, main)
-        for sentence, place in oddities(config):
-            reading.warn(sentence, place)
+        for message, place in warnings_of(config):
+            reading.warn(message, place)
         config = replace(config, warnings=tuple(reading.warnings))
     reading.guarded(SourceLine(), reading.names.check)
     return config

@@ -40,7 +40,7 @@ _COUNTS = {
     "1MORE": "one or more",
     "2MORE": "two or more",
 }
-"""nginx's words for the number of arguments, in English."""
+"""nginx's codes for the number of arguments, in English."""
 
 
 def lines() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is odd in a configuration though it is no fault: one line each, for `-t` and for the start."""
+"""Warnings about settings that are valid but probably not intended, for `-t` and the start."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from ...config import Config, Location, SourceLine, locations_of
 
 
-def oddities(config: Config) -> Iterator[tuple[str, SourceLine]]:
-    """(sentence, where) for each oddity."""
+def warnings_of(config: Config) -> Iterator[tuple[str, SourceLine]]:
+    """Yield (message, line) for each warning."""
     yield from _unshared(config)
-    told: set[tuple[str, SourceLine]] = set()
+    reported: set[tuple[str, SourceLine]] = set()
     for location in locations_of(config):
-        for sentence in (_fixed_upgrade(location), _bypass_without_cache(location)):
-            if sentence and (sentence, location.place) not in told:
-                told.add((sentence, location.place))
-                yield sentence, location.place
+        for message in (_fixed_upgrade(location), _bypass_without_cache(location)):
+            if message and (message, location.place) not in reported:
+                reported.add((message, location.place))
+                yield message, location.place
 
 
 def _unshared(config: Config) -> Iterator[tuple[str, SourceLine]]:
-    """nginx keeps an upstream's state per worker unless it has a zone; shared, a dead server is tried less often."""
+    """Warn of upstreams without a zone: nginx counts their failures per worker, and here all workers share the counts."""
     if config.main.worker_processes < 2:
         return
     for upstream in config.upstreams.values():
         if upstream.zone is None and len(upstream.servers) > 1:
             yield (
-                f'upstream "{upstream.name}" has no "zone": nginx would count for each worker, here all workers share',
+                f'upstream "{upstream.name}" has no "zone": the workers share its counts, which nginx keeps per worker',
                 upstream.place,
             )
 

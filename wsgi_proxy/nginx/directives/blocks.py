@@ -1,4 +1,4 @@
-"""The blocks: `http`, `server`, `location`, `if`, `limit_except`. What a level inherits is worked out by freezing.py."""
+"""The blocks: `http`, `server`, `location`, `if`, `limit_except`. `freezing` computes the inherited settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _server(level: Level, statement: Statement) -> None:
 
 
 def _check_listens(http: Level) -> None:
-    """What several servers say about one address must agree; one name at one address is one server's."""
+    """Check that servers agree about the options of a shared address, and that a name at an address belongs to one server."""
     defaults: dict[Any, Listen] = {}
     names: set[tuple[Any, str]] = set()
     tuned: dict[Any, Listen] = {}
@@ -68,7 +68,7 @@ def _location(level: Level, statement: Statement) -> None:
 
 
 def _kind(args: list[str]) -> tuple[str, str]:
-    """`location = /x` and `location =/x` are the same."""
+    """Return (modifier, pattern). `location = /x` and `location =/x` are the same."""
     if len(args) == 2:
         if args[0] not in ("=", "^~", "~", "~*"):
             raise Bad(f'invalid location modifier "{args[0]}"')

@@ -30,7 +30,7 @@ _LOADING = ("loader_files", "loader_sleep", "loader_threshold", "manager_files",
 
 
 def zone_of(text: str, what: str, zone: str = "zone") -> tuple[str, int]:
-    """Name and bytes of `zone=name:size`; `what` begins nginx's words for a wrong size, `zone` those for a small one."""
+    """Return name and bytes of `zone=name:size`. `what` begins nginx's message for a wrong size, `zone` that for a small one."""
     name, colon, size_text = text.partition("=")[2].partition(":")
     if not name:
         raise Bad(f'invalid {zone} name "{text}"')
@@ -75,7 +75,7 @@ def _path_parameter(text: str) -> dict[str, Any]:
             raise Bad(f'invalid use_temp_path value "{text}", it must be "on" or "off"')
         found = rest == "on"
     elif key in _LOADING:
-        # How nginx paces its loader and manager; ours has one sweeper with a pace of its own.
+        # These pace nginx's cache loader and manager. Here one sweeper paces itself.
         found = rest if key == "purger" else values.parse_number(rest) if key.endswith("files") else values.parse_time(rest)
         if found is None:
             raise Bad(f'invalid {key} value "{text}"')

@@ -1,4 +1,4 @@
-"""Directives of ngx_http_core_module that set what a server or a location does, without its blocks."""
+"""Directives of ngx_http_core_module without its blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _keepalive_timeout(level: Level, statement: Statement) -> None:
         raise BadValue("is duplicate")
     level.own["core.keepalive_timeout"] = values.time(level, statement.args[:1])
     header = statement.args[1:]
-    # A level that sets the timeout alone has no Keep-Alive field, whatever its parent has.
+    # A level that sets the timeout alone sends no Keep-Alive field, whatever it would inherit.
     level.own["core.keepalive_timeout_header"] = values.whole_seconds(level, header) if header else None
 
 
@@ -51,7 +51,7 @@ def _server_tokens(level: Level, args: list[str]) -> str:
 
 
 def _rate(level: Level, args: list[str]) -> object:
-    """A rate in bytes a second, which may have variables."""
+    """Return a rate in bytes per second, which may have variables."""
     if "$" not in args[0] and values.parse_size(args[0]) is None:
         raise BadValue("invalid value")
     if "$" in args[0]:
@@ -60,7 +60,7 @@ def _rate(level: Level, args: list[str]) -> object:
 
 
 def take_resolver(level: Level, statement: Statement) -> None:
-    """`resolver` of a location, or of an upstream block."""
+    """Set `resolver` of a location or of an upstream block."""
     group = "upstream" if level.kind == "upstream" else "core"
     if f"{group}.resolver" in level.own:
         raise BadValue("is duplicate")
@@ -73,7 +73,7 @@ def take_resolver(level: Level, statement: Statement) -> None:
             level.own[f"{group}.resolver_valid"] = seconds
         elif re.fullmatch(r"(ipv4|ipv6)=(on|off)", arg) or arg.startswith("status_zone="):
             if arg in ("ipv4=off", "ipv6=off"):
-                level.reading.warn(f'"{arg}" of "resolver" has no effect: the addresses are taken as they come', statement.place)
+                level.reading.warn(f'"{arg}" of "resolver" has no effect: addresses of both families are used', statement.place)
         else:
             servers.append(_name_server(arg))
     if not servers:
@@ -82,7 +82,7 @@ def take_resolver(level: Level, statement: Statement) -> None:
 
 
 def _name_server(text: str) -> str:
-    """`address[:port]`; a name is asked of the system's resolver."""
+    """Return `address[:port]`. A name is looked up by the system's resolver."""
     found = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]+))?", text)
     if found is None:
         raise Bad(f'invalid host in resolver "{text}"')
@@ -128,7 +128,7 @@ def _large_buffers(level: Level, args: list[str]) -> tuple[int, int]:
 
 
 def _time_path(level: Level, args: list[str]) -> str:
-    """A folder for temporary files; the levels of sub-folders that may follow are not needed."""
+    """Return the directory of temporary files. The levels of its subdirectories are not needed."""
     for arg in args[1:]:
         if arg not in ("1", "2", "3"):
             raise BadValue(f'invalid value "{arg}"')

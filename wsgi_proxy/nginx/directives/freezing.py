@@ -1,7 +1,7 @@
-"""From the levels that were read to the frozen model: what each place inherits, and the checks that need the whole.
+"""The step from the levels that were read to the frozen model: inheritance, and checks that need the whole configuration.
 
 Rules:
-- What is in force at a level is its parent's mapping updated by its own; a few settings are a place's own and never inherited.
+- The settings in force at a level are its parent's, updated by the level's. A few settings are never inherited.
 - A location that changes nothing in a group of settings shares the group's object with the level around it.
 """
 
@@ -45,15 +45,15 @@ NOT_INHERITED = frozenset(
         "location.handler",
     }
 )
-"""Settings of the very place they stand in; only an `if` keeps those of the location around it."""
+"""Settings that are not inherited. Only an `if` keeps those of the location around it."""
 
 _DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
-"""What nginx has without a `types` block (ngx_http_core_default_types)."""
+"""nginx's types without a `types` block (ngx_http_core_default_types)."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is in force at a level: every value by its name, and the groups made of them."""
+    """The settings in force at a level: every value by its name, and the groups made of the values."""
 
     values: dict[str, Any] = field(default_factory=dict)
     core: CoreSettings = CoreSettings()
@@ -75,7 +75,7 @@ _GROUPS: dict[str, Any] = {
 
 
 def settle(level: Level, outer: Settings) -> Settings:
-    """What is in force at `level`, which stands in a level where `outer` is."""
+    """Return the settings in force at `level`, inside a level with the settings `outer`."""
     own = {target: tuple(found) if isinstance(found, list) else found for target, found in level.own.items()}
     keeps = level.kind in ("if in location", "limit_except")
     dropped = [] if keeps else [target for target in NOT_INHERITED if target in outer.values]
@@ -97,7 +97,7 @@ def settle(level: Level, outer: Settings) -> Settings:
 
 
 def _inherit_headers(own: dict[str, Any], outer: dict[str, Any]) -> None:
-    """`add_header_inherit` and `add_trailer_inherit`: `merge` takes the outer level's too, `off` takes none of them."""
+    """Apply `add_header_inherit` and `add_trailer_inherit`: `merge` adds the outer level's fields, `off` inherits none."""
     for name in ("add_header", "add_trailer"):
         how = own.get(f"inherit.{name}", outer.get(f"inherit.{name}", "on"))
         target = f"core.{name}"
@@ -114,7 +114,7 @@ def _group(name: str, in_force: dict[str, Any]) -> Any:
 
 
 def check_buffers(level: Level, settings: Settings) -> None:
-    """nginx's conditions on the sizes of buffers (ngx_http_proxy_merge_loc_conf)."""
+    """Check the sizes of buffers as nginx does (ngx_http_proxy_merge_loc_conf)."""
     own = [target for target in level.own if "buffer" in target or "temp_file" in target]
     if not own:
         return
@@ -144,7 +144,7 @@ def check_buffers(level: Level, settings: Settings) -> None:
 
 
 def check_upstream_tls(level: Level, settings: Settings) -> None:
-    """What verifying an upstream, or showing it a certificate, cannot do without."""
+    """Check that the files are named that `proxy_ssl_verify` and `proxy_ssl_certificate` need."""
     target, tls = settings.proxy.pass_, settings.proxy.tls
     if target is None or target.scheme != "https" or "proxy.pass_" not in level.own:
         return
@@ -155,7 +155,7 @@ def check_upstream_tls(level: Level, settings: Settings) -> None:
         level.reading.fault(f'no "proxy_ssl_certificate_key" is defined for certificate "{name}"', target.place)
 
 
-# --- places -----------------------------------------------------------------------------------------------------------------
+# --- locations and servers --------------------------------------------------------------------------------------------------
 
 
 def _script(level: Level, settings: Settings) -> tuple[Instruction, ...]:
@@ -227,7 +227,7 @@ def _server(level: Level, http: Settings) -> ServerBlock:
 
 
 def freeze(reading: Reading, main: Level) -> Config:
-    """The model of a configuration that was read without a fault so far; new faults are noted in `reading`."""
+    """Return the model of a configuration that was read without a fault so far. New faults are added to `reading`."""
     http = next((level for level in main.inner if level.kind == "http"), None)
     events = next((level for level in main.inner if level.kind == "events"), None)
     base = Settings(values={"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading)})
@@ -256,7 +256,7 @@ def freeze(reading: Reading, main: Level) -> Config:
 
 
 def _default_log(reading: Reading) -> tuple[AccessLog, ...]:
-    """nginx's default log, where the folder for it is there."""
+    """Return nginx's default log if its directory exists."""
     if not os.path.isdir(os.path.join(reading.prefix, "logs")):
         return ()
     path = path_template(Level("main", reading), "logs/access.log")

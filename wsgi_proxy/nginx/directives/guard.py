@@ -1,4 +1,4 @@
-"""Who may come in, how fast and how many: access, passwords, limits, real addresses, referers, secure links."""
+"""Access rules, passwords, rate and connection limits, real addresses, referers and secure links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOG_LEVELS = ("info", "notice", "warn", "error")
 
 
 def network(level: Level, text: str) -> Any:
-    """A network of `address[/bits]`, with nginx's warning about low bits; None for what is none."""
+    """Return the network of `address[/bits]`, with nginx's warning about low bits; None for a text that is no network."""
     try:
         found = ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -80,7 +80,7 @@ def _auth_request_set(level: Level, args: list[str]) -> tuple[str, Template]:
 
 
 def _user_file(level: Level, args: list[str]) -> Template:
-    """Relative to the folder of the configuration, as nginx has it."""
+    """Return the path of a password file, relative to the directory of the configuration, as in nginx."""
     return values.path_template(level, args[0], beside_configuration=True)
 
 
@@ -105,7 +105,7 @@ def _limit_req_zone(level: Level, statement: Statement) -> None:
     known = level.reading.limit_req_zones
     if name in known:
         raise Bad(f'limit_req_zone "{name}" is already bound to key "{key}"')
-    # nginx's rate without `rate=` is one request a second.
+    # nginx's rate without `rate=` is one request per second.
     known[name] = LimitReqZone(name, level.template(key), size, rate or 1000, statement.place)
 
 

@@ -1,4 +1,4 @@
-"""Directives of real configurations that change no response here: each is checked, and its note gives the behaviour instead."""
+"""Directives of real configurations that change no response here. Each is checked, and its note gives the behaviour instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REWRITE = "http, server, location, if in server, if in location"
 
 
 def _off(name: str) -> Row:
-    """A directive of a module that we do not have: its `off` is what we do, its `on` is not supported."""
+    """Return the row of a directive of a missing module: `off` is accepted, `on` is not supported."""
 
     def check(level: Level, args: list[str]) -> None:
         if values.flag_value(name, args[0]):
@@ -21,11 +21,11 @@ def _off(name: str) -> Row:
 
 
 def _compression(name: str) -> Row:
-    """No client needs an answer to be compressed, so that a configuration that asks for it runs, with a warning."""
+    """Return the row of a directive that compresses responses: no client needs compression, so `on` is a warning."""
 
     def check(level: Level, args: list[str]) -> None:
         if values.flag_value(name, args[0]):
-            level.reading.warn(f'"{name} on" has no effect: answers go as they are', level.reading.names.place)
+            level.reading.warn(f'"{name} on" has no effect: responses are not compressed', level.reading.names.place)
 
     return accepted(name, _IF, "FLAG", "nothing is compressed here; `on` gives a warning", check)
 

@@ -1,4 +1,4 @@
-"""`health_check`, and `match`: which answers to one are good (ngx_http_upstream_hc_module)."""
+"""`health_check` and its `match` blocks (ngx_http_upstream_hc_module)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _health_check(level: Level, args: list[str]) -> HealthCheck:
             raise Bad(f'match "{check.match}" is not defined')
         target = level.own.get("proxy.pass_")
         if target is None or target.template is not None:
-            raise Bad('"health_check" needs a "proxy_pass" without variables beside it')
+            raise Bad('"health_check" needs a "proxy_pass" without variables in its location')
 
     level.reading.later(place, known)
     return check

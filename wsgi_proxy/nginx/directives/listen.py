@@ -1,4 +1,4 @@
-"""`listen` and `server_name`: where a server block is reached, and under which names."""
+"""`listen` and `server_name`: the addresses and names of a server block."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _listen(level: Level, statement: Statement) -> None:
 
 
 def _with(listen: Listen, parameter: str, level: Level, statement: Statement) -> Listen:
-    """The listener with one more parameter."""
+    """Return the listener with one more parameter."""
     if parameter in _WORDS:
         if parameter == "http2":
             level.reading.warn(
@@ -64,7 +64,7 @@ def _with(listen: Listen, parameter: str, level: Level, statement: Statement) ->
 
 
 def _addresses(level: Level, text: str, statement: Statement) -> list[Listen]:
-    """The listeners that an address means; a range of ports means several. A relative socket is under the prefix."""
+    """Return the listeners of an address; a range of ports gives several. A relative socket path is under the prefix."""
 
     def bad(why: str) -> Bad:
         return Bad(f'{why} in "{text}" of the "listen" directive')
@@ -104,7 +104,7 @@ def _ports(text: str, bad: object) -> range:
 
 
 def _host(host: str, bad: object) -> str:
-    """An address as text; a name is asked of the resolver now, as nginx does."""
+    """Return an address as text. A name is looked up now, as in nginx."""
     assert callable(bad)
     if host.startswith("["):
         try:
@@ -122,7 +122,7 @@ def _host(host: str, bad: object) -> str:
 
 
 def shown(listen: Listen) -> str:
-    """The address as nginx names it in a message."""
+    """Return the address as nginx shows it in messages."""
     if listen.unix:
         return f"unix:{listen.unix}"
     if listen.host == "*":
@@ -131,7 +131,7 @@ def shown(listen: Listen) -> str:
 
 
 def default_listen() -> Listen:
-    """What a server without `listen` has: port 80 for root, else 8000."""
+    """Return the listener of a server without `listen`: port 80 for root, else 8000."""
     return Listen(port=80 if os.geteuid() == 0 else 8000)
 
 
@@ -147,7 +147,7 @@ def _server_name(level: Level, statement: Statement) -> None:
         elif name.startswith("~"):
             if name == "~":
                 raise Bad('empty regex in server name "~"')
-            # A name without a capital letter is matched without regard to case: a client's is brought to lower case first.
+            # A pattern without a capital letter ignores case: the client's name is converted to lower case first.
             pattern = compile_regex(name[1:], True)
             level.reading.names.declare_captures(pattern)
             names.append(name)

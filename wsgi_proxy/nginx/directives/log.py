@@ -14,7 +14,7 @@ COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_b
 
 
 def log_format(reading: Reading, name: str) -> LogFormat:
-    """A format by its name; `combined` is always there."""
+    """Return a format by its name; `combined` always exists."""
     known = reading.log_formats.get(name)
     if known is None:
         if name != "combined":
@@ -59,7 +59,7 @@ def _access_log(level: Level, statement: Statement) -> None:
 
 
 def _buffering(parameter: str) -> bool:
-    """`buffer=` and `flush=` are accepted: a line is written whole and soon."""
+    """Return True for `buffer=` and `flush=`, which are accepted: each line is written at once."""
     found = re.fullmatch(r"(buffer|flush)=(.+)", parameter)
     if found is None:
         return False

@@ -79,7 +79,7 @@ def _env(level: Level, statement: Statement) -> None:
 
 def _master_process(level: Level, args: list[str]) -> None:
     if not values.flag_value("master_process", args[0]):
-        level.reading.warn('"master_process off" is ignored: there is always an arbiter and a worker', level.place)
+        level.reading.warn('"master_process off" has no effect: gunicorn always has a master process and workers', level.place)
 
 
 ROWS: tuple[Row, ...] = (

@@ -1,4 +1,4 @@
-"""ngx_http_proxy_module without its cache: where to forward to, with which head, how long, and what comes back changed."""
+"""ngx_http_proxy_module without its cache: destinations, request fields, timeouts, and changes to responses."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _proxy_pass(level: Level, statement: Statement) -> None:
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """The address of a URL and the URI behind it, None when there is none."""
+    """Return the address of a URL and the URI behind it, None if there is no URI."""
     if text.startswith("unix:"):
         path, colon, uri = text[5:].partition(":")
         return "unix:" + path, (uri or None) if colon else None
@@ -73,7 +73,7 @@ def _may_have_uri(level: Level) -> bool:
 
 
 def address_of(address: str, default: int) -> tuple[str, int | None]:
-    """(host in lower case or `unix:/path`, port as given or None). Bad for what is no address."""
+    """Return (host in lower case or `unix:/path`, port as given or None). Raise Bad for a text that is no address."""
     try:
         target = parse(address)
     except ValueError as error:
@@ -86,7 +86,7 @@ def address_of(address: str, default: int) -> tuple[str, int | None]:
 
 
 def _find_upstream(level: Level, target: ProxyPass, name: str, port: int | None) -> None:
-    """Now that all upstream blocks are known: name one of them, or make one for the address."""
+    """Set the target's upstream when all upstream blocks are known: one of them, or one made for the address."""
     upstreams = level.reading.upstreams
     block = upstreams.get(name.lower())
     if block is not None and block.place.line and port is not None:
@@ -97,7 +97,7 @@ def _find_upstream(level: Level, target: ProxyPass, name: str, port: int | None)
 
 
 def implicit_upstream(reading: Reading, name: str, port: int, target: ProxyPass) -> Upstream:
-    """The pool of one address, shared by all who name that address."""
+    """Return the upstream of one address, shared by all targets with that address."""
     key = name if name.startswith("unix:") else f"{name}:{port}"
     known = reading.upstreams.get(key)
     if known is None:
@@ -106,7 +106,7 @@ def implicit_upstream(reading: Reading, name: str, port: int, target: ProxyPass)
     return known
 
 
-# --- what comes back --------------------------------------------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------------------------------------------------
 
 
 def _rewriter(level: Level, old: str, new: str, plain: Any) -> Any:
@@ -172,14 +172,14 @@ def _cookie_flags(level: Level, statement: Statement) -> None:
         if _FLAGS.fullmatch(flag) is None:
             raise Bad(f'invalid parameter "{flag}"')
     if name.startswith("~"):
-        # nginx compares cookies' names without regard to case.
+        # nginx compares the names of cookies without regard to case.
         matcher = CookieName(None, compile_regex(name[1:], True))
     else:
         matcher = CookieName(level.template(name), None)
     level.own.setdefault("proxy.cookie_flags", []).append((matcher, tuple(flag.lower() for flag in flags)))
 
 
-# --- the rest ---------------------------------------------------------------------------------------------------------------
+# --- request fields, buffers, timeouts --------------------------------------------------------------------------------------
 
 
 def _header(level: Level, args: list[str]) -> tuple[str, Template]:

@@ -1,10 +1,10 @@
-"""A configuration while it is read: every statement meets its row, and every fault gets its place.
+"""The state of reading a configuration: statements meet their rows, and faults get their lines.
 
 Rules:
-- The checks of a statement come in nginx's order: known at all, allowed in this block, ends with `;` or `{` as it must, number of
-  arguments, and then the row's own action.
-- A fault never stops the reading: the next statement is read, and all faults are told together.
-- What depends on the whole file (names of variables, upstreams, zones) is put off by `later` until the file is read.
+- A statement is checked in nginx's order: a known name, allowed in this block, ended by `;` or `{` as required, the number of
+  arguments, and then the row's action.
+- A fault never stops the reading, so that all faults are reported together.
+- A check that depends on the whole file (names of variables, upstreams, zones) is postponed by `later`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from ...variables import Names, compile_text
 from .row import Bad, BadValue, Level, Row, Statement
 
 MAX_FAULTS = 100
-"""Faults that are told; a file with more is no configuration."""
+"""The largest number of reported faults."""
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class TooManyFaults(Exception):
-    """Reading on would not help anybody."""
+    """Raised to stop the reading after `MAX_FAULTS`."""
 
 
 Table = Mapping[str, tuple[Row, ...]]
 
 
 class Reading:
-    """What is known so far of one configuration.
+    """The declarations found so far in one configuration, and its faults and warnings.
 
-    `known` are names of directives that nginx has and we have not, so that the fault can say so.
+    `known` returns True for a name of a directive that nginx has and wsgi_proxy has not, for the fault's message.
     """
 
     def __init__(self, table: Table, path: str, prefix: str, known: Callable[[str], bool]) -> None:
@@ -46,7 +46,7 @@ class Reading:
         self.names = Names()
         self.faults: list[Fault] = []
         self.warnings: dict[str, None] = {}
-        """Each line once, in the order of finding."""
+        """The warnings, each once, in the order of finding."""
         self.upstreams: dict[str, Upstream] = {}
         self.cache_zones: dict[str, CacheZone] = {}
         self.limit_req_zones: dict[str, LimitReqZone] = {}
@@ -54,18 +54,18 @@ class Reading:
         self.matches: dict[str, Match] = {}
         self.log_formats: dict[str, LogFormat] = {}
         self.sized_zones: set[str] = set()
-        """Names of upstreams' zones that some upstream gives a size."""
-        self._told: set[tuple[str, SourceLine]] = set()
+        """The zones of upstreams that have a size."""
+        self._reported: set[tuple[str, SourceLine]] = set()
         self._later: list[tuple[SourceLine, Callable[[], None]]] = []
 
     # --- faults -------------------------------------------------------------------------------------------------------------
 
     def fault(self, message: str, place: SourceLine) -> None:
-        """Note a fault; the same words about the same line are told once."""
+        """Add a fault. The same message about the same line is reported once."""
         message = as_shown(message)
-        if (message, place) in self._told:
+        if (message, place) in self._reported:
             return
-        self._told.add((message, place))
+        self._reported.add((message, place))
         self.faults.append(Fault(message, place.file, place.line or None))
         if len(self.faults) >= MAX_FAULTS:
             self.faults.append(
@@ -74,13 +74,13 @@ class Reading:
             raise TooManyFaults
 
     def warn(self, message: str, place: SourceLine) -> None:
-        """Note an oddity that does not stop the start."""
+        """Add a warning, which does not stop the start."""
         message = as_shown(message)
         line = f"{message} in {place.file}:{place.line}" if place.file else message
         self.warnings[line] = None
 
     def guarded(self, place: SourceLine, act: Callable[[], None], name: str = "") -> None:
-        """Run `act`; what it raises becomes a fault at this place."""
+        """Run `act`; its exceptions become faults of this line."""
         self.names.place = place
         try:
             act()
@@ -93,11 +93,11 @@ class Reading:
                 self.fault(fault.message, SourceLine(fault.file, fault.line or 0) if fault.file else place)
 
     def later(self, place: SourceLine, act: Callable[[], None]) -> None:
-        """Run `act` when the whole file is read."""
+        """Run `act` after the whole file is read."""
         self._later.append((place, act))
 
     def finish(self) -> None:
-        """What had to wait for the whole file."""
+        """Run the checks that were postponed."""
         for place, act in self._later:
             self.guarded(place, act)
         self._later.clear()
@@ -116,7 +116,7 @@ class Reading:
         self.guarded(place, lambda: row.act(level, statement), statement.name)
 
     def _row(self, level: Level, statement: Statement) -> Row | None:
-        """The row that this statement meets in this block, or None when there is a fault."""
+        """Return the row for this statement in this block. If there is none, add a fault and return None."""
         name, place = statement.name, statement.place
         rows = self.table.get(name)
         if rows is None:
@@ -139,7 +139,7 @@ class Reading:
         return None
 
     def enter(self, level: Level, kind: str, statement: Statement) -> Level:
-        """Make the level of a block inside `level`; its statements are not read yet."""
+        """Return a new level inside `level` for a block, whose statements are not read yet."""
         inner = Level(kind, self, level, statement)
         level.inner.append(inner)
         return inner
@@ -147,27 +147,27 @@ class Reading:
     # --- helpers for converters ---------------------------------------------------------------------------------------------
 
     def compile(self, text: str) -> Template:
-        """Text with $names as a function of an Exchange; unknown names become faults of this place at the end."""
+        """Return a text with $names as a function of an Exchange. Unknown names become faults of this line at the end."""
         return compile_text(text, self.names)
 
     def absolute(self, path: str, beside_configuration: bool = False) -> str:
-        """A path as the file system has it: text of the file's bytes, under the prefix or beside the configuration file."""
+        """Return an absolute path, under the prefix or the directory of the configuration file."""
         path = as_path(path)
         return os.path.join(os.path.dirname(self.path) if beside_configuration else self.prefix, path)
 
 
 def as_shown(message: str) -> str:
-    """A message with the configuration's text in it (a character a byte), as people read it: one line of UTF-8."""
+    """Return a message that quotes the configuration (one character per byte) as one line of readable text."""
     if message.isascii() and message.isprintable():
         return message
     try:
         message = message.encode("latin-1").decode("utf-8")
     except (UnicodeEncodeError, UnicodeDecodeError):
-        # It holds a file's name, which is text already, or bytes that are no UTF-8.
+        # The message holds a decoded file name, or bytes that are no UTF-8.
         pass
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], message)
 
 
 def as_path(text: str) -> str:
-    """WSGI's text (a character a byte) as Python's name of a file."""
+    """Return Python's name of a file for WSGI's text (one character per byte)."""
     return os.fsdecode(text.encode("latin-1"))

@@ -1,8 +1,8 @@
-"""The documentation of the directives: `reference.txt`, which the table of directives does not hold.
+"""The documentation of the directives in `reference.txt`, apart from the table.
 
 Rules:
-- Every row that has an effect has an entry under its subject, and every entry a row; tests/test_directives_reference.py compares
-  them, loads each example and compares each default with the model.
+- Every row with an effect has an entry under its subject, and every entry a row. tests/nginx/directives/test_reference.py
+  compares them, loads each example and compares each default with the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ NGINX = "https://nginx.org/en/docs/"
 
 @dataclass(frozen=True)
 class Entry:
-    """One directive's documentation. `default` is None where nothing is in force without it; `page` is nginx's, if it has one."""
+    """The documentation of one directive. `default` is None if nothing is in force without it; `page` is nginx's page, if it has
+    one.
+    """
 
     name: str
     syntax: tuple[str, ...]
@@ -28,7 +30,7 @@ class Entry:
 
 
 def load() -> dict[tuple[str, str], Entry]:
-    """Return the entries by subject and name. Raise ValueError for text that is no entry."""
+    """Return the entries by subject and name. Raise ValueError for a malformed entry."""
     found: dict[tuple[str, str], Entry] = {}
     for subject, page, lines in _blocks(Path(__file__).with_name("reference.txt").read_text(encoding="utf-8")):
         entry = _entry(page, lines)

@@ -1,4 +1,4 @@
-"""Which upstream servers have names that nobody knows now: a step of its own, because it asks the network."""
+"""The check of upstream servers' names by the resolver. It is separate from reading because it needs the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...upstream import Resolver, parse
 
 
 def unresolved_servers(config: Config) -> list[Fault]:
-    """A fault for each server whose name is not known, in nginx's words; servers with `resolve` may appear later."""
+    """Return a fault, in nginx's words, for each unknown name. Servers with `resolve` may become known later."""
     known: dict[str, bool] = {}
     faults = []
     for upstream in config.upstreams.values():
@@ -19,7 +19,7 @@ def unresolved_servers(config: Config) -> list[Fault]:
             if host not in known:
                 known[host] = _is_known(server)
             if not known[host]:
-                # For a server made for a `proxy_pass`, nginx leaves out the port.
+                # nginx leaves out the port of a server made for a `proxy_pass`.
                 name = host if server.address == upstream.name else server.address
                 faults.append(Fault(f'host not found in upstream "{name}"', server.place.file, server.place.line or None))
     return faults

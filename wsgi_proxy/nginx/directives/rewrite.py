@@ -1,4 +1,4 @@
-"""ngx_http_rewrite_module's instructions, and the variables made by `map`, `geo` and `split_clients`."""
+"""The instructions of ngx_http_rewrite_module, and the variables made by `map`, `geo` and `split_clients`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VARIABLE = re.compile(r"\$([A-Za-z0-9_]+)")
 
 
 def variable(text: str) -> str:
-    """The name of a variable that an argument introduces."""
+    """Return the name of the variable that an argument declares."""
     found = _VARIABLE.fullmatch(text)
     if found is None:
         raise Bad(f'invalid variable name "{text}"')
@@ -60,7 +60,7 @@ def _break(level: Level, statement: Statement) -> None:
     level.script.append(Break())
 
 
-# --- variables by tables ----------------------------------------------------------------------------------------------------
+# --- variables defined by tables --------------------------------------------------------------------------------------------
 
 
 Rows = list[tuple[str, list[str]]]
@@ -68,7 +68,7 @@ Made = TypeVar("Made")
 
 
 def _built(statement: Statement, build: Callable[[Rows], Made]) -> Made:
-    """What `build` makes of the lines of a block, as (first word, other words); a fault gets the place of its line."""
+    """Return the result of `build` for the lines of a block, as (first word, other words). A fault gets its line."""
     lines = statement.block or []
     for inner in lines:
         if inner.block is not None:
@@ -79,7 +79,7 @@ def _built(statement: Statement, build: Callable[[Rows], Made]) -> Made:
     except ConfigError:
         if not lines:
             raise
-    # The tables do not know lines: the first line with which the block has a fault is the faulty one.
+    # `build` knows no lines. The first line with which the block has a fault causes it.
     low, high = 0, len(lines) - 1
     while low < high:
         middle = (low + high) // 2

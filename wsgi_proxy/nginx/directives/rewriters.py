@@ -1,8 +1,8 @@
-"""What `proxy_redirect`, `proxy_cookie_domain` and `proxy_cookie_path` make of a value: callables `(x, value) -> str | None`.
+"""The rewriters of `proxy_redirect`, `proxy_cookie_domain` and `proxy_cookie_path`: `(exchange, value) -> str | None`.
 
 Rules (ngx_http_proxy_module, ngx_http_proxy_rewrite_*):
-- None means "not mine": the next one is asked.
-- A regular expression that matches replaces the whole value; a prefix replaces itself alone; a domain must be equal.
+- A rewriter returns None for a value that it does not match, and the next rewriter is asked.
+- A regular expression that matches replaces the whole value. `config.PrefixRewriter` replaces a prefix. A domain must be equal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Whole:
-    """Replaces the value when the regular expression is found in it; the replacement may use its captures."""
+    """A rewriter that replaces the value if the regular expression is found in it. The replacement may use its captures."""
 
     __slots__ = ("new", "regex")
 
@@ -36,7 +36,7 @@ class Whole:
 
 
 class Domain:
-    """Replaces a cookie's domain; case and a leading dot do not count."""
+    """A rewriter that replaces a cookie's domain, ignoring case and a leading dot."""
 
     __slots__ = ("new", "old")
 
@@ -50,7 +50,7 @@ class Domain:
 
 
 class CookieName:
-    """Whether a cookie is meant by `proxy_cookie_flags`: its name, any case, or a regular expression."""
+    """A test of a cookie's name for `proxy_cookie_flags`: a name in any case, or a regular expression."""
 
     __slots__ = ("name", "regex")
 

@@ -1,12 +1,13 @@
-"""One directive, one row: the type of the table's rows, and what a row's action works on.
+"""The rows of the table of directives, and the levels on which their actions work.
 
 Rules:
-- A row says where a directive may stand, how many arguments it takes (nginx's own words: TAKE1, TAKE12, FLAG, 1MORE …), what its
-  arguments become, and which field of the model they set.
-- A `Level` is one block while it is read. `own` maps a field of the model ("proxy.read_timeout") to the value set at that
-  very level; what is in force is the parent's mapping updated by it, so that a list directive is inherited only by a level
-  that has none of its own, exactly as in nginx.
-- A fault is raised as `Bad` with nginx's words; whoever walks the file adds the place and goes on with the next directive.
+- A row names the blocks in which a directive is allowed, the number of its arguments (nginx's codes: TAKE1, TAKE12, FLAG, 1MORE
+  …), their conversion, and the field of the model that they set.
+- A `Level` is one block that is being read. `own` maps a field of the model ("proxy.read_timeout") to the value set at that
+  level. The values in force are the parent's mapping updated by it, so that a level inherits a list only if it adds nothing to
+  it, exactly
+  as in nginx.
+- A fault is raised as `Bad` in nginx's words. The caller adds the line and goes on with the next directive.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Bad(Exception):
 
 
 class BadValue(Bad):
-    """A fault that nginx tells behind the directive's name: `"proxy_read_timeout" directive invalid value`."""
+    """A fault that nginx reports after the directive's name: `"proxy_read_timeout" directive invalid value`."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One directive as it stands in a file; `block` is None for one that ends with a semicolon.
+    """One directive in a file. `block` is None if it ends with a semicolon.
 
-    Text is in WSGI's form: a character is a byte.
+    Text is in WSGI's form, one character per byte.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Statement:
 
 @dataclass(eq=False)
 class Level:
-    """One block while it is read: what was set in it, and the levels inside it.
+    """One block that is being read: its settings, and the levels inside it.
 
     `kind` is "main", "events", "http", "server", "location", "if in server", "if in location", "limit_except" or "upstream".
     """
@@ -71,11 +72,11 @@ class Level:
         return self.statement.place if self.statement else SourceLine()
 
     def template(self, text: str) -> Template:
-        """The text with its $names compiled."""
+        """Return the text with its $names compiled."""
         return self.reading.compile(text)
 
     def outer(self, kind: str) -> Level | None:
-        """The nearest level around this one, or itself, of that kind."""
+        """Return the nearest level of that kind, this one or one around it."""
         level: Level | None = self
         while level is not None and level.kind != kind:
             level = level.parent
@@ -90,9 +91,10 @@ Action = Callable[[Level, Statement], None]
 class Row:
     """One directive.
 
-    `contexts` are words of nginx's documentation joined by commas; `takes` is nginx's word for the arguments, with BLOCK in front
-    for one that opens a block. `note` is given for a directive without effect: the behaviour here, in place of the directive's.
-    The documentation of every other directive is in `reference.txt`.
+    `contexts` are the names of blocks in nginx's documentation, joined by commas. `takes` is nginx's code for the arguments, with
+    BLOCK in front for a directive that opens a block. `note` is given for a directive without effect: the behaviour here, in
+    place of the
+    directive's. The documentation of every other directive is in `reference.txt`.
     """
 
     name: str
@@ -104,7 +106,7 @@ class Row:
 
     @cached_property
     def places(self) -> frozenset[str]:
-        """The blocks the directive may stand in."""
+        """The blocks in which the directive is allowed."""
         return frozenset(self.contexts.split(", "))
 
     @cached_property
@@ -113,7 +115,7 @@ class Row:
 
     @cached_property
     def counts(self) -> Container[int]:
-        """The numbers of arguments it may have."""
+        """The allowed numbers of arguments."""
         return _COUNTS[self.takes.removeprefix("BLOCK ")]
 
 
@@ -139,7 +141,7 @@ _COUNTS: dict[str, range | tuple[int, ...]] = {
 
 
 def value(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
-    """A row that sets one field, once a level."""
+    """Return a row that sets one field, once per level."""
 
     def act(level: Level, statement: Statement) -> None:
         if target in level.own:
@@ -151,7 +153,7 @@ def value(name: str, contexts: str, takes: str, target: str, convert: Converter)
 
 
 def listed(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:
-    """A row that adds an item to a field that is a list; a level with none of its own inherits the list as a whole."""
+    """Return a row that adds an item to a list. A level that adds none inherits the whole list."""
 
     def act(level: Level, statement: Statement) -> None:
         item = convert(level, statement.args)
@@ -162,12 +164,12 @@ def listed(name: str, contexts: str, takes: str, target: str, convert: Converter
 
 
 def special(name: str, contexts: str, takes: str, act: Action, target: str = "") -> Row:
-    """A row whose action is its own."""
+    """Return a row with a special action."""
     return Row(name, contexts, takes, act, target)
 
 
 def accepted(name: str, contexts: str, takes: str, note: str, check: Converter | None = None) -> Row:
-    """A row for a directive that changes no answer here; the note says what happens instead."""
+    """Return a row for a directive that changes no response here. The note gives the behaviour instead."""
 
     def act(level: Level, statement: Statement) -> None:
         if check is not None:

@@ -1,4 +1,4 @@
-"""Files and headers: root, alias, index, try_files, add_header, expires, and where the proxy shows its own state."""
+"""Files and fields of responses: root, alias, index, try_files, add_header, expires, and the reports of the proxy's state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _root(level: Level, statement: Statement) -> None:
     if name == "root":
         text = text.rstrip("/") or text[:1]
     level.own[f"core.{name}"] = values.path_template(level, text)
-    # Whichever stands here takes the place of an inherited one of either name.
+    # Either directive replaces the inherited one.
     level.own[f"core.{other}"] = None
 
 

@@ -1,4 +1,4 @@
-"""`ssl_*` of servers, `proxy_ssl_*` of locations. Certificates are read by server_tls.py and transport.py, not here."""
+"""`ssl_*` of servers and `proxy_ssl_*` of locations. The package `tls` reads the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOO_OLD = frozenset({"SSLv2", "SSLv3"})
 def _protocols(level: Level, args: list[str]) -> tuple[str, ...]:
     found = values.words(*_PROTOCOLS, case=True)(level, args)
     for old in sorted(found & _TOO_OLD):
-        level.reading.warn(f'"{old}" is not spoken by any OpenSSL that is still kept up, ignored', level.reading.names.place)
+        level.reading.warn(f'"{old}" has no effect: OpenSSL no longer supports it', level.reading.names.place)
     return tuple(name for name in _PROTOCOLS if name in found - _TOO_OLD)
 
 
@@ -27,7 +27,7 @@ def _file(level: Level, args: list[str]) -> str:
 
 
 def _file_template(level: Level, args: list[str]) -> Template:
-    """A certificate's name, which may have variables: relative to the folder of the configuration."""
+    """Return the path of a certificate, which may have variables, relative to the directory of the configuration."""
     text = args[0]
     if text.startswith(("engine:", "store:")):
         raise Bad(f'"{text.partition(":")[0]}:" is not supported by wsgi_proxy')
@@ -67,7 +67,7 @@ def _flag(name: str, target: str, contexts: str = _SERVER) -> Row:
 
 
 def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ...]) -> TLS | None:
-    """The TLS settings of a server, None when it has neither a certificate nor a TLS listener; faults are noted."""
+    """Return a server's TLS settings, None if it has neither a certificate nor a TLS listener. Faults are noted."""
     settings = {target[4:]: found for target, found in in_force.items() if target.startswith("tls.")}
     certificates = settings.pop("certificate", ())
     keys = settings.pop("certificate_key", ())

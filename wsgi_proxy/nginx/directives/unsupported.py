@@ -1,4 +1,4 @@
-"""Names of directives that nginx and its well-known modules have, that wsgi_proxy has not, and that crossplane does not list."""
+"""The directives of nginx and its well-known modules that wsgi_proxy has not and crossplane does not list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FAMILIES = re.compile(
 
 
 class _Unsupported:
-    """Whether a name belongs to nginx or a well-known module."""
+    """A container of the names of unsupported directives."""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in _NAMES or _FAMILIES.fullmatch(name) is not None)

@@ -1,4 +1,4 @@
-"""`upstream` and what stands in it: servers, methods, connections kept."""
+"""`upstream` and its directives: servers, balancing methods, kept connections."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _server(level: Level, args: list[str]) -> Server:
 
 
 def _parameter(text: str) -> dict[str, Any]:
-    """The fields of a server that a parameter sets."""
+    """Return the fields of a server that a parameter sets."""
     key, equals, rest = text.partition("=")
     found: Any = None
     if not equals:
@@ -85,7 +85,7 @@ def _parameter(text: str) -> dict[str, Any]:
 
 
 def _check_address(address: str) -> None:
-    """Raise Bad when it is no address; whether the name is known is asked later."""
+    """Raise Bad if the text is no address. Names are looked up later."""
     if "/" in address and not address.startswith("unix:"):
         raise Bad(f'invalid host in upstream "{address}"')
     if address.startswith(":"):
@@ -137,14 +137,14 @@ def _least_time(level: Level, statement: Statement) -> None:
 
 
 def _method(level: Level, statement: Statement) -> None:
-    """Ours: a policy of the user's own, `my.package:thing`."""
+    """Set a user's policy, `my.package:thing`. Not in nginx."""
     name = statement.args[0]
     if ":" not in name:
         raise Bad(f'invalid parameter "{name}"')
     _choose(level, Policy(name), statement)
 
 
-# --- the rest ---------------------------------------------------------------------------------------------------------------
+# --- connections, zones, queues, sticky sessions ----------------------------------------------------------------------------
 
 
 def _keepalive(level: Level, args: list[str]) -> int:
@@ -196,7 +196,7 @@ def _sticky(level: Level, args: list[str]) -> Sticky:
     for parameter in parameters:
         key, equals, rest = parameter.partition("=")
         if key == "expires" and equals:
-            # 31 Dec 2037 for `max`, as nginx has it.
+            # nginx's value for `max`.
             expires = 10 * 365 * 86400.0 if rest == "max" else values.parse_time(rest, milliseconds=False)
             if expires is None:
                 raise BadValue('invalid "expires" parameter value')

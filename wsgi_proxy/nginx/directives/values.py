@@ -1,6 +1,7 @@
-"""Arguments to values: times, sizes, numbers, flags, words, as nginx reads them. Each is a converter `(level, args) -> value`.
+"""Converters `(level, args) -> value` for times, sizes, numbers, flags and words, as nginx reads them.
 
-Source: nginx's ngx_parse.c and ngx_conf_file.c, by behaviour; wording checked against the binary by tests/test_nginx.py.
+Source: nginx's ngx_parse.c and ngx_conf_file.c, by behaviour. tests/nginx/test_directives.py compares the messages with the
+binary.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _LARGEST_TIME = 2**31 * 1000.0
 
 
 def parse_time(text: str, milliseconds: bool = True) -> float | None:
-    """Seconds of nginx's time syntax (`1m30s`, `500ms`, `90`), or None. Units must come in falling order.
+    """Return the seconds of nginx's time syntax (`1m30s`, `500ms`, `90`), or None. Units must be in falling order.
 
     >>> parse_time("1m30s")
     90.0
@@ -54,7 +55,7 @@ def parse_time(text: str, milliseconds: bool = True) -> float | None:
 
 
 def parse_size(text: str, units: str = "km") -> int | None:
-    """Bytes of nginx's size syntax (`8k`, `10M`), or None."""
+    """Return the bytes of nginx's size syntax (`8k`, `10M`), or None."""
     unit = text[-1:].lower()
     if unit and unit in units:
         text = text[:-1]
@@ -66,7 +67,7 @@ def parse_size(text: str, units: str = "km") -> int | None:
 
 
 def parse_number(text: str) -> int | None:
-    """A non-negative whole number, or None."""
+    """Return a non-negative whole number, or None."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
@@ -113,7 +114,7 @@ def buffers(level: Level, args: list[str]) -> tuple[int, int]:
 
 
 def between(low: int, high: int) -> Converter:
-    """A number within bounds."""
+    """Return a converter for a number within bounds."""
 
     def convert(level: Level, args: list[str]) -> int:
         found = number(level, args)
@@ -129,17 +130,17 @@ def text(level: Level, args: list[str]) -> str:
 
 
 def path(level: Level, args: list[str]) -> str:
-    """A file's name, made absolute under the prefix."""
+    """Return a file's path, absolute under the prefix."""
     return level.reading.absolute(args[0])
 
 
 def conf_path(level: Level, args: list[str]) -> str:
-    """A file's name, made absolute under the folder of the configuration file."""
+    """Return a file's path, absolute under the directory of the configuration file."""
     return level.reading.absolute(args[0], beside_configuration=True) if args[0] else ""
 
 
 class UnderFolder:
-    """A relative file's name with variables: what they give is under a folder, unless it turns out to be absolute."""
+    """A relative path with variables. Its values are under a directory unless they turn out to be absolute."""
 
     __slots__ = ("_folder", "_name", "constant")
 
@@ -155,7 +156,7 @@ class UnderFolder:
 
 
 def path_template(level: Level, text: str, beside_configuration: bool = False) -> Template:
-    """A file's name that may have variables, absolute like `path` and `conf_path`, in the form of the configuration's text."""
+    """Return a path that may have variables, absolute like `path` and `conf_path`, in the form of the configuration's text."""
     found = level.template(text)
     if text.startswith("/"):
         return found
@@ -179,12 +180,12 @@ def flag_value(name: str, arg: str) -> bool:
 
 
 def flag(name: str) -> Converter:
-    """`on` or `off`; the directive's name is part of nginx's words."""
+    """Return a converter for `on` or `off`. The directive's name is part of nginx's message."""
     return lambda level, args: flag_value(name, args[0])
 
 
 def word(*words: str) -> Converter:
-    """One of some words."""
+    """Return a converter for one of some words."""
 
     def convert(level: Level, args: list[str]) -> str:
         for known in words:
@@ -196,7 +197,7 @@ def word(*words: str) -> Converter:
 
 
 def words(*known: str, case: bool = False) -> Converter:
-    """A set of words; `off` (where it is known) stands alone and empties the set."""
+    """Return a converter for a set of words."""
 
     def convert(level: Level, args: list[str]) -> frozenset[str]:
         found = set()
@@ -210,5 +211,5 @@ def words(*known: str, case: bool = False) -> Converter:
 
 
 def unless_off(convert: Converter, off: Any) -> Converter:
-    """`off` gives a fixed value, anything else is converted."""
+    """Return a converter that gives a fixed value for `off`."""
     return lambda level, args: off if args == ["off"] else convert(level, args)
