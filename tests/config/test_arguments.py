@@ -1,4 +1,4 @@
-"""Arguments of the Python API: the single judges, and wrong values thrown at every argument."""
+"""The arguments of the Python API: each check, and wrong values for every argument."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_a_mapping_is_a_configuration_or_one_fault(targets: Any, timeout: Any) -
     except ConfigError as error:
         assert str(error) and all("\n" not in str(fault) for fault in error.faults)
         return
-    # What was taken can be sent: no value of it breaks a line or falls out of latin-1.
+    # Accepted values can be sent: none breaks a line or has a character beyond latin-1.
     for location in made.servers[0].locations:
         for _, value in location.proxy.set_header or ():
             constant = getattr(value, "constant", None) or ""

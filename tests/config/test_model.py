@@ -1,4 +1,4 @@
-"""The model's own rules."""
+"""The rules of the model."""
 
 from __future__ import annotations
 

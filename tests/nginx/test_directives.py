@@ -1,4 +1,4 @@
-"""The table as a whole: what it holds, how it is shown, and that nginx takes each directive where and as we do."""
+"""The table as a whole: its contents, its document, and the blocks and arguments that nginx allows each directive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import ROOT
 from wsgi_proxy.nginx.directives import SUBJECTS, TABLE
 from wsgi_proxy.nginx.directives.row import Row
 
-#: What stands around a directive in each of the blocks.
+# The text around a directive in each of the blocks.
 AROUND = {
     "main": "%s events {}",
     "events": "events { %s }",
@@ -27,7 +27,7 @@ AROUND = {
     "limit_except": "events {} http { server { location / { limit_except GET { %s } } } }",
     "upstream": "events {} http { upstream u { %s } }",
 }
-#: What the nginx of the tests has not: nginx Plus's, those of modules that are not built into it, and our own.
+# Directives that the tests' nginx has not: nginx Plus's, those of modules that are not built into it, and wsgi_proxy's.
 NOT_NGINX = frozenset(
     "balance gunzip gzip_static health_check match proxy_cache_purge queue status_zone stub_status tunnel_allow_upstream "
     "wsgi_proxy_status".split()
@@ -79,7 +79,7 @@ def test_no_two_rows_of_a_name_share_a_block() -> None:
 
 
 def _ask(case: tuple[Path, str]) -> str:
-    """nginx's first fault about a configuration, without its place."""
+    """Return nginx's first fault of a configuration, without its line."""
     path, text = case
     path.write_text(text)
     command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
@@ -93,14 +93,15 @@ def _written(name: str, row: Row, count: int) -> str:
 
 
 def _cases() -> list[tuple[str, str, str]]:
-    """(name, what is expected, configuration): each directive in a block that it may not stand in, in each that it may with a
-    wrong number of arguments."""
+    """Return (name, expected message, configuration) for each directive in a block that does not allow it, and with a wrong
+    number of arguments in each that does.
+    """
     cases = []
     for name, rows in sorted(TABLE.items()):
         if name in NOT_NGINX:
             continue
         wrong = next((block for block in AROUND if all(block not in row.places for row in rows)), None)
-        # nginx takes proxy_pass inside limit_except; we take nothing but access rules there.
+        # nginx accepts proxy_pass inside limit_except; wsgi_proxy accepts only access rules there.
         if wrong is not None and (name, wrong) != ("proxy_pass", "limit_except"):
             cases.append((name, f'"{name}" directive is not allowed here', AROUND[wrong] % _written(name, rows[0], 1)))
         for row in rows:

@@ -1,4 +1,4 @@
-"""Reading nginx.conf: text to statements as nginx reads it, files, and every fault in nginx's words (compared with nginx)."""
+"""The reader of nginx.conf: text to statements as in nginx, files, and every fault in nginx's words (compared with nginx)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def faults_of(text: str, **options: str) -> list[str]:
 
 
 def returned(argument: str) -> str:
-    """What a `return 200 …;` with this argument, as written, says."""
+    """Return the text of a `return 200 …;` with this argument, as written."""
     config = nginx.loads(f"events {{}} http {{ server {{ return 200 {argument}; }} }}")
     step = config.servers[0].script[0]
     assert isinstance(step, Return) and step.text is not None
@@ -95,7 +95,7 @@ def test_names_are_looked_up_in_a_step_of_its_own() -> None:
         ('"two\nlines"', "two\nlines"),
         ('""', ""),
         ('"é"', "\xc3\xa9"),
-        ("à", "\xc3\xa0"),  # its second byte is a no-break space to Python
+        ("à", "\xc3\xa0"),  # the second byte is a no-break space to Python
     ],
 )
 def test_a_word_is_read_as_nginx_reads_it(written: str, meant: str) -> None:
@@ -217,7 +217,7 @@ def test_paths_are_under_the_prefix_and_certificates_beside_the_file() -> None:
 
 
 def first_of_nginx(case: tuple[Path, str]) -> str:
-    """nginx's first fault or warning about a configuration, without the place; "ok" when it has none."""
+    """Return nginx's first fault or warning of a configuration without its line, "ok" if there is none."""
     path, text = case
     path.write_text(text)
     command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
@@ -262,7 +262,7 @@ def test_a_fault_that_nginx_has_not(text: str, message: str) -> None:
 
 
 def test_a_usual_file_is_read_by_both_without_a_word(tmp_path: Path) -> None:
-    """What people run: balancing, caching, limits, WebSocket, single-page applications, log-ins, redirects."""
+    """A usual file: balancing, caching, limits, WebSocket, single-page applications, log-ins, redirects."""
     (tmp_path / "run").mkdir()
     path = tmp_path / "nginx.conf"
     path.write_bytes((Path(__file__).parents[1] / "usual.conf").read_bytes())

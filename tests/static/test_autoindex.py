@@ -1,4 +1,4 @@
-"""autoindex: the listing, byte for byte beside nginx's."""
+"""autoindex: the listing, compared with nginx's byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""static: what test_static_differential cannot show: that no path leads out, what is no file, and what is logged."""
+"""Static files beyond `tests/differential/test_static.py`: paths that leave the root, special files, and the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""static_answer: what test_static_differential cannot show: that files are closed, and what a body is."""
+"""File responses beyond `tests/differential/test_static.py`: closed files, and the kinds of bodies."""
 
 from __future__ import annotations
 

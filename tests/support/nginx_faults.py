@@ -360,7 +360,7 @@ OURS = [
     (_upstream("ip_hash; server 127.0.0.1:2 slow_start=1s;"), 'balancing method does not support parameter "slow_start"'),
     (_http("match a { status x; }"), 'invalid status "x"'),
     (_http("match a { foo x; }"), 'unknown directive "foo"'),
-    (_http("server { location / { health_check; } }"), '"health_check" needs a "proxy_pass" without variables beside it'),
+    (_http("server { location / { health_check; } }"), '"health_check" needs a "proxy_pass" without variables in its location'),
     (
         _http("server { location / { proxy_pass http://127.0.0.1; health_check match=a; } }"),
         'match "a" is not defined',

@@ -1,4 +1,4 @@
-"""proxy_ssl_*: what a connection to an upstream accepts and shows, in memory."""
+"""`proxy_ssl_*` in memory: the certificates that a connection to an upstream accepts and shows."""
 
 from __future__ import annotations
 

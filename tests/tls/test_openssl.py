@@ -1,4 +1,4 @@
-"""pyOpenSSL behind the interface of `ssl`: what connections show, and that nothing is lost. Its handshakes are in test_tls.py."""
+"""pyOpenSSL behind the interface of `ssl`. `test_server.py` tests its handshakes."""
 
 from __future__ import annotations
 

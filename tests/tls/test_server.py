@@ -1,4 +1,4 @@
-"""The listeners' TLS, in memory: which certificate, which protocols, what is refused."""
+"""The TLS of listeners, in memory: certificates, protocols, refusals."""
 
 from __future__ import annotations
 

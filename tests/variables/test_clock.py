@@ -1,4 +1,4 @@
-"""clock: one second in its forms, formatted once."""
+"""The clock: one second in its forms, formatted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""variable_code: taking text apart, and the two ways of writing a log line."""
+"""The compiler of templates: splitting text, and the two ways of writing a log line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""geo: addresses to values. test_routing_differential compares with nginx; here are the faults and the edges."""
+"""`geo`: values of addresses, faults and edge cases. `tests/differential/test_routing.py` compares it with nginx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""maps: tables of values. test_routing_differential compares them with nginx; here are their faults and traces."""
+"""`map` and `split_clients`: faults and captures. `tests/differential/test_routing.py` compares them with nginx."""
 
 from __future__ import annotations
 

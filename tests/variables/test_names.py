@@ -1,4 +1,4 @@
-"""variables: text with $names: spelling, look-up order, escaping, and when a name is found."""
+"""Text with $names: syntax, look-up order, escaping, and the moment of look-up."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_clean_line_takes_the_short_way_and_says_the_same() -> None:
 
 
 def test_one_quote_too_many_is_seen_even_when_the_numbers_agree() -> None:
-    # Two quotes in the format and none from a value that is missing: a value with two must still be escaped.
+    # Two quotes in the format and none from a missing value: a value with two must still be escaped.
     assert line('$http_x"$http_none"', "default", x='""') == '\\x22\\x22"-"'
 
 

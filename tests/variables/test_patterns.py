@@ -1,4 +1,4 @@
-"""patterns: PCRE as Python's regular expressions: the same matches, or a clear refusal."""
+"""PCRE as Python's regular expressions: the same matches, or a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""variable_table: the values that need more than an attribute. test_log_differential compares what can be seen with nginx."""
+"""The variables that need more than an attribute. `tests/differential/test_log.py` compares the others with nginx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""variable_upstream: one value for each attempt, and what a TLS client showed."""
+"""One value for each attempt, and the variables of a TLS client."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_forwarded_for() -> None:
 
 
 class Connection:
-    """What the ssl module shows of a client with a certificate (or without one)."""
+    """The ssl module's view of a client with or without a certificate."""
 
     def __init__(self, pem: bytes | None) -> None:
         self.der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER) if pem else None

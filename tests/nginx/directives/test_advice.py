@@ -1,4 +1,4 @@
-"""What is odd in a configuration though it is no fault."""
+"""Warnings about valid settings that are probably not intended."""
 
 from __future__ import annotations
 

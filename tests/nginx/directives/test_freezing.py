@@ -1,4 +1,4 @@
-"""What a place inherits, and what it does not."""
+"""The inheritance of settings, and its exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directives without effect: accepted, checked, and stopped where their effect would be missed."""
+"""Directives without effect: accepted and checked, but refused if their effect would be missed."""
 
 from __future__ import annotations
 

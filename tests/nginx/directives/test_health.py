@@ -1,4 +1,4 @@
-"""`match` blocks: which answers are good."""
+"""`match` blocks and `health_check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a statement meets its row, and how faults get their places."""
+"""The reading of statements: rows, and the lines of faults."""
 
 from __future__ import annotations
 

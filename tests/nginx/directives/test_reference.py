@@ -62,7 +62,7 @@ def test_every_directive_with_an_effect_is_described() -> None:
 
 
 def source(row: Row, entry: Entry) -> str:
-    """A whole configuration with the entry's example in the first block where it may stand."""
+    """Return a configuration with the entry's example in the first block where it is allowed."""
     if row.name in ALONE:
         return entry.example if row.name == "events" else f"events {{}} {entry.example}"
     context = row.contexts.split(", ")[0]
@@ -73,7 +73,7 @@ def source(row: Row, entry: Entry) -> str:
 
 @pytest.fixture(scope="module")
 def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that examples name."""
+    """The files that the examples name."""
     folder = tmp_path_factory.mktemp("reference")
     files = Files(folder)
     for name in ("www.example.org", "client"):
@@ -124,12 +124,12 @@ ELSEWHERE = {
     "add_header_inherit": "freezing",
     "add_trailer_inherit": "freezing",
 }
-"""Defaults that no field of the model holds, with the place of each."""
+"""Defaults that no field of the model holds, with the reason of each."""
 UNSET: tuple[Any, ...] = (None, (), "", 0, False, frozenset())
 
 
 def converted(row: Row, default: str) -> Any:
-    """The value that a directive sets when it is written with its default."""
+    """Return the value that a directive sets if it is written with its default."""
     context = row.contexts.split(", ")[0]
     reading = Reading(TABLE, "/nginx.conf", "/", lambda name: False)
     level = Level(context, reading, Level("main", reading))

@@ -1,4 +1,4 @@
-"""Names of servers that nobody knows."""
+"""Servers with unknown names."""
 
 from __future__ import annotations
 

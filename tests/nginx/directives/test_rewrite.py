@@ -1,4 +1,4 @@
-"""`set`, `rewrite`, `return`, and variables by tables."""
+"""`set`, `rewrite`, `return`, and variables defined by tables."""
 
 from __future__ import annotations
 

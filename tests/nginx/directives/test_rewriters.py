@@ -1,4 +1,4 @@
-"""What is made of a Location or of a cookie's attributes."""
+"""The rewriters of a Location and of a cookie's attributes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = Names()
 
 
 class Request:
-    """As much of an exchange as a rewriter touches."""
+    """The attributes of an exchange that a rewriter uses."""
 
     def __init__(self) -> None:
         self.captures: tuple[str | None, ...] = ()

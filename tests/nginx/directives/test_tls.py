@@ -1,4 +1,4 @@
-"""`ssl_*` and `proxy_ssl_*`; that certificates can be read is server_tls's matter."""
+"""`ssl_*` and `proxy_ssl_*`. The package `tls` tests the reading of certificates."""
 
 from __future__ import annotations
 

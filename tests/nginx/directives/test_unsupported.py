@@ -1,4 +1,4 @@
-"""Which names are known to be nginx's though nothing here answers to them."""
+"""The names of nginx's directives that are not supported."""
 
 from __future__ import annotations
 
