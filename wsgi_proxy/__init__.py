@@ -1,9 +1,9 @@
 """A reverse proxy that lives inside Python: it runs an nginx.conf as a Werkzeug WSGI application.
 
 Rules:
-- This is the front door and nothing else: importing it costs nothing until a name is used (PEP 562).
-- `app` reads its configuration when it is first asked for: WSGI_PROXY_CONFIG, else ./nginx.conf.
-- No module of the package may be called `app`: the name would then be the module, and gunicorn could not call it.
+- Only public names are here. Each is imported on first use (PEP 562), so importing the package is cheap.
+- `app` reads its configuration on first use: the file that WSGI_PROXY_CONFIG names, else ./nginx.conf.
+- No module of the package may be called `app`, because the module would hide the application from gunicorn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The kind of build that runs: compiled by mypyc, or pure Python.
 
 Rules:
-- A build that was to be compiled and could not be has a file with the reason beside this module (setup.py). pip hides the output
-  of a build, so the reason is told when the package is used. A build that was asked to be pure has no such file.
+- If compiling fails, setup.py writes the reason into a file beside this module. pip hides the output of a build, so the reason
+  is logged when the package is used. A build that was requested as pure Python has no such file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def compiled() -> bool:
 
 
 def failure() -> str:
-    """Return why the installation could not compile the package; "" if it could, or was not asked to."""
+    """Return the reason why compiling failed; "" if it succeeded or was not requested."""
     try:
         return Path(__file__).with_name(REASON_FILE).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -28,7 +28,7 @@ def failure() -> str:
 
 
 def warning() -> str:
-    """Return one line about a failure to compile and its cure, "" if there was none."""
+    """Return one line with the reason why compiling failed and the cure; "" if it did not fail."""
     reason = failure()
     if not reason:
         return ""

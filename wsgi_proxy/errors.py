@@ -1,11 +1,11 @@
-"""What can go wrong, whose fault it is, and which status the client gets.
+"""The exceptions of the package, and the status that the client gets for each.
 
 Rules:
-- Every fault of a request that we know of is a `ProxyError`; anything else that escapes is a defect of ours and becomes a 500.
-- An error of an upstream says two things the hallway needs: its `kind` (the word of nginx's `proxy_next_upstream` that covers
-  it) and whether the request was `sent`, because what was sent may have had an effect (RFC 9110, 9.2.2) and is tried again only
-  when the method is idempotent.
-- The message is for the log, never for the client: it may name an upstream.
+- Every expected fault of a request is a `ProxyError`. Any other exception that escapes is a bug and becomes a 500.
+- An `UpstreamError` carries the facts that a retry depends on: its `kind` (the parameter of nginx's `proxy_next_upstream` that
+  covers it), and `sent`. A request that was sent may have had an effect, so it is retried only if its method is idempotent (RFC
+  9110, section 9.2.2).
+- The message is for the log, never for the client, because it may name an upstream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["CheckFailed", "ConfigError", "Fault"]
 
 
 class ProxyError(Exception):
-    """A request that ends with `status`; the message goes to the error log."""
+    """A fault that ends a request with `status`. The message goes to the error log."""
 
     status = 500
 
@@ -25,14 +25,17 @@ class ProxyError(Exception):
 
 
 class ClientError(ProxyError):
-    """The client's request is wrong or not allowed: 4xx."""
+    """A fault of the client's request: it is malformed or not allowed (4xx)."""
 
     status = 400
 
 
 class Refusal(ClientError):
-    """The guard lets the request no further. What there is to say is already in the log, at the level the configuration names,
-    so the message may be empty; `headers` go out with the answer (WWW-Authenticate, Proxy-Authenticate)."""
+    """A refusal by the access rules.
+
+    The reason has been logged at the level that the configuration names, so the message may be empty. `headers` are sent with
+    the response (WWW-Authenticate, Proxy-Authenticate).
+    """
 
     status = 403
 
@@ -42,16 +45,16 @@ class Refusal(ClientError):
 
 
 class ClientGone(ProxyError):
-    """The client went away before it had its answer; nginx logs it as 499."""
+    """The client closed the connection before it had the whole response. nginx logs it as 499."""
 
     status = 499
 
 
 class UpstreamError(ProxyError):
-    """An upstream did not give a usable answer.
+    """An upstream did not give a usable response.
 
-    `kind` is nginx's word for it (`error`, `timeout`, `invalid_header`); `sent` is False only when it is certain that no byte of
-    the request reached the upstream; `fresh` is False when the connection had been kept from an earlier request.
+    `kind` is nginx's word for the fault (`error`, `timeout`, `invalid_header`). `sent` is False only if certainly no byte of the
+    request reached the upstream. `fresh` is False if the connection was kept from an earlier request.
     """
 
     status = 502
@@ -64,42 +67,42 @@ class UpstreamError(ProxyError):
 
 
 class ConnectFailed(UpstreamError):
-    """The connection was refused, unreachable, or its TLS handshake failed."""
+    """The connection was refused, the host unreachable, or the TLS handshake failed."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message, sent=False)
 
 
 class UpstreamClosed(UpstreamError):
-    """The upstream closed or reset the connection before its answer's head was complete."""
+    """The upstream closed or reset the connection before the head of its response was complete."""
 
 
 class UpstreamTimeout(UpstreamError):
-    """Connecting, sending or waiting for the answer took longer than the configuration allows."""
+    """Connecting, sending or waiting for the response took longer than the configuration allows."""
 
     status = 504
     kind = "timeout"
 
 
 class InvalidResponse(UpstreamError):
-    """The upstream's answer has no, or more than one, reading (RFC 9112)."""
+    """The upstream's response is malformed or ambiguous (RFC 9112)."""
 
     kind = "invalid_header"
 
 
 class TruncatedResponse(UpstreamError):
-    """The upstream's body ended early; raised while it is read, so that the client's connection is cut and never ended."""
+    """The upstream's body ended early. It is raised while the body is read, so that the client's connection is cut, not ended."""
 
 
 class NoLiveUpstreams(UpstreamError):
-    """No server of the pool is eligible for this request (any more)."""
+    """No server of the pool is eligible, or eligible any more, for this request."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message, sent=False)
 
 
 class CheckFailed(Exception):
-    """Raised by a health check that an upstream did not pass; the message says why."""
+    """An upstream failed a health check; the message gives the reason."""
 
 
 class ConfigError(Exception):

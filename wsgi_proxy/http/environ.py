@@ -1,8 +1,8 @@
-"""The request that an environ describes (PEP 3333), and how much of its raw form still agrees with it.
+"""The request that an environ describes (PEP 3333), and the parts of its raw form that still agree with it.
 
 Rules:
-- The environ is the request. WSGI middlewares edit it, and a raw copy that a server hands over beside it (fields with their order
-  and case, the target with its escapes) serves only where it still agrees: field by field, the path and the query each by itself.
+- The environ is the request. WSGI middlewares edit it. A raw copy that the server hands over beside it (fields with their order
+  and case, the target with its escapes) is used only where it still agrees: field by field, and path and query separately.
 - Pure. Text is WSGI's: a character is a byte (latin-1).
 """
 
@@ -23,33 +23,35 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 
 def field_values(environ: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of an environ that are fields of the request, with their values.
+    """Return the environ's keys that are fields of the request, with their values.
 
-    A Content-Type or Content-Length that is empty is none (PEP 3333). Raises ProxyError(500) for a value that is no field's (RFC
-    9110, section 5.5): an application put it there.
+    An empty Content-Type or Content-Length counts as absent (PEP 3333). Raises ProxyError(500) for a value that no field may
+    have (RFC 9110, section 5.5), because an application must have put it there.
     """
     found: dict[str, str] = {}
     for key, value in environ.items():
         if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             if not isinstance(value, str) or _FORBIDDEN.search(value):
-                raise ProxyError(f"the environ's {key} is no value of a field")
+                raise ProxyError(
+                    f"the environ's {key} is not a field value: let the middleware that sets it use a str without CR, LF and NUL"
+                )
             if value or key[:5] == "HTTP_":
                 found[key] = value
     return found
 
 
 def pairs_of(environ: Mapping[str, Any]) -> Pairs:
-    """The fields of an environ whose server does not hand over the raw ones: order, case and repetitions are lost."""
-    # gunicorn says HTTP_VERSION of HTTP/2: no client sent that.
+    """Return the fields of an environ without raw ones; their order, case and repetitions are lost."""
+    # gunicorn adds HTTP_VERSION for HTTP/2; no client sent it.
     invented = "HTTP_VERSION" if environ.get("SERVER_PROTOCOL", "").startswith("HTTP/2") else ""
     return [(_name(key), value) for key, value in field_values(environ).items() if key != invented]
 
 
 def agreed_pairs(environ: Mapping[str, Any], pairs: Pairs, sent: Mapping[str, str]) -> Pairs:
-    """The raw fields where they agree with the environ, the environ's where they do not.
+    """Return the raw fields where they agree with the environ, and the environ's fields where they do not.
 
-    `sent` has the keys and values that the server made of `pairs`. A field that was changed keeps its place, one that was added
-    comes last. Where a field was changed, removed or added, its twin with an underscore goes: it has no key of its own.
+    `sent` has the keys and values that the server made of `pairs`. A changed field keeps its place, an added one comes last.
+    Where a field was changed, removed or added, its twin with an underscore is dropped, because both share one key.
     """
     if _untouched(environ, sent):
         return pairs
@@ -69,7 +71,7 @@ def agreed_pairs(environ: Mapping[str, Any], pairs: Pairs, sent: Mapping[str, st
 
 
 def _untouched(environ: Mapping[str, Any], sent: Mapping[str, str]) -> bool:
-    """Return True when the fields are exactly those that the server made: the usual case, without a look into their values."""
+    """Return True if the fields are exactly those that the server made, which is the usual case and cheap to see."""
     left = len(sent)
     for key in environ:
         if key[:5] == "HTTP_" or key == "CONTENT_TYPE" or key == "CONTENT_LENGTH":
@@ -89,10 +91,10 @@ def _name(key: str) -> str:
 
 
 def agreed_target(environ: Mapping[str, Any], target: str) -> str:
-    """The target below the mount, in origin form: PATH_INFO and QUERY_STRING, escaped as in `target` where that agrees.
+    """Return the target below the mount in origin form: PATH_INFO and QUERY_STRING, escaped as in `target` where that agrees.
 
-    `target` is the raw one in origin form, or "". SCRIPT_NAME comes off it where it is a part of it; a mount that only a proxy in
-    front of this server has (X-Forwarded-Prefix) is none.
+    `target` is the raw target in origin form, or "". SCRIPT_NAME is removed if `target` begins with it. A mount that exists only
+    in a proxy in front of this server (X-Forwarded-Prefix) does not count.
     """
     path, mark, query = target.partition("?")
     asked = environ.get("QUERY_STRING", "")
@@ -114,7 +116,7 @@ def _agreed_path(path: str, mount: str, below: str) -> str:
 
 
 def _decoded(path: str) -> Iterator[str]:
-    """The path as servers decode it: byte by byte; others differ where it is not ASCII, or leave an encoded slash."""
+    """Yield the path as different servers decode it. They differ for text that is not ASCII and for encoded slashes."""
     if "%" not in path:
         yield path
     else:
@@ -125,7 +127,7 @@ def _decoded(path: str) -> Iterator[str]:
 
 
 def _length_in(path: str, mount: str) -> int:
-    """How long a mount is in the raw path that begins with it."""
+    """Return the number of raw characters of `path` that the mount takes up."""
     if "%" not in path[: len(mount)]:
         return len(mount)
     ends = [found.end() for found in _CHARACTER.finditer(path)]

@@ -1,11 +1,11 @@
-"""Requests that another server's parser has read already: refused where ours would have refused them (message.py).
+"""Checks of requests that another server has parsed; they refuse the same requests as `http.request`. Pure.
 
 Rules:
-- Other WSGI servers let through what has more than one reading, or what an upstream must not get: fragments, doubtful Hosts,
-  TRACE, codings that they undid or did not know. What they lose in reading (order, repetitions) cannot be judged any more.
-- A server that decodes the chunks of a body sets `wsgi.input_terminated`. Without it nothing tells where the body ends, and reads
-  may give nothing, or the chunks themselves. Such a body is answered with 411 when it is needed.
-- Pure; the statuses are those of message.py.
+- Other WSGI servers accept requests that have more than one reading or that an upstream must not see: fragments, invalid Hosts,
+  TRACE, transfer codings that they removed or did not know. Order and repetitions of fields are lost and cannot be checked.
+- A server that decodes chunked bodies sets `wsgi.input_terminated`. Without it the end of such a body is unknown, and a read may
+  return nothing, or the chunks with their framing. The body is then answered with 411 when it is read.
+- The statuses are those of `http.request`.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ _NOT_IN_TARGET = bytes(byte for byte in range(256) if byte not in ALLOWED) + b" 
 
 
 def check_target(method: str, target: str, protocol: str = "") -> None:
-    """Raises ClientError for a method or a target, of any form, that message.py refuses, or that `protocol` does not have."""
+    """Raise ClientError for a method, or a target in any form, that `http.request` refuses or that `protocol` does not have."""
     if not METHOD.fullmatch(method):
         raise ClientError("client sent an invalid method")
     if method == "TRACE":
-        raise ClientError("client sent TRACE", status=405)  # RFC 9110, 9.3.8
+        raise ClientError("client sent TRACE", status=405)  # RFC 9110, section 9.3.8
     data = target.encode("latin-1", "replace")
     if len(data.translate(None, _NOT_IN_TARGET)) != len(data):
-        raise ClientError("client sent an invalid request target")  # RFC 9112, 3.2
+        raise ClientError("client sent an invalid request target")  # RFC 9112, section 3.2
     if protocol.startswith("HTTP/2") and target[:1] not in "/*" and method != "CONNECT":
-        raise ClientError("client sent an invalid :path")  # RFC 9113, 8.3.1
+        raise ClientError("client sent an invalid :path")  # RFC 9113, section 8.3.1
     if method == "CONNECT" and not check_host(target)[1]:
-        raise ClientError("client sent CONNECT without a port")  # RFC 9110, 9.3.6
+        raise ClientError("client sent CONNECT without a port")  # RFC 9110, section 9.3.6
 
 
 def content_length(environ: Mapping[str, Any]) -> int | None:
-    """The body's length; None when it has none or is chunked. ClientError for framing with two readings (RFC 9112, 6)."""
+    """Return the body's length in bytes; None if there is no length, or the body is chunked.
+
+    Raises ClientError for ambiguous framing (RFC 9112, section 6).
+    """
     said = environ.get("CONTENT_LENGTH")
     coding = environ.get("HTTP_TRANSFER_ENCODING")
     if coding is not None:
@@ -54,7 +57,7 @@ def content_length(environ: Mapping[str, Any]) -> int | None:
 
 
 def check_fields(environ: Mapping[str, Any]) -> None:
-    """Raises ClientError for a Host that is none; its absence is the router's to judge."""
+    """Raise ClientError for an invalid Host. The router decides about a missing one."""
     host = environ.get("HTTP_HOST")
     if host is not None:
         check_host(host)
@@ -66,14 +69,17 @@ class UnreadableInput:
     __slots__ = ()
 
     def check(self) -> NoReturn:
-        raise ClientError("client sent a chunked body, which this WSGI server does not decode", status=411)
+        raise ClientError(
+            "client sent a chunked body, which this WSGI server does not decode: use a server that sets wsgi.input_terminated",
+            status=411,
+        )
 
     def read(self, size: int | None = -1) -> NoReturn:
         self.check()
 
 
 class BegunInput:
-    """A request's body of which the first byte was read."""
+    """A request's body whose first byte has been read."""
 
     __slots__ = ("_first", "_input")
 
@@ -103,7 +109,7 @@ def framed_body(environ: Mapping[str, Any], protocol: str, source: Any) -> tuple
         if "HTTP_TRANSFER_ENCODING" in environ:
             return None, True, source if environ.get("wsgi.input_terminated") else UnreadableInput()
         if protocol.startswith("HTTP/2"):
-            # HTTP/2 frames a body without a length (RFC 9113, section 8.1): its first byte tells that there is one.
+            # HTTP/2 frames a body without a length (RFC 9113, section 8.1): its first byte shows that there is one.
             first = source.read(1)
             if first:
                 return None, True, BegunInput(first, source)

@@ -1,12 +1,12 @@
-"""Where a body ends: the chunked coding (RFC 9112, 7.1) and Content-Length, read piece by piece, and written.
+"""Message body framing: decoders for the chunked coding (RFC 9112, section 7.1) and Content-Length, and the end of chunks.
 
 Rules:
-- Bytes in, bytes out, no socket. The same decoders read a client's request and an upstream's answer, so that the two sides cannot
-  disagree; `fault` says whose mistake it is (`ClientError`, `InvalidAnswer`).
-- Strict where peers are known to differ: a size is 1 to 16 hex digits (no sign, `0x`, `_` or space), each line ends with CRLF, a
-  size line has at most `MAX_LINE` bytes, and the trailers `MAX_TRAILERS`.
-- A piece is given out as soon as it is there: a block that lies within one chunk is passed on as the same object.
-- Trailers that could change how a message is framed, routed, trusted or cached are dropped (RFC 9110, 6.5.1).
+- Bytes in, bytes out, no socket. The same decoders read requests and responses, so the two sides cannot disagree. `fault` is the
+  exception for a malformed body (`ClientError` or `InvalidResponse`).
+- Strict where implementations are known to differ: a size is 1 to 16 hex digits (no sign, `0x`, `_` or space), each line ends
+  with CRLF, a size line has at most `MAX_LINE` bytes, and the trailers `MAX_TRAILERS`.
+- Content is returned as soon as it has arrived. A block that lies within one chunk is returned as the same object.
+- Trailers that could change how a message is framed, routed, trusted or cached are dropped (RFC 9110, section 6.5.1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import ProxyError
 from .syntax import ALLOWED, TOKEN, Pairs
 
 MAX_LINE = 1024
-"""Bytes of a chunk's size line, extensions included; nobody uses them, nginx skips any length."""
+"""Bytes of a chunk's size line with its extensions, which are not used in practice; nginx skips any number of them."""
 MAX_TRAILERS = 16 * 1024
 MAX_SIZE = 2**63 - 1
 LAST_CHUNK = b"0\r\n\r\n"
@@ -45,10 +45,10 @@ NOT_IN_TRAILERS = frozenset(
 
 
 class ChunkedDecoder:
-    """Takes the bytes of a chunked body as they come.
+    """An incremental decoder of a chunked body.
 
-    `feed` gives the pieces of content in them; after the last one `done` is True, `trailers` are the pairs that may be kept, and
-    `rest` holds the bytes that follow the body. Raises `fault` at the first byte that cannot be right.
+    `feed` returns the pieces of content. At the end `done` is True, `trailers` holds the pairs that may be kept, and `rest` the
+    bytes that follow the body. Raises `fault` at the first byte that cannot be right.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class ChunkedDecoder:
         self.trailers: Pairs = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The content in `data`, in order, without empty pieces."""
+        """Return the content in `data`, in order, without empty pieces."""
         if self.done:
             self.rest += data
             return []
@@ -116,7 +116,7 @@ class ChunkedDecoder:
         return pieces
 
     def bound(self, limit: int) -> None:
-        """From now on it is a fault, 413, when the sizes of the chunks add up to more than `limit` bytes, come or not."""
+        """Raise `fault` with 413, now or in a later `feed`, when the announced chunks exceed `limit` bytes in total."""
         self._limit = float(limit)
         if self._announced > limit:
             self._too_large()
@@ -125,12 +125,12 @@ class ChunkedDecoder:
         raise self._fault(f"a chunked body announces {self._announced} bytes", status=413)
 
     def finish(self) -> None:
-        """Says that no more bytes will come: raises `fault` unless the body had ended."""
+        """Raise `fault` unless the body is complete; no more bytes will arrive."""
         if not self.done:
             raise self._fault("a chunked body ended early")
 
     def _keep_line(self, tail: bytes) -> None:
-        """Keeps a size line that has begun for the next bytes, if it can still become one."""
+        """Keep the beginning of a size line for the next `feed`, if it can still become valid."""
         if len(tail) > MAX_LINE:
             raise self._fault("a chunk's size line is too long")
         if not self._begun.fullmatch(tail):
@@ -156,7 +156,7 @@ class ChunkedDecoder:
 
 
 class LengthDecoder:
-    """Takes the bytes of a body of known length; the same attributes as ChunkedDecoder."""
+    """An incremental decoder of a body of known length; the interface is that of ChunkedDecoder."""
 
     __slots__ = ("_fault", "_left", "done", "rest", "trailers")
 
@@ -181,13 +181,13 @@ class LengthDecoder:
         return [data[:left]]
 
     def finish(self) -> None:
-        """Says that no more bytes will come: raises `fault` unless the body had ended."""
+        """Raise `fault` unless the body is complete; no more bytes will arrive."""
         if not self.done:
             raise self._fault(f"a body ended {self._left} bytes early")
 
 
 def parse_trailers(data: bytes, fault: type[ProxyError]) -> Pairs:
-    """The pairs of a trailer section (lines with their CRLF, without the empty one) that may be passed on."""
+    """Return the pairs that may be passed on from a trailer section: lines with CRLF, without the final empty line."""
     ends = data.count(b"\r\n")
     if data.translate(None, ALLOWED) or data.count(b"\r") != ends or data.count(b"\n") != ends:
         raise fault("invalid character in the trailers")
@@ -202,7 +202,7 @@ def parse_trailers(data: bytes, fault: type[ProxyError]) -> Pairs:
 
 
 def encode_end(trailers: Pairs) -> bytes:
-    """The last chunk and the trailers."""
+    """Return the last chunk and the trailers."""
     if not trailers:
         return LAST_CHUNK
     return b"0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in trailers).encode("latin-1") + b"\r\n"

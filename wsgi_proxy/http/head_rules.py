@@ -30,7 +30,7 @@ _MAX_PEERS = 1024
 class HeadRules:
     """The rules of one configuration of gunicorn.
 
-    `methods` is the pattern of the methods that are let in, `folds` is True if they are put into capitals. `scheme_keys` are the
+    `methods` is the pattern of the accepted methods; `folds` is True if they are converted to upper case. `scheme_keys` are the
     environ's keys for the fields of `secure_scheme_headers`.
     """
 
@@ -54,10 +54,10 @@ class HeadRules:
             raise ClientError("PROXY protocol from an address that proxy_allow_ips does not cover", status=403)
 
     def environ(self, pairs: Pairs, path: str, underscored: bool, trusted: bool) -> dict[str, str] | None:
-        """Return what the environ has beside the keys of the fields without an underscore; None for nothing.
+        """Return the environ's additional keys, besides those of fields without an underscore; None if there are none.
 
-        `underscored` is True if there are fields with one. `path` is the target's, not decoded. Raises ClientError: 400 for a
-        field that `header_map` refuses and for contradictory schemes, 500 for a SCRIPT_NAME that the path does not begin with.
+        `underscored` is True if the name of a field has an underscore. `path` is the target's, not decoded. Raises ClientError:
+        400 for a field that `header_map` refuses and for contradictory schemes, 500 for a SCRIPT_NAME that the path lacks.
         """
         found: dict[str, str] = {}
         if underscored:
@@ -110,7 +110,7 @@ class HeadRules:
 
 
 class _Peers:
-    """Addresses that a setting names, asked once for each connection."""
+    """The addresses that a setting names; the results are remembered by host."""
 
     def __init__(self, names: list[str], networks: list[Any]) -> None:
         self._all = "*" in names
@@ -119,7 +119,7 @@ class _Peers:
 
     def __call__(self, peer: Any) -> bool:
         if self._all or not isinstance(peer, tuple):
-            # gunicorn trusts whatever reaches a unix socket.
+            # gunicorn trusts every client of a unix socket.
             return True
         host = peer[0]
         known = self._known.get(host)

@@ -1,13 +1,14 @@
-"""Which fields cross the proxy, in each direction. Pure.
+"""The filters for fields that cross the proxy, in each direction. Pure.
 
 Rules:
-- Hop-by-hop fields end here (RFC 9110, 7.6.1): the well-known ones and every name that Connection lists. nginx and HAProxy pass
-  the listed ones on; we follow the RFC.
-- No field is invented, merged or reordered but those the configuration names.
-- A client cannot set what an upstream trusts: X-Forwarded-*, X-Real-IP and Forwarded go on only where the configuration names
-  them, or from an address that `set_real_ip_from` trusts; `Proxy` never does (httpoxy, CVE-2016-5385), and a name with an
-  underscore never does unless `underscores_in_headers` says so (a CGI-like upstream reads `X_A` and `X-A` as one).
-- Framing (Content-Length, Transfer-Encoding) is never copied from the other side: whoever sends the body says how it is framed.
+- Hop-by-hop fields are not forwarded (RFC 9110, section 7.6.1): the well-known ones and every name that Connection lists. nginx
+  and HAProxy forward the listed ones; this proxy follows the RFC.
+- No field is invented, merged or reordered except those that the configuration names.
+- A client cannot set the fields that an upstream trusts. X-Forwarded-*, X-Real-IP and Forwarded are forwarded only if the
+  configuration names them, or from an address that `set_real_ip_from` trusts. `Proxy` is never forwarded (httpoxy,
+  CVE-2016-5385), nor is a name with an underscore unless `underscores_in_headers` allows it, because a CGI-like upstream reads
+  `X_A` and `X-A` as one.
+- Framing (Content-Length, Transfer-Encoding) is never copied from the other side. The sender of a body frames it.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ HOP_BY_HOP = frozenset(
         "http2-settings",
     }
 )
-"""Names that concern one connection only, lower case (RFC 9110, 7.6.1; RFC 9112, C.2.2; RFC 7540, 3.2.1)."""
+"""Lower-case names that concern one connection (RFC 9110, section 7.6.1; RFC 9112, appendix C.2.2; RFC 7540, section 3.2.1)."""
 
 NEVER_LISTED = frozenset(
     {"host", "content-length", "content-type", "authorization", "cookie", "cache-control", "set-cookie", "date"}
 )
-"""End-to-end fields that a Connection list cannot take away: a client that names them means to confuse (RFC 9110, 7.6.1)."""
+"""End-to-end fields that a Connection list cannot remove; a client that names them is malicious (RFC 9110, section 7.6.1)."""
 
 REQUEST_DROPPED = HOP_BY_HOP | {"content-length", "expect", "proxy", "host", "proxy-authorization"}
-"""What is never copied from the client's request: hop-by-hop, what we frame or set ourselves, httpoxy's name, and what the client
-tells its proxy alone (RFC 9110, 11.7.2)."""
+"""Fields that are never copied from a request: hop-by-hop fields, those that the proxy sets itself, Proxy (httpoxy), and
+credentials for the proxy alone (RFC 9110, section 11.7.2)."""
 
 FORWARDED = frozenset({"forwarded", "x-real-ip"})
-"""With every name that begins with `x-forwarded-`: what upstreams believe about the client."""
+"""Fields that upstreams trust about the client, together with every name that begins with `x-forwarded-`."""
 
 RESPONSE_HIDDEN = frozenset(
     {
@@ -55,39 +56,39 @@ RESPONSE_HIDDEN = frozenset(
         "x-accel-charset",
     }
 )
-"""What nginx does not pass from an upstream's answer unless `proxy_pass_header` names it (ngx_http_proxy_module)."""
+"""Fields of an upstream's response that nginx hides (ngx_http_proxy_module, proxy_pass_header)."""
 
 _NGINX_NAME = re.compile(r"[A-Za-z0-9-]+")
 _NGINX_NAME_UNDERSCORE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def listed(connection: str) -> frozenset[str]:
-    """The end-to-end names that a Connection field turns into hop-by-hop ones."""
-    # Nor does a client take away what a proxy before us, one that is trusted, says about it.
+    """Return the end-to-end names that a Connection field makes hop-by-hop."""
+    # A client cannot remove the fields that a trusted proxy in front of this one set about it.
     return frozenset(name for name in tokens(connection) if name not in NEVER_LISTED and not is_forwarded(name))
 
 
 def is_forwarded(name: str) -> bool:
-    """Whether a lower-case name belongs to the X-Forwarded family."""
+    """Return True if a lower-case name belongs to the X-Forwarded family."""
     return name in FORWARDED or name.startswith("x-forwarded-")
 
 
 def acceptable(name: str, underscores: bool) -> bool:
-    """Whether nginx calls a field's name valid (`ignore_invalid_headers`, `underscores_in_headers`)."""
+    """Return True if a name is valid for nginx (ngx_http_core_module, ignore_invalid_headers, underscores_in_headers)."""
     pattern = _NGINX_NAME_UNDERSCORE if underscores else _NGINX_NAME
     return pattern.fullmatch(name) is not None
 
 
 class RequestFilter:
-    """Decides once per spelling of a name whether it goes on to the upstream; a dictionary look-up from then on.
+    """A filter of request fields. It decides once per spelling of a name and remembers the result.
 
-    `replaced` are the lower-case names that the configuration sets itself; `trusted` lets the X-Forwarded family through.
+    `replaced` are the lower-case names that the configuration sets; `trusted` forwards the X-Forwarded family.
     """
 
     __slots__ = ("_drop", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores")
 
     LIMIT: ClassVar[int] = 2048
-    """Spellings remembered; a client that invents names cannot make it grow."""
+    """Spellings remembered by a filter; a client that invents names cannot exceed it."""
 
     def __init__(
         self, replaced: Iterable[str], *, trusted: bool = False, underscores: bool = False, ignore_invalid: bool = True
@@ -100,7 +101,7 @@ class RequestFilter:
         self._known: dict[str, bool] = {}
 
     def passes(self, name: str) -> bool:
-        """Whether a field of this name, in the client's spelling, is copied."""
+        """Return True if a field of this name, in the client's spelling, is forwarded."""
         known = self._known.get(name)
         if known is None:
             known = self._decide(name)
@@ -119,7 +120,7 @@ class RequestFilter:
         return self._trusted or not is_forwarded(lower)
 
     def copy(self, pairs: Pairs, connection: str) -> list[str]:
-        """`Name: value` lines of the fields that go on, in the client's order. `connection` is the client's Connection field."""
+        """Return `Name: value` lines of the forwarded fields, in order. `connection` is the client's Connection field."""
         known = self._known
         lines = []
         for name, value in pairs:
@@ -134,9 +135,9 @@ class RequestFilter:
 
 
 class ResponseFilter:
-    """Decides once per spelling of a name what becomes of an answer's field; a dictionary look-up from then on.
+    """A filter of response fields. It decides once per spelling of a name and remembers the result.
 
-    `hidden` are the names that are dropped, `changed` those whose values somebody may want to rewrite, both in lower case.
+    `hidden` are the dropped names, `changed` those whose values may be rewritten; both in lower case.
     """
 
     __slots__ = ("_changed", "_hidden", "_known")
@@ -152,7 +153,7 @@ class ResponseFilter:
         self._known: dict[str, int] = {}
 
     def to_client(self, pairs: Pairs) -> tuple[Pairs, bool]:
-        """The fields that go on to the client, in order, and whether one of `changed` is among them."""
+        """Return the forwarded fields in order, and True if one of `changed` is among them."""
         known = self._known
         kept = []
         changed = False
@@ -189,8 +190,9 @@ _PLAIN_CONNECTIONS = frozenset({"keep-alive", "close", "Keep-Alive", "Close"})
 
 
 def hops_left(max_forwards: str) -> int | None:
-    """How many more proxies an OPTIONS request may pass behind us (RFC 9110, 7.6.2): -1 if it must not go on, None if the field
-    says nothing that can be understood.
+    """Return the Max-Forwards that an OPTIONS request has left behind this proxy (RFC 9110, section 7.6.2).
+
+    -1 means that the request must not be forwarded, None that the field is not a number.
 
     >>> hops_left("10"), hops_left("0"), hops_left("x")
     (9, -1, None)
@@ -201,7 +203,7 @@ def hops_left(max_forwards: str) -> int | None:
 
 
 def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
-    """What an AnswerFilter drops: hop-by-hop, nginx's own list less `proxy_pass_header`, and `proxy_hide_header`."""
+    """Return the names that a ResponseFilter drops: hop-by-hop, nginx's list without `passed`, and `hide`."""
     names = (RESPONSE_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}
     return frozenset(names | HOP_BY_HOP)
 

@@ -1,8 +1,8 @@
-"""The small pages that answer for a status when nothing else does, as nginx words them. Pure.
+"""The default pages for statuses, in nginx's words. Pure.
 
 Rules:
-- A page names the status and this software, never an upstream, a path or a fault: those are in the log.
-- nginx's own phrases for its own statuses (494 to 499) are kept, because people search for them.
+- A page names the status and the server software, never an upstream, a path or a fault. Those belong in the log.
+- The phrases of nginx's private statuses (494 to 499) are nginx's, so that a search for them succeeds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PHRASES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus}
     497: "Bad Request",
     499: "Client Closed Request",
 }
-"""Reason phrases by status (RFC 9110, 15; IANA's registry)."""
+"""Reason phrases by status (RFC 9110, section 15; IANA's registry)."""
 
 _TITLES = {
     302: "302 Found",
@@ -47,26 +47,26 @@ _SHOWN_AS_400 = frozenset({494, 495, 496, 497})
 
 
 def product(core: CoreSettings) -> str:
-    """What `Server` and the pages say of us (`server_tokens`)."""
+    """Return the product name for `Server` and the pages (ngx_http_core_module, server_tokens)."""
     if core.server_tokens == "off":
         return "wsgi_proxy"
     return f"wsgi_proxy/{__version__}" if core.server_tokens in ("on", "build") else core.server_tokens
 
 
 def shown_status(status: int) -> int:
-    """The status on the wire: nginx's own 494 to 497 go out as 400."""
+    """Return the status that the client sees: nginx's private 494 to 497 are sent as 400."""
     return 400 if status in _SHOWN_AS_400 else status
 
 
 @lru_cache(maxsize=256)
 def status_line(status: int, reason: str = "") -> str:
-    """`200 OK`, for start_response."""
+    """Return a status with its reason phrase, such as `200 OK`, for start_response."""
     return f"{status} {reason or PHRASES.get(status, 'Unknown')}"
 
 
 @lru_cache(maxsize=256)
 def page(status: int, product: str = "wsgi_proxy") -> bytes:
-    """The HTML body for a status (text/html); b"" for those that have none."""
+    """Return the HTML body for a status; b"" for a status without one."""
     if status in (204, 304) or status < 300:
         return b""
     title = _TITLES.get(status) or f"{status} {PHRASES.get(status, 'Unknown')}"

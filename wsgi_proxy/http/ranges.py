@@ -1,9 +1,9 @@
-"""The Range field, read as nginx reads it. Pure.
+"""The Range field, parsed as nginx does. Pure.
 
 Rules:
-- Ranges that begin behind the end are left out; when none is left the answer is 416. A field that is no list of byte ranges is
-  416 as well, one of another unit is ignored (RFC 9110, 14.2).
-- Ranges that together are longer than the whole are answered by the whole: nobody may ask for a file a thousand times over.
+- Ranges that begin behind the end are left out. If none remains, the response is 416. A malformed list of byte ranges is 416 as
+  well; a field with another unit is ignored (RFC 9110, section 14.2).
+- Ranges that are longer in total than the whole are answered with the whole, so a request cannot multiply a file.
 Source: ngx_http_range_parse.
 """
 
@@ -17,7 +17,7 @@ _ONE = re.compile(r" *(?:(\d+) *- *(\d*)|- *(\d+)) *(,|$)", re.ASCII)
 
 
 def parse_ranges(field: str, size: int, limit: int | None = None) -> list[tuple[int, int]] | int | None:
-    """[(start, end)] with `end` behind the last byte; NOT_SATISFIABLE; or None: answer with the whole.
+    """Return [(start, end)] in bytes with `end` exclusive, or NOT_SATISFIABLE, or None to send the whole.
 
     >>> parse_ranges("bytes=0-1,-2", 10)
     [(0, 2), (8, 10)]

@@ -1,16 +1,16 @@
-"""HTTP/1 heads of requests, read in one way or not at all; and what the reading of answers shares (message_answer.py).
+"""The strict parser of HTTP/1 request heads. Pure.
 
 Rules:
-- Bytes in, values out: nothing here knows a socket, a configuration or a clock.
-- A head with more than one reading is refused with ClientError and nginx's status. docs/security.md has the table; each refusal
-  below names its section of RFC 9112 or RFC 9110.
-- Lines end with CRLF, alone. nginx also takes a bare LF; a peer that does not would then see another message than we do.
-- Field names and values keep their case, order and bytes (decoded as latin-1); only the white space around a value goes.
-- How many bytes a head may have is its reader's business; a head given here is complete, CRLF CRLF included.
+- Bytes in, values out: no socket, configuration or clock.
+- A head with more than one reading is refused with ClientError and nginx's status. docs/security.md has the table, and each
+  refusal below names its section of RFC 9112 or RFC 9110.
+- Lines end with CRLF. nginx also accepts a bare LF, but a peer that does not would then see another message.
+- Field names and values keep their case, order and bytes (decoded as latin-1). Only the white space around a value is removed.
+- The caller limits the size of a head and passes a complete one, CRLF CRLF included.
 
-Why not a parser in C: measured on a browser's five-field request, httptools takes 2.3 µs for its callbacks alone, refuses
-unknown methods, and leaves the strict checks still to be made. Here the checks of all bytes are three passes in C
-(`translate` and two `count`s), and a name is judged once: `_NAMES` remembers what each spelling means.
+Why not a parser in C: for a browser's five-field request, the callbacks of httptools alone take 2.3 µs, it refuses unknown
+methods, and the strict checks would still be missing. Here all bytes are checked by three passes in C (`translate` and two
+`count`s), and `_NAMES` remembers the meaning of each spelling of a name.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import re
 
 from ..errors import ClientError
 from .syntax import ALLOWED, FRAMING, METHOD, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
-from .uri import check_host
+from .uri import absolute_form, check_host
 
 _SHORTEST_METHOD = 3
-"""No pattern of methods asks for more characters than this."""
+"""The shortest method that a pattern of methods may require, in characters."""
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _MEANT = frozenset((*FRAMING, "host", "expect"))
 _NAMES: dict[str, str] = {}
 
@@ -32,11 +31,11 @@ _NAMES: dict[str, str] = {}
 class RequestHead:
     """One request's head.
 
-    `target` is as sent; `uri` is its origin-form (path and query), `*`, or the authority of a CONNECT. `host` is what the request
-    is for, as sent: the Host field, or the authority of the target where that has one, and then the Host pair says the same
-    (RFC 9112, 3.2.2). `connection_tokens` are in lower case. `content_length` is None when none was sent; a request with neither
-    that nor `chunked` has no body. `expect_continue` and `upgrade` are empty where RFC 9110 (10.1.1, 7.8) says to ignore the
-    field: in HTTP/1.0, and `upgrade` where Connection does not name it.
+    `target` is as sent; `uri` is its origin form (path and query), `*`, or a CONNECT's authority. `host` is the Host field as
+    sent, or the authority of the target if it has one; the Host pair then has the same value (RFC 9112, section 3.2.2).
+    `connection_tokens` are in lower case. `content_length` is None if none was sent. A request with neither a length nor
+    `chunked` has no body. `expect_continue` and `upgrade` are empty where the field must be ignored (RFC 9110, sections 10.1.1
+    and 7.8): in HTTP/1.0, and `upgrade` if Connection does not name it.
     """
 
     __slots__ = (
@@ -61,7 +60,7 @@ class RequestHead:
         self.version = version
         self.pairs = pairs
         self.scheme = ""
-        """Of an absolute-form target, in lower case; else empty."""
+        """The scheme of an absolute-form target in lower case, else empty."""
         self.host = self.upgrade = ""
         self.content_length: int | None = None
         self.chunked = self.expect_continue = False
@@ -70,17 +69,17 @@ class RequestHead:
 
 
 def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> RequestHead:
-    """Read a complete head, from the request line to CRLF CRLF; `methods` is the pattern of those that are let in.
+    """Parse a complete head, from the request line to CRLF CRLF; `methods` is the pattern of accepted methods.
 
     Raises ClientError: 400, 405, 501 or 505.
     """
     if data.translate(None, ALLOWED):
-        raise ClientError("client sent a control character in the request's head")  # RFC 9110, 5.5
+        raise ClientError("client sent a control character in the request's head")  # RFC 9110, section 5.5
     text = data.decode("latin-1")
     lines = text.split("\r\n")
     ends = len(lines) - 1
     if text.count("\n") != ends or text.count("\r") != ends:
-        raise ClientError("client sent a bare CR or LF")  # RFC 9112, 2.2
+        raise ClientError("client sent a bare CR or LF")  # RFC 9112, section 2.2
     if ends < 2 or lines.pop() or lines.pop():
         raise ClientError("client sent an incomplete head")
 
@@ -97,7 +96,7 @@ def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> Reques
         if meaning is None:
             meaning = learn(name, names, _MEANT)
             if meaning is None:
-                raise ClientError(f"client sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
+                raise ClientError(f"client sent an invalid header line: {line[:80]!r}")  # RFC 9112, section 5.1 and 5.2
         if not colon:
             raise ClientError(f"client sent a header line without a colon: {line[:80]!r}")
         value = value.strip(" \t")
@@ -112,17 +111,17 @@ def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> Reques
     elif head.host:
         check_host(head.host)
     elif head.version != V10:
-        raise ClientError("client sent a request without Host")  # RFC 9112, 3.2
+        raise ClientError("client sent a request without Host")  # RFC 9112, section 3.2
     if method == "TRACE":
-        raise ClientError("client sent TRACE", status=405)  # RFC 9110, 9.3.8 shows what the fields are; nginx refuses it too
+        raise ClientError("client sent TRACE", status=405)  # RFC 9110, section 9.3.8: it echoes fields; nginx refuses it, too
     return head
 
 
 def _request_line(line: str, methods: re.Pattern[str]) -> tuple[str, str, tuple[int, int]]:
-    """(method, target, version) of a request line."""
+    """Return (method, target, version) of a request line."""
     words = line.split(" ")
     if len(words) != 3:
-        raise ClientError("client sent an invalid request line")  # RFC 9112, 3: single spaces
+        raise ClientError("client sent an invalid request line")  # RFC 9112, section 3: single spaces
     method, target, version = words
     if not methods.fullmatch(method):
         raise ClientError("client sent an invalid method")
@@ -135,12 +134,12 @@ def _request_version(version: str) -> tuple[int, int]:
         raise ClientError("client sent an invalid HTTP version")
     if found[1] != "1":
         raise ClientError(f"client sent {version}", status=505 if found[1] > "1" else 400)
-    # RFC 9110, 2.5: a higher minor version is read as the highest we know.
+    # RFC 9110, section 2.5: a higher minor version is treated as HTTP/1.1.
     return V10 if found[2] == "0" else V11
 
 
 def _request_fields(head: RequestHead, special: Pairs) -> None:
-    """Reads the fields that say what the request is for and where it ends."""
+    """Apply the fields that name the host and frame the body."""
     hosts = 0
     upgrade = expect = ""
     coding: str | None = None
@@ -152,7 +151,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
             head.connection_tokens = head.connection_tokens | tokens(value)
         elif name == "content-length":
             if head.content_length is not None:
-                raise ClientError("client sent Content-Length twice")  # RFC 9112, 6.3
+                raise ClientError("client sent Content-Length twice")  # RFC 9112, section 6.3
             head.content_length = length_of(value)
             if head.content_length is None:
                 raise ClientError(f"client sent an invalid Content-Length: {value[:40]!r}")
@@ -165,7 +164,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
         else:
             expect = f"{expect}, {value}" if expect else value
     if hosts > 1:
-        raise ClientError("client sent Host twice")  # RFC 9112, 3.2
+        raise ClientError("client sent Host twice")  # RFC 9112, section 3.2
     if hosts and not head.host:
         raise ClientError("client sent an empty Host")
     if coding is not None:
@@ -173,7 +172,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
     modern = head.version != V10
     names = head.connection_tokens
     if names:
-        head.keep_alive = "close" not in names and (modern or "keep-alive" in names)  # RFC 9112, 9.3
+        head.keep_alive = "close" not in names and (modern or "keep-alive" in names)  # RFC 9112, section 9.3
         if upgrade and modern and "upgrade" in names:
             head.upgrade = upgrade
     if expect and modern:
@@ -181,7 +180,7 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
 
 
 def _request_coding(head: RequestHead, coding: str) -> None:
-    """RFC 9112, 6.1 and 6.3: chunked, once, and nothing else that could say where the body ends."""
+    """Accept chunked once and no other framing (RFC 9112, sections 6.1 and 6.3)."""
     if head.version == V10:
         raise ClientError("client sent Transfer-Encoding in HTTP/1.0")
     if coding.lower() != "chunked":
@@ -192,7 +191,7 @@ def _request_coding(head: RequestHead, coding: str) -> None:
 
 
 def _other_target(head: RequestHead) -> None:
-    """A target that is not origin-form (RFC 9112, 3.2): absolute, authority for CONNECT, `*` for OPTIONS; else 400."""
+    """Parse a target that is not in origin form (RFC 9112, section 3.2): absolute, CONNECT's authority, or OPTIONS' `*`."""
     target = head.target
     if "#" in target or "\t" in target or not target:
         raise ClientError("client sent an invalid request target")
@@ -200,7 +199,7 @@ def _other_target(head: RequestHead) -> None:
         raise ClientError("client sent a request without Host")
     if head.method == "CONNECT":
         if head.content_length or head.chunked:
-            raise ClientError("client sent CONNECT with a body")  # RFC 9110, 9.3.6: it has no meaning
+            raise ClientError("client sent CONNECT with a body")  # RFC 9110, section 9.3.6: it has no meaning
         _, port = check_host(target)
         if not port:
             raise ClientError("client sent CONNECT without a port")
@@ -210,20 +209,16 @@ def _other_target(head: RequestHead) -> None:
         if head.host:
             check_host(head.host)
         return
-    found = _SCHEME.match(target)
-    if not found:
+    parts = absolute_form(target)
+    if parts is None or parts[0] not in ("http", "https"):
         raise ClientError("client sent an invalid request target")
-    rest = target[found.end() :]
-    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    head.scheme, authority, head.uri = parts
     check_host(authority)
-    path = rest[len(authority) :]
-    head.scheme = found[0][:-3].lower()
-    head.uri = path if path.startswith("/") else "/" + path
     _for_host(head, authority)
 
 
 def _for_host(head: RequestHead, authority: str) -> None:
-    """The target's authority is the one reading; a Host that differs is replaced (RFC 9112, 3.2.2)."""
+    """Let the target's authority win: a Host that differs is replaced (RFC 9112, section 3.2.2)."""
     if head.host:
         check_host(head.host)
         if head.host != authority:
@@ -232,10 +227,10 @@ def _for_host(head: RequestHead, authority: str) -> None:
 
 
 def check_partial_request(data: bytes, methods: re.Pattern[str] = METHOD) -> None:
-    """For a head that has not ended yet: raises ClientError as soon as no more bytes could make it good.
+    """Raise ClientError if an incomplete head can no longer become valid.
 
-    Without it a client that ends its lines with bare LFs, or speaks another protocol, would wait for a timeout instead of its
-    400. A CR at the very end of `data` may still become a line's end.
+    Without it a client that ends lines with a bare LF, or speaks another protocol, would wait for a timeout instead of a 400. A
+    CR at the very end of `data` may still become the end of a line.
     """
     ends = data.count(b"\r\n")
     if data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends:

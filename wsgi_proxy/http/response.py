@@ -1,8 +1,8 @@
-"""HTTP/1 heads of answers, read in one way or not at all.
+"""The strict parser of HTTP/1 response heads. Pure.
 
 Rules:
-- Those of message.py, with InvalidAnswer for a refusal: what an upstream sends is as little to be trusted as what a client sends.
-- White space before a colon is the one thing that is mended instead (RFC 9112, 5.1), and the mended field is what is understood.
+- The rules of `http.request` hold, with InvalidResponse for a refusal: upstreams are trusted no more than clients.
+- White space before a colon is the only fault that is repaired (RFC 9112, section 5.1). The repaired field counts.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ _FIRSTS: dict[str, tuple[int, str, tuple[int, int]]] = {}
 _LINES: dict[str, tuple[tuple[str, str], str]] = {}
 _MAX_LINES = 2048
 _SHORT = 80
-"""Longer lines are seldom said twice (cookies, tags, policies with a nonce)."""
+"""Characters of a line that is remembered; longer ones seldom recur (cookies, tags, policies with a nonce)."""
 
 
 class ResponseHead:
-    """One answer's head.
+    """The head of one response.
 
-    `content_length` is what was declared, body or not; `no_body` says that none follows whatever was declared (RFC 9112, 6.3:
-    HEAD, 1xx, 204, 304). With neither length nor `chunked` the body ends with the connection. `keep_alive`
-    says whether the connection can carry another exchange after this body. `special`: a field is there by which an upstream tells
-    nginx what to do (X-Accel-*).
+    `content_length` is the declared length in bytes, even without a body. `no_body` is True if none follows (RFC 9112,
+    section 6.3: HEAD, 1xx, 204, 304). With neither a length nor `chunked` the body ends with the connection. `keep_alive` is
+    True if the connection can carry another exchange afterwards. `special` is True if there is an X-Accel field.
     """
 
     __slots__ = (
@@ -60,14 +59,14 @@ class ResponseHead:
 
 
 def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
-    """Reads a complete head, status line to CRLF CRLF, of the answer to a request by `method`. Raises InvalidAnswer."""
+    """Parse a complete head, status line to CRLF CRLF, of the response to a request by `method`. Raises InvalidResponse."""
     if data.translate(None, ALLOWED):
-        raise InvalidResponse("upstream sent a control character in the answer's head")  # RFC 9110, 5.5
+        raise InvalidResponse("upstream sent a control character in the response's head")  # RFC 9110, section 5.5
     text = data.decode("latin-1")
     lines = text.split("\r\n")
     ends = len(lines) - 1
     if text.count("\n") != ends or text.count("\r") != ends:
-        raise InvalidResponse("upstream sent a bare CR or LF")  # RFC 9112, 2.2
+        raise InvalidResponse("upstream sent a bare CR or LF")  # RFC 9112, section 2.2
     if ends < 2 or lines.pop() or lines.pop():
         raise InvalidResponse("upstream sent an incomplete head")
 
@@ -89,10 +88,10 @@ def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
 
 
 def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
-    """A status line: (status, reason, version), remembered."""
+    """Return (status, reason, version) of a status line, and remember it."""
     found = _STATUS.fullmatch(line)
     if not found:
-        raise InvalidResponse(f"upstream sent an invalid status line: {line[:80]!r}")  # RFC 9112, 4
+        raise InvalidResponse(f"upstream sent an invalid status line: {line[:80]!r}")  # RFC 9112, section 4
     minor, status, reason = found.groups()
     begun = (int(status), reason or "", V10 if minor == "0" else V11)
     _remember(_FIRSTS, line, begun)
@@ -100,14 +99,14 @@ def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
 
 
 def _read_line(line: str) -> tuple[tuple[str, str], str]:
-    """A field line: the pair and what its name means to us; remembered, because an upstream says the same things again."""
+    """Return the pair of a field line and the meaning of its name, and remember them: upstreams repeat themselves."""
     name, colon, value = line.partition(":")
     meaning = _NAMES.get(name)
     if meaning is None:
-        name = name.rstrip(" \t")  # RFC 9112, 5.1: a proxy removes it from an answer
+        name = name.rstrip(" \t")  # RFC 9112, section 5.1: a proxy removes it from a response
         meaning = learn(name, _NAMES, _MEANT)
         if meaning is None:
-            raise InvalidResponse(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, 5.1 and 5.2
+            raise InvalidResponse(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, section 5.1 and 5.2
     if not colon:
         raise InvalidResponse(f"upstream sent a header line without a colon: {line[:80]!r}")
     read = ((name, value.strip(" \t")), meaning)
@@ -116,7 +115,7 @@ def _read_line(line: str) -> tuple[tuple[str, str], str]:
 
 
 def _remember(memory: dict[str, Any], line: str, read: Any) -> None:
-    """Keep what a short line means; the memory starts over when it is full, so that an upstream cannot make it grow."""
+    """Remember the result for a short line. A full memory is cleared, so an upstream cannot make it grow."""
     if len(line) <= _SHORT:
         if len(memory) >= _MAX_LINES:
             memory.clear()
@@ -124,7 +123,7 @@ def _remember(memory: dict[str, Any], line: str, read: Any) -> None:
 
 
 def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
-    """RFC 9112, 6.3: where the body ends, and whether the connection lives on."""
+    """Set the framing of the body and the persistence of the connection (RFC 9112, sections 6.3 and 9.3)."""
     coding: str | None = None
     for name, value in special:
         if name == "content-length":
@@ -155,15 +154,15 @@ def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
         head.no_body = True
     elif head.chunked:
         if head.version == V10:
-            head.keep_alive = False  # RFC 9112, 6.1: the framing of such a message is not to be trusted further
+            head.keep_alive = False  # RFC 9112, section 6.1: the framing of such a message is not reliable
     elif head.content_length is None:
         head.keep_alive = False
 
 
 def check_partial_response(data: bytes) -> None:
-    """For a head that has not ended yet: raises InvalidAnswer as soon as no more bytes could make it good.
+    """Raise InvalidResponse if an incomplete head can no longer become valid.
 
-    An upstream that speaks something else (HTTP/0.9, SSH, TLS) is found out by its first bytes, not by a timeout.
+    An upstream that speaks another protocol (HTTP/0.9, SSH, TLS) is detected by its first bytes, not by a timeout.
     """
     if data[:7] != b"HTTP/1."[: len(data)]:
         raise InvalidResponse(f"upstream sent no HTTP/1 status line: {data[:40]!r}")

@@ -1,4 +1,4 @@
-"""From a request's target to the path that locations are chosen by, as nginx normalises it. Pure.
+"""Request targets and hosts: normalisation as in nginx, escaping, and parsing. Pure.
 
 Rules:
 - Text is WSGI's: a character is a byte (latin-1).
@@ -21,14 +21,14 @@ _UNSAFE = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]*))?")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
-"""What nginx leaves as it is when it escapes a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
+"""Characters that nginx does not escape in a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
 
 SAFE_ARGS = "/!$'()*,-.:=@[]_~"
-"""What it leaves in a query: the same but `&`, `+` and `;`."""
+"""Characters that nginx does not escape in a query: the same without `&`, `+` and `;`."""
 
 
 def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
-    """`(uri, args)` of an origin-form target: the decoded, resolved path and the raw query without its `?`.
+    """Return (uri, args) of an origin-form target: the decoded, resolved path and the raw query without `?`.
 
     >>> normalise("/a/../%62//c?x=%20")
     ('/b/c', 'x=%20')
@@ -46,7 +46,7 @@ def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
 
 
 def resolved(path: str, merge_slashes: bool = True) -> str:
-    """A decoded path without `.` and `..` (RFC 3986, section 5.2.4). ClientError when it leaves the root.
+    """Return a decoded path without `.` and `..` (RFC 3986, section 5.2.4). Raises ClientError if it leaves the root.
 
     >>> resolved("/a/./b/../c")
     '/a/c'
@@ -57,8 +57,10 @@ def resolved(path: str, merge_slashes: bool = True) -> str:
 
 
 def split_unsafe(text: str) -> tuple[str, str] | None:
-    """`(uri, args)` of a URI that an application gives (X-Accel-Redirect), decoded; None for one that is empty, has a zero byte
-    or a segment `..` (ngx_http_parse_unsafe_uri). A broken escape loses its percent sign, as in nginx.
+    """Return (uri, args) of a URI from an application (X-Accel-Redirect), decoded.
+
+    None is returned for a URI that is empty, or has a zero byte or a segment `..` (ngx_http_parse_unsafe_uri). A broken escape
+    loses its percent sign, as in nginx.
 
     >>> split_unsafe("/a%3Fb?c%20d"), split_unsafe("/a/%2e%2e/b")
     (('/a?b', 'c%20d'), None)
@@ -93,7 +95,7 @@ def _resolve(path: str, merge_slashes: bool) -> str:
 
 
 def behind(target: str, prefix: str) -> str | None:
-    """The raw part of a target behind a prefix, with its query; None where the path is not written as it resolves.
+    """Return the raw part of a target behind a prefix, with the query; None if the path is not in its resolved form.
 
     >>> behind("/api/a%2Fb?c", "/api/"), behind("/api/%2e%2e/x", "/api/")
     ('a%2Fb?c', None)
@@ -106,19 +108,19 @@ def behind(target: str, prefix: str) -> str | None:
 
 
 def escape(uri: str) -> str:
-    """A decoded path escaped for a request line, as nginx does when it sends a URI that it changed."""
+    """Return a decoded path escaped for a request line, as nginx does for a URI that it changed."""
     return quote(uri.encode("latin-1"), safe=SAFE_PATH)
 
 
 def printable(target: str) -> str:
-    """A target with spaces and control characters escaped: what a configuration makes of decoded text must stay one word."""
+    """Return a target with spaces and control characters escaped, so that it stays one word of a request line."""
     if _UNPRINTABLE.search(target):
         return _UNPRINTABLE.sub(lambda match: f"%{ord(match[0]):02X}", target)
     return target
 
 
 def escape_args(text: str) -> str:
-    """A decoded part of a path escaped for a query (ngx_escape_uri, NGX_ESCAPE_ARGS)."""
+    """Return a decoded part of a path escaped for a query (ngx_escape_uri, NGX_ESCAPE_ARGS)."""
     return quote(text.encode("latin-1"), safe=SAFE_ARGS)
 
 

@@ -23,9 +23,9 @@ _switch = greenlet.switch
 
 
 class Side:
-    """One direction of a stream: its watcher, and who waits for it.
+    """One direction of a stream: its watcher, and the greenlet that waits for it.
 
-    `idle`, when set, is called in the hub for each event while no greenlet waits; it must read, or `stop()`.
+    `idle`, if set, is called in the hub for each event while no greenlet waits. It must read, or call `stop()`.
     """
 
     __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "rings", "idle")
@@ -39,7 +39,7 @@ class Side:
         self.deadline: float | None = None
         self.timer: Any = None
         self.rings = 0.0
-        """When the timer fires."""
+        """The monotonic time at which the timer fires."""
         self.idle: Callable[[], None] | None = None
 
     def start(self) -> None:
@@ -49,7 +49,7 @@ class Side:
             self.watcher.start(self._fire)
 
     def stop(self) -> None:
-        """Watch no longer, and remember that something is there."""
+        """Stop watching, and remember that an event is pending."""
         self.started = False
         self.ready = True
         self.watcher.stop()
@@ -64,9 +64,9 @@ class Side:
             self.stop()
 
     def wait(self, timeout: float | None) -> None:
-        """Switch to the hub until there is an event: TimeoutError after `timeout` seconds."""
+        """Switch to the hub until there is an event. Raises TimeoutError after `timeout` seconds."""
         if self.ready:
-            # Said once: if the caller finds nothing after all, its next wait is a real one.
+            # Cleared: if the caller finds nothing after all, its next wait is a real one.
             self.ready = False
             return
         current = getcurrent()
@@ -121,7 +121,7 @@ class Side:
             self.timer = None
 
     def close(self) -> None:
-        """Let go of the loop, before the descriptor is closed; a waiting greenlet is woken in the loop's next round."""
+        """Remove the watcher before the descriptor is closed. A waiting greenlet is woken in the loop's next round."""
         if self.watcher is None:
             return
         self.watcher.stop()

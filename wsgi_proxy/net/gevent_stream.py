@@ -1,8 +1,8 @@
 """Streams on gevent's loop: the mode of `stream.Stream` where gevent has patched `socket`.
 
 Rules:
-- The socket is a bare non-blocking one; a wait is a switch to the hub, and the loop's callback switches straight back.
-- A peer that always has more to read would keep its greenlet running and all others waiting: after a turn it gives way.
+- The socket is non-blocking. A wait switches to the hub, and the loop's callback switches straight back (`gevent_side.Side`).
+- A peer that always has more to read would starve the other greenlets, so a reader yields after a time slice.
 - Everything runs in the thread of the hub that the stream was made in.
 """
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _TURN = 0.001
-"""Seconds for which a greenlet may read without waiting before others get their turn."""
+"""Seconds for which a greenlet may read without waiting before it yields."""
 _INSTANT = 1e-6
-"""Seconds; a timer that is due in the loop's next round."""
+"""Seconds of a timer that is due in the loop's next round."""
 
 
 class GreenStream(Stream):
-    """On a bare non-blocking socket. A socket of gevent's or of Python's is taken over by its descriptor."""
+    """A stream on a non-blocking socket. The file descriptor of a gevent or Python socket object is taken over."""
 
     __slots__ = ("_sock", "_hub", "reading", "_running_since", "_writing")
 
@@ -48,7 +48,7 @@ class GreenStream(Stream):
         self._hub = get_hub()
         self.reading = Side(self._hub, sock.fileno(), READ)
         self._running_since = 0.0
-        """When a greenlet began to read without ever having to wait."""
+        """The monotonic time since which reads have not waited; 0 after a wait."""
         self._writing: Side | None = None
 
     @classmethod
@@ -89,7 +89,7 @@ class GreenStream(Stream):
             self._running_since = now
         elif now - since > _TURN:
             self._running_since = 0.0
-            # Not sleep(0): the loop would come back here, up to a thousand times, before it looks at any other connection.
+            # Not sleep(0), which would return here up to a thousand times before the loop polls other connections.
             gevent.sleep(_INSTANT)
 
     def recv_into(self, buffer: Buffer) -> int:
@@ -196,7 +196,7 @@ class GreenStream(Stream):
         return int(self._sock.detach())
 
     def __del__(self) -> None:
-        # A started watcher outlives its stream and would watch whatever gets the descriptor's number next.
+        # A started watcher outlives its stream and would watch the next owner of the descriptor's number.
         reading = getattr(self, "reading", None)
         if reading is not None and reading.watcher is not None:
             self._let_go()

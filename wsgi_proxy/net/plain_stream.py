@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PlainStream(Stream):
-    """On a socket with timeouts: any thread, any socket object of Python's (an SSLSocket too)."""
+    """A stream on a socket object with timeouts, also an SSLSocket, in any thread."""
 
     __slots__ = ("_sock", "_timeout")
 
@@ -63,7 +63,7 @@ class PlainStream(Stream):
         return self.recv(size) if self.readable() else None
 
     def sendall(self, data: Buffer) -> None:
-        # Not socket.sendall: its timeout is for the whole, ours is for each step.
+        # Not socket.sendall, whose timeout covers the whole; `write_timeout` covers each step.
         self._limit(self.write_timeout)
         view = memoryview(data).cast("B")
         while view:
@@ -79,7 +79,7 @@ class PlainStream(Stream):
                 return self._sock.send(data)
             except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return 0
-        # As much as fits: a blocking socket would wait for the rest.
+        # MSG_DONTWAIT sends the part that fits; a blocking socket would wait for the rest.
         return self._sock.send(data, socket.MSG_DONTWAIT)
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
@@ -100,7 +100,7 @@ class PlainStream(Stream):
         if not self.readable():
             return False
         if isinstance(self._sock, ssl.SSLSocket):
-            # An SSLSocket cannot be peeked through; the descriptor tells of a bare end, not of a close_notify.
+            # An SSLSocket cannot be peeked through; its descriptor shows the end of TCP, not a close_notify.
             with socket.socket(fileno=os.dup(self._sock.fileno())) as raw:
                 return peek_closed(raw)
         return peek_closed(self._sock)

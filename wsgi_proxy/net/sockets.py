@@ -1,4 +1,4 @@
-"""The other end of a connection: what the kernel knows of it, without reading or waiting; and how to part from it."""
+"""The state of a connection's peer as the kernel knows it, without reading or waiting; resets; small socket helpers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 HALF_CLOSED = 1.0
-"""Seconds for which a client that has ended its half need not take anything before it counts as gone."""
+"""Seconds after which a client that has ended its half and acknowledged nothing counts as gone."""
 _TCP_INFO_ACKED = 120
-"""Where struct tcp_info (linux/tcp.h) has tcpi_bytes_acked, 64 bits."""
+"""The offset of tcpi_bytes_acked, 64 bits, in struct tcp_info (linux/tcp.h)."""
 
 
 class Receiver(Protocol):
@@ -23,14 +23,14 @@ class Receiver(Protocol):
 
 
 def is_torn(number: int) -> bool:
-    """Whether the connection of a descriptor is over both ways: reset, or closed by a peer on this machine's own sockets."""
+    """Return True if the connection of a file descriptor is over in both directions: reset, or a unix socket's peer closed."""
     if number < 0:
         return True
     return bool(_now(number, 0) & (select.POLLHUP | select.POLLERR))
 
 
 def has_ended(number: int) -> bool:
-    """Whether the peer has ended its half, whatever it sent before that is not read yet; Linux tells."""
+    """Return True if the peer has ended its half, even if unread bytes precede the end (POLLRDHUP, Linux)."""
     return bool(_now(number, select.POLLRDHUP) & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
 
 
@@ -41,7 +41,7 @@ def _now(number: int, events: int) -> int:
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """A time for `poll`, which takes 24 days at most and raises OverflowError beyond; None (no limit) stays.
+    """Return seconds as a timeout for `poll`, which raises OverflowError beyond 24 days; None is no limit.
 
     >>> milliseconds(1.5), milliseconds(10 * 365 * 86400)
     (1500.0, 2147483647)
@@ -50,13 +50,13 @@ def milliseconds(seconds: float | None) -> float | None:
 
 
 def system_poll() -> Any:
-    """select.poll, also where gevent has put its own in its place, which knows of reading and writing only."""
+    """Return the original select.poll; the one that gevent patches in supports only POLLIN and POLLOUT."""
     monkey = sys.modules.get("gevent.monkey")
     return select.poll if monkey is None else monkey.get_original("select", "poll")
 
 
 def acknowledged(number: int) -> int | None:
-    """How many bytes the peer's kernel has taken; None where the system does not tell: not TCP, not Linux, or closed."""
+    """Return the number of bytes that the peer's kernel has acknowledged; None unless on Linux, TCP and open."""
     if number < 0:
         return None
     with socket.socket(fileno=socket.dup(number)) as sock:
@@ -68,19 +68,22 @@ def acknowledged(number: int) -> int | None:
 
 
 def reset_on_close(number: int) -> None:
-    """See to it that the connection of a descriptor ends with a reset when it is closed, whatever is still to be sent."""
+    """Make closing a file descriptor reset its connection and drop unsent bytes."""
     with socket.socket(fileno=os.dup(number)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def reset(sock: Any) -> None:
-    """Reset the connection of a socket that its owner will go on to use: politely ended, as servers do before they close, what is
-    short would look whole. From here on the socket object is at the end of another connection, which is over as well."""
+    """Reset the connection of a socket that its owner will still shut down and close.
+
+    A shutdown by the owner would make a truncated body look complete. The socket object is therefore given the file descriptor
+    of another connection, which is closed.
+    """
     reset_on_close(sock.fileno())
     ours, other = socket.socketpair()
     with ours:
         other.close()
-        # This closes what the descriptor was, at once and for all who hold the object.
+        # dup2 closes the old connection at once, for all holders of the object.
         os.dup2(ours.fileno(), sock.fileno(), inheritable=False)
 
 
@@ -96,6 +99,8 @@ def receive_exactly(source: Receiver, count: int) -> bytes:
 
 
 def client_socket(environ: Mapping[str, Any]) -> Any:
-    """The client's socket, where the server hands it over: ProxyWorker, gunicorn's workers, Werkzeug's development server; else
-    None."""
+    """Return the client's socket; None if the server does not provide one.
+
+    ProxyWorker, gunicorn's workers and Werkzeug's development server do.
+    """
     return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")

@@ -1,14 +1,13 @@
-"""One connected byte stream with timeouts, the same to its users in a thread and in a greenlet.
+"""A connected byte stream with timeouts, with one interface for threads and greenlets.
 
 Rules:
-- `Stream.of(sock)` takes a connected socket over and is the only one to read, write and close it from then on.
-- `read_timeout` and `write_timeout` are seconds without progress (None: no limit) and may be changed at any time; a wait
-  that takes longer raises TimeoutError. Every other fault is the OSError of the system call (TLS faults are `ssl.SSLError`,
-  an OSError too).
-- One reader and one writer at a time. `close()` from elsewhere wakes both with ConnectionAbortedError.
-- Two modes, chosen when the stream is made: a socket with timeouts (here, any thread), or, where gevent has patched the
-  `socket` module, a non-blocking socket on the hub's loop (`green.GreenStream`). TLS is a layer over either
-  (`stream_tls.TLSStream`).
+- `Stream.of(sock)` takes over a connected socket. Nothing else may read, write or close it afterwards.
+- `read_timeout` and `write_timeout` are seconds without progress (None: no limit) and may be changed at any time. A longer wait
+  raises TimeoutError. Every other fault is the OSError of the system call; a TLS fault is `ssl.SSLError`, also an OSError.
+- One reader and one writer at a time. `close()` by another thread or greenlet wakes both with ConnectionAbortedError.
+- The class is chosen when the stream is made: `plain_stream.PlainStream`, a socket with timeouts for any thread, or, if gevent
+  has patched the `socket` module, `gevent_stream.GreenStream`, a non-blocking socket on the hub's loop. TLS is a layer over
+  either (`tls_stream.TLSStream`).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Stream:
     read_timeout: float | None
     write_timeout: float | None
     plain: bool
-    """Whether the bytes of `fileno()` are the bytes of the stream: False under TLS, where nothing may go around it."""
+    """True if the bytes of `fileno()` are those of the stream; False under TLS, where the descriptor must not be bypassed to."""
 
     def __init__(self, sock: Any) -> None:
         self.plain = True
@@ -51,15 +50,15 @@ class Stream:
 
     @staticmethod
     def of(sock: Any) -> Stream:
-        """The stream of a connected socket, of the kind that fits this process."""
+        """Return a stream over a connected socket, of the class that fits this process."""
         return _stream_class(sock)(sock)
 
     @classmethod
     def connect(cls, address: Address, timeout: float | None = None, source: str | None = None) -> Stream:
-        """Connect within `timeout` seconds; OSError of the last address tried when none accepts, TimeoutError in time.
+        """Return a stream to an address, connected within `timeout` seconds.
 
-        A name is resolved by the system's resolver. `source` is the local address to connect from. TCP streams send
-        small writes at once (TCP_NODELAY).
+        Raises the OSError of the last address tried, or TimeoutError. The system's resolver resolves names. `source` is the
+        local address to connect from. TCP streams send small writes at once (TCP_NODELAY).
         """
         made = _stream_class(None) if cls is Stream else cls
         fault: OSError | None = None
@@ -71,7 +70,7 @@ class Stream:
         try:
             raise fault or OSError(f"{address!r} has no address")
         finally:
-            # Its traceback holds this frame: with the name gone there is no cycle.
+            # The traceback refers to this frame; without the name there is no cycle.
             fault = None
 
     @classmethod
@@ -79,19 +78,19 @@ class Stream:
         raise NotImplementedError
 
     def recv(self, size: int) -> bytes:
-        """At least one byte and at most `size`; b"" when the peer has ended its half."""
+        """Return at least one byte and at most `size`; b"" if the peer has ended its half."""
         raise NotImplementedError
 
     def recv_into(self, buffer: Buffer) -> int:
-        """As `recv`, into a writable buffer; the number of bytes."""
+        """Receive into a writable buffer as `recv` does, and return the number of bytes."""
         raise NotImplementedError
 
     def recv_nowait(self, size: int) -> bytes | None:
-        """As `recv`, but None when nothing waits."""
+        """Return as `recv` does, but None if nothing has arrived."""
         raise NotImplementedError
 
     def recv_rest(self) -> bytes:
-        """The bytes that were received and are not yet read, without a look at the socket: b"" where TLS is not between."""
+        """Return the bytes that were received but not read, without a system call; b"" without TLS."""
         return b""
 
     def sendall(self, data: Buffer) -> None:
@@ -99,19 +98,19 @@ class Stream:
         raise NotImplementedError
 
     def send_nowait(self, data: Buffer) -> int:
-        """Take as many bytes as can be sent without waiting; the number of bytes. `flush_nowait` sends what is left of them."""
+        """Send as many bytes as possible without waiting, and return their number. `flush_nowait` sends the remainder of them."""
         raise NotImplementedError
 
     def flush_nowait(self) -> bool:
-        """Send what `send_nowait` took and the kernel did not; True when nothing is left."""
+        """Send the bytes that `send_nowait` took and the kernel did not; return True if none are left."""
         return True
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> None:
-        """Send every byte of every buffer, in one system call where the kernel takes them all."""
+        """Send every byte of every buffer, in one system call if the kernel takes them all."""
         raise NotImplementedError
 
     def sendfile(self, file: int, offset: int, count: int) -> None:
-        """Send `count` bytes of the open file descriptor from `offset` on; EOFError when the file ends before."""
+        """Send `count` bytes of an open file descriptor from `offset` on. Raises EOFError if the file is shorter."""
         while count:
             block = os.pread(file, min(count, FILE_BLOCK), offset)
             if not block:
@@ -121,29 +120,29 @@ class Stream:
             count -= len(block)
 
     def readable(self) -> bool:
-        """Whether data or the peer's end waits now."""
+        """Return True if data or the peer's end can be read now."""
         raise NotImplementedError
 
     def stirred(self) -> bool:
-        """As `readable`, but a loop that watches the idle stream is believed without a system call.
+        """Return `readable()`, but trust an event loop that watches the idle stream, without a system call.
 
-        It may miss what came since the loop's last round: for the pool that asks whether an idle connection is still good.
+        Bytes that arrived since the loop's last round may be missed. It serves the pool of idle connections.
         """
         return self.readable()
 
     def peer_closed(self) -> bool:
-        """Whether the peer has ended its half (or reset the connection) and nothing unread is left before that."""
+        """Return True if the peer has ended its half or reset the connection, and no unread bytes precede that."""
         raise NotImplementedError
 
     def breathe(self) -> None:
-        """Let others run where this stream has been read for long without a wait.
+        """Let other greenlets run if this stream has been read for long without a wait.
 
-        `recv` does it; other ways to read must. It comes before a read, never behind it: other code that looks at the stream
-        meanwhile would not see the bytes that are out of the kernel and not yet with their reader.
+        `recv` calls it; callers of the other read methods must. It must precede the read: bytes already read from the kernel
+        would be invisible to other users of the stream that run meanwhile.
         """
 
     def wait_readable(self) -> None:
-        """Wait until `recv` may give something at once."""
+        """Wait until `recv` may return at once."""
         raise NotImplementedError
 
     def wait_writable(self) -> None:
@@ -151,33 +150,33 @@ class Stream:
         raise NotImplementedError
 
     def fileno(self) -> int:
-        """The descriptor; -1 when closed."""
+        """Return the file descriptor; -1 if closed."""
         raise NotImplementedError
 
     def getsockname(self) -> Any:
-        """The local address, as `socket.getsockname` gives it."""
+        """Return the local address as `socket.getsockname` does."""
         raise NotImplementedError
 
     def shutdown(self, how: int) -> None:
-        """End a half, as `socket.shutdown`; a connection that is already gone is no fault."""
+        """End one half as `socket.shutdown` does; a connection that is already gone is not an error."""
         raise NotImplementedError
 
     def break_off(self) -> None:
-        """See to it that `close` resets the connection, so that what was sent does not look complete."""
+        """Make `close` reset the connection, so that a truncated body does not look complete."""
         if self.fileno() >= 0:
             reset_on_close(self.fileno())
 
     def close(self) -> None:
-        """Close; a waiting reader or writer gets ConnectionAbortedError. May be called again."""
+        """Close the stream. A waiting reader or writer gets ConnectionAbortedError. May be called again."""
         raise NotImplementedError
 
     def detach(self) -> int:
-        """Give the descriptor away: the stream is closed, the connection is not."""
+        """Return the file descriptor and give it up: the stream is closed, the connection is not."""
         raise NotImplementedError
 
     def start_tls(self, context: ssl.SSLContext, server_hostname: str | None = None, server_side: bool = False) -> TLSStream:
-        """Do the TLS handshake within the stream's timeouts; the result owns this stream, which is not used any more."""
-        # Only now: it is made of this class.
+        """Return a TLS stream after a handshake within the timeouts. It owns this stream, which must not be used any more."""
+        # A circular import: TLSStream is a subclass.
         from .tls_stream import TLSStream
 
         layer = TLSStream(self, context, server_hostname, server_side)
@@ -186,7 +185,7 @@ class Stream:
 
 
 def unsent(buffers: Iterable[Buffer], sent: int) -> list[Buffer]:
-    """What is left of `buffers` when their first `sent` bytes are gone."""
+    """Return the rest of `buffers` without their first `sent` bytes."""
     rest: list[Buffer] = []
     for buffer in buffers:
         view = memoryview(buffer).cast("B")
@@ -199,7 +198,7 @@ def unsent(buffers: Iterable[Buffer], sent: int) -> list[Buffer]:
 
 
 def peek_closed(sock: Any) -> bool:
-    """Whether an end or a reset is the next thing a read of this socket would see."""
+    """Return True if the next read of this socket would see an end or a reset."""
     try:
         return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -209,16 +208,16 @@ def peek_closed(sock: Any) -> bool:
 
 
 def shut_down(sock: Any, how: int) -> None:
-    """`socket.shutdown`, where a connection that the peer has already torn down counts as shut down."""
+    """Call `socket.shutdown`; a connection that the peer has torn down counts as shut down."""
     try:
         sock.shutdown(how)
     except OSError:
-        # ENOTCONN after a reset, EBADF after close: the state asked for, and the next read or write tells.
+        # ENOTCONN after a reset, EBADF after close: the next read or write reports it.
         return
 
 
 def prepare(sock: Any, family: int, source: str | None) -> None:
-    """What a TCP socket needs before it connects: no delay of small writes, and the local address asked for."""
+    """Set up a TCP socket before it connects: no delay of small writes, and the local address."""
     if family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source:
@@ -226,7 +225,7 @@ def prepare(sock: Any, family: int, source: str | None) -> None:
 
 
 def _resolve(address: Address) -> list[tuple[int, Any]]:
-    """(family, socket address) for each address of the name; no look-up where the host is a number."""
+    """Return (family, socket address) for each address of the name, without a look-up if the host is an address."""
     if isinstance(address, str):
         return [(socket.AF_UNIX, address)]
     host, port = address
@@ -241,20 +240,20 @@ def _resolve(address: Address) -> list[tuple[int, Any]]:
 
 
 def load_kinds() -> None:
-    """Import the kinds of stream that this process uses, which the first connection would wait for."""
+    """Import the stream classes of this process, so that the first connection does not wait for it."""
     from . import tls_stream  # noqa: F401
 
     _stream_class(None)
 
 
 def _stream_class(sock: Any) -> type[Stream]:
-    """Which kind a new stream is: green where gevent has patched sockets, unless the socket does its own TLS."""
+    """Return GreenStream if gevent has patched sockets and the socket does not do TLS itself, else PlainStream."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("socket") or isinstance(sock, ssl.SSLSocket):
         from .plain_stream import PlainStream
 
         return PlainStream
-    # Only now: a process without gevent must not pay for its memory.
+    # A process without gevent must not load it.
     from .gevent_stream import GreenStream
 
     return GreenStream

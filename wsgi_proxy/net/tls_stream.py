@@ -1,13 +1,13 @@
-"""TLS over another stream, by memory buffers, so that it is the same in a thread and in a greenlet.
+"""TLS over another stream by memory buffers, which work in threads and greenlets alike.
 
 Rules:
 - The contract is `stream.Stream`'s; the timeouts become the lower stream's at each wait.
-- TLS records are decrypted in the order in which they came: while a reader is under way (`being_read`), any other read is an
-  error, and any look (`readable`, `peer_closed`) sees nothing, because the reader will meet it.
-- TLS records are sent whole: while a writer is under way (`being_written`), the session's own records (alerts, key updates) wait
-  in its buffer, and the writer sends them after its own.
-- Session tickets and key updates make the socket readable and are no data: every look is behind the decryption.
-- An end without close_notify is an end, as in nginx: a message's framing tells whether it was whole.
+- TLS records are decrypted in order. While a reader is active (`being_read`), another read is an error, and a peek (`readable`,
+  `peer_closed`) sees nothing, because the reader will.
+- TLS records are sent whole. While a writer is active (`being_written`), alerts and key updates wait in the session's buffer,
+  and the writer sends them after its data.
+- Session tickets and key updates make the socket readable but are no data, so every peek decrypts first.
+- An end without close_notify is an end, as in nginx. The framing of a message shows if it was complete.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TLS_RECORD = 16 * 1024
 
 
 class TLSStream(Stream):
-    """A stream under TLS; it owns `lower`."""
+    """A TLS stream, which owns the stream `lower`."""
 
     __slots__ = (
         "_broken_off",
@@ -48,28 +48,28 @@ class TLSStream(Stream):
         self.read_timeout = lower.read_timeout
         self.write_timeout = lower.write_timeout
         self.being_read = False
-        """A reader is between the beginning and the end of its call, and may be waiting."""
+        """True while a read method is running; it may be waiting."""
         self.being_written = False
-        """A writer is sending records, and may be waiting."""
+        """True while a writer sends records; it may be waiting."""
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._unsent = b""
-        """Encrypted bytes taken out of `_out` that the kernel has not taken yet."""
+        """Encrypted bytes from `_out` that the kernel has not accepted."""
         self._tls = context.wrap_bio(self._in, self._out, server_side=server_side, server_hostname=server_hostname)
         self._early = b""
-        """Decrypted bytes that a look had to take out."""
+        """Bytes that a peek decrypted; the next read returns them."""
         self._ended = False
         self._broken_off = False
         self._fault: OSError | None = None
-        """The fault that a look met; for the next read to raise."""
+        """The error that a peek met; the next read raises it."""
 
     @property
     def tls(self) -> ssl.SSLObject:
-        """The session: `version()`, `cipher()`, `getpeercert()`, `selected_alpn_protocol()`."""
+        """The TLS session: `version()`, `cipher()`, `getpeercert()`, `selected_alpn_protocol()`."""
         return self._tls
 
     def handshake(self) -> None:
-        """Do the TLS handshake; a peer that ends in its midst is an `ssl.SSLError`."""
+        """Do the TLS handshake. Raises `ssl.SSLError`, also if the peer closes during it."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -79,7 +79,7 @@ class TLSStream(Stream):
                 self._flush()
                 self._feed(self._receive(_TLS_RECORD))
             except ssl.SSLError:
-                # The alert that says why is for the peer; the fault is ours to report even if it cannot be sent.
+                # Best-effort alert for the peer; the error is raised even if it cannot be sent.
                 self._flush_nowait()
                 raise
 
@@ -100,23 +100,22 @@ class TLSStream(Stream):
             self._in.write_eof()
 
     def _read(self, size: int) -> bytes | None:
-        """Decrypted bytes, b"" at the end, None when more must be fed first."""
+        """Return decrypted bytes, b"" at the end, None if more must be fed first."""
         try:
             return self._tls.read(size)
         except ssl.SSLWantReadError:
             self._flush_nowait()
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            # As nginx: an end without close_notify is an end; framing tells whether the message was whole.
             self._ended = True
             return b""
         except ssl.SSLError:
-            # The alert tells the peer why.
+            # Best-effort alert for the peer.
             self._flush_nowait()
             raise
 
     def _read_early(self, size: int) -> bytes:
-        """The bytes that a look took out, or the fault that it met."""
+        """Return the bytes that a peek decrypted, or raise the error that it met."""
         if self._early:
             data, self._early = self._early[:size], self._early[size:]
             return data
@@ -162,7 +161,7 @@ class TLSStream(Stream):
         return data
 
     def _decrypt_nowait(self, size: int) -> bytes | None:
-        """Decrypted bytes of what has come, b"" at the end, None when there are none. It never waits."""
+        """Return decrypted bytes that have arrived, b"" at the end, None if there are none. Never waits."""
         while (found := self._read(size)) is None:
             data = self.lower.recv_nowait(2 * _TLS_RECORD)
             if data is None:
@@ -171,7 +170,7 @@ class TLSStream(Stream):
         return found
 
     def _look(self) -> bool:
-        """Whether the reader under way has something to read; what had to be decrypted to know stays in `_early` or `_fault`."""
+        """Return True if there is something to read. The bytes or the error found are kept in `_early` or `_fault`."""
         if self._early or self._ended or self._fault is not None:
             return True
         try:
@@ -205,7 +204,7 @@ class TLSStream(Stream):
         self.lower.breathe()
 
     def _flush(self) -> None:
-        """Send every record of the session; where a writer is under way, it does so."""
+        """Send every record of the session; an active writer does it instead."""
         if self.being_written:
             return
         self.being_written = True
@@ -218,7 +217,7 @@ class TLSStream(Stream):
             self.being_written = False
 
     def _flush_nowait(self) -> None:
-        """Send as much as the kernel takes now; the next `_flush` sends the rest."""
+        """Send as much as the kernel accepts now; the next `_flush` sends the rest."""
         if self.being_written or not (self._unsent or self._out.pending) or self.lower.fileno() < 0:
             return
         data = self._unsent + self._out.read()
@@ -226,7 +225,7 @@ class TLSStream(Stream):
             sent = self.lower.send_nowait(data)
             self._unsent = data[sent:]
         except OSError:
-            # The connection takes nothing any more: the next read or write of data tells.
+            # The connection is broken; the next read or write reports it.
             self._unsent = b""
 
     def sendall(self, data: Buffer) -> None:
@@ -267,33 +266,33 @@ class TLSStream(Stream):
 
     def shutdown(self, how: int) -> None:
         if how != socket.SHUT_RD:
-            self._say_goodbye()
+            self._send_close_notify()
         self.lower.shutdown(how)
 
-    def _say_goodbye(self) -> None:
-        """Write a close_notify, as far as it can be sent now, and leave what the peer sends to the reader."""
+    def _send_close_notify(self) -> None:
+        """Best-effort close_notify. Bytes from the peer are left to the reader."""
         if self.lower.fileno() < 0 or self.being_written or self._broken_off:
             return
-        # `unwrap` reads too, and would drop what it finds: it is to find nothing.
+        # `unwrap` also reads and would drop the bytes, so the input is emptied first.
         incoming = self._in.read()
         try:
             while self._tls.pending():
                 self._early += self._tls.read(_TLS_RECORD)
             self._tls.unwrap()
         except ssl.SSLError:
-            # "Want read" is the usual one: our close_notify is written, the peer's is not waited for.
+            # SSLWantReadError is usual: the close_notify is written, and the peer's is not awaited.
             pass
         if incoming:
             self._in.write(incoming)
         self._flush_nowait()
 
     def break_off(self) -> None:
-        # A close_notify would say that the data is complete.
+        # A close_notify would declare the data complete.
         self._broken_off = True
         self.lower.break_off()
 
     def close(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self.lower.close()
 
     def detach(self) -> int:
