@@ -32,7 +32,7 @@ COMPILED = """
     worker/connection worker/link worker/service worker/listener worker/request_head worker/request_body worker/environ
     worker/settings worker/response/fields worker/response/head worker/response/writer worker/socket
     routing/router routing/locations routing/redirects
-    access/guard
+    access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies
     upstream/counts upstream/pool upstream/lineup
     transport/wire transport/route transport/response_body transport/request_body transport/client_watch

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import fetch, free_port, run_nginx
 from tests.support.limits import PrivateMemory, argument, exchange, text
-from wsgi_proxy.access.guard import BoundedInput, Guard
+from wsgi_proxy.access.guard import Guard
 from wsgi_proxy.config import (
     TLS,
     Access,
@@ -211,32 +211,6 @@ def test_a_chunked_body_is_counted_as_it_comes(size: int, caplog: pytest.LogCapt
         read_all(chunked(b"x" * 11, 10), size)
     assert error.value.status == 413
     assert caplog.records[0].getMessage().startswith("client intended to send too large chunked body: ")
-
-
-def test_an_endless_body_is_not_taken_into_memory() -> None:
-    class Endless:
-        given = 0
-
-        def read(self, size: int = -1) -> bytes:
-            assert 0 < size
-            self.given += size
-            return b"x" * size
-
-        read1 = read
-        trailers = [("X", "1")]
-
-    source = Endless()
-    x = exchange(input=source)
-    bounded = BoundedInput(x, 1000)
-    assert bounded.trailers == [("X", "1")]
-    with pytest.raises(ClientError):
-        bounded.read()
-    assert source.given == 1001
-    bounded = BoundedInput(x, 1000)
-    with pytest.raises(ClientError):
-        while bounded.read1():
-            pass
-    assert BoundedInput(exchange(), 1).trailers is None
 
 
 # --- the same phases in nginx -----------------------------------------------------------------------------------------------

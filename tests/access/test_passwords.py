@@ -60,7 +60,7 @@ def test_apr1_is_apaches(length: int) -> None:
 @pytest.mark.parametrize(
     "hashed", ["", "plain text", "*", "!", "{SHA}", "{SHA}!!", "{SSHA}AAAA", "$apr1$", "$apr1$salt", "$2b$", "$2b$04$x", "$9$x$y"]
 )
-def test_a_hash_of_no_known_form_fits_nothing(hashed: str) -> None:
+def test_a_hash_of_no_known_form_matches_nothing(hashed: str) -> None:
     for password in (b"", b"plain text", hashed.encode()):
         assert not verify(password, hashed.encode())
 
@@ -80,7 +80,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     new.write_text("a:{PLAIN}two\n")
     os.replace(new, path)
     assert file.hash_of("a") == "{PLAIN}two"
-    assert not file.fits("a", "one", "{PLAIN}two")
+    assert not file.matches("a", "one", "{PLAIN}two")
     path.unlink()
     with pytest.raises(FileNotFoundError):
         file.hash_of("a")
@@ -92,11 +92,11 @@ def test_a_slow_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.Monkey
     calls = []
     monkeypatch.setattr(passwords, "verify", lambda password, hashed: calls.append(password) or password == b"good")
     file = PasswordFile("unused")
-    assert [file.fits("u", "good", "$6$h") for _ in range(3)] == [True] * 3
+    assert [file.matches("u", "good", "$6$h") for _ in range(3)] == [True] * 3
     assert calls == [b"good"]
-    assert [file.fits("u", "bad", "$6$h") for _ in range(2)] == [False] * 2
-    assert not file.fits("u", "bad\0", "$6$h")
-    assert file.fits("v", "good", "$6$h") and file.fits("u", "good", "$6$other")
+    assert [file.matches("u", "bad", "$6$h") for _ in range(2)] == [False] * 2
+    assert not file.matches("u", "bad\0", "$6$h")
+    assert file.matches("v", "good", "$6$h") and file.matches("u", "good", "$6$other")
     assert calls.count(b"good") == 3, "remembered for this user and this hash only"
 
 
@@ -110,7 +110,7 @@ def test_under_gevent_others_go_on_meanwhile() -> None:
         "ticker = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.001)) for _ in range(10000)])\n"
         "gevent.sleep(0.005)\n"
         "before = len(ticks)\n"
-        "assert PasswordFile('unused').fits('u', 'x', hashed)\n"
+        "assert PasswordFile('unused').matches('u', 'x', hashed)\n"
         "print(len(ticks) - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, text=True)

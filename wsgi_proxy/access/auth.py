@@ -1,10 +1,11 @@
-"""auth_basic and auth_request: who the client says it is, and whether that is so.
+"""Authentication: `auth_basic` and `auth_request`.
 
 Rules:
-- Each check is a step of the access phase: True lets in, False is no opinion, a Refusal keeps out and carries the challenge.
-- CONNECT, and a target in absolute form that goes where the client says, are asked by Proxy-Authenticate (407), everything else
-  by WWW-Authenticate (401) (RFC 9110, 11.7).
-- auth_request believes 2xx, 401 and 403; anything else is a fault of ours, a 500.
+- Each check belongs to the access phase. It returns True to admit, False for no decision, and raises a Refusal with the challenge
+  to deny.
+- CONNECT, and an absolute target that a forward proxy fetches, are challenged by Proxy-Authenticate (407). All other requests are
+  challenged by WWW-Authenticate (401) (RFC 9110, section 11.7).
+- `auth_request` accepts the statuses 2xx, 401 and 403 of the subrequest. Any other status is a 500.
 Source: ngx_http_auth_basic_module, ngx_http_auth_request_module.
 """
 
@@ -29,7 +30,7 @@ Subrequest = Callable[["Exchange", str], "Response"]
 
 
 def is_proxied(exchange: Exchange) -> bool:
-    """Whether the client uses us as its forward proxy: then it authenticates to the proxy, not to the site."""
+    """Return True if the client uses a forward proxy. It then authenticates to the proxy, not to the site."""
     if exchange.method == "CONNECT":
         return True
     target = exchange.location.proxy.pass_
@@ -37,7 +38,7 @@ def is_proxied(exchange: Exchange) -> bool:
 
 
 def credentials(value: str) -> tuple[str, str] | None:
-    """(user, password) of a Basic credential (RFC 7617); None when it is none.
+    """Return (user, password) of a Basic credential (RFC 7617, section 2); None for any other value.
 
     >>> credentials("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
     ('Aladdin', 'open sesame')
@@ -55,7 +56,7 @@ def credentials(value: str) -> tuple[str, str] | None:
 
 
 class BasicCheck:
-    """`auth_basic` and `auth_basic_user_file` of a place."""
+    """The `auth_basic` and `auth_basic_user_file` of a location. `prefix` is the directory of relative paths."""
 
     __slots__ = ("_file", "_files", "_prefix", "_realm")
 
@@ -66,6 +67,10 @@ class BasicCheck:
         self._prefix = prefix
 
     def __call__(self, exchange: Exchange) -> bool:
+        """Return True for a correct password, False if the realm is `off`.
+
+        Raises Refusal (401, 407, or 403 without the password file) or ProxyError (500).
+        """
         realm = self._realm(exchange)
         if realm == "off":
             return False
@@ -87,14 +92,14 @@ class BasicCheck:
         if hashed is None:
             errorlog.line("error", f'user "{user}" was not found in "{file.path}"', exchange)
             raise challenge(realm, proxied)
-        if not file.fits(user, password, hashed):
+        if not file.matches(user, password, hashed):
             errorlog.line("error", f'user "{user}": password mismatch', exchange)
             raise challenge(realm, proxied)
         exchange.remote_user = user
         return True
 
     def _passwords(self, path: str) -> PasswordFile:
-        """The file by its path; a path made of variables must not fill the memory."""
+        """Return the password file at `path`. At most 64 stay in memory, because a path may contain variables."""
         file = self._files.get(path)
         if file is None:
             if len(self._files) >= 64:
@@ -104,24 +109,25 @@ class BasicCheck:
 
 
 def challenge(realm: str, proxied: bool) -> Refusal:
-    """401 with WWW-Authenticate, or 407 with Proxy-Authenticate."""
+    """Return a 401 with WWW-Authenticate, or a 407 with Proxy-Authenticate."""
     name = "Proxy-Authenticate" if proxied else "WWW-Authenticate"
     return Refusal(status=407 if proxied else 401, headers=[(name, f'Basic realm="{realm}"')])
 
 
 class RequestCheck:
-    """`auth_request` and `auth_request_set` of a place: another location says whether the client may come in."""
+    """The `auth_request` and `auth_request_set` of a location: a subrequest to another location decides."""
 
-    __slots__ = ("_ask", "_settings")
+    __slots__ = ("_settings", "_subrequest")
 
-    def __init__(self, settings: GuardSettings, ask: Callable[[], Subrequest]) -> None:
+    def __init__(self, settings: GuardSettings, subrequest: Callable[[], Subrequest]) -> None:
         self._settings = settings
-        self._ask = ask
+        self._subrequest = subrequest
 
     def __call__(self, exchange: Exchange) -> bool:
+        """Return True for a 2xx of the subrequest. Raises Refusal (401, 403), or ProxyError (500) for any other status."""
         headers: list[tuple[str, str]] = []
         try:
-            response = self._ask()(exchange, self._settings.auth_request)
+            response = self._subrequest()(exchange, self._settings.auth_request)
         except ProxyError as error:
             errorlog.line("error", str(error), exchange)
             status = error.status
@@ -143,12 +149,12 @@ class RequestCheck:
         raise ProxyError(f"auth request unexpected status: {status}", status=500)
 
     def _set_variables(self, exchange: Exchange, response: Response) -> None:
-        """Give the variables of `auth_request_set` their values, as the other location's answer has them."""
+        """Set the variables of `auth_request_set` from the response of the subrequest."""
         if not self._settings.auth_request_set:
             return
-        asked = exchange.copy()
-        asked.response = response
-        asked.status = response.status
-        asked.upstream_pairs = getattr(response.source, "pairs", response.headers)
-        values = [(name, template(asked)) for name, template in self._settings.auth_request_set]
+        answered = exchange.copy()
+        answered.response = response
+        answered.status = response.status
+        answered.upstream_pairs = getattr(response.source, "pairs", response.headers)
+        values = [(name, template(answered)) for name, template in self._settings.auth_request_set]
         exchange.variables.update(values)

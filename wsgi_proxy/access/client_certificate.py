@@ -1,10 +1,10 @@
-"""What a client's TLS connection means for its request: ssl_verify_client's answers, and plain HTTP on a TLS port.
+"""Client certificates (`ssl_verify_client`), and plain HTTP on a TLS port.
 
 Rules:
-- Nothing is refused in the handshake: the request gets an answer that says what was wrong, and the log says why.
-- The server block that the request names decides, and a request may not name one that asks for a certificate behind the name
-  of one that does not (RFC 9110, 7.4: 421).
-- 495, 496 and 497 are nginx's own statuses: `error_page` knows them, clients see 400.
+- The handshake refuses no certificate. The request gets an error response, and the log has the reason.
+- The server block of the request's Host decides. A connection that was opened under one name must not send requests for a
+  server that requires a certificate under another name: 421 (RFC 9110, section 7.4).
+- 495, 496 and 497 are nginx's own statuses. `error_page` can name them, and clients receive 400.
 Source: ngx_http_ssl_module; ngx_http_process_request, ngx_http_set_virtual_server.
 """
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 _NO_CA = frozenset({18, 19, 20, 21})
-"""What optional_no_ca overlooks: a certificate that no known authority vouches for (OpenSSL's numbers)."""
+"""OpenSSL's error numbers for an unknown authority, which `optional_no_ca` accepts."""
 
 
 def verdict(connection: Any) -> str:
-    """$ssl_client_verify for a connection's TLS object: SUCCESS, NONE, or FAILED: and the reason."""
+    """Return $ssl_client_verify of a TLS connection: "SUCCESS", "NONE" or "FAILED:" with the reason."""
     failure = getattr(connection, "verify_error", "")
     if failure:
         return f"FAILED:{failure}"
@@ -31,14 +31,14 @@ def verdict(connection: Any) -> str:
 
 
 def tls_of(exchange: Exchange) -> Any:
-    """The client's TLS connection (an SSLObject or SSLSocket); None on a plain one, or when the server keeps it to itself."""
+    """Return the client's TLS connection (SSLObject or SSLSocket); None without TLS, or if the server does not expose it."""
     carrier = exchange.carrier
     found = exchange.environ.get("gunicorn.socket") if carrier is None else carrier.tls
     return found if hasattr(found, "getpeercert") else None
 
 
 def check(exchange: Exchange) -> None:
-    """Refusal (495, 496, 497, 421) when the connection does not allow this request; before anything else is asked."""
+    """Raise Refusal (495, 496, 497 or 421) if the connection does not allow this request. Runs before all other checks."""
     if getattr(exchange.connection, "plain_on_tls", False):
         errorlog.line("info", "client sent plain HTTP request to HTTPS port", exchange)
         raise Refusal(status=497)
@@ -47,7 +47,7 @@ def check(exchange: Exchange) -> None:
         return
     tls = tls_of(exchange)
     if tls is None:
-        # Plain HTTP is another listener's, and asks for nothing. TLS that somebody else took off could not be looked at.
+        # A plain HTTP listener requires no certificate. Behind a TLS terminator the certificate is unknown.
         if exchange.scheme == "https" and settings.verify_client == "on":
             errorlog.line("error", "this server does not hand over its clients' certificates", exchange)
             raise Refusal(status=496)

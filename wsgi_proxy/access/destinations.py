@@ -1,14 +1,14 @@
-"""Where a forward proxy may go for a client: never to itself, unless the configuration says so.
+"""The destinations of a forward proxy: never this machine, unless the configuration allows it.
 
 Rules:
-- Only destinations that the client names are judged: CONNECT, and a `proxy_pass` whose host is made of the request's. What the
-  configuration names, it may name.
-- The address is judged that is about to be connected to, not the name: whatever DNS says the next time changes nothing.
-- Where `tunnel_allow_upstream` is said, it decides alone (ngx_http_tunnel_module): every condition must be neither empty nor
-  "0", and $upstream_last_addr is the address in question. Where it is not, no client gets to loopback, link-local, multicast
-  and unspecified addresses, nor to an address of this machine.
-- An `https` target that came over plain HTTP is for a forward proxy, which fetches it by TLS (forwarding.py). A reverse server
-  refuses it (RFC 9110, section 7.4): its answer would be kept, and logged, as one that came by TLS.
+- Only destinations that the client names are checked: CONNECT, and a `proxy_pass` whose host comes from the request. Destinations
+  in the configuration are trusted.
+- The check is on the address of the connection about to be opened, not on the name, so a later DNS answer cannot evade it.
+- `tunnel_allow_upstream` decides alone where it is set (ngx_http_tunnel_module). Each condition must be neither empty nor "0",
+  and $upstream_last_addr is the address in question. Without it, loopback, link-local, multicast and unspecified addresses and
+  all addresses of this machine are refused.
+- An `https` target over plain HTTP is meant for a forward proxy, which fetches it by TLS (`proxy/forwarding.py`). A reverse proxy
+  refuses it (RFC 9110, section 7.4), because its response would be logged and cached as a response over TLS.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DISCARD_PORT = 9
 
 
 def is_clients(url: str) -> bool:
-    """Whether the host in the text of a `proxy_pass` or `tunnel_pass` is the client's choice.
+    """Return True if the host in a `proxy_pass` or `tunnel_pass` is chosen by the client.
 
     >>> is_clients("http://$http_host$request_uri"), is_clients("http://$backend$request_uri")
     (True, False)
@@ -39,15 +39,15 @@ def is_clients(url: str) -> bool:
     _, _, rest = url.rpartition("://")
     authority, slash, _ = rest.partition("/")
     if not slash:
-        # The path's variable is glued to the host's: http://$backend$request_uri names a path, not a host.
+        # In http://$backend$request_uri the second variable is the path, although no slash separates it from the host.
         authority = re.sub(r"\$\{?(request_uri|uri|document_uri|is_args|args)\}?.*", "", authority) or authority
     return _CLIENTS_HOST.search(authority) is not None
 
 
 def check_scheme(exchange: Exchange) -> None:
-    """ClientError (421) for an https target in absolute form that came over plain HTTP to a location that is no forward proxy.
+    """Raise ClientError (421) for an absolute https target over plain HTTP, unless the location is a forward proxy.
 
-    A gateway that `set_real_ip_from` trusts may say in X-Forwarded-Proto that its client came by TLS.
+    A gateway that `set_real_ip_from` trusts may declare in X-Forwarded-Proto that its client uses TLS.
     """
     if exchange.absolute != "https" or exchange.scheme == "https":
         return
@@ -60,9 +60,9 @@ def check_scheme(exchange: Exchange) -> None:
 
 
 def check(exchange: Exchange, settings: GuardSettings, address: tuple[str, int] | str) -> None:
-    """Refusal (403) when the client may not be taken to `address` ((host, port) or a unix socket's path).
+    """Raise Refusal (403) if the client may not reach `address`, a (host, port) or the path of a unix socket.
 
-    The attempt is already in `x.tries`, so that conditions can ask for $upstream_last_addr.
+    The attempt is already in `exchange.tries`, so conditions can use $upstream_last_addr.
     """
     conditions = settings.tunnel_allow_upstream
     if conditions is not None:
@@ -76,7 +76,7 @@ def check(exchange: Exchange, settings: GuardSettings, address: tuple[str, int] 
 
 
 def is_elsewhere(address: str) -> bool:
-    """Whether an address is on another machine: not loopback, link-local, multicast, unspecified, nor one of our own."""
+    """Return True for an address of another machine: not loopback, link-local, multicast, unspecified or local."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -84,11 +84,14 @@ def is_elsewhere(address: str) -> bool:
     for form in _forms(ip):
         if form.is_loopback or form.is_link_local or form.is_multicast or form.is_unspecified or _is_this_network(form):
             return False
-    return not _is_ours(ip)
+    return not _is_local(ip)
 
 
 def _forms(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """The address, and the IPv4 address that it carries where it is one of the transition forms (RFC 4291, 6052, 3056)."""
+    """Return the address, and the IPv4 address that a transition form contains.
+
+    RFC 4291, section 2.5.5; RFC 6052, section 2.1; RFC 3056, section 2.
+    """
     forms = [ip]
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
@@ -100,17 +103,17 @@ def _forms(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.
 
 
 def _is_this_network(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """0.0.0.0/8 reaches this host on some systems (RFC 6890); the limited broadcast reaches everyone."""
+    """Return True for 0.0.0.0/8, which reaches this host on some systems (RFC 6890), and for the limited broadcast."""
     return isinstance(ip, ipaddress.IPv4Address) and (int(ip) >> 24 == 0 or int(ip) == 0xFFFFFFFF)
 
 
-def _is_ours(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether it is an address of this machine: the kernel then speaks to it from itself. Nothing is sent."""
+def _is_local(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return True for an address of this machine: the kernel then chooses it as the source too. Sends nothing."""
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((str(ip), _DISCARD_PORT))
             return ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]) == ip
     except OSError:
-        # No way there at all: connecting will say so.
+        # No route: the connection attempt will report it.
         return False

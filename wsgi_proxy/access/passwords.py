@@ -1,12 +1,12 @@
-"""Password files as htpasswd writes them, and whether a password fits a hash.
+"""Password files in htpasswd's format, and the check of a password against a hash.
 
 Rules:
-- Schemes: {PLAIN}, {SHA}, {SSHA}, $apr1$ here; everything else (bcrypt, DES, $1$, $5$, $6$, $y$) by the system's crypt(3),
-  as in nginx. Where that has no bcrypt, the package of this name serves if it is installed.
-- A hash that nobody understands fits no password.
-- A slow hash is computed once per password: that it fitted is remembered under a keyed digest, never the password. Under
-  gevent it is computed in a thread, so that other connections go on meanwhile.
-- The file is read again when it changed; the first line of a user counts.
+- {PLAIN}, {SHA}, {SSHA} and $apr1$ are implemented here. All other schemes (bcrypt, DES, $1$, $5$, $6$, $y$) use the system's
+  crypt(3), as in nginx. If that lacks bcrypt, the Python package `bcrypt` is used where it is installed.
+- No password matches a hash in an unknown scheme.
+- A slow hash is computed once per password. A match is cached under a keyed digest, never with the password. Under gevent
+  the hash is computed in a thread, so that other connections continue.
+- A changed file is read again. The first line of a user counts.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from typing import Any
 _REMEMBERED = 1024
 _ITOA64 = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CRYPT_DATA = 256 * 1024
-"""More than any C library's struct crypt_data."""
+"""A size in bytes that exceeds every C library's struct crypt_data."""
 
 
 class PasswordFile:
-    """A file of `user:hash[:comment]` lines; one object may serve any number of requests at once."""
+    """A file of `user:hash[:comment]` lines. One object can serve concurrent requests."""
 
-    __slots__ = ("_fits", "_seen", "_secret", "_users", "path")
+    __slots__ = ("_matches", "_seen", "_secret", "_users", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
         self._users: dict[str, str] = {}
         self._secret = os.urandom(32)
-        self._fits: dict[bytes, None] = {}
+        self._matches: dict[bytes, None] = {}
 
     def hash_of(self, user: str) -> str | None:
-        """The user's hash, None when there is no such user. OSError when the file cannot be read."""
+        """Return the hash of `user`, None for an unknown user. Raises OSError if the file cannot be read."""
         status = os.stat(self.path)
         seen = (status.st_mtime_ns, status.st_size, status.st_ino)
         if seen != self._seen:
@@ -49,22 +49,22 @@ class PasswordFile:
             self._seen = seen
         return self._users.get(user)
 
-    def fits(self, user: str, password: str, hashed: str) -> bool:
-        """Whether the password is the one behind the user's hash."""
+    def matches(self, user: str, password: str, hashed: str) -> bool:
+        """Return True if `password` matches the user's hash."""
         text = b"\0".join(part.encode("latin-1") for part in (user, hashed, password))
         key = hashlib.blake2b(text, key=self._secret, digest_size=16).digest()
-        if key in self._fits:
+        if key in self._matches:
             return True
-        if not aside(verify, password.encode("latin-1"), hashed.encode("latin-1")):
+        if not offload(verify, password.encode("latin-1"), hashed.encode("latin-1")):
             return False
-        if len(self._fits) >= _REMEMBERED:
-            self._fits.pop(next(iter(self._fits)), None)
-        self._fits[key] = None
+        if len(self._matches) >= _REMEMBERED:
+            self._matches.pop(next(iter(self._matches)), None)
+        self._matches[key] = None
         return True
 
 
 def read_users(path: str) -> dict[str, str]:
-    """{user: hash} of a password file; lines that begin with # and lines without a colon say nothing."""
+    """Return {user: hash} of a password file. Lines that begin with # or lack a colon are ignored."""
     users: dict[str, str] = {}
     with open(path, encoding="latin-1", newline="") as file:
         for line in file.read().split("\n"):
@@ -74,19 +74,19 @@ def read_users(path: str) -> dict[str, str]:
     return users
 
 
-def aside(function: Callable[[bytes, bytes], bool], password: bytes, hashed: bytes) -> bool:
-    """Call it; in a thread of gevent's when this is a greenlet and the hash is a slow one."""
+def offload(function: Callable[[bytes, bytes], bool], password: bytes, hashed: bytes) -> bool:
+    """Return function(password, hashed). Under gevent a slow hash is computed in its thread pool."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not hashed.startswith(b"$") or not monkey.is_module_patched("threading"):
         return function(password, hashed)
     from gevent import get_hub
 
-    fits: bool = get_hub().threadpool.apply(function, (password, hashed))
-    return fits
+    result: bool = get_hub().threadpool.apply(function, (password, hashed))
+    return result
 
 
 def verify(password: bytes, hashed: bytes) -> bool:
-    """Whether `password` fits `hashed`; False for a hash of no known form."""
+    """Return True if `password` matches `hashed`, False for an unknown scheme."""
     for prefix, check in _SCHEMES.items():
         if hashed.startswith(prefix):
             return check(password, hashed[len(prefix) :])
@@ -99,7 +99,7 @@ def _plain(password: bytes, rest: bytes) -> bool:
 
 
 def _salted_sha1(password: bytes, rest: bytes) -> bool:
-    """{SHA} and {SSHA} (RFC 2307): base64 of the SHA-1 of password and salt, and the salt."""
+    """Check {SHA} and {SSHA}: base64 of the SHA-1 of password and salt, followed by the salt (RFC 2307, section 5.3)."""
     try:
         data = base64.b64decode(rest, validate=True)
     except binascii.Error:
@@ -123,7 +123,7 @@ _SCHEMES: dict[bytes, Callable[[bytes, bytes], bool]] = {
 
 
 def apr1(password: bytes, salt: bytes) -> bytes:
-    """Apache's MD5 crypt with its thousand rounds, `$apr1$salt$…`."""
+    """Return Apache's MD5 crypt with its thousand rounds, `$apr1$salt$…`."""
     inner = _md5(password + salt + password)
     text = password + b"$apr1$" + salt + (inner * (len(password) // 16 + 1))[: len(password)]
     length = len(password)
@@ -137,7 +137,7 @@ def apr1(password: bytes, salt: bytes) -> bytes:
         text += password if turn % 7 else b""
         digest = _md5(text + (digest if turn & 1 else password))
     groups = [digest[at] << 16 | digest[at + 6] << 8 | digest[at + 12 if at < 4 else 5] for at in range(5)]
-    out = b"".join(_base64ish(group, 4) for group in groups) + _base64ish(digest[11], 2)
+    out = b"".join(_crypt_base64(group, 4) for group in groups) + _crypt_base64(digest[11], 2)
     return b"$apr1$" + salt + b"$" + out
 
 
@@ -145,15 +145,15 @@ def _md5(data: bytes) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 
-def _base64ish(value: int, count: int) -> bytes:
+def _crypt_base64(value: int, count: int) -> bytes:
     return bytes(_ITOA64[value >> shift & 63] for shift in range(0, 6 * count, 6))
 
 
 def crypt(password: bytes, setting: bytes) -> bytes | None:
-    """crypt(3) in the thread-safe form; None when no library here knows the setting."""
+    """Return crypt(3) of the password in the thread-safe form, None if no library supports the setting."""
     function = _crypt_r()
     if function is not None and b"\0" not in password:
-        # A buffer of its own for each call: the library keeps its state there, and it must begin with zeros.
+        # Each call needs a separate buffer of zeros, because the library keeps its state there.
         data = ctypes.create_string_buffer(_CRYPT_DATA)
         made: bytes | None = function(password, setting, data)
         if made and not made.startswith(b"*"):
@@ -171,8 +171,8 @@ def crypt(password: bytes, setting: bytes) -> bytes | None:
 
 
 def load_libraries() -> None:
-    """Load the libraries of `crypt`, which the first password would wait for."""
-    aside(lambda password, hashed: _crypt_r() is not None, b"", b"$")
+    """Load the libraries of `crypt` in advance, so that the first password need not wait for them."""
+    offload(lambda password, hashed: _crypt_r() is not None, b"", b"$")
     if find_spec("bcrypt") is not None:
         import bcrypt  # noqa: F401
 
@@ -181,7 +181,7 @@ _found: list[Any] = []
 
 
 def _crypt_r() -> Any:
-    """The C library's crypt_r, None where there is none."""
+    """Return the C library's crypt_r, None on a system without it."""
     if not _found:
         function = None
         for name in ("libcrypt.so.1", "libcrypt.so.2", None):
