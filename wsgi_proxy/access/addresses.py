@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
