@@ -36,9 +36,10 @@ COMPILED = """
     balance/peers balance/rotation balance/ranking balance/policies
     upstream/counts upstream/pool upstream/lineup
     transport/wire transport/route transport/response_body transport/request_body transport/client_watch
-    proxy/response_headers proxy/forwarder proxy/forwarding proxy/retries proxy/proxy
+    proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
+    proxy/proxy
     status/metrics
-    wsgi/app
+    wsgi/app wsgi/delivery
 """.split()
 """Paths below the package, without `.py`."""
 

@@ -35,8 +35,8 @@ PHASES = {
     ),
     "routing": (
         "routing static",
-        """args captures host internal location named_location prefix redirects relocate rewritten_in_place server uri
-        uri_changed""",
+        """args captures compiled host internal location named_location prefix redirects relocate rewritten_in_place server
+        site uri uri_changed""",
     ),
     "scripts": ("routing nginx variables", "captures variables"),
     "access": ("access limits", "limit_conn_status limit_req_status remote_user"),
@@ -92,7 +92,11 @@ class Exchange:
     uri = "/"
     args = ""
     server: ServerBlock = None  # type: ignore[assignment]
+    site: Any = None
+    """The server block as the router prepared it (`router.Site`)."""
     location: Location = None  # type: ignore[assignment]
+    compiled: Any = None
+    """The location as the proxy prepared it (`proxy.location.CompiledLocation`)."""
     captures: tuple[str | None, ...] = ()
     """$0 is captures[0], $1 captures[1]… of the last regular expression that matched."""
     variables: dict[str, str]

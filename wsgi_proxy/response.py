@@ -15,6 +15,23 @@ from typing import Any
 from .http import Pairs
 
 
+class Page:
+    """The outcome that only the status counts: the client gets the `error_page` for it, else the standard page."""
+
+    __slots__ = ()
+
+
+class InternalRedirect:
+    """The outcome that another location answers: a named one (`@name`), or that of a decoded URI and its arguments."""
+
+    __slots__ = ("args", "uri")
+
+    def __init__(self, uri: str, args: str | None = None) -> None:
+        self.uri = uri
+        self.args = args
+        """The query without `?`; None for no query."""
+
+
 class Response:
     """A status, field pairs, and a body that is closed exactly once.
 
@@ -22,7 +39,7 @@ class Response:
     the client's stream. `length` is the body's length in bytes, None while it is unknown. `reason` "" means the standard phrase.
     """
 
-    __slots__ = ("body", "headers", "length", "raw", "reason", "source", "status")
+    __slots__ = ("body", "headers", "length", "outcome", "raw", "reason", "source", "status")
 
     def __init__(
         self,
@@ -38,6 +55,8 @@ class Response:
         self.body = body
         self.length = length
         self.reason = reason
+        self.outcome: Page | InternalRedirect | None = None
+        """The step that takes this response's place; None for a response that is sent as it is."""
         self.source: Any = None
         """The reply of an upstream or the cache entry that the response was made of; None for any other."""
         self.raw = False

@@ -52,9 +52,17 @@ def at(settings: GuardSettings, x: Exchange | None = None, core: CoreSettings | 
     return x
 
 
+def admit(guard: Guard, x: Exchange) -> None:
+    guard.admit(x, guard.plan(x.location.guard))
+
+
+def enter(guard: Guard, x: Exchange) -> None:
+    guard.enter(x, guard.plan(x.server.settings.guard))
+
+
 def status_of(guard: Guard, x: Exchange) -> int:
     try:
-        guard.admit(x)
+        admit(guard, x)
     except ProxyError as error:
         return error.status
     return 0
@@ -137,7 +145,7 @@ def test_any_keeps_the_first_challenge(tmp_path: Path) -> None:
         access=(DENY,), auth_basic=text("r"), auth_basic_user_file=text("htpasswd"), satisfy_any=True, auth_request="/auth"
     )
     with pytest.raises(Refusal) as refusal:
-        g.admit(at(settings))
+        admit(g, at(settings))
     assert (refusal.value.status, refusal.value.headers) == (401, [("WWW-Authenticate", 'Basic realm="r"')])
 
 
@@ -157,19 +165,19 @@ def test_real_ip_of_the_server_and_of_the_location() -> None:
     assert x.remote_addr == "192.0.2.1"
     x = exchange(headers={"X-Real-IP": "192.0.2.9"}, peer_addr="10.0.0.1", remote_addr="10.0.0.1")
     x.server = ServerBlock(settings=Location(guard=settings))
-    g.enter(x)
+    enter(g, x)
     assert (x.remote_addr, x.trusted_peer) == ("192.0.2.9", True)
     x.server = ServerBlock()
-    g.enter(x)
+    enter(g, x)
 
 
 def test_what_the_connection_allows_comes_first() -> None:
     connection = SimpleNamespace(tls=None, plain_on_tls=True)
     x = exchange(connection=connection, server=ServerBlock(tls=TLS()))
     with pytest.raises(Refusal) as refusal:
-        guard().enter(x)
+        enter(guard(), x)
     assert refusal.value.status == 497
-    guard().enter(exchange(connection=connection, server=ServerBlock()))
+    enter(guard(), exchange(connection=connection, server=ServerBlock()))
 
 
 def test_connect_only_where_a_tunnel_is() -> None:
@@ -195,7 +203,7 @@ def test_a_body_that_says_it_is_too_long(caplog: pytest.LogCaptureFixture) -> No
 
 def chunked(data: bytes, limit: int) -> Exchange:
     x = exchange("POST", headers={"Transfer-Encoding": "chunked"}, input=io.BytesIO(data))
-    guard().admit(at(GuardSettings(), x, CoreSettings(client_max_body_size=limit)))
+    admit(guard(), at(GuardSettings(), x, CoreSettings(client_max_body_size=limit)))
     return x
 
 

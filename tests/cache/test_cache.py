@@ -577,15 +577,15 @@ def test_with_valid_a_client_does_not_pass_the_cache_by(site, asked):
 def test_caching_off(site):
     for zone in (None, Constant("off"), Constant("")):
         site.location = location(zone=zone)
-        assert site.cache.lookup(exchange("/"), site.location) is None
+        assert site.cache.lookup(exchange("/"), site.plan) is None
 
 
 def test_a_get_with_a_body_is_nobody_elses(site):
     x = exchange("/")
     x.content_length = 5
-    assert site.cache.lookup(x, site.location) is None
+    assert site.cache.lookup(x, site.plan) is None
     x.content_length, x.chunked = None, True
-    assert site.cache.lookup(x, site.location) is None
+    assert site.cache.lookup(x, site.plan) is None
 
 
 def test_explain_hears_why(site):

@@ -22,7 +22,7 @@ def site(tmp_path):
 
 
 def fetch_for(site, x):
-    found = site.cache.lookup(x, site.location)
+    found = site.cache.lookup(x, site.plan)
     assert isinstance(found, Fetch)
     found.prepare(x)
     return found
@@ -116,7 +116,7 @@ def test_an_answer_that_we_made_ourselves_is_not_stored(site):
 
 def test_a_tunnel_is_passed_through(site):
     x = exchange(headers=[("Upgrade", "websocket")])
-    assert site.cache.lookup(x, site.location) is None
+    assert site.cache.lookup(x, site.plan) is None
     found = fetch_for(site, exchange())
     switched = Response(101)
     assert found.store(exchange(), switched) is switched and switched.headers == []

@@ -11,10 +11,9 @@ import pytest
 
 from tests.support import free_port, run_nginx
 from tests.support.routing import Ours, Theirs
-from wsgi_proxy.http import pages
 from wsgi_proxy.logs.accesslog import AccessLogs
 from wsgi_proxy.nginx import reader as nginx
-from wsgi_proxy.response import Response
+from wsgi_proxy.response import Page, Response
 
 SHOWN = """
 arg_k arg_K arg_none args binary_remote_addr content_length content_type cookie_a cookie_b cookie_none document_root document_uri
@@ -87,7 +86,7 @@ def test_variables_and_log_lines(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             method, target = dice.choice(["GET", "GET", "HEAD"]), dice.choice(TARGETS)
             body = theirs.ask(method, target, fields)[3]
             x, response = ours.exchange(method, target, fields)
-            if response.source is pages:
+            if isinstance(response.outcome, Page):
                 x.response = Response(response.status, [("Content-Type", "text/html")])
             else:
                 assert b"".join(response.body) == body, (method, target, fields)

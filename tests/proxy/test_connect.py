@@ -123,3 +123,5 @@ def test_a_tunnel_counts_as_a_connection_while_it_lasts(servers: tuple[list[tupl
         wait_until(lambda first=first: status(first, "once:443") == 200, "the tunnel's end")  # type: ignore[misc]
         log = server.folder / "access.log"
         wait_until(lambda log=log: "CONNECT 200 " in log.read_text(), "the line in the access log")  # type: ignore[misc]
+        # Without a server that may be tried, $upstream_addr names the upstream.
+        wait_until(lambda log=log: "CONNECT 502 one 502 " in log.read_text(), "the refused one in the access log")  # type: ignore[misc]

@@ -9,7 +9,7 @@ import pytest
 from tests.support.routing import environ
 from wsgi_proxy.config import CoreSettings, Location, Return, ServerBlock
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.http import pages
+from wsgi_proxy.response import Page
 from wsgi_proxy.routing.redirects import absolute, content_type, redirect_response, return_response, slash_redirect
 from wsgi_proxy.variables.names import Names, compile_text
 
@@ -38,7 +38,7 @@ def test_text() -> None:
 @pytest.mark.parametrize(("status", "text"), [(404, None), (444, None), (503, "")])
 def test_a_status_alone_is_left_to_the_pages(status: int, text: str | None) -> None:
     response = return_response(exchange(), Return(status, None if text is None else compile_text(text, Names())))
-    assert (response.status, response.source) == (status, pages)
+    assert (response.status, type(response.outcome)) == (status, Page)
 
 
 def test_an_empty_value_is_a_text() -> None:

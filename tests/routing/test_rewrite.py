@@ -10,7 +10,8 @@ from tests.support.routing import environ
 from wsgi_proxy.config import Break, If, Instruction, Location, Return, Rewrite, Set
 from wsgi_proxy.errors import ConfigError, ProxyError
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.routing.rewrite import compile_condition, compile_rewrite, run
+from wsgi_proxy.routing.locations import not_compiled
+from wsgi_proxy.routing.rewrite import compile_condition, compile_rewrite, compile_script, run
 from wsgi_proxy.variables.names import Names, compile_text
 from wsgi_proxy.variables.patterns import compile_regex
 
@@ -38,7 +39,7 @@ def text(value: str) -> Return:
 
 def done(x: Exchange, *script: Instruction) -> str | None:
     """What the script's `return` says, None when it ran through."""
-    found = run(script, x)
+    found = run(compile_script(script, not_compiled), x)
     return None if found is None or found.text is None else found.text(x)
 
 

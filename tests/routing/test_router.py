@@ -13,8 +13,8 @@ import pytest
 from tests.support.routing import environ
 from wsgi_proxy.errors import ClientError, ProxyError
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.http import pages
 from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.response import Page
 from wsgi_proxy.routing.router import Router
 
 CONF = """
@@ -171,7 +171,7 @@ def test_named_locations() -> None:
 def test_the_servers_script_runs_first_and_again_after_a_redirect() -> None:
     found = router("set $n x$n; if ($uri = /deny) { return 403; } rewrite ^/old /in last;")
     response = found.route(exchange("/deny"))
-    assert response is not None and response.status == 403 and response.source is pages
+    assert response is not None and response.status == 403 and isinstance(response.outcome, Page)
     x = exchange("/old")
     assert routed(found, x) == "in" and x.variables["n"] == "x"
     found.redirect(x, "/files")

@@ -10,6 +10,7 @@ from typing import Any
 
 from wsgi_proxy.cache.cache import Cache
 from wsgi_proxy.cache.fetch import Fetch
+from wsgi_proxy.cache.plan import CachePlan
 from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
 from wsgi_proxy.errors import UpstreamError
 from wsgi_proxy.exchange import Exchange
@@ -128,9 +129,13 @@ class Site:
 
         return make
 
+    @property
+    def plan(self) -> CachePlan:
+        return CachePlan(self.location)
+
     def ask(self, x: Exchange) -> Response:
         """The hallway around the cache; the answer's body is not read yet."""
-        found = self.cache.lookup(x, self.location)
+        found = self.cache.lookup(x, self.plan)
         if isinstance(found, Response):
             return found
         if found is None:

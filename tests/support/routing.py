@@ -12,9 +12,8 @@ from typing import Any
 from tests.support import Client
 from wsgi_proxy.errors import ProxyError
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.http import pages
 from wsgi_proxy.nginx import reader as nginx
-from wsgi_proxy.response import Response
+from wsgi_proxy.response import InternalRedirect, Page, Response
 from wsgi_proxy.routing.redirects import page_response
 from wsgi_proxy.routing.router import Router
 from wsgi_proxy.static.files import serve, try_files
@@ -66,30 +65,24 @@ class Ours:
 
     def _walk(self, x: Exchange) -> Response:
         response = self.router.route(x)
-        if response is not None:
+        if response is None and x.location.core.try_files and not x.named_location:
+            response = try_files(x)
+        if response is None:
+            response = serve(x)
+        where = response.outcome
+        if not isinstance(where, InternalRedirect):
             return response
-        if x.location.core.try_files and not x.named_location:
-            outcome = try_files(x)
-            if isinstance(outcome, int):
-                return page_response(outcome)
-            if outcome is not None:
-                if outcome.startswith("@"):
-                    self.router.named(x, outcome)
-                else:
-                    path, _, args = outcome.partition("?")
-                    self.router.redirect(x, path, args)
-                return self._walk(x)
-        found = serve(x)
-        if isinstance(found, str):
-            self.router.redirect(x, found, x.args)
-            return self._walk(x)
-        return found
+        if where.uri.startswith("@"):
+            self.router.named(x, where.uri)
+        else:
+            self.router.redirect(x, where.uri, where.args)
+        return self._walk(x)
 
     def ask(self, method: str, target: str, fields: Pairs, protocol: str = "HTTP/1.1") -> Seen:
         response = self.last = self.exchange(method, target, fields, protocol)[1]
         body = b"".join(response.body)
         response.close()
-        if response.source is pages:
+        if isinstance(response.outcome, Page):
             return response.status, None, None, b""
         return response.status, response.header("location"), response.header("content-type"), body
 

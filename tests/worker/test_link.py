@@ -32,10 +32,12 @@ def test_a_location_s_own_limits_hold_for_its_requests() -> None:
     short = CoreSettings(keepalive_timeout=2.0, keepalive_timeout_header=20.0)
     few, quick = CoreSettings(keepalive_requests=2), CoreSettings(client_body_timeout=0.1)
     same = CoreSettings()
+    of_same: dict[Any, Any] = {}
+    places: dict[str, tuple[CoreSettings, dict[Any, Any]]] = {"/short": (short, {}), "/few": (few, {}), "/quick": (quick, {})}
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        core = {"/short": short, "/few": few, "/quick": quick}.get(environ["PATH_INFO"], same)
-        environ["wsgi_proxy.connection"].heed(core)
+        core, known = places.get(environ["PATH_INFO"], (same, of_same))
+        environ["wsgi_proxy.connection"].heed(core, known)
         return echo(environ, start_response)
 
     def get(target: bytes) -> bytes:
@@ -56,7 +58,7 @@ def test_a_location_s_own_limits_hold_for_its_requests() -> None:
         with Client(server.port) as client:
             client.send(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
             assert client.read_response().status == 408
-        assert server.listener.by_location[id(same)] is server.listener.settings
+        assert of_same == {server.listener: server.listener.settings}
 
 
 def test_a_client_that_does_not_read_is_cut_after_send_timeout() -> None:

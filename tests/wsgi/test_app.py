@@ -14,6 +14,8 @@ from tests.support import ROOT, Recorder, fetch, free_port, run_gunicorn
 from tests.support.wsgi import Made, get, made, upstream
 from wsgi_proxy import Pool, Proxy, Server
 from wsgi_proxy.errors import ConfigError
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.response import Response
 
 __all__ = ["made", "upstream"]  # fixtures
 
@@ -46,8 +48,11 @@ def test_mounted_below_a_prefix_the_upstream_gets_the_path_below_it(upstream: Re
 
 
 def test_no_traceback_reaches_a_client(upstream: Recorder, made: Made) -> None:
-    app = made(Proxy(Pool([upstream.url])))
-    app.router._sites.clear()  # a defect
+    class Broken(Proxy):
+        def respond(self, exchange: Exchange) -> Response:
+            raise KeyError("a defect")
+
+    app = made(Broken(Pool([upstream.url])))
     response = get(app, "/")
     assert response.status_code == 500 and b"Traceback" not in response.data and b"KeyError" not in response.data
 

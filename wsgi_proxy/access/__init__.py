@@ -2,7 +2,7 @@
 
 from .client_certificate import tls_of, verdict
 from .destinations import is_clients, is_elsewhere
-from .guard import Guard
+from .guard import AccessPlan, Guard
 from .passwords import load_libraries
 
-__all__ = ["Guard", "destinations", "is_clients", "is_elsewhere", "load_libraries", "tls_of", "verdict"]
+__all__ = ["AccessPlan", "Guard", "destinations", "is_clients", "is_elsewhere", "load_libraries", "tls_of", "verdict"]

@@ -63,7 +63,11 @@ class Guard:
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
         self._plans: dict[int, AccessPlan] = {}
 
-    def enter(self, exchange: Exchange) -> None:
+    def plan(self, settings: GuardSettings) -> AccessPlan:
+        """Return the checks of these settings, made once at the start and shared by the locations that have the same settings."""
+        return self._plans.get(id(settings)) or self._make(settings)
+
+    def enter(self, exchange: Exchange, plan: AccessPlan) -> None:
         """As soon as the request's server is known, before its scripts run: what the connection allows, and who the client is.
 
         Refusal for a TLS connection that may not make this request; else `x.remote_addr` is the client's (`set_real_ip_from`).
@@ -71,17 +75,12 @@ class Guard:
         server = exchange.server
         if server.tls is not None:
             client_certificate.check(exchange)
-        settings = server.settings.guard
-        if settings.real_ip_from:
-            plan = self._plans.get(id(settings)) or self._make(settings)
-            if plan.real_address is not None:
-                plan.real_address.apply(exchange)
+        if plan.real_address is not None:
+            plan.real_address.apply(exchange)
 
-    def admit(self, exchange: Exchange) -> None:
+    def admit(self, exchange: Exchange, plan: AccessPlan) -> None:
         """Return when the request may go on; ClientError (a Refusal where it carries headers) when it may not."""
         location = exchange.location
-        settings = location.guard
-        plan = self._plans.get(id(settings)) or self._make(settings)
         if plan.internal and not exchange.internal:
             raise Refusal(status=404)
         if exchange.method == "CONNECT" and location.handler != "tunnel_pass":

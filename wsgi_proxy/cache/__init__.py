@@ -2,6 +2,7 @@
 
 from .cache import Cache
 from .fetch import Fetch
+from .plan import CachePlan
 from .purge import by_pattern, matches
 from .rfc9111 import validators
 from .storage import Entry, is_folder, make_folders, memory_zones, open_zone
@@ -9,6 +10,7 @@ from .zone import ZoneCache
 
 __all__ = [
     "Cache",
+    "CachePlan",
     "Entry",
     "Fetch",
     "ZoneCache",

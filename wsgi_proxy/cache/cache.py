@@ -37,7 +37,6 @@ from .rfc9111 import (
     UPDATING,
     Forwarded,
     Request,
-    Sent,
     reusable,
     selection_of,
 )
@@ -46,7 +45,7 @@ from .storage import BrokenEntry, Entry, flight_of, load, open_zone, sweep_zone
 from .zone import ZoneCache
 
 if TYPE_CHECKING:
-    from ..config import CacheZone, Location
+    from ..config import CacheZone
     from ..exchange import Exchange
 
 logger = logging.getLogger("wsgi_proxy")
@@ -61,7 +60,6 @@ class Cache:
 
     ``refetch(x, fetch)`` asks the upstream again for x as `fetch` says and gives its Answer, without this cache; ``spawn``
     runs a function beside the request (a greenlet or thread). Without either nothing is updated in the background.
-    ``sent(x, location, names)`` gives the fields of those names as the location forwards them; without it they go as they came.
     """
 
     def __init__(
@@ -70,22 +68,19 @@ class Cache:
         *,
         refetch: Callable[[Exchange, Fetch], Response] | None = None,
         spawn: Callable[[Callable[[], None]], Any] | None = None,
-        sent: Sent | None = None,
         clock: Callable[[], float] = time.time,
         prefix: str = "",
     ) -> None:
         self.leader = Background(self, refetch, spawn, clock)
         self.clock = clock
-        self._sent = sent
         self._settings = zones
         self._prefix = prefix
         self._zones: dict[str, ZoneCache] = {}
         self._retry_at: dict[str, float] = {}
-        self._plans: dict[int, CachePlan] = {}
         for name in zones:
             self.zone(name)
 
-    # --- zones and plans ----------------------------------------------------------------------------------------------
+    # --- zones --------------------------------------------------------------------------------------------------------
 
     def zone(self, name: str) -> ZoneCache | None:
         """The zone of that name; None if there is none, or if its storage cannot be had just now."""
@@ -106,17 +101,10 @@ class Cache:
     def zones(self) -> list[ZoneCache]:
         return [zone for zone in (self.zone(name) for name in self._settings) if zone is not None]
 
-    def _plan(self, location: Location) -> CachePlan:
-        plan = self._plans.get(id(location))
-        if plan is None:
-            plan = self._plans[id(location)] = CachePlan(location)
-        return plan
-
     # --- the request's way --------------------------------------------------------------------------------------------
 
-    def lookup(self, exchange: Exchange, location: Location) -> Response | Fetch | None:
+    def lookup(self, exchange: Exchange, plan: CachePlan) -> Response | Fetch | None:
         """What answers x: an Answer, a Fetch to carry out, or None where caching is off."""
-        plan = self._plans.get(id(location)) or self._plan(location)
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(exchange)
         zone = self._zones.get(name) or self.zone(name)
         if zone is None and name not in self._settings:
@@ -135,7 +123,7 @@ class Cache:
         if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(exchange):
             return None
         key = exchange.cache_key = plan.key(exchange)
-        request: Request = exchange.pairs if self._sent is None else Forwarded(exchange, location, self._sent)
+        request: Request = exchange.pairs if plan.sent is None else Forwarded(exchange, plan.sent)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(exchange.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, exchange):
             exchange.cache_status = "BYPASS"

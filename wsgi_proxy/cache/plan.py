@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .key import default_keys, key_template
-from .rfc9111 import Pairs, Rules, Wishes, wishes
+from .rfc9111 import Pairs, Rules, Sent, Wishes, wishes
 
 if TYPE_CHECKING:
     from ..config import Location, Template
@@ -27,6 +27,7 @@ class CachePlan:
         "location",
         "methods",
         "rules",
+        "sent",
         "settings",
         "updating",
         "use_stale",
@@ -35,8 +36,10 @@ class CachePlan:
         "zone_of",
     )
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, sent: Sent | None = None) -> None:
         self.location = location
+        self.sent = sent
+        """The fields of some names as the location forwards them; None for the fields as the client sent them."""
         self.settings = settings = location.cache
         constant = "" if settings.zone is None else getattr(settings.zone, "constant", None)
         self.zone_of: Template | None = settings.zone if constant is None else None

@@ -1,9 +1,9 @@
-"""Other ways to an answer than the straight one: `error_page`, `try_files`, `X-Accel-Redirect`, and requests of our own.
+"""Internal redirects (`error_page`, `try_files`, `X-Accel-Redirect`, an index) and subrequests.
 
 Rules:
-- A detour ends where the sentence begins: it sets where the request goes now and lets the hallway walk again.
-- More than ten redirects in one request are a fault, as in nginx; the router counts them.
-- While an error page is being made no other is, unless `recursive_error_pages` says so.
+- An internal redirect sets the request's new URI or named location and enters the request path again at `Router.route`.
+- More than ten redirects in one request are an error, as in nginx; the router counts them.
+- While an error page is being made no other one is, except with `recursive_error_pages`.
 """
 
 from __future__ import annotations
@@ -17,39 +17,46 @@ from ..errors import ClientError, ClientGone, NoLiveUpstreams, ProxyError, Upstr
 from ..exchange import Exchange
 from ..http import first, split_unsafe
 from ..logs import errorlog
-from ..response import Response
+from ..response import InternalRedirect, Response
 from . import response_headers
 
 if TYPE_CHECKING:
     from ..config import ErrorPage
     from ..routing import Router
     from .forwarder import Forwarder
-    from .forwarding import Forwarded
+    from .upstream_body import Forwarded
 
 MAX_REDIRECTS = 10
 
 KEPT = frozenset({"content-disposition", "set-cookie", "cache-control", "expires", "accept-ranges"})
-"""Fields of an application's answer that stay when X-Accel-Redirect has another place answer; Content-Type is the other one
+"""Fields of an application's response that stay when X-Accel-Redirect lets another location answer. Content-Type stays as well
 (ngx_http_upstream.c, `redirect` of ngx_http_upstream_headers_in)."""
 
 
 class Detours:
-    """`walk` is the hallway's: it answers an exchange from `Router.route` on."""
+    """The internal redirects of a proxy. `walk` answers an exchange from `Router.route` on."""
 
     def __init__(self, router: Router, walk: Callable[[Exchange], Response]) -> None:
         self._router = router
         self._walk = walk
 
-    def _go(self, exchange: Exchange, where: str) -> None:
-        """Send the request to a named location, or to a URI with its query."""
-        if where.startswith("@"):
-            self._router.named(exchange, where)
+    def resolve(self, exchange: Exchange, response: Response) -> Response:
+        """Return the response that takes the place of one with an outcome."""
+        outcome = response.outcome
+        if isinstance(outcome, InternalRedirect):
+            return self._go(exchange, outcome.uri, outcome.args)
+        return self.special(exchange, response.status)
+
+    def _go(self, exchange: Exchange, uri: str, args: str | None) -> Response:
+        """Answer from a named location (`@name`), or from the location of a decoded URI."""
+        if uri.startswith("@"):
+            self._router.named(exchange, uri)
         else:
-            path, mark, args = where.partition("?")
-            self._router.redirect(exchange, path, args if mark else None)
+            self._router.redirect(exchange, uri, args)
+        return self._walk(exchange)
 
     def refuse(self, exchange: Exchange, error: ProxyError) -> Response:
-        """The page for a fault, and its line in the log."""
+        """Return the page for an error and log it."""
         if isinstance(error, NoLiveUpstreams):
             errorlog.line("error", str(error), exchange, exchange.upstream_name)
         elif isinstance(error, ClientError | ClientGone):
@@ -62,19 +69,19 @@ class Detours:
         return response
 
     def special(self, exchange: Exchange, status: int) -> Response:
-        """The answer for a status that nothing else answers: what `error_page` says, else the standard page."""
+        """Return the page for a status: by `error_page`, else the standard page."""
         rule = self.error_page(exchange, status)
         if rule is not None:
             try:
                 return self._follow(exchange, status, rule)
             except ProxyError as error:
-                # What went wrong now is what the client is told, as in nginx.
+                # As in nginx the client gets the status of the later error.
                 return self.refuse(exchange, error)
         exchange.error_response = 0
         return response_headers.standard_page(exchange, status)
 
     def error_page(self, exchange: Exchange, status: int) -> ErrorPage | None:
-        """The `error_page` in force for a status; none while one is being made, unless they may be recursive."""
+        """Return the `error_page` for a status; None while one is being made, except with `recursive_error_pages`."""
         location = exchange.location_or_none
         if location is None or exchange.redirects > MAX_REDIRECTS:
             return None
@@ -93,27 +100,22 @@ class Detours:
         if uri.startswith(("@", "/")):
             if uri.startswith("/") and exchange.method != "HEAD":
                 exchange.method = "GET"
-            self._go(exchange, uri)
+            path, mark, args = uri.partition("?")
+            response = self._go(exchange, path, args if mark else None)
         else:
             code = rule.response if rule.response in (301, 302, 303, 307, 308) else 302
             return response_headers.redirect_page(exchange, code, uri)
-        response = self._walk(exchange)
         if exchange.error_response:
             response.status, response.reason = exchange.error_response, ""
         return response
 
     def try_files(self, exchange: Exchange) -> Response | None:
-        """Follow `try_files`: None when the location itself goes on with the file that was found."""
-        outcome = static.try_files(exchange)
-        if outcome is None:
-            return None
-        if isinstance(outcome, int):
-            return self.special(exchange, outcome)
-        self._go(exchange, outcome)
-        return self._walk(exchange)
+        """Follow `try_files`; return None if the location itself goes on with the file that was found."""
+        fallback = static.try_files(exchange)
+        return None if fallback is None else self.resolve(exchange, fallback)
 
     def accelerated(self, exchange: Exchange, forwarder: Forwarder, body: Forwarded) -> Response | None:
-        """`X-Accel-Redirect`: the upstream names the place that answers instead of it, and some fields of its own stay."""
+        """Follow `X-Accel-Redirect`: another location answers, and some of the upstream's fields stay. None without the field."""
         pairs = body.reply.pairs
         uri = first(pairs, "x-accel-redirect")
         if uri is None or "x-accel-redirect" in forwarder.settings.ignore_headers:
@@ -122,23 +124,22 @@ class Detours:
         exchange.content_type = first(pairs, "content-type") or exchange.content_type
         exchange.kept = exchange.kept + forwarder.response_headers(exchange, [pair for pair in pairs if pair[0].lower() in KEPT])
         if uri.startswith("@"):
-            self._router.named(exchange, uri)
-        else:
-            parts = split_unsafe(uri)
-            if parts is None:
-                raise ProxyError(f'unsafe URI "{uri}" was detected', status=404)
-            if exchange.method != "HEAD":
-                exchange.method = "GET"
-            self._router.redirect(exchange, *parts)
-        return self._walk(exchange)
+            return self._go(exchange, uri, None)
+        parts = split_unsafe(uri)
+        if parts is None:
+            raise ProxyError(f'unsafe URI "{uri}" was detected', status=404)
+        if exchange.method != "HEAD":
+            exchange.method = "GET"
+        return self._go(exchange, *parts)
 
     def subrequest(self, exchange: Exchange, uri: str) -> Response:
-        """A request of our own on a client's behalf, without its body (auth_request). Its body must be closed."""
-        # Its body is the client's request's, and is still to be read for that.
+        """Return the response to a request on the client's behalf, without a body (auth_request); its body must be closed."""
+        # The input stays with the client's request, which still has to read it.
         inner = Exchange.from_environ({**exchange.environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
         inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in ("content-length", "transfer-encoding")]
         inner.content_length, inner.chunked = None, False
-        inner.server, inner.remote_addr, inner.variables = exchange.server, exchange.remote_addr, exchange.variables
+        inner.server, inner.site = exchange.server, exchange.site
+        inner.remote_addr, inner.variables = exchange.remote_addr, exchange.variables
         inner.method = "GET"
         inner.subrequest = True
         inner.redirects = exchange.redirects + 1

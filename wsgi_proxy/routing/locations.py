@@ -1,23 +1,23 @@
-"""The locations of one level, made ready for look-ups.
+"""The locations of one level, prepared for look-ups.
 
 Rules:
-- `=` is a dict. Prefixes are sorted: the last that is not greater than the URI, or one of the prefixes it begins with itself, is
-  the longest that the URI begins with; so a look-up is a bisection and a few comparisons, whatever their number.
-- What nginx answers with a redirect to the name with a slash (a forwarding location asked for without it) is found here as a node
-  of its own.
+- Exact locations are in a dict. Prefixes are sorted: the longest prefix of the URI is the last one that is not greater than the
+  URI, or a prefix of that one. A look-up is therefore a bisection and a few comparisons, whatever their number.
+- nginx redirects a request for a forwarding location without its last slash. Such a name is a separate node.
 Source: ngx_http_core_find_location, ngx_http_core_find_static_location.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..variables import take_captures
+from .rewrite import Step, compile_script
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ..config import Location
     from ..exchange import Exchange
@@ -25,38 +25,65 @@ if TYPE_CHECKING:
 _REDIRECTING = frozenset({"proxy_pass"})
 
 
+def not_compiled(location: Location) -> Any:
+    """Return None: the router also works for callers that compile no locations."""
+    return None
+
+
 class Node:
-    """A location and what lies in it. `slash`: it answers with a redirect to itself. `plain`: entering it needs no work."""
+    """A location, its compiled form and the locations in it. `slash`: the location answers with a redirect to itself."""
 
-    __slots__ = ("location", "plain", "slash", "stops", "table")
+    __slots__ = ("compiled", "location", "plain", "script", "slash", "stops", "table")
 
-    def __init__(self, location: Location, slash: bool = False) -> None:
+    def __init__(
+        self,
+        location: Location,
+        compiled: Any,
+        script: tuple[Step, ...] = (),
+        table: LocationTable | None = None,
+        *,
+        slash: bool = False,
+    ) -> None:
         self.location = location
+        self.compiled = compiled
+        self.script = script
+        self.table = table
         self.slash = slash
         self.stops = location.kind == "^~"
-        self.table = LocationTable(location.locations) if location.locations else None
-        self.plain = not (slash or location.script or location.guard.internal)
+        self.plain = not (slash or script or location.guard.internal)
+        """Entering the location needs no work."""
+
+    def enter(self, exchange: Exchange) -> None:
+        """Make this the location of a request."""
+        exchange.location = self.location
+        exchange.compiled = self.compiled
+
+
+def make_node(location: Location, compile_location: Callable[[Location], Any] = not_compiled) -> Node:
+    """Return the node of a location. `compile_location` makes the value for `Exchange.compiled`."""
+    table = LocationTable(location.locations, compile_location) if location.locations else None
+    return Node(location, compile_location(location), compile_script(location.script, compile_location), table)
 
 
 class LocationTable:
-    """The locations of one level. `only` is the node when there is nothing but `location /`."""
+    """The locations of one level. `only` is the node of `location /` if there is no other, else None."""
 
     __slots__ = ("_exact", "_nodes", "_outer", "_patterns", "_prefixes", "only")
 
-    def __init__(self, locations: Iterable[Location]) -> None:
+    def __init__(self, locations: Iterable[Location], compile_location: Callable[[Location], Any] = not_compiled) -> None:
         prefixes: dict[str, Node] = {}
         slashes: dict[str, Node] = {}
         self._exact: dict[str, Node] = {}
         self._patterns: list[tuple[re.Pattern[str], Node]] = []
         for location in locations:
-            node = Node(location)
+            node = make_node(location, compile_location)
             pattern = location.pattern
             if location.regex is not None:
                 self._patterns.append((location.regex, node))
                 continue
             (self._exact if location.kind == "=" else prefixes)[pattern] = node
             if len(pattern) > 1 and pattern.endswith("/") and location.handler in _REDIRECTING:
-                slashes[pattern[:-1]] = Node(location, slash=True)
+                slashes[pattern[:-1]] = Node(location, node.compiled, slash=True)
         for uri, node in slashes.items():
             if uri not in prefixes:
                 self._exact.setdefault(uri, node)
@@ -68,7 +95,7 @@ class LocationTable:
         self.only = root if alone and root is not None and root.table is None else None
 
     def find(self, uri: str, exchange: Exchange) -> tuple[Node | None, bool]:
-        """(the node for a URI, whether the search ends with it); a regular expression that matches leaves its captures in `x`."""
+        """Return (the node for a URI, True if the search ends with it). A regular expression that matches sets the captures."""
         node = self._exact.get(uri)
         if node is not None:
             return node, True
@@ -102,7 +129,7 @@ class LocationTable:
 
 
 def _outer(prefixes: list[str]) -> list[int]:
-    """For each of the sorted prefixes the index of the longest other one that it begins with, -1 for none."""
+    """Return for each of the sorted prefixes the index of its longest proper prefix among them, -1 for none."""
     outer: list[int] = []
     for at, prefix in enumerate(prefixes):
         before = at - 1

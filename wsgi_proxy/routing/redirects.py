@@ -1,11 +1,10 @@
-"""Answers that need no upstream and no file: `return`, redirects, and where a redirect leads.
+"""Responses without an upstream or a file: `return`, redirects, and the URL of a redirect.
 
 Rules:
-- `return` of an error without a text, and whatever else only has a status, is answered by the hallway's page: the Answer's
-  `source` is then the module `pages`.
-- A path in Location becomes a URL as `absolute_redirect`, `server_name_in_redirect` and `port_in_redirect` say; the port is the
+- `return` of an error without a text gives only a status. Its outcome is Page: the proxy makes the page, or follows `error_page`.
+- A path in Location becomes a URL by `absolute_redirect`, `server_name_in_redirect` and `port_in_redirect`; the port is the
   listener's, as in nginx.
-- A control character never gets into Location: what a client put into a URI cannot begin a field of ours.
+- A control character never gets into Location: no text of a client can begin another field.
 Source: ngx_http_rewrite_module (return), ngx_http_core_module (the three directives).
 """
 
@@ -15,7 +14,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..http import escape, pages
-from ..response import Response
+from ..response import InternalRedirect, Page, Response
 from ..variables import server_address, server_name
 
 if TYPE_CHECKING:
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
     from ..http import Pairs
 
 DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
-"""The `types` of a configuration that has none."""
+"""The `types` of a configuration without that directive."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def content_type(uri: str, core: CoreSettings) -> str:
-    """The type by a path's extension, else `default_type`; "" for none."""
+    """Return the media type for a path's extension, else `default_type`; "" for none."""
     dot = uri.rfind(".")
-    # A name that begins with its dot has no extension (ngx_http_set_exten).
+    # A name that begins with a dot has no extension (ngx_http_set_exten).
     if dot > 0 and uri[dot - 1] != "/":
         extension = uri[dot + 1 :]
         if "/" not in extension:
@@ -45,14 +44,21 @@ def content_type(uri: str, core: CoreSettings) -> str:
 
 
 def page_response(status: int) -> Response:
-    """A status alone: the hallway makes its page, or follows its `error_page`."""
+    """Return a status whose page the proxy makes, by `error_page` or the default."""
     response = Response(status)
-    response.source = pages
+    response.outcome = Page()
+    return response
+
+
+def redirect_within(uri: str, args: str | None = None) -> Response:
+    """Return the outcome that another location answers: a named one (`@name`), or that of a decoded `uri` with its `args`."""
+    response = Response(200)
+    response.outcome = InternalRedirect(uri, args)
     return response
 
 
 def return_response(exchange: Exchange, step: Return) -> Response:
-    """What a `return` answers."""
+    """Return the response of a `return`."""
     status = step.status
     if step.text is None:
         if status >= 400:
@@ -76,20 +82,20 @@ def return_response(exchange: Exchange, step: Return) -> Response:
 
 
 def redirect_response(exchange: Exchange, status: int, location: str) -> Response:
-    """A redirect with nginx's small page."""
+    """Return a redirect with nginx's small page."""
     body = pages.page(status, pages.product(exchange.location.core))
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Location", absolute(exchange, location))]
     return Response(status, fields, (body,) if exchange.method != "HEAD" else (), length=len(body))
 
 
 def slash_redirect(exchange: Exchange, path: str) -> Response:
-    """301 to a folder's own name, which ends with a slash. `path` is decoded."""
+    """Return a 301 to a directory's name with its slash. `path` is decoded."""
     target = escape(path)
     return redirect_response(exchange, 301, f"{target}?{exchange.args}" if exchange.args else target)
 
 
 def absolute(exchange: Exchange, location: str) -> str:
-    """The value of Location for a URL or a path."""
+    """Return the value of Location for a URL or a path."""
     if _CONTROL.search(location):
         location = _CONTROL.sub(lambda match: f"%{ord(match[0]):02X}", location)
     core = exchange.location.core

@@ -1,12 +1,12 @@
 """ngx_http_rewrite_module: conditions, rewrites, and running a script of them.
 
 Rules:
-- A script changes the exchange (`uri`, `args`, variables, captures, `location` by `if`) and may end with a `Return`; what that
-  answers is said in `redirects`.
-- A regular expression that does not match takes $1 to $9 away; one that matches sets them (ngx_http_script_regex_start_code).
-- `x.relocate` says that a rewrite changed the URI and no `break` kept it here: the location is then looked for again.
-- As in nginx, a rewritten request counts as internal, and the URI it had on the wire is forgotten.
-Source: ngx_http_rewrite_module's documentation; ngx_http_script.c for the order of things.
+- A script changes the exchange (`uri`, `args`, variables, captures, the location by `if`) and may end with a `Return`;
+  `redirects` makes the response of it.
+- A regular expression that matches sets $1 to $9; one that does not match clears them (ngx_http_script_regex_start_code).
+- `exchange.relocate` is True after a rewrite changed the URI without a `break`: the location is then searched again.
+- As in nginx, a rewritten request counts as internal, and its original URI is no longer used.
+Source: ngx_http_rewrite_module; ngx_http_script.c for the order of evaluation.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import Break, If, Return, Rewrite, Set
 from ..errors import ConfigError, Fault, ProxyError
 from ..variables import SETTABLE, compile_regex, compile_text, take_captures
 
 if TYPE_CHECKING:
-    from ..config import Instruction, Predicate, Template
+    from ..config import Instruction, Location, Predicate, Template
     from ..exchange import Exchange
     from ..variables import Names
 
@@ -108,7 +108,7 @@ class FileTest:
 
 
 def compile_condition(args: list[str], names: Names) -> Predicate:
-    """What stands between the parentheses of an `if`, as a function of an Exchange; ConfigError in nginx's words."""
+    """Return the predicate for the arguments of an `if`. Raises ConfigError with nginx's message."""
     first = args[0]
     if len(first) > 1 and first.startswith("$"):
         return _variable_condition(first, args, names)
@@ -140,9 +140,9 @@ def _variable_condition(first: str, args: list[str], names: Names) -> Predicate:
 
 
 def compile_rewrite(regex: re.Pattern[str], replacement: str, flag: str, names: Names) -> Rewrite:
-    """`rewrite regex replacement [flag]`: the replacement split at its `?`, so that what a capture holds cannot split it.
+    """Return a `rewrite`. The replacement is split at its `?` here, so that a `?` in a capture cannot split it.
 
-    A replacement that begins with a scheme is a redirect; a `?` at its end drops the request's own arguments.
+    A replacement that begins with a scheme is a redirect. A `?` at its end drops the request's own arguments.
     """
     if _URL.match(replacement) and flag != "permanent":
         flag = "redirect"
@@ -158,7 +158,7 @@ def compile_rewrite(regex: re.Pattern[str], replacement: str, flag: str, names: 
 
 
 def _rewrite(exchange: Exchange, step: Rewrite) -> Return | bool:
-    """Perform a rewrite: a `Return` for a redirect, else whether the script ends here."""
+    """Perform a rewrite and return the `Return` of a redirect, else True if the script ends here."""
     match = step.regex.search(exchange.uri)
     if match is None:
         exchange.captures = ()
@@ -193,7 +193,7 @@ _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
 def _unescape_redirect(path: str) -> str:
-    """Escapes of characters that need none in a URI are undone, as far as a `?` (NGX_UNESCAPE_REDIRECT)."""
+    """Decode escapes of characters that need none in a URI, up to a `?` (NGX_UNESCAPE_REDIRECT)."""
     if "%" not in path:
         return path
 
@@ -208,21 +208,43 @@ def _unescape_redirect(path: str) -> str:
 # --- running ----------------------------------------------------------------------------------------------------------------
 
 
-def run(script: tuple[Instruction, ...], exchange: Exchange) -> Return | None:
-    """Run a script to its end, a `break`, or a `Return`, which is given back."""
+class Branch:
+    """An `if` with its compiled location; `location` is None if the `if` changes no setting."""
+
+    __slots__ = ("compiled", "condition", "location", "script")
+
+    def __init__(self, step: If, compile_location: Callable[[Location], Any]) -> None:
+        self.condition = step.condition
+        self.script = compile_script(step.script, compile_location)
+        self.location = step.location
+        self.compiled: Any = None if step.location is None else compile_location(step.location)
+
+
+Step = Set | Rewrite | Return | Break | Branch
+"""An instruction ready to run."""
+
+
+def compile_script(script: tuple[Instruction, ...], compile_location: Callable[[Location], Any]) -> tuple[Step, ...]:
+    """Return a script ready to run, with the location of each `if` compiled."""
+    return tuple(Branch(step, compile_location) if isinstance(step, If) else step for step in script)
+
+
+def run(script: tuple[Step, ...], exchange: Exchange) -> Return | None:
+    """Run a script to its end, to a `break`, or to a `Return`, which is returned."""
     result = _run(script, exchange)
     return result if isinstance(result, Return) else None
 
 
-def _run(script: tuple[Instruction, ...], exchange: Exchange) -> Return | bool:
-    """A `Return`, or whether the whole script ends here."""
+def _run(script: tuple[Step, ...], exchange: Exchange) -> Return | bool:
+    """Run a script and return its `Return`, else True if the whole script ends here."""
     for step in script:
         kind = type(step)
-        if kind is If:
-            assert isinstance(step, If)
+        if kind is Branch:
+            assert isinstance(step, Branch)
             if step.condition(exchange):
                 if step.location is not None:
                     exchange.location = step.location
+                    exchange.compiled = step.compiled
                 result = _run(step.script, exchange)
                 if result is not False:
                     return result
@@ -247,7 +269,7 @@ def _run(script: tuple[Instruction, ...], exchange: Exchange) -> Return | bool:
 
 
 def _set(exchange: Exchange, name: str, value: str) -> None:
-    """`set`: most names live in `x.variables`; a few change the exchange itself."""
+    """Perform a `set`. Most names are kept in `exchange.variables`; a few change the exchange itself."""
     if name in SETTABLE:
         if name == "args":
             exchange.args = value
@@ -259,7 +281,7 @@ def _set(exchange: Exchange, name: str, value: str) -> None:
 
 
 def _size(value: str) -> int | None:
-    """Bytes of a size such as `10k`; what is none is ignored, as nginx does."""
+    """Return the bytes of a size such as `10k`; None for any other text, which nginx ignores."""
     match = re.fullmatch(r"(\d+)([kKmM]?)", value, re.ASCII)
     if match is None:
         return None

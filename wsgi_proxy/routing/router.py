@@ -1,30 +1,31 @@
-"""Which place answers: listener and Host choose the server block, the normalised URI its location.
+"""The choice of a server block by listener and Host, and of a location by the normalised URI.
 
 Rules:
 - Server: the exact name, the longest `*.name`, the longest `name.*`, the first regular expression in order, the listener's
-  default (ngx_http_find_virtual_server). Under a WSGI server whose port no `listen` names, all server blocks are asked.
+  default (ngx_http_find_virtual_server). Under a WSGI server whose port no `listen` names, all server blocks are candidates.
 - Location: `=`; the longest prefix; unless that is `^~`, regular expressions in order, those nested in the prefix first
-  (ngx_http_core_find_location). Nothing found: what the server says itself.
-- Scripts run as in nginx: the server's once for each URI that comes or is redirected to, the location's after each search; at
-  most ten changes of the URI in one request.
-- The cost does not grow with the number of servers and locations: dicts, one bisection, and a memory of the Hosts last seen. Only
-  regular expressions are asked one by one, as nginx does.
+  (ngx_http_core_find_location). Without a match the settings of the server block apply.
+- Scripts run as in nginx: the server's once for each URI of the client or of a redirect, the location's after each search. One
+  request has at most ten changes of its URI.
+- The cost does not grow with the number of servers and locations: dicts, one bisection, and a memory of recent Hosts. Only
+  regular expressions are tried one by one, as in nginx.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientError, ProxyError
 from ..http import normalise
 from ..variables import HostTable
-from .locations import LocationTable, Node
+from .locations import LocationTable, Node, make_node, not_compiled
 from .redirects import return_response, slash_redirect
-from .rewrite import run
+from .rewrite import Step, compile_script, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ..config import Config, Listen, Location, ServerBlock
     from ..exchange import Exchange
@@ -32,28 +33,28 @@ if TYPE_CHECKING:
 
 MAX_CHANGES = 10
 _HOSTS_KEPT = 1024
-# RFC 3986's host, without the comma: under other servers that is how two Host fields look.
+# The host of RFC 3986 without the comma, by which other servers join two Host fields.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 
 
 class Site:
-    """A server block ready to route."""
+    """A server block prepared for routing. `own` is the node of its own settings."""
 
     __slots__ = ("block", "merge_slashes", "name", "named", "own", "script", "table", "tunnels")
 
-    def __init__(self, block: ServerBlock) -> None:
+    def __init__(self, block: ServerBlock, compile_location: Callable[[Location], Any] = not_compiled) -> None:
         self.block = block
-        self.own = Node(block.settings)
-        self.script = block.script
-        self.table = LocationTable(block.locations)
-        self.named = {name: Node(location) for name, location in block.named.items()}
+        self.own = make_node(block.settings, compile_location)
+        self.script: tuple[Step, ...] = compile_script(block.script, compile_location)
+        self.table = LocationTable(block.locations, compile_location)
+        self.named = {name: make_node(location, compile_location) for name, location in block.named.items()}
         self.merge_slashes = block.merge_slashes
         self.tunnels = _tunnels((block.settings, *block.locations, *block.named.values()))
         self.name = block.names[0].removeprefix(".") if block.names else ""
 
 
 def _tunnels(locations: Iterable[Location]) -> bool:
-    """Whether a CONNECT may find its place among these."""
+    """Return True if one of these locations or of those inside them opens tunnels."""
     for location in locations:
         inner = [found for instruction in location.script if (found := getattr(instruction, "location", None)) is not None]
         if location.handler == "tunnel_pass" or _tunnels((*location.locations, *inner)):
@@ -62,7 +63,7 @@ def _tunnels(locations: Iterable[Location]) -> bool:
 
 
 class _Found:
-    """What a Host leads to: a server block, $host, and what a regular expression among the names captured."""
+    """The result for one Host: a server block, $host, and the captures of a regular expression among the names."""
 
     __slots__ = ("captures", "host", "site", "variables")
 
@@ -88,7 +89,7 @@ class ServerNames:
         self._known: dict[str, _Found] = {}
 
     def add(self, site: Site, default: bool) -> None:
-        """Take a server block; the first is the default until one says that it is. A name said twice stays the first's."""
+        """Add a server block. The first one is the default until another says so; a repeated name stays with the first."""
         if self.default is None or default:
             self.default = site
         patterns = dict(site.block.name_patterns)
@@ -100,7 +101,7 @@ class ServerNames:
                 self._names.add(name.lower(), site)
 
     def find(self, raw: str) -> _Found:
-        """What a Host field leads to; ClientError for one that is none (RFC 9110, 7.2)."""
+        """Return the result for a Host field. Raises ClientError for an invalid one (RFC 9110, section 7.2)."""
         found = self._known.get(raw)
         if found is None:
             match = _HOST.fullmatch(raw)
@@ -128,13 +129,13 @@ class ServerNames:
 class Router:
     """The server blocks and locations of one configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, compile_location: Callable[[ServerBlock, Location], Any] | None = None) -> None:
+        """Prepare all server blocks. `compile_location` makes the value for `Exchange.compiled` of each location."""
         self.prefix = config.prefix
-        self._sites: dict[int, Site] = {}
         self._groups: dict[str | tuple[str, int], ServerNames] = {}
         self._all = ServerNames()
         for block in config.servers:
-            site = self._sites[id(block)] = Site(block)
+            site = Site(block, not_compiled if compile_location is None else partial(compile_location, block))
             self._all.add(site, False)
             for listen in block.listens:
                 group = self._groups.setdefault(_address(listen), ServerNames())
@@ -149,13 +150,13 @@ class Router:
     # --- the server block -----------------------------------------------------------------------------------------------------
 
     def choose_server(self, exchange: Exchange) -> None:
-        """Set `server`, `host`, `uri` and `args`; ClientError for a Host or a target that is none."""
+        """Set `server`, `host`, `uri` and `args`. Raises ClientError for an invalid Host or target."""
         group = self._only or self._group(exchange)
         site = default = group.default
         if default is None or site is None:
             raise ProxyError("the configuration has no server", status=404)
         exchange.prefix = self.prefix
-        exchange.server, exchange.location = site.block, site.block.settings
+        self._use(exchange, site)
         raw = exchange.environ.get("HTTP_HOST")
         if raw is None:
             if exchange.protocol not in ("HTTP/1.0", "HTTP/0.9"):
@@ -163,22 +164,29 @@ class Router:
             exchange.host = site.name
         else:
             found = group.find(raw)
-            site = found.site
-            exchange.server, exchange.location, exchange.host = site.block, site.block.settings, found.host
+            exchange.host = found.host
+            if found.site is not site:
+                site = found.site
+                self._use(exchange, site)
             if found.captures:
                 exchange.captures = found.captures
                 exchange.variables.update(found.variables)
         target = exchange.target
         if target[:1] == "/":
-            # As in nginx the request line is read before the Host: by what the listener's default server says.
+            # As in nginx the request line is read before Host, by the settings of the listener's default server.
             exchange.uri, exchange.args = normalise(target, default.merge_slashes)
         elif exchange.method != "CONNECT":
             raise ClientError("client sent invalid request target")
         elif not site.tunnels:
             raise ClientError("client sent CONNECT where there is no tunnel_pass", status=405)
 
+    def _use(self, exchange: Exchange, site: Site) -> None:
+        exchange.server = site.block
+        exchange.site = site
+        site.own.enter(exchange)
+
     def _group(self, exchange: Exchange) -> ServerNames:
-        """The server blocks of the address that the request came to; all of them when no `listen` has it."""
+        """Return the server blocks of the request's local address; all of them if no `listen` names it."""
         connection = exchange.connection
         groups = self._groups
         if connection is not None:
@@ -203,18 +211,18 @@ class Router:
     # --- the location -----------------------------------------------------------------------------------------------------------
 
     def route(self, exchange: Exchange) -> Response | None:
-        """Set everything that says where the request goes, and run the scripts on the way.
+        """Find the location of a request and run the scripts on the way there.
 
-        An Answer when a script or a redirect has answered (`source` is the module `pages` when only its status is said); None
-        when `x.location` is to answer. ProxyError for what cannot be routed.
+        Return the response of a script or a redirect, None if the location answers. Raises ProxyError for a request without a
+        location.
         """
         if exchange.server is None:
             self.choose_server(exchange)
-        site = self._sites[id(exchange.server)]
+        site: Site = exchange.site
         if exchange.named_location:
             return self._enter(exchange, site, site.named[exchange.location.pattern])
         if site.script:
-            exchange.location = site.block.settings
+            site.own.enter(exchange)
             exchange.relocate = False
             result = run(site.script, exchange)
             if result is not None:
@@ -223,26 +231,27 @@ class Router:
         if node is None:
             node = site.table.find(exchange.uri, exchange)[0] or site.own
         if node.plain:
-            exchange.location = node.location
+            node.enter(exchange)
             return None
         return self._enter(exchange, site, node)
 
     def _enter(self, exchange: Exchange, site: Site, node: Node) -> Response | None:
-        """Go into a location; its script may send the request on to others."""
+        """Enter a location; its script may send the request on to others."""
         while True:
-            location = exchange.location = node.location
+            node.enter(exchange)
+            location = node.location
             if location.guard.internal and not exchange.internal:
                 raise ClientError(status=404)
             if node.slash:
                 return slash_redirect(exchange, location.pattern)
-            if not location.script:
+            if not node.script:
                 return None
             limits = location.guard.limit_except
             if limits is not None and exchange.method not in limits[0]:
-                # For nginx what stands in limit_except is a location of its own, and this one's script is not in it.
+                # In nginx limit_except is a location inside this one, without this one's script.
                 return None
             exchange.relocate = False
-            result = run(location.script, exchange)
+            result = run(node.script, exchange)
             if result is not None:
                 return return_response(exchange, result)
             if not exchange.relocate:
@@ -256,10 +265,10 @@ class Router:
         if exchange.redirects > MAX_CHANGES:
             raise ProxyError(f'rewrite or internal redirection cycle while processing "{exchange.uri}"')
 
-    # --- redirects within -------------------------------------------------------------------------------------------------------
+    # --- internal redirects -----------------------------------------------------------------------------------------------------
 
     def redirect(self, exchange: Exchange, uri: str, args: str | None = None) -> None:
-        """Send the request to another URI of its server, where `route` then takes it; without `args` it has none, as in nginx."""
+        """Send the request to another URI of its server, for `route` to continue. Without `args` the query is empty."""
         self._count_change(exchange)
         exchange.uri, exchange.args = uri, args or ""
         exchange.internal = exchange.uri_changed = True
@@ -268,11 +277,12 @@ class Router:
     def named(self, exchange: Exchange, name: str) -> None:
         """Send the request to a named location; `route` then runs its script."""
         self._count_change(exchange)
-        node = self._sites[id(exchange.server)].named.get(name)
+        site: Site = exchange.site
+        node = site.named.get(name)
         if node is None:
             raise ProxyError(f'could not find named location "{name}"')
         exchange.internal = exchange.named_location = True
-        exchange.location = node.location
+        node.enter(exchange)
 
 
 _ANY = frozenset({"0.0.0.0", "::"})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..logs import errorlog
 from ..response import FileBody, Response
-from ..routing import page_response, slash_redirect
+from ..routing import page_response, redirect_within, slash_redirect
 from ..variables import document_root, filename
 from .autoindex import listing
 from .response import Parts, file_response
@@ -27,8 +27,8 @@ _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMLINK})
 
 
-def serve(exchange: Exchange) -> Response | str:
-    """Return the response for the exchange's file, or the URI of an internal redirect to a directory's index."""
+def serve(exchange: Exchange) -> Response:
+    """Return the response for the exchange's file, or the internal redirect to a directory's index."""
     if exchange.method not in ("GET", "HEAD", "POST"):
         return page_response(405)
     if exchange.uri[-1:] == "/":
@@ -90,14 +90,14 @@ def _failed(exchange: Exchange, error: OSError, path: bytes) -> Response:
 # --- directories ------------------------------------------------------------------------------------------------------------
 
 
-def _directory(exchange: Exchange) -> Response | str:
+def _directory(exchange: Exchange) -> Response:
     """Return the response for a URI that ends with a slash: the index, the listing, 403, or 404 for a missing directory."""
     core = exchange.location.core
     looked = False
     for template in core.index or (None,):
         name = "index.html" if template is None else template(exchange)
         if name[:1] == "/":
-            return name
+            return redirect_within(name, exchange.args)
         found = _path(exchange, exchange.uri + name) if name else None
         if found is None:
             continue
@@ -112,7 +112,7 @@ def _directory(exchange: Exchange) -> Response | str:
                 if missing is not None:
                     return missing
         else:
-            return exchange.uri + name
+            return redirect_within(exchange.uri + name, exchange.args)
     missing = _missing_directory(exchange)
     if missing is not None:
         return missing
@@ -138,11 +138,11 @@ def _missing_directory(exchange: Exchange) -> Response | None:
     return None if stat.S_ISDIR(mode) else page_response(404)
 
 
-def try_files(exchange: Exchange) -> str | int | None:
+def try_files(exchange: Exchange) -> Response | None:
     """Follow the location's `try_files`.
 
-    Return None if a candidate exists: `exchange.uri` is then its URI. Otherwise return the fallback: a URI with its query,
-    `@name`, or a status.
+    Return None if a candidate exists: `exchange.uri` is then its URI. Otherwise return the fallback: an internal redirect, or the
+    page for a status.
     """
     *candidates, last = exchange.location.core.try_files
     core = exchange.location.core
@@ -167,4 +167,7 @@ def try_files(exchange: Exchange) -> str | int | None:
         if stat.S_ISDIR(mode) is wants_directory:
             exchange.uri = tried
             return None
-    return last if isinstance(last, int) else last(exchange)
+    if isinstance(last, int):
+        return page_response(last)
+    uri, mark, args = last(exchange).partition("?")
+    return redirect_within(uri, args if mark else None)

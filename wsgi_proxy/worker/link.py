@@ -146,12 +146,12 @@ class Link:
         if not self._side.started:
             self._side.start()
 
-    def heed(self, core: CoreSettings) -> None:
+    def heed(self, core: CoreSettings, known: dict[Listener, ListenerSettings]) -> None:
         """What the request's location says of timeouts and keeping; holds to the end of this request and the wait behind it."""
         listener = self.listener
-        settings = listener.by_location.get(id(core))
+        settings = known.get(listener)
         if settings is None:
-            settings = listener.by_location[id(core)] = listener.settings.of(core)
+            settings = known[listener] = listener.settings.of(core)
         if settings is not self.settings:
             self._use(settings)
 

@@ -35,7 +35,6 @@ class Listener:
         "_watcher",
         "address",
         "base",
-        "by_location",
         "family",
         "name",
         "paused",
@@ -52,8 +51,6 @@ class Listener:
         self.settings = settings
         self._batch = batch
         self.paused = False
-        self.by_location: dict[int, ListenerSettings] = {}
-        """The settings as locations change them, by the identity of what they say, which the configuration keeps alive."""
         where = self._sock.getsockname()
         self.address: tuple[str, int] | str
         if isinstance(where, tuple):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from .fields import Pairs, members
 
 if TYPE_CHECKING:
-    from ...config import Location
     from ...exchange import Exchange
 
 Spec = tuple[str, ...]
@@ -30,22 +29,21 @@ _UNORDERED: Final = frozenset({"accept-charset", "accept-encoding"})
 _COMMA: Final = re.compile(r"[ \t]*,[ \t,]*")
 
 
-Sent = Callable[["Exchange", "Location", Spec], Pairs]
+Sent = Callable[["Exchange", Spec], Pairs]
 """The fields with the names of a spec, as a location forwards them."""
 
 
 class Forwarded:
     """A request as its location forwards it; only the fields that a spec names are worked out."""
 
-    __slots__ = ("_location", "_sent", "_x")
+    __slots__ = ("_sent", "_x")
 
-    def __init__(self, exchange: Exchange, location: Location, sent: Sent) -> None:
+    def __init__(self, exchange: Exchange, sent: Sent) -> None:
         self._x = exchange
-        self._location = location
         self._sent = sent
 
     def fields(self, spec: Spec) -> Pairs:
-        return self._sent(self._x, self._location, spec)
+        return self._sent(self._x, spec)
 
 
 Request = Pairs | Forwarded

@@ -1,8 +1,8 @@
-"""What has to be done now and then beside the requests: idle connections closed, the cache kept within its bounds.
+"""Upkeep: periodic chores such as closing idle connections and keeping the cache within its bounds.
 
 Rules:
-- One thread (a greenlet where gevent has patched threads) in each process that serves, begun by its first request.
-- Each chore must be short or pause by itself; one that fails is logged and tried again.
+- Each serving process has one thread for it (a greenlet if gevent has patched threads), started by the first request.
+- Each chore must be short or pause by itself. A failure is logged, and the chore runs again in the next round.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ EVERY = 1.0
 
 
 class Upkeep:
-    """Runs chores once a second from the first `begin` on, until `stop`."""
+    """Chores that run once a second from the first `begin` on, until `stop`."""
 
     def __init__(self, chores: Iterable[Callable[[], None]]) -> None:
         self._chores = tuple(chores)
         self._stop = threading.Event()
         self.pid = 0
-        """The process it runs in; a forked child begins anew."""
+        """The id of the process it runs in, 0 while it does not run; a forked child starts it again."""
 
     def begin(self) -> None:
-        """Start, unless it runs in this process already."""
+        """Start, unless it already runs in this process."""
         if self.pid != os.getpid():
             self.pid = os.getpid()
             self._stop = threading.Event()
@@ -39,15 +39,15 @@ class Upkeep:
             self.round()
 
     def round(self) -> None:
-        """Do every chore once."""
+        """Run every chore once."""
         for chore in self._chores:
             started = time.monotonic()
             try:
                 chore()
-            except Exception:  # a chore that fails must not end the others; its traceback is for the log
+            except Exception:  # a failing chore must not end the others; the log gets its traceback
                 errorlog.logger.exception("a chore failed after %.1f s", time.monotonic() - started)
 
     def stop(self) -> None:
-        """End after the round under way."""
+        """Stop after the current round."""
         self._stop.set()
         self.pid = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from wsgi_proxy.proxy.upkeep import Upkeep
+from wsgi_proxy.wsgi.upkeep import Upkeep
 
 
 def test_chores_go_on_when_one_fails() -> None:

@@ -1,0 +1,58 @@
+"""CompiledLocation: everything about one location that is known before the first request.
+
+Rules:
+- The router makes one at the start for each location, each server's settings and each `if`, and puts it on the exchange
+  together with the location. The request path looks nothing else up by location.
+- Parts that a location does not use are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..cache import CachePlan
+from ..exchange import Exchange
+from ..response import Response
+from .forwarder import Forwarder
+from .response_headers import compile_finisher
+
+if TYPE_CHECKING:
+    from ..access import AccessPlan
+    from ..config import Location, ServerBlock
+    from .targets import Target, Targets
+
+
+class CompiledLocation:
+    """One location ready for requests. `handler` answers where the location does not forward."""
+
+    __slots__ = ("access", "cache", "client_limits", "finisher", "forwarder", "handler", "location", "paced", "target")
+
+    def __init__(
+        self,
+        location: Location,
+        server: ServerBlock,
+        access: AccessPlan,
+        targets: Targets,
+        handler: Callable[[Exchange], Response] | None,
+    ) -> None:
+        self.location = location
+        self.access = access
+        self.handler = handler
+        """The function that answers; None for `proxy_pass`."""
+        self.finisher = compile_finisher(location)
+        """Applies `add_header`, `expires`, `charset` and `add_trailer`; None without them."""
+        self.paced = location.core.limit_rate is not None
+        self.client_limits: dict[Any, Any] = {}
+        """The keep-alive settings and timeouts of this location by listener; filled by the worker."""
+        self.forwarder: Forwarder | None = None
+        self.target: Target | None = None
+        """The target of `proxy_pass`; None if it has variables."""
+        self.cache: CachePlan | None = None
+        if location.handler == "proxy_pass":
+            self.forwarder = forwarder = Forwarder(
+                location, underscores=server.underscores_in_headers, ignore_invalid=server.ignore_invalid_headers
+            )
+            self.target = targets.fixed(location.proxy)
+            if location.cache.zone is not None:
+                self.cache = CachePlan(location, forwarder.sent)

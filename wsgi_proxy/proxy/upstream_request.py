@@ -1,0 +1,185 @@
+"""The request to an upstream: sent to one server after the other, and the response that comes back.
+
+Rules:
+- No attempt follows once a byte of a response was passed on to the client (ngx_http_upstream_next).
+- A response that the cache may store keeps the upstream's own fields (`Response.raw`); every other one gets the client's.
+- `X-Accel-*` of the response and `proxy_intercept_errors` are applied here, before anything of the response is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..access import destinations
+from ..errors import ClientGone, InvalidResponse
+from ..http import Pairs, tokens
+from ..response import Response
+from ..transport import Outgoing, Transport, watched
+from ..tunnel import Tunnelled, require_connection
+from . import pacing
+from .attempts import LISTED, NEVER_FAILURES, Attempts, Retries
+from .request_body import take
+from .upstream_body import Forwarded
+
+if TYPE_CHECKING:
+    from ..cache import Fetch
+    from ..config import ProxySettings
+    from ..exchange import Exchange
+    from ..response import Attempt
+    from ..upstream import Lease
+    from .forwarder import Forwarder
+    from .internal_redirects import Detours
+    from .location import CompiledLocation
+    from .request_body import Upload
+    from .targets import Target, Targets
+
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Fields without a meaning in a 1xx response, which has no body (RFC 9110, section 8.6)."""
+
+
+class UpstreamRequests:
+    """Sends the requests of all locations to their upstreams."""
+
+    def __init__(self, transport: Transport, targets: Targets, detours: Detours) -> None:
+        self._transport = transport
+        self._targets = targets
+        self._detours = detours
+
+    def ask(self, exchange: Exchange, compiled: CompiledLocation, fetch: Fetch | None = None) -> Response:
+        """Return an upstream's response; `proxy_request_buffering` reads the request's body first.
+
+        A cache's `fetch` says what to ask for instead of the client's request. Raises ProxyError.
+        """
+        location = compiled.location
+        upload = take(exchange, location.proxy, location.core)
+        try:
+            return self._send(exchange, compiled, upload, fetch)
+        except BaseException:
+            if upload is not None:
+                upload.close()
+            raise
+
+    def _send(self, exchange: Exchange, compiled: CompiledLocation, upload: Upload | None, fetch: Fetch | None) -> Response:
+        forwarder = compiled.forwarder
+        assert forwarder is not None
+        settings = forwarder.settings
+        target = self._targets.of(exchange, compiled)
+        method = settings.method(exchange).upper() if settings.method is not None else exchange.method
+        if fetch is not None and fetch.method is not None:
+            method = fetch.method
+        out = Outgoing(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
+        if exchange.upgrade:
+            require_connection(exchange)
+        if fetch is None and not settings.ignore_client_abort:
+            out.client = client_of(exchange)
+        if exchange.location.core.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
+            out.hints = partial(_pass_hints, exchange, forwarder)
+        tries = settings.next_upstream_tries or target.pool.tries_limit
+        retries = Retries(settings, exchange.method, tries, upload, time.monotonic)
+        body: Forwarded = Forwarding(exchange, target, retries, out, upload, settings, self._transport.send).run()
+        return self._take_reply(exchange, forwarder, body, fetch)
+
+    def _take_reply(self, exchange: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Response:
+        """Return the response of a successful attempt, or another one that takes its place."""
+        reply = body.reply
+        settings = forwarder.settings
+        exchange.upstream_pairs = reply.pairs
+        if reply.status == 101:
+            idle = settings.read_timeout if settings.stream_timeout is None else settings.stream_timeout
+            return Response(101, forwarder.response_headers(exchange, reply.pairs), Tunnelled(body, exchange.upgrade, idle))
+        if settings.intercept_errors and reply.status >= 300 and self._detours.error_page(exchange, reply.status) is not None:
+            body.close()
+            return self._detours.special(exchange, reply.status)
+        if reply.special:
+            rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
+            if rate is not None:
+                exchange.limit_rate = rate
+            moved = self._detours.accelerated(exchange, forwarder, body)
+            if moved is not None:
+                return moved
+        if settings.limit_rate is not None:
+            body.rate = pacing.evaluated(settings.limit_rate, exchange)
+        raw = fetch is not None and not fetch.unsafe
+        pairs = list(reply.pairs) if raw else forwarder.response_headers(exchange, reply.pairs)
+        response = Response(reply.status, pairs, body, reason=reply.reason)
+        response.raw = raw
+        cookie = body.lease.sticky_cookie()
+        if cookie is not None:
+            if fetch is not None and raw:
+                fetch.cookie = cookie
+            else:
+                response.headers.append(("Set-Cookie", cookie))
+        response.length = reply.content_length
+        response.source = reply
+        return response
+
+
+class Forwarding(Attempts):
+    """The attempts to forward one request; `transmit` is `Transport.send`."""
+
+    __slots__ = ("_out", "_settings", "_target", "_transmit", "_upload")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        target: Target,
+        retries: Retries,
+        out: Outgoing,
+        upload: Upload | None,
+        settings: ProxySettings,
+        transmit: Callable[..., Any],
+    ) -> None:
+        super().__init__(exchange, target.pool, retries)
+        self._target = target
+        self._out = out
+        self._upload = upload
+        self._settings = settings
+        self._transmit = transmit
+
+    def send(self, lease: Lease, attempt: Attempt) -> Forwarded | None:
+        """Send the request to one server and wait for the head of its response."""
+        exchange, target, settings = self.exchange, self._target, self._settings
+        if target.judged:
+            destinations.check(exchange, exchange.location.guard, lease.peer.address)
+        reply = self._transmit(self._out, target.route(lease.peer, settings))
+        status: int = reply.status
+        if status == 101 and not _asked_for(reply.head.upgrade, exchange.upgrade):
+            reply.abort()
+            raise InvalidResponse("upstream sent a 101 nobody asked for")
+        attempt.status = status
+        attempt.connect_time = reply.connect_time
+        attempt.header_time = reply.header_time
+        if status >= 400 and self.retries.may(LISTED.get(status), True):
+            reply.abort()
+            lease.settle(status not in NEVER_FAILURES)
+            return None
+        return Forwarded(reply, lease, attempt, self._upload, settings)
+
+    def url(self, lease: Lease) -> str:
+        return self._target.url(lease.peer)
+
+
+def client_of(exchange: Exchange) -> Any:
+    """Return the client whose leaving ends the request: the worker's connection, else a watched socket, else None."""
+    return exchange.connection if exchange.connection is not None else watched(exchange.environ)
+
+
+def _asked_for(upgrade: str, asked: str) -> bool:
+    """Return True if a 101 switches to protocols that the client named, and only to those (RFC 9110, section 7.8)."""
+    chosen = tokens(upgrade)
+    return bool(asked) and bool(chosen) and chosen <= tokens(asked)
+
+
+def _pass_hints(exchange: Exchange, forwarder: Forwarder, pairs: Pairs) -> None:
+    """Pass a 103 (Early Hints) on to the client if `early_hints` allows it (RFC 8297; ngx_http_core_module)."""
+    if all(condition(exchange) in ("", "0") for condition in exchange.location.core.early_hints):
+        return
+    fields = [pair for pair in forwarder.response_headers(exchange, pairs) if pair[0].lower() not in _FRAMING]
+    if fields:
+        try:
+            exchange.environ["wsgi.early_hints"](fields)
+        except OSError as error:
+            raise ClientGone(f"sending early hints failed: {error}") from error
