@@ -10,7 +10,7 @@ from wsgi_proxy.nginx.directives.unsupported import UNSUPPORTED
 
 
 @pytest.mark.parametrize(
-    "name", ["fastcgi_pass", "content_by_lua_block", "js_content", "geoip2_proxy", "http3", "brotli", "acme_issuer"]
+    "name", ["fastcgi_pass", "content_by_lua_block", "js_content", "geoip2_proxy", "uwsgi_pass", "brotli", "acme_issuer"]
 )
 def test_well_known_names(name: str) -> None:
     assert name in UNSUPPORTED
@@ -22,7 +22,7 @@ def test_a_broken_block_of_lua() -> None:
     assert faults("content_by_lua_block x;")[0] == "expected { to start Lua block"
 
 
-@pytest.mark.parametrize("name", ["foo", "more", "js", "fastcgi_", "proxy_pas", "set_x"])
+@pytest.mark.parametrize("name", ["foo", "more", "js", "fastcgi_", "fastcgi_x", "proxy_pas", "set_x"])
 def test_other_names(name: str) -> None:
     assert name not in UNSUPPORTED
     assert faults(f"{name} x;") == [f'unknown directive "{name}"']

@@ -9,7 +9,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ...config import Config, SourceLine
-from . import blocks, cache, core, guard, harmless, health, listen, log, process, proxy, rewrite, static, tls, tunnel, upstream
+from . import (
+    blocks,
+    cache,
+    core,
+    gateways,
+    guard,
+    harmless,
+    health,
+    listen,
+    log,
+    process,
+    proxy,
+    rewrite,
+    static,
+    tls,
+    tunnel,
+    upstream,
+)
 from .advice import warnings_of
 from .freezing import freeze
 from .reading import Reading, TooManyFaults
@@ -31,6 +48,7 @@ SUBJECTS: Mapping[str, tuple[Row, ...]] = {
     "Health checks": health.ROWS,
     "Logs": log.ROWS,
     "Accepted without effect": harmless.ROWS,
+    "Other protocols": gateways.ROWS,
 }
 
 

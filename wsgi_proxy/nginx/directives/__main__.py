@@ -57,10 +57,13 @@ def lines() -> Iterator[str]:
         for row in described:
             yield from _section(row, entries[subject, row.name])
     yield "## Accepted without effect\n"
-    yield "| directive | arguments | context | instead |"
+    yield "| directives | arguments | context | instead |"
     yield "|---|---|---|---|"
+    together: dict[tuple[str, str, str], list[str]] = {}
     for row in sorted(without_effect, key=lambda row: row.name):
-        yield f"| `{row.name}` | {_COUNTS[row.takes]} | {row.contexts} | {row.note} |"
+        together.setdefault((_COUNTS[row.takes.removeprefix("BLOCK ")], row.contexts, row.note), []).append(f"`{row.name}`")
+    for (count, contexts, note), names in together.items():
+        yield f"| {', '.join(names)} | {count} | {contexts} | {note} |"
     yield ""
 
 

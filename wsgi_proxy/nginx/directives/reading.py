@@ -55,6 +55,8 @@ class Reading:
         self.log_formats: dict[str, LogFormat] = {}
         self.sized_zones: set[str] = set()
         """The zones of upstreams that have a size."""
+        self.unused: set[str] = set()
+        """The families of settings without effect that were warned of."""
         self._reported: set[tuple[str, SourceLine]] = set()
         self._later: list[tuple[SourceLine, Callable[[], None]]] = []
 

@@ -6,15 +6,16 @@ import re
 
 _NAMES = frozenset(
     """
-    brotli echo gzip_hash gzip_no_buffer gzip_window keyval least_conn_zone mgmt mirror_request_body modsecurity post_action
-    postpone_gzipping proxy_downstream_buffer proxy_half_close proxy_pass_trailers proxy_ssl_alpn proxy_ssl_conf_command
-    proxy_upstream_buffer ssi_ignore_recycled_buffers ssl_certificate_compression ssl_conf_command ssl_ech_file ssl_ocsp
-    ssl_ocsp_cache ssl_ocsp_responder sticky_cookie_insert tunnel_bind_dynamic upstream_conf upstream_list userid_flags zstd
+    brotli echo fastcgi_pass grpc_pass gzip_hash gzip_no_buffer gzip_window keyval least_conn_zone memcached_pass mgmt
+    mirror_request_body modsecurity post_action postpone_gzipping proxy_downstream_buffer proxy_half_close proxy_pass_trailers
+    proxy_ssl_alpn proxy_ssl_conf_command proxy_upstream_buffer scgi_pass ssi_ignore_recycled_buffers ssl_certificate_compression
+    ssl_conf_command ssl_ech_file ssl_ocsp ssl_ocsp_cache ssl_ocsp_responder sticky_cookie_insert tunnel_bind_dynamic
+    upstream_conf upstream_list userid_flags uwsgi_pass zstd
     """.split()
 )
 _FAMILIES = re.compile(
-    r"(acme|auth_jwt|auth_oidc|brotli|echo|fastcgi|geoip2?|grpc|http3|js|keyval|lua|memcached|modsecurity|more|otel|passenger|"
-    r"perl|push_stream|quic|rtmp|scgi|session_log|uwsgi|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|http3|"
+    r"(acme|auth_jwt|auth_oidc|brotli|echo|geoip2?|js|keyval|lua|modsecurity|more|otel|passenger|"
+    r"perl|push_stream|rtmp|session_log|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|"
     r"set_(escape|unescape|decode|encode|md5|sha1|hmac|random|secure_random|form_input|quote|misc|if_empty|base32|formatted|"
     r"hashed|local|rotate)\w*"
 )
