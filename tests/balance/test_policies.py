@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
 
-from wsgi_proxy.balance.health import HEADER_MS, Health, size
+from tests.balance.groups import Request, group
 from wsgi_proxy.balance.peers import Peer, PeerGroup
-from wsgi_proxy.balance.policies import POLICIES, LeastConn, Random, balancer
+from wsgi_proxy.balance.policies import POLICIES, balancer, conflicts
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server
-
-
-class Request:
-    def __init__(self, number: int = 0) -> None:
-        self.remote_addr = ".".join(str(part) for part in random.Random(number).choices(range(1, 255), k=4))
-        self.number = number
-        self.tried: set[Any] | None = None
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def group(weights: list[int], clock: Clock | None = None, **options: Any) -> PeerGroup:
-    servers = [Server(f"10.0.0.{number}:80", weight=weight, **options) for number, weight in enumerate(weights)]
-    peers = [Peer(server, (f"10.0.0.{n}", 80), server.address, "s", index=n) for n, server in enumerate(servers)]
-    health = Health([0] * (size(len(peers)) // 8), servers)
-    return PeerGroup(peers, [0] * len(peers), health, random.Random(5), clock or Clock())
 
 
 def policies() -> list[Policy]:
@@ -106,29 +84,6 @@ class TestContract:
         assert made.pick(Request(), None, 100) is None
 
 
-def test_random_two_takes_the_one_with_fewer_connections() -> None:
-    g = group([1, 1])
-    made = Random(g, Policy("random", options=("two", "least_conn")))
-    g.conns[0] = 5
-    assert {made.pick(Request(), None, 0) for _ in range(50)} == {g.peers[1]}
-
-
-def test_random_two_can_go_by_time() -> None:
-    g = group([1, 1])
-    g.health.measured(HEADER_MS, 1, 900)
-    made = Random(g, Policy("random", options=("two", "least_time=header")))
-    assert made.measures
-    assert {made.pick(Request(), None, 0) for _ in range(50)} == {g.peers[0]}
-
-
-def test_least_conn_goes_by_connections_per_weight() -> None:
-    g = group([4, 1])
-    g.conns[:] = [3, 1]
-    assert LeastConn(g, Policy()).pick(Request(), None, 0) is g.peers[0]
-    g.conns[:] = [5, 1]
-    assert LeastConn(g, Policy()).pick(Request(), None, 0) is g.peers[1]
-
-
 def last(servers: list[Server], exchange: Any) -> Server | None:
     return servers[-1]
 
@@ -147,12 +102,17 @@ def test_a_function_an_object_a_class_or_a_reference_can_be_a_policy() -> None:
     assert balancer(Policy(f"{__name__}:Nobody"), g).pick(Request(), None, 0) is None
 
 
-def test_a_function_that_returns_something_else_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="not one of the servers"):
-        balancer(lambda servers, exchange: Server("elsewhere"), group([1, 1])).pick(Request(), None, 0)
+def test_conflicts_name_every_parameter_that_a_method_does_not_support() -> None:
+    servers = [Server("a", backup=True, slow_start=3), Server("b"), Server("c", slow_start=1)]
+    message = 'balancing method does not support parameter "{}"'.format
+    wanted = [(message("backup"), servers[0]), (message("slow_start"), servers[0]), (message("slow_start"), servers[2])]
+    for policy in ("ip_hash", Policy("random"), Policy("hash", key=str)):
+        assert conflicts(policy, servers) == wanted
+    for policy in ("round_robin", "least_conn", Policy("least_time"), last, Policy(f"{__name__}:last"), Nobody()):
+        assert conflicts(policy, servers) == []
 
 
-class Unmade(Nobody):
+class Unmade:
     def __init__(self) -> None:
         raise RuntimeError("no licence")
 

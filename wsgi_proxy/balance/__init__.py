@@ -1,9 +1,9 @@
-"""Balancing policies, and the health of each peer that they read."""
+"""Balancing policies, and the health of the peers."""
 
 from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Health, Standing, size
 from .least_time import Inflight
 from .peers import Address, Dice, Peer, PeerGroup, Tried
-from .policies import Balancer, balancer, check, walking
+from .policies import POLICIES, Balancer, balancer, conflicts, walking
 from .ranking import Ranked
 from .shared_turns import SHARED_MAX, SharedTurns
 
@@ -18,6 +18,7 @@ __all__ = [
     "Health",
     "Inflight",
     "LAST_MS",
+    "POLICIES",
     "Peer",
     "Ranked",
     "SHARED_MAX",
@@ -25,7 +26,7 @@ __all__ = [
     "Standing",
     "Tried",
     "balancer",
-    "check",
+    "conflicts",
     "size",
     "walking",
 ]

@@ -1,9 +1,9 @@
-"""The policies that keep a client or a key with one server: ip_hash, hash, hash consistent; nginx's arithmetic.
+"""The methods ip_hash and hash, which keep a client or a key with one server (ngx_http_upstream_module, ip_hash and hash).
 
 Rules:
-- The place is looked up among all peers, fit or not, so that one peer's failure moves only its own keys.
-- A request that is tried again goes on from where its last look-up ended, so the state of the walk is kept with the request.
-- After 20 misses, with fewer than two peers, or without a key: round robin.
+- The hash selects among all peers, available or not, so that the failure of a peer moves only its own keys.
+- A retry continues the search where the last attempt ended, so the state of the search is kept with the request.
+- Round robin serves after 20 misses, with fewer than two peers, or without a key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MISSES = 20
 
 
 class Walk(set[Peer]):
-    """What `Exchange.tried` is under these policies: the peers tried, and how far the walk got."""
+    """The value of `Exchange.tried` under these policies: the tried peers, and the state of the search."""
 
     __slots__ = ("group", "hash", "misses", "round")
 
@@ -33,17 +33,17 @@ class Walk(set[Peer]):
         self.round = 0
 
 
-def _walk(x: Any, group: PeerGroup, start: int) -> Walk:
-    walk = x.tried
+def _walk(exchange: Any, group: PeerGroup, start: int) -> Walk:
+    walk = exchange.tried
     if not isinstance(walk, Walk) or walk.group is not group:
         tried = walk or ()
-        walk = x.tried = Walk(group, start)
+        walk = exchange.tried = Walk(group, start)
         walk.update(tried)
     return walk
 
 
-class _ByPlace:
-    """What ip_hash and hash share: a number modulo the weights of all peers is a peer."""
+class _ByNumber:
+    """The common part of the methods: a number modulo the sum of all weights selects a peer."""
 
     def __init__(self, group: PeerGroup) -> None:
         self.group = group
@@ -57,18 +57,18 @@ class _ByPlace:
         return round_robin(self.group.candidates(tried))
 
 
-class IPHash(_ByPlace):
-    """By the client's address: the first three bytes of IPv4, all of IPv6."""
+class IPHash(_ByNumber):
+    """The hash of the client's address: the first three bytes of IPv4, all bytes of IPv6."""
 
     def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         super().__init__(group)
 
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+    def pick(self, exchange: Any, tried: Tried, now: int) -> Peer | None:
         group = self.group
-        walk = _walk(x, group, 89)
+        walk = _walk(exchange, group, 89)
         if walk.misses > _MISSES or len(group.peers) < 2:
             return self.fall_back(tried)
-        address = _address_bytes(x.remote_addr)
+        address = _address_bytes(exchange.remote_addr)
         number = walk.hash
         while True:
             for byte in address:
@@ -88,20 +88,20 @@ def _address_bytes(address: str) -> bytes:
             return socket.inet_pton(socket.AF_INET6, address)
         return socket.inet_aton(address)[:3]
     except OSError:
-        return b"\0\0\0"  # a unix socket's peer
+        return b"\0\0\0"  # the client of a unix socket
 
 
-class Hash(_ByPlace):
-    """By the CRC-32 of a text with variables, hashed again with a counter in front after each miss."""
+class Hash(_ByNumber):
+    """The CRC-32 of the key. After each miss, the key is hashed again with a counter in front."""
 
     def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         super().__init__(group)
         self._key = _template(policy)
 
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+    def pick(self, exchange: Any, tried: Tried, now: int) -> Peer | None:
         group = self.group
-        key = self._key(x).encode("latin-1", "replace")
-        walk = _walk(x, group, 0)
+        key = self._key(exchange).encode("latin-1", "replace")
+        walk = _walk(exchange, group, 0)
         if walk.misses > _MISSES or len(group.peers) < 2 or not key:
             return self.fall_back(tried)
         while True:
@@ -116,8 +116,8 @@ class Hash(_ByPlace):
                 return self.fall_back(tried)
 
 
-class ConsistentHash(_ByPlace):
-    """On a ring of 160 points per weight and server (ketama), so that adding a server moves only its share of the keys."""
+class ConsistentHash(_ByNumber):
+    """A ring of 160 points per weight and server (ketama), so that a new server takes over only its share of the keys."""
 
     def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
         super().__init__(group)
@@ -132,12 +132,12 @@ class ConsistentHash(_ByPlace):
         self._points = sorted(points)
         self._owners = [points[point] for point in self._points]
 
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+    def pick(self, exchange: Any, tried: Tried, now: int) -> Peer | None:
         group = self.group
-        key = self._key(x).encode("latin-1", "replace")
+        key = self._key(exchange).encode("latin-1", "replace")
         if len(group.peers) < 2 or not key:
             return self.fall_back(tried)
-        walk = _walk(x, group, -1)
+        walk = _walk(exchange, group, -1)
         if walk.hash < 0:
             walk.hash = bisect_left(self._points, crc32(key))
         while walk.misses <= _MISSES:
@@ -151,7 +151,7 @@ class ConsistentHash(_ByPlace):
 
 
 def _points(address: str, count: int) -> list[int]:
-    """A server's points: a chain of CRC-32, each over the host, the port and the point before."""
+    """Return the points of a server: a chain of CRC-32 over the host, the port and the previous point."""
     if address[:5].lower() == "unix:":
         host, port = address[5:], ""
     else:
@@ -165,6 +165,11 @@ def _points(address: str, count: int) -> list[int]:
         previous = crc32(previous.to_bytes(4, "little"), base)
         points.append(previous)
     return points
+
+
+def hash_policy(group: PeerGroup, policy: config.Policy) -> Hash | ConsistentHash:
+    """Return the policy of the method hash, with or without `consistent`."""
+    return (ConsistentHash if "consistent" in policy.options else Hash)(group, policy)
 
 
 def _template(policy: config.Policy) -> config.Template:

@@ -1,14 +1,14 @@
-"""Which servers may be used: failures counted, quarantined, probed and forgiven as nginx does it.
+"""The health of a pool's servers in shared memory: failures, quarantine, active checks and response times.
 
-Rules (ngx_http_upstream_module, `max_fails`, `fail_timeout`, `slow_start`):
-- The clock is whole seconds and is passed in.
-- A failure adds one and stamps both times. There is no sliding window: the count is forgiven by a success that was
-  picked after the last failure's `fail_timeout` had passed (`accessed < checked`).
-- `fails >= max_fails` closes a server until `fail_timeout` seconds have passed since `checked`. The first pick after
-  that stamps `checked` again, so that one request probes it and the others wait for another `fail_timeout`.
-- A server that an active check found bad is closed until a check finds it good.
-- Whoever changes a number here holds the zone's lock; whoever reads needs none. Each change ends by a new epoch, which
-  tells the other workers with one read that they must look again.
+Rules (ngx_http_upstream_module, max_fails, fail_timeout and slow_start):
+- Times are whole seconds since the epoch and are passed in.
+- A failure adds one to `fails` and sets both `accessed` and `checked`. There is no sliding window: the count is cleared by a
+  success whose request was picked after `fail_timeout` had passed since the last failure (`accessed < checked`).
+- `fails >= max_fails` closes a server until `fail_timeout` seconds have passed since `checked`. The next pick sets `checked`
+  again, so that one request probes the server and the others wait for another `fail_timeout`.
+- A server that failed its active checks is closed until it passes them.
+- Writers hold the pool's lock in shared memory; readers need no lock. Each change increments the epoch, a single word by which
+  other workers notice it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 EPOCH = 0
 _HEAD = FIRST_FAILS = 8
-"""Where the columns begin, with that of the failures."""
-# Columns of the shared numbers, one word per server each. A column without a server is all zero.
+"""The index of the first column, which holds `fails`."""
+# Columns of the shared numbers, with one word per server. The words of an unused index are zero.
 _FAILS, _ACCESSED, _CHECKED, _FAILURES, _RECOVERED, _CHECK, HEADER_MS, LAST_MS = range(8)
 _COLUMNS = 8
 
 UNKNOWN, GOOD, BAD = 0, 1, 2
-"""What active checks said last."""
+"""The last result of active checks."""
 
 
 def size(servers: int) -> int:
-    """Bytes of shared memory for so many servers."""
+    """Return the bytes of shared memory for a number of servers."""
     return 8 * (_HEAD + _COLUMNS * servers)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One server's numbers at a moment, for the status page: counts, seconds since the epoch, milliseconds."""
+    """A snapshot of one server's numbers for the status page: counts, seconds since the epoch, and milliseconds."""
 
     fails: int
     failures: int
@@ -52,14 +52,14 @@ class Standing:
 
 
 class Health:
-    """The failures of one pool, over `words` (64-bit, shared, at least `size(len(servers))` bytes of them)."""
+    """The health of the servers of one pool. `words` are 64-bit words of at least `size(len(servers))` bytes."""
 
     __slots__ = ("_count", "_limits", "_ramps", "_timeouts", "mandatory", "words")
 
     def __init__(self, words: Words, servers: Sequence[Server | None]) -> None:
         self.words = words
         self.mandatory = False
-        """A server is closed until an active check found it good."""
+        """True keeps a server closed until it has passed an active check."""
         self._count = len(servers)
         self._limits = [0] * len(servers)
         self._timeouts = [0.0] * len(servers)
@@ -69,13 +69,13 @@ class Health:
                 self.describe(index, server)
 
     def describe(self, index: int, server: Server) -> None:
-        """The column is this server's from now on."""
+        """Use the index for this server from now on."""
         self._limits[index] = server.max_fails
         self._timeouts[index] = server.fail_timeout
         self._ramps[index] = server.slow_start
 
     def clear(self, index: int) -> None:
-        """Forget all about the column's last owner; under the zone's lock."""
+        """Reset the numbers at an index for a new owner. The caller holds the lock."""
         for which in range(_COLUMNS):
             self.words[_HEAD + which * self._count + index] = 0
         self.words[EPOCH] += 1
@@ -84,23 +84,24 @@ class Health:
 
     @property
     def epoch(self) -> int:
-        """Changes with every change below."""
+        """A number that every change increments."""
         return self.words[EPOCH]
 
     def column(self, which: int) -> list[int]:
-        """A copy of one column."""
+        """Return a copy of one column."""
         start = _HEAD + which * self._count
         return list(self.words[start : start + self._count])
 
     def fails(self, index: int) -> int:
+        """Return the failures of a server that no success has cleared."""
         return self.words[_HEAD + _FAILS * self._count + index]
 
     def failures(self) -> list[int]:
-        """All failures ever counted, per server: it only grows, so that a worker sees how many are new to it."""
+        """Return the failures ever counted, by index. The numbers only grow, so that a worker sees how many are new to it."""
         return self.column(_FAILURES)
 
     def notable(self) -> list[int]:
-        """The columns that have failures, or a check that closes them."""
+        """Return the indexes of servers with failures, or closed by an active check."""
         fails, checks = self.column(_FAILS), self.column(_CHECK)
         found = [index for index, count in enumerate(fails) if count] if any(fails) else []
         if self.mandatory:
@@ -110,12 +111,12 @@ class Health:
         return found
 
     def barred(self, index: int) -> bool:
-        """Whether an active check found the server bad, or must find it good first."""
+        """Return True if active checks keep the server closed."""
         check = self.words[_HEAD + _CHECK * self._count + index]
         return check == BAD or (self.mandatory and check == UNKNOWN)
 
     def closed(self, index: int, now: int) -> bool:
-        """Whether the server is quarantined, or barred by active checks."""
+        """Return True if the server is quarantined, or closed by active checks."""
         words, count = self.words, self._count
         if self.barred(index):
             return True
@@ -125,16 +126,18 @@ class Health:
         )
 
     def reopens(self, index: int) -> float:
-        """The first whole second at which a quarantine by failures is over, as far as is known now."""
+        """Return the first whole second at which the present quarantine is over."""
         return int(self.words[_HEAD + _CHECKED * self._count + index] + self._timeouts[index]) + 1
 
     def unchecked_for(self, index: int, now: int) -> int:
-        """Seconds since `checked`."""
+        """Return the seconds since `checked`."""
         return now - self.words[_HEAD + _CHECKED * self._count + index]
 
     def share(self, index: int, now: int) -> float:
-        """Which part of its weight a recovering server has now: grows to 1 over `slow_start` seconds, in 64ths, so that sums
-        of weights are exact."""
+        """Return the part of its weight that a recovering server has now. It grows to 1 over `slow_start` seconds.
+
+        The steps are 64ths, so that sums of weights are exact.
+        """
         ramp = self._ramps[index]
         recovered = self.words[_HEAD + _RECOVERED * self._count + index]
         if not ramp or not recovered or now - recovered >= ramp:
@@ -142,29 +145,30 @@ class Health:
         return max(1, int(64 * (now - recovered + 1) / (ramp + 1))) / 64
 
     def average(self, which: int, index: int) -> int:
-        """The moving average of response times, ms: `HEADER_MS` or `LAST_MS`; 0 when nothing was measured."""
+        """Return the moving average of response times in milliseconds (`HEADER_MS` or `LAST_MS`), 0 without measurements."""
         return self.words[_HEAD + which * self._count + index]
 
     def standing(self, index: int) -> Standing:
+        """Return a snapshot of one server's numbers."""
         at, step = _HEAD + index, self._count
         value = [self.words[at + step * which] for which in range(_COLUMNS)]
         return Standing(
             value[_FAILS], value[_FAILURES], value[_ACCESSED], value[_CHECKED], value[_CHECK], value[HEADER_MS], value[LAST_MS]
         )
 
-    # --- changing, under the zone's lock ----------------------------------------------------------------------------
+    # --- changing, under the lock ----------------------------------------------------------------------------------
 
     def picked(self, index: int, now: int) -> None:
-        """The server was chosen: if its quarantine had passed, it is on probation now."""
+        """Note that the server was chosen. If its quarantine has passed, this request is the probe."""
         at = _HEAD + _CHECKED * self._count + index
         if now - self.words[at] > self._timeouts[index]:
             self.words[at] = now
-            # Without failures nothing hangs on the stamp but the ageing of response times.
+            # Without failures, only the ageing of response times depends on `checked`.
             if self.words[_HEAD + index]:
                 self.words[EPOCH] += 1
 
     def failed(self, index: int, now: int) -> None:
-        """A request to the server failed in a way that counts."""
+        """Count a failed request."""
         words, count = self.words, self._count
         words[_HEAD + _ACCESSED * count + index] = now
         words[_HEAD + _CHECKED * count + index] = now
@@ -173,7 +177,7 @@ class Health:
         words[EPOCH] += 1
 
     def passed(self, index: int, now: int) -> bool:
-        """A request to the server went well; True when that cleared its failures."""
+        """Note a successful request. Return True if it cleared the failures."""
         words, count = self.words, self._count
         at = _HEAD + index
         if not words[at] or words[at + _ACCESSED * count] >= words[at + _CHECKED * count]:
@@ -185,7 +189,7 @@ class Health:
         return True
 
     def checked(self, index: int, good: bool, now: int) -> bool:
-        """An active check decided; True when that changed its opinion. A server found good again starts with a clean slate."""
+        """Note the result of active checks. Return True if it is new. A server that passes again starts without failures."""
         words, count = self.words, self._count
         at = _HEAD + index
         before, after = words[at + _CHECK * count], GOOD if good else BAD
@@ -199,11 +203,11 @@ class Health:
         return True
 
     def measured(self, which: int, index: int, milliseconds: int) -> None:
-        """A response time of a good answer, into the moving average."""
+        """Add the response time of a successful request to a moving average."""
         at = _HEAD + which * self._count + index
         self.words[at] = moving_average(self.words[at], milliseconds)
 
 
 def moving_average(average: int, sample: int) -> int:
-    """nginx's: a twentieth of the sample, the first one as it is; whole milliseconds."""
+    """Return nginx's moving average in whole milliseconds: a twentieth of each new sample."""
     return int(0.5 + 0.05 * sample + 0.95 * average) if average else sample

@@ -1,8 +1,8 @@
-"""The policy least_time: the shortest estimated time to an answer, and what it is estimated from.
+"""The method least_time: the shortest estimated response time (ngx_http_upstream_module, least_time).
 
-Rules (ngx_http_upstream_module, `least_time`):
-- Averages are those of health.py, shared by all workers; what unfinished requests have waited is this worker's own.
-- nginx's integer arithmetic, in milliseconds.
+Rules:
+- The averages are those of health.py and shared by all workers. The waiting times of unfinished requests are per worker.
+- The arithmetic is nginx's, with integers in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from .rotation import round_robin
 
 
 class LeastTime:
-    """Least estimated time to an answer: the average response time times the requests to be waited for, per weight.
+    """The policy for a small group: the average response time, times one more than the open connections, per weight.
 
-    Options: `header` or `last_byte`, and `inflight`, which takes the time that unfinished requests have waited so far
-    for an average too."""
+    The option `header` measures until the response header, `last_byte` until the end of the response. `inflight` includes the
+    time that unfinished requests have waited so far.
+    """
 
     measures = True
 
@@ -29,7 +30,8 @@ class LeastTime:
         self.column = LAST_MS if "last_byte" in policy.options else HEADER_MS
         self.inflight = Inflight(len(group.peers), group) if "inflight" in policy.options else None
 
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+    def pick(self, exchange: Any, tried: Tried, now: int) -> Peer | None:
+        """Return a fitting peer with the shortest estimate per weight; None if no peer fits."""
         candidates = self.group.candidates(tried)
         if not candidates:
             return None
@@ -48,23 +50,23 @@ class LeastTime:
         return tied[0] if len(tied) == 1 else round_robin(tied)
 
     def estimate(self, peer: Peer, now: int) -> int:
-        """Milliseconds until the peer would have answered one more request."""
+        """Return the estimated time, in milliseconds, until the peer has answered one more request."""
         health, index = self.group.health, peer.index
         milliseconds = health.average(self.column, index)
         timeout = int(peer.server.fail_timeout)
         idle = health.unchecked_for(index, now)
         if idle > timeout:
-            # Not used for long: halve it once per fail_timeout, so that a slow peer gets its chance.
+            # The average of an unused peer halves once per fail_timeout, so that a slow peer is tried again.
             milliseconds >>= min(idle // (timeout + 1), 64)
         if self.inflight is not None:
             milliseconds = max(milliseconds, self.inflight.average(peer))
-        # Steps of 20 ms, so that nearly equal peers take turns; beyond 5 s all are equally bad.
+        # Steps of 20 ms make nearly equal peers take turns. Times above 5 s count as equal.
         milliseconds = 5000 if milliseconds > 5000 else milliseconds + 20 - milliseconds % 20
         return milliseconds * (1 + self.group.conns[index])
 
 
 class Inflight:
-    """How long the requests that this worker has open have waited so far, per peer; averages in ms."""
+    """The average waiting time of this worker's unfinished requests, per peer, in milliseconds."""
 
     def __init__(self, count: int, group: PeerGroup) -> None:
         self.group = group
@@ -78,11 +80,12 @@ class Inflight:
         return int(self._clock() * 1000)
 
     def average(self, peer: Peer) -> int:
+        """Return the average of a peer in milliseconds; 0 if it has no unfinished request."""
         at = peer.order
         return self._average[at] if self._open[at] else 0
 
     def observe(self, peers: Sequence[Peer]) -> None:
-        """Take a sample of each peer's unfinished requests; nginx does so at every choice."""
+        """Take a sample of each peer's unfinished requests. nginx does so at every choice."""
         now = self._now()
         for peer in peers:
             at = peer.order
@@ -91,7 +94,7 @@ class Inflight:
                 self._average[at] = moving_average(self._average[at], sample)
 
     def begin(self, peer: Peer) -> int:
-        """A request goes to the peer; the time, ms, for its `end`."""
+        """Count a request that goes to the peer. Return the time, in milliseconds, to pass to `end`."""
         now, at = self._now(), peer.order
         self._waited[at] += (now - self._changed[at]) * self._open[at]
         self._changed[at] = now
@@ -99,7 +102,7 @@ class Inflight:
         return now
 
     def end(self, peer: Peer, begun: int) -> None:
-        """A request that began then has ended."""
+        """Count the end of a request that began at `begun`."""
         now, at = self._now(), peer.order
         if self._open[at] == 1:
             self._waited[at] = 0

@@ -1,9 +1,9 @@
-"""Peer: one address of an upstream. Group: the peers a policy chooses among (the servers, or the backups).
+"""A peer, one address of an upstream, and the group of peers among which a policy chooses.
 
 Rules:
-- A Group holds who may be chosen now, in the configuration's order; health changes it, policies only read it.
-- What differs from request to request (already tried, full) is asked of the Group, the same way by all policies.
-- Weights that nginx calls current and effective live on the Peer, in this worker.
+- A PeerGroup holds the peers that may be chosen now, in the configuration's order. The pool changes it; policies only read it.
+- Conditions that differ between requests (tried before, at `max_conns`) are checked by the group, for all policies alike.
+- nginx's current and effective weights are attributes of Peer, one set per worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from .rotation import Rotation
 
 Address = tuple[str, int] | str
+"""(host, port), or the path of a unix socket."""
 Tried = Collection["Peer"] | None
+"""The peers that a request has tried."""
 
 
 class Dice(Protocol):
@@ -29,7 +31,7 @@ class Dice(Protocol):
 
 
 class Peer:
-    """One address that can be connected to. `name` is what $upstream_addr shows; `host` is for Host and SNI."""
+    """One address to connect to. `name` is the value of $upstream_addr; `host` is for the Host field and SNI."""
 
     __slots__ = (
         "address", "backup", "current", "effective", "failures", "full", "group", "host", "index", "name", "nominal", "offset",
@@ -37,54 +39,54 @@ class Peer:
     )  # fmt: skip
 
     def __init__(self, server: Server, address: Address, name: str, host: str, scheme: str = "", index: int = 0) -> None:
-        """`index` is its column in the pool's shared numbers."""
+        """`index` is the peer's column in the shared numbers of the pool."""
         self.server = server
         self.address = address
         self.name = name
         self.host = host
         self.scheme = scheme
-        """`http` or `https` when the server was given as a URL, else empty."""
+        """`http` or `https` if the server was given as a URL, else empty."""
         self.index = index
         self.order = index
-        """Its place in the group, which settles ties."""
+        """The position in the group, which settles ties."""
         self.sid = server.route or hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
         self.backup = server.backup
         self.nominal = server.weight
         self.full = float(server.weight)
-        """`nominal` for rotation.py, which reckons in floats alone: exact, as long as they are whole, up to 2**53."""
+        """`nominal` as a float, for the arithmetic of rotation.py. It is exact for whole numbers up to 2**53."""
         self.weight = float(server.weight)
-        """The weight in force: less than `nominal` while a recovered server is brought in slowly."""
+        """The weight in force. It is less than `nominal` during the slow start of a recovered server."""
         self.effective = float(server.weight)
-        """The weight after failures, regained by one per round."""
+        """The weight after failures. Each round gives one back."""
         self.current = 0.0
         self.failures = 0
-        """How many of its failures are already taken off `effective`."""
+        """The number of failures already subtracted from `effective`."""
         self.ready = True
         self.suspect = False
-        """It has failures that a success may clear: its picks and settles are to be written down."""
+        """True if the peer has failures that a success may clear. Its picks and results are then written to shared memory."""
         self.group: PeerGroup | None = None
-        # Kept by rotation.py:
+        # Maintained by rotation.py and ranking.py:
         self.rotation: Rotation | None = None
         self.offset = 0.0
         self.rank = 0.0
-        """What ranking.py has it under, while it is in a rotation."""
 
     def __repr__(self) -> str:
         return f"<Peer {self.name}>"
 
 
 class PeerGroup:
-    """Peers of one rank, and who of them may be chosen now."""
+    """The servers of an upstream, or its backups, for one policy."""
 
     __slots__ = ("clock", "conns", "dice", "health", "limited", "peers", "ready")
 
     def __init__(self, peers: Sequence[Peer], conns: list[int], health: Health, dice: Dice, clock: Callable[[], float]) -> None:
         self.peers = list(peers)
         self.conns = conns
-        """Open connections by `Peer.index`, of the whole pool."""
+        """Open connections by `Peer.index`, for the whole pool and all workers."""
         self.health = health
         self.dice = dice
         self.clock = clock
+        """Seconds since the epoch."""
         self.ready: list[Peer] = [peer for peer in peers if peer.ready]
         self.limited = any(peer.server.max_conns for peer in peers)
         for order, peer in enumerate(peers):
@@ -93,20 +95,20 @@ class PeerGroup:
             peer.rotation = None
 
     def fits(self, peer: Peer, tried: Tried) -> bool:
-        """Whether the peer may be chosen for a request that tried `tried` before."""
+        """Return True if the peer may be chosen for a request that has tried `tried`."""
         if not peer.ready or (tried and peer in tried):
             return False
         limit = peer.server.max_conns
         return not limit or self.conns[peer.index] < limit
 
     def candidates(self, tried: Tried) -> list[Peer]:
-        """All that may be chosen, in the configuration's order. Do not change the list."""
+        """Return all peers that fit, in the configuration's order. The caller must not change the list."""
         if not tried and not self.limited:
             return self.ready
         return [peer for peer in self.ready if self.fits(peer, tried)]
 
 
 def without_scheme(address: str) -> str:
-    """Return a server's address as nginx writes it: without the scheme and the final slash."""
+    """Return a server's address as nginx writes it: without scheme and final slash."""
     _, colons, rest = address.partition("://")
     return rest.rstrip("/") if colons else address

@@ -1,11 +1,11 @@
-"""Least of something, for pools too large to be walked: peers in rotations by rank, moved when their rank changes.
+"""Policies for large groups: peers kept in order by rank, and moved when their rank changes.
 
 Rules:
-- The rank is a number the policy gives a peer (connections per weight, estimated time per weight, or the same for all);
-  those of equal rank take turns (rotation.py). The choice is the same as the walk's, which the tests compare.
-- Nothing is looked at but peers whose connections, response times or health changed since the last choice.
-- Ranks are quotients of two integers as floats: equal quotients are equal floats, and different ones differ as long as
-  both integers have fewer than 26 bits.
+- The rank is a number: connections per weight, estimated time per weight, or the same for all peers. Peers of equal rank take
+  turns (rotation.py). The choices equal those of the walking policy; the tests compare them.
+- A choice costs nothing for a peer whose connections, response times and health have not changed since the last choice.
+- A rank is the quotient of two integers as a float. Equal quotients are equal floats, and different ones differ as long as both
+  integers have fewer than 26 bits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+from .. import config
+from .least_time import LeastTime
 from .peers import Peer, PeerGroup, Tried
 from .rotation import Rotation
 
@@ -27,10 +29,11 @@ class Ranking:
         self._peers = peers
         self._always_turn = always_turn
         self._rotations: dict[float, Rotation] = {}
-        # A heap of the ranks in `_rotations`; empty rotations are dropped when they come to its head.
+        # A heap of the ranks in `_rotations`. An empty rotation is removed when it reaches the head.
         self._ranks: list[float] = []
 
     def enter(self, peer: Peer, rank: float) -> None:
+        """Add a peer that is in no rotation."""
         peer.rank = rank
         rotation = self._rotations.get(rank)
         if rotation is None:
@@ -39,7 +42,7 @@ class Ranking:
         rotation.join(peer)
 
     def first(self) -> Peer | None:
-        """Whose turn it is among those of the lowest rank."""
+        """Return the peer whose turn it is among those of the lowest rank; None if there are no peers."""
         ranks = self._ranks
         while ranks:
             rotation = self._rotations[ranks[0]]
@@ -52,9 +55,11 @@ class Ranking:
 
 
 class Ranked:
-    """A policy that chooses by rank without walking. `update` must be called for each peer whose rank or readiness may have
-    changed: when its connections did if `by_conns`, and every second if `ages`. The rank is a subclass's to say; here all have
-    the same."""
+    """A policy that keeps the peers of a group in order by rank; a subclass defines the rank.
+
+    The pool calls `update` for each peer whose rank or readiness may have changed: after a change of its connections if
+    `by_conns`, and every second if `ages`.
+    """
 
     def __init__(self, group: PeerGroup, *, by_conns: bool = True, ages: bool = False, always_turn: bool = False) -> None:
         self.group = group
@@ -63,11 +68,11 @@ class Ranked:
         self._ranking = Ranking(group.peers, always_turn)
 
     def rank(self, peer: Peer, now: int) -> float:
-        """The lowest is chosen."""
+        """Return the rank of a peer. The lowest rank is chosen."""
         return 0.0
 
     def update(self, peers: Iterable[Peer], now: int) -> None:
-        """Put each of the peers where it belongs now."""
+        """Move each of the peers to the rotation of its present rank, or out of all if it does not fit."""
         group, ranking = self.group, self._ranking
         limited = group.limited
         for peer in peers:
@@ -82,12 +87,13 @@ class Ranked:
                 ranking.enter(peer, new)
 
     def rejoin(self, peer: Peer) -> None:
-        """The peer's weights changed."""
+        """Enter the peer again after a change of its weights."""
         if peer.rotation is not None:
             peer.rotation.leave(peer)
             self._ranking.enter(peer, peer.rank)
 
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+    def pick(self, exchange: Any, tried: Tried, now: int) -> Peer | None:
+        """Return the fitting peer of the lowest rank whose turn it is; None if no peer fits."""
         if not tried:
             return self._ranking.first()
         aside = [peer for peer in tried if peer.group is self.group and peer.rotation is not None]
@@ -97,3 +103,37 @@ class Ranked:
         for peer in aside:
             self._ranking.enter(peer, peer.rank)
         return chosen
+
+
+class RankedByTurn(Ranked):
+    """The method round_robin for a large group."""
+
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
+        super().__init__(group, by_conns=False, always_turn=True)
+
+
+class RankedByConns(Ranked):
+    """The method least_conn for a large group."""
+
+    def __init__(self, group: PeerGroup, policy: config.Policy) -> None:
+        super().__init__(group)
+
+    def rank(self, peer: Peer, now: int) -> float:
+        return self.group.conns[peer.index] / peer.weight
+
+
+class RankedByTime(Ranked):
+    """The method least_time for a large group, without `inflight`."""
+
+    def __init__(self, group: PeerGroup, walking: LeastTime) -> None:
+        super().__init__(group, ages=True)
+        self._walking = walking
+
+    def rank(self, peer: Peer, now: int) -> float:
+        return self._walking.estimate(peer, now) / peer.weight
+
+
+def ranked_by_time(group: PeerGroup, policy: config.Policy) -> LeastTime | RankedByTime:
+    """Return the policy of least_time for a large group. With `inflight` every estimate changes all the time, so it walks."""
+    walking = LeastTime(group, policy)
+    return walking if walking.inflight is not None else RankedByTime(group, walking)

@@ -1,10 +1,11 @@
 """Turns that all workers take together, for an upstream with a `zone`: the round robin weights lie in shared memory.
 
 Rules:
-- Without `zone` each worker takes its own turns, as in nginx (open connections and failures are shared either way).
-- A choice is made under the pool's lock: the weights are read, the policy chooses as always, what changed is written back.
-- Weights are kept in 64ths, for slow start; what a peer lost by failures is kept, so that zero means a fresh start.
-- For groups up to SHARED_MAX servers; larger ones take turns per worker, for this costs a look at each server.
+- Without `zone`, each worker takes turns by itself, as in nginx. Connection counts and failures are shared either way.
+- A choice is made under the pool's lock: it loads the weights, lets the policy choose, and stores the changed weights.
+- Weights are stored in 64ths, for slow start. The stored number is the weight lost by failures, so that zero is the initial
+  state.
+- Groups of more than SHARED_MAX servers take turns per worker, because a choice costs a look at each server.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SHARED_MAX = 64
 
 
 class SharedTurns:
-    """A walking policy whose peers' weights are shared."""
+    """A walking policy whose peers' weights lie in shared memory."""
 
     def __init__(self, group: PeerGroup, policy: Balancer, memory: SharedMemory, name: str, lock: SharedLock) -> None:
         self.group = group
@@ -33,15 +34,16 @@ class SharedTurns:
         words = memory.area(f"{name}/turns", 3 * 8 * count).cast("q")
         self._current, self._lost, self._applied = (words[part * count : (part + 1) * count] for part in range(3))
 
-    def pick(self, x: Any, tried: Tried, now: int) -> Peer | None:
+    def pick(self, exchange: Any, tried: Tried, now: int) -> Peer | None:
+        """Return the policy's choice, made with the shared weights."""
         with self._lock:
             before = self._load()
-            peer = self.policy.pick(x, tried, now)
+            peer = self.policy.pick(exchange, tried, now)
             self._store(before)
         return peer
 
     def stay(self, peer: Peer, tried: Tried) -> None:
-        """A session stays with its peer (`RoundRobin.stay`)."""
+        """Count a request of a sticky session as its peer's turn (`RoundRobin.stay`)."""
         stay = getattr(self.policy, "stay", None)
         if stay is not None:
             with self._lock:
@@ -70,7 +72,7 @@ class SharedTurns:
                 losses[peer.index] = int((peer.weight - peer.effective) * 64)
 
     def _weaken(self, peer: Peer) -> None:
-        """Failures that no worker has taken off yet. Who knows of fewer than are taken off already leaves it at that."""
+        """Subtract the failures that no worker has subtracted yet from the shared weight."""
         index, limit = peer.index, peer.server.max_fails
         new = peer.failures - self._applied[index]
         if new > 0:

@@ -1,32 +1,24 @@
-"""The arguments of a Pool, judged before anything is made of them. ConfigError with the argument's name.
+"""Checks of the arguments of a Pool. A wrong one raises ConfigError with its name.
 
-Rules (arguments.py has the ones for single values):
-- Pool itself is compiled, and its annotations would be enforced with a TypeError: the argument types are judged here.
+Rules (config/arguments.py has those for single values):
+- Pool is compiled, and its annotations would be enforced by a TypeError. The types are checked here instead, before they are
+  used.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import config
+from ..balance import POLICIES, conflicts
 from ..config import arguments
 from ..errors import ConfigError, Fault
 
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "round_robin": (),
-    "least_conn": (),
-    "ip_hash": (),
-    "hash": ("consistent",),
-    "random": ("two", "least_conn", "least_time=header", "least_time=last_byte"),
-    "least_time": ("header", "last_byte", "inflight"),
-}
-"""The options of each balancing method (ngx_http_upstream_module)."""
-
 
 def servers(given: object) -> tuple[config.Server, ...]:
-    """The servers of a pool, addresses made into `Server`s."""
+    """Return the servers of a pool, with a `Server` for each address."""
     if isinstance(given, str | bytes | os.PathLike) or not isinstance(given, Iterable):
         raise arguments.wrong("servers", "a list of servers and addresses is wanted", given)
     made: list[config.Server] = []
@@ -42,13 +34,14 @@ def servers(given: object) -> tuple[config.Server, ...]:
 def check(
     policy: object, name: object, sticky: object, queue: object, queue_timeout: object, health_check: object, shared_turns: object
 ) -> None:
-    """Judge the options that need nothing else to be judged."""
+    """Check the options that can be checked by themselves."""
     if not isinstance(policy, str | config.Policy) and not callable(getattr(policy, "pick", policy)):
         raise arguments.wrong("policy", "a name, a function or an object with a method `pick` is wanted", policy)
-    if isinstance(policy, config.Policy) and policy.name in _OPTIONS:
+    if isinstance(policy, config.Policy) and policy.name in POLICIES:
+        options = POLICIES[policy.name].options
         for option in policy.options:
-            if option not in _OPTIONS[policy.name]:
-                raise arguments.wrong("policy: options", f"one of {', '.join(_OPTIONS[policy.name]) or 'none'} is wanted", option)
+            if option not in options:
+                raise arguments.wrong("policy: options", f"one of {', '.join(options) or 'none'} is wanted", option)
     arguments.text(name, "name")
     if sticky is not None:
         arguments.instance(sticky, config.Sticky, "sticky")
@@ -61,8 +54,17 @@ def check(
             raise ConfigError(Fault('health_check: "match" names a block of an nginx.conf, which a Pool does not have'))
 
 
+def check_together(servers: Sequence[config.Server], policy: Any, name: str) -> None:
+    """Raise ConfigError, with nginx's messages, if the servers and the policy do not go together."""
+    if all(server.backup for server in servers):
+        raise ConfigError(Fault(f'no servers are inside upstream "{name}"'))
+    faults = [Fault(text, server.place.file, server.place.line) for text, server in conflicts(policy, servers)]
+    if faults:
+        raise ConfigError(*faults)
+
+
 def tls(verify: Any, ssl_context: Any, needed: bool) -> config.UpstreamTLS:
-    """The verification of a pool's https servers; `needed` is True where it has any."""
+    """Return the TLS settings for a pool's https servers. `needed` is True if it has any."""
     if not needed and verify is True and ssl_context is None:
         return config.UpstreamTLS(server_name=True, by_server=True)
     context = arguments.client_context(verify, ssl_context)

@@ -37,7 +37,6 @@ from ..balance import (
     Standing,
     Tried,
     balancer,
-    check,
     walking,
 )
 from ..errors import ConfigError, Fault, NoLiveUpstreams
@@ -146,7 +145,7 @@ class Pool:
         self._clock = clock
         self._dice: Dice = dice or random.Random()
         self._guard = RLock()
-        check(self.servers, policy, name)
+        arguments.check_together(self.servers, policy, name)
         self._shared_turns = shared_turns
         area = self._area = self.memory.unique(f"pool/{name}")
         self._lock = self.memory.lock(area)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...balance import POLICIES, conflicts
 from ...config import Policy, Server, Sticky, Upstream
 from ...upstream import parse
 from . import values
@@ -12,8 +13,6 @@ from .core import take_resolver
 from .reading import as_path
 from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
 
-_NO_BACKUP = frozenset({"hash", "ip_hash", "random"})
-_NO_SLOW_START = _NO_BACKUP
 _SMALLEST_ZONE = 8 * 4096
 
 
@@ -32,20 +31,12 @@ def _upstream(level: Level, statement: Statement) -> None:
         servers = servers or [Server("127.0.0.1")]
     if not servers:
         raise Bad("no servers are inside upstream")
-    _check_method(inner, servers)
+    for message, server in conflicts(inner.own.get("upstream.policy", Policy()), servers):
+        reading.fault(message, server.place)
     if all(server.backup for server in servers) and len(reading.faults) == before:
         raise Bad(f'no servers in upstream "{name}"')
     settings = {target.partition(".")[2]: value for target, value in inner.own.items() if target.startswith("upstream.")}
     reading.upstreams[name.lower()] = Upstream(name, tuple(servers), place=statement.place, **settings)
-
-
-def _check_method(level: Level, servers: list[Server]) -> None:
-    policy: Policy = level.own.get("upstream.policy", Policy())
-    for server in servers:
-        if server.backup and policy.name in _NO_BACKUP:
-            level.reading.fault('balancing method does not support parameter "backup"', server.place)
-        if server.slow_start and policy.name in _NO_SLOW_START:
-            level.reading.fault('balancing method does not support parameter "slow_start"', server.place)
 
 
 # --- server -----------------------------------------------------------------------------------------------------------------
@@ -218,8 +209,7 @@ ROWS: tuple[Row, ...] = (
         "upstream.servers",
         _server,
     ),
-    _plain_method("least_conn"),
-    _plain_method("ip_hash"),
+    *(_plain_method(name) for name, method in POLICIES.items() if method.directive),
     special("hash", "upstream", "TAKE12", _hash, "upstream.policy"),
     special("random", "upstream", "TAKE012", _random, "upstream.policy"),
     special("least_time", "upstream", "TAKE12", _least_time, "upstream.policy"),
