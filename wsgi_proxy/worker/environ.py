@@ -1,10 +1,10 @@
-"""A request's environ (PEP 3333), and the names of ours in it.
+"""The environ of a request (PEP 3333), with the keys that this worker adds.
 
 Rules:
-- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `worker_connection.Connection`. `wsgi_proxy.keys` are
-  the keys and values made of the fields, where something may edit the environ before the proxy sees it (`message_environ.py`).
-- A name with an underscore never becomes an `HTTP_` key, because there it could not be told from its twin with a dash.
-- Repeated fields are joined by a comma, Cookie by a semicolon (RFC 9110, 5.3; RFC 6265, 5.4).
+- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `Link`. `wsgi_proxy.keys` are the keys and values made
+  of the fields, present if a middleware may edit the environ before the proxy sees it (`http.environ`).
+- A name with an underscore never becomes an `HTTP_` key, because that could not be distinguished from its twin with a dash.
+- Repeated fields are joined by a comma, Cookie by a semicolon (RFC 9110, section 5.3; RFC 6265, section 5.4).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_KEYS = 4096
 
 
 def _learn(name: str) -> str:
-    """The key for a field's name; "" when it gets none. A client that invents names cannot make the memory grow."""
+    """Return the key for a field's name, "" for none, and remember it. The memory is bounded."""
     key = name.upper()
     if "_" in key:
         key = ""
@@ -37,7 +37,7 @@ def _learn(name: str) -> str:
 
 
 def field_keys(pairs: Pairs) -> dict[str, str]:
-    """The environ keys that a request's fields make."""
+    """Return the environ keys of a request's fields, with their values."""
     keys: dict[str, str] = {}
     known = _KEYS.get
     for name, value in pairs:
@@ -52,7 +52,7 @@ def field_keys(pairs: Pairs) -> dict[str, str]:
 
 
 def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
-    """The environ of one request, without `wsgi.input` and what the answer's writer adds."""
+    """Return the environ of a request, without `wsgi.input` and the keys that the response writer adds."""
     environ = connection.listener.base.copy()
     environ.update(request.keys)
     path, _, query = request.uri.partition("?")
@@ -74,7 +74,7 @@ def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
 
 
 def _take_script_name(environ: dict[str, Any]) -> None:
-    """The server's SCRIPT_NAME comes off the path (gunicorn's environment variable of that name)."""
+    """Remove SCRIPT_NAME, which gunicorn reads from an environment variable, from the path."""
     script = environ["SCRIPT_NAME"]
     path = environ["PATH_INFO"]
     if path.startswith(script):
@@ -84,7 +84,7 @@ def _take_script_name(environ: dict[str, Any]) -> None:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: sent by sendfile where the file has a descriptor, else read block by block."""
+    """`wsgi.file_wrapper`: sent by sendfile if the file has a descriptor, else read block by block."""
 
     __slots__ = ("block_size", "close", "filelike")
     __deletable__ = ["close"]
@@ -106,7 +106,7 @@ class FileWrapper:
         return block
 
     def extent(self) -> tuple[int, int, int] | None:
-        """(descriptor, offset, bytes to the end), None when there is no real file behind it."""
+        """Return (file descriptor, offset, bytes to the end); None if there is no real file."""
         try:
             number = self.filelike.fileno()
             offset = self.filelike.tell()

@@ -1,8 +1,8 @@
-"""gunicorn's hooks around a request, and its access log, where they are used.
+"""gunicorn's hooks around a request, and its access log.
 
 Rules:
 - Without a hook, an access log or a logger with its own `access`, nothing is called for a request.
-- A request is what gunicorn's parser would have made of it; whatever `pre_request` changes in it is in the application's environ.
+- A hook gets the request that gunicorn's parser would have made. Changes by `pre_request` reach the application's environ.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class GunicornHooks(Hooks):
-    """gunicorn's pre_request and post_request hooks and its access log, where they are used."""
+    """gunicorn's pre_request and post_request hooks and its access log; inactive if none is used."""
 
     def __init__(self, worker: ProxyWorker) -> None:
         super().__init__()
         self._worker = worker
-        # A logger that has its own `access`, such as gunicorn's for statsd, is told of every request.
+        # A logger that has its own `access`, such as gunicorn's for statsd, is called for every request.
         own_access = getattr(type(worker.log), "access", None) is not Logger.access
         self._logs = bool(worker.log.access_log_enabled or own_access)
         cfg = worker.cfg
@@ -62,14 +62,14 @@ class GunicornHooks(Hooks):
 
 
 def _unless_default(cfg: Config, name: str) -> Any:
-    """A hook that somebody set; None for the one that does nothing of use."""
+    """Return the hook of a setting; None for gunicorn's default, which does nothing useful."""
     setting = cfg.settings[name]
     hook = setting.get()
     return None if hook is setting.default else hook
 
 
 class GunicornRequest:
-    """A request as gunicorn's hooks and access log know it."""
+    """A request with the attributes that gunicorn's hooks and access log read."""
 
     __slots__ = ("body", "headers", "method", "path", "proxy_protocol_info", "query", "scheme", "trailers", "uri", "version")
 
@@ -91,11 +91,11 @@ class GunicornRequest:
         self.proxy_protocol_info = connection.proxy_protocol
 
     def parsed(self) -> tuple[object, ...]:
-        """Return what `pre_request` may change and the environ is made of."""
+        """Return the values that `pre_request` may change and the environ is made of."""
         return self.method, self.uri, self.path, self.query, self.scheme, self.body, tuple(self.headers)
 
     def change(self, environ: WSGIEnvironment) -> None:
-        """Make the environ what gunicorn makes of the request after `pre_request`."""
+        """Update the environ as gunicorn does after `pre_request`."""
         pairs: list[tuple[str, str]] = environ["wsgi_proxy.pairs"]
         spelled = {(name.upper(), value): name for name, value in pairs}
         environ["wsgi_proxy.pairs"] = [(spelled.get((name, value), name.title()), value) for name, value in self.headers]

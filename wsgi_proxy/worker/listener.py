@@ -1,9 +1,9 @@
-"""One listening socket of a worker: accepting, what is said in each request's environ, and the limits of its clients.
+"""A listening socket of a worker: accepting connections, and the settings and environ keys that they share.
 
 Rules:
-- Accepting is a callback of the loop: it never waits, and takes few connections at a time, so that workers that share the socket
-  share the work.
-- No connection is taken that the worker has no room for; the kernel's queue keeps it for another worker or for later.
+- Connections are accepted in a callback of the loop, which never waits. It accepts few at a time, so that workers that share
+  the socket share the work.
+- A worker at its limit accepts no connection. The kernel's queue keeps it for another worker or for later.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RETRY_AFTER_SHORTAGE = 0.5
 class Listener:
     """A listening socket and its watcher.
 
-    `address` is (host, port) or a path, as bound; `name` is the same as text; `base` is what all environs of its requests share.
+    `address` is (host, port) or a path, as bound; `name` is its text; `base` has the environ keys that all requests share.
     """
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Listener:
 
     def __init__(self, service: Service, sock: Any, settings: ListenerSettings, base: dict[str, Any], batch: int) -> None:
         self.service = service
-        # A copy of the descriptor, so that closing it here is this object's business alone.
+        # A duplicate, so that closing it here does not close gunicorn's socket.
         self._sock = _socket.socket(sock.family, socket.SOCK_STREAM, 0, _socket.dup(sock.fileno()))
         self._sock.setblocking(False)
         self.family = sock.family
@@ -70,11 +70,11 @@ class Listener:
         self._watcher: Any = service.hub.loop.io(self._sock.fileno(), 1)
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         self._watcher.start(self._on_connections)
 
     def pause(self) -> None:
-        """Accept nothing until `resume`: the worker is full."""
+        """Stop accepting until `resume`, because the worker is full."""
         if not self.paused:
             self.paused = True
             self._watcher.stop()
@@ -89,7 +89,7 @@ class Listener:
         self.accept(self._batch)
 
     def accept(self, limit: int) -> None:
-        """Take at most `limit` of the connections that wait."""
+        """Accept at most `limit` of the pending connections."""
         service = self.service
         for _ in range(limit):
             if len(service.connections) >= service.max_connections:
@@ -115,14 +115,14 @@ class Listener:
             self.service.later(_RETRY_AFTER_SHORTAGE, self.resume)
 
     def drain(self) -> None:
-        """Accept what has already queued up, as far as there is room, and nothing more."""
+        """Accept the connections that are already queued, up to the worker's limit, then close."""
         if self._watcher is not None:
             self.paused = False
             self.accept(self.service.max_connections)
         self.close()
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Stop accepting for good."""
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()

@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): who the client of the balancer before us is.
+"""The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt), which names the client of a load balancer.
 
 Rules:
-- Exactly the header's bytes are read, because what follows may be a TLS handshake.
-- A connection that does not begin with a header is refused: on such a listener nobody else may speak.
+- Exactly the bytes of the header are read, because a TLS handshake may follow.
+- A connection that does not begin with a header is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def read_proxy_header(stream: Stream) -> Endpoints | None:
         if start == _SIGNATURE:
             return _version_2(stream)
         if not start.startswith(b"PROXY "):
-            raise ClientError(f"broken PROXY protocol header: {start!r}")
+            raise ClientError(
+                f"broken PROXY protocol header: {start!r}: let the load balancer send it, or take proxy_protocol off the listener"
+            )
         line = start
         while not line.endswith(b"\n"):
             if len(line) >= _MAX_V1:
@@ -44,7 +46,7 @@ def read_proxy_header(stream: Stream) -> Endpoints | None:
 
 
 def parse_v1(line: bytes) -> Endpoints | None:
-    """The addresses in a version 1 line, CRLF included."""
+    """Return the addresses in a version 1 line with its CRLF; None for UNKNOWN. Raises ClientError."""
     if not line.endswith(b"\r\n"):
         raise ClientError(f"broken PROXY protocol header: {line!r}")
     words = line[:-2].decode("latin-1").split(" ")
@@ -72,10 +74,10 @@ def _version_2(stream: Stream) -> Endpoints | None:
 
 
 def parse_v2(command: int, family: int, addresses: bytes) -> Endpoints | None:
-    """The addresses in the part behind the length; extensions (TLV) are skipped."""
+    """Return the addresses in a version 2 header behind the length; None if there are none. Extensions (TLV) are skipped."""
     sizes = {0x11: 4, 0x21: 16}
     if command == 0 or family not in sizes:
-        # LOCAL: the balancer itself; other families have no address of use here.
+        # LOCAL is the balancer itself; other families have no IP address.
         return None
     size = sizes[family]
     if len(addresses) < 2 * size + 4:

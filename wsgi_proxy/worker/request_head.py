@@ -1,12 +1,12 @@
-"""Reading request heads with a memory: a client's fields are mostly the same from one of its requests to the next.
+"""Request heads, parsed with a memory, because a client's requests mostly repeat the same fields.
 
 Rules:
-- What the fields of a head mean is worked out by `message.parse_request_head` and `worker_environ`, once for each block of
-  fields; the next head with the very same bytes behind an ordinary request line takes it from there.
-- A request line is ordinary when it has one reading whatever the fields say: a common method, an origin-form target without
-  anything to refuse, HTTP/1.1. Everything else, and every fault, goes to the parser.
-- What is handed out is the request's own: nobody can change what the next request gets.
-- The memory is bounded: so many blocks, none of them large; when it is full it is emptied.
+- `http.parse_request_head` and `environ.field_keys` interpret a block of fields once. Another head with the same bytes behind an
+  ordinary request line reuses the result.
+- A request line is ordinary if it has one reading whatever the fields are: a common method, an acceptable target in origin form,
+  HTTP/1.1. Every other head, and every fault, is left to the parser.
+- Each request gets copies, so that it cannot change the results for the next one.
+- The memory is bounded to `_MAX_BLOCKS` blocks of `_MAX_SIZE` bytes. A full memory is cleared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .settings import ListenerSettings
 
 _TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
-"""Visible characters but `#` (RFC 9112, 3.2; message.py says the same)."""
+"""Visible characters except `#` (RFC 9112, section 3.2), as in `http.request`."""
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _CR = 0x0D
@@ -35,7 +35,7 @@ _known: dict[bytes, Request] = {}
 
 
 class Request:
-    """What the worker needs of a head; the names are those of `message.RequestHead`, and `keys` are the fields' environ keys."""
+    """The parts of a head that the worker needs, named as in `http.RequestHead`; `keys` are the environ keys of the fields."""
 
     __slots__ = (
         "chunked",
@@ -62,7 +62,7 @@ class Request:
     pairs: Pairs
     target: str
     underscored: bool
-    """A field's name has an underscore, so that `keys` leave it out."""
+    """True if the name of a field has an underscore; `keys` omits that field."""
     uri: str
 
     @property
@@ -71,12 +71,12 @@ class Request:
 
 
 def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | None, bytes]:
-    """The first request's head in what came, or None while it is not complete; and the bytes that are left.
+    """Return the first head in `buffer`, None if it is incomplete, and the remaining bytes.
 
-    Raises ClientError as soon as it is certain that no request the application may see will come of it.
+    Raises ClientError as soon as the head can no longer become acceptable.
     """
     if buffer[0] == _CR and buffer.startswith(b"\r\n"):
-        # RFC 9112, 2.2: empty lines before a request are ignored.
+        # Empty lines before a request are ignored (RFC 9112, section 2.2).
         buffer = _EMPTY_LINES.sub(b"", buffer, 1)
         if not buffer:
             return None, b""
@@ -102,7 +102,7 @@ def take_request(buffer: bytes, settings: ListenerSettings) -> tuple[Request | N
 
 
 def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
-    """`large_client_header_buffers`: 414 for the request line, 400 for a field or the whole."""
+    """Raise ClientError for a head over the limits: 414 for the request line, 494 (sent as 400) for a field or the whole."""
     line, _, fields = head.removesuffix(b"\r").partition(b"\r\n")
     if len(line) > settings.max_line:
         raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
@@ -111,7 +111,7 @@ def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
 
 
 def read_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Request:
-    """Read a head as parse_request_head does: the whole of it, CRLF CRLF included. Raises ClientError."""
+    """Parse a complete head, CRLF CRLF included, as parse_request_head does. Raises ClientError."""
     cut = data.find(b"\r\n")
     known = _known.get(data[cut:])
     if known is not None:
@@ -139,7 +139,7 @@ def _read_afresh(data: bytes, cut: int, methods: re.Pattern[str]) -> Request:
     head = parse_request_head(data, methods)
     request = _of(head)
     if len(data) - cut <= _MAX_SIZE and head.version == (1, 1) and head.target[:1] == "/":
-        # In any other form of target the fields are read together with it.
+        # With another form of target, the meaning of the fields depends on it.
         if len(_known) >= _MAX_BLOCKS:
             _known.clear()
         kept = _of(head)

@@ -1,8 +1,8 @@
-"""`gunicorn.socket`: the client's connection as a socket object, for applications and code made for gunicorn's own workers.
+"""`gunicorn.socket`: the client's connection as a socket object, for applications that expect gunicorn's own workers.
 
 Rules:
-- Making one costs nothing; the first use takes the connection over (`Connection.take_over`).
-- It is what such code uses of a socket: bytes, timeouts, addresses, the descriptor to wait on. TLS is already taken off.
+- The first use takes the connection over (`Link.take_over`); creating the object does not.
+- It has the methods for bytes, timeouts, addresses and polling. The bytes are already decrypted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class StreamSocket:
-    """A connection's stream in the shape of a socket."""
+    """A connection's stream with the interface of a socket."""
 
     __slots__ = ("_connection", "_early", "_stream")
 

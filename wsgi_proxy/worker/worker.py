@@ -52,11 +52,11 @@ _HEARTBEAT = 1.0
 _SERVING, _ENDING = 1, 2
 _SHARED_BATCH = 1
 _ALONE_BATCH = 16
-"""Connections accepted at a time: one where several workers wait at the same socket, so that none takes all."""
+"""Connections accepted at a time: one if several workers share the socket, so that no worker takes them all."""
 
 
 class ProxyWorker(GeventWorker):  # type: ignore[misc]
-    """A worker of gunicorn that serves by the rules above."""
+    """A gunicorn worker on gevent with its own connection handling."""
 
     service: Service
 
@@ -66,18 +66,18 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._state = mmap.mmap(-1, 1)
 
     def serving(self) -> bool:
-        """Whether this worker has loaded its application and accepts connections; in any process."""
+        """Return True if this worker has loaded its application and accepts connections; may be called in any process."""
         return self._state[0] == _SERVING
 
     def ending(self) -> bool:
-        """Whether it was told to end, and heard; in any process."""
+        """Return True if this worker is shutting down; may be called in any process."""
         return self._state[0] == _ENDING
 
     def patch(self) -> None:
         monkey.patch_all()
 
     def run(self) -> None:
-        """The worker's life: serve until told to end, then let the connections end."""
+        """Serve until the worker is told to exit, then let the connections end."""
         self._stop = Event()
         self.service = service = Service(
             self.wsgi,
@@ -97,7 +97,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         base = self._base_environ()
         batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
         if self.age == 1 and not hasattr(self.app, "listener_settings"):
-            # Once for all workers; the command line has its own line.
+            # Only the first worker logs it; the command line prints it itself.
             warning = build.warning()
             if warning:
                 self.log.warning("wsgi_proxy: %s", warning)
@@ -111,7 +111,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._state[0] = _ENDING
         service.drain()
         for sock in self.sockets:
-            # As long as anybody has it open, clients queue at a socket that nobody serves.
+            # While a process has it open, clients would queue at a socket that is not served.
             sock.close()
         self._wait_for_connections(service)
         service.abort()
@@ -120,12 +120,15 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             close()
 
     def _wait_for_connections(self, service: Service) -> None:
-        """Give the connections the time they may have to end."""
+        """Wait for the connections to end, up to the shutdown timeout."""
         limit = getattr(self.app, "shutdown_timeout", self.cfg.graceful_timeout)
         until = time.monotonic() + limit if limit else float("inf")
         while service.connections:
             if time.monotonic() >= until:
-                self.log.info("%d connections were cut when the worker ended", len(service.connections))
+                self.log.info(
+                    "%d connections were cut when the worker ended: raise the graceful timeout to let them finish",
+                    len(service.connections),
+                )
                 return
             self.notify()
             gevent.sleep(0.05)
@@ -178,14 +181,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     # --- signals ---
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: end gracefully, now rather than at the next heartbeat."""
+        """Handle SIGTERM: exit gracefully, without waiting for the next heartbeat."""
         self.alive = False
         stop = getattr(self, "_stop", None)
         if stop is not None:
             stop.set()
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        """SIGUSR1: go on in new log files; the application's too, where it has `logs`."""
+        """Handle SIGUSR1: reopen the log files, and those of an application with `logs`."""
         super().handle_usr1(sig, frame)
         reopen = getattr(getattr(getattr(self, "wsgi", None), "logs", None), "reopen", None)
         if reopen is not None:
@@ -263,9 +266,9 @@ class TLSConfig:
 
 
 def _collect_less() -> None:
-    """What was loaded stays: the collector need not look at it again, nor look as often as Python does by default.
+    """Freeze the loaded objects, and run the garbage collector less often than Python's default.
 
-    Requests hardly leave cycles behind; measured, this spares 6 % of the CPU of a forwarded request.
+    Requests leave few reference cycles. Measured, this saves 6 % of the CPU time of a forwarded request.
     """
     gc.collect()
     gc.freeze()

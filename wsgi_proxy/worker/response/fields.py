@@ -1,8 +1,8 @@
-"""What may go out in an answer's head, and what the server says there itself.
+"""The checks of an application's status and fields, and the fields that the server adds.
 
 Rules:
-- A status, a name and a value are judged before anything of the head is sent; ValueError says what is wrong.
-- A name and a status are judged once, and remembered; so many of them, no more.
+- Statuses, names and values are checked before any part of the head is sent. ValueError names the fault.
+- Statuses and names are checked once and remembered. The memory is bounded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
 NAMES: dict[str, str] = {}
-"""What a field's name means to the server: its lower-case form, "" for nothing."""
+"""Names of fields that the server interprets, in lower case, by spelling; "" for any other name."""
 STATUSES: dict[str, int] = {}
 _MAX_NAMES = 4096
 SERVER = "wsgi_proxy"
 
 
 class Clock:
-    """The Date field's value, and both fields of ours, made once a second."""
+    """The Date field's value and the lines of Server and Date, made once a second."""
 
     __slots__ = ("date", "ours", "second")
 
@@ -44,7 +44,7 @@ clock = Clock()
 
 
 def http_date() -> str:
-    """The present time as an HTTP-date."""
+    """Return the current time as an HTTP date."""
     now = int(time.time())
     if now != clock.second:
         clock.tick(now)
@@ -52,21 +52,21 @@ def http_date() -> str:
 
 
 def learn_status(status: Any) -> int:
-    """The code in a status that may go out; ValueError for any other."""
+    """Return the code of a status line, and remember it. Raises ValueError for an invalid one."""
     if not isinstance(status, str) or not _STATUS.fullmatch(status):
-        raise ValueError(f"invalid status {status!r}")
+        raise ValueError(f"invalid status {status!r}: pass three digits and a reason, such as '200 OK'")
     code = int(status[:3])
     if code < 200 and code != 101:
-        raise ValueError(f"{status!r} is no final status")
+        raise ValueError(f"{status!r} is not a final status: pass 101 or a status from 200 on")
     if len(STATUSES) < _MAX_NAMES:
         STATUSES[status] = code
     return code
 
 
 def learn_name(name: Any) -> str:
-    """What a field's name means to us: its lower-case form, "" for nothing; ValueError when it is no token."""
+    """Return a name in lower case if the server interprets it, else "". Raises ValueError if it is not a token."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a header")
+        raise ValueError(f"{name!r} is not a header name: use letters, digits and !#$%&'*+.^_`|~-")
     lower = name.lower()
     meaning = lower if lower in _KNOWN else ""
     if len(NAMES) < _MAX_NAMES:
@@ -75,6 +75,6 @@ def learn_name(name: Any) -> str:
 
 
 def check_value(name: str, value: str) -> None:
-    """ValueError for a value with a control character: a line end in it would make a field of its own (response splitting)."""
+    """Raise ValueError for a value with a control character: a line end would start another field (response splitting)."""
     if not _VALUE.fullmatch(value):
-        raise ValueError(f"the value of {name} has a character that must not be in it")
+        raise ValueError(f"the value of {name} has a control character or one outside latin-1: encode or remove it")

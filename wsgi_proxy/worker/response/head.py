@@ -25,18 +25,18 @@ class HeadWriter:
     # Set by start_response.
     code: int
     fields: str
-    """The application's fields as lines, those about framing and the connection left out."""
+    """The application's fields as lines, without those about framing and the connection."""
     ours: str
-    """Server and Date, where the application set none."""
+    """The lines of Server and Date that the application did not set."""
     rest: str
-    """What start_response has to say of framing and connection."""
+    """The lines about framing and connection that are known after start_response."""
     left: int | None
-    """Bytes of the body that are still owed; None without a length."""
+    """Bytes of the body that are still to be sent; None without a length."""
     chunked: bool
     bare: bool
-    """No body may follow this head."""
+    """True if no body may follow this head."""
     switches: bool
-    """The connection stops being HTTP behind this head: 101, or CONNECT's success."""
+    """True if the connection leaves HTTP behind this head: 101, or 2xx to a CONNECT."""
 
     __slots__ = (
         "bare",
@@ -63,18 +63,18 @@ class HeadWriter:
         self.head = head
         self.method = head.method
         self.keep = keep
-        """Whether the connection may carry another request after this answer."""
+        """True if the connection may carry another request after this response."""
         self.status = ""
         self.headers: Any = []
         self.head_sent = False
         self.sent = 0
         self.failed = False
-        """The application failed, and an answer of ours took its place."""
+        """True if the application failed and a standard page was sent instead."""
 
     # --- the application's side ---
 
     def start_response(self, status: Any, headers: Any, exc_info: Any = None) -> Any:
-        """PEP 3333's. ValueError or TypeError for what must not go out."""
+        """Accept the status and the fields (PEP 3333). Raises ValueError or TypeError for those that must not be sent."""
         if exc_info is not None:
             try:
                 if self.head_sent:
@@ -82,7 +82,7 @@ class HeadWriter:
             finally:
                 exc_info = None
         elif self.status:
-            raise AssertionError("start_response was called twice without exc_info")
+            raise AssertionError("start_response was called twice: pass exc_info to replace a head that was not sent")
         self.code = STATUSES.get(status) or learn_status(status)
         self._fields(headers)
         self.status = status
@@ -90,7 +90,7 @@ class HeadWriter:
         return self.write
 
     def _fields(self, headers: Any) -> None:
-        """Check the fields, and decide how the body is framed and what becomes of the connection (RFC 9112, 6.3 and 9.3)."""
+        """Check the fields, and decide the framing and the connection's persistence (RFC 9112, sections 6.3 and 9.3)."""
         names = NAMES
         length: int | None = None
         dated = served = False
@@ -131,10 +131,10 @@ class HeadWriter:
         self.chunked = False
         self.bare = code == 204 or code == 304 or self.method == "HEAD"
         if self.method == "CONNECT":
-            # What comes behind a refused CONNECT was meant for the tunnel, and is no request.
+            # Bytes behind a refused CONNECT were meant for the tunnel and are not a request.
             self.keep = False
         if code == 101 or (code < 300 and self.method == "CONNECT"):
-            # The connection stops being HTTP behind this head; what the application says of it stands alone.
+            # The connection leaves HTTP, so the application's Connection field is sent alone.
             self.switches = self.bare = True
             self.keep = False
             self.left = None
@@ -143,7 +143,7 @@ class HeadWriter:
             return
         self.switches = False
         if code == 204:
-            # RFC 9110, 8.6: no Content-Length in it.
+            # No Content-Length in a 204 (RFC 9110, section 8.6).
             self.left = None
         elif length is not None:
             self.rest = f"Content-Length: {length}\r\n"
@@ -152,13 +152,13 @@ class HeadWriter:
 
     def _length(self, value: str, before: int | None) -> int:
         if not (value.isascii() and value.isdigit()):
-            raise ValueError(f"invalid Content-Length {value!r}")
+            raise ValueError(f"invalid Content-Length {value!r}: pass the length in bytes as decimal digits")
         if before is not None and before != int(value):
-            raise ValueError("two Content-Lengths")
+            raise ValueError("the application set two different Content-Length fields: set one")
         return int(value)
 
     def _connection_options(self, connection: str) -> None:
-        """What the application says in Connection: `close` is heeded, what is ours to say is taken out."""
+        """Apply the application's Connection field: `close` is obeyed, `close` and `keep-alive` are removed."""
         options = [option for part in connection.split(",") if (option := part.strip())]
         if "close" in [option.lower() for option in options]:
             self.keep = False
@@ -167,7 +167,7 @@ class HeadWriter:
             self.rest += f"Connection: {', '.join(others)}\r\n"
 
     def early_hints(self, headers: Any) -> None:
-        """`wsgi.early_hints`: send a 103 with these fields, where the client can take it."""
+        """Send a 103 with these fields to an HTTP/1.1 client (`wsgi.early_hints`)."""
         if self.head_sent or not self.head.modern:
             return
         for name, value in headers:
@@ -177,9 +177,9 @@ class HeadWriter:
         self.connection.send(f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1"))
 
     def _finish_head(self, whole: int | None = None) -> bytes:
-        """The complete head. `whole` is the body's length when all of it is at hand and no length was given."""
+        """Return the complete head. `whole` is the length of a body that is complete and whose length was not set."""
         if not self.status:
-            raise AssertionError("the application did not call start_response")
+            raise AssertionError("the application returned a body without calling start_response: call it first")
         rest = self.rest
         if not self.switches:
             if self.left is None and not self.bare:

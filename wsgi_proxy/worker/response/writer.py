@@ -1,12 +1,9 @@
-"""Writing one answer: `start_response`, `write`, and the application's iterable (PEP 3333), framed for the client.
+"""The body of a response: `write` and the application's iterable (PEP 3333), framed for the client.
 
 Rules:
-- The framing is ours: a length where one is known, chunked for HTTP/1.1, the connection's end for HTTP/1.0.
-- A body that is shorter than its Content-Length cuts the connection; one that is longer is cut to it. Nothing is padded.
+- A body that is shorter than its Content-Length cuts the connection; a longer one is truncated to it. Nothing is padded.
 - The head and the first block leave in one system call.
-- `Date`, `Server` and `Connection` are the application's where it sets them.
-- The application's values come as it made them: their types are judged here, not by their annotations.
-- A head with a byte that could end a line is the application's error, and nothing of it is sent.
+- The application's iterable may be of any type. Bodies of this package can send themselves.
 """
 
 from __future__ import annotations
@@ -23,9 +20,9 @@ if TYPE_CHECKING:
     from ...net import Stream
 
 _SMALL_FILE = 32 * 1024
-"""A file of up to so many bytes is read and leaves with the head."""
+"""Bytes of a file that is read and sent together with the head."""
 _SMALL_BLOCK = 32 * 1024
-"""Blocks up to this size are copied behind what goes before them; larger ones are handed over beside it."""
+"""Bytes of a block that is copied behind the head; a larger one is passed to sendmsg beside it."""
 
 
 class ResponseWriter(HeadWriter):
@@ -34,9 +31,9 @@ class ResponseWriter(HeadWriter):
     __slots__ = ()
 
     def write(self, block: Any) -> None:
-        """Send the head if it is not sent yet, and a block of the body."""
+        """Send the head if it has not been sent, and a block of the body."""
         if not isinstance(block, (bytes, bytearray, memoryview)):
-            raise TypeError(f"a block of the body is {type(block).__name__}, not bytes")
+            raise TypeError(f"a block of the body is {type(block).__name__}: yield bytes")
         head = b"" if self.head_sent else self._finish_head()
         self._send(head, block)
 
@@ -69,7 +66,7 @@ class ResponseWriter(HeadWriter):
             self.connection.send_all([head, block])
 
     def deliver(self, result: Any) -> None:
-        """Send all that the application returned. Raises what its iterable raises, and ClientGone."""
+        """Send the body that the application returned. Raises the exceptions of its iterable, and ClientGone."""
         if type(result) is list or type(result) is tuple:
             if len(result) == 1 and self.status and not self.head_sent and type(result[0]) is bytes:
                 block = result[0]
@@ -89,7 +86,7 @@ class ResponseWriter(HeadWriter):
                 return
             ready = getattr(result, "ready", None)
             if ready is not None and not ready():
-                # An answer whose body takes its time (events, a long poll): its head is not to wait for it.
+                # The body takes long (events, long polling), so its head is sent first.
                 self.connection.send(self._finish_head())
         for block in result:
             if block:
@@ -100,7 +97,7 @@ class ResponseWriter(HeadWriter):
             self.finish()
 
     def _deliver_whole(self, result: Any) -> bool:
-        """Let a body that can send itself do so; False when this one cannot, or not with this framing."""
+        """Let the body send itself; return False if it cannot, or not with this framing."""
         if self.switches:
             self.connection.send(self._finish_head())
             send_to = getattr(result, "send_to", None)
@@ -134,14 +131,14 @@ class ResponseWriter(HeadWriter):
         return False
 
     def _send_aside(self, send_to: Callable[[Stream], int]) -> int:
-        """Let a body move itself; the client's stream is the only one whose OSError may come out of that."""
+        """Let a body send itself. An OSError from it can only be one of the client's stream."""
         try:
             return send_to(self.connection.stream) or 0
         except OSError as error:
             self.connection.lost(error)
 
     def _send_file(self, number: int, offset: int, count: int) -> None:
-        """A part of an open file; a file that has become shorter cuts the connection."""
+        """Send a part of an open file. A file that has become shorter cuts the connection."""
         if self.left is not None:
             count = min(count, self.left)
         head = self._finish_head(count)
@@ -160,7 +157,7 @@ class ResponseWriter(HeadWriter):
         self.finish()
 
     def finish(self) -> None:
-        """The body is complete: end its framing. Raises ShortBody when it is not as long as was said."""
+        """End the framing of a complete body. Raises ShortBody if it is shorter than announced."""
         if not self.head_sent:
             self.connection.send(self._finish_head(0))
         if self.bare:
