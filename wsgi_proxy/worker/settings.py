@@ -69,21 +69,24 @@ class ListenerSettings:
     """The application answers plain HTTP that arrives at a TLS listener (`Connection.plain_on_tls`)."""
     rules: HeadRules | None = None
     """gunicorn's settings about request heads, where they govern this listener."""
-    keep_line: str = field(init=False, default="")
+    keep_line: str = field(init=False)
     """The lines of a response whose connection is kept."""
-    scheme_keys: tuple[str, ...] = field(init=False, default=())
+    scheme_keys: tuple[str, ...] = field(init=False)
     """The environ keys of the fields in which a trusted peer names the scheme."""
-    methods: re.Pattern[str] = field(init=False, default=METHOD)
-    folds_methods: bool = field(init=False, default=False)
+    methods: re.Pattern[str] = field(init=False)
+    """The pattern of the accepted methods."""
+    folds_methods: bool = field(init=False)
+    """Methods are converted to upper case."""
 
     def __post_init__(self) -> None:
         line = "Connection: keep-alive\r\n"
         header = self.keepalive_header
         self.keep_line = line if header is None else f"{line}Keep-Alive: timeout={int(header)}\r\n"
         rules = self.rules
-        if rules is not None:
-            self.scheme_keys = rules.scheme_keys
-            self.methods, self.folds_methods = rules.methods, rules.folds
+        # Assigned in every case: a compiled class has no class attributes that a default of a field could stay in.
+        self.scheme_keys = () if rules is None else rules.scheme_keys
+        self.methods = METHOD if rules is None else rules.methods
+        self.folds_methods = rules is not None and rules.folds
 
     def of(self, core: CoreSettings) -> ListenerSettings:
         """Return these settings with those of a location; the same object if the location has the same."""
