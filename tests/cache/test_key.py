@@ -35,7 +35,7 @@ def test_a_key_of_ones_own_is_taken_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("answer", "targets"),
+    ("response", "targets"),
     [
         ([], ["/x/y"]),
         ([("Location", "z?q=1#f")], ["/x/y", "/x/z?q=1"]),

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import Recorder, free_port, parse_response, request_bytes, run_nginx, run_proxy, send_raw
 from tests.support.client import Response
-from tests.support.detours import FIELDS, answer, body_of, conf
+from tests.support.detours import FIELDS, body_of, conf, response
 
 SIZES = (0, 1, 16 * 1024, 1024 * 1024)
 COMPARED = """
@@ -52,8 +52,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         (folder / "root" / "text" / name).write_text(text)
     theirs, ours, dead = free_port(), free_port(), free_port()
     with (
-        Recorder(answer, read_body=False) as up,
-        Recorder(answer, read_body=False) as other,
+        Recorder(response, read_body=False) as up,
+        Recorder(response, read_body=False) as other,
         run_nginx(conf(theirs, up, other, dead, folder), folder),
         run_proxy(conf(ours, up, other, dead, folder), folder),
     ):

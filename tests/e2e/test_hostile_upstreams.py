@@ -635,7 +635,7 @@ def test_a_connection_that_is_not_accepted(place: Place) -> None:
     assert len(place.faults(mark)) == 1 and "while connecting to upstream" in place.faults(mark)[0]
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", b"", b"\x15\x03\x01\x00\x02\x02\x28"])
+@pytest.mark.parametrize("response", [b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", b"", b"\x15\x03\x01\x00\x02\x02\x28"])
 def test_an_upstream_that_is_to_speak_tls_and_does_not(place: Place, response: bytes) -> None:
     place.plays(lambda request, wire: None)
 

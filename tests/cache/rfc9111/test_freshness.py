@@ -150,7 +150,7 @@ def test_a_date_is_added_where_the_origin_sent_none_or_nonsense():
 
 
 @pytest.mark.parametrize(
-    ("answer", "lifetime"),
+    ("response", "lifetime"),
     [
         ([("Cache-Control", "s-maxage=7, max-age=60"), expires(9)], 7),
         ([("Cache-Control", "max-age=60"), expires(9)], 60),
