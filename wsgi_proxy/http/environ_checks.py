@@ -29,7 +29,8 @@ def check_target(method: str, target: str, protocol: str = "") -> None:
     data = target.encode("latin-1", "replace")
     if len(data.translate(None, _NOT_IN_TARGET)) != len(data):
         raise ClientError("client sent an invalid request target")  # RFC 9112, section 3.2
-    if protocol.startswith("HTTP/2") and target[:1] not in "/*" and method != "CONNECT":
+    wrong = target[:1] not in "/*" or target == "*" and method != "OPTIONS"
+    if protocol.startswith("HTTP/2") and wrong and method != "CONNECT":
         raise ClientError("client sent an invalid :path")  # RFC 9113, section 8.3.1
     if method == "CONNECT" and not check_host(target)[1]:
         raise ClientError("client sent CONNECT without a port")  # RFC 9110, section 9.3.6
