@@ -342,7 +342,7 @@ def _upstream(text: str) -> str:
 
 
 OURS = [
-    ("events {} stream {}", 'directive "stream" is not supported by wsgi_proxy'),
+    ("events {} stream { server { } }", 'directive "stream" is not supported by wsgi_proxy: it forwards HTTP only'),
     ("events {} mail {}", 'directive "mail" is not supported by wsgi_proxy'),
     ("events {} load_module x.so;", 'directive "load_module" is not supported by wsgi_proxy'),
     (_http("ssi on;"), 'directive "ssi" is not supported by wsgi_proxy'),
@@ -350,7 +350,6 @@ OURS = [
     (_http("lua_shared_dict a 1m;"), 'directive "lua_shared_dict" is not supported by wsgi_proxy'),
     (_http("server { listen 80 quic; }"), 'the "quic" parameter of "listen" is not supported by wsgi_proxy'),
     (_http("server { server_name a*b; }"), 'server name "a*b" is invalid'),
-    (_http("server { ssl_stapling on; }"), '"ssl_stapling on" is not supported by wsgi_proxy'),
     (_http("server { error_log syslog:server=x; }"), '"syslog:" in "error_log" is not supported by wsgi_proxy'),
     (_http("server { location ~ ( { } }"), 'pcre2_compile() failed: missing ), unterminated subpattern in "("'),
     (_upstream("queue x;"), '"queue" directive invalid number'),

@@ -52,6 +52,15 @@ def test_cookies(text: str, wanted: str | None) -> None:
     assert variable_table.find_cookie(text, "b") == wanted
 
 
+@pytest.mark.parametrize(
+    ("protocol", "scheme", "expected"), [("HTTP/2.0", "https", "h2"), ("HTTP/2", "http", "h2c"), ("HTTP/1.1", "https", "")]
+)
+def test_http2(protocol: str, scheme: str, expected: str) -> None:
+    x = exchange()
+    x.protocol, x.scheme = protocol, scheme
+    assert value("http2", x) == expected
+
+
 def test_times() -> None:
     x = exchange()
     x.started, x.finished_at = 100.0, 100.0125

@@ -58,6 +58,7 @@ TEXT: dict[str, str] = {
     "remote_addr": "(x.remote_addr or 'unix:')",
     "remote_port": "x.remote_port",
     "request": "f'{x.method} {x.raw_target} {x.protocol}'",
+    "http2": "('' if x.protocol[:6] != 'HTTP/2' else 'h2' if x.scheme == 'https' else 'h2c')",
     "request_completion": "('OK' if x.completed else '')",
     "request_filename": "filename(x)",
     "request_id": "request_id(x)",
@@ -81,6 +82,7 @@ TEXT: dict[str, str] = {
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
     "content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "gzip_ratio": "None",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
     "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",

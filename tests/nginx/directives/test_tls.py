@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.directive import faults, http, location, said, server
 
 PAIR = "ssl_certificate c; ssl_certificate_key k;"
@@ -45,6 +47,13 @@ def test_old_protocols_are_told() -> None:
     config = http(f"server {{ listen 443 ssl; {PAIR} ssl_protocols SSLv3 TLSv1.2; }}")
     assert config.servers[0].tls is not None and config.servers[0].tls.protocols == ("TLSv1.2",)
     assert "SSLv3" in config.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["ssl_stapling", "ssl_early_data"])
+def test_features_of_tls_that_are_missing_are_warned_of(name: str) -> None:
+    (warning,) = http(f"server {{ listen 443 ssl; {PAIR} {name} on; }}").warnings
+    assert warning.startswith(f'"{name} on" has no effect: ')
+    assert http(f"server {{ listen 443 ssl; {PAIR} {name} off; }}").warnings == ()
 
 
 def test_to_upstreams() -> None:

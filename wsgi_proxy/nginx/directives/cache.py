@@ -7,7 +7,7 @@ from typing import Any
 
 from ...config import CacheZone, Template
 from . import values
-from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, value
+from .row import ALL, Bad, Level, Row, Statement, listed, special, summed, value
 
 _STALE = (
     "error",
@@ -135,9 +135,7 @@ def _use_stale(level: Level, args: list[str]) -> frozenset[str]:
 
 def _conditions(name: str, target: str) -> Row:
     def act(level: Level, statement: Statement) -> None:
-        if target in level.own:
-            raise BadValue("is duplicate")
-        level.own[target] = values.templates(level, statement.args)
+        level.own[target] = (*level.own.get(target, ()), *values.templates(level, statement.args))
 
     return special(name, ALL, "1MORE", act, target)
 
@@ -155,9 +153,9 @@ ROWS: tuple[Row, ...] = (
     _conditions("proxy_cache_bypass", "cache.bypass"),
     _conditions("proxy_no_cache", "cache.no_cache"),
     _conditions("proxy_cache_purge", "cache.purge"),
-    value("proxy_cache_methods", ALL, "1MORE", "cache.methods", _methods),
+    summed("proxy_cache_methods", ALL, "cache.methods", _methods, frozenset.union),
     value("proxy_cache_min_uses", ALL, "TAKE1", "cache.min_uses", values.number),
-    value("proxy_cache_use_stale", ALL, "1MORE", "cache.use_stale", _use_stale),
+    summed("proxy_cache_use_stale", ALL, "cache.use_stale", _use_stale, values.either),
     value("proxy_cache_background_update", ALL, "FLAG", "cache.background_update", values.flag("proxy_cache_background_update")),
     value("proxy_cache_revalidate", ALL, "FLAG", "cache.revalidate", values.flag("proxy_cache_revalidate")),
     value("proxy_cache_lock", ALL, "FLAG", "cache.lock", values.flag("proxy_cache_lock")),

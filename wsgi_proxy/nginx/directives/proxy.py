@@ -12,7 +12,7 @@ from ...variables import compile_regex
 from . import values
 from .reading import Reading, as_path
 from .rewriters import CookieName, Domain, Whole
-from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, value
+from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, summed, value
 
 _URI_PART = (
     '"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, '
@@ -188,9 +188,6 @@ def _header(level: Level, args: list[str]) -> tuple[str, Template]:
 
 def next_upstream(level: Level, args: list[str]) -> frozenset[str]:
     kinds = values.words(*_NEXT)(level, args)
-    for number, arg in enumerate(args):
-        if arg in args[:number]:
-            level.reading.warn(f'duplicate value "{arg}"', level.reading.names.place)
     return frozenset() if "off" in kinds else kinds
 
 
@@ -272,7 +269,7 @@ ROWS: tuple[Row, ...] = (
     _time("proxy_connect_timeout"),
     _time("proxy_send_timeout"),
     _time("proxy_read_timeout"),
-    value("proxy_next_upstream", ALL, "1MORE", "proxy.next_upstream", next_upstream),
+    summed("proxy_next_upstream", ALL, "proxy.next_upstream", next_upstream, values.either),
     value("proxy_next_upstream_tries", ALL, "TAKE1", "proxy.next_upstream_tries", values.number),
     _time("proxy_next_upstream_timeout"),
     _flag("proxy_buffering"),
@@ -285,7 +282,7 @@ ROWS: tuple[Row, ...] = (
     _flag("proxy_request_buffering"),
     _flag("proxy_intercept_errors"),
     _flag("proxy_ignore_client_abort"),
-    value("proxy_ignore_headers", ALL, "1MORE", "proxy.ignore_headers", values.words(*_IGNORED)),
+    summed("proxy_ignore_headers", ALL, "proxy.ignore_headers", values.words(*_IGNORED), frozenset.union),
     value("proxy_limit_rate", ALL, "TAKE1", "proxy.limit_rate", _limit_rate),
     _flag("proxy_socket_keepalive"),
     value("proxy_bind", ALL, "TAKE12", "proxy.bind", bind),

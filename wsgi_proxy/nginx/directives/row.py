@@ -12,8 +12,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,16 @@ class Level:
         while level is not None and level.kind != kind:
             level = level.parent
         return level
+
+    def tree(self) -> Iterator[Level]:
+        """Yield every level of the configuration, from the outermost on."""
+        todo = [self]
+        while todo[0].parent is not None:
+            todo = [todo[0].parent]
+        while todo:
+            level = todo.pop()
+            yield level
+            todo += level.inner
 
 
 Converter = Callable[[Level, list[str]], Any]
@@ -150,6 +160,27 @@ def value(name: str, contexts: str, takes: str, target: str, convert: Converter)
         level.seen[target] = statement
 
     return Row(name, contexts, takes, act, target)
+
+
+def summed(name: str, contexts: str, target: str, convert: Converter, add: Callable[[Any, Any], Any]) -> Row:
+    """Return a row whose repetitions within a level add up, as nginx's bit masks and predicates do.
+
+    A word that is given again is warned of.
+    """
+
+    def act(level: Level, statement: Statement) -> None:
+        found = convert(level, statement.args)
+        earlier = level.seen.get(target)
+        if earlier is not None and target in level.own:
+            found = add(level.own[target], found)
+        words = earlier.args if earlier is not None else []
+        for number, word in enumerate(statement.args):
+            if word in words or word in statement.args[:number]:
+                level.reading.warn(f'duplicate value "{word}"', statement.place)
+        level.own[target] = found
+        level.seen[target] = replace(statement, args=[*words, *statement.args])
+
+    return Row(name, contexts, "1MORE", act, target)
 
 
 def listed(name: str, contexts: str, takes: str, target: str, convert: Converter) -> Row:

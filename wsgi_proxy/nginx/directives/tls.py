@@ -8,7 +8,7 @@ from typing import Any
 
 from ...config import TLS, Listen, Template
 from . import values
-from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
+from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, summed, value
 
 _SERVER = "http, server"
 _PROTOCOLS = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
@@ -20,6 +20,10 @@ def _protocols(level: Level, args: list[str]) -> tuple[str, ...]:
     for old in sorted(found & _TOO_OLD):
         level.reading.warn(f'"{old}" has no effect: OpenSSL no longer supports it', level.reading.names.place)
     return tuple(name for name in _PROTOCOLS if name in found - _TOO_OLD)
+
+
+def _both_protocols(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in _PROTOCOLS if name in first + second)
 
 
 def _file(level: Level, args: list[str]) -> str:
@@ -58,8 +62,14 @@ def _session_cache(level: Level, statement: Statement) -> None:
 
 def _stapling(level: Level, args: list[str]) -> bool:
     if values.flag_value("ssl_stapling", args[0]):
-        raise Bad('"ssl_stapling on" is not supported by wsgi_proxy')
+        level.reading.warn('"ssl_stapling on" has no effect: no OCSP response is stapled', level.reading.names.place)
     return False
+
+
+def _early_data(level: Level, args: list[str]) -> None:
+    if values.flag_value("ssl_early_data", args[0]):
+        message = '"ssl_early_data on" has no effect: clients send their data after the handshake'
+        level.reading.warn(message, level.reading.names.place)
 
 
 def _flag(name: str, target: str, contexts: str = _SERVER) -> Row:
@@ -97,7 +107,7 @@ ROWS: tuple[Row, ...] = (
     listed("ssl_certificate", _SERVER, "TAKE1", "tls.certificate", _file_template),
     listed("ssl_certificate_key", _SERVER, "TAKE1", "tls.certificate_key", _file_template),
     value("ssl_password_file", _SERVER, "TAKE1", "tls.password_file", _file),
-    value("ssl_protocols", _SERVER, "1MORE", "tls.protocols", _protocols),
+    summed("ssl_protocols", _SERVER, "tls.protocols", _protocols, _both_protocols),
     value("ssl_ciphers", _SERVER, "TAKE1", "tls.ciphers", values.text),
     _flag("ssl_prefer_server_ciphers", "tls.prefer_server_ciphers"),
     value("ssl_ecdh_curve", _SERVER, "TAKE1", "tls.ecdh_curve", values.text),
@@ -118,6 +128,9 @@ ROWS: tuple[Row, ...] = (
     value("ssl_crl", _SERVER, "TAKE1", "tls.crl", _file),
     _flag("ssl_reject_handshake", "tls.reject_handshake"),
     value("ssl_stapling", _SERVER, "FLAG", "tls.stapling", _stapling),
+    accepted("ssl_early_data", _SERVER, "FLAG", "no early data is accepted; `on` gives a warning", _early_data),
+    accepted("ssl_stapling_file", _SERVER, "TAKE1", "nothing is stapled"),
+    accepted("ssl_stapling_responder", _SERVER, "TAKE1", "nothing is stapled"),
     accepted("ssl_stapling_verify", _SERVER, "FLAG", "nothing is stapled", values.flag("ssl_stapling_verify")),
     _flag("proxy_ssl_verify", "proxy_tls.verify", ALL),
     value("proxy_ssl_trusted_certificate", ALL, "TAKE1", "proxy_tls.trusted_certificate", _file),
@@ -127,7 +140,7 @@ ROWS: tuple[Row, ...] = (
     _flag("proxy_ssl_server_name", "proxy_tls.server_name", ALL),
     value("proxy_ssl_certificate", ALL, "TAKE1", "proxy_tls.certificate", _file),
     value("proxy_ssl_certificate_key", ALL, "TAKE1", "proxy_tls.certificate_key", _file),
-    value("proxy_ssl_protocols", ALL, "1MORE", "proxy_tls.protocols", _protocols),
+    summed("proxy_ssl_protocols", ALL, "proxy_tls.protocols", _protocols, _both_protocols),
     value("proxy_ssl_ciphers", ALL, "TAKE1", "proxy_tls.ciphers", values.text),
     _flag("proxy_ssl_session_reuse", "proxy_tls.session_reuse", ALL),
 )

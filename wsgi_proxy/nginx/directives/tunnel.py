@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import values
 from .proxy import bind
-from .row import ALL, BadValue, Level, Row, Statement, accepted, special, value
+from .row import ALL, BadValue, Level, Row, Statement, accepted, special, summed, value
 
 DEFAULT_TARGET = "$host:$request_port"
 
@@ -40,7 +40,7 @@ ROWS: tuple[Row, ...] = (
     value("tunnel_send_timeout", ALL, "TAKE1", "tunnel.send_timeout", values.time),
     value("tunnel_read_timeout", ALL, "TAKE1", "tunnel.read_timeout", values.time),
     value("tunnel_buffer_size", ALL, "TAKE1", "tunnel.buffer_size", values.size),
-    value("tunnel_next_upstream", ALL, "1MORE", "tunnel.next_upstream", _next),
+    summed("tunnel_next_upstream", ALL, "tunnel.next_upstream", _next, values.either),
     value("tunnel_next_upstream_tries", ALL, "TAKE1", "tunnel.next_upstream_tries", values.number),
     value("tunnel_next_upstream_timeout", ALL, "TAKE1", "tunnel.next_upstream_timeout", values.time),
     value("tunnel_socket_keepalive", ALL, "FLAG", "tunnel.socket_keepalive", values.flag("tunnel_socket_keepalive")),

@@ -210,6 +210,11 @@ def words(*known: str, case: bool = False) -> Converter:
     return convert
 
 
+def either(first: frozenset[str], second: frozenset[str]) -> frozenset[str]:
+    """Return the union of two sets of words; an empty one comes from `off`, which applies whatever else is given."""
+    return first | second if first and second else frozenset()
+
+
 def unless_off(convert: Converter, off: Any) -> Converter:
     """Return a converter that gives a fixed value for `off`."""
     return lambda level, args: off if args == ["off"] else convert(level, args)
