@@ -1,4 +1,4 @@
-"""HTTP-dates: the three forms are read, everything else is none."""
+"""dates: the three formats are read, any other text is None."""
 
 import calendar
 import time

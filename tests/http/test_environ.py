@@ -1,4 +1,4 @@
-"""The environ is the request: raw copies serve where they agree with it."""
+"""environ: the environ is the request, and raw copies are used only where they agree with it."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_fields_of_an_environ_alone() -> None:
         ("/a%25b/c%2Fd", "/a%b", "/c/d", "", "/c%2Fd"),
         ("/mm/a", "/m", "/a b", "x", "/a%20b?x"),
         ("/m/a", "/m", "/changed", "", "/changed"),
-        # A prefix that a proxy in front of the server took off (X-Forwarded-Prefix).
+        # A prefix that a proxy in front of the server removed (X-Forwarded-Prefix).
         ("/m/a%2Fb", "/m", "/m/a/b", "", "/m/a%2Fb"),
         ("/a%2Fb", "/m", "/a/b", "", "/a%2Fb"),
-        # Servers that decode otherwise: cheroot leaves an encoded slash, Werkzeug's replaces what is not UTF-8.
+        # Servers that decode differently: cheroot keeps an encoded slash, Werkzeug's replaces bytes that are not UTF-8.
         ("/a%2fb%20c", "", "/a%2Fb c", "", "/a%2fb%20c"),
         ("/a%FF", "", "/a\xef\xbf\xbd", "", "/a%FF"),
         ("/\xe9%20", "", "/\xe9 ", "", "/\xe9%20"),
@@ -95,7 +95,7 @@ LATIN = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=8)
 
 @given(LATIN, LATIN, st.booleans())
 def test_any_path_comes_back(mount: str, path: str, mounted: bool) -> None:
-    """Whatever a raw target hides, the upstream's decoding of the result is the environ's path."""
+    """The decoded result is the environ's path, whatever the raw target was."""
     mount = "/" + mount if mounted else ""
     path = "/" + path
     raw = quote((mount + path).encode("latin-1"), safe="/")

@@ -1,4 +1,4 @@
-"""What other servers' parsers let through is refused as message.py refuses it. Pure: no socket is opened here."""
+"""environ_checks: requests that other servers accept are refused as `http.request` does. Pure: no socket is opened."""
 
 from __future__ import annotations
 

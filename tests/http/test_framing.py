@@ -1,4 +1,4 @@
-"""Where bodies end; and that no bytes exist on which the two sides of the proxy would disagree. Pure: no socket is opened."""
+"""framing: the ends of bodies, on which both sides of the proxy agree for all bytes. Pure: no socket is opened."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def decode(data: bytes, step: int = 0) -> tuple[bytes, Pairs, bytes] | None:
-    """(content, trailers, rest) of a body given in pieces of `step` bytes; None when it has not ended."""
+    """Return (content, trailers, rest) of a body that is fed in pieces of `step` bytes; None if it is incomplete."""
     decoder = ChunkedDecoder(ClientError)
     content = b""
     for at in range(0, len(data), step or len(data) or 1):
@@ -153,7 +153,7 @@ def test_what_we_write_we_read(blocks: list[bytes], step: int, rest: bytes) -> N
 
 
 class _Oracle:
-    """What httptools (llhttp) reads of a request."""
+    """The parts of a request that httptools (llhttp) reads."""
 
     def __init__(self) -> None:
         self.body = b""
@@ -171,7 +171,7 @@ class _Oracle:
 
 
 def _read(data: bytes) -> tuple[RequestHead, bytes, bytes] | None:
-    """(head, body, rest) as a request, None if it is refused or incomplete."""
+    """Return (head, body, rest) of a request; None if it is refused or incomplete."""
     end = data.find(b"\r\n\r\n") + 4
     if end < 4:
         return None
@@ -185,7 +185,7 @@ def _read(data: bytes) -> tuple[RequestHead, bytes, bytes] | None:
 
 
 def _gunicorn_body(data: bytes) -> bytes | None:
-    """The body that gunicorn's own parser reads; None where it refuses what we accept (it does so with some names)."""
+    """Return the body that gunicorn's parser reads; None if it refuses the request, as it does for some names."""
     try:
         request = next(RequestParser(Config(), iter([data]), ("127.0.0.1", 1)))
     except (ParseException, StopIteration):
@@ -195,7 +195,7 @@ def _gunicorn_body(data: bytes) -> bytes | None:
 
 
 def _as_response(head: RequestHead, body: bytes) -> bytes:
-    """The same fields and framing, put on a status line by our own writer."""
+    """Return a response with the same fields and framing, as the proxy writes it."""
     fields = [(name, value) for name, value in head.pairs if name.lower() != "host"]
     text = "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
     written = (chunk(body) if body else b"") + encode_end([]) if head.chunked else body
@@ -242,7 +242,7 @@ def test_no_request_has_two_readings(data: bytes) -> None:
     except httptools.HttpParserError as error:
         pytest.fail(f"llhttp refuses what we accept: {error}")
     assert oracle.complete == 1 and oracle.body == body
-    # llhttp gives a trailer like a field.
+    # llhttp reports a trailer like a field.
     fields = [(name, value.strip(" \t")) for name, value in oracle.pairs if name != "X"]
     assert fields == [pair for pair in head.pairs if pair[0] != "X"]
     reading = _gunicorn_body(data[: len(data) - len(rest)])
@@ -252,7 +252,7 @@ def test_no_request_has_two_readings(data: bytes) -> None:
 @settings(max_examples=1500, deadline=None)
 @given(_message)
 def test_the_two_sides_agree(data: bytes) -> None:
-    """What the client's side accepts and writes on is read by the upstream's side with the same end."""
+    """A request that the client's side accepts ends at the same byte for the upstream's side."""
     read = _read(data)
     if read is None:
         return

@@ -1,4 +1,4 @@
-"""worker_rules: gunicorn's settings about request heads mean under ProxyWorker what they mean under gunicorn's gthread worker."""
+"""head_rules: gunicorn's settings about request heads have the same effect under ProxyWorker as under gthread."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_settings_mean_what_they_mean_to_gthread(tmp_path: Path, settings: s
 
 
 def test_nginx_conf_is_not_governed_by_them() -> None:
-    """The command's application has listener settings of its own: no rules, nginx's methods."""
+    """The `wsgi-proxy` command's application has its own listener settings: no rules, nginx's methods."""
     from wsgi_proxy.http.syntax import METHOD
     from wsgi_proxy.worker.settings import ListenerSettings
 

@@ -1,4 +1,4 @@
-"""Which fields cross the proxy."""
+"""headers: the fields that cross the proxy."""
 
 from __future__ import annotations
 

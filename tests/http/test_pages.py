@@ -1,4 +1,4 @@
-"""Standard pages."""
+"""pages: the default pages."""
 
 from __future__ import annotations
 

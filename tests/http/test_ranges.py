@@ -1,4 +1,4 @@
-"""ranges: the Range field as nginx reads it; test_static_differential compares the answers."""
+"""ranges: the Range field as nginx parses it; tests/differential/test_static.py compares the responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads of requests, read in one way or not at all. Pure: no socket is opened here."""
+"""request: heads of requests have one reading or are refused. Pure: no socket is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads of answers, read in one way or not at all. Pure: no socket is opened here."""
+"""response: heads of responses have one reading or are refused. Pure: no socket is opened."""
 
 from __future__ import annotations
 

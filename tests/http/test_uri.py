@@ -1,4 +1,4 @@
-"""Targets become paths as nginx makes them."""
+"""uri: targets are normalised as nginx does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IP addresses as numbers."""
+"""addresses: IP addresses as numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""socket_ends: what is known of the other end, and a reset that nobody can soften; real sockets."""
+"""sockets: the state of the peer, and a reset that a later shutdown cannot soften; real sockets."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_what_a_peer_has_taken() -> None:
 
 
 def test_a_reset_that_is_followed_by_a_polite_end() -> None:
-    """gunicorn's gthread ends our half first, and reads the client's to its end, before it closes."""
+    """gunicorn's gthread shuts its half down and reads the client's to the end before it closes."""
     ours, theirs = tcp_pair()
     with ours, theirs:
         ours.sendall(b"half an answ")

@@ -1,4 +1,4 @@
-"""stream and green: the same contract in a thread and in a greenlet; test_stream_tls has it under TLS."""
+"""stream: one contract for threads and greenlets; test_tls_stream has it under TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Runner = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Start `work` in a thread; call the result for its value, or to have its fault raised."""
+    """Start `work` in a thread; a call of the result returns its value or raises its exception."""
     box: list[Any] = []
 
     def run() -> None:
@@ -45,7 +45,7 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def in_greenlet(work: Callable[[], Any]) -> Callable[[], Any]:
-    """The same in a greenlet, which has had its first turn when this returns."""
+    """Start `work` in a greenlet, which has run once on return; the result is as for `in_thread`."""
     greenlet = gevent.spawn(_box, work)
     gevent.sleep(0)
 
@@ -82,7 +82,7 @@ def start(mode: tuple[type[Stream], Runner]) -> Runner:
 
 @pytest.fixture
 def pair(kind: type[Stream]) -> Iterator[tuple[Stream, socket.socket]]:
-    """A stream, and its peer as a plain socket."""
+    """Yield a stream, and its peer as a socket."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(30)
     stream = kind(ours)
@@ -126,7 +126,7 @@ def test_read_timeout(pair: Any, start: Runner) -> None:
     stream.read_timeout = 0.05
     with pytest.raises(TimeoutError):
         start(lambda: stream.recv(1))()
-    # The stream is as good as before.
+    # The stream still works.
     peer.sendall(b"x")
     assert start(lambda: stream.recv(1))() == b"x"
 
@@ -221,7 +221,7 @@ def test_connect_to_a_unix_socket(kind: type[Stream], start: Runner, tmp_path: A
 def test_connect_refused_and_late(kind: type[Stream], start: Runner) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         address = server.getsockname()
-        # A full backlog: the kernel drops further handshakes, so connecting takes for ever.
+        # A full backlog: the kernel drops further handshakes, so connecting never ends.
         full = [socket.socket() for _ in range(3)]
         for sock in full:
             sock.setblocking(False)

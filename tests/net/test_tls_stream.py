@@ -1,4 +1,4 @@
-"""stream_tls: TLS over streams of both modes, before real peers."""
+"""tls_stream: TLS over streams of both classes, with real peers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def read_exactly(source: Any, count: int) -> bytes:
 
 def test_tls_session_tickets_are_not_data(tls_pair: Any, start: Runner) -> None:
     stream, peer = tls_pair
-    # The server's tickets of TLS 1.3 are on their way or here; neither is anything to read.
+    # The server's TLS 1.3 tickets may have arrived; they are no data.
     gevent.sleep(0.05)
     assert not stream.readable() and not stream.peer_closed()
     assert stream.recv_nowait(10) is None
@@ -109,7 +109,7 @@ def test_tls_certificate_is_checked(kind: type[Stream], start: Runner, contexts:
     stream = kind(ours)
     with pytest.raises(ssl.SSLCertVerificationError):
         start(lambda: stream.start_tls(contexts[1], "other.example"))()
-    # The peer learns why by the alert.
+    # The alert gives the peer the reason.
     with pytest.raises(ssl.SSLError):
         peer()
     stream.close()
@@ -126,11 +126,11 @@ def test_tls_handshake_with_a_peer_that_leaves(kind: type[Stream], start: Runner
 
 
 def test_nothing_is_read_beside_the_reader(tls_pair: Any, start: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look at the connection while its reader has paused or waits must leave the records in their order."""
+    """A peek while a reader yields or waits must leave the records in order."""
     stream, peer = tls_pair
     looks = []
     if isinstance(stream.lower, GreenStream):
-        # The reader gives way before each of its reads, and the loop looks whenever the socket can be read, as in ProxyWorker.
+        # The reader yields before each read, and the loop peeks whenever the socket is readable, as in ProxyWorker.
         monkeypatch.setattr(green, "_TURN", -1.0)
 
         def look() -> None:
@@ -139,7 +139,7 @@ def test_nothing_is_read_beside_the_reader(tls_pair: Any, start: Runner, monkeyp
             gevent.get_hub().loop.run_callback(stream.lower.reading.start)
 
         stream.lower.reading.idle = look
-    # All of it is in the kernel before the first read, so that each look could take something.
+    # All bytes are in the kernel before the first read, so that each peek could take some.
     block = os.urandom(100_000)
     peer.sendall(block)
     if isinstance(stream.lower, GreenStream):
@@ -151,7 +151,7 @@ def test_nothing_is_read_beside_the_reader(tls_pair: Any, start: Runner, monkeyp
 
 
 def test_the_rest_of_what_was_received(tls_pair: Any, start: Runner) -> None:
-    """Records that came together make the descriptor readable once: a waiter there must have all of them."""
+    """Records that arrive together make the descriptor readable once, so a poller must get all of them."""
     stream, peer = tls_pair
     for block in (b"one", b"two", b"three"):
         peer.sendall(block)
@@ -180,7 +180,7 @@ def test_one_reader_at_a_time(tls_pair: Any, start: Runner, wait: str) -> None:
     peer.sendall(b"data")
     assert first() == (b"data" if wait == "recv" else None)
     assert not stream.being_read
-    # A fault ends a reading as well.
+    # An error ends a read, too.
     stream.read_timeout = 0.01
     if wait == "wait_readable":
         assert stream.recv(10) == b"data"
@@ -190,7 +190,7 @@ def test_one_reader_at_a_time(tls_pair: Any, start: Runner, wait: str) -> None:
 
 
 def test_ending_our_half_leaves_what_the_peer_sends(tls_pair: Any, start: Runner) -> None:
-    """The close_notify of one half is written without reading what comes by the other."""
+    """The close_notify of one half is written without reading the other half."""
     stream, peer = tls_pair
     block = os.urandom(40_000)
     peer.sendall(b"first" + block)
@@ -202,11 +202,11 @@ def test_ending_our_half_leaves_what_the_peer_sends(tls_pair: Any, start: Runner
 
 
 def test_the_session_speaks_between_the_records_of_a_writer(tls_pair: Any, start: Runner) -> None:
-    """A record of the session's own, as reads produce them (alerts, key updates), waits for the one that is being written."""
+    """An alert or a key update, which reads produce, waits for the record that is being written."""
     stream, peer = tls_pair
     block = os.urandom(2 << 20)
     sent = start(lambda: stream.sendall(block))
-    # The writer waits in the midst of a record; then there is room for a record, but the writer has had no turn yet.
+    # The writer waits within a record. Then the kernel has space for a record, before the writer runs again.
     wait_until(lambda: stream.being_written, "the writer to wait")
     first = read_exactly(peer, 1 << 17)
     stream.tls.write(b"the session's own")
@@ -217,7 +217,7 @@ def test_the_session_speaks_between_the_records_of_a_writer(tls_pair: Any, start
 
 
 def test_the_rest_of_a_session_s_own_record_is_sent_later(tls_pair: Any, start: Runner) -> None:
-    """The kernel takes a part of it: the rest goes out before anything else."""
+    """The kernel accepts a part, and the rest is sent before anything else."""
     stream, peer = tls_pair
     block = os.urandom(1 << 20)
     stream.tls.write(block)

@@ -1,4 +1,4 @@
-"""worker_connection: heads, keeping, pipelining, limits, timeouts, ends; against a real loop and real sockets."""
+"""connection: heads, keep-alive, pipelining, limits, timeouts and ends, with a real loop and real sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
 
 
 def deaf(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answers without reading."""
+    """Answer without reading the body."""
     start_response("200 OK", [("Content-Length", "4")])
     return [b"deaf"]
 
@@ -66,7 +66,7 @@ def test_what_the_client_says_of_the_connection(request_: bytes, kept: str) -> N
 
 
 def until(go: list[bool]) -> None:
-    """Hold a request, in its greenlet, until the client's thread lets it go on."""
+    """Block a request in its greenlet until the client's thread releases it."""
     while not go:
         gevent.sleep(0.005)
     go.clear()
@@ -96,12 +96,12 @@ def test_a_head_that_begins_while_the_request_before_is_served(early: bytes) -> 
 
     rest = b"Host: a\r\n\r\n" if b"half" in early else GET if early == b"\r\n" else GET[1:]
     with serving(app) as server, Client(server.port) as client:
-        # What comes with the request is in the buffer, what comes later stops the watcher.
+        # Bytes that arrive with the request are in the buffer; later ones stop the watcher.
         for first, later in ((GET + early, b""), (GET, early), (GET + early[:1], early[1:])):
             client.send(first)
             wait_until(lambda: server.service.crew.busy, "the request to begin")
             client.send(later)
-            # A moment for the loop to see it; then the request may end.
+            # The loop sees it first; then the request may end.
             time.sleep(0.05)
             go.append(True)
             assert client.read_response().body == b"hello"
@@ -163,7 +163,7 @@ def test_a_refusal_is_readable_though_more_was_sent() -> None:
 
 @pytest.mark.parametrize("data", [GET, GET.replace(b"GET", b"POST", 1)])
 def test_a_request_that_crosses_the_end_of_the_connection_resets_nothing(data: bytes) -> None:
-    """A client that is not told yet that the connection ends may send on: it still has to get the answer before that."""
+    """A client that does not know yet that the connection ends may send more, and must still get its response."""
     with serving(hello, keepalive_requests=1) as server, Client(server.port) as client:
         client.send(data)
         client.read_head()
@@ -198,7 +198,7 @@ def test_a_draining_worker_does_not_linger_for_long() -> None:
         server.call(server.service.drain)
         go.append(True)
         assert client.read_response().get("Connection") == "close" and client.read_all() == b""
-        # The client stays: it is let go after a moment.
+        # The client stays; its connection is closed after a moment.
         wait_until(lambda: not server.service.connections, "the connection to be closed")
 
 
@@ -295,7 +295,7 @@ def test_an_application_that_fails_is_a_500_and_its_body_a_cut() -> None:
         assert sum("the answer to" in line and "Traceback" in line and "ValueError: late" in line for line in server.lines) == 2
         with Client(server.port) as client:
             client.send(b"GET /chunked HTTP/1.0\r\n\r\n")
-            # No framing but the end: only a reset says that this is not the end.
+            # The end of the connection frames the body, so only a reset shows that it is truncated.
             with pytest.raises(ConnectionResetError):
                 client.read_all()
 
@@ -339,7 +339,7 @@ def test_idle_connections_hold_no_greenlet() -> None:
         clients = [Client(server.port) for _ in range(50)]
         for client in clients:
             client.exchange(GET)
-        # The answer is here a moment before the greenlet has parked.
+        # The response arrives shortly before the greenlet is parked.
         wait_until(lambda: server.service.crew.busy == 0, "the last request to end")
         assert len(server.service.crew._free) == 1
         for client in clients:

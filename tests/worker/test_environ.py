@@ -1,4 +1,4 @@
-"""worker_environ: what an application is told of a request."""
+"""environ: the keys that an application gets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_fields_as_sent_are_there_too() -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in pairs)
     environ = environ_of(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
     assert environ["wsgi_proxy.pairs"] == pairs
-    # The underscore's twin is not in the way, and repetitions are joined.
+    # The twin with an underscore does not interfere, and repetitions are joined.
     assert environ["HTTP_A_B"] == "2, 3" and environ["HTTP_COOKIE"] == "x; y"
 
 
@@ -75,7 +75,7 @@ def test_http_1_0_and_script_name() -> None:
     assert (under["SCRIPT_NAME"], under["PATH_INFO"]) == ("/app", "/x")
     beside = environ_of(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", SCRIPT_NAME="/app")
     assert (beside["SCRIPT_NAME"], beside["PATH_INFO"]) == ("", "/x")
-    # No client decides it.
+    # A client cannot set it.
     assert environ_of(b"GET /t/x HTTP/1.1\r\nHost: h\r\nScript_Name: /t\r\n\r\n")["PATH_INFO"] == "/t/x"
 
 

@@ -1,4 +1,4 @@
-"""worker_hooks: gunicorn's hooks, loggers and statsd see under ProxyWorker what they see under gunicorn's gthread worker."""
+"""hooks: gunicorn's hooks, loggers and statsd get the same under ProxyWorker as under gthread."""
 
 from __future__ import annotations
 

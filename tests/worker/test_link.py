@@ -1,4 +1,4 @@
-"""worker_link: what an application may use of its client's connection, and clients that leave; against a real loop."""
+"""link: the connection's interface for applications, and clients that leave, with a real loop."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_location_s_own_limits_hold_for_its_requests() -> None:
     with serving(app) as server:
         with Client(server.port) as client:
             assert client.exchange(get(b"/few")).get("Connection") == "keep-alive"
-            # What holds is what this request's location says.
+            # The settings of this request's location apply.
             assert client.exchange(get(b"/")).get("Connection") == "keep-alive"
             assert client.exchange(get(b"/few")).get("Connection") == "close"
         with Client(server.port) as client:
@@ -125,7 +125,7 @@ def test_a_taken_over_connection_is_the_applications(head: str) -> None:
         seen = client.read_head()
         assert seen.startswith(b"HTTP/1.1 101 ") and b"\r\nConnection: upgrade\r\n" in seen and b"Length" not in seen
         assert client.read_exactly(7) == b"<early>"
-        # The timeouts of a request hold no more.
+        # The timeouts of a request no longer apply.
         time.sleep(2.3)
         client.send(b"more")
         assert client.read_exactly(4) == b"MORE"

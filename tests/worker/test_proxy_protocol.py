@@ -1,4 +1,4 @@
-"""worker_preface: the PROXY protocol, read to the byte."""
+"""proxy_protocol: exactly the bytes of the header are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""worker_body: `wsgi.input` as files are read, whatever the framing and however the bytes come."""
+"""request_body: `wsgi.input` reads like a file, for every framing and every split of the bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsgi_proxy.worker.request_head import read_request
 
 
 class Peer:
-    """A connection that has `first` in its buffer and gives `pieces` one by one, then the end or a fault."""
+    """A connection with `first` in its buffer that delivers `pieces` one by one, then the end or an error."""
 
     def __init__(self, first: bytes, pieces: list[bytes], fault: OSError | None = None) -> None:
         self.buffer = first

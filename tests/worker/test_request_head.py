@@ -1,4 +1,4 @@
-"""worker_head: the memory never changes what a head means, nor what a later request gets."""
+"""request_head: the memory changes neither the meaning of a head nor later requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""worker_service: greenlets that are parked, counting requests, hooks."""
+"""service: parked greenlets, counted requests, hooks."""
 
 from __future__ import annotations
 

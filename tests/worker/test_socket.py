@@ -1,4 +1,4 @@
-"""worker_socket: `gunicorn.socket` for applications that serve their connection themselves."""
+"""socket: `gunicorn.socket` for applications that serve their connection themselves."""
 
 from __future__ import annotations
 

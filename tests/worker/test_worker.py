@@ -1,4 +1,4 @@
-"""worker: ProxyWorker under real gunicorn: its processes, signals, settings, logs and hooks, and other people's applications."""
+"""worker: ProxyWorker under real gunicorn: processes, signals, settings, logs, hooks, and third-party applications."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ app = get_wsgi_application()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where gunicorn imports from, with the applications of these tests."""
+    """The directory that gunicorn imports from, with the applications of these tests."""
     folder = tmp_path / "gunicorn"
     folder.mkdir()
     (folder / "apps.py").write_text(APPS)

@@ -1,4 +1,4 @@
-"""worker_fields: what may go out in a head, and the clock of the server's own fields."""
+"""fields: the checks of a head, and the clock behind Server and Date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""worker_answer: PEP 3333 and the framing of answers, byte by byte."""
+"""writer: PEP 3333 and the framing of responses, byte by byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def get(server: Serving, method: str = "GET", version: str = "1.1") -> Response:
-    """One request; the answer with all that came before the server closed or while it kept the connection."""
+    """Send one request and return the response, read until the server closes."""
     raw = send_raw(server.port, f"{method} / HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     response = parse_response(raw, method)
     assert response is not None, raw
@@ -55,7 +55,7 @@ def test_one_block_in_a_list_gets_its_length() -> None:
 
     with serving(app) as server:
         assert get(server).get("Content-Length") == "5"
-        # What an application gives for HEAD says nothing of the length a GET would have.
+        # The body that an application returns for HEAD does not have the length of a GET's.
         assert get(server, "HEAD").get("Content-Length") is None
 
 
