@@ -1,11 +1,11 @@
-"""A location made ready to forward: everything that can be decided before a request comes.
+"""Forwarder: the header fields of one location, towards the upstream and back to the client.
 
 Rules:
-- A Forwarder is compiled once per `Location` that has a `proxy_pass`; per request it only evaluates what varies.
-- The request head goes out as nginx builds it: what the configuration sets, in its order, then nginx's defaults that it did not
-  set, then the client's own fields.
-- `Connection` and `Upgrade` are ours: an upgrade is asked for only when the client asked for one, so that a fixed
-  `Connection 'upgrade'`, as in so many configurations, does not cost keep-alive.
+- Each location with `proxy_pass` has one Forwarder, made at the start. A request only evaluates the values that vary.
+- The request head has nginx's order: the fields that the configuration sets, then nginx's defaults that it does not set, then the
+  client's other fields.
+- The proxy itself sends `Connection` and `Upgrade`. It asks for an upgrade only if the client did, so that a fixed
+  `Connection 'upgrade'` in a configuration does not end keep-alive.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from .request_body import Upload
 
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
-"""The client's conditions, where they are for the cache and not for the upstream (ngx_http_proxy_module, proxy_cache_headers)."""
+"""The conditional fields of a client, which the cache answers instead of the upstream (ngx_http_proxy_module, proxy_cache)."""
 
 _HOST = frozenset({"Host: ", "host: ", "HOST: "})
 _UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
 
 
 class Forwarder:
-    """What forwarding needs to know of one location."""
+    """The fields that one location sends to its upstream and to its clients."""
 
     __slots__ = (
         "_responses",
@@ -78,7 +78,7 @@ class Forwarder:
         changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
         hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
         self._responses = headers.ResponseFilter(hidden, changed)
-        # What comes from the store keeps the Date of its origin (RFC 9111, 4.2.3), unless the configuration hides it.
+        # A stored response keeps the Date of its origin (RFC 9111, section 4.2.3), unless the configuration hides it.
         dateless = "date" in {name.lower() for name in settings.hide_header}
         self._stored = headers.ResponseFilter(hidden if dateless else hidden - {"date"}, changed)
 
@@ -90,14 +90,14 @@ class Forwarder:
         elif lower == "upgrade":
             self._upgrade = value
         elif lower in ("content-length", "transfer-encoding"):
-            pass  # framing is the wire's: a value set by hand could only contradict the body
+            pass  # the transport frames the body, and a configured value could only contradict it
         elif constant is None:
             self._set.append((name + ": ", value))
         elif constant:
             self._set.append((f"{name}: {constant}", None))
 
     def _redirects(self) -> tuple[Rewriter, ...]:
-        """`proxy_redirect default` spelled out: the pass URL becomes the location's prefix."""
+        """Return the rewriters of `proxy_redirect`; by default one that turns the pass URL into the location's prefix."""
         if self.settings.redirect is not None:
             return self.settings.redirect
         target = self.settings.pass_
@@ -106,18 +106,18 @@ class Forwarder:
         return (default_redirect(target, self.location.pattern),)
 
     def target(self, exchange: Exchange) -> str:
-        """The request's target for the upstream (ngx_http_proxy_module, proxy_pass): untouched unless something changed it."""
+        """Return the request target for the upstream, by default the client's (ngx_http_proxy_module, proxy_pass)."""
         path, rest = self.uri_part, exchange.uri
         if path is None:
             if not exchange.uri_changed:
                 return exchange.target
             path = ""
         elif exchange.rewritten_in_place:
-            # `rewrite … break`: the whole new URI takes the place of the one that proxy_pass names.
+            # `rewrite … break`: the new URI replaces that of proxy_pass.
             path = ""
         else:
             if self._verbatim:
-                # `//` at the start would read as a host's name (RFC 3986, section 3.3).
+                # `//` at the start would be read as an authority (RFC 3986, section 3.3).
                 raw = behind(exchange.target, self.location.pattern)
                 if raw is not None:
                     return path + (raw.lstrip("/") if path == "/" else raw)
@@ -130,7 +130,7 @@ class Forwarder:
         return path
 
     def sent(self, exchange: Exchange, names: Collection[str]) -> Pairs:
-        """The fields with these lower-case names, as `head` sends them: by them a cache selects (RFC 9111, 4.1)."""
+        """Return the fields with these lower-case names as `head` sends them; a cache selects by them (RFC 9111, section 4.1)."""
         found = []
         for prefix, value in self._set:
             name, _, text = prefix.partition(": ")
@@ -147,7 +147,7 @@ class Forwarder:
         return found
 
     def head(self, exchange: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
-        """The request head to send, CRLF CRLF included. A cache's `fetch` adds conditions or drops the client's."""
+        """Return the request head with its CRLF CRLF. A cache's `fetch` adds conditions, or drops the client's."""
         lines = [f"{method} {target} HTTP/{self._version}"]
         if self._host:
             lines.append(f"Host: {exchange.proxy_host}")
@@ -159,7 +159,7 @@ class Forwarder:
                 if text:
                     lines.append(prefix + text)
                 elif prefix in _HOST:
-                    # HTTP/1.0 without Host, and a server without a name: an HTTP/1.1 request has one (RFC 9112, 3.2).
+                    # An HTTP/1.0 client sent no Host, but an HTTP/1.1 request has one (RFC 9112, section 3.2).
                     lines.append(prefix + exchange.proxy_host)
         self._add_connection(exchange, lines)
         if upload is not None:
@@ -181,7 +181,7 @@ class Forwarder:
         return text.encode("latin-1")
 
     def _add_connection(self, exchange: Exchange, lines: list[str]) -> None:
-        """Ask for an upgrade only on behalf of a client that asked; otherwise only `close` is worth saying."""
+        """Add Connection: for an upgrade that the client asked for, or for `close`."""
         exchange.upgrade = ""
         value = self._connection(exchange).lower() if self._connection is not None else ""
         if self._upgrade is not None and "upgrade" in value:
@@ -195,7 +195,7 @@ class Forwarder:
             lines.append("Connection: close")
 
     def response_headers(self, exchange: Exchange, pairs: Pairs, *, stored: bool = False) -> Pairs:
-        """The upstream's fields as the client gets them; ``stored`` says that they come from the cache."""
+        """Return the upstream's fields as the client gets them; `stored` is True for those of a cache entry."""
         kept, changed = (self._stored if stored else self._responses).to_client(pairs)
         if changed:
             for number, (name, value) in enumerate(kept):
@@ -213,7 +213,7 @@ class Forwarder:
         return head + mark + _first_rewritten(exchange, self.redirects, url) if mark else value
 
     def _cookie(self, exchange: Exchange, value: str) -> str:
-        """Set-Cookie after proxy_cookie_domain, _path and _flags."""
+        """Return a Set-Cookie value after `proxy_cookie_domain`, `proxy_cookie_path` and `proxy_cookie_flags`."""
         parts = value.split(";")
         for number, part in enumerate(parts[1:], 1):
             key, _, text = part.partition("=")
@@ -229,7 +229,7 @@ class Forwarder:
 
 
 def _asked(exchange: Exchange, upgrade: str) -> bool:
-    """Whether this client may have this upgrade: it named it in Connection, on HTTP/1.1, and it is not h2c (RFC 9113, 3.1)."""
+    """Return True if an HTTP/1.1 client asked for an upgrade in Connection and it is not h2c (RFC 9113, section 3.1)."""
     if exchange.protocol != "HTTP/1.1" or "upgrade" not in tokens(exchange.environ.get("HTTP_CONNECTION", "")):
         return False
     names = tokens(upgrade)
@@ -245,7 +245,7 @@ def _first_rewritten(exchange: Exchange, rewriters: tuple[Callable[[Exchange, st
 
 
 def _with_flags(parts: list[str], flags: tuple[str, ...]) -> list[str]:
-    """Attributes added (`secure`, `httponly`, `samesite=lax`) or taken away (`nosecure`…) (proxy_cookie_flags)."""
+    """Return the parts with attributes added (`secure`, `samesite=lax`) or removed (`nosecure`) (`proxy_cookie_flags`)."""
     for flag in flags:
         name = flag.removeprefix("no").partition("=")[0]
         parts = parts[:1] + [part for part in parts[1:] if part.partition("=")[0].strip().lower() != name]

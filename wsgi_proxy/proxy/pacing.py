@@ -1,9 +1,9 @@
-"""Bodies at no more than so many bytes a second: `limit_rate`, `limit_rate_after`, `X-Accel-Limit-Rate`, `proxy_limit_rate`.
+"""Rate limits of bodies: `limit_rate`, `limit_rate_after`, `X-Accel-Limit-Rate`, `proxy_limit_rate`.
 
 Rules:
-- As nginx counts (ngx_http_write_filter, ngx_event_pipe): after t seconds `after + rate * (t + 1)` bytes may have passed, so the
-  first second's share goes at once.
-- What may pass now passes now; the rest in tenths of a second's share, so that the flow is even.
+- nginx's count applies (ngx_http_write_filter, ngx_event_pipe): `after + rate * (t + 1)` bytes may have passed after t seconds.
+  The share of the first second therefore goes at once.
+- Bytes within the limit pass immediately, the others in shares of a tenth of a second, so that the flow is even.
 - A rate of 0 is no limit.
 """
 
@@ -28,7 +28,7 @@ _UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 
 
 def rate_of(text: str) -> int | None:
-    """Bytes of `100`, `10k`, `1m`; None for anything else.
+    """Return the bytes of `100`, `10k` or `1m`; None for any other text.
 
     >>> rate_of("10k"), rate_of("fast")
     (10240, None)
@@ -38,18 +38,18 @@ def rate_of(text: str) -> int | None:
 
 
 def evaluated(template: Template | None, exchange: Exchange) -> int:
-    """The bytes that a directive's value says; 0 without one, or for what is no size."""
+    """Return the bytes of a directive's value; 0 without a value or for one that is not a size."""
     return (rate_of(template(exchange)) or 0) if template is not None else 0
 
 
 def accelerated(pairs: Pairs, ignored: frozenset[str]) -> int | None:
-    """The rate that an upstream names for its own answer (X-Accel-Limit-Rate); None when it names none."""
+    """Return the rate in bytes per second that an upstream sets for its response (X-Accel-Limit-Rate), else None."""
     text = None if "x-accel-limit-rate" in ignored else headers.first(pairs, "x-accel-limit-rate")
     return None if text is None else 0 if text == "off" else rate_of(text)
 
 
 def pace(exchange: Exchange, response: Response) -> None:
-    """Limit an answer's body to the rate of its location, or to the one that was set for this request."""
+    """Limit a response's body to the rate of its location, or to the one set for this request."""
     core = exchange.location.core if exchange.location_or_none is not None else None
     rate = exchange.limit_rate
     if rate is None:
@@ -59,9 +59,9 @@ def pace(exchange: Exchange, response: Response) -> None:
 
 
 class Paced:
-    """Another body's blocks in their time; `rate` in bytes a second, the first `after` bytes are free.
+    """A body delayed to `rate` bytes per second; the first `after` bytes are free.
 
-    Closing it closes the other. It is a body for an answer, and one to read ahead (`read_block`). `clock` and `sleep` are time's
+    Closing it closes the other body. It can be iterated, and read ahead by `read_block`. `clock` and `sleep` are those of `time`
     by default.
     """
 
@@ -80,7 +80,7 @@ class Paced:
         self._rate = rate
         self._after = after
         self._clock = clock
-        # Looked up late: a worker's loop replaces time.sleep after this module was read.
+        # Looked up late, because gevent replaces time.sleep after this module was imported.
         self._sleep = sleep or (lambda seconds: time.sleep(seconds))
         self._blocks: Iterator[bytes] | None = None
         self._rest = memoryview(b"")
@@ -92,7 +92,7 @@ class Paced:
             yield piece
 
     def read_block(self) -> bytes:
-        """The next piece, when it is due; b"" at the end. Raises what the other body raises."""
+        """Return the next piece when it is due, b"" at the end. Raises the errors of the other body."""
         if not self._rest:
             if self._blocks is None:
                 self._blocks = iter(self._body)
@@ -107,7 +107,7 @@ class Paced:
         return piece
 
     def _room(self) -> int:
-        """How many bytes may pass now; waits until there is room for a tenth of a second's share, or for what is left."""
+        """Return the number of bytes that may pass; wait for a tenth of a second's share, or for the rest of the block."""
         least = min(max(1, self._rate // 10), len(self._rest))
         while True:
             elapsed = self._clock() - self._started
@@ -117,7 +117,7 @@ class Paced:
             self._sleep((least - room) / self._rate)
 
     def ready(self) -> bool:
-        """Whether the other body's first block is at hand."""
+        """Return True if the other body's first block has arrived."""
         ready: Any = getattr(self._body, "ready", None)
         return ready is None or bool(ready())
 

@@ -149,7 +149,7 @@ class Proxy:
         return self._resolve(exchange, handler(exchange))
 
     def _resolve(self, exchange: Exchange, response: Response) -> Response:
-        """Return a response as it is, or what its outcome asks for: the page for its status, an internal redirect."""
+        """Return a response as it is, or the page or internal redirect that is its outcome."""
         if response.outcome is None:
             return response
         return self.detours.resolve(exchange, response)

@@ -1,12 +1,12 @@
-"""Reading an upstream's body ahead of a slow client (`proxy_buffering on`), so that it does not hold the upstream.
+"""Reading an upstream's body ahead of a slow client (`proxy_buffering on`), so that the client does not hold the upstream.
 
 Rules:
-- While the client keeps up nothing is copied and nothing is delayed: blocks pass as they come.
-- A block that has been with the client for longer than `PATIENCE` starts a reader beside the request, which takes the rest of the
-  body into memory (as many bytes as `proxy_buffers` holds), then into an unnamed file (up to `proxy_max_temp_file_size`). When
-  that is full, or the disk is, it waits for the client.
-- When the reader has the whole body, the upstream is let go, however much the client still has to read.
-- One watcher in a process looks after all bodies that are out; it ends when there is none.
+- A client that keeps up costs nothing: blocks pass on arrival, without a copy or a delay.
+- If the client takes longer than `PATIENCE` for a block, a reader beside the request takes the rest of the body into memory (up
+  to the size of `proxy_buffers`), then into an unnamed file (up to `proxy_max_temp_file_size`). When both are full, or the disk
+  is, the reader waits for the client.
+- When the reader has the whole body, the upstream's connection is released, even if the client is still reading.
+- One watcher per process checks all bodies with a block at their client; it ends when there is none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FILE_BLOCK = 64 * 1024
 
 
 class Readable(Protocol):
-    """A body: `read_block` gives the next block, b"" at the end."""
+    """A body: `read_block` returns the next block, b"" at the end."""
 
     def read_block(self) -> bytes: ...
 
@@ -34,12 +34,12 @@ class Readable(Protocol):
 
 
 class Spool:
-    """Bytes between a reader and a slow client: in memory first, then in a file. At most `memory + file_max` bytes wait."""
+    """Bytes between a reader and a slow client: in memory first, then in a file, at most `memory + file_max` of them."""
 
-    def __init__(self, memory: int, file_max: int, folder: str) -> None:
+    def __init__(self, memory: int, file_max: int, directory: str) -> None:
         self._memory = memory
         self._file_max = file_max
-        self._folder = folder
+        self._directory = directory
         self._blocks: deque[bytes] = deque()
         self._held = 0
         self._file: IO[bytes] | None = None
@@ -50,7 +50,7 @@ class Spool:
         self._changed = threading.Condition()
 
     def put(self, block: bytes) -> bool:
-        """Add a block, waiting while there is no room; False when nobody wants it any more."""
+        """Add a block, waiting for space; return False if the spool was closed."""
         with self._changed:
             while True:
                 while not self._closed and not self._fits(len(block)):
@@ -63,37 +63,37 @@ class Spool:
                     break
                 if self._write(block):
                     break
-                self._file_max = 0  # what is in the file already is sent; after that memory has to do
+                self._file_max = 0  # the file's blocks are still sent; later ones stay in memory
             self._changed.notify_all()
             return True
 
     def _write(self, block: bytes) -> bool:
-        """Add a block to the file; False when the disk refuses."""
+        """Add a block to the file; return False on an error of the disk."""
         try:
             if self._file is None:
-                self._file = tempfiles.open_file(self._folder)
+                self._file = tempfiles.open_file(self._directory)
             self._file.seek(self._write_at)
-            tempfiles.write(self._file, block, self._folder)
+            tempfiles.write(self._file, block, self._directory)
         except ProxyError:
-            return False  # it is in the log
+            return False  # tempfiles has logged it
         self._write_at += len(block)
         return True
 
     def _fits(self, size: int) -> bool:
-        """Whether a block may be added; one always may when nothing waits, so that nothing is too large."""
+        """Return True if there is space for a block. An empty spool takes a block of any size."""
         waiting = self._write_at - self._read_at
         if not waiting and self._held + size <= self._memory:
             return True
         return (not waiting and not self._held) or self._write_at + size <= self._file_max
 
     def end(self, error: BaseException | None = None) -> None:
-        """No more will come; `error` is raised to the client's side when it has read what there is."""
+        """End the body; the client's side reads the remaining blocks and then gets `error`, if there is one."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def get(self) -> bytes:
-        """The next block, b"" at the end. Raises what the reader failed with."""
+        """Return the next block, b"" at the end. Raises the reader's error."""
         with self._changed:
             while not (self._blocks or self._write_at > self._read_at or self._ended):
                 self._changed.wait()
@@ -106,7 +106,7 @@ class Spool:
                 block = self._file.read(min(_FILE_BLOCK, self._write_at - self._read_at))
                 self._read_at += len(block)
                 if self._read_at == self._write_at:
-                    # All of it was read: the file starts over, so that its size stays what really waits.
+                    # The file starts over, so that its size stays that of the waiting bytes.
                     self._read_at = self._write_at = 0
                     self._file.truncate(0)
             elif self._error is not None:
@@ -117,7 +117,7 @@ class Spool:
             return block
 
     def close(self) -> None:
-        """Drop everything; a waiting reader gives up."""
+        """Drop everything; a waiting reader stops."""
         with self._changed:
             self._closed = True
             self._blocks.clear()
@@ -129,20 +129,20 @@ class Spool:
 
 
 class ReadAhead:
-    """Iterates a body; reads it ahead once its client is slow. `done` is called when the upstream is no longer needed.
+    """An iterator over a body that reads ahead once the client is slow. `done` is called after the upstream's last byte.
 
-    `memory` and `file_max` are bytes, `folder` is where the file goes ("": the system's).
+    `memory` and `file_max` are bytes; `directory` is that of the file ("" for the system's).
     """
 
-    __slots__ = ("_body", "_done", "_file_max", "_folder", "_memory", "_out_since", "_spool", "_watched")
+    __slots__ = ("_body", "_done", "_file_max", "_directory", "_memory", "_out_since", "_spool", "_watched")
 
     def __init__(
-        self, body: Readable, memory: int, file_max: int, folder: str = "", done: Callable[[], None] | None = None
+        self, body: Readable, memory: int, file_max: int, directory: str = "", done: Callable[[], None] | None = None
     ) -> None:
         self._body = body
         self._memory = memory
         self._file_max = file_max
-        self._folder = folder
+        self._directory = directory
         self._done = done
         self._spool: Spool | None = None
         self._out_since = 0.0
@@ -153,7 +153,7 @@ class ReadAhead:
 
     def __next__(self) -> bytes:
         with _lock:
-            # From here on the block is not out any more: a reader that has not begun must not begin beside us.
+            # The client is back: a reader that has not begun must not begin now.
             self._out_since = 0.0
             spool = self._spool
         if spool is not None:
@@ -171,11 +171,11 @@ class ReadAhead:
         return block
 
     def begin(self) -> bool:
-        """The client is slow: start the reader. False when it has come back in the meantime."""
+        """Start the reader for a slow client; return False if the client has come back in the meantime."""
         with _lock:
             if not self._out_since:
                 return False
-            self._spool = spool = Spool(self._memory, self._file_max, self._folder)
+            self._spool = spool = Spool(self._memory, self._file_max, self._directory)
         threading.Thread(target=self._read, args=(spool,), daemon=True).start()
         return True
 
@@ -185,7 +185,7 @@ class ReadAhead:
             while block := body.read_block():
                 if not spool.put(block):
                     return
-        except BaseException as error:  # handed to the client's side, where it cuts the answer
+        except BaseException as error:  # raised on the client's side, where it truncates the response
             spool.end(error)
             return
         if self._done is not None:
@@ -193,7 +193,7 @@ class ReadAhead:
         spool.end()
 
     def slow(self, now: float) -> bool:
-        """Whether a block has been out for too long."""
+        """Return True if the client has had its block for too long."""
         since = self._out_since
         return since > 0 and now - since >= PATIENCE
 
@@ -204,7 +204,7 @@ class ReadAhead:
             _watched.discard(self)
 
     def close(self) -> None:
-        """Stop reading. The body is its owner's to close."""
+        """Stop reading; the owner closes the body."""
         self._forget()
         if self._spool is not None:
             self._spool.close()
@@ -216,18 +216,18 @@ _running = False
 
 
 def _watch(body: ReadAhead) -> None:
-    """Look after a body from now on."""
+    """Add a body to those that the watcher checks."""
     global _running
     with _lock:
         _watched.add(body)
         if _running:
             return
         _running = True
-    threading.Thread(target=_look_after, daemon=True).start()
+    threading.Thread(target=_watch_clients, daemon=True).start()
 
 
-def _look_after() -> None:
-    """Start readers for slow clients; ends when there is nothing left to look after."""
+def _watch_clients() -> None:
+    """Start readers for slow clients; end when no body is watched any more."""
     global _running
     while True:
         time.sleep(PATIENCE / 2)

@@ -1,13 +1,13 @@
 """The request's body on its way to an upstream.
 
 Rules:
-- With `proxy_request_buffering on` (nginx's default) the whole body is taken before any upstream is held: in memory up to
-  `client_body_buffer_size`, beyond that in an unnamed temporary file. It can then be sent again to the next server, and goes out
-  with a Content-Length even if it came in chunks.
-- With `off` it is streamed as it comes, framed as it came; once a byte was read it cannot be sent again.
-- A body belongs to its exchange: it is read once, and every upstream that the request comes to by redirects within is sent the
-  same. What was streamed can be sent again as long as all of it that was read fits `client_body_buffer_size`; beyond that the
-  next upstream cannot have it, and the request fails (nginx sends it the rest, under the length of the whole).
+- With `proxy_request_buffering on` (nginx's default) the whole body is read before a server is leased: into memory up to
+  `client_body_buffer_size`, beyond that into an unnamed temporary file. It can then be sent again to the next server, and has a
+  Content-Length even if the client sent chunks.
+- With `off` the body is streamed with the client's framing. Once a byte was read it cannot be sent again to the next server.
+- A body belongs to its exchange: it is read once, and sent to every upstream that internal redirects lead to. A streamed body can
+  be sent again while the bytes read fit `client_body_buffer_size`; beyond that the request fails (nginx sends the rest, under the
+  length of the whole).
 - Memory is bounded whatever the body's size.
 """
 
@@ -27,9 +27,9 @@ BLOCK = 64 * 1024
 
 
 class Upload:
-    """A body to send: `read(n)` gives at most n bytes and b"" at its end; `length` is None for a chunked one.
+    """A body to send: `read(n)` returns at most n bytes, b"" at its end; `length` is None for a chunked body.
 
-    It is in memory (`data`), in a `file`, or comes from a `source`; of that at most `room` bytes are remembered.
+    It is in memory (`data`), in a `file`, or read from a `source`, of which at most `room` bytes are remembered.
     """
 
     __slots__ = ("_borrowed", "_file", "_kept", "_replay", "_room", "_source", "data", "length", "started")
@@ -43,19 +43,19 @@ class Upload:
         self._source: Any = source
         self._room = room
         self._kept: list[bytes] = []
-        """What was read of the source; complete while `_room` is not negative."""
+        """The bytes read from the source; complete while `_room` is not negative."""
         self._replay: list[bytes] = []
-        """What is read before the source: bytes that an upload before this one read."""
+        """The bytes that an earlier upload read from the source; returned first, last block at the start."""
         self._borrowed = False
         self.started = False
 
     @property
     def whole(self) -> bool:
-        """Whether all of it was taken from the client."""
+        """True if the whole body was read from the client."""
         return self.data is not None or self._file is not None
 
     def again(self) -> Upload:
-        """The same body for another upstream; ProxyError when it cannot be had again. The file stays this one's."""
+        """Return the same body for another upstream; this one still owns the file. Raises ProxyError if the bytes are gone."""
         source = None if self.whole else self._source
         other = Upload(self.length, data=self.data, file=self._file, source=source, room=self._room)
         if not self.whole:
@@ -69,11 +69,11 @@ class Upload:
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """Trailer fields of a streamed chunked body, known at its end."""
+        """The trailer fields of a streamed chunked body, known at its end."""
         return list(getattr(self._source, "trailers", None) or ())
 
     def rewind(self) -> bool:
-        """Make ready for another try; False when what was read is gone."""
+        """Start again for another attempt; return False if bytes already read are gone."""
         if self.data is not None:
             self._source = io.BytesIO(self.data)
         elif self._file is not None:
@@ -84,6 +84,7 @@ class Upload:
         return True
 
     def read(self, size: int = BLOCK) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
         self.started = True
         if self._source is None:
             self.rewind()
@@ -103,44 +104,44 @@ class Upload:
         return block
 
     def _read(self, size: int) -> bytes:
-        # What has come goes on at once: `read` of a socket's file waits for all of `size`.
+        # `read1` returns the bytes that have arrived; `read` of a socket's file waits for all of `size`.
         read = getattr(self._source, "read1", None) or self._source.read
         block: bytes = read(size)
         return block
 
     @property
     def interruptible(self) -> bool:
-        """Whether `wait` can end a wait for the client; other servers' bodies can only be read."""
+        """True if `wait` can be ended by the upstream; the bodies of other servers can only be read."""
         return self.data is not None or self._file is not None or getattr(self._source, "interruptible", False)
 
     def wait(self, other: int) -> bool:
-        """Wait until `read` has something to give: True; or the descriptor `other` can be read: False."""
+        """Wait until `read` has bytes and return True, or until the file descriptor `other` is readable and return False."""
         if self._replay:
             return True
         wait = getattr(self._source, "wait", None)
         return wait is None or bool(wait(other))
 
     def fileno(self) -> int:
-        """The temporary file's descriptor, for sendfile; OSError when the body is not in a file."""
+        """Return the temporary file's descriptor for sendfile. Raises OSError if the body is not in a file."""
         if self._file is None:
             raise OSError("not a file")
         return self._file.fileno()
 
     def close(self) -> None:
-        """Drop the temporary file, unless it is another's."""
+        """Close the temporary file, unless another upload owns it."""
         if self._file is not None and not self._borrowed:
             self._file.close()
 
 
 def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upload | None:
-    """The body that an upstream shall get for this request, None when it gets none.
+    """Return the body for the upstream, None if it gets none.
 
-    Raises ClientError when the client breaks its framing, ClientGone when it leaves before the body is whole, ProxyError when
-    there is no room for it.
+    Raises ClientError if the client breaks the framing, ClientGone if it leaves before the end of the body, and ProxyError if the
+    disk is full.
     """
     if settings.set_body is not None:
         if settings.request_buffering and (exchange.chunked or exchange.content_length):
-            # The text may show the client's own body ($request_body).
+            # The text may contain the client's body ($request_body).
             collect(exchange, core)
         data = settings.set_body(exchange).encode("latin-1")
         return Upload(len(data), data=data)
@@ -148,12 +149,12 @@ def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upl
         return None
     if exchange.content_length == 0:
         return Upload(0, data=b"")
-    # HTTP/1.0 has no chunks: a body of unknown length must be whole before it can go out (RFC 9112, 6.1).
+    # HTTP/1.0 has no chunks: a body of unknown length must be read to its end first (RFC 9112, section 6.1).
     held: Upload | None = exchange.upload
     streamed = not settings.request_buffering and (exchange.content_length is not None or settings.http_version != "1.0")
     if streamed and (held is None or not held.whole):
         if held is None:
-            # What is known to be wrong already is refused before a server is troubled with it.
+            # Faults that are already known are refused before a server is leased.
             check = getattr(exchange.input, "check", None)
             if check is not None:
                 check()
@@ -166,9 +167,9 @@ def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upl
 
 
 def collect(exchange: Exchange, core: CoreSettings) -> Upload:
-    """Take the whole body, once in an exchange, which keeps it until its end; the errors are those of `take`.
+    """Read the whole body, once per exchange, which keeps it until its end. Raises the errors of `take`.
 
-    After an error the request has no body left: the page that answers for it gets none (as in nginx).
+    After an error the request has no body left, so its error page gets none (as in nginx).
     """
     held: Upload | None = exchange.upload
     if held is None or not held.whole:
@@ -185,7 +186,7 @@ def collect(exchange: Exchange, core: CoreSettings) -> Upload:
 
 
 def _spool(exchange: Exchange, core: CoreSettings, source: Any) -> Upload:
-    """Take the whole body, to memory or to a file."""
+    """Read the whole body into memory or into a file."""
     limit = core.client_body_buffer_size
     blocks: list[bytes] = []
     size = 0

@@ -1,8 +1,8 @@
-"""The last touch to an answer: standard pages, `add_header`, `expires`, `charset`, `add_trailer`, the name of the server.
+"""The fields that a location adds to its responses (`add_header`, `expires`, `charset`, `add_trailer`), and standard pages.
 
 Rules:
-- A location that asks for nothing has no finisher: the common answer passes here at no cost.
-- `add_header` and `expires` touch the statuses nginx touches (ngx_http_headers_module), all of them with `always`.
+- A location without these directives has no finisher, and its responses cost nothing here.
+- `add_header` and `expires` apply to nginx's statuses (ngx_http_headers_module), `add_header … always` to every status.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 TOUCHED = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
-"""Statuses that get `add_header` without `always`, and `expires`."""
+"""The statuses that get `expires`, and `add_header` without `always`."""
 
 CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
-"""Statuses behind whose page the client's connection is not used again (ngx_http_special_response_handler): what comes behind
-a request that was not understood may be anything."""
+"""The statuses after whose page the client's connection is closed (ngx_http_special_response_handler): the bytes that follow a
+malformed request may not be a request."""
 
 _WITH_CHARSET = frozenset(
     {"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
 )
-"""Types that `charset` adds its name to: nginx's `charset_types` when nothing is said."""
+"""The types that `charset` applies to: the default of nginx's `charset_types`."""
 
 _DAY = 86400
 _TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -38,7 +38,7 @@ Finisher = Callable[["Exchange", Response], None]
 
 
 def standard_page(exchange: Exchange, status: int) -> Response:
-    """The page for a status, as nginx makes it."""
+    """Return nginx's page for a status."""
     location = exchange.location_or_none
     body = pages.page(status, pages.product(location.core) if location is not None else "wsgi_proxy")
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
@@ -48,17 +48,17 @@ def standard_page(exchange: Exchange, status: int) -> Response:
 
 
 def redirect_page(exchange: Exchange, status: int, url: str) -> Response:
-    """A redirect of the client to a URL."""
+    """Return a redirect of the client to a URL."""
     response = standard_page(exchange, status)
     response.headers.append(("Location", url))
     return response
 
 
 def keep(exchange: Exchange, response: Response) -> None:
-    """Put the fields that an X-Accel-Redirect keeps into the answer that took its place.
+    """Put the fields that an X-Accel-Redirect keeps into the response that took its place.
 
-    A list (Set-Cookie, Cache-Control) goes on with the answer's own members, as in nginx. Of what may stand in an answer only
-    once the application's stays; nginx sends both.
+    Lists (Set-Cookie, Cache-Control) are joined, as in nginx. Of a field that a response has only once, the application's stays;
+    nginx sends both.
     """
     kept = exchange.kept
     if response.status >= 300:
@@ -72,7 +72,7 @@ def keep(exchange: Exchange, response: Response) -> None:
 
 
 def compile_finisher(location: Location) -> Finisher | None:
-    """What a location does to each of its answers; None when it does nothing."""
+    """Return the function that finishes a location's responses; None if no directive changes them."""
     core = location.core
     steps: list[Finisher] = []
     if core.charset is not None and getattr(core.charset, "constant", None) != "off":
@@ -96,7 +96,7 @@ def compile_finisher(location: Location) -> Finisher | None:
 
 
 class _Charset:
-    """`charset`: the name behind a Content-Type that has none (ngx_http_charset_module); the body stays as it is."""
+    """`charset`: adds the name to a Content-Type without one (ngx_http_charset_module); the body is not converted."""
 
     __slots__ = ("_value",)
 
@@ -106,7 +106,7 @@ class _Charset:
     def __call__(self, exchange: Exchange, response: Response) -> None:
         for at, (name, text) in enumerate(response.headers):
             if name.lower() == "content-type":
-                # With parameters of any kind the text is not one of these.
+                # A value with parameters is not in the set.
                 if text.strip().lower() in _WITH_CHARSET:
                     charset = self._value(exchange)
                     if charset and charset != "off":
@@ -115,7 +115,7 @@ class _Charset:
 
 
 class _AddHeaders:
-    """`add_header`: values are worked out when the answer's own fields are known."""
+    """`add_header`: evaluates the values when the response's other fields are known."""
 
     __slots__ = ("_fields",)
 
@@ -133,9 +133,9 @@ class _AddHeaders:
 
 
 class _AddTrailers:
-    """`add_trailer`: the fields are worked out when the body has ended; for their sake it goes out in chunks.
+    """`add_trailer`: makes the body chunked, so that the fields can follow it; they are evaluated at its end.
 
-    Only ProxyWorker can send trailers, and only to a client of HTTP/1.1; for all others the answer stays as it is.
+    Only ProxyWorker can send trailers, and only to an HTTP/1.1 client; any other response stays unchanged.
     """
 
     __slots__ = ("_always", "_fields")
@@ -155,7 +155,7 @@ class _AddTrailers:
 
 
 class _Expires:
-    """`expires`: Expires and Cache-Control in place of the upstream's."""
+    """`expires`: replaces the upstream's Expires and Cache-Control."""
 
     __slots__ = ("_modified", "_value")
 
@@ -172,7 +172,7 @@ class _Expires:
 
 
 def expires_fields(value: str, now: float, last_modified: str | None = None) -> Pairs:
-    """Expires and Cache-Control for a value of `expires`; [] for `off`. `now` is epoch seconds.
+    """Return Expires and Cache-Control for a value of `expires`; [] for `off`. `now` is in seconds since the epoch.
 
     >>> expires_fields("epoch", 0.0)
     [('Expires', 'Thu, 01 Jan 1970 00:00:01 GMT'), ('Cache-Control', 'no-cache')]
@@ -195,7 +195,7 @@ def expires_fields(value: str, now: float, last_modified: str | None = None) -> 
 
 
 def _until_time_of_day(value: str, now: float) -> int:
-    """Seconds until the next local time of day `@15h30m`."""
+    """Return the seconds until the next local time of day `@15h30m`."""
     match = _TIME_OF_DAY.fullmatch(value)
     hours, minutes, seconds = (int(group or 0) for group in match.groups()) if match else (0, 0, 0)
     local = time.localtime(now)

@@ -38,7 +38,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 
 
 class Site:
-    """A server block prepared for routing. `own` is the node of its own settings."""
+    """A server block prepared for routing. `own` is the node of its settings outside any location."""
 
     __slots__ = ("block", "merge_slashes", "name", "named", "own", "script", "table", "tunnels")
 

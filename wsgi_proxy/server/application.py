@@ -200,7 +200,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         config, account = self.plan.config, self.plan.account
         make_folders(config.cache_zones.values(), config.prefix, account)
         bodies = {path for place in locations_of(config) for path in (place.core.client_body_temp_path, place.proxy.temp_path)}
-        tempfiles.make_folders(filter(None, bodies), account)
+        tempfiles.make_directories(filter(None, bodies), account)
 
     def _set_up_log(self, config: Config) -> None:
         try:

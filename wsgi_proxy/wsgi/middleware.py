@@ -1,10 +1,10 @@
-"""The proxy as a middleware: some paths of an application are forwarded, the application answers all others.
+"""The proxy as a middleware: it forwards some paths of an application, and the application answers all others.
 
 Rules:
-- A request is covered or not by the path that the router uses: decoded once, `.` and `..` resolved. `/legacy/../x` is `/x`.
+- The router's form of the path decides: decoded once, `.` and `..` resolved. `/legacy/../x` is `/x`.
 - The application gets the environ untouched, its input unread.
-- A path without a resolved form (it leaves the root) is not covered by a mapping: the application answers.
-- Not compiled: the types of its arguments are judged by `simple`, with a ConfigError that names the argument.
+- A path that leaves the root has no such form and is not covered by a mapping: the application answers.
+- Not compiled: `python_config` checks the types of its arguments, with a ConfigError that names the argument.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class ProxyMiddleware:
             `headers` and `ssl_context` (`wsgi_proxy.config.ProxyTarget`), or the target alone; the longest prefix applies. Or the
             path of an nginx.conf, whose locations are forwarded.
         chunk_size: Accepted for compatibility with Werkzeug, without effect: blocks are as large as the upstream's writes.
-        timeout: The time to connect, to send the next part of the request and to wait for the head of the answer, in seconds. It
-            limits neither the pauses of a stream nor an open WebSocket. An nginx.conf has its own times.
+        timeout: The time to connect, to send the next part of the request and to wait for the head of the response, in seconds.
+            It limits neither the pauses of a stream nor an open WebSocket. An nginx.conf has its own times.
 
     Raises:
         ConfigError: An argument or option is unknown or has a wrong type or value, or the file has faults.
@@ -72,7 +72,7 @@ class ProxyMiddleware:
         self.proxy.close()
 
     def _covers(self, environ: WSGIEnvironment) -> bool:
-        """Return True when the proxy answers this request."""
+        """Return True if the proxy answers this request."""
         if self._prefixes is None:
             return self._located(environ)
         try:
@@ -82,12 +82,12 @@ class ProxyMiddleware:
         return path.startswith(self._prefixes)
 
     def _located(self, environ: WSGIEnvironment) -> bool:
-        """Return True when a location, a redirect or a fault of the configuration's answers this request."""
+        """Return True if a location, a redirect or an error of the configuration answers this request."""
         try:
-            # A copy: the application's environ and its input stay as they came.
-            x = Exchange.from_environ({**environ, "wsgi.input": io.BytesIO()})
-            self.proxy.router.choose_server(x)
-            responseed = self.proxy.router.route(x) is not None
+            # A copy: the application gets its environ and its input unchanged.
+            exchange = Exchange.from_environ({**environ, "wsgi.input": io.BytesIO()})
+            self.proxy.router.choose_server(exchange)
+            answered = self.proxy.router.route(exchange) is not None
         except ProxyError:
             return True
-        return responseed or x.location.kind != "server"
+        return answered or exchange.location.kind != "server"

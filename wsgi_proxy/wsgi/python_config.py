@@ -1,10 +1,10 @@
 """Configurations made in Python: a pool of servers, or Werkzeug's mapping of prefixes to targets.
 
 Rules:
-- What comes out is the same model that an nginx.conf gives, so that everything else has one path.
-- The defaults are those a Python user expects: Host is kept, X-Forwarded-For, -Proto and -Host are set by us and never by the
-  client, upgrades work, bodies stream both ways, and the upstream's Date and Server pass.
-- No files are served, and `X-Accel-*` of an upstream is a field like any other: it may be for a server in front of this one.
+- The result is the model of an nginx.conf, so that both kinds of configuration are run by the same code.
+- The defaults suit Python applications: Host is kept, the proxy and never the client sets X-Forwarded-For, -Proto and -Host,
+  upgrades work, bodies stream both ways, and the upstream's Date and Server pass.
+- No files are served. `X-Accel-*` of an upstream is passed on, because it may be meant for a server in front of this one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FORWARDED = (
 _ACCEL = tuple(f"X-Accel-{name}" for name in ("Redirect", "Expires", "Limit-Rate", "Buffering", "Charset"))
 
 MERGE_SLASHES = False
-"""`//` in a path stays: it may begin a URL (`/proxy/https://…`)."""
+"""`//` in a path stays, because it may begin a URL (`/proxy/https://…`)."""
 
 _OPTIONS = ("target", "remove_prefix", "host", "headers", "ssl_context")
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -62,16 +62,17 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]+)(?::[0-9
 
 
 def config_for_pool(name: str, scheme: str = "http", tls: UpstreamTLS | None = None) -> Config:
-    """Everything goes to the pool of that name."""
+    """Return the configuration that forwards everything to the pool of that name."""
     fields = _templates(dict(FORWARDED))
     settings = _proxy_settings(ProxyPass(f"{scheme}://{name}", scheme, name, host=name), fields, tls=tls)
     return _config((Location(pattern="/", proxy=settings, core=_core(), handler="proxy_pass"),), {})
 
 
 def config_for_targets(targets: Mapping[str, Any], timeout: float) -> Config:
-    """`werkzeug.middleware.http_proxy.ProxyMiddleware`'s mapping: prefix → target, remove_prefix, host, headers, ssl_context.
+    """Return the configuration for the mapping of `werkzeug.middleware.http_proxy.ProxyMiddleware`.
 
-    ConfigError, with the prefix and the option's name, for anything that is wrong in it.
+    Each prefix has the options target, remove_prefix, host, headers and ssl_context. `timeout` is in seconds. Raises ConfigError
+    with the prefix and the name of the option.
     """
     arguments.seconds(timeout, "timeout", positive=True)
     locations: dict[str, Location] = {}
@@ -90,8 +91,10 @@ def config_for_targets(targets: Mapping[str, Any], timeout: float) -> Config:
 
 
 def normal_prefix(prefix: object) -> str:
-    """The prefix with one slash at each end, as Werkzeug takes it, in WSGI's form (UTF-8's bytes as latin-1). ConfigError for
-    a prefix that no resolved path begins with."""
+    """Return the prefix with one slash at each end, as in Werkzeug, in WSGI's form (the bytes of UTF-8 as latin-1).
+
+    Raises ConfigError for a prefix with `.` or `..`, which no resolved path begins with.
+    """
     inner = arguments.text(prefix, "prefix of a proxy target").strip("/")
     if any(part in (".", "..") for part in inner.split("/")):
         raise arguments.wrong("prefix of a proxy target", "a path without `.` and `..` is wanted", prefix)
@@ -99,7 +102,7 @@ def normal_prefix(prefix: object) -> str:
 
 
 def _options(given: object, where: str) -> Mapping[str, Any]:
-    """The options of one prefix: a text is the target alone."""
+    """Return the options of one prefix; a text is the target alone."""
     options: Any = {"target": given} if isinstance(given, str) else given
     if not isinstance(options, Mapping):
         raise arguments.wrong(where.removesuffix(": "), "a URL or a mapping of options is wanted", given)
@@ -112,7 +115,7 @@ def _options(given: object, where: str) -> Mapping[str, Any]:
 
 
 class _URL:
-    """A target taken apart: `authority` is what Host says, `address` where to connect, `credentials` for Authorization or ""."""
+    """The parts of a target: `authority` for Host, `address` to connect to, `credentials` for Authorization or ""."""
 
     def __init__(self, target: object, where: str) -> None:
         where += "target"
@@ -121,7 +124,7 @@ class _URL:
             url = urlsplit(text)
             port = url.port
             host = (url.hostname or "").encode("idna").decode()
-        except ValueError:  # a port out of range, an IPv6 address that is none, a label too long
+        except ValueError:  # a port out of range, an invalid IPv6 address, a label too long
             raise arguments.wrong(where, "an http or https URL is wanted", target) from None
         bare = f"[{host}]" if ":" in host else host
         if url.scheme not in ("http", "https") or port == 0 or not _HOST.fullmatch(bare) or not _HOST.fullmatch(bare + ":1"):
@@ -143,7 +146,7 @@ class _URL:
 def _target(
     prefix: str, options: Mapping[str, Any], where: str, timeout: float, contexts: list[ssl.SSLContext]
 ) -> tuple[_URL, ProxySettings]:
-    """The settings of one prefix. `contexts` holds the context that all https targets share, once one needs it."""
+    """Return the settings of one prefix. `contexts` holds the TLS context that all https targets share."""
     url = _URL(options["target"], where)
     uri: str | None = None
     if arguments.flag(options.get("remove_prefix", False), f"{where}remove_prefix"):
@@ -163,7 +166,7 @@ def _target(
 
 
 def _fields(options: Mapping[str, Any], url: _URL, where: str) -> dict[str, str]:
-    """The fields that are set, each once, whatever the case of its name."""
+    """Return the fields to set, each once, whatever the case of its name."""
     fields = dict(FORWARDED)
     fields["Host"] = "$proxy_host"
     if url.credentials:
@@ -192,26 +195,26 @@ def _fields(options: Mapping[str, Any], url: _URL, where: str) -> dict[str, str]
 
 
 def _host(value: object, where: str) -> str:
-    """A Host field's value."""
+    """Return the value of a Host field. Raises ConfigError for any other text."""
     if not isinstance(value, str) or not _HOST.fullmatch(value) or "$" in value:
         raise arguments.wrong(where, "a host, with or without a port, is wanted", value)
     return value
 
 
 def _literal(value: object, where: str) -> str:
-    """A header's value from Python is a value, not a template; in WSGI's form."""
+    """Return a field value in WSGI's form. Raises ConfigError for a `$`, because values from Python are not templates."""
     if "$" in arguments.text(value, where):
         raise ConfigError(Fault(f"{where}: a header's value may not hold a $: {arguments.shown(value)}"))
     return str(value).encode().decode("latin-1")
 
 
 def _client_address(exchange: Exchange) -> str:
-    """The client's address; "" behind a unix socket, where there is none: the field is then not sent."""
+    """Return the client's address; "" behind a unix socket, so that the field is not sent."""
     return "" if exchange.remote_addr.startswith("unix:") else exchange.remote_addr
 
 
 def _templates(fields: Mapping[str, str]) -> tuple[tuple[str, Template], ...]:
-    """The fields' values compiled."""
+    """Return the fields with their values compiled."""
     names = Names()
     return tuple((name, _client_address if value == _CLIENT else compile_text(value, names)) for name, value in fields.items())
 
@@ -234,7 +237,7 @@ def _proxy_settings(
         read_timeout=timeout,
         send_timeout=timeout,
         stream_timeout=stream_timeout,
-        # Where nothing limits a stream's pauses, the kernel finds an upstream that is gone.
+        # Without a limit for the pauses of a stream, the kernel's keep-alive finds a dead upstream.
         socket_keepalive=stream_timeout == 0,
         tls=tls or UpstreamTLS(server_name=True),
     )

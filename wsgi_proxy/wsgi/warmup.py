@@ -1,8 +1,8 @@
-"""Import and make at the start what the first requests would wait for.
+"""Warm-up: the imports and TLS contexts that the first requests would otherwise wait for.
 
 Rules:
-- A worker is warm before it accepts: its application is made, and no request imports a module or reads certificates.
-- Only what the configuration uses is loaded: memory counts in every worker.
+- A worker is warm before it accepts connections: no request imports a module or reads a certificate.
+- Only the parts that the configuration uses are loaded, because every worker pays for the memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..tls import upstream_context
 
 
 def warm_up(config: Config) -> None:
-    """Load what requests to this configuration use. Raises ConfigError for TLS settings towards upstreams that do not work."""
+    """Load everything that requests to this configuration use. Raises ConfigError for unusable TLS settings of an upstream."""
     load_kinds()
     for location in locations_of(config):
         if location.guard.auth_basic_user_file is not None:
