@@ -53,7 +53,7 @@ def reload(server: Running) -> str:
     """Send HUP and wait for its end; the last line about it."""
 
     def told() -> list[str]:
-        ends = ("serve the new configuration", "the old one goes on")
+        ends = ("serve the new configuration", "the old one stays in use")
         return [line for path in (server.log_path, server.folder / "logs" / "e.log") if path.exists()
                 for line in path.read_text(errors="replace").splitlines() if line.endswith(ends)]  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_a_log_folder_that_vanishes_breaks_nothing(tmp_path: Path) -> None:
         server.signal(signal.SIGUSR1)
         wait_until(lambda: server.log().count(f'open() "{logs}/e.log" failed (2') == 3, "all processes to say so")
         assert [fetch(server.port, target).status for target in ("/", "/dead")] == [200, 502]
-        assert "the old one goes on" in reload(server)
+        assert "the old one stays in use" in reload(server)
         assert server.children() == workers
         logs.mkdir()
         server.signal(signal.SIGUSR1)

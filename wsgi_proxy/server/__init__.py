@@ -1,4 +1,4 @@
-"""Processes: start, signals, reload and listeners under gunicorn."""
+"""The server processes under gunicorn: start, signals, reload and listeners."""
 
 from .application import ServerPlan, run
 

@@ -1,10 +1,10 @@
-"""What the `wsgi-proxy` command runs: a gunicorn application made from a configuration.
+"""The gunicorn application of the `wsgi-proxy` command, made from a configuration.
 
 Rules:
-- The configuration decides everything; gunicorn's own configuration files and environment are not read.
-- The WSGI application is made in each worker, after gevent has patched it, and never in the main process.
-- Whatever a configuration needs of the outside (sockets, certificates, log files, accounts) is taken before its workers start, so
-  that a fault is found while the old configuration still runs.
+- All settings come from the configuration. gunicorn's configuration files and environment variables are not read.
+- Each worker makes the WSGI application after gevent has patched the process. The main process never does.
+- External resources (sockets, certificates, log files, accounts) are acquired before the workers start, so that a fault is found
+  while the old configuration is still running.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _GRACE = 30
-"""Seconds that SIGTERM gives the requests in progress."""
+"""Seconds that requests in progress have after SIGTERM."""
 
 
 class ServerPlan:
-    """A configuration and what was prepared for it. Raises ConfigError."""
+    """A configuration with its addresses, TLS contexts, account and listener settings. Raises ConfigError."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -71,7 +71,7 @@ class ServerPlan:
 
 
 def _default_server(config: Config, address: Address, bound: dict[Address, Listen]) -> tuple[ServerBlock, Listen]:
-    """The server block whose limits hold before the request's own is known (nginx: the default server of the address)."""
+    """Return the default server of an address, whose limits apply until the request's server is known (as in nginx)."""
     found: tuple[ServerBlock, Listen] | None = None
     for server in config.servers:
         for listen in server.listens:
@@ -84,7 +84,7 @@ def _default_server(config: Config, address: Address, bound: dict[Address, Liste
 
 
 def _account(config: Config) -> tuple[int, int] | None:
-    """(uid, gid) for the workers; None where we may not change it (nginx then warns and goes on)."""
+    """Return (user ID, group ID) of the workers, None if the process is not root or `user` is not set."""
     user, group = config.main.user, config.main.group
     if not user or os.geteuid() != 0:
         return None
@@ -103,9 +103,9 @@ def _account(config: Config) -> tuple[int, int] | None:
 
 
 def require_readable(account: tuple[int, int] | None, config: Config, paths: Iterable[str] = (os.__file__, __file__)) -> None:
-    """Workers read this program and Python's library under their own account; in root's home they could not.
+    """Raise ConfigError if the workers' account cannot read `paths`, for example because Python is in root's home directory.
 
-    Raises ConfigError, so that the fault is told at the start and not by each worker's traceback.
+    Without this check each worker would end with a traceback.
     """
     if account is None or account[0] == 0:
         return
@@ -120,9 +120,9 @@ def require_readable(account: tuple[int, int] | None, config: Config, paths: Ite
 
 
 class ProxyServer(BaseApplication):  # type: ignore[misc]
-    """gunicorn's application object: settings for the arbiter, listener settings and the WSGI application for the workers.
+    """gunicorn's application object: the arbiter's settings, and the workers' listener settings and WSGI application.
 
-    `load` reads the configuration again for a reload (ConfigError when it is broken); `app_factory` is called in each worker.
+    `load` reads the configuration for a reload and raises ConfigError. Each worker calls `app_factory`.
     """
 
     def __init__(self, config: Config, load: Callable[[], Config], app_factory: Callable[[Config], WSGIApplication]) -> None:
@@ -130,13 +130,13 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         self._factory = app_factory
         self.plan = ServerPlan(config)
         self._set_up_log(config)
-        self._make_folders()
+        self._make_directories()
         super().__init__()
 
     # --- for gunicorn ---
 
     def load_config(self) -> None:
-        """The model as gunicorn's settings."""
+        """Translate the configuration into gunicorn's settings."""
         main = self.plan.config.main
         settings: dict[str, Any] = {
             "workers": main.worker_processes,
@@ -145,7 +145,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": _GRACE,
             "proc_name": "wsgi-proxy",
             "logger_class": ServerLog,
-            # No client sets what the application trusts.
+            # gunicorn must not let a client set environ keys that the application trusts.
             "forwarded_allow_ips": "",
             "forwarder_headers": "",
             "header_map": "drop",
@@ -154,7 +154,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             "post_fork": post_fork,
         }
         if memory_directory() is not None:
-            # The heartbeat's file: on a disk a slow write would look like a dead worker.
+            # The heartbeat file. On a slow disk a live worker would look dead.
             settings["worker_tmp_dir"] = memory_directory()
         if self.plan.account is not None:
             settings["user"], settings["group"] = self.plan.account
@@ -166,41 +166,41 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> WSGIApplication:
-        """The WSGI application, in a worker."""
+        """Return the WSGI application. Called in a worker."""
         return self._factory(self.plan.config)
 
     # --- for the arbiter ---
 
     def read(self) -> ServerPlan:
-        """The configuration as it is now. Raises ConfigError."""
+        """Read the configuration again and return its plan. Raises ConfigError."""
         plan = ServerPlan(self._load())
         require_readable(plan.account, plan.config)
         return plan
 
     def use(self, plan: ServerPlan) -> None:
-        """Start workers by this plan from now on. ConfigError when its logs cannot be opened: nothing is changed then."""
+        """Use this plan for new workers. Raises ConfigError if its logs cannot be opened, and then changes nothing."""
         self._set_up_log(plan.config)
-        self._take(plan)
+        self._adopt(plan)
 
     def go_back(self, plan: ServerPlan) -> None:
-        """Start workers by this plan, which was in use before, again; where its logs are gone, the present ones go on."""
+        """Return to a plan that was in use before. If its logs cannot be opened, the present ones stay in use."""
         try:
             self._set_up_log(plan.config)
         except ConfigError as error:
             errorlog.line("emerg", str(error))
-        self._take(plan)
+        self._adopt(plan)
 
-    def _take(self, plan: ServerPlan) -> None:
+    def _adopt(self, plan: ServerPlan) -> None:
         self.plan = plan
-        self._make_folders()
+        self._make_directories()
         self.callable = None
         self.do_load_config()
 
-    def _make_folders(self) -> None:
+    def _make_directories(self) -> None:
         config, account = self.plan.config, self.plan.account
         make_folders(config.cache_zones.values(), config.prefix, account)
-        bodies = {path for place in locations_of(config) for path in (place.core.client_body_temp_path, place.proxy.temp_path)}
-        tempfiles.make_directories(filter(None, bodies), account)
+        paths = {path for at in locations_of(config) for path in (at.core.client_body_temp_path, at.proxy.temp_path)}
+        tempfiles.make_directories(filter(None, paths), account)
 
     def _set_up_log(self, config: Config) -> None:
         try:
@@ -216,26 +216,26 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
 
     @property
     def shutdown_timeout(self) -> float:
-        """Seconds that a draining worker may take; 0 for as long as its connections last."""
+        """The limit in seconds for a draining worker; 0 means no limit."""
         return self.plan.config.main.worker_shutdown_timeout
 
     @property
     def http2(self) -> bool:
-        """Whether any listener speaks HTTP/2."""
+        """True if any listener accepts HTTP/2."""
         return any(server.http2 or any(listen.http2 for listen in server.listens) for server in self.plan.config.servers)
 
-    def listener_settings(self, where: Any) -> ListenerSettings:
-        """The limits for the listener bound to this socket address."""
-        address: Address = (where[0], where[1]) if isinstance(where, tuple) else where
+    def listener_settings(self, socket_address: Any) -> ListenerSettings:
+        """Return the limits of the listener that is bound to `socket_address`."""
+        address: Address = socket_address[:2] if isinstance(socket_address, tuple) else socket_address
         return self.plan.settings[address]
 
 
 def run(
     config: Config, load: Callable[[], Config], app_factory: Callable[[Config], WSGIApplication], *, daemon: bool = False
 ) -> int:
-    """Run the configuration until a signal ends it; the exit status. `load` and `app_factory` as in ProxyServer.
+    """Run the configuration until a signal ends it, and return the exit status. `load` and `app_factory` are ProxyServer's.
 
-    Raises ConfigError when the first configuration cannot be run; sockets that cannot be bound are reported here, and give 1.
+    Raises ConfigError if the configuration cannot be run. Sockets that cannot be bound are reported here and give status 1.
     """
     if config.main.working_directory:
         os.chdir(config.main.working_directory)

@@ -1,18 +1,16 @@
-"""The main process: gunicorn's arbiter, with nginx's ways of reloading and stopping.
+"""The main process: gunicorn's arbiter with nginx's signals for reloading and stopping.
 
 Rules:
-- A reload has two phases. First the new configuration is read, its sockets are bound, and its workers are started; only when all
-  of them serve are the old workers told to drain and the old sockets closed. Whatever fails on the way is logged, undone, and
-  leaves the old configuration running untouched.
-- The main loop never waits for a worker. Old ones take the time they may (`worker_shutdown_timeout`).
-- QUIT lets every request end; TERM does within `graceful_timeout`; INT ends at once. HUP reloads, USR1 reopens logs, USR2 is
-  gunicorn's.
-- A worker that dies is replaced, whatever number of old ones is still draining.
+- A reload has two phases. The first reads the new configuration, binds its sockets and starts its workers. When all of them
+  serve, the second drains the old workers and closes the old sockets. A failure is logged and undone, and the old configuration
+  stays in use.
+- The main loop never waits for a worker. Old workers drain for as long as `worker_shutdown_timeout` allows.
+- HUP reloads, USR1 reopens the logs, QUIT, TERM and INT stop. USR2 is gunicorn's.
+- `server/draining.py` keeps the number of workers and stops them.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -28,63 +26,59 @@ from ..errors import ConfigError
 from ..logs import errorlog
 from ..shm import unlink_files_of
 from . import listen
+from .draining import DrainingArbiter, share_memory
 
 if TYPE_CHECKING:
     from .application import ProxyServer, ServerPlan
 
-_NOTICE, _ALERT, _EMERG = (errorlog.LEVELS[name] for name in ("notice", "alert", "emerg"))
+_NOTICE, _EMERG = errorlog.LEVELS["notice"], errorlog.LEVELS["emerg"]
 
 _PROMPT = 0.05
-"""Seconds between two looks while a reload is under way."""
-_SIGNAL_AGAIN = 0.25
-"""Seconds until a worker that has not ended is told again."""
+"""Seconds between two checks of the workers during a reload."""
 _BOOT_LIMIT = 60.0
-"""Seconds that new workers may take to load before a reload is given up."""
+"""Seconds for new workers to load before the reload is abandoned."""
 
 
 class PidFile(Pidfile):  # type: ignore[misc]
-    """The pid file, as nginx keeps it: one that is left over, of whatever process, is written over."""
+    """The pid file. An existing file is overwritten without a check, as in nginx."""
 
     def validate(self) -> None:
         return None
 
     def create(self, pid: int) -> None:
-        folder = os.path.dirname(self.fname)
-        if folder:
-            os.makedirs(folder, exist_ok=True)
+        directory = os.path.dirname(self.fname)
+        if directory:
+            os.makedirs(directory, exist_ok=True)
         super().create(pid)
 
 
 class Reload:
-    """A reload under way: what to go back to, and whose start is awaited."""
+    """A reload in progress: the state to restore if it fails, and the workers whose start it waits for."""
 
     def __init__(self, before: ServerPlan, old_sockets: list[Any], gone: list[Any], new: list[Any], oldest: int) -> None:
         self.before = before
         self.old_sockets = old_sockets
         self.gone = gone
-        """Sockets that the new configuration does not have."""
+        """Sockets that the new configuration does not need."""
         self.new = new
-        """Sockets that only the new configuration has."""
+        """Sockets that only the new configuration needs."""
         self.oldest = oldest
-        """The age of the first worker of the new configuration."""
+        """gunicorn's `age` (a serial number) of the first worker of the new configuration."""
         self.until = time.monotonic() + _BOOT_LIMIT
 
 
-class ProxyArbiter(Arbiter):  # type: ignore[misc]
-    """See the module's rules."""
+class ProxyArbiter(DrainingArbiter):
+    """gunicorn's arbiter, changed as the module's rules say."""
 
     app: ProxyServer
     pidfile: PidFile | None
 
     def __init__(self, app: ProxyServer) -> None:
         super().__init__(app)
-        # For USR2, the command as it was given: gunicorn's own guess does not know of `python -m`.
+        # USR2 runs the original command again. gunicorn's reconstruction does not support `python -m`.
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
         self._reload: Reload | None = None
-        self._again = False
-        self._patient = False
-        self._retired: dict[int, int] = {}
-        """The workers that are to end, and the signal that says so."""
+        self._reload_again = False
 
     # --- starting ---
 
@@ -94,10 +88,10 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
             self.LISTENERS, _ = listen.bind(self.app.plan.listens, [], self.cfg, self.log)
 
     def start(self) -> None:
-        """gunicorn's, but for the pid file, which comes when there are workers."""
+        """Start as gunicorn does, but write the pid file after the workers have been started."""
         super().start()
-        _share_memory()
-        super().manage_workers()
+        share_memory()
+        Arbiter.manage_workers(self)
         self._write_pid_file()
 
     def _write_pid_file(self) -> None:
@@ -110,7 +104,7 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
                 raise HaltServer(f'open() "{path}" failed ({error.errno}: {error.strerror})', 1) from error
 
     def maybe_promote_master(self) -> None:
-        """After USR2, when the old main process is gone, the new one takes its pid file's name."""
+        """Take over the name of the pid file once the old main process of a USR2 has ended."""
         was_second = self.master_pid != 0
         pidfile, self.pidfile = self.pidfile, None
         super().maybe_promote_master()
@@ -120,84 +114,50 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
 
     # --- workers ---
 
-    def spawn_worker(self) -> int:
-        """gunicorn's; where the system has no process to give, the others go on and it is tried again."""
-        try:
-            pid: int = super().spawn_worker()
-        except OSError as error:
-            self.log.log(_ALERT, "fork() failed (%s: %s)", error.errno, error.strerror)
-            return 0
-        return pid
-
-    def active(self) -> dict[int, Any]:
-        """The workers that are not draining."""
-        return {pid: worker for pid, worker in self.WORKERS.items() if pid not in self._retired}
-
     def manage_workers(self) -> None:
-        """Keep the number of workers, not counting those that drain."""
-        self._remind()
+        """Continue a reload in progress, else keep the number of workers."""
         if self._reload is not None:
+            self.repeat_signals()
             self._continue_reload()
             return
-        active = self.active()
-        for _ in range(self.num_workers - len(active)):
-            self.spawn_worker()
-        for pid in sorted(active, key=lambda pid: int(active[pid].age))[: max(0, len(active) - self.num_workers)]:
-            self._retire(pid)
-        if self._again:
-            self._again = False
+        super().manage_workers()
+        if self._reload_again:
+            self._reload_again = False
             self.reload()
 
-    def _retire(self, pid: int, number: int = signal.SIGTERM) -> None:
-        """Tell a worker to drain, once."""
-        if pid not in self._retired:
-            self._retired[pid] = number
-            self.kill_worker(pid, number)
-
-    def _remind(self) -> None:
-        """Tell those again that have not heard: a worker that was only just forked has this process's handlers still, and a
-        signal that comes then is lost in them."""
-        for pid, number in self._retired.items():
-            worker = self.WORKERS.get(pid)
-            if worker is not None and not worker.ending():
-                self.kill_worker(pid, number)
-
-    def _forget_ended(self) -> None:
-        self._retired = {pid: number for pid, number in self._retired.items() if pid in self.WORKERS}
-
     def reap_workers(self) -> None:
-        """gunicorn's; a worker that cannot load ends the server only if nobody else serves."""
+        """Reap workers. A worker that cannot load ends the server only if no other worker serves."""
         while True:
             try:
                 super().reap_workers()
                 break
             except HaltServer as halt:
-                self._forget_ended()
+                self.forget_ended()
                 if self._reload is not None:
                     self._abandon_reload(halt.reason)
                 elif not any(worker.serving() for worker in self.active().values()):
                     raise
-        self._forget_ended()
+        self.forget_ended()
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
-        """gunicorn's, with shorter sleeps while a reload waits for its workers."""
+        """Wait for signals, for a shorter time while a reload waits for its workers."""
         signals: list[int] = super().wait_for_signals(_PROMPT if self._reload is not None else timeout)
         return signals
 
     def forked(self) -> None:
-        """In a new worker: let go of what only the main process needs."""
+        """Close the sockets that only the main process needs. Called in a new worker."""
         if self._reload is not None:
-            # Held on to here, a socket that the new configuration does not have would stay open and be answered by nobody.
+            # Otherwise a removed address would still accept connections that no worker serves.
             for sock in self._reload.gone:
                 sock.close()
 
     # --- reloading ---
 
     def reload(self) -> None:
-        """The first phase: read, bind, start the new workers."""
+        """Run the first phase: read, bind, start the new workers."""
         if self._reload is not None:
-            # One after the other; the last word counts.
-            self._again = True
+            # Reloads run one after the other, and the last one reads the latest file.
+            self._reload_again = True
             return
         before, old_sockets = self.app.plan, self.LISTENERS
         made: list[Any] = []
@@ -209,41 +169,41 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
             self.app.use(plan)
         except (ConfigError, OSError) as error:
             listen.close(made)
-            self._say_broken(str(error))
+            self._report_failure(str(error))
             return
-        except Exception:  # whatever a configuration does to its reader, those who are served have no part in it
+        except Exception:  # a defect in the reader must not end a server that is running
             listen.close(made)
-            self.log.exception("defect while reading the configuration")
-            self._say_broken("the configuration cannot be read")
+            self.log.exception("unexpected exception while reading the configuration")
+            self._report_failure("the configuration cannot be read")
             return
         self._reload = Reload(before, old_sockets, gone, made, self.worker_age + 1)
         self._stats["reloads"] += 1
         self.LISTENERS = sockets
         self.setup(self.app)
-        _share_memory()
+        share_memory()
         for _ in range(self.num_workers):
             self.spawn_worker()
 
-    def _say_broken(self, reason: str) -> None:
+    def _report_failure(self, reason: str) -> None:
         for line in reason.splitlines():
             self.log.log(_EMERG, "%s", line)
-        self.log.log(_EMERG, "the new configuration is not used; the old one goes on")
+        self.log.log(_EMERG, "the new configuration is not used; the old one stays in use")
 
     def _continue_reload(self) -> None:
-        """The second phase: when the new workers serve, the old ones drain."""
+        """Run the second phase: once the new workers serve, drain the old ones."""
         reload = self._reload
         assert reload is not None
         new = [worker for worker in self.WORKERS.values() if worker.age >= reload.oldest]
         if time.monotonic() > reload.until:
             self._abandon_reload(f"its workers did not start in {_BOOT_LIMIT:.0f} s")
         elif len(new) < self.num_workers:
-            # One was killed: it is replaced; one that could not load has ended the reload already.
+            # A new worker was killed, so it is replaced. One that could not load has already ended the reload.
             self.spawn_worker()
         elif all(worker.serving() for worker in new):
             self._reload = None
             for pid, worker in list(self.WORKERS.items()):
                 if worker.age < reload.oldest:
-                    self._retire(pid)
+                    self.retire(pid)
             listen.close(reload.gone)
             if self.app.plan.pid_path != reload.before.pid_path and self.pidfile is not None:
                 self.pidfile.unlink()
@@ -255,81 +215,21 @@ class ProxyArbiter(Arbiter):  # type: ignore[misc]
         assert reload is not None
         for pid, worker in list(self.WORKERS.items()):
             if worker.age >= reload.oldest:
-                self._retire(pid, signal.SIGQUIT)
+                self.retire(pid, signal.SIGQUIT)
         self.LISTENERS = reload.old_sockets
         listen.close(reload.new)
         self.app.go_back(reload.before)
         self.setup(self.app)
-        self._say_broken(reason or "the new workers failed")
-
-    # --- stopping ---
-
-    def handle_quit(self) -> None:
-        """SIGQUIT: let every request end."""
-        self._patient = True
-        raise StopIteration
-
-    def handle_winch(self) -> None:
-        """SIGWINCH: end the workers gracefully, keep the main process (with USR2: the way back)."""
-        if self.cfg.daemon or self.reexec_pid:
-            self.num_workers = 0
-            self.manage_workers()
-
-    def stop(self, graceful: bool = True) -> None:
-        """End all workers: gracefully with a limit, patiently without one, or at once."""
-        if self.reexec_pid == 0 and self.master_pid == 0:
-            listen.close(self.LISTENERS)
-        else:
-            for sock in self.LISTENERS:
-                sock.close()
-        self.LISTENERS = []
-        limit = self.app.shutdown_timeout if self._patient else float(self.cfg.graceful_timeout)
-        until = time.monotonic() + limit if limit else float("inf")
-        if graceful:
-            self.kill_workers(signal.SIGTERM)
-        else:
-            self.kill_workers(signal.SIGQUIT)
-            until = time.monotonic() + 2.0
-        again = time.monotonic() + _SIGNAL_AGAIN
-        while self.WORKERS and time.monotonic() < until:
-            self._reap_quietly()
-            for number in super().wait_for_signals(0.05):
-                if number == signal.SIGINT or (number == signal.SIGTERM and self._patient):
-                    self.kill_workers(signal.SIGQUIT)
-                    until = min(until, time.monotonic() + 2.0)
-                    graceful = False
-            if graceful and time.monotonic() > again:
-                # A worker that was only just forked has this process's handlers still: the first signal was lost in them.
-                self.kill_workers(signal.SIGTERM)
-                again = time.monotonic() + _SIGNAL_AGAIN
-        self.kill_workers(signal.SIGKILL)
-        until = time.monotonic() + 2.0
-        while self.WORKERS and time.monotonic() < until:
-            self._reap_quietly()
-            time.sleep(0.01)
-
-    def _reap_quietly(self) -> None:
-        """A worker that fails while everything ends is no news."""
-        try:
-            super().reap_workers()
-        except HaltServer:
-            return
-
-
-def _share_memory() -> None:
-    """Before workers are made: what is here now stays shared with them while nobody writes to it, and a collection would."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
+        self._report_failure(reason or "the new workers failed")
 
 
 def post_fork(arbiter: ProxyArbiter, worker: Any) -> None:
-    """gunicorn's hook of that name."""
+    """Call `forked` in a new worker (gunicorn's hook)."""
     arbiter.forked()
 
 
 def run_arbiter(app: ProxyServer, daemon: bool) -> int:
-    """Run the server until it ends; its exit status. In a worker's process SystemExit goes through."""
+    """Run the server until it ends and return its exit status. In a worker process SystemExit is passed on."""
     arbiter = ProxyArbiter(app)
     try:
         arbiter.bind()
@@ -345,7 +245,7 @@ def run_arbiter(app: ProxyServer, daemon: bool) -> int:
     except SystemExit as end:
         if os.getpid() != pid:
             raise
-        # The last worker is gone, and with it the need for the memory they shared.
+        # All workers have ended, so their shared memory is no longer needed.
         unlink_files_of(pid)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

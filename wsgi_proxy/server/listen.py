@@ -1,12 +1,12 @@
-"""The listening sockets that a configuration asks for.
+"""The listening sockets of a configuration.
 
 Rules:
-- One socket per distinct address; a wildcard covers the single addresses of its port, as in nginx, and which server answers is
-  decided by the connection's local address.
-- A socket that an earlier configuration had is kept: its queue holds clients.
-- `reuseport` lets another instance bind the address too; here the workers share one socket all the same, from which each takes
-  only as many connections as it has room for.
-- IPv6 sockets take IPv6 only, unless `ipv6only=off` says otherwise.
+- Each distinct address has one socket. A wildcard covers the single addresses of its port, as in nginx, and the local address of
+  the connection selects the server.
+- A reload keeps the socket of an address that is still in use, because clients wait in its queue.
+- `reuseport` allows another instance to bind the same address. The workers share one socket even then, and each accepts only as
+  many connections as it has capacity for.
+- IPv6 sockets accept only IPv6 unless `ipv6only=off` is set.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Address = tuple[str, int] | str
 
 _ATTEMPTS = 5
 _PAUSE = 0.5
-"""nginx's own: five attempts, half a second apart."""
+"""Seconds between two attempts. nginx tries five times, half a second apart."""
 
 
 def listens_of(config: Config) -> dict[Address, Listen]:
-    """The address of each socket to be bound, with the `listen` that says most about it."""
+    """Return the `listen` of each address to bind. A default server's `listen` takes precedence."""
     found: dict[Address, Listen] = {}
     for server in config.servers:
         for listen in server.listens:
@@ -49,7 +49,7 @@ def listens_of(config: Config) -> dict[Address, Listen]:
 
 
 def covering(address: Address, bound: Iterable[Address]) -> Address | None:
-    """Which of the bound addresses takes connections to `address`."""
+    """Return the bound address that accepts connections to `address`, None if there is none."""
     wanted = set(bound)
     if address in wanted or isinstance(address, str):
         return address if address in wanted else None
@@ -58,7 +58,7 @@ def covering(address: Address, bound: Iterable[Address]) -> Address | None:
 
 
 def text(address: Address) -> str:
-    """An address as nginx writes it: `0.0.0.0:80`, `[::]:80`, `unix:/path`."""
+    """Return an address in nginx's notation: `0.0.0.0:80`, `[::]:80`, `unix:/path`."""
     if isinstance(address, str):
         return f"unix:{address}"
     host, port = address
@@ -66,7 +66,7 @@ def text(address: Address) -> str:
 
 
 def address_of(sock: Any) -> Address:
-    """The address a bound socket has."""
+    """Return the address of a bound socket."""
     where = sock.getsockname()
     return (where[0], where[1]) if isinstance(where, tuple) else where
 
@@ -74,9 +74,10 @@ def address_of(sock: Any) -> Address:
 def bind(
     wanted: dict[Address, Listen], kept: Iterable[Any], cfg: Any, log: Any, pause: Callable[[float], None] = time.sleep
 ) -> tuple[list[Any], list[Any]]:
-    """(sockets for all wanted addresses, those of `kept` that nobody wants any more).
+    """Return (the sockets of all wanted addresses, the sockets of `kept` that are no longer needed).
 
-    ConfigError with a fault for each address that cannot be bound; nothing is changed then.
+    Sockets of `kept` are reused. `pause` is called with the seconds between two attempts. Raises ConfigError with a fault for
+    each address that cannot be bound, and then changes nothing.
     """
     have = {address_of(sock): sock for sock in kept}
     sockets: list[Any] = []
@@ -99,7 +100,7 @@ def bind(
 
 
 def _open(address: Address, listen: Listen, cfg: Any, log: Any, pause: Callable[[float], None]) -> Any:
-    """A bound and listening socket in gunicorn's wrapping."""
+    """Return a listening socket in gunicorn's wrapper."""
     for attempt in range(_ATTEMPTS):
         try:
             sock = _bound(address, listen)
@@ -130,7 +131,7 @@ def _bound(address: Address, listen: Listen) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listen.ipv6only))
         sock.bind(address)
         if isinstance(address, str):
-            # As nginx: who may reach the folder may connect.
+            # As in nginx: access to the directory decides.
             os.chmod(address, 0o666)
         sock.listen(listen.backlog)
     except BaseException:
@@ -140,7 +141,7 @@ def _bound(address: Address, listen: Listen) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the file of a unix socket that nobody listens at any more."""
+    """Remove the file of a unix socket without a listener."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
@@ -152,7 +153,7 @@ def _remove_stale(path: str) -> None:
 
 
 def close(sockets: Iterable[Any]) -> None:
-    """Close sockets, and remove the files of those that have one."""
+    """Close sockets, and remove the files of unix sockets."""
     for sock in sockets:
         address = address_of(sock)
         sock.close()

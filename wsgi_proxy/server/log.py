@@ -1,8 +1,8 @@
-"""gunicorn's logger, writing to the error log of the configuration in nginx's form.
+"""gunicorn's logger, which writes to the configuration's error log in nginx's format.
 
 Rules:
-- There is one error log; gunicorn's lines about processes go there too, at the levels nginx gives its own.
-- The access log is the application's business, not gunicorn's.
+- gunicorn's lines about processes go to the same error log, at nginx's levels.
+- The application writes the access log. gunicorn's is off.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ..logs import errorlog, logfile
 
 
 class ServerLog(Logger):  # type: ignore[misc]
-    """What the arbiter and the workers write to."""
+    """The logger of the arbiter and the workers."""
 
     def setup(self, cfg: Any) -> None:
-        """Called by gunicorn at the start and on a reload; where the lines go is set by `ProxyServer`."""
+        """Use the error log that `ProxyServer` has set up. gunicorn calls this at the start and at each reload."""
         self.cfg = cfg
         self.error_log = errorlog.logger
         self._access_log_enabled = False
 
     def reopen_files(self) -> None:
-        """Go on in new files where the old ones were moved away (`-s reopen`)."""
-        # The main process goes first, and may make files where its workers may not.
+        """Reopen the log files by name after a rotation (`-s reopen`)."""
+        # The main process reopens first, because it may create files in directories that the workers cannot write to.
         account = self.cfg.uid if os.geteuid() == 0 and self.cfg.uid != 0 else None
         errorlog.reopen(account)
         logfile.reopen_kept(account)
 
     def close_on_exec(self) -> None:
-        """Python's files are not inherited across exec."""
+        """Do nothing: Python's files are not inherited across exec."""

@@ -1,8 +1,8 @@
-"""TLS of the addresses that are bound: one context for each, made of the server blocks that listen there.
+"""The TLS contexts of the bound addresses, each made from the server blocks that listen there.
 
 Rules:
-- Certificates and keys are read when the configuration is, by the process that may read them, and again with each reload.
-- A fault (a missing file, a key that does not fit, an unknown cipher) is a ConfigError that names file and line.
+- The main process reads certificates and keys together with the configuration, at the start and at each reload.
+- A fault (a missing file, a key for another certificate, an unknown cipher) is a ConfigError with file and line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .listen import Address, covering, listens_of
 
 
 def contexts(config: Config) -> dict[Address, Any]:
-    """For each bound address with TLS, the context its connections begin with. Raises ConfigError."""
+    """Return the initial TLS context of each bound address with TLS. Raises ConfigError."""
     tls.forget()
     faults = faults_of(config)
     if faults:
