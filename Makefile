@@ -1,6 +1,6 @@
-# Everything runs from .venv, which is made from python3 when it is missing and renewed when the metadata change.
-# .venv has the source itself, uncompiled. What an installation compiles is made and tried in a copy, build/compiled, so that no
-# compiled module ever stands beside a source that has changed since.
+# All targets use .venv. It is created with python3 if it is missing, and updated when pyproject.toml or setup.py changes.
+# .venv holds an editable, uncompiled installation. The compiled package is built and tested in a copy, build/compiled, so that no
+# compiled module can be older than its source.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,28 +18,30 @@ IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/pyth
 demo: $(VENV)/.run
 	@exec $(BIN)/wsgi-proxy demo
 
-# The whole suite, on what an installation makes of the source: compiled, where there is a C compiler.
-# PYTEST_ARGS="-k name" for a part of it.
+# The whole suite on the compiled package, as an installation makes it (pure Python without a C compiler).
+# PYTEST_ARGS="-k name" selects a part.
 test: $(VENV)/.test copy
 	@$(IN_COPY) pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-# The same on the source as it stands, without compiling.
+# The whole suite on the source, without compiling.
 test-source: $(VENV)/.test
 	@exec $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-# What does not need our own worker, on gunicorn's: every test that runs a whole proxy.
+# All tests that run a whole proxy, under gunicorn's own workers.
 test-gthread test-gevent: test-%: $(VENV)/.test copy
 	@export WORKER_CLASS=$*; $(IN_COPY) pytest -q -n 4 --dist worksteal $(PYTEST_ARGS) $(WHOLE)
 
-# Every combination of protocol, worker class, store, framing, size and pause, of which `make test` tries a subset; minutes.
+# All combinations of protocol, worker class, storage, framing, size and pause (several minutes). `make test` runs a subset.
 test-matrix: $(VENV)/.test copy
 	@export MATRIX=whole; $(IN_COPY) pytest -q -n 2 -rP --dist worksteal $(PYTEST_ARGS) tests/e2e/test_matrix.py
 
+# Lint, formatting and types, as in continuous integration.
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The documentation site, in build/docs. A broken link or reference stops it.
+# The documentation site in build/docs. A broken link or reference is an error.
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean
 
@@ -48,14 +50,14 @@ reference: $(VENV)/.run
 	@mkdir -p build
 	$(BIN)/python -m wsgi_proxy.nginx.directives >build/reference.md && mv build/reference.md docs/configuration.md
 
-# nginx, this proxy and its peers side by side.
+# Measure nginx, this proxy and other proxies side by side.
 bench: $(VENV)/.bench copy
 	@$(IN_COPY) bench $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# What changed since the copy was compiled are tests and texts at most.
+# Update everything in the copy but the compiled modules. If a source has changed, the copy is compiled anew.
 copy: $(COPY)/.compiled
 	@tar cf - --exclude=./build --exclude=./.[a-z]*cache --exclude=./$(VENV) --exclude=./.git --exclude=__pycache__ . | tar xf - -C $(COPY)
 
