@@ -1,11 +1,11 @@
-"""Build the package. The metadata is in pyproject.toml; this file says what is compiled, and what happens where it cannot be.
+"""Build the package. The metadata is in pyproject.toml. This file lists the compiled modules and falls back to pure Python.
 
 Rules:
-- The modules of the request path are compiled by mypyc from the same Python source. Configuration, commands and whatever inherits
-  from a library's class stay interpreted.
-- Compiling changes nothing but the speed. Without a C compiler, or with WSGI_PROXY_PURE=1, the package is pure Python.
-- All modules of COMPILED are compiled, or none: half of them would not find the other half.
-- mypyc runs only inside `build_ext`. Metadata, source distributions and editable installs do not pay for it.
+- mypyc compiles the modules of the request path from the Python source. Configuration, commands and subclasses of library classes
+  stay interpreted.
+- Compilation changes only the speed. Without a C compiler, or with WSGI_PROXY_PURE=1, the package is pure Python.
+- Either all modules of COMPILED are compiled or none, because they share one C library.
+- mypyc runs only inside `build_ext`, not for metadata, source distributions and editable installs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from setuptools.errors import CompileError, LinkError
 HERE = Path(__file__).parent
 PACKAGE = "wsgi_proxy"
 GROUP = "wsgi_proxy"
-"""mypyc puts all the code into one library, `wsgi_proxy__mypyc`, beside the package."""
+"""The name of mypyc's group. Its code is one library, `wsgi_proxy__mypyc`, beside the package."""
 
 COMPILED = """
     http/syntax http/request http/response http/environ http/framing http/headers http/uri http/pages
@@ -41,10 +41,10 @@ COMPILED = """
     status/metrics
     wsgi/app wsgi/delivery
 """.split()
-"""Paths below the package, without `.py`."""
+"""Paths of the compiled modules, relative to the package and without `.py`."""
 
 REASON_FILE = f"{PACKAGE}/not_compiled.txt"
-"""Written into a build that was to be compiled and could not be; `wsgi_proxy.build` reads it."""
+"""The file with the reason why a build could not be compiled. `wsgi_proxy.build` reads it."""
 
 
 def wanted() -> bool:
@@ -53,10 +53,10 @@ def wanted() -> bool:
 
 
 def extensions() -> list[Extension]:
-    """Return the extensions that mypyc makes of COMPILED. Raises ImportError where mypyc is missing."""
+    """Return the extensions that mypyc makes of COMPILED. Raises ImportError if mypyc is missing."""
     from mypyc.build import mypycify
 
-    # No settings or packages of this machine: the same source gives the same code everywhere.
+    # Ignore settings and packages of this machine, so that the same source always gives the same code.
     options = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--python-version=3.10"]
     paths = [str(Path(PACKAGE, f"{name}.py")) for name in COMPILED]
     made: list[Extension] = mypycify([*options, *paths], opt_level="2", debug_level="0", group_name=GROUP)
@@ -64,7 +64,7 @@ def extensions() -> list[Extension]:
 
 
 class AllOrNothing(build_ext):
-    """Build all extensions, or none; in the second case the build is a pure Python package that knows the reason."""
+    """Build all extensions or none. Without them the build is a pure Python package that records the reason."""
 
     def run(self) -> None:
         inplace = self.inplace
@@ -87,7 +87,7 @@ class AllOrNothing(build_ext):
             self._become_pure()
 
     def _replace_extensions(self, made: list[Extension], inplace: bool) -> None:
-        """Put `made` in the place of the placeholder that `setup` was given, and read the command's options again."""
+        """Replace the placeholder extension of `setup` by `made`, and read the command's options again."""
         self.distribution.ext_modules = made
         self.distribution.reinitialize_command(self)
         self.ensure_finalized()
@@ -101,12 +101,12 @@ class AllOrNothing(build_ext):
         self.distribution.ext_modules = []
         wheel = self.distribution.get_command_obj("bdist_wheel", create=False)
         if wheel is not None:
-            # The wheel's tag was chosen before the build.
+            # bdist_wheel has chosen the tag before the build.
             wheel.root_is_pure = True
 
 
 if __name__ == "__main__":
     os.chdir(HERE)
-    # The placeholder tells setuptools that there is something to build; `AllOrNothing` replaces it.
+    # The placeholder makes setuptools run build_ext, where `AllOrNothing` replaces it.
     placeholder = [Extension(f"{GROUP}__mypyc", [])] if wanted() else []
     setup(ext_modules=placeholder, cmdclass={"build_ext": AllOrNothing})

@@ -1,4 +1,4 @@
-"""Rules for every test beside those in pyproject.toml: pure modules open no socket, nothing outlives the run."""
+"""Rules for all tests: tests of pure modules open no socket, and no process outlives the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-#: The modules without input and output; their tests run without a socket.
+#: Modules without input and output. Their tests open no socket.
 PURE = """
     test_errors test_exchange config/test_model http/test_headers http/test_request http/test_response http/test_framing
     http/test_syntax http/test_uri cache/rfc9111/test_fields cache/rfc9111/test_freshness balance/test_health
@@ -23,7 +23,7 @@ def _audit(event: str, args: tuple[object, ...]) -> None:
         raise AssertionError(f"{_pure_now} is pure: its tests open no socket")
 
 
-# For good, and therefore once: an audit hook cannot be removed.
+# Installed once, because an audit hook cannot be removed.
 sys.addaudithook(_audit)
 
 
@@ -43,19 +43,19 @@ def no_socket_in_tests_of_pure_modules(request: pytest.FixtureRequest) -> Iterat
 
 
 def _children() -> dict[int, str]:
-    """The living child processes of this process, with their command lines."""
+    """Return the command lines of the live child processes by process ID."""
     found = {}
     for task in os.listdir("/proc/self/task"):
         try:
             pids = Path("/proc/self/task", task, "children").read_text().split()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # the thread ended in this moment, its children are another's now
+            continue  # the thread has ended, and another one has adopted its children
         for pid in pids:
             try:
                 command = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended in this moment
-            # A zombie has no command line; pytest-xdist and multiprocessing keep helpers to the very end.
+                continue  # the process has ended
+            # A zombie has no command line. Helpers of pytest-xdist and multiprocessing run until the end.
             if command and "execnet" not in command and "resource_tracker" not in command:
                 found[int(pid)] = command
     return found
@@ -63,6 +63,6 @@ def _children() -> dict[int, str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """Every process that a test started was stopped by it."""
+    """Fail if a process that a test started is still running."""
     yield
     assert not _children(), f"still running after the tests: {_children()}"
