@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wsgi_proxy.proxy.forwarding import Forwarded
 
 from tests.support import (
     Client,
@@ -27,6 +26,7 @@ from tests.support import (
 from tests.support.service import serving
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.proxy.upstream_body import Forwarded
 from wsgi_proxy.worker.connection import Connection
 from wsgi_proxy.wsgi.app import ProxyApp
 

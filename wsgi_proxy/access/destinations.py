@@ -7,7 +7,7 @@ Rules:
 - `tunnel_allow_upstream` decides alone where it is set (ngx_http_tunnel_module). Each condition must be neither empty nor "0",
   and $upstream_last_addr is the address in question. Without it, loopback, link-local, multicast and unspecified addresses and
   all addresses of this machine are refused.
-- An `https` target over plain HTTP is meant for a forward proxy, which fetches it by TLS (`proxy/forwarding.py`). A reverse proxy
+- An `https` target over plain HTTP is meant for a forward proxy, which fetches it by TLS (`proxy/targets.py`). A reverse proxy
   refuses it (RFC 9110, section 7.4), because its response would be logged and cached as a response over TLS.
 """
 

@@ -64,13 +64,13 @@ class Guard:
         self._plans: dict[int, AccessPlan] = {}
 
     def plan(self, settings: GuardSettings) -> AccessPlan:
-        """Return the checks of these settings, made once at the start and shared by the locations that have the same settings."""
+        """Return the checks of these settings, made once at the start and shared by locations with the same settings."""
         return self._plans.get(id(settings)) or self._make(settings)
 
     def enter(self, exchange: Exchange, plan: AccessPlan) -> None:
-        """As soon as the request's server is known, before its scripts run: what the connection allows, and who the client is.
+        """Check the client's TLS connection and set the client's real address. Runs before the rewrite directives of the server.
 
-        Refusal for a TLS connection that may not make this request; else `x.remote_addr` is the client's (`set_real_ip_from`).
+        Raises Refusal if the connection does not allow this request.
         """
         server = exchange.server
         if server.tls is not None:
@@ -79,7 +79,7 @@ class Guard:
             plan.real_address.apply(exchange)
 
     def admit(self, exchange: Exchange, plan: AccessPlan) -> None:
-        """Return when the request may go on; ClientError (a Refusal where it carries headers) when it may not."""
+        """Return if the location admits the request. Raises ClientError, or Refusal if the response needs header fields."""
         location = exchange.location
         if plan.internal and not exchange.internal:
             raise Refusal(status=404)

@@ -262,7 +262,7 @@ class UpstreamTLS:
     """`proxy_ssl_*`."""
 
     verify: bool | None = None
-    """None if not set: off, but on for an https URL that the client of a forward proxy names (`proxy/forwarding`)."""
+    """None if not set: off, but on for an https URL that the client of a forward proxy names (`proxy/targets.py`)."""
     trusted_certificate: str = ""
     crl: str = ""
     verify_depth: int = 1
