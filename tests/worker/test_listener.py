@@ -57,5 +57,5 @@ def test_a_shortage_of_descriptors_pauses_and_passes() -> None:
         with Client(server.port) as client:
             client.send(GET)
             wait_until(lambda: server.lines, "the shortage")
-            assert listener.paused and "Too many open files" in server.lines[0]
+            assert listener.paused and "Too many open files: raise worker_rlimit_nofile" in server.lines[0]
             assert client.read_response().status == 200

@@ -71,9 +71,9 @@ class Side:
             return
         current = getcurrent()
         if current is self.hub:
-            raise RuntimeError("the hub must not wait")
+            raise RuntimeError("the hub must not wait: call the stream from a greenlet")
         if self.waiter is not None:
-            raise RuntimeError("another greenlet waits on this side of the stream")
+            raise RuntimeError("another greenlet waits on this side of the stream: use one reader and one writer")
         if self.watcher is None:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the stream is closed")
         if not self.started:

@@ -85,7 +85,7 @@ class TLSStream(Stream):
 
     def _start_reading(self) -> None:
         if self.being_read:
-            raise RuntimeError("another reader is under way on this TLS stream")
+            raise RuntimeError("another reader is active on this TLS stream: use one reader")
         self.being_read = True
 
     def _receive(self, size: int) -> bytes:

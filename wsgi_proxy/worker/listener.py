@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .service import Service
     from .settings import ListenerSettings
 
-_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_FEW_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_SHORTAGE = _FEW_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
 _RETRY_AFTER_SHORTAGE = 0.5
 
 
@@ -108,7 +109,8 @@ class Listener:
             Connection(self, sock, peer).open()
 
     def _accept_failed(self, error: OSError) -> None:
-        self.service.log.error("accept() on %s failed: %s", self.name, error)
+        cure = ": raise worker_rlimit_nofile or lower worker_connections" if error.errno in _FEW_DESCRIPTORS else ""
+        self.service.log.error("accept() on %s failed: %s%s", self.name, error, cure)
         if error.errno in _SHORTAGE:
             # The socket stays readable: without a pause the loop would spin until a descriptor is free.
             self.pause()

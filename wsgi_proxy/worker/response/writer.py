@@ -169,7 +169,9 @@ class ResponseWriter(HeadWriter):
             else:
                 self.connection.send(encode_end(trailers() if callable(trailers) else trailers))
         elif self.left:
-            raise ShortBody(f"the body ended {self.left} bytes before its Content-Length")
+            raise ShortBody(
+                f"the body ended {self.left} bytes before its Content-Length: the application must send the length that it set"
+            )
 
 
 class ShortBody(Exception):
