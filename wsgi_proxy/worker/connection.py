@@ -1,12 +1,12 @@
-"""One client connection of ProxyWorker: reading heads, running the application, and what comes after.
+"""A client connection of ProxyWorker with HTTP/1: heads, requests, and the end of the connection.
 
 Rules:
-- Between requests a connection is a few hundred bytes and a watcher: the loop's callback reads, and only a complete head gets a
-  greenlet.
-- `deadline` (monotonic seconds) is when the wait it is in has lasted too long; `expire` is then called.
-- After an answer that does not keep the connection, our half is ended first and the client's rest is read for a while: closing on
-  unread bytes would reset the connection and could destroy the answer on its way (RFC 9112, 9.6). Only a client that ends the
-  connection itself, and has sent all, needs no such care: one that would have kept it may have its next request on the way.
+- Between requests a connection is a few hundred bytes and a watcher. A callback of the loop reads, and only a complete head gets
+  a greenlet.
+- `deadline` (monotonic seconds) limits the current wait. `expire` is called when it has passed.
+- A connection that is not kept is ended gracefully: the sending half is closed, and the client's bytes are read for a while.
+  Closing with unread bytes would reset the connection and could destroy the response on its way (RFC 9112, section 9.6). Only a
+  client that asked for the end and has sent everything is closed at once, because no further request can be on its way.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 _READ = 16 * 1024
 _MAX_DISCARD = 64 * 1024
-"""So many unread bytes of a body are read and dropped for the sake of keeping the connection."""
+"""Unread bytes of a body that are read and dropped so that the connection can be kept."""
 
 
 class Connection(Link):
-    """One client's connection."""
+    """A client connection that carries HTTP/1 requests, one after the other."""
 
     __slots__ = ()
 
     # --- reading heads, in the hub ---
 
     def open(self) -> None:
-        """Begin: with what comes before HTTP, where the listener has such a thing."""
+        """Start the connection, with the PROXY protocol and TLS if the listener has them."""
         self.service.connections.add(self)
         settings = self.settings
         self.stream.read_timeout = settings.client_header_timeout or None
@@ -52,7 +52,7 @@ class Connection(Link):
             self.service.crew.run(self._open_slowly)
         else:
             self._opened()
-            # Most clients send at once: to look before waiting saves a round of the loop.
+            # Most clients send at once, so reading before waiting saves a round of the loop.
             self._on_readable()
 
     def _opened(self) -> None:
@@ -63,7 +63,7 @@ class Connection(Link):
         self._side.start()
 
     def _open_slowly(self) -> None:
-        """PROXY protocol and TLS handshake, in a greenlet."""
+        """Read the PROXY protocol header and do the TLS handshake; runs in a greenlet."""
         settings = self.settings
         try:
             if settings.proxy_protocol:
@@ -92,15 +92,15 @@ class Connection(Link):
         self._look_again()
 
     def _begins_tls(self) -> bool:
-        """Whether the first byte, which is only looked at, begins a handshake."""
+        """Return True if the first byte, which is only peeked at, begins a TLS handshake."""
         self.stream.wait_readable()
         with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
             first = sock.recv(1, socket.MSG_PEEK)
-        # SSLv2's hello has its highest bit set; OpenSSL says to it what is to be said.
+        # The hello of SSLv2 has its highest bit set; OpenSSL refuses it.
         return not first or first[0] == 0x16 or first[0] & 0x80 != 0
 
     def _look_again(self) -> None:
-        """What TLS has already decrypted makes the socket readable no more: have a look from the loop."""
+        """Schedule a read if TLS holds decrypted bytes, which do not make the socket readable."""
         if self.tls is not None and self.stream.readable():
             self.service.hub.loop.run_callback(self._look)
 
@@ -109,7 +109,7 @@ class Connection(Link):
             self._on_readable()
 
     def _on_readable(self) -> None:
-        """Called in the hub whenever something can be read and no greenlet waits for it."""
+        """Read; called in the hub when the socket is readable and no greenlet waits for it."""
         state = self.state
         if state == BUSY:
             self._side.stop()
@@ -128,7 +128,7 @@ class Connection(Link):
             self._lingering(data)
         elif not data:
             if state == HEAD:
-                self.service.log.info("%s: client closed the connection in the midst of a request's head", self)
+                self.service.log.info("%s: client closed the connection while sending its request's head", self)
             self.close()
         elif state == DISCARD:
             self._discard(data)
@@ -138,7 +138,7 @@ class Connection(Link):
                 self.service.crew.run(self._serve)
 
     def _next_head(self) -> bool:
-        """Take the next request from the buffer: True when there is something to answer, be it by a refusal."""
+        """Take the next request from the buffer; return True if there is a request or a refusal to answer."""
         try:
             request, self.buffer = take_request(self.buffer, self.settings)
         except ClientError as error:
@@ -147,7 +147,7 @@ class Connection(Link):
         else:
             if request is None:
                 if self.buffer and self.state == IDLE:
-                    # A head has begun: from now on it has so much time.
+                    # A head has begun, and with it its timeout.
                     self.state = HEAD
                     self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
                 return False
@@ -179,7 +179,7 @@ class Connection(Link):
             self.head = None
 
     def _refuse(self) -> None:
-        """Answer what never reaches the application, and end; in a greenlet."""
+        """Answer a refused head with its status and end the connection; runs in a greenlet."""
         error, self.refused = self.refused, None
         assert error is not None
         self.service.log.info("%s: %s", self, error)
@@ -199,7 +199,7 @@ class Connection(Link):
     # --- one request, in a greenlet ---
 
     def may_keep(self) -> bool:
-        """Whether another request may follow the answer whose head is being written now."""
+        """Return True if another request may follow the response whose head is being written."""
         settings = self.settings
         if self.requests >= settings.keepalive_requests or settings.keepalive_timeout <= 0:
             return False
@@ -211,20 +211,20 @@ class Connection(Link):
         return not self.service.draining
 
     def _serve(self) -> None:
-        """Run requests until the connection waits for its client again."""
+        """Serve requests until the connection waits for its client again."""
         try:
             while self._one_request():
-                # Pipelined: the next head has begun, and may be here already.
+                # Pipelined: the next head has begun and may be complete.
                 if not self._next_head():
                     self._await_more()
                     return
         except BaseException:
-            # A defect, a hook's fault, or the end from outside: nobody would look after this connection any more.
+            # A bug, a failing hook, or a kill: the connection would otherwise be left open and unattended.
             self.close()
             raise
 
     def _one_request(self) -> bool:
-        """The request in `head`; False when the connection is not ready for another."""
+        """Serve the request in `head`; return False if the connection is not ready for another."""
         head = self.head
         if head is None:
             self._refuse()
@@ -310,7 +310,7 @@ class Connection(Link):
         response.failed, response.keep = True, False
 
     def _after(self, response: ResponseWriter, whole: bool) -> bool:
-        """What becomes of the connection; True when the next request's head may be in the buffer."""
+        """Keep, drain or close the connection; return True if the next request's head may be in the buffer."""
         self.head = None
         self.forwarded = None
         self.trailers = None
@@ -341,7 +341,7 @@ class Connection(Link):
         return False
 
     def _await_more(self) -> None:
-        """Wait for the rest of a head that came in part behind the request before; or for all of it."""
+        """Wait for the next head, of which a part may have arrived behind the previous request."""
         if self.state == IDLE:
             self.deadline = time.monotonic() + self._idle_time()
         if not self._side.started:
@@ -352,7 +352,7 @@ class Connection(Link):
         return QUIET if self.service.draining else self.settings.keepalive_timeout
 
     def _wait(self, state: int, seconds: float) -> None:
-        """Leave the greenlet and wait for the client."""
+        """Enter a state in which the loop waits for the client, for `seconds` at most."""
         self.state = state
         self.deadline = time.monotonic() + seconds
         side = self._side
@@ -362,7 +362,7 @@ class Connection(Link):
             self._look_again()
 
     def _discard(self, data: bytes) -> None:
-        """In the hub: the unread rest of a request's body."""
+        """Drop the unread rest of a request's body; called in the hub."""
         assert isinstance(self.body, RequestBody)
         try:
             ended = self.body.discard(data)
@@ -379,26 +379,26 @@ class Connection(Link):
     # --- ends ---
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         if self.state == HEAD:
             self.refused = ClientError("client timed out while sending its request's head", status=408)
             self.state = BUSY
             self.deadline = inf
             self.service.crew.run(self._refuse)
         elif self.state == IDLE and self.stream.readable():
-            # It came in this very moment: not to be lost.
+            # The request arrived at this moment and must not be lost.
             self.deadline += QUIET
             self._on_readable()
         elif self.state != BUSY:
             self.close()
 
     def _linger(self) -> None:
-        """End our half, and read what the client still sends, so that it can read our answer."""
+        """Close the sending half and read the client's remaining bytes, so that the client can read the response."""
         self.stream.shutdown(socket.SHUT_WR)
         settings = self.settings
         self._lingers_until = time.monotonic() + settings.lingering_time
         self._side.idle = self._on_readable
-        # A worker that ends is not held up by a client that neither sends nor closes.
+        # A worker that shuts down does not wait long for a client that neither sends nor closes.
         self._wait(LINGER, min(settings.lingering_timeout, QUIET) if self.service.draining else settings.lingering_timeout)
         self._on_readable()
 

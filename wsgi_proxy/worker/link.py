@@ -1,9 +1,9 @@
-"""The client's end of a connection: what an application may use of it, sending, and how it ends.
+"""The base of client connections: their state, the interface for applications, and sending.
 
 Rules:
-- Whoever takes a connection over (`take_over`) has it to itself until the answer's iterable is closed.
-- A fault of the client's stream is ClientGone, whatever the system calls it: whom it happens to cannot mend it.
-- A client that leaves while its request is worked on is told of by alarms; ending only its half is not leaving, for a while.
+- An application that takes a connection over (`take_over`) owns it until the response's iterable is closed.
+- Every error of the client's stream is raised as ClientGone.
+- Alarms report a client that leaves during its request. A client that only ends its half has not left, for a while.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from .request_head import Request
     from .settings import ListenerSettings
 
-# What a connection is doing.
+# The states of a connection.
 OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
 
 _numbers = count(1)
 
 
 class Link:
-    """A client's connection, without what makes requests of its bytes (`worker_connection.Connection`).
+    """A client's connection, without a protocol.
 
-    `deadline` (monotonic seconds) is when the wait it is in has lasted too long; `expire` is then called.
+    `deadline` (monotonic seconds) limits the current wait. `expire` is called when it has passed.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Link:
     def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
         self.listener = listener
         self.number = next(_numbers)
-        """Of this connection in its worker ($connection)."""
+        """The serial number of this connection in its worker ($connection)."""
         self.started = time.time()
         self.service = listener.service
         self.settings = listener.settings
@@ -97,18 +97,18 @@ class Link:
         self.head: Request | None = None
         self.body: RequestBody | NoBody = NO_BODY
         self.refused: ProxyError | None = None
-        """Why the head that came is not one the application may see."""
+        """The fault of a head that is refused."""
         rules = listener.settings.rules
         self.trusted = rules is not None and rules.trusts(peer)
-        """gunicorn's `forwarded_allow_ips` covers the peer; never True without such a setting."""
+        """True if gunicorn's `forwarded_allow_ips` covers the peer; False without such a setting."""
         self.forwarded: dict[str, str] | None = None
-        """What trusted fields of the present request say in the environ beside their own keys."""
+        """Additional environ keys from trusted fields of the current request."""
         self.gone = False
         self.taken = False
         self.trailers: Callable[[], Pairs] | Pairs | None = None
         self.tls: ssl.SSLObject | None = None
         self.plain_on_tls = False
-        """Plain HTTP came to a TLS listener."""
+        """True if plain HTTP arrived at a TLS listener."""
         self.proxy_protocol: tuple[str, int, str, int] | None = None
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
@@ -117,9 +117,9 @@ class Link:
     # --- for the application ---
 
     def take_over(self) -> tuple[Stream, bytes]:
-        """The stream, and the bytes that came behind the request: the caller's until its iterable is closed; then it is closed.
+        """Return the stream and the bytes behind the request. The caller owns both until its iterable is closed.
 
-        Nothing more is written here; a head that was given to start_response with 101, or with 2xx for a CONNECT, has been.
+        The worker writes nothing more. The head of a 101, or of a 2xx for a CONNECT, has been sent if start_response was called.
         """
         self.taken = True
         self._side.idle = None
@@ -128,13 +128,13 @@ class Link:
         return self.stream, rest
 
     def client_gone(self) -> bool:
-        """Whether the client has closed (or ended its half of) the connection."""
+        """Return True if the client has closed the connection or ended its half."""
         if not self.gone and not self.taken and not self.buffer and self.body.ended:
             self.gone = self.stream.peer_closed()
         return self.gone
 
     def on_gone(self, alarm: Callable[[], None]) -> None:
-        """Call once, in the hub, when the client leaves while the present request is worked on. Must not wait."""
+        """Call `alarm` once, in the hub, if the client leaves during the current request. It must not wait."""
         if self._alarms is None:
             self._alarms = [alarm]
         else:
@@ -142,12 +142,12 @@ class Link:
         self.watch()
 
     def watch(self) -> None:
-        """See to it that the client's leaving is noticed: what came while nobody waited for it has ended the watching."""
+        """Watch for the client's end again; bytes that arrived while no reader waited have stopped the watcher."""
         if not self._side.started:
             self._side.start()
 
     def heed(self, core: CoreSettings, known: dict[Listener, ListenerSettings]) -> None:
-        """What the request's location says of timeouts and keeping; holds to the end of this request and the wait behind it."""
+        """Apply a location's timeouts and keep-alive settings to this request and the wait behind it."""
         listener = self.listener
         settings = known.get(listener)
         if settings is None:
@@ -164,9 +164,9 @@ class Link:
     # --- the client leaves ---
 
     def _ended_half(self) -> None:
-        """The client has ended its half while we work for it, or reset the connection, which is the end at once.
+        """Ring the alarms if the client reset the connection, or later if it ended its half and acknowledges nothing more.
 
-        Closing looks like ending a half, from here, until something is sent to it: it is given a while to take what is sent.
+        A close looks like a half-close until bytes are sent. The client has HALF_CLOSED seconds to acknowledge some.
         """
         if is_torn(self.stream.fileno()):
             self._ring()
@@ -174,7 +174,7 @@ class Link:
             self.service.later(HALF_CLOSED, partial(self._still_there, self.requests, acknowledged(self.stream.fileno())))
 
     def _still_there(self, request: int, before: int | None) -> None:
-        """Whether a client that ended its half some time ago is still reading."""
+        """Ring the alarms if a client that ended its half acknowledged nothing since; `before` is the count then."""
         if self.state != BUSY or self.requests != request or self.taken:
             return
         number = self.stream.fileno()
@@ -182,7 +182,7 @@ class Link:
             self._ring()
 
     def _ring(self) -> None:
-        """The client has left: tell those who want to know."""
+        """Call the alarms; the client has left."""
         self.gone = True
         alarms, self._alarms = self._alarms, None
         for alarm in alarms or ():
@@ -191,42 +191,42 @@ class Link:
     # --- sending ---
 
     def send(self, data: Buffer) -> None:
-        """Send; ClientGone when the client takes it no more, or not in `send_timeout`."""
+        """Send bytes. Raises ClientGone if the client is gone or accepts nothing for `send_timeout`."""
         try:
             self.stream.sendall(data)
         except OSError as error:
             self.lost(error)
 
     def send_all(self, buffers: Sequence[Buffer]) -> None:
-        """Send several buffers; as `send`."""
+        """Send several buffers as `send` does."""
         try:
             self.stream.sendmsg(buffers)
         except OSError as error:
             self.lost(error)
 
     def send_file(self, file: int, offset: int, count: int) -> None:
-        """Send a part of an open file; as `send`."""
+        """Send a part of an open file as `send` does."""
         try:
             self.stream.sendfile(file, offset, count)
         except OSError as error:
             self.lost(error)
 
     def lost(self, error: OSError) -> NoReturn:
-        """What an error of the client's stream means: raises ClientGone."""
+        """Raise ClientGone for an error of the client's stream."""
         self.gone = True
         if isinstance(error, TimeoutError):
-            raise ClientGone("client timed out while the answer was sent") from error
-        raise ClientGone(f"client closed the connection while the answer was sent: {error}") from error
+            raise ClientGone("client timed out while the response was sent") from error
+        raise ClientGone(f"client closed the connection while the response was sent: {error}") from error
 
     # --- ends ---
 
     def drain(self, quiet_until: float) -> None:
-        """The worker is to end: be idle only so much longer."""
+        """Let an idle connection end at `quiet_until` (monotonic seconds), because the worker shuts down."""
         if self.state == IDLE and self.deadline > quiet_until:
             self.deadline = quiet_until
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         raise NotImplementedError
 
     def _use(self, settings: ListenerSettings) -> None:
@@ -239,13 +239,13 @@ class Link:
         self.stream.break_off()
 
     def close(self) -> None:
-        """Close and forget; may be called again."""
+        """Close the connection and remove it from the service; may be called again."""
         if self.state != CLOSED:
             self.state = CLOSED
             self.deadline = inf
             self.gone = True
             self.stream.close()
-            # No cycle is left behind: the collector comes seldom, and TLS keeps 30 KB.
+            # Break the reference cycle: the collector runs seldom, and TLS holds 30 KB.
             self._socket = None
             self.service.forget(self)
 

@@ -1,11 +1,10 @@
-"""A request's body as `wsgi.input` (PEP 3333): read from the connection as the application asks for it.
+"""The body of a request as `wsgi.input` (PEP 3333), read from the connection on demand.
 
 Rules:
-- It ends by itself (`wsgi.input_terminated`), whether it is framed by a length or chunked.
-- `read(n)` waits for n bytes or the end, as files do; `read1(n)` gives what is there, as soon as anything is.
-- `100 Continue` is sent when the application first reads and nothing of the body is there yet, never otherwise.
-- A body whose framing is broken raises ClientError(400) from the read that meets it, a slow one ClientError(408), and a client
-  that leaves in its midst ClientGone.
+- Reading stops at the end of the body (`wsgi.input_terminated`), with a length or chunked.
+- `read(n)` waits for n bytes or the end, as files do; `read1(n)` returns as soon as there is a byte.
+- `100 Continue` is sent only if the application reads before any byte of the body has arrived.
+- A read raises ClientError(400) for broken framing, ClientError(408) for a slow client, and ClientGone if the client leaves.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Source(Protocol):
-    """What a body needs of its connection."""
+    """The part of a connection that a body needs."""
 
     buffer: bytes
     gone: bool
@@ -46,7 +45,7 @@ class RequestBody:
     __slots__ = ("_connection", "_fault", "_pieces", "decoder", "expecting", "left", "received")
 
     interruptible = True
-    """`wait` can end a wait for the client."""
+    """`wait` can interrupt the wait for the client."""
 
     def __init__(self, connection: Source, head: Request) -> None:
         self._connection = connection
@@ -62,7 +61,7 @@ class RequestBody:
         self.received = 0
         self._pieces: list[bytes] = []
         self._fault: ClientError | None = None
-        """What was wrong with the bytes that came with the head; for the first read to raise."""
+        """The fault of the bytes that arrived together with the head; the first read raises it."""
         if connection.buffer:
             self.expecting = False
             data, connection.buffer = connection.buffer, b""
@@ -72,12 +71,12 @@ class RequestBody:
                 self._fault = error
 
     def bound(self, limit: int) -> None:
-        """Refuse with 413 a chunked body of more than `limit` bytes as soon as its chunks say so, now or in a later read."""
+        """Raise ClientError(413), now or in a later read, when the chunks announce more than `limit` bytes in total."""
         if isinstance(self.decoder, ChunkedDecoder):
             self.decoder.bound(limit)
 
     def check(self) -> None:
-        """Raises what the first read would raise for the bytes that came with the head."""
+        """Raise the fault of the bytes that arrived together with the head, if there is one."""
         if self._fault is not None:
             raise self._fault
 
@@ -87,7 +86,7 @@ class RequestBody:
 
     @property
     def ended(self) -> bool:
-        """Whether everything of it has come in from the connection."""
+        """True if the whole body has arrived."""
         return self.decoder.done
 
     def _decode(self, data: bytes) -> None:
@@ -95,20 +94,20 @@ class RequestBody:
             self.left = max(0, self.left - len(data))
         pieces = self.decoder.feed(data)
         if pieces:
-            # One block: thousands of tiny ones would go on with a system call each.
+            # Join them: each of thousands of tiny blocks would cost a system call later.
             self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
         if self.decoder.done:
             self._connection.buffer = self.decoder.rest
 
     def discard(self, data: bytes) -> bool:
-        """Throw away what came; True when the body has ended."""
+        """Drop bytes of the body; return True if it has ended."""
         self.decoder.feed(data)
         if self.decoder.done:
             self._connection.buffer = self.decoder.rest
         return self.decoder.done
 
     def _more(self) -> bool:
-        """Read until there is a piece; False at the end."""
+        """Read until there is a piece; return False at the end."""
         connection = self._connection
         while not self._pieces:
             if self._fault is not None:
@@ -129,7 +128,7 @@ class RequestBody:
         return True
 
     def _take(self, data: bytes) -> None:
-        """Take what came from the connection; b"" is its end."""
+        """Decode bytes from the connection; b"" is its end."""
         if not data:
             self._connection.gone = True
             raise ClientGone("client prematurely closed connection while sending its request body")
@@ -139,14 +138,14 @@ class RequestBody:
             self._connection.watch()
 
     def _late(self) -> ClientError:
-        # What it still owes is not to be waited for again, for the sake of keeping the connection.
+        # With an unknown rest the connection is not kept, and the body is not awaited again.
         self.left = None
         return ClientError("client timed out while sending its request body", status=408)
 
     def wait(self, other: int) -> bool:
-        """Wait until a piece or the end can be read at once: True; or the descriptor `other` can be read: False.
+        """Wait for the body or for the file descriptor `other`. Return True if a piece or the end can be read, False for `other`.
 
-        Raises ClientError(408) when nothing comes in `client_body_timeout`, ClientGone when the client leaves.
+        Raises ClientError(408) if nothing arrives within `client_body_timeout`, and ClientGone if the client leaves.
         """
         connection = self._connection
         if self.expecting:
@@ -230,7 +229,7 @@ class RequestBody:
 
 
 class NoBody:
-    """The body of a request without one; all requests share it."""
+    """The body of a request without one, which all such requests share."""
 
     __slots__ = ()
 

@@ -1,9 +1,9 @@
-"""What all connections of one worker process share: the application, the greenlets that run it, the clock that ends waits.
+"""The state that all connections of a worker process share: the application, its greenlets, and the deadline timer.
 
 Rules:
 - An idle connection has no greenlet. `Crew` keeps finished greenlets parked and gives each request one of them.
-- One coarse timer looks at every connection's deadline; no connection has a timer of its own.
-- Draining loses nothing: what is idle stays open for a quiet moment, in which a request that was on its way is still answered,
+- One coarse timer checks the deadlines of all connections.
+- Draining loses no request: an idle connection stays open for QUIET seconds, and a request that arrives meanwhile is answered
   with `Connection: close`.
 """
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 _switch = greenlet.switch
 
 _SWEEP = 0.5
-"""Seconds between two looks at the deadlines; a timeout ends at most this much late."""
+"""Seconds between two checks of the deadlines, and the largest delay of a timeout."""
 QUIET = 1.0
 """Seconds that an idle connection of a draining worker stays open for a request that is on its way."""
 _PARKED = 128
-"""Greenlets kept for the next requests; more than that end when their request does."""
+"""Greenlets kept for the next requests; further ones end with their request."""
 
 
 class Log(Protocol):
-    """The part of gunicorn's logger that is used here."""
+    """The methods of gunicorn's logger that the worker uses."""
 
     def error(self, msg: str, *args: object) -> None: ...
     def warning(self, msg: str, *args: object) -> None: ...
@@ -47,9 +47,9 @@ class Log(Protocol):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Hooks:
-    """What the worker wants to know of each request; this one wants nothing.
+    """Callbacks around each request; these do nothing.
 
-    `active` False spares the calls and the clock reading.
+    With `active` False they are not called, which saves reading the clock.
     """
 
     def __init__(self, active: bool = False) -> None:
@@ -92,7 +92,7 @@ class Crew:
             try:
                 work()
             except GreenletExit:
-                # Ended from outside: the connection was closed with it.
+                # Killed: its connection was closed, too.
                 pass
             except BaseException:
                 self._log.exception("Error in a connection's greenlet")
@@ -104,14 +104,14 @@ class Crew:
             work = self._parked()
 
     def _parked(self) -> Callable[[], None] | None:
-        """Give way to the hub until there is work; None when this greenlet is to end."""
+        """Switch to the hub until there is work; return None if the greenlet must end."""
         while True:
             try:
                 work: Callable[[], None] | None = _switch(self._hub)
             except GreenletExit:
                 return None
             except BaseException as error:
-                # A timeout that an application left behind when it had finished.
+                # A timeout that a finished application left behind.
                 self._log.debug("ignored in a parked greenlet: %r", error)
             else:
                 if work is not None:
@@ -119,17 +119,17 @@ class Crew:
 
 
 class Service:
-    """One worker process's state; see the module's rules."""
+    """The state of a worker process."""
 
     def __init__(
         self, app: WSGIApplication, log: Log, *, max_connections: int, max_requests: int, hooks: Hooks | None = None
     ) -> None:
         self.hub = get_hub()
         self.app = app
-        # Asked of the class: a middleware that passes on its application's attributes is not that application.
+        # The class is asked, because a middleware may pass on the attributes of its application.
         takes_raw = getattr(type(app), "takes_raw", None)
         self.direct = takes_raw is not None and bool(takes_raw(app))
-        """The application reads our environ itself, as it was made."""
+        """True if the application reads the raw fields of the environ as the worker made them."""
         self.log = log
         self.max_connections = max_connections
         self.max_requests = max_requests
@@ -146,14 +146,14 @@ class Service:
         self._pending: list[Any] = []
 
     def start(self, listeners: Iterable[Listener]) -> None:
-        """Accept on these listeners."""
+        """Start the timer, and accept on these listeners."""
         self.listeners = list(listeners)
         self._timer.start(self._sweep)
         for listener in self.listeners:
             listener.start()
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call in the hub after some time."""
+        """Call `call` in the hub after some seconds."""
         timer = self.hub.loop.timer(seconds)
         self._pending.append(timer)
 
@@ -165,24 +165,24 @@ class Service:
         timer.start(ring)
 
     def full(self) -> None:
-        """No room for another connection, or no time: stop accepting, until one ends."""
+        """Stop accepting until a connection ends, because the limit is reached."""
         for listener in self.listeners:
             listener.pause()
 
     def forget(self, connection: Link) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended, and accept again if there is room."""
         self.connections.discard(connection)
         if len(self.connections) == self.max_connections - 1 and self.requests < self.max_requests:
             for listener in self.listeners:
                 listener.resume()
 
     def end(self) -> None:
-        """As many requests as `max_requests` allows have come: this one is the last."""
+        """Stop accepting and exit, because `max_requests` requests have been served."""
         self.full()
         self.exhausted()
 
     def drain(self) -> None:
-        """Accept no more, and let every connection end with its present or next answer."""
+        """Stop accepting, and let every connection end with its current or next response."""
         if self.draining:
             return
         self.draining = True
@@ -194,7 +194,7 @@ class Service:
             connection.drain(now + QUIET)
 
     def abort(self) -> None:
-        """Close everything now."""
+        """Close all listeners and connections now."""
         for listener in self.listeners:
             listener.close()
         self.listeners = []
@@ -209,5 +209,5 @@ class Service:
                 try:
                     connection.expire()
                 except Exception:
-                    self.log.exception("Error while ending a connection that is late")
+                    self.log.exception("Error while ending a connection after its timeout")
                     connection.close()
