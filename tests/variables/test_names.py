@@ -203,3 +203,12 @@ def test_one_quote_too_many_is_seen_even_when_the_numbers_agree() -> None:
 def test_unknown_escape() -> None:
     with pytest.raises(ConfigError, match='unknown log format escaping "xml"'):
         compile_log("", Names(), "xml")
+
+
+@pytest.mark.parametrize("name", ["gzip_ratio", "ssl_early_data"])
+def test_variables_of_missing_features_are_not_found(name: str) -> None:
+    names = Names()
+    text, log = compile_text(f"<${name}>", names), compile_log(f"<${name}>", names)
+    names.check()
+    x = Exchange(environ("GET", "/", [], 80))
+    assert (text(x), log(x)) == ("<>", "<->")

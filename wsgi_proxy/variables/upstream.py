@@ -29,6 +29,7 @@ OPTIONAL: dict[str, str] = {
     "proxy_host": "(x.proxy_host or None)",
     "proxy_port": "(x.proxy_port or None)",
     "ssl_cipher": "tls(x, cipher)",
+    "ssl_early_data": "None",
     "ssl_client_cert": "tls(x, client_cert)",
     "ssl_client_escaped_cert": "tls(x, client_escaped_cert)",
     "ssl_client_fingerprint": "tls(x, client_fingerprint)",
