@@ -9,7 +9,7 @@ from wsgi_proxy.balance.health import HEADER_MS, Health, size
 from wsgi_proxy.balance.least_time import Inflight, LeastTime
 from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.config import Policy, Server
-from wsgi_proxy.shm.shared_memory import PrivateMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Pool
 
 

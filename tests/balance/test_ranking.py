@@ -13,7 +13,7 @@ from wsgi_proxy.balance import policies as balance
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.errors import NoLiveUpstreams
-from wsgi_proxy.shm.shared_memory import PrivateMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Lease, Pool
 
 METHODS = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.config import Policy, Server, Upstream
-from wsgi_proxy.shm.shared_memory import PrivateMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Pool
 
 SERVERS = (Server("127.0.0.1:1", weight=5), Server("127.0.0.1:2"), Server("127.0.0.1:3", weight=2, max_fails=2))

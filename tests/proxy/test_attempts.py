@@ -10,7 +10,7 @@ from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.proxy.attempts import Attempts, Retries
 from wsgi_proxy.proxy.request_body import Upload
 from wsgi_proxy.response import Attempt
-from wsgi_proxy.shm.shared_memory import PrivateMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Lease, Pool
 
 

@@ -8,7 +8,7 @@ from tests.support import Recorder
 from wsgi_proxy.config import Policy, ProxySettings
 from wsgi_proxy.proxy.upstream_body import Forwarded
 from wsgi_proxy.response import Attempt
-from wsgi_proxy.shm.shared_memory import PrivateMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Transport
 from wsgi_proxy.upstream.pool import Pool

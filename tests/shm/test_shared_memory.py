@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_until
-from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
+from wsgi_proxy.shm.shared_memory import SharedMemory
 
 
 def forked(work: object) -> int:
@@ -190,17 +190,3 @@ def test_the_file_of_a_process_on_its_own_goes_with_it() -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment)
     assert run.returncode == 0, run.stderr
     assert not Path(run.stdout.strip()).exists()
-
-
-def test_names_are_numbered_when_asked_for_again() -> None:
-    memory = PrivateMemory()
-    assert [memory.unique("pool/a"), memory.unique("pool/a"), memory.unique("pool/b")] == ["pool/a", "pool/a#2", "pool/b"]
-
-
-def test_a_private_zone_has_the_same_face() -> None:
-    memory = PrivateMemory()
-    area = memory.area("a", 16).cast("q")
-    with memory.lock("a"):
-        area[1] = 4
-    assert memory.area("a", 16).cast("q")[1] == 4
-    assert memory.slot == 0 and memory.living() == [(0, 1)] and not memory.reap()

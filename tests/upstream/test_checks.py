@@ -16,7 +16,8 @@ from tests.support import Recorder, fetch, free_port, reply, run_gunicorn, wait_
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Config, HealthCheck, If, Location, Match, ProxyPass, ProxySettings, Server, ServerBlock
 from wsgi_proxy.errors import CheckFailed, NoLiveUpstreams
-from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
+from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.upstream.checks import CHECKS, Probe, Probes, make_check
 from wsgi_proxy.upstream.pool import Pool
 
@@ -95,7 +96,7 @@ def test_fails_and_passes_count_in_a_row() -> None:
         result = ""
         for good in text:
             (verdicts.bad.discard if good == "+" else verdicts.bad.add)(1)
-            probe.ask(peer)
+            probe.run(peer)
             result += "x" if pool.health.closed(0, 0) else "."
         return result
 
@@ -119,7 +120,7 @@ def test_a_check_that_raises_something_else_is_a_failed_check(
     pool = Pool(servers, "round_robin", health_check=settings, memory=PrivateMemory())
     probe = Probe(pool, settings, check)
     with caplog.at_level("INFO", "wsgi_proxy"):
-        probe.ask(pool.peers[1])
+        probe.run(pool.peers[1])
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     message = record.getMessage()
@@ -141,7 +142,7 @@ def test_a_check_whose_close_raises_does_not_end_the_checks(caplog: pytest.LogCa
     probe = Probe(pool, HealthCheck(), Check())
     gone = Peer(Server("127.0.0.1:9"), ("127.0.0.1", 9), "127.0.0.1:9", "127.0.0.1")
     probe.due[gone] = 0.0
-    assert len(probe.ripe(1.0, random.Random(1))) == 3
+    assert len(probe.due_peers(1.0, random.Random(1))) == 3
     assert 'closing the health check of upstream "" raised ValueError: closed twice' in caplog.text
 
 
@@ -178,10 +179,10 @@ def test_a_server_that_is_down_is_not_asked() -> None:
     pool = Pool([Server("127.0.0.1:1", down=True), Server("127.0.0.1:2")], memory=PrivateMemory())
     probe = Probe(pool, HealthCheck(interval=5.0, jitter=1.0), verdicts)
     dice = random.Random(1)
-    assert [peer.name for peer in probe.ripe(100.0, dice)] == ["127.0.0.1:2"]
-    assert probe.ripe(104.9, dice) == []
+    assert [peer.name for peer in probe.due_peers(100.0, dice)] == ["127.0.0.1:2"]
+    assert probe.due_peers(104.9, dice) == []
     assert 105 < probe.due[pool.peers[1]] <= 106
-    assert len(probe.ripe(106.0, dice)) == 1
+    assert len(probe.due_peers(106.0, dice)) == 1
 
 
 def test_nobody_is_asked_twice_at_once(started: list[Probes]) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Server
-from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
+from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.upstream.columns import Columns
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.balance.policies import Balancer, balancer
 from wsgi_proxy.config import Policy, Server
-from wsgi_proxy.shm.shared_memory import PrivateMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.columns import Columns
 from wsgi_proxy.upstream.lineup import Lineup
 

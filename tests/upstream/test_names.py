@@ -69,8 +69,8 @@ def ask(names: Addresses) -> list[bool]:
     def tell(take_in: Callable[[], bool]) -> None:
         changed.append(take_in())
 
-    names.ask_again(tell)
-    wait_until(lambda: not names.asking and changed, "the answer")
+    names.resolve_again(tell)
+    wait_until(lambda: not names.resolving and changed, "the answer")
     return changed
 
 

@@ -288,7 +288,7 @@ def asked_again(pool: Pool, clock: Clock) -> None:
     clock.now += 60
     pool.lease(Request()).settle()
     assert Names.asked.acquire(timeout=30)
-    wait_until(lambda: not pool._names.asking, "the answer to be taken in")
+    wait_until(lambda: not pool._names.resolving, "the answer to be taken in")
 
 
 def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() -> None:

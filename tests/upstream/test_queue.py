@@ -12,7 +12,8 @@ import pytest
 from tests.support import wait_until
 from wsgi_proxy.config import Server
 from wsgi_proxy.errors import NoLiveUpstreams
-from wsgi_proxy.shm.shared_memory import PrivateMemory, SharedMemory
+from wsgi_proxy.shm.private_memory import PrivateMemory
+from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.upstream.pool import Pool
 from wsgi_proxy.upstream.queue import Queue
 

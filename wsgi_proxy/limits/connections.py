@@ -1,11 +1,11 @@
-"""limit_conn: how many requests of a key may be in progress at once, counted for all workers together.
+"""limit_conn: the number of concurrent requests per key, counted over all workers (ngx_http_limit_conn_module).
 
 Rules:
-- Each record belongs to one worker, so what a killed worker held is no longer counted: records of the dead are dropped when
-  a request would otherwise be refused, or when the table is full.
-- It is decided once per request; an internal redirect does not ask again.
-- An empty key is not limited, nor one of more than 255 bytes.
-- A full table refuses, as nginx does.
+- Each record belongs to one worker, so the requests of a killed worker do not count. Records of dead workers are removed when a
+  request would otherwise be refused, or when the table is full.
+- A request is counted once. An internal redirect does not count again.
+- Empty keys and keys of more than 255 bytes are not limited.
+- A full table refuses requests, as in nginx.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionZone:
-    """One `limit_conn_zone`: a record per key and worker; VALUE is how many of the key's requests the worker has in progress."""
+    """One `limit_conn_zone`: a record per key and worker. VALUE is the number of requests in progress."""
 
     __slots__ = ("key", "memory", "name", "table")
 
@@ -35,12 +35,12 @@ class ConnectionZone:
         self.table = CountTable(memory.area(area, zone.size), memory.lock(area))
 
     def owner(self) -> int:
-        """This worker, by its slot and which claim of the slot it is."""
+        """Return a number for this worker: its slot, and the generation of its claim on the slot."""
         slot = self.memory.slot
         return slot | self.memory.generation(slot) << 16
 
     def take(self, key: bytes, number: int) -> Held | None:
-        """Count one request more for `key`, None when there are `number` already (or there is no room)."""
+        """Count a request for `key`. Return None if there are `number` already, or if the table is full."""
         table = self.table
         owner = self.owner()
         digest = table.digest(key)
@@ -55,7 +55,7 @@ class ConnectionZone:
         return Held(self, at, owner) if at else None
 
     def _mine(self, digest: tuple[int, int], owner: int, number: int) -> int | None:
-        """This worker's record (0 when it has none yet), None when the key's records reach `number`."""
+        """Return this worker's record (0 if there is none), or None if the key's records sum up to `number`."""
         for attempt in range(2):
             total, mine, dead = self._sum(digest, owner)
             if total < number:
@@ -67,7 +67,7 @@ class ConnectionZone:
         return None
 
     def _sum(self, digest: tuple[int, int], owner: int) -> tuple[int, int, list[int]]:
-        """(requests in progress, this worker's record, records of dead workers) of a key."""
+        """Return a key's requests in progress, this worker's record, and the records of dead workers."""
         table = self.table
         words = table.words
         total = mine = 0
@@ -86,7 +86,7 @@ class ConnectionZone:
         return self.memory.generation(owner & 0xFFFF) == owner >> 16
 
     def _make_room(self, digest: tuple[int, int], owner: int) -> int:
-        """A record after all those of the dead have gone; 0 when the table is full of the living."""
+        """Remove the records of dead workers and return a new record, 0 if the table is still full."""
         table = self.table
         self.memory.reap()
         for at in table.records():
@@ -95,12 +95,12 @@ class ConnectionZone:
         return table.insert(digest, owner)
 
     def release(self, at: int, owner: int) -> None:
-        """Give back what `take` counted."""
+        """End a request that `take` counted."""
         table = self.table
         words = table.words
         with table.lock:
             table.begin()
-            # A forked child may close what its parent took: its slot is another, and the parent's record stays.
+            # A forked child may close its parent's request. It has another slot, and the parent's record must stay.
             if words[at + OWNER] == owner and words[at + VALUE] and owner == self.owner():
                 words[at + VALUE] -= 1
                 if not words[at + VALUE]:
@@ -109,7 +109,7 @@ class ConnectionZone:
 
 
 class Held:
-    """One counted request; `close` gives it back, once."""
+    """One counted request. `close` ends it once."""
 
     __slots__ = ("_at", "_owner", "_zone")
 
@@ -119,13 +119,14 @@ class Held:
         self._owner = owner
 
     def close(self) -> None:
+        """End the request. A second call does nothing."""
         at, self._at = self._at, 0
         if at:
             self._zone.release(at, self._owner)
 
 
 class ConnectionCheck:
-    """All `limit_conn` of a place, as a step of the guard."""
+    """All `limit_conn` of a location, as a step of the access guard."""
 
     __slots__ = ("dry_run", "level", "limits", "status")
 
@@ -136,7 +137,7 @@ class ConnectionCheck:
         self.dry_run = settings.limit_conn_dry_run
 
     def __call__(self, exchange: Exchange) -> None:
-        """Return when the request may go on, its counts on `x.leases`; Refusal when there are too many."""
+        """Count the request and append the counts to `exchange.leases`. Raise Refusal if there are too many requests."""
         if exchange.limit_conn_status:
             return
         taken: list[Any] = []
@@ -160,10 +161,10 @@ class ConnectionCheck:
 
     def _refuse(self, exchange: Exchange, zone: str) -> None:
         dry = ", dry run," if self.dry_run else ""
-        sentence = f'limiting connections{dry} by zone "{zone}"'
+        message = f'limiting connections{dry} by zone "{zone}"'
         exchange.limit_conn_status = "REJECTED_DRY_RUN" if self.dry_run else "REJECTED"
-        errorlog.line(self.level, sentence, exchange)
+        errorlog.line(self.level, message, exchange)
         if exchange.trace is not None:
-            exchange.why("limits", sentence)
+            exchange.why("limits", message)
         if not self.dry_run:
             raise Refusal(status=self.status)

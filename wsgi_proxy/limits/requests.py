@@ -1,11 +1,11 @@
-"""limit_req: how fast requests may come, counted for all workers together.
+"""limit_req: the rate of requests per key, counted over all workers (ngx_http_limit_req_module).
 
 Rules:
-- nginx's leaky bucket to the letter (ngx_http_limit_req_module): a clock of milliseconds, an excess in thousandths of a
-  request, integer divisions that round down. A request that several zones limit is counted in all of them or in none.
-- It is decided once per request; an internal redirect does not ask again.
-- An empty key is not limited, nor one of more than 65535 bytes.
-- A full table forgets whoever was idle longest.
+- The leaky bucket is nginx's: a clock in milliseconds, an excess in thousandths of a request, and integer divisions that round
+  down. A request limited by several zones is counted in all of them or in none.
+- A request is counted once. An internal redirect does not count again.
+- Empty keys and keys of more than 65535 bytes are not limited.
+- A full table drops the record that has been idle for the longest time.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 EXPIRE_MS = 60_000
-"""A record whose excess is gone is dropped when it was idle this long."""
+"""Milliseconds without a request after which a record without excess is removed."""
 _LEVEL_BELOW = {"error": "warn", "warn": "notice", "notice": "info", "info": "debug"}
-"""What a delay is logged at: one level below a refusal."""
+"""The log level of a delay: one below that of a refusal."""
 _LOOK_EVERY = 0.25
-"""How often a delayed request looks whether its client is still there, in seconds."""
+"""Seconds between two checks whether the client of a delayed request is still connected."""
 
 
 def monotonic_ms() -> int:
-    """A clock that all processes of a machine share."""
+    """Return the milliseconds of a clock that all processes of a machine share."""
     return time.monotonic_ns() // 1_000_000
 
 
 class RateZone:
-    """One `limit_req_zone`: a record per key with STAMP, the time of its last request, and VALUE, its excess then."""
+    """One `limit_req_zone`: a record per key. STAMP is the time of the last request, and VALUE the excess at that time."""
 
     __slots__ = ("key", "name", "rate", "table")
 
@@ -48,17 +48,17 @@ class RateZone:
         self.table = CountTable(memory.area(area, zone.size), memory.lock(area))
 
     def excess(self, at: int, now: int) -> int:
-        """What the record's excess would be with one request more, at `now`."""
+        """Return the record's excess with one more request at `now`."""
         words = self.table.words
         idle = now - words[at + STAMP]
         if idle < 0:
-            # Another worker's clock was read a moment later, or (nginx's own rule) the clock jumped back.
+            # Another worker read its clock a moment later, or the clock jumped back (nginx's rule).
             idle = 1 if idle < -EXPIRE_MS else 0
         excess: int = words[at + VALUE] - self.rate * idle // 1000 + 1000
         return max(0, excess)
 
     def look(self, digest: tuple[int, int], now: int, burst: int, account: bool) -> int:
-        """The excess (thousandths of a request) with one request more; when `account`, and it is within `burst`, counted."""
+        """Return the excess, in thousandths, with one more request. With `account`, count it if the excess is within `burst`."""
         table = self.table
         with table.lock:
             table.begin()
@@ -76,7 +76,7 @@ class RateZone:
         return excess
 
     def account(self, digest: tuple[int, int], now: int) -> int:
-        """Count a request that was let through after a look; the excess with it."""
+        """Count a request that `look` has admitted. Return the excess with it."""
         table = self.table
         with table.lock:
             table.begin()
@@ -89,12 +89,12 @@ class RateZone:
     def _count(self, at: int, excess: int, now: int) -> None:
         words = self.table.words
         words[at + VALUE] = excess
-        # A clock that went back must not make the next idle time longer than it is.
+        # A clock that jumped back must not lengthen the next idle time.
         if now > words[at + STAMP] or now < words[at + STAMP] - EXPIRE_MS:
             words[at + STAMP] = now
 
     def _insert(self, digest: tuple[int, int], now: int) -> int:
-        """A new record; on the way up to two idle ones go, and the oldest one by force when the table is full."""
+        """Return a new record. Remove up to two idle records, and the oldest record if the table is full."""
         table = self.table
         self._expire(now)
         at = table.insert(digest)
@@ -118,7 +118,7 @@ class RateZone:
 
 
 class Rate:
-    """One `limit_req` line: a zone, and how much excess it takes. `burst` and `delay` are thousandths of a request."""
+    """One `limit_req` directive. `burst` and `delay` are in thousandths of a request."""
 
     __slots__ = ("burst", "delay", "zone")
 
@@ -128,12 +128,12 @@ class Rate:
         self.delay: float = float("inf") if delay is None else delay * 1000
 
     def wait(self, excess: int) -> int:
-        """Milliseconds that a request with this excess has to wait."""
+        """Return the delay, in milliseconds, of a request with this excess."""
         return 0 if excess <= self.delay else (excess - int(self.delay)) * 1000 // self.zone.rate
 
 
 class Verdict:
-    """What the limits say to a request: `wait` in milliseconds, None for a refusal; which zone decided, and its excess."""
+    """The decision on a request: `wait` in milliseconds (None refuses it), the deciding zone, and its excess."""
 
     __slots__ = ("excess", "wait", "zone")
 
@@ -144,11 +144,11 @@ class Verdict:
 
 
 def judge(limits: Sequence[Rate], keys: Sequence[bytes], now: int) -> Verdict | None:
-    """The limits' verdict on a request with these keys (an empty key is not limited) at `now` ms; None when no limit applies."""
+    """Return the decision on a request with these keys at `now` milliseconds; None if no limit applies."""
     active = [(limit, limit.zone.table.digest(key)) for limit, key in zip(limits, keys, strict=True) if 0 < len(key) <= 65535]
     if not active:
         return None
-    # Only the last of all limits is counted when it is looked at: the others not before it is clear that none refuses.
+    # The last limit counts the request at once. The others count it only after none has refused it.
     counted = active[-1][0] is limits[-1]
     last = len(active) - 1
     excess = 0
@@ -169,7 +169,7 @@ def judge(limits: Sequence[Rate], keys: Sequence[bytes], now: int) -> Verdict | 
 
 
 class RateCheck:
-    """All `limit_req` of a place, as a step of the guard. `clock` gives milliseconds; `sleep` takes seconds."""
+    """All `limit_req` of a location, as a step of the access guard. `clock` returns milliseconds; `sleep` takes seconds."""
 
     __slots__ = ("clock", "dry_run", "level", "limits", "sleep", "status")
 
@@ -188,7 +188,7 @@ class RateCheck:
         self.sleep = sleep
 
     def __call__(self, exchange: Exchange) -> None:
-        """Return when the request may go on; Refusal when there are too many, ClientGone when the client left in the delay."""
+        """Delay the request if needed. Raise Refusal if it exceeds a limit, ClientGone if the client leaves during the delay."""
         if exchange.limit_req_status:
             return
         keys = [limit.zone.key(exchange).encode("latin-1") for limit in self.limits]
@@ -212,14 +212,14 @@ class RateCheck:
     def _log(self, what: str, level: str, verdict: Verdict, comma: str, exchange: Exchange) -> None:
         dry = ", dry run" if self.dry_run else ""
         whole, part = divmod(verdict.excess, 1000)
-        sentence = f'{what}{dry}, excess: {whole}.{part:03d}{comma} by zone "{verdict.zone}"'
-        errorlog.line(level, sentence, exchange)
+        message = f'{what}{dry}, excess: {whole}.{part:03d}{comma} by zone "{verdict.zone}"'
+        errorlog.line(level, message, exchange)
         if exchange.trace is not None:
-            exchange.why("limits", sentence)
+            exchange.why("limits", message)
 
 
 def pause(exchange: Exchange, seconds: float, sleep: Callable[[float], None]) -> None:
-    """Wait; ClientGone when the client leaves meanwhile, as far as the server lets us see that."""
+    """Wait for `seconds`. Raise ClientGone if the client leaves meanwhile, where the server shows that."""
     connection = exchange.connection
     if connection is None:
         sleep(seconds)

@@ -1,13 +1,13 @@
-"""A table in shared memory for the limits: fixed records found by a digest of their key, and their order of last use.
+"""A hash table in shared memory for the limits, with records in the order of their last use.
 
 Rules:
-- The memory is given once and never grows: records of 64 bytes (what nginx needs for an address), free ones in a list, used
-  ones in hash chains and in one list from the newest to the oldest.
-- Keys are not stored, only 128 bits of a keyed BLAKE2 of them: the secret is drawn when the memory is new, so no client can
-  aim at one chain or at another client's record.
-- Everything is called under the table's lock, between `begin` and `end`. A process killed in between leaves the mark set,
-  and the next one to come rebuilds the lists from the records, which are whole or free at every moment.
-- `at`, wherever it is given or taken, is a record's first word; 0 is no record.
+- The memory never grows. It holds records of 64 bytes, the size that nginx needs for an address. Free records are in a list, used
+  ones in hash chains and in a list from the newest to the oldest.
+- Instead of a key, a record holds 128 bits of a keyed BLAKE2 digest (RFC 7693). The secret is random for each table, so no client
+  can cause collisions.
+- The caller holds the table's lock and makes changes between `begin` and `end`. If a process is killed in between, the mark stays
+  set, and the next process rebuilds the lists from the records, each of which is complete or free at any time.
+- `at` is the index of a record's first word; 0 stands for no record.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _MAGIC, _BUSY, _FREE, _FRESH, _NEWEST, _OLDEST, _SECRET = range(7)
 _HEADER = 16
 _VERSION = 0x6C696D6974730001
-# Words of a record. STAMP, VALUE and OWNER belong to whoever uses the table.
+# Words of a record. STAMP, VALUE and OWNER belong to the user of the table.
 _D0, _D1, STAMP, VALUE, OWNER, _CHAIN, _NEWER, _OLDER = range(8)
 _RECORD = 8
 _halves = Struct("=QQ").unpack
 
 
 class Memory(Protocol):
-    """What the limits need of `zone.Zone`."""
+    """The part of `SharedMemory` that the limits use."""
 
     @property
     def slot(self) -> int: ...
@@ -47,7 +47,7 @@ class Memory(Protocol):
 
 
 class CountTable:
-    """A table in `memory` (at least 4096 bytes, zero when new), shared by all that map it; `lock` is its lock."""
+    """A table in `memory`, at least 4096 bytes that are zero at first. `lock` excludes the other processes."""
 
     __slots__ = ("_buckets", "_first", "_secret", "_width", "capacity", "lock", "words")
 
@@ -71,23 +71,23 @@ class CountTable:
             self._secret = Struct("=QQ").pack(words[_SECRET], words[_SECRET + 1])
 
     def begin(self) -> None:
-        """Start a change; the caller holds the lock."""
+        """Begin a change. The caller holds the lock."""
         words = self.words
         if words[_BUSY]:
             self._rebuild()
         words[_BUSY] = 1
 
     def end(self) -> None:
-        """The change is whole."""
+        """End a change."""
         self.words[_BUSY] = 0
 
     def digest(self, key: bytes) -> tuple[int, int]:
-        """What stands for `key` here; never (0, 0)."""
+        """Return the digest of a key, never (0, 0)."""
         first, second = _halves(blake2b(key, digest_size=16, key=self._secret).digest())
         return first, second | 1
 
     def find(self, digest: tuple[int, int], after: int = 0) -> int:
-        """The record of `digest`, or, with `after`, the next one of the same digest; 0 when there is none."""
+        """Return the record of `digest`, or the next one behind `after`; 0 if there is none."""
         words = self.words
         first, second = digest
         at: int = words[after + _CHAIN] if after else words[self._buckets + first % self._width]
@@ -96,7 +96,7 @@ class CountTable:
         return at
 
     def insert(self, digest: tuple[int, int], owner: int = 0) -> int:
-        """A new record with STAMP and VALUE 0, the newest of all; 0 when the table is full."""
+        """Return a new record with STAMP and VALUE 0 as the newest; 0 if the table is full."""
         words = self.words
         at: int = words[_FREE]
         if at:
@@ -152,7 +152,7 @@ class CountTable:
         """Free the record."""
         words = self.words
         place = self._buckets + words[at] % self._width
-        # Free before it is unlinked: whoever rebuilds must not find it.
+        # Mark it free before it is unlinked, so that a rebuild does not find it.
         words[at + _D1] = 0
         while words[place] != at:
             place = words[place] + _CHAIN
@@ -163,19 +163,19 @@ class CountTable:
         words[_FREE] = at
 
     def oldest(self) -> int:
-        """The record used longest ago."""
+        """Return the record that was used the longest time ago."""
         at: int = self.words[_OLDEST]
         return at
 
     def records(self) -> Iterator[int]:
-        """Every used record, in no order; they may be removed on the way."""
+        """Yield every used record, in no order. The caller may remove it."""
         words = self.words
         for at in range(self._first, words[_FRESH], _RECORD):
             if words[at + _D1]:
                 yield at
 
     def _rebuild(self) -> None:
-        """Make the lists anew from the records: the last change was cut short."""
+        """Rebuild the lists from the records after an interrupted change."""
         words = self.words
         words[_FREE] = words[_NEWEST] = words[_OLDEST] = 0
         for bucket in range(self._buckets, self._first):

@@ -1,6 +1,7 @@
-"""Memory that the workers of one server share."""
+"""Memory shared by the workers of one server."""
 
+from .private_memory import PrivateMemory
 from .segment import forked_without_exec, memory_directory, unlink_files_of
-from .shared_memory import PrivateMemory, SharedLock, SharedMemory
+from .shared_memory import SharedLock, SharedMemory
 
 __all__ = ["PrivateMemory", "SharedMemory", "SharedLock", "forked_without_exec", "memory_directory", "segment", "unlink_files_of"]

@@ -1,13 +1,14 @@
-"""The pieces of a zone's file, by name: where each lies, and room for it that nobody else can take.
+"""Named areas of shared memory: their positions in the files, and the allocation of their pages.
 
 Rules:
-- Room is allocated when an area is made, for a page of a mapped file that cannot be had when it is touched kills the process
-  (SIGBUS). What the memory file system has no room for (a container's /dev/shm is small) is put into a second file in the
-  temporary folder; the directory says so, and thus all workers find it there.
-- An area of rows, one for each worker, has room for the first workers and gets more when slots are claimed: most are never used.
-- Files are mapped in long spans and not area by area, for Python keeps a descriptor for each mapping, and a worker's are for its
-  connections. A file is as long as its spans; nothing is allocated for what no area has.
-- The caller holds the header's lock, but for `view`.
+- Pages are allocated when an area is made, because a missing page of a mapped file kills the process that touches it (SIGBUS). If
+  the file system in memory is full (a container's /dev/shm is small), the area is put into a second file in the temporary
+  directory. The table of areas says so, and all workers find it there.
+- An area of rows, one per worker, has pages for the first workers. Further rows are allocated when slots are claimed, because
+  most slots are never used.
+- Files are mapped in long spans instead of area by area, because Python keeps a file descriptor per mapping. A file is as long as
+  its spans, but only the pages of areas are allocated.
+- The caller holds the header's lock, except for `view`.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from .segment import open_locked
 
 PAGE = mmap.ALLOCATIONGRANULARITY
 ENTRY = 5
-"""Words of the directory for an area: its name's digest (two), offset (negative: in the second file), size, bytes of a row."""
+"""Words per area in the table: the digest of the name (two), offset (negative in the second file), size, bytes of a row."""
 AREAS_MAX = 1 << 15
 SPAN = 32 << 20
-"""Bytes that are mapped at once. No area crosses a multiple of it, unless it is longer: then it begins at one."""
+"""Bytes per mapping. No area crosses a multiple of it. A longer area begins at a multiple."""
 _ROWS = 8
-"""Workers that an area of rows has room for from the start."""
+"""The number of rows that are allocated with an area of rows."""
 
 
 class Areas:
-    """The directory in a zone's header, and the files behind it.
+    """The table of areas in the header, and the files.
 
-    `state` are three words: how many areas there are, and where each file ends; `words` are the directory's own, which begin at
-    byte `start` of the file.
+    `state` has three words: the number of areas, and the end of each file. `words` are those of the table, which begins at byte
+    `start` of the file.
     """
 
     def __init__(self, path: Path, fd: int, state: memoryview, words: memoryview, start: int) -> None:
@@ -46,18 +47,20 @@ class Areas:
         self._start = start
         self._second = -1
         self._known: dict[tuple[int, int], tuple[int, int]] = {}
-        """(offset, size) by digest: the directory as far as it was read."""
+        """(offset, size) by digest, as far as the table was read."""
         self._spans: dict[tuple[int, int], memoryview] = {}
-        """What is mapped, by descriptor and offset."""
+        """The mappings, by file descriptor and offset."""
 
     def find_or_add(self, name: str, size: int, row: int, claimed: int) -> tuple[int, int]:
-        """(offset, size) of an area; one that is new gets `size` zero bytes, or room for the rows below `claimed` if it has rows.
+        """Return the offset and size of an area, and add it if it is new.
 
-        OSError when there is no room for it anywhere."""
+        A new area has `size` zero bytes. If it has rows, only the rows below `claimed` are allocated. Raises OSError if there is
+        no room.
+        """
         digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
         first, second = (int.from_bytes(half, "little", signed=True) for half in (digest[:8], digest[8:]))
         state, words = self._state, self._words
-        # Take in what others have added since the last time.
+        # Read the entries that other processes have added.
         for at in range(len(self._known) * ENTRY, state[0] * ENTRY, ENTRY):
             self._known[words[at], words[at + 1]] = (words[at + 2], words[at + 3])
         found = self._known.get((first, second))
@@ -73,7 +76,7 @@ class Areas:
         return offset, size
 
     def view(self, offset: int, size: int) -> memoryview:
-        """The memory of an area."""
+        """Return the memory of an area."""
         fd = self._fd if offset > 0 else self._second_file()
         start = abs(offset) // SPAN * SPAN
         key = (fd, start)
@@ -83,7 +86,7 @@ class Areas:
         return span[abs(offset) - start : abs(offset) - start + size]
 
     def add_row(self, slot: int) -> None:
-        """Make room for a worker's row in every area that has rows. OSError when there is none."""
+        """Allocate a worker's row in every area of rows. Raise OSError if there is no room."""
         words = self._words
         if slot < _ROWS:
             return
@@ -93,7 +96,7 @@ class Areas:
                 allocate(self._fd if offset > 0 else self._second_file(), abs(offset) + slot * row, row)
 
     def _place(self, size: int, room: int, entry: int) -> int:
-        """The offset of `size` new bytes, of which the first `room` are allocated, as is the directory's entry."""
+        """Return the offset of `size` new bytes. Allocate the first `room` of them and the table's entry."""
         whole = _whole(size)
         try:
             allocate(self._fd, self._start + entry * 8, ENTRY * 8)
@@ -122,21 +125,21 @@ class Areas:
         if self._second < 0:
             self._second = open_locked(second_of(self._path))
             if self._state[2] == 0:
-                self._state[2] = PAGE  # no area at 0, which has no sign
+                self._state[2] = PAGE  # an offset of 0 could not be negative
         return self._second
 
 
 def _whole(size: int) -> int:
-    """In pages."""
+    """Return the size rounded up to whole pages."""
     return -(-size // PAGE) * PAGE
 
 
 def second_of(path: Path) -> Path:
-    """The file for what that of a zone has no room for."""
+    """Return the path of the second file."""
     return Path(tempfile.gettempdir()) / f"{path.name}.more"
 
 
 def allocate(fd: int, offset: int, size: int) -> None:
-    """Have the file system set this part of the file aside, where it can (not on macOS). OSError when it has no room."""
+    """Allocate a part of a file, where the system can (not on macOS). Raise OSError if there is no room."""
     if hasattr(os, "posix_fallocate") and size:
         os.posix_fallocate(fd, offset, size)

@@ -1,11 +1,13 @@
-"""The file that workers share: how they find the same one without being told, and how those of the dead are swept.
+"""The file of the shared memory: its name, by which all workers find it, and the removal of unused files.
 
 Rules:
-- It lies in /dev/shm (or the temporary folder) and is named after the arbiter (the process that forked us, else ourselves), the
-  moment it started, the name space its pid means something in, our user, and a digest of what the caller gives as key.
-- `WSGI_PROXY_ZONE` names another arbiter (a pid), or any other word to find each other by.
-- Whoever uses a file holds a shared flock on it. One without is removed when its arbiter is dead, or our own: a reload left it.
-- A file that is not a plain one of our own user is not opened: /dev/shm is everybody's.
+- The file lies in /dev/shm or the temporary directory. Its name contains the user, the PID namespace, the pid and start time of
+  the arbiter, and a digest of the caller's key. The arbiter is the process that forked the workers; a process without one is its
+  own arbiter.
+- `WSGI_PROXY_ZONE` names another arbiter by its pid, or is any other word that the processes have in common.
+- A process that uses a file holds a shared flock on it. A file without a lock is removed if its arbiter is dead, or is that of
+  this process: a reload has left it.
+- Only regular files of the process's user are opened, because every user may write to /dev/shm.
 """
 
 from __future__ import annotations
@@ -23,25 +25,25 @@ _NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<sta
 
 
 def arbiter() -> int:
-    """The process all our fellow workers descend from: our parent when we were forked and not executed, else ourselves."""
+    """Return the pid of the arbiter: the parent of a process that was forked without exec, else the process itself."""
     parent = os.getppid()
     if not forked_without_exec():
         return os.getpid()
-    # A daemon's second fork leaves process 1 as parent; in a container process 1 may be the server itself, and then its workers
-    # are of its session, which a daemon left.
+    # A daemon's second fork leaves process 1 as the parent. In a container, process 1 may be the server itself. Its workers are
+    # then in its session, which a daemon has left.
     if parent == 1 and _session(1) != os.getsid(0):
         return os.getpid()
     return parent
 
 
 def forked_without_exec() -> bool:
-    """The kernel's own mark for it (PF_FORKNOEXEC, field 9 of proc_pid_stat(5)); without /proc: assume it."""
+    """Return the kernel's flag PF_FORKNOEXEC (proc_pid_stat(5), field 9); True without /proc."""
     fields = _stat_fields(os.getpid())
     return bool(int(fields[6]) & 0x40) if fields else True
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on; empty when there is no such process or no /proc."""
+    """Return the fields of /proc/PID/stat from the third; an empty list without the process or /proc."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -62,7 +64,7 @@ def _session(pid: int) -> int:
 
 
 def _pid_space() -> int:
-    """The number of our process-id name space: /dev/shm may be shared with containers whose pids mean other processes."""
+    """Return the number of the PID namespace. /dev/shm may be shared with containers, where a pid is another process."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except FileNotFoundError:
@@ -85,7 +87,7 @@ def directories() -> list[Path]:
 
 
 def file_name(key: str) -> str:
-    """The name of the file for `key` in this process's family."""
+    """Return the name of the file for `key` under this process's arbiter."""
     digest = hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
     word = os.environ.get("WSGI_PROXY_ZONE", "")
     pid = int(word) if word.isdigit() else arbiter()
@@ -95,26 +97,27 @@ def file_name(key: str) -> str:
 
 
 def open_locked(path: Path) -> int:
-    """A descriptor of the file with a shared flock, the sign that it is in use; PermissionError when it is not ours."""
+    """Open a file with a shared flock and return its file descriptor. Raise PermissionError for another user's file."""
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_SH)
         status = os.fstat(fd)
         if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise PermissionError(f"{path} belongs to someone else")
+            raise PermissionError(f"{path} belongs to another user")
         try:
             if os.stat(path).st_ino == status.st_ino:
                 return fd
         except FileNotFoundError:
-            pass  # swept between open and flock: make it again
+            pass  # removed between open and flock: create it again
         os.close(fd)
 
 
 def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]:
-    """Remove the files that no process has open, of arbiters that are dead, or of our own; those gone.
+    """Remove the unused files of dead arbiters and of this process's arbiter. Return their paths.
 
-    A file whose name is not by pid is left alone, as is every file of another user or name space, and those in `spare`."""
+    Files that are not named by pid, those of another user or namespace, and those in `spare` stay.
+    """
     gone = []
     names = {Path(path).name for path in spare}
     for path in [path for each in where or directories() for path in each.glob("wsgi-proxy-*")]:
@@ -132,13 +135,15 @@ def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]
 
 
 def unlink_files_of(pid: int) -> None:
-    """Remove every file of one arbiter, for the arbiter itself to call when its last worker is gone; its workers may have
-    been another user's."""
+    """Remove every file of an arbiter.
+
+    The arbiter calls it after its last worker has ended, which may have run as another user.
+    """
     for path in [path for where in directories() for path in where.glob(f"wsgi-proxy-*-{_pid_space()}-{pid}-*")]:
         try:
             path.unlink(missing_ok=True)
         except PermissionError:
-            continue  # another user's process with the same number in a name space that cannot be told apart
+            continue  # a file of another user with the same pid, in an unknown namespace
 
 
 def _remove_unused(path: Path) -> bool:
@@ -157,6 +162,6 @@ def _remove_unused(path: Path) -> bool:
 
 
 def arbiter_of(path: Path) -> int:
-    """The pid in a file's name; 0 when it has none."""
+    """Return the pid in a file's name; 0 without one."""
     match = _NAME.fullmatch(path.name)
     return int(match["pid"]) if match else 0

@@ -1,15 +1,14 @@
-"""Shared memory for the workers of one server, without a server: one mapped file that each of them finds by itself.
+"""Memory shared by the workers of one server: a mapped file that each worker finds by its name.
 
 Rules:
-- The file is named so that all workers of one arbiter find it (segment.py).
-- A worker owns one slot, claimed at its first use. It holds a record lock on the slot's byte while it lives; the kernel
-  lets go of it however the process ends, so a slot whose lock can be had belongs to nobody, and what its owner wrote
-  there no longer counts. No signal handler, no exit hook and no process table is needed for that.
-- Areas are pieces of the file by name, zero when new, each mapped once. A worker writes only its own row of an area, or
-  writes under a lock.
-- Locks exclude processes (record locks on bytes far behind the file's end), threads and greenlets (a native lock that
-  gevent does not replace: nothing may switch or block inside). A killed holder lets go; each protected change must
-  therefore make sense when it is cut short.
+- The file's name is the same for all workers of one arbiter (segment.py).
+- A worker claims one slot at its first use and holds a record lock on the slot's byte. The kernel releases the lock whenever the
+  process ends, so a slot without a lock is free, and the numbers of its last owner no longer count. No signal handler or exit
+  hook is needed.
+- Areas are named pieces of the file. A new area is zero. A worker writes only its row of an area, or writes under a lock.
+- Locks exclude processes (record locks on bytes far beyond the file's end), and threads and greenlets (a native lock that gevent
+  does not replace). The holder must not block or switch greenlets. The lock of a killed holder is released, so each protected
+  change must be valid when it is interrupted.
 - A process must never close a second descriptor of the file, for POSIX then drops its record locks: one SharedMemory per file
   and process, kept until the end.
 """
@@ -37,20 +36,20 @@ if TYPE_CHECKING:
     from ..config import Config
 
 WORKERS_MAX = 256
-"""Slots of a file: more living workers than this cannot share it."""
+"""The number of slots, and so the largest number of workers that share a file."""
 
 _MAGIC = 0x77736769_70783032
-# Words of the header: what each of the first eight is for; the slots' generations and the directory follow.
+# The first eight words of the header. The generations of the slots and the table of areas follow.
 _W_MAGIC, _W_ROSTER, _W_CLAIMS, _W_AREAS, _W_END, _W_SECOND_END = range(6)
-_SLOTS = 8
-# Bytes that stand for slots and for named locks; nothing is ever stored that far out.
+SLOTS = 8
+# Offsets of the bytes that are locked for slots, named locks and leaders. The file never gets as long.
 _SLOT_BYTES = 1 << 40
 _NAME_BYTES = 1 << 41
 _LEADER_BYTES = 1 << 42
 
 
 class SharedLock(AbstractContextManager[None]):
-    """A short lock for processes, threads and greenlets; a context manager to be used again and again, not nested."""
+    """A lock for processes, threads and greenlets, as a reusable context manager. It must not be nested."""
 
     __slots__ = ("_byte", "_fd", "_local")
 
@@ -74,12 +73,12 @@ class SharedLock(AbstractContextManager[None]):
             self._local.release()
 
     def forget(self) -> None:
-        """In a new child: a thread of the parent may have held the local half."""
+        """Replace the native lock in a forked child, because a thread of the parent may have held it."""
         self._local = RLock()
 
 
 class Fork:
-    """Something to call in a child."""
+    """A registered function to call in forked children."""
 
     __slots__ = ("__weakref__", "call")
 
@@ -88,7 +87,7 @@ class Fork:
 
 
 class SharedMemory:
-    """One shared file. Use `SharedMemory.open`."""
+    """One shared file. `SharedMemory.open` returns it."""
 
     _opened: dict[str, SharedMemory] = {}
 
@@ -103,32 +102,34 @@ class SharedMemory:
         self._guard = RLock()
         self._names: dict[str, int] = {}
         self.reaped = 0
-        """When `reap` was last called, as its callers' clock has it: they share the work."""
-        directory = _SLOTS + workers_max
+        """The second of the last `reap`, so that several pools do not repeat it."""
+        directory = SLOTS + workers_max
         words = directory + AREAS_MAX * ENTRY
         self._header_size = -(-words * 8 // PAGE) * PAGE
         with self.lock("header"):
             if os.fstat(fd).st_size < self._header_size:
                 os.ftruncate(fd, self._header_size)
-                # As many areas as most ever have; what they have no room for can be put elsewhere, they cannot.
+                # Room for more areas than usual, because the table, unlike areas, cannot move to the second file.
                 allocate(fd, 0, (directory + 1024 * ENTRY) * 8)
             header = memoryview(mmap.mmap(fd, self._header_size)).cast("q")
             if not header[_W_END]:
                 header[_W_END] = self._header_size
                 header[_W_MAGIC] = _MAGIC + workers_max
             if header[_W_MAGIC] != _MAGIC + workers_max:
-                raise RuntimeError(f"{path} was made by another version of this program")
+                raise RuntimeError(f"{path} was made by another version of wsgi_proxy")
         self._areas = Areas(path, fd, header[_W_AREAS : _W_AREAS + 3], header[directory:words], directory * 8)
         self.header = header
-        """The header as 64-bit words; word `ROSTER` changes whenever a worker came or went."""
+        """The header as 64-bit words. The word `ROSTER` changes when a worker starts or ends."""
 
     ROSTER = _W_ROSTER
 
     @classmethod
     def open(cls, key: str | Config, *, workers_max: int = WORKERS_MAX) -> SharedMemory:
-        """The file for `key`, or for a configuration's text, made when it does not exist. Every worker of one arbiter that
-        gives the same key gets the same one; a second call in a process gets the same object. OSError when no folder can
-        hold it."""
+        """Return the shared memory for a key, or for the text of a configuration. Create it if it does not exist.
+
+        The workers of one arbiter get the same file for the same key, and each process one object. Raises OSError if no directory
+        can hold the file.
+        """
         if not isinstance(key, str):
             key = "\0".join([key.path, *(text for _, text in key.files)])
         places = directories()
@@ -136,10 +137,10 @@ class SharedMemory:
         for path in paths:
             if str(path) in cls._opened:
                 return cls._opened[str(path)]
-        # Not our own: opening and closing them would let go of our record locks.
+        # Files of this process stay: closing another descriptor of them would release the record locks.
         sweep(places, spare=cls._opened)
         if os.path.exists(paths[-1]):
-            paths = paths[-1:]  # a fellow found no room elsewhere
+            paths = paths[-1:]  # another worker found no room in the first directory
         for path in paths:
             fd = open_locked(path)
             try:
@@ -152,8 +153,10 @@ class SharedMemory:
         raise AssertionError
 
     def unique(self, name: str) -> str:
-        """`name`, or with a number behind it when this process has asked for it before. Workers that build the same things
-        in the same order get the same names."""
+        """Return `name`, with a number appended if this process has asked for it before.
+
+        Workers that create the same objects in the same order get the same names.
+        """
         with self._guard:
             count = self._names[name] = self._names.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
@@ -161,10 +164,11 @@ class SharedMemory:
     # --- areas and locks -------------------------------------------------------------------------------------------
 
     def area(self, name: str, size: int, row: int = 0) -> memoryview:
-        """`size` bytes shared by all who ask for `name`, zero when new. ValueError when it exists with another size.
+        """Return the area `name` of `size` bytes, zero when new.
 
-        With `row` there are `workers_max` rows of so many bytes, of which only those of claimed slots may be touched. OSError
-        when there is no room."""
+        `row` is the bytes per row in an area of `workers_max` rows, of which only those of claimed slots may be accessed. Raises
+        ValueError if the area exists with another size, and OSError if there is no room.
+        """
         with self._guard:
             view = self._views.get(name)
             if view is None:
@@ -177,7 +181,7 @@ class SharedMemory:
             return view
 
     def lock(self, name: str) -> SharedLock:
-        """The lock of that name: the same object for the same name, for all workers. A holder must not take it again."""
+        """Return the lock of that name. All workers share it, and its holder must not take it again."""
         lock = self._locks.get(name)
         if lock is None:
             digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
@@ -186,7 +190,7 @@ class SharedMemory:
         return lock
 
     def lead(self, name: str) -> bool:
-        """Whether this process is the one among the workers that does `name`; it stays so until it ends."""
+        """Return True if this process is the leader for `name`. It stays the leader until it ends."""
         digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
         return self._try_byte(_LEADER_BYTES + int.from_bytes(digest, "little"))
 
@@ -194,24 +198,24 @@ class SharedMemory:
 
     @property
     def slot(self) -> int:
-        """This process's slot, from 0; claimed now if it has none. RuntimeError when all are taken by living workers."""
+        """This process's slot, from 0, claimed at the first use. RuntimeError if living workers have all slots."""
         self.join()
         assert self._slot is not None
         return self._slot
 
     def join(self) -> None:
-        """Claim a slot, if this process has none."""
+        """Claim a slot if this process has none."""
         if self._slot is None:
             self._claim()
 
     def generation(self, slot: int) -> int:
-        """Which claim of `slot` is in force, never given twice; 0 when nobody has it."""
-        generation: int = self.header[_SLOTS + slot]
+        """Return the unique number of the present claim on a slot; 0 for a free slot."""
+        generation: int = self.header[SLOTS + slot]
         return generation
 
     def living(self) -> list[tuple[int, int]]:
-        """(slot, generation) of every claimed slot, as of the last `reap`."""
-        claimed = self.header[_SLOTS : _SLOTS + self.workers_max].tolist()
+        """Return (slot, generation) of every slot claimed at the last `reap`."""
+        claimed = self.header[SLOTS : SLOTS + self.workers_max].tolist()
         return [(slot, generation) for slot, generation in enumerate(claimed) if generation]
 
     def _claim(self) -> None:
@@ -221,7 +225,7 @@ class SharedMemory:
             header = self.header
             self._free_dead()
             for slot in range(self.workers_max):
-                if not header[_SLOTS + slot] and self._try_slot(slot):
+                if not header[SLOTS + slot] and self._try_byte(_SLOT_BYTES + slot):
                     self._fill_slot(slot)
                     self._slot = slot
                     return
@@ -230,32 +234,29 @@ class SharedMemory:
     def _fill_slot(self, slot: int) -> None:
         header = self.header
         try:
-            with self.lock("header"):  # no area is made between its rows and the slot
+            with self.lock("header"):  # no area may be added between its rows and the slot
                 self._areas.add_row(slot)
                 header[_W_CLAIMS] += 1
-                header[_SLOTS + slot] = header[_W_CLAIMS]
+                header[SLOTS + slot] = header[_W_CLAIMS]
                 header[_W_ROSTER] += 1
         except OSError:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _SLOT_BYTES + slot)
             raise
 
     def reap(self) -> bool:
-        """Free the slots of dead workers; whether there were any. About a microsecond per living worker."""
+        """Free the slots of dead workers. Return True if there were any. The cost is about a microsecond per living worker."""
         with self._guard, self.lock("roster"):
             return self._free_dead()
 
     def _free_dead(self) -> bool:
         header = self.header
-        dead = [slot for slot, _ in self.living() if slot != self._slot and self._try_slot(slot)]
+        dead = [slot for slot, _ in self.living() if slot != self._slot and self._try_byte(_SLOT_BYTES + slot)]
         for slot in dead:
-            header[_SLOTS + slot] = 0
+            header[SLOTS + slot] = 0
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _SLOT_BYTES + slot)
         if dead:
             header[_W_ROSTER] += 1
         return bool(dead)
-
-    def _try_slot(self, slot: int) -> bool:
-        return self._try_byte(_SLOT_BYTES + slot)
 
     def _try_byte(self, byte: int) -> bool:
         try:
@@ -265,7 +266,7 @@ class SharedMemory:
         return True
 
     def when_forked(self, call: Callable[[], None]) -> Fork:
-        """Have `call` called in every later child of this process, where the slot is not ours, while what this gives is kept."""
+        """Register a function to call in forked children, which have no slot yet. It stays registered while the Fork exists."""
         fork = Fork(call)
         self._forked.add(fork)
         return fork
@@ -287,50 +288,8 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-class PrivateMemory(SharedMemory):
-    """The same for one process alone, without a file: for pools that come and go with the requests."""
-
-    def __init__(self) -> None:
-        self.path = Path("private")
-        self.workers_max = 1
-        self.reaped = 0
-        self._slot = 0
-        self._names = {}
-        self._locks = {}
-        self._views = {}
-        self._forked = weakref.WeakSet()
-        self._guard = RLock()
-        self.header = memoryview(bytearray(8 * (_SLOTS + 1))).cast("q")
-        self.header[_SLOTS] = 1
-
-    def area(self, name: str, size: int, row: int = 0) -> memoryview:
-        return self._views.setdefault(name, memoryview(bytearray(size)))
-
-    def lock(self, name: str) -> SharedLock:
-        return self._locks.setdefault(name, _PrivateLock())
-
-    def lead(self, name: str) -> bool:
-        return True
-
-    def reap(self) -> bool:
-        return False
-
-
-class _PrivateLock(SharedLock):
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self._local = RLock()
-
-    def __enter__(self) -> None:
-        self._local.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        self._local.release()
-
-
 def _unlink_own() -> None:
-    """At the end of a process that is its own arbiter, its files go."""
+    """Remove the files of a process that is its own arbiter."""
     for path in list(SharedMemory._opened):
         if arbiter_of(Path(path)) == os.getpid():
             Path(path).unlink(missing_ok=True)

@@ -1,10 +1,11 @@
-"""A client whose connection nobody watches, looked at by whoever waits for its upstream.
+"""Detection of a client that disconnects while its request waits for the upstream, for servers without an event loop for clients.
 
 Rules:
-- Under ProxyWorker the loop tells when a client leaves. Under other servers the thread or greenlet that serves a client is alone
-  with its socket: while it waits for the upstream it waits for the client's end as well.
-- A client that ends its half may still read: it counts as gone when it has taken nothing for a second, or its connection is torn.
-- Nothing is read from the client, and what its server's parser may still want stays where it is.
+- Under ProxyWorker the event loop reports that a client has left. Under other servers, the thread or greenlet that serves a
+  client waits for the upstream and for the end of the client's connection at the same time.
+- A client that has closed its sending half may still read. It counts as gone if it acknowledges no data for a second, or if its
+  connection is reset.
+- Nothing is read from the client's socket, because the server's parser may need the data.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .connect import LEFT
 
 
 class Watched:
-    """A client by its socket. `gone` says that it has left."""
+    """A client's socket. `gone` is True once the client has left."""
 
     __slots__ = ("_sock", "gone")
 
@@ -29,7 +30,10 @@ class Watched:
         self.gone = False
 
     def wait(self, stream: Stream) -> None:
-        """Wait until `stream` can be read. TimeoutError after its read timeout, ClientGone when the client leaves before."""
+        """Wait until `stream` is readable.
+
+        Raise TimeoutError after its read timeout, and ClientGone if the client leaves before.
+        """
         if stream.readable():
             return
         end = inf if stream.read_timeout is None else time.monotonic() + stream.read_timeout
@@ -37,7 +41,7 @@ class Watched:
         taken: int | None = None
         look_at = inf
         watching = number >= 0
-        # gevent's poll cannot be asked for an end alone.
+        # gevent's poll does not know POLLRDHUP.
         end_of_half = select.POLLRDHUP if system_poll() is select.poll else select.POLLIN
         while True:
             until = min(end, look_at)
@@ -47,11 +51,11 @@ class Watched:
                 poll.register(number, end_of_half)
             found = dict(poll.poll(milliseconds(None if until == inf else max(0.0, until - time.monotonic()))))
             if stream.fileno() in found and (stream.plain or stream.readable()):
-                # Under TLS a record of the session's own, or a part of one, is nothing to read yet.
+                # Under TLS, a session ticket or a part of a record makes the socket readable without application data.
                 return
             now = time.monotonic()
             if number in found or now >= look_at:
-                # Told once is enough: an end stays; and what a client sent ahead, which hides its end from gevent, stays as well.
+                # One event is enough: neither an end nor pipelined data, which hides the end from gevent, goes away.
                 watching, look_at = False, now + HALF_CLOSED
                 if has_ended(number):
                     before, taken = taken, acknowledged(number)
@@ -63,7 +67,7 @@ class Watched:
 
 
 def watched(environ: dict[str, Any]) -> Watched | None:
-    """The client's socket to look at, where the server hands it over and it carries this one request; else None."""
+    """Return the client's socket to watch; None if the server does not provide it, or if it carries more than one request."""
     if "wsgi_proxy.carrier" in environ or not hasattr(select, "POLLRDHUP"):
         return None
     sock = client_socket(environ)

@@ -1,8 +1,8 @@
-"""Opening a connection to an upstream, and the words for what goes wrong with one.
+"""Opening a connection to an upstream, and the messages for failed connections.
 
 Rules:
-- Whatever fails here, no byte of a request was sent: the next server may have it.
-- Messages are nginx's, which people search their logs for.
+- After a failure here, no byte of the request was sent, so the next server may be tried.
+- Messages are nginx's, for which operators search their logs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEFT = "client prematurely closed connection, so upstream connection is closed t
 
 
 def open_stream(route: Route) -> Stream:
-    """A new connection by a route, TLS included. Raises ConnectFailed or UpstreamTimeout."""
+    """Open a connection by a route, with the TLS handshake if any. Raise ConnectFailed or UpstreamTimeout."""
     try:
         stream = Stream.connect(route.address, route.connect_timeout, route.source)
     except TimeoutError:
@@ -51,7 +51,7 @@ def open_stream(route: Route) -> Stream:
 
 
 def describe(call: str, error: Any) -> str:
-    """A fault of the system in nginx's form.
+    """Return nginx's message for an error of the system.
 
     >>> describe("connect()", ConnectionRefusedError(111, "Connection refused"))
     'connect() failed (111: Connection refused)'

@@ -1,11 +1,11 @@
-"""A request on its way to an upstream: head and body, with an eye on an answer that comes before the end.
+"""Sending a request with a body to an upstream, while a response may arrive early.
 
 Rules:
-- A body is framed as its head says: by length, or chunked when it has none. What the client's half raises while it is read
-  leaves the upstream's half unfinished, never ended (RFC 9112, 8); it is a ClientError, so every OSError is the upstream's.
-- Never blocked in one direction: while the upstream takes nothing, an answer of its own is waited for too.
-- An answer that came early does not stop the request: `go_on` sends the rest in a greenlet or thread of its own, until `stop`.
-- Small bodies go out with the head in one call; a body in a file goes by sendfile; the memory held is one block.
+- A body of known length is sent as it is, any other is chunked. If reading the client's body fails, the request to the upstream
+  stays incomplete (RFC 9112, section 8). That failure is a ClientError, so every OSError is the upstream's.
+- While the upstream does not read, an early response is waited for, too.
+- An early response does not stop the request: `go_on` sends the rest in a separate greenlet or thread until `stop`.
+- A small body is sent with the head in one call, and a body in a file by sendfile. At most one block is in memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE_BLOCK = 1024 * 1024
 
 
 class Source(Protocol):
-    """A body to send (upload.Upload): its length, None when unknown, and its bytes, b"" at the end."""
+    """A body to send. `length` is None if it is unknown; `read` returns b"" at the end."""
 
     length: int | None
     data: bytes | None
@@ -47,7 +47,7 @@ class Source(Protocol):
 
 
 class Sending:
-    """One request being sent. `begun`: something may have reached the upstream."""
+    """A request that is being sent. `begun` is True once a byte may have reached the upstream."""
 
     __slots__ = (
         "_bell",
@@ -71,7 +71,7 @@ class Sending:
         self.begun = self.done = self._direct = False
         self._stopped = False
         self._bell: tuple[int, int] | None = None
-        """A pipe, rung to end the sending beside an answer; None before there is such."""
+        """A pipe that wakes and ends the concurrent sending; None before `go_on`."""
         self._over: _thread.LockType | None = None
         self._chunked = source.length is None
         self._left = source.length or 0
@@ -87,7 +87,7 @@ class Sending:
                 self._file = _descriptor(source)
 
     def run(self) -> bool:
-        """Send until the end: True; or until something of an answer can be read: False, and `run` may be called again."""
+        """Send the request. Return False as soon as a response can be read; `run` may then be called again."""
         while not self.done:
             if not self._flush():
                 return False
@@ -104,10 +104,10 @@ class Sending:
         return True
 
     def _source_ready(self) -> bool:
-        """Wait for the body's next piece; False when an answer comes before it."""
+        """Wait for the next block of the body. Return False if a response arrives first."""
         if not self._chunked and not self._left:
             return True
-        # Beside the answer, what the upstream says is its reader's; only the client and `stop` are waited for.
+        # During concurrent sending another reader takes the response, so only the client and `stop` are waited for.
         other = self._stream.fileno() if self._bell is None else self._bell[0]
         while not self._source.wait(other):
             if self._bell is not None or self._stream.readable():
@@ -115,33 +115,36 @@ class Sending:
         return True
 
     def go_on(self, wire: Wire) -> None:
-        """Send the rest beside the answer, where two may share the stream: greenlets, or threads on a plain socket, which TLS is
-        not. Elsewhere nothing more is sent."""
+        """Send the rest concurrently with the response.
+
+        The reader and the sender must be able to share the stream: greenlets can, and threads on a plain socket but not with TLS.
+        Otherwise nothing more is sent.
+        """
         lower = getattr(self._stream, "lower", self._stream)
         if not (hasattr(lower, "reading") or self._stream.plain) or not self._source.interruptible:
             return
         self._bell = os.pipe()
         self._over = _thread.allocate_lock()
         self._over.acquire()
-        _thread.start_new_thread(self._run_aside, (wire, self._over))
+        _thread.start_new_thread(self._run_concurrently, (wire, self._over))
 
-    def _run_aside(self, wire: Wire, over: _thread.LockType) -> None:
+    def _run_concurrently(self, wire: Wire, over: _thread.LockType) -> None:
         try:
             while not self._stopped and not self.run():
                 continue
         except ProxyError:
-            # The client left, or broke its framing: then the answer to it is not whole either.
+            # The client left or sent an invalid body, so its response cannot be complete either.
             if not self._stopped:
                 wire.abandoned = True
                 self._stream.shutdown(socket.SHUT_RDWR)
         except OSError:
-            # The upstream takes no more of the request; what it answers still counts.
+            # The upstream does not read the rest of the request. Its response is still valid.
             self.done = True
         finally:
             over.release()
 
     def stop(self) -> None:
-        """Send no more; the stream is shut down, and is the caller's alone afterwards."""
+        """End the concurrent sending and shut the stream down. The caller then has the stream to itself."""
         over, self._over = self._over, None
         if over is not None:
             self._stopped = True
@@ -153,7 +156,7 @@ class Sending:
                 os.close(number)
 
     def _next(self) -> bool:
-        """Read a block of the body into `_pending`; False when there is none."""
+        """Read a block of the body into `_pending`. Return False at the end."""
         if self._chunked:
             block = self._read(BLOCK)
             if block:
@@ -179,7 +182,7 @@ class Sending:
             raise ClientGone(f"reading the request body failed: {error}") from error
 
     def _flush(self) -> bool:
-        """Send what is pending; False when an answer waits instead."""
+        """Send the pending bytes. Return False if a response arrives first."""
         stream = self._stream
         if not stream.plain or len(self._pending) <= SMALL and not self.begun:
             pending, self._pending = self._pending, memoryview(b"")
@@ -189,14 +192,14 @@ class Sending:
             self.begun = True
             return True
         if not self._direct:
-            # A stream whose timeout was not in force yet still blocks.
+            # A stream blocks until its timeout is in force.
             os.set_blocking(stream.fileno(), False)
             self._direct = True
         while self._pending:
             try:
                 sent = os.write(stream.fileno(), self._pending)
             except BlockingIOError:
-                if self._responseed():
+                if self._response_waits():
                     return False
                 continue
             self.begun = True
@@ -204,7 +207,7 @@ class Sending:
         return True
 
     def _send_file(self, number: int) -> bool:
-        """Send the file's rest; False when an answer waits instead."""
+        """Send the rest of the file. Return False if a response arrives first."""
         stream = self._stream
         while self._left:
             count = min(self._left, _FILE_BLOCK)
@@ -215,19 +218,19 @@ class Sending:
                 try:
                     sent = os.sendfile(stream.fileno(), number, self._offset, count)
                 except BlockingIOError:
-                    if self._responseed():
+                    if self._response_waits():
                         return False
                     continue
                 if not sent:
-                    raise ClientGone("the request's body in its file ended early")
+                    raise ClientGone("the file of the request's body ended early")
             self._offset += sent
             self._left -= sent
             if self._left and self._bell is None and stream.readable():
                 return False
         return True
 
-    def _responseed(self) -> bool:
-        """Wait until the upstream takes more (False), or says something (True). TimeoutError after the write timeout."""
+    def _response_waits(self) -> bool:
+        """Wait for the upstream. Return True if it has responded, False if the socket is writable; raise TimeoutError."""
         if self._bell is not None:
             self._stream.wait_writable()
             return False
@@ -248,6 +251,6 @@ def _descriptor(source: Source) -> int | None:
 
 
 def _end(trailers: list[tuple[str, str]]) -> bytes:
-    """The last chunk with the client's trailers, those left out that must not be there."""
+    """Return the last chunk with the client's trailers, without those that are forbidden."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in trailers).encode("latin-1")
     return encode_end(parse_trailers(lines, ClientError))

@@ -1,9 +1,9 @@
-"""An upstream's body on its way back, as blocks of bytes or moved by the kernel.
+"""The body of an upstream's response, as blocks of bytes or moved by splice.
 
 Rules:
-- The end is the one the head declared (RFC 9112, 6.3). An end before it is a TruncatedAnswer, never an end.
-- When the end has come and nothing after it, the connection goes back at once, before the last block is delivered.
-- Closing a body that has not ended closes the connection.
+- The body ends where the head declares it (RFC 9112, section 6.3). An earlier end is a TruncatedResponse.
+- After a complete body without further bytes, the connection returns to the pool at once, before the last block is delivered.
+- Closing an incomplete body closes the connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ClientGone, InvalidResponse, ProxyError, TruncatedResponse
 from ..http import ChunkedDecoder
-from .connect import LEFT, TIMED_OUT, describe
+from .connect import CLOSED, LEFT, TIMED_OUT, describe
 from .splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 BLOCK = 128 * 1024
 SPLICE_FROM = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
-"""Bytes from which moving by the kernel pays for its three calls."""
+"""The remaining bytes from which splice pays for its three system calls."""
 
 
 class Body:
-    """Iterable once, of non-empty blocks. `received` counts the body's bytes on the wire, framing included."""
+    """An iterable, once, of non-empty blocks. `received` counts the bytes of the body, framing included."""
 
     __slots__ = ("_content", "_decoder", "_keep", "_left", "_pieces", "_wire", "done", "received")
 
@@ -45,7 +45,7 @@ class Body:
         self._left: int | None = head.content_length
         self._pieces: list[bytes] = []
         if head.status == 101:
-            # No HTTP follows: what came behind the head belongs to the tunnel.
+            # The bytes after the head belong to the tunnel.
             wire.buffer = data
             self._wire = None
             self.done = True
@@ -62,10 +62,6 @@ class Body:
                 self._pieces = [data]
                 if self._left is not None:
                     self._left -= len(data)
-        elif len(data) == self._left:
-            if data:
-                self._pieces = [data]
-            self._finish(b"")
         else:
             if self._left:
                 self._pieces = [data[: self._left]]
@@ -73,30 +69,30 @@ class Body:
 
     @property
     def trailers(self) -> Pairs:
-        """Trailer fields of a chunked body, once it is done."""
+        """The trailer fields of a chunked body, once it is done."""
         return self._decoder.trailers if self._decoder is not None else []
 
     @property
     def content_received(self) -> int:
-        """Bytes of the body so far, without its framing."""
+        """The bytes of the body received so far, without framing."""
         return self.received if self._decoder is None else self._content
 
     @property
     def spliceable(self) -> bool:
-        """Whether `send_to` would move it by the kernel: a long body of known length, from a plain socket."""
+        """True for a long body of known length from a plain socket, which `send_to` moves by splice."""
         wire, left = self._wire, self._left
-        if not FLAGS:
+        if not FLAGS or wire is None or left is None:
             return False
-        return wire is not None and left is not None and left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
+        return left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
 
     def _take(self, decoder: ChunkedDecoder, data: bytes) -> None:
-        """Take what came of a chunked body: as one block, because thousands of tiny ones would cost a system call each."""
+        """Decode data of a chunked body into one block, because each of thousands of tiny blocks would cost a system call."""
         pieces = decoder.feed(data)
         self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
         self._content += len(self._pieces[0]) if pieces else 0
 
     def at_hand(self) -> bytes | None:
-        """Take the whole body, if it is one block and here; None otherwise."""
+        """Return the whole body if it has arrived and is one block; None otherwise."""
         pieces = self._pieces
         if not self.done or len(pieces) != 1:
             return None
@@ -104,21 +100,17 @@ class Body:
         return pieces[0]
 
     def ready(self) -> bool:
-        """Whether `read_block` would not have to wait."""
+        """Return True if `read_block` would not wait."""
         return self.done or bool(self._pieces) or self._wire is None or self._wire.stream.readable()
 
     def __iter__(self) -> Iterator[bytes]:
         if self.done:
             pieces, self._pieces = self._pieces, []
             return iter(pieces)
-        return self._blocks()
-
-    def _blocks(self) -> Iterator[bytes]:
-        while block := self.read_block():
-            yield block
+        return iter(self.read_block, b"")
 
     def read_block(self) -> bytes:
-        """The next block, as soon as there is one; b"" at the end. TruncatedAnswer when there should be more."""
+        """Return the next block as soon as there is one, b"" at the end. Raise TruncatedResponse at an early end."""
         while True:
             if self._pieces:
                 return self._pieces.pop(0)
@@ -127,7 +119,7 @@ class Body:
             self._more()
 
     def read(self, size: int | None = None) -> bytes:
-        """At most `size` bytes, b"" at the end; everything when None."""
+        """Return at most `size` bytes, b"" at the end; the whole rest if `size` is None."""
         if size is None or size < 0:
             return b"".join(self)
         block = self.read_block()
@@ -173,29 +165,27 @@ class Body:
             self._took(len(data))
 
     def _took(self, count: int) -> None:
-        """Note that `count` more bytes of a body of known length are here."""
+        """Count bytes of a body of known length."""
         assert self._left is not None
         self._left -= count
         if not self._left:
             self._finish(b"")
 
     def _broken(self, error: OSError) -> ProxyError:
-        wire = self._wire
-        self.close()
-        if wire is not None and wire.abandoned:
-            return ClientGone(LEFT)
-        what = TIMED_OUT if isinstance(error, TimeoutError) else describe("recv()", error)
-        return TruncatedResponse(f"{what} while reading upstream")
+        return self._failed(TIMED_OUT if isinstance(error, TimeoutError) else describe("recv()", error))
 
     def _cut(self) -> ProxyError:
+        return self._failed(CLOSED)
+
+    def _failed(self, reason: str) -> ProxyError:
         wire = self._wire
         self.close()
         if wire is not None and wire.abandoned:
             return ClientGone(LEFT)
-        return TruncatedResponse("upstream prematurely closed connection while reading upstream")
+        return TruncatedResponse(f"{reason} while reading upstream")
 
     def _finish(self, rest: bytes) -> None:
-        """The end has come; `rest` is what followed, which is nobody's."""
+        """End the body. `rest` are the bytes that followed it, which prevent reuse of the connection."""
         self.done = True
         wire, self._wire = self._wire, None
         if wire is None:
@@ -206,23 +196,23 @@ class Body:
             wire.close()
 
     def close(self) -> None:
-        """Drop what has not been read; the connection goes with it. May be called again."""
+        """Discard the rest, and close the connection of an incomplete body. A second call does nothing."""
         self._pieces = []
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
 
-    # --- by the kernel ---
+    # --- sending to a client ---
 
     def send_to(self, client: Stream, patience: float | None = None) -> int:
-        """Move the body to the client's stream; gives the bytes moved.
+        """Send the body to the client's stream. Return the bytes sent.
 
-        With `patience`, a client that does not take what is at hand within so many seconds ends it early: the rest is still here
-        to be read. An OSError is the client's, the upstream's are TruncatedAnswer.
+        With `patience`, in seconds, the method returns early if the client reads too slowly, and the rest can still be read here.
+        An OSError is the client's; a failure of the upstream is a TruncatedResponse.
         """
         sent = 0
         if client.plain and client.write_timeout is not None:
-            # A stream whose timeout was not in force yet still blocks.
+            # A stream blocks until its timeout is in force.
             os.set_blocking(client.fileno(), False)
         while True:
             if self._pieces:
@@ -237,7 +227,7 @@ class Body:
                 self._more()
 
     def _push(self, client: Stream, patience: float | None) -> int:
-        """Send the pieces at hand; what an impatient wait leaves over stays in `_pieces`."""
+        """Send the blocks that have arrived. After `patience` seconds, the rest stays in `_pieces`."""
         pieces, self._pieces = self._pieces, []
         if patience is None or not client.plain:
             for piece in pieces:
@@ -259,7 +249,7 @@ class Body:
         return sent
 
     def _splice(self, client: Stream, patience: float | None) -> int:
-        """Move a body of known length from socket to socket through a pipe, no byte of it through our memory."""
+        """Move a body of known length from socket to socket through a pipe."""
         reader, writer = take_pipe()
         clean = False
         sent = 0
@@ -286,7 +276,7 @@ class Body:
         return sent
 
     def _fill(self, writer: int) -> int:
-        """Move what has come, at least a byte, into the pipe."""
+        """Move the bytes that have arrived, at least one, into the pipe."""
         wire = self._wire
         assert wire is not None and self._left is not None
         source = wire.stream

@@ -1,11 +1,11 @@
-"""How to reach one upstream from one place, and the idle connections kept for it.
+"""The route from a location to a peer, and the idle connections kept for it.
 
-Rules:
-- A Route is made once per place and peer; per request nothing of it is worked out again.
-- Routes that lead to the same address in the same way share their idle connections (`Idle`), and all of one upstream share its
-  limit (`KeepaliveGroup`), per worker, as nginx's `keepalive` counts.
-- The newest idle connection is used again first, the oldest is closed over the limit.
-- An idle connection on which anything can be read, data or its end, is closed: what it would say answers no request of ours.
+Rules (ngx_http_upstream_module, keepalive):
+- A Route is made once per location and peer, so that a request computes none of it.
+- Routes with the same address and connection settings share their idle connections (`Idle`). All routes of an upstream share its
+  limit (`KeepaliveGroup`), per worker, as in nginx.
+- The newest idle connection is reused first. The oldest is closed when the limit is exceeded.
+- A readable idle connection is closed: neither data nor an end can belong to a request.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from .wire import Wire
 
 FOREVER = 10.0 * 365 * 86400
-"""For a timeout of 0: sockets stay non-blocking, which a wait on both directions needs."""
+"""Seconds that stand for a timeout of 0. Sockets stay non-blocking, which a wait on both directions needs."""
 _KEPT = 1024
 HEAD_LIMIT = 64 * 1024
-"""Bytes an answer's head may have, unless `proxy_buffer_size` is larger."""
+"""The largest response head in bytes, unless `proxy_buffer_size` is larger."""
 
 
 class KeepaliveGroup:
-    """The idle connections of one upstream, oldest first, and their limits. Times are seconds."""
+    """The idle connections of one upstream, oldest first, and their limits. Times are in seconds."""
 
     __slots__ = ("keepalive", "lifetime", "lock", "order", "requests", "timeout")
 
@@ -38,17 +38,17 @@ class KeepaliveGroup:
         limits = upstream or Upstream("", ())
         self.keepalive = limits.keepalive
         if self.keepalive == Upstream.keepalive:
-            # nginx's default, which more servers than that would make a new connection for nearly every request.
+            # With nginx's default and more servers than that, nearly every request would open a connection.
             self.keepalive = max(self.keepalive, len(limits.servers))
         self.requests = limits.keepalive_requests
         self.lifetime = limits.keepalive_time
         self.timeout = limits.keepalive_timeout
-        # Never held across a wait; the interpreter's own, which gevent does not replace.
+        # A native lock, which gevent does not replace. No holder waits.
         self.lock = RLock()
         self.order: dict[Wire, None] = {}
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle for too long."""
+        """Close the connections that have been idle for too long at `now`, in monotonic seconds."""
         with self.lock:
             late = [wire for wire in self.order if now - wire.idle_since > self.timeout]
             for wire in late:
@@ -65,7 +65,7 @@ class Idle:
         self.stack: list[Wire] = []
 
     def take(self, now: float) -> Wire | None:
-        """The newest that is still good, removed from here; None when there is none."""
+        """Remove and return the newest usable connection; None if there is none."""
         group = self.group
         while self.stack:
             with group.lock:
@@ -81,11 +81,11 @@ class Idle:
         return None
 
     def give(self, wire: Wire) -> None:
-        """Keep a connection whose exchange has ended well; the oldest goes if they are too many."""
+        """Keep a connection after a complete exchange. Close the oldest one if the limit is exceeded."""
         group = self.group
         now = time.monotonic()
         if wire.uses >= group.requests or not group.keepalive or now - wire.opened > group.lifetime or wire.abandoned:
-            # Abandoned: its client left while the answer's last bytes were here already; what is kept must be whole.
+            # Abandoned: the client left after the last bytes of the response had arrived, and the stream is shut down.
             wire.close()
             return
         wire.idle_since = now
@@ -99,7 +99,7 @@ class Idle:
                 oldest.idle.drop(oldest)
 
     def drop(self, wire: Wire) -> None:
-        """Close an idle connection, and forget it."""
+        """Remove and close an idle connection."""
         with self.group.lock:
             if wire.pooled:
                 wire.pooled = False
@@ -109,10 +109,10 @@ class Idle:
 
 
 class Route:
-    """An address, how to speak there, and how long to wait.
+    """An address with its protocol and timeouts, in seconds.
 
-    `tls` is None for plain HTTP; `server_name` is what the certificate must say and what SNI asks for. `source` is the local
-    address to connect from. `limits` is the upstream whose `keepalive*` hold; routes of one upstream share them by its name.
+    `tls` is None for plain HTTP. `server_name` is the name in the certificate and in SNI. `source` is the local address to
+    connect from. `limits` is the upstream with the `keepalive` settings; the routes of one upstream share them by its name.
     """
 
     __slots__ = (
@@ -154,23 +154,23 @@ class Route:
         self.connect_timeout = settings.connect_timeout or FOREVER
         self.send_timeout = settings.send_timeout or FOREVER
         self.read_timeout = settings.read_timeout or FOREVER
-        """Seconds to wait for the answer's head."""
+        """Seconds to wait for the response head."""
         streams = settings.stream_timeout
         self.stream_timeout = self.read_timeout if streams is None else streams or FOREVER
-        """Seconds between two reads behind the head."""
+        """Seconds between two reads of the body."""
         self.socket_keepalive = settings.socket_keepalive
         self.head_limit = max(settings.buffer_size, HEAD_LIMIT)
         self.keep = settings.http_version != "1.0"
         self.limits = limits
         self.key: Hashable = (address, source, self.socket_keepalive, tls, server_name if tls else "")
         self.url = "https://" if tls else "http://"
-        """Enough of a URL for the session to choose the adapter by."""
+        """The part of a URL by which the session chooses the adapter."""
         self.idle: Idle | None = None
-        """Set by the transport at the first request."""
+        """The idle connections. The transport sets it at the first request."""
 
     @classmethod
     def of(cls, peer: Any, scheme: str, settings: ProxySettings, limits: Upstream | None = None, host: str = "") -> Route:
-        """The route to a Peer from a place. `host` is the place's `$proxy_host`, the default of `proxy_ssl_name`."""
+        """Return the route to a Peer from a location. `host` is its `$proxy_host`, the default of `proxy_ssl_name`."""
         tls = settings.tls if (peer.scheme or scheme) == "https" else None
         source = getattr(settings.bind, "constant", None) if settings.bind is not None else None
         name = ""
@@ -183,10 +183,10 @@ class Route:
 
 
 class Idles:
-    """Every Idle of a transport, found by a route's key.
+    """Every Idle of a transport, by the key of its routes.
 
-    Variables can make ever new addresses: of more than `_KEPT` only those with connections stay. A route that still has one that
-    went uses it on, only no other route finds it any more.
+    Variables in `proxy_pass` can create any number of addresses. Beyond `_KEPT`, an Idle without connections is dropped. A route
+    that still refers to it continues to use it, but other routes no longer find it.
     """
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ class Idles:
         self._idles: dict[Hashable, Idle] = {}
 
     def of(self, route: Route) -> Idle:
-        """The place where a route's connections wait."""
+        """Return the idle connections of a route."""
         limits = route.limits
         name = limits.name if limits is not None else ""
         group = self._groups.get(name)
@@ -208,6 +208,7 @@ class Idles:
         return idle
 
     def sweep(self, now: float) -> None:
+        """Close the connections that have been idle for too long."""
         for group in list(self._groups.values()):
             group.sweep(now)
 

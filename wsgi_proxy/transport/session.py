@@ -1,10 +1,10 @@
-"""Requests to upstreams through one pooled `requests` session, on a wire of our own.
+"""Requests to upstreams through one pooled `requests` session with its own transport adapter.
 
 Rules:
-- The session is requests' own, with its adapters: `WireAdapter` is mounted for http and https, and takes hand-built requests
-  whose head is sent as it is. Nothing of the environment (proxies, netrc), no cookies, no redirects, no decoding.
-- A `Reply` is a requests Response that costs nothing it is not asked for: `headers`, `cookies` and the like are made on demand.
-- Foreign exceptions end here and in the wire: what comes out is ours (errors.py), with nginx's messages.
+- `WireAdapter` is mounted for http and https. It takes prepared requests and sends their heads unchanged. The environment
+  (proxies, netrc) is ignored, and there are no cookies, redirects or decoding.
+- A `Reply` is a requests Response that computes `headers`, `cookies` and the like only on demand.
+- Exceptions of libraries become those of errors.py here and in wire.py, with nginx's messages.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from requests.structures import CaseInsensitiveDict
 from ..errors import UpstreamError
 from .client_watch import Watched
 from .route import Idles, Route
+from .sending import send
 from .tls import remember_session
-from .wire import Client, Wire, exchange
+from .wire import Client, Wire
 
 if TYPE_CHECKING:
     from ..http import Pairs, ResponseHead
@@ -35,7 +36,7 @@ __all__ = ["Outgoing", "Reply", "Route", "Transport", "WireAdapter"]
 
 
 class Outgoing(requests.PreparedRequest):
-    """A request ready to go: `head` is every byte up to and with the empty line, and says how `upload` is framed."""
+    """A request ready to be sent. `head` holds all bytes up to the empty line, and declares the framing of `upload`."""
 
     hooks: Any = {"response": []}
     _cookies = None
@@ -47,13 +48,13 @@ class Outgoing(requests.PreparedRequest):
         self.upload = upload
         self.route: Route | None = None
         self.client: Client | Watched | None = None
-        """The client's connection, where the exchange is to be given up when the client leaves."""
+        """The client's connection, if the exchange ends when the client leaves."""
         self.hints: Callable[[Pairs], None] | None = None
-        """Takes the fields of each 103 (Early Hints) as it comes."""
+        """A function that takes the fields of each 103 (Early Hints) response."""
 
     @property
     def target(self) -> str:
-        """The raw target."""
+        """The request target, as in the head."""
         return self.head.split(b" ", 2)[1].decode("latin-1")
 
     @property
@@ -77,12 +78,13 @@ class Outgoing(requests.PreparedRequest):
 
 
 class Reply(requests.Response):
-    """An upstream's answer. Times are seconds: `connect_time` (0 on a kept connection), `header_time` until the head was read.
+    """The response of an upstream.
 
-    `body` gives blocks of bytes (wire_body.Body); `pairs` are the raw fields. `content_length` is what was declared.
+    Times are in seconds: `connect_time` is 0 on a kept connection; `header_time` ends when the head was read. `body` yields
+    blocks of bytes (response_body.Body). `pairs` are the fields as received. `content_length` is the declared length.
     """
 
-    # What Response.__init__ would make for each answer, made for none.
+    # Class attributes in place of those that Response.__init__ sets for each response.
     history: Any = ()
     encoding = None
     _content: Any = False
@@ -107,37 +109,37 @@ class Reply(requests.Response):
 
     @property
     def trailers(self) -> Pairs:
-        """Trailer fields, once the body has been read to its end."""
+        """The trailer fields, once the body has been read to its end."""
         return self.body.trailers
 
     @property
     def bytes_received(self) -> int:
-        """Bytes of the body on the wire so far."""
+        """The bytes of the body received so far, framing included."""
         return self.body.received
 
     @property
     def spliceable(self) -> bool:
-        """Whether `send_to` moves the body by the kernel; otherwise iterating serves better."""
+        """True if `send_to` moves the body by splice. Iteration is better otherwise."""
         return self.body.spliceable
 
     def send_to(self, client: Stream, patience: float | None = None) -> int:
-        """Move the body to a client's stream; see Body.send_to."""
+        """Send the body to a client's stream (Body.send_to)."""
         return self.body.send_to(client, patience)
 
     def take_over(self) -> tuple[Stream, bytes]:
-        """After a 101: the upstream's stream, and what came behind the head. The caller closes it."""
+        """Return the upstream's stream after a 101, and the bytes that followed the head. The caller closes the stream."""
         rest, self.wire.buffer = self.wire.buffer, b""
         return self.wire.stream, rest
 
     def close(self) -> None:
-        """Drop what was not read. The connection of a body that had ended is already kept for the next."""
+        """Discard the rest of the body. The connection of a complete body has been returned to the pool already."""
         self.body.close()
         if self.status == 101:
             self.wire.close()
 
     abort = close
 
-    # --- what a user of requests may ask for ---
+    # --- the interface of requests.Response ---
 
     @property
     def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]
@@ -160,7 +162,7 @@ class Reply(requests.Response):
 
 
 class WireAdapter(BaseAdapter):
-    """Sends an `Outgoing` whose `route` is set."""
+    """The adapter that sends an `Outgoing` whose `route` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,14 +177,14 @@ class WireAdapter(BaseAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> Reply:
-        """The answer, its body unread. Timeouts and TLS are the route's; the other arguments are there for requests' sake."""
+        """Return the response with an unread body. The route has the timeouts and TLS settings; other arguments are ignored."""
         route = request.route
         if route is None:
             raise UpstreamError("a request without a route", sent=False)
         if route.idle is None:
             route.idle = self.idles.of(route)
         started = time.monotonic()
-        wire, head, body, connect_time, reused = exchange(
+        wire, head, body, connect_time, reused = send(
             request.method or "GET", request.head, request.upload, route, request.client, request.hints
         )
         if route.tls is not None and not reused:
@@ -194,7 +196,7 @@ class WireAdapter(BaseAdapter):
 
 
 class Transport:
-    """The session and what it keeps, one for each process."""
+    """The session with its connections, one for each process."""
 
     def __init__(self) -> None:
         self.adapter = WireAdapter()
@@ -206,7 +208,7 @@ class Transport:
         self._adapters: dict[str, BaseAdapter] = {}
 
     def send(self, out: Outgoing, route: Route) -> Reply:
-        """Send a request by a route. Raises UpstreamError, and what reading the request's body raises."""
+        """Send a request by a route. Raise UpstreamError, and any exception of reading the request's body."""
         adapter = self._adapters.get(route.url)
         if adapter is None:
             adapter = self._adapters[route.url] = self.session.get_adapter(route.url)
@@ -215,7 +217,7 @@ class Transport:
         return reply
 
     def sweep(self) -> None:
-        """Close what has been idle for too long; from time to time, where no loop tells of it."""
+        """Close the connections that have been idle for too long. Servers without an event loop call it regularly."""
         self.adapter.idles.sweep(time.monotonic())
 
     def close(self) -> None:

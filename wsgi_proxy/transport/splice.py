@@ -1,8 +1,8 @@
-"""What moving bytes by the kernel needs: pipes kept for it, and a wait that knows patience.
+"""Helpers for splice(2): a pool of pipes, and a wait with a deadline.
 
 Rules:
-- A pipe is given back only when it is empty: what one transfer left in it must not come out of another.
-- Where there is no splice (it is Linux's), `FLAGS` is 0 and nothing is moved so.
+- Only an empty pipe returns to the pool, because the rest of one transfer must not appear in another.
+- On systems without splice (it is specific to Linux), `FLAGS` is 0 and no body is spliced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _F_SETPIPE_SZ = 1031
 
 
 def takes_more(client: Stream, deadline: float | None) -> bool:
-    """Wait until the client takes more; False when it does not before `deadline`. TimeoutError after its own timeout."""
+    """Wait until the client's socket is writable. Return False at `deadline`; raise TimeoutError after the write timeout."""
     if deadline is None:
         client.wait_writable()
         return True
@@ -41,7 +41,7 @@ _MAX_PIPES = 8
 
 
 def take_pipe() -> tuple[int, int]:
-    """An empty pipe: (reader, writer)."""
+    """Return an empty pipe as file descriptors (reader, writer)."""
     try:
         return _pipes.pop()
     except IndexError:
@@ -49,13 +49,13 @@ def take_pipe() -> tuple[int, int]:
         try:
             fcntl.fcntl(writer, _F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
-            # Over the user's share of pipe pages: the default 64 KB serve as well, only with more calls.
+            # The user's limit of pipe pages is reached. The default of 64 KiB only needs more calls.
             pass
         return reader, writer
 
 
 def give_pipe(reader: int, writer: int, clean: bool) -> None:
-    """Give a pipe back; one that may still hold bytes is closed."""
+    """Return a pipe to the pool if it is `clean`, else close it."""
     if clean and len(_pipes) < _MAX_PIPES:
         _pipes.append((reader, writer))
     else:

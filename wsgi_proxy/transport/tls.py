@@ -1,9 +1,9 @@
-"""TLS to upstreams: the handshake, and sessions used again; the context is tls_upstream's.
+"""TLS to upstreams: the handshake and session reuse. tls/client.py makes the context.
 
-Rules:
-- As in nginx, nothing is verified unless `proxy_ssl_verify on`; then the name must match too.
-- Python's ssl verifies a name only when it knows it, and then asks for it by SNI too: with `proxy_ssl_verify` SNI is sent even
-  without `proxy_ssl_server_name`.
+Rules (ngx_http_proxy_module, proxy_ssl_verify and proxy_ssl_server_name):
+- As in nginx, the certificate is verified only with `proxy_ssl_verify on`, and then the name must match, too.
+- Python's ssl verifies only a name that it also sends by SNI. With `proxy_ssl_verify`, SNI is sent even without
+  `proxy_ssl_server_name`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _sessions: dict[tuple[Any, str], ssl.SSLSession] = {}
 
 
 def secure(stream: Stream, route: Route) -> Stream:
-    """The TLS stream over a fresh connection. Raises TimeoutError, or OSError (ssl.SSLError) when the handshake fails."""
+    """Return a TLS stream over a new connection. Raise TimeoutError, or OSError (ssl.SSLError) if the handshake fails."""
     tls = route.tls
     assert tls is not None
     context = upstream_context(tls)
@@ -35,7 +35,7 @@ def secure(stream: Stream, route: Route) -> Stream:
         try:
             layer.tls.session = session
         except ValueError:
-            # It belongs to another context: settings have changed since.
+            # The session belongs to another context.
             del _sessions[key]
     layer.handshake()
     if context.verify_mode == ssl.CERT_REQUIRED and tls.context is None and tls.trusted_certificate:
@@ -44,7 +44,7 @@ def secure(stream: Stream, route: Route) -> Stream:
 
 
 def remember_session(stream: Stream, route: Route) -> None:
-    """Keep the session for the next connection; TLS 1.3 has it only after the first answer."""
+    """Keep the TLS session for the next connection. TLS 1.3 provides it only after the first response."""
     if isinstance(stream, TLSStream) and route.tls is not None and route.tls.session_reuse:
         session = stream.tls.session
         if session is not None:
@@ -54,7 +54,7 @@ def remember_session(stream: Stream, route: Route) -> None:
 
 
 def _check_depth(tls: Any, limit: int) -> None:
-    """`proxy_ssl_verify_depth`: intermediate certificates between the server's and the one in `proxy_ssl_trusted_certificate`."""
+    """Raise if more intermediate certificates than `proxy_ssl_verify_depth` precede the trusted one."""
     chain = (getattr(tls, "get_verified_chain", None) or tls._sslobj.get_verified_chain)()
     if chain is not None and len(chain) - 2 > limit:
         raise ssl.SSLCertVerificationError(f"certificate chain too long: {len(chain) - 2} intermediate certificates")

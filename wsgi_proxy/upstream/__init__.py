@@ -1,4 +1,4 @@
-"""Upstream groups at work: leases, connection counts, name resolution and health checks."""
+"""Pools of upstream servers: leases, connection counts, name resolution and health checks."""
 
 from .checks import Probes
 from .pool import Lease, Pool

@@ -1,13 +1,14 @@
-"""Active health checks: one worker asks every server, all workers know the answers.
+"""Active health checks. One process runs the checks; the results are shared with all workers.
 
-Rules:
-- The leader is the worker that holds the shared memory's lock for it; when it dies another takes over within a second.
-- A server is bad after `fails` failed checks in a row and good after `passes` good ones; what is found lies in shared memory.
-- Checks run beside the requests, in threads (greenlets where gevent has patched them), at most PARALLEL at a time.
-- They start in the process that serves: in a forked worker at once, in a process of its own with its first request. An arbiter
-  that only loads the application checks nothing. Where gunicorn forks a worker before gevent patches it (`--preload`), they start
-  when it is patched: a thread that was begun before would run on half-patched modules.
-- A check is a callable that takes a Peer and raises CheckFailed. One line in CHECKS makes a kind of check.
+Rules (ngx_http_upstream_hc_module):
+- The leader is the worker that holds a lock in shared memory. When it dies, another worker takes over within a second.
+- A server is unhealthy after `fails` failed checks in a row, and healthy after `passes` passed ones. The result lies in shared
+  memory.
+- Checks run in threads (greenlets if gevent has patched them), at most PARALLEL at a time.
+- They start in the process that serves: in a forked worker at once, in any other process with its first request. An arbiter that
+  only loads the application runs no checks. If gunicorn forks a worker before gevent patches it (`--preload`), they start after
+  the patch, because an earlier thread would run with half-patched modules.
+- A check is a callable that takes a Peer and raises CheckFailed. A row in CHECKS adds a kind of check.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
     from .pool import Pool
 
 PARALLEL = 16
-_TAKE_OVER = 1.0
+_TAKEOVER = 1.0
 _LONGEST_SLEEP = 1.0
 
 Check = Callable[[Peer], None]
 
 
 class Probe:
-    """One `health_check` of one pool: when each peer is asked next, and how it did so far."""
+    """One `health_check` of one pool: the time of each peer's next check, and its results so far."""
 
     def __init__(self, pool: Pool, settings: HealthCheck, check: Check) -> None:
         self.pool = pool
@@ -52,21 +53,21 @@ class Probe:
         self.due: dict[Peer, float] = {}
         self.streaks: dict[Peer, int] = {}
         """The number of passed checks in a row, or minus the number of failed ones."""
-        self.asking: set[Peer] = set()
+        self.running: set[Peer] = set()
 
-    def ripe(self, now: float, dice: random.Random) -> list[Peer]:
-        """Who is to be asked now; their next time is set."""
+    def due_peers(self, now: float, dice: random.Random) -> list[Peer]:
+        """Return the peers to check at `now`, in monotonic seconds, and set the time of their next check."""
         pool = self.pool
         peers = [peer for peer in pool.peers if not peer.server.down]
         if not self.due.keys() <= set(peers):
-            # Someone is gone: nothing is kept for those who are no more.
+            # A peer has been removed, and its results with it.
             self.streaks = {peer: streak for peer, streak in self.streaks.items() if peer in pool.peers}
             self.close()
         self.due = {peer: self.due.get(peer, now) for peer in peers}
-        ripe = [peer for peer in peers if self.due[peer] <= now and peer not in self.asking]
-        for peer in ripe:
+        found = [peer for peer in peers if self.due[peer] <= now and peer not in self.running]
+        for peer in found:
             self.due[peer] = now + self.settings.interval + dice.random() * self.settings.jitter
-        return ripe
+        return found
 
     def close(self) -> None:
         """Have the check close the connections that it keeps, if it has a method `close`."""
@@ -77,7 +78,7 @@ class Probe:
             except Exception as error:  # the user's code; the other checks go on
                 errorlog.line("error", f'closing the health check of upstream "{self.pool.name}" raised {_description(error)}')
 
-    def ask(self, peer: Peer) -> None:
+    def run(self, peer: Peer) -> None:
         """Check a peer, and record and log the result. Any exception of the check is a failed check."""
         name = f'of peer {peer.name} in upstream "{self.pool.name}"'
         failure = ""
@@ -104,14 +105,14 @@ def _description(error: BaseException) -> str:
 
 
 class Probes:
-    """All active checks of a configuration. Made in every worker; one of them does the work."""
+    """All active checks of a configuration. Every worker has the object; the leader runs the checks."""
 
     def __init__(self, probes: Iterable[Probe], memory: SharedMemory) -> None:
         self.probes = list(probes)
         self._memory = memory
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._room = threading.Semaphore(PARALLEL)
+        self._slots = threading.Semaphore(PARALLEL)
         self._dice = random.Random()
         for probe in self.probes:
             probe.pool.on_tick = self.start
@@ -124,7 +125,7 @@ class Probes:
 
     @classmethod
     def of(cls, config: Config, pools: Mapping[str, Pool], memory: SharedMemory) -> Probes:
-        """What the locations of `config` ask for (`health_check` beside `proxy_pass`), and the pools themselves."""
+        """Return the checks of a configuration's locations (`health_check` beside `proxy_pass`) and of the pools."""
         probes = []
         for location in locations_of(config):
             proxy = location.proxy
@@ -142,15 +143,15 @@ class Probes:
         return cls(probes, memory)
 
     def start(self) -> None:
-        """Begin, if it has not begun in this process."""
+        """Start the checks, unless they have started in this process."""
         if self._thread is None and self.probes:
-            # Made here, because those made before gevent patched the process would block its loop.
-            self._stop, self._room = threading.Event(), threading.Semaphore(PARALLEL)
+            # Created here, because objects from before gevent's patch would block its loop.
+            self._stop, self._slots = threading.Event(), threading.Semaphore(PARALLEL)
             self._thread = threading.Thread(target=self._run, name="wsgi_proxy probes", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End; waits for the thread. The lead stays with this process until it ends."""
+        """Stop the checks and wait for the thread. This process stays the leader until it ends."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -158,31 +159,31 @@ class Probes:
             probe.close()
 
     def in_child(self) -> None:
-        """Forget the parent's thread: a forked child has none yet."""
+        """Reset the state in a forked child, which does not have the parent's thread."""
         self._thread = None
         for probe in self.probes:
-            probe.asking.clear()
+            probe.running.clear()
 
     def _run(self) -> None:
         while not self._memory.lead("probes"):
-            if self._stop.wait(_TAKE_OVER):
+            if self._stop.wait(_TAKEOVER):
                 return
         while not self._stop.is_set():
             now = time.monotonic()
             for probe in self.probes:
-                for peer in probe.ripe(now, self._dice):
-                    self._room.acquire()
-                    probe.asking.add(peer)
-                    threading.Thread(target=self._ask, args=(probe, peer), daemon=True).start()
+                for peer in probe.due_peers(now, self._dice):
+                    self._slots.acquire()
+                    probe.running.add(peer)
+                    threading.Thread(target=self._run_check, args=(probe, peer), daemon=True).start()
             due = [when for probe in self.probes for peer, when in probe.due.items()]
             self._stop.wait(min(max(min(due, default=now + 1) - time.monotonic(), 0.01), _LONGEST_SLEEP))
 
-    def _ask(self, probe: Probe, peer: Peer) -> None:
+    def _run_check(self, probe: Probe, peer: Peer) -> None:
         try:
-            probe.ask(peer)
+            probe.run(peer)
         finally:
-            probe.asking.discard(peer)
-            self._room.release()
+            probe.running.discard(peer)
+            self._slots.release()
 
 
 _all: weakref.WeakSet[Probes] = weakref.WeakSet()
@@ -220,7 +221,7 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def make_check(settings: HealthCheck, match: Match | None, scheme: str, host: str, proxy: ProxySettings) -> Check:
-    """The check that the settings ask for: their own callable, else one of the table."""
+    """Return the check of the settings: their callable, else one of CHECKS."""
     if settings.check is not None:
         return settings.check
     return CHECKS["http"](settings, match, scheme, host, proxy)

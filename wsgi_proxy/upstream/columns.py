@@ -1,12 +1,11 @@
-"""Which column of the shared numbers is which address's.
+"""The columns of a pool's shared numbers, one for each address.
 
 Rules:
-- Without names to resolve, the configuration's order is the order of the columns.
-- With names, workers may see different addresses at different times. A directory in shared memory gives an address the same
-  column in all workers; what is known of an address stays when others come and go.
-- How many columns there are follows from the configuration alone, so that all workers map the same memory.
-- When the columns are used up, those of addresses that this worker does not know (any more) and that nobody is connected to
-  are given away.
+- Without names to resolve, the columns are in the configuration's order.
+- With names, workers may see different addresses at different times. A table in shared memory gives an address the same column in
+  all workers. The numbers of an address stay when others appear and disappear.
+- The number of columns follows from the configuration alone, so that all workers map the same memory.
+- When no column is free, one whose address is unknown to this worker and has no open connections is reassigned.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ _SPARE = 64
 
 
 class Columns:
-    """The shared numbers of a pool, and whose they are."""
+    """The shared numbers of a pool, and the peer of each column."""
 
     def __init__(self, memory: SharedMemory, name: str, lock: SharedLock, servers: Sequence[Server], names: int) -> None:
         self._lock = lock
         self._count = count = len(servers) + (names * _PER_NAME + _SPARE if names else 0)
         self.counts = Counts(memory, name, count)
         self.health = Health(memory.area(f"{name}/health", size(count)).cast("q"), [None] * count)
-        self._directory = memory.area(f"{name}/columns", 8 * count).cast("q") if names else None
+        self._table = memory.area(f"{name}/columns", 8 * count).cast("q") if names else None
         self.peers: list[Peer | None] = [None] * count
-        """By column."""
+        """The peers by column."""
 
     def assign(self, peers: Sequence[Peer]) -> list[Peer]:
-        """Give each peer its column; those that get one. Peers that had one before keep it."""
-        if self._directory is None:
+        """Assign a column to each peer. Return the peers that have one. A peer keeps its column."""
+        if self._table is None:
             for index, peer in enumerate(peers):
                 self._take(peer, index)
             return list(peers)
         placed = []
         with self._lock:
-            directory = self._directory
-            owners = directory.tolist()
+            table = self._table
+            owners = table.tolist()
             column_of = {owner: index for index, owner in enumerate(owners) if owner}
             self.peers = [None] * self._count
             keys = _keys(peers)
@@ -58,7 +57,7 @@ class Columns:
                     column_of[key] = index = free.pop(0) if free else left.pop(0)
                     self.health.clear(index)
                     peer.failures = 0
-                    directory[index] = key
+                    table[index] = key
                 self._take(peer, column_of[key])
                 placed.append(peer)
         return placed
@@ -70,7 +69,7 @@ class Columns:
 
 
 def _keys(peers: Sequence[Peer]) -> list[int]:
-    """A number for each peer by its address; a configuration may name the same address more than once."""
+    """Return a number for each peer by its address. A configuration may name the same address more than once."""
     seen: dict[str, int] = {}
     keys = []
     for peer in peers:

@@ -1,14 +1,13 @@
-"""Who has how many connections open: counted by each worker, known to all, exact after any kill.
+"""The open connections of each server, counted by each worker, known to all, and exact after a worker is killed.
 
 Rules:
-- A row per worker, a column per server; each worker writes only its own row, without a lock.
-- Readers do not sum rows. Each worker also writes every change into a ring of its own, and the others keep up with the
-  rings: the cost is the number of changes, whatever the number of servers. An entry is one word, so that it is seen whole
-  or not at all: (sequence number, server, the row's new count). Counts and not differences, so that an entry read
-  twice does no harm.
-- Whoever fell behind a ring reads the row instead, and goes on from the ring's head as it was before.
-- A row counts while its worker's claim on the slot is in force: a killed worker's connections vanish with it.
-- The caller excludes the threads of its own process.
+- Each worker has a row with a column per server. It writes only its row, without a lock.
+- Readers do not sum rows. Each worker also writes every change to a ring buffer, and the others follow the rings. The cost
+  depends on the number of changes and not of servers. An entry is one word, so that readers never see a part of it: sequence
+  number, server, and the new count. It holds the count and not the difference, so that reading it twice does no harm.
+- A reader that has fallen behind a ring reads the row, and continues from the head of the ring as it was before.
+- A row counts while its worker's claim on the slot is valid, so the connections of a killed worker vanish.
+- The caller excludes the other threads of its process.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ _RING = 256
 _MASK = _RING - 1
 _SEQUENCE = 0x7FFFFFFF
 SERVERS_MAX = 1 << 16
-# Words of a row's head; then the ring, then the counts.
+# Words at the start of a row. The ring and the counts follow.
 _GENERATION, _PAD = 0, 8
 
 
 class _Other:
-    """What we know of another worker's row."""
+    """The state of another worker's row, as far as it was read."""
 
     __slots__ = ("at", "base", "expected", "generation", "seen", "slot", "stale")
 
@@ -39,7 +38,7 @@ class _Other:
 
 
 class Counts:
-    """The open connections of `servers` servers. `totals[i]` are those of server i in all workers as of the last `sync`."""
+    """The open connections of a number of servers. `totals[i]` counts those of server i in all workers at the last `sync`."""
 
     __slots__ = (
         "_base",
@@ -67,7 +66,7 @@ class Counts:
         self._words = memory.area(f"{name}/counts", 8 * memory.workers_max * self._stride, 8 * self._stride).cast("q")
         self.totals = [0] * servers
         self.changed: list[int] | None = None
-        """When a list: the servers whose count changed are appended to it, for those who keep an order by count."""
+        """A list to which the servers with changed counts are appended, for policies that keep an order by count; or None."""
         self.forked()
         self._fork = memory.when_forked(self.forked)
 
@@ -76,7 +75,7 @@ class Counts:
         return _PAD + _RING + self._servers
 
     def forked(self) -> None:
-        """Start afresh: a new process has no connections yet, and needs a slot of its own."""
+        """Reset the state in a new process, which has no connections and no slot yet."""
         self._roster = -1
         self._others: list[_Other] = []
         self._own = [0] * self._servers
@@ -85,10 +84,10 @@ class Counts:
         self._ring = self._row = 0
         self.totals[:] = self._own
 
-    # --- our own -----------------------------------------------------------------------------------------------------
+    # --- this worker -----------------------------------------------------------------------------------------------------
 
     def add(self, index: int) -> None:
-        """One more connection to server `index`. Call `sync` before the first."""
+        """Count one more connection to server `index`. Call `sync` before the first."""
         count = self._own[index] = self._own[index] + 1
         self.totals[index] += 1
         words = self._words
@@ -99,7 +98,7 @@ class Counts:
             self.changed.append(index)
 
     def remove(self, index: int) -> None:
-        """One connection less."""
+        """Count one connection less to server `index`."""
         count = self._own[index] = self._own[index] - 1
         self.totals[index] -= 1
         words = self._words
@@ -109,10 +108,10 @@ class Counts:
         if self.changed is not None:
             self.changed.append(index)
 
-    # --- the others' ---------------------------------------------------------------------------------------------------
+    # --- other workers ---------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Take in what the other workers did since the last call."""
+        """Read the changes of the other workers since the last call."""
         if self._header[SharedMemory.ROSTER] != self._roster:
             self._attach()
         words = self._words
@@ -138,24 +137,26 @@ class Counts:
         other.expected = expected
         other.at = ring + (expected & _MASK)
         other.stale = entry
-        # What stands where the next entry will be must be the one written a whole round before.
+        # The next position must hold the entry of the previous round. Otherwise this reader has fallen behind.
         if entry and entry >> 32 != (expected - _RING) & _SEQUENCE:
             self._read_row(other)
 
     def _read_row(self, other: _Other) -> None:
-        """Start from the row itself. Changes made meanwhile come again by the ring, from the head as it was before."""
+        """Read the whole row. Changes made meanwhile are read again from the ring, beginning at its head as it was before."""
         words = self._words
         other.expected = self._head(other.base) + 1 & _SEQUENCE
         other.at = other.base + _PAD + (other.expected & _MASK)
         other.stale = -1
         if words[other.base + _GENERATION] != other.generation:
-            return  # the slot's new owner has not used this pool yet
+            return  # the new owner of the slot has not used this pool yet
         row = other.base + _PAD + _RING
         self._replace(other, words[row : row + self._servers].tolist())
 
     def _head(self, base: int) -> int:
-        """The sequence number of the ring's newest entry, 0 when it has none. Entries are a round apart at most, so the newest
-        is the largest, but for the moment when the numbers start again."""
+        """Return the sequence number of the newest entry of a ring, 0 for an empty one.
+
+        The numbers differ by one round at most, so the newest is the largest, except after the numbers have wrapped around.
+        """
         sequences = [entry >> 32 for entry in self._words[base + _PAD : base + _PAD + _RING].tolist() if entry]
         if not sequences:
             return 0
@@ -173,7 +174,7 @@ class Counts:
         other.seen = counts
 
     def _attach(self) -> None:
-        """A worker came or went: our row first, if it is new, then whose rows count."""
+        """After a worker has started or ended, find the rows that count. Start this worker's row first, if it is new."""
         memory = self._memory
         slot = memory.slot
         self._roster = self._header[SharedMemory.ROSTER]
@@ -197,7 +198,7 @@ class Counts:
         base = self._base = slot * self._stride
         self._ring = base + _PAD
         self._row = base + _PAD + _RING
-        # The sequence goes on where the slot's last owner stopped: nobody may take an old entry for a new one.
+        # The sequence continues where the last owner of the slot stopped, so that no reader takes an old entry for a new one.
         self._sequence = self._head(base)
         for index in range(self._servers):
             words[self._row + index] = 0

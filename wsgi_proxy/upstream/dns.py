@@ -1,10 +1,10 @@
-"""A small DNS client, for `resolver` with addresses of name servers: A and AAAA over UDP, TCP when an answer was cut.
+"""A small DNS client for `resolver` with name servers: A and AAAA over UDP, and TCP after a truncated response.
 
-Rules (RFC 1035, RFC 3596):
-- Each query has a random id and comes back from the server it went to, with the question it asked; anything else is ignored.
-- The servers are asked in turn, each with its share of the timeout. A server that answers that a name does not exist is believed.
-- An answer's time to live is the smallest of its records'.
-- Neither /etc/hosts nor search domains are looked at, as in nginx.
+Rules (RFC 1035, section 4; RFC 3596):
+- Each query has a random id. Only a response from the queried server with the same id and question is accepted.
+- The servers are queried in turn, each with its share of the timeout. The response that a name does not exist is final.
+- The time to live of a response is the smallest of its records.
+- /etc/hosts and search domains are ignored, as in nginx.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_SUCH_NAME = 3
 
 
 class LookupFailed(OSError):
-    """The name servers gave no address; `exists` is False when they say that there is no such name."""
+    """The name servers returned no address. `exists` is False if there is no such name."""
 
     def __init__(self, message: str, exists: bool = True) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class LookupFailed(OSError):
 
 
 def look_up(name: str, servers: Sequence[str], timeout: float) -> tuple[list[str], float]:
-    """The addresses of `name`, IPv4 first, and for how many seconds they hold. LookupFailed when there are none."""
+    """Return the addresses of a name, IPv4 first, and the seconds for which they are valid. Raise LookupFailed without any."""
     found: list[str] = []
     lives: list[float] = []
     deadline = time.monotonic() + timeout
@@ -45,7 +45,7 @@ def look_up(name: str, servers: Sequence[str], timeout: float) -> tuple[list[str
 
 
 def _ask(name: str, kind: int, servers: Sequence[str], deadline: float) -> tuple[list[str], float]:
-    failure: Exception = LookupFailed(f"no name server to ask for {name}")
+    failure: Exception = LookupFailed(f"no name server for {name}")
     for number, server in enumerate(servers):
         left = (deadline - time.monotonic()) / (len(servers) - number)
         if left <= 0:
@@ -107,10 +107,10 @@ def _over_tcp(query: bytes, server: str, timeout: float) -> bytes:
 
 
 def _read(response: bytes, identity: int, query: bytes, kind: int) -> tuple[list[str], float]:
-    """The addresses of the wanted kind among an answer's records, and the shortest life of all of them."""
+    """Return the addresses of one kind in a response, and the shortest time to live of all records, in seconds."""
     got, flags, _, count = struct.unpack(">4H", response[:8])
     if got != identity or not flags & 0x8000:
-        raise ValueError("not an answer to our question")
+        raise ValueError("not a response to the query")
     code = flags & 0x0F
     if code:
         raise LookupFailed(f"the name server answered with code {code}", exists=code != _NO_SUCH_NAME)

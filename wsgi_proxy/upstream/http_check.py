@@ -1,11 +1,11 @@
-"""One active check: an HTTP request, and whether the answer is good.
+"""The active check by an HTTP request.
 
 Rules (ngx_http_upstream_hc_module):
-- Good is what the `match` block says; without one, a status from 200 to 399. Every test of the block must hold.
-- The request is `GET uri`, with the location's scheme, timeouts, and `proxy_set_header` where it has no variables.
-- Each check has a connection of its own, unless `keepalive_time` lets one serve for longer. A kept one that fails proves nothing:
-  the check is made again on a new one.
-- A check fails by raising CheckFailed; the message says why.
+- A response passes if it satisfies every test of the `match` block. Without a block, its status must be 200 to 399.
+- The request is `GET uri` with the location's scheme, timeouts, and those `proxy_set_header` fields that have no variables.
+- Each check opens a connection, unless `keepalive_time` allows reuse. After a failure on a kept connection, the check is repeated
+  on a new one.
+- A failed check raises CheckFailed with the reason.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..http import bare_host
 from ..tls import upstream_context
 
 _BODY_MAX = 256 * 1024
-"""How much of a body a `match` block sees."""
+"""The bytes of a body that a `match` block tests."""
 
 
 class HTTPCheck:
-    """Callable with a Peer. `host` is what the Host field says unless the location sets it."""
+    """A check that is called with a Peer. `host` is the value of the Host field unless the location sets it."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class HTTPCheck:
         self.host = host
         self.settings = settings or ProxySettings()
         self._kept: dict[Peer, tuple[http.client.HTTPConnection, float]] = {}
-        """Connections to be used again, and when they were opened."""
+        """The kept connections, with the time of their opening in monotonic seconds."""
 
     def __call__(self, peer: Peer) -> None:
-        """CheckFailed when the peer does not answer, or not well."""
+        """Raise CheckFailed if the peer does not respond, or if its response does not pass."""
         try:
             status, headers, body = self._ask(peer)
         except (OSError, http.client.HTTPException) as error:
@@ -69,11 +69,11 @@ class HTTPCheck:
                 try:
                     return self._exchange(peer, connection, opened)
                 except (OSError, http.client.HTTPException):
-                    pass  # closed since, or broken: a new one will tell
+                    pass  # the connection was closed or broken
             connection.close()
         host = self.host or peer.host
         connection = http.client.HTTPConnection(host, timeout=self.settings.read_timeout)
-        # Never by itself: it would connect to the name, and in the clear.
+        # http.client must not connect by itself: it would use the name, and no TLS.
         connection.auto_open = 0
         connection.sock = self._connect(peer, host)
         return self._exchange(peer, connection, time.monotonic())
@@ -81,7 +81,7 @@ class HTTPCheck:
     def _exchange(
         self, peer: Peer, connection: http.client.HTTPConnection, opened: float
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """A request and its answer; the connection is kept if it may be, else closed."""
+        """Send the request and return status, fields and body. Keep the connection if it is reusable, else close it."""
         keep = False
         try:
             connection.putrequest("GET", self.check.uri, skip_host=True, skip_accept_encoding=True)
@@ -100,7 +100,7 @@ class HTTPCheck:
                 connection.close()
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the kept connections."""
         while self._kept:
             self._kept.popitem()[1][0].close()
 
@@ -132,7 +132,7 @@ class HTTPCheck:
         tls = self.settings.tls
         name = getattr(tls.name, "constant", None) or bare_host(host)
         try:
-            # Without either there is nothing to check the name against, and nothing is sent (SNI).
+            # Without `proxy_ssl_verify` and `proxy_ssl_server_name`, the name is neither verified nor sent by SNI.
             return _wrapped(upstream_context(tls), sock, name if tls.verify or tls.server_name else None)
         except BaseException:
             sock.close()

@@ -1,9 +1,9 @@
-"""The peers in force: in two ranks, each with its policy, and who of them is ready.
+"""The present peers of a pool: servers and backups, each group with its policy, and the peers that are ready.
 
 Rules:
-- Health says who is closed (health.py); `down` and `drain` are the configuration's word. What policies read is brought up to date
-  when the health's epoch changed, or when time alone changes something, and not otherwise.
-- A failure takes from a peer's weight in every worker, when the worker hears of it.
+- A peer is ready unless health.py closes it, or the configuration has `down` or `drain`. The state that policies read is updated
+  only when the health's epoch has changed, or at a time at which it changes by itself.
+- A failure reduces a peer's weight in every worker, when the worker notices it.
 - A new set of addresses gets a new Lineup.
 """
 
@@ -19,7 +19,7 @@ _NEVER = float("inf")
 
 
 class Lineup:
-    """`make` gives the group and the policy for peers of one rank; `suspect(server, now)` hears of servers that are closed."""
+    """The peers in two groups. `make` returns the group and policy for peers; `suspect(server, now)` gets closed servers."""
 
     def __init__(
         self,
@@ -32,16 +32,16 @@ class Lineup:
         self._columns = columns
         self._suspect = suspect
         self.single = len(peers) == 1
-        """Nobody could stand in: failures do not close it."""
+        """True for one peer alone, which failures do not close."""
         self.tries_limit = sum(not (peer.server.down or peer.server.drain) for peer in peers)
         self._groups: list[PeerGroup] = []
-        self.main = self._rank(make, [peer for peer in peers if not peer.backup])
-        self.backup = self._rank(make, [peer for peer in peers if peer.backup])
+        self.main = self._make_group(make, [peer for peer in peers if not peer.backup])
+        self.backup = self._make_group(make, [peer for peer in peers if peer.backup])
         policies = [policy for policy in (self.main, self.backup) if policy is not None]
         self.measures = any(getattr(policy, "measures", False) for policy in policies)
-        """Some policy goes by response times."""
+        """True if a policy depends on response times."""
         self.limited = any(group.limited for group in self._groups)
-        """Some server has `max_conns`."""
+        """True if a server has `max_conns`."""
         inflight = [getattr(policy, "inflight", None) for policy in policies]
         self.inflight: dict[PeerGroup | None, Inflight] = {each.group: each for each in inflight if each is not None}
         self._ranked = [policy for policy in policies if isinstance(policy, Ranked)]
@@ -49,11 +49,11 @@ class Lineup:
         self._ramped = [peer for peer in peers if peer.server.slow_start and not self.single]
         self._watched: set[Peer] = set(peers)
         self.epoch = -1
-        """The health's epoch that all this is true of."""
+        """The health's epoch at the last refresh."""
         self.next_change = 0.0
-        """The time at which it is no longer, if nothing else changes it."""
+        """The time of the next change that time alone causes, in seconds since the epoch."""
 
-    def _rank(self, make: Callable[[Sequence[Peer]], tuple[PeerGroup, Balancer]], peers: list[Peer]) -> Balancer | None:
+    def _make_group(self, make: Callable[[Sequence[Peer]], tuple[PeerGroup, Balancer]], peers: list[Peer]) -> Balancer | None:
         if not peers:
             return None
         group, policy = make(peers)
@@ -61,24 +61,24 @@ class Lineup:
         return policy
 
     def dissolve(self) -> list[Peer]:
-        """The peers, with their weights as they stand; this lineup is over."""
+        """Return the peers with their present weights. The lineup must not be used afterwards."""
         for peer in self.peers:
             if peer.rotation is not None:
                 peer.rotation.leave(peer)
         return self.peers
 
     def only(self, peer: Peer) -> Peer | None:
-        """The single peer, if it may be used; that it was tried before is no reason against it."""
+        """Return the single peer, if it may be used, even if it was tried before."""
         return peer if self._groups[0].fits(peer, None) else None
 
     def age(self, now: int) -> None:
-        """A second has passed."""
+        """Update the policies whose ranks change every second."""
         for ranked in self._ranked:
             if ranked.ages:
                 ranked.update(ranked.group.peers, now)
 
     def reorder(self, now: int) -> None:
-        """Put the peers whose connections changed where they belong, in groups that are kept in order."""
+        """Move the peers whose connections changed, in groups that are kept in order."""
         changed = self._columns.counts.changed
         if not changed:
             return
@@ -88,7 +88,7 @@ class Lineup:
             ranked.update((peer for peer in peers if peer.group is ranked.group), now)
 
     def refresh(self, now: int) -> None:
-        """Something changed, by someone's doing or by time: see anew who is ready."""
+        """Determine which peers are ready, after a change of the health or at `next_change`."""
         health = self._columns.health
         self.epoch = health.epoch
         self.next_change = _NEVER
@@ -114,14 +114,14 @@ class Lineup:
                 ranked.rejoin(peer)
 
     def _judge(self, peer: Peer, failures: int, now: int) -> bool:
-        """Take in what health says of one peer; whether it became ready or unready."""
+        """Apply the health of one peer. Return True if its readiness has changed."""
         health, index = self._columns.health, peer.index
         if failures != peer.failures:
             limit = peer.server.max_fails
             if limit and not self.single:
                 peer.effective = max(0, peer.effective - (failures - peer.failures) * (peer.nominal // limit))
             peer.failures = failures
-        # Nobody would stand in for a single server; but what an active check says of it is meant.
+        # Failures do not close a single server, but active checks do.
         closed = health.barred(index) if self.single else health.closed(index, now)
         if closed:
             self.next_change = min(self.next_change, max(health.reopens(index), now + 1))

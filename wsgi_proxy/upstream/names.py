@@ -1,13 +1,12 @@
-"""The addresses behind a pool's servers, asked for at the start and again in the background.
+"""The addresses of a pool's servers, resolved at the start and again in the background.
 
-Rules (resolve.py has the ones about how long an answer holds):
-- Asking again is due by time, and happens when requests come; it waits in a thread (a greenlet where gevent has patched them)
-  that ends with it.
-- The pool is told under its own lock, and only when an address came or went.
-- A peer of an address that stays is the same object as before.
-- What was found is written into shared memory. A worker that starts while a name is unknown (its container is being restarted,
-  the name server is away) goes on with what the others knew.
-- A name without `resolve` is the system's matter, whatever `resolver` says.
+Rules (resolver.py defines how long an address is valid):
+- A resolution that is due starts with the next request, in a thread (a greenlet if gevent has patched them) that ends with it.
+- The pool takes in the result under its lock, and gets new peers only if an address has changed.
+- The peer of an unchanged address stays the same object.
+- The addresses are stored in shared memory. A worker that starts while a name cannot be resolved (its container or the name
+  server restarts) uses the stored addresses.
+- A name without `resolve` is resolved by the system, even with a `resolver`.
 """
 
 from __future__ import annotations
@@ -24,21 +23,22 @@ from .resolver import SYSTEM, Resolver, first_addresses, name_of, target_of
 
 _NEVER = float("inf")
 _RETRY = 5.0
-"""Seconds between attempts to find the new address of a name whose old one does not answer."""
-
-
+"""Seconds between attempts to find the new address of a name whose old one does not respond."""
 _MEMORY = 4096
+"""Bytes of shared memory per name."""
 
 
 def memory_size(names: int) -> int:
-    """Bytes to remember the addresses of so many names."""
+    """Return the bytes of shared memory for the addresses of a number of names."""
     return 8 + names * _MEMORY
 
 
 class Addresses:
-    """What each server's name means now. ConfigError when one means nothing at the start and nobody knows what it meant.
+    """The present addresses of each server.
 
-    `memory` gives so many bytes that the workers share, and `lock` excludes them from it; never while a name is asked for."""
+    `memory` returns a number of bytes that the workers share, and `lock` protects them. No holder of the lock resolves a name.
+    Raises ConfigError if a name can neither be resolved at the start nor found in shared memory.
+    """
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class Addresses:
         self._addresses = {server: self._first(server) for server in servers}
         self._remember()
         self._suspects: set[Server] = set()
-        self.asking = False
+        self.resolving = False
         self.due = _NEVER
-        """When to ask again, on the clock."""
+        """The time of the next resolution, in seconds since the epoch."""
         if any(server.resolve for server in self.named):
             valid = min(_RETRY if resolver.valid is None else resolver.valid, _RETRY)
             self.due = clock() + (valid if all(self._addresses.values()) else 1)
@@ -77,7 +77,7 @@ class Addresses:
         return found or self._remembered(server)
 
     def _remembered(self, server: Server) -> list[Address]:
-        """What the workers knew last."""
+        """Return the addresses of a server that a worker has stored."""
         if self._memory is None:
             return []
         with self._lock:
@@ -91,13 +91,13 @@ class Addresses:
             text = json.dumps({server.address: self._addresses[server] for server in self.named}).encode()
             if len(text) <= len(self._memory) - 8:
                 with self._lock:
-                    # A length of zero in between: who is killed here leaves nothing rather than a half.
+                    # The length is zero meanwhile, so that a killed worker leaves nothing instead of a part.
                     self._memory[:8] = bytes(8)
                     self._memory[8 : 8 + len(text)] = text
                     self._memory[:8] = len(text).to_bytes(8, "little")
 
     def peers(self, before: Sequence[Peer]) -> list[Peer]:
-        """A peer of each address: servers first, then backups, each in the configuration's order."""
+        """Return a peer for each address: servers, then backups, in the configuration's order. Reuse the peers of `before`."""
         known = {(id(peer.server), peer.address): peer for peer in before}
         peers = []
         for server in self.servers:
@@ -108,40 +108,43 @@ class Addresses:
         return sorted(peers, key=lambda peer: peer.backup)
 
     def suspect(self, server: Server, now: float) -> None:
-        """An address of the server does not answer: perhaps it has moved."""
+        """Note that an address of the server does not respond, because its name may have a new address."""
         if server not in self._suspects and self.targets[server].is_name:
             self._suspects.add(server)
             self.due = min(self.due, now)
 
-    def ask_again(self, tell: Callable[[Callable[[], bool]], None]) -> None:
-        """Begin to ask for all names. `tell` gets a function that takes the answers in and says whether anything changed."""
-        if not self.asking:
-            self.asking = True
-            threading.Thread(target=self._ask, args=(tell,), name="wsgi_proxy resolve", daemon=True).start()
+    def resolve_again(self, tell: Callable[[Callable[[], bool]], None]) -> None:
+        """Start to resolve all names.
 
-    def _ask(self, tell: Callable[[Callable[[], bool]], None]) -> None:
+        `tell` gets a function that stores the result and returns True if an address has changed.
+        """
+        if not self.resolving:
+            self.resolving = True
+            threading.Thread(target=self._resolve, args=(tell,), name="wsgi_proxy resolve", daemon=True).start()
+
+    def _resolve(self, tell: Callable[[Callable[[], bool]], None]) -> None:
         found: dict[Server, list[Address]] = {}
         life = _NEVER
         for server in self.named:
             try:
                 found[server], valid = (self._resolver if server.resolve else self._system).addresses(self.targets[server])
             except (OSError, UnicodeError):
-                valid = _RETRY  # what is known so far stays
+                valid = _RETRY  # the known addresses stay
             if server.resolve:
                 life = min(life, valid)
 
-        def take_in() -> bool:
+        def store() -> bool:
             changed = any(set(addresses) != set(self._addresses[server]) for server, addresses in found.items())
             self._addresses.update(found)
             self._remember()
-            # Who is still closed says so again.
+            # A server that is still closed will be noted again.
             if self._suspects:
                 life_now = min(life, _RETRY)
                 self._suspects.clear()
             else:
                 life_now = life
             self.due = self._clock() + max(1.0, life_now)
-            self.asking = False
+            self.resolving = False
             return changed
 
-        tell(take_in)
+        tell(store)

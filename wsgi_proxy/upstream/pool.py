@@ -1,13 +1,13 @@
-"""Pool: the servers of an upstream, and who gets the next request. Lease: one try at one of them.
+"""A pool, the servers of an upstream, and the lease of one of its peers for one attempt.
 
 Rules:
-- `lease` chooses and counts in, `settle` counts out and writes down what came of it; nothing else counts.
-- Everything that workers must agree on (open connections, failures, response times) lies in shared memory. On the healthy path a
-  request reads a few shared words and writes its own row, without a lock between processes.
-- Inside the pool's own lock nothing waits and nothing switches greenlets.
-- The order of eligibility is nginx's: not tried, not down, not quarantined, not full; then the backups; then 502 at once.
-- A single server without backups is never quarantined: there is nobody else to ask.
-- Names are resolved again in the background (resolve.py); the peers that stay keep all their numbers.
+- `lease` chooses a peer and counts the connection. `settle` ends the count and records the result. Nothing else counts.
+- The state that workers must agree on (open connections, failures, response times) lies in shared memory. Without failures, a
+  request reads a few shared words and writes its worker's row, without a lock between processes.
+- The holder of the pool's lock neither waits nor switches greenlets.
+- The order is nginx's: peers that are not tried, down, quarantined or full; then the backups; then 502 at once.
+- A single server without backups is never quarantined, because no other could serve.
+- Names are resolved again in the background (names.py). Peers that stay keep all their numbers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = ["Lease", "Peer", "Pool"]
 
 
 class Lease:
-    """One try at `peer`, counted as an open connection until it is settled."""
+    """One attempt at `peer`, counted as an open connection until it is settled."""
 
     __slots__ = ("_pool", "begun", "peer", "settled")
 
@@ -62,21 +62,24 @@ class Lease:
         self.peer = peer
         self.settled = False
         self.begun = 0
-        """When it began, in ms, where the policy wants to know how long requests have been waiting."""
+        """The start of the attempt in milliseconds, for least_time with `inflight`; else 0."""
 
     def sticky_cookie(self) -> str | None:
-        """The Set-Cookie value that keeps the client with this server; None without `sticky`."""
+        """Return the Set-Cookie value that keeps the client with this server; None without `sticky`."""
         return self._pool.sticky_cookie(self.peer)
 
     def settle(self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None) -> None:
-        """End the try; only the first call counts. `failed`: in a way that counts against the server. The times, in seconds
-        since the try began, are given for good answers only; least_time learns from them."""
+        """End the attempt. A settled lease is ignored.
+
+        `failed` is True for a failure that counts against the server. The times, in seconds since the start of the attempt, are
+        those of a successful response, for least_time.
+        """
         if not self.settled:
             self.settled = True
             pool, index = self._pool, self.peer.index
             with pool._guard:
                 if pool._lineup.measures:
-                    # Before the count, whose change is what makes the other workers look.
+                    # Before the count changes, because other workers follow the count.
                     pool._measure(self, failed, header_time, last_byte_time)
                 pool.counts.remove(index)
                 if failed or pool._words[FIRST_FAILS + index]:
@@ -138,9 +141,9 @@ class Pool:
         self.sticky = sticky
         self.resolver = resolver
         self.health_check = health_check
-        """What probe.py does with these servers beside what locations ask for."""
+        """The active check of these servers, in addition to those of locations."""
         self.on_tick: Callable[[], None] | None = None
-        """Called at most once a second while requests come; must not wait."""
+        """A function to call at most once a second during requests. It must not wait."""
         self.memory = memory or SharedMemory.open("pools")
         self._clock = clock
         self._dice: Dice = dice or random.Random()
@@ -154,9 +157,9 @@ class Pool:
         lock = self.memory.lock(names)
         self._names = Addresses(self.servers, resolver, clock, lambda size: self.memory.area(names, size), lock)
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
-        """How to speak to the servers, where they were given as URLs."""
+        """The scheme of servers given as URLs, else http."""
         self.tls = arguments.tls(verify, ssl_context, any(each.scheme == "https" for each in self._names.targets.values()))
-        """For Pools made in Python: how https servers are verified."""
+        """The TLS settings for https servers of a pool created in Python."""
         self._columns = Columns(self.memory, area, self._lock, self.servers, len(self._names.named))
         self.counts = self._columns.counts
         self.health = self._columns.health
@@ -168,7 +171,7 @@ class Pool:
             raise ConfigError(Fault(f"policy: {error}")) from error
         self._second = -1
         if forked_without_exec():
-            # A worker: take a slot now, which also clears away what the worker before us left when it was killed.
+            # A worker claims its slot at once, which also removes the numbers of killed workers.
             self.memory.join()
 
     @classmethod
@@ -187,20 +190,20 @@ class Pool:
         return cls(upstream.servers, upstream.policy, name=upstream.name, memory=memory, **options)
 
     def _install(self, before: Sequence[Peer] = ()) -> None:
-        """Make a peer of each address known now. Peers that there were stay the same objects, with all their numbers."""
+        """Create a peer for each known address. Peers of `before` stay the same objects with all their numbers."""
         peers = self._columns.assign(self._names.peers(before))
         self._lineup = lineup = Lineup(peers, self._columns, self._group, self._names.suspect)
         self.peers = lineup.peers
         self.single = lineup.single
         self.tries_limit = lineup.tries_limit
-        """How many tries a request has by default: one per address that is not down, backups included."""
+        """The default number of attempts per request: one per address that is not down, backups included."""
         plain = self.sticky is None and not (lineup.measures or lineup.single) and lineup.main is not None
         self._plain_pick = lineup.main.pick if plain and lineup.main is not None else None
-        """The policy, where a first try needs nothing else."""
+        """The policy's `pick`, if a first attempt needs nothing else."""
         self._timed = bool(lineup.inflight)
 
     def _group(self, peers: Sequence[Peer]) -> tuple[PeerGroup, Balancer]:
-        """Peers of one rank, and the policy at work on them."""
+        """Return a group of peers and its policy."""
         group = PeerGroup(peers, self.counts.totals, self.health, self._dice, self._clock)
         walk = walking(self.policy, group) if self._shared_turns and 1 < len(peers) <= SHARED_MAX else None
         if walk is not None:
@@ -209,21 +212,23 @@ class Pool:
 
     # --- choosing --------------------------------------------------------------------------------------------------
 
-    def lease(self, x: Any) -> Lease:
-        """The next try for the exchange `x`, whose `tried` set is kept here. Waits where the upstream has a `queue`.
-        NoLiveUpstreams when nobody is eligible."""
+    def lease(self, exchange: Any) -> Lease:
+        """Return the lease for the next attempt of an exchange, and add its peer to `exchange.tried`.
+
+        Waits if the upstream has a `queue`. Raises NoLiveUpstreams if no peer is eligible.
+        """
         queue = self._queue
         if queue is None and not self._lineup.limited:
-            peer = self._try_now(x)
+            peer = self._try_now(exchange)
         else:
-            peer = None if queue is not None and queue.busy else self._try(x)
-            if peer is None and queue is not None and self._may_wait(x):
-                peer = queue.wait(lambda: self._try(x))
+            peer = None if queue is not None and queue.busy else self._try(exchange)
+            if peer is None and queue is not None and self._may_wait(exchange):
+                peer = queue.wait(lambda: self._try(exchange))
         if peer is None:
             raise NoLiveUpstreams(f'no live upstreams in "{self.name}"' if self.peers else f"{self.name} could not be resolved")
-        tried = x.tried
+        tried = exchange.tried
         if tried is None:
-            x.tried = {peer}
+            exchange.tried = {peer}
         else:
             tried.add(peer)
         lease = Lease(self, peer)
@@ -237,16 +242,16 @@ class Pool:
             if inflight is not None:
                 lease.begun = inflight.begin(lease.peer)
 
-    def _try(self, x: Any) -> Peer | None:
-        """Choose and count in, in one piece."""
+    def _try(self, exchange: Any) -> Peer | None:
+        """Choose a peer and count the connection atomically."""
         if not self._lineup.limited:
-            return self._try_now(x)
-        # Two workers must not see the same last place under max_conns.
+            return self._try_now(exchange)
+        # Two workers must not both take the last connection below max_conns.
         with self._gate:
-            return self._try_now(x)
+            return self._try_now(exchange)
 
-    def _try_now(self, x: Any) -> Peer | None:
-        """What is below is all that most requests need."""
+    def _try_now(self, exchange: Any) -> Peer | None:
+        """Choose a peer and count the connection. Most requests need nothing beyond this method."""
         now = int(self._clock())
         counts = self.counts
         with self._guard:
@@ -259,44 +264,44 @@ class Pool:
             if counts.changed:
                 lineup.reorder(now)
             pick = self._plain_pick
-            peer = pick(x, None, now) if pick is not None and x.tried is None else None
+            peer = pick(exchange, None, now) if pick is not None and exchange.tried is None else None
             if peer is None or peer.suspect:
-                peer = self._choose(x, now, peer)
+                peer = self._choose(exchange, now, peer)
                 if peer is None:
                     return None
             counts.add(peer.index)
             return peer
 
-    def _may_wait(self, x: Any) -> bool:
-        """Whether time can help: some server was not tried yet."""
-        tried = x.tried or ()
+    def _may_wait(self, exchange: Any) -> bool:
+        """Return True if waiting can help, because a server has not been tried yet."""
+        tried = exchange.tried or ()
         return any(not (peer.server.down or peer in tried) for peer in self.peers)
 
-    def _choose(self, x: Any, now: int, peer: Peer | None) -> Peer | None:
-        """The rest of choosing: second tries, backups, sessions, probes of servers that failed. `peer`: chosen already."""
+    def _choose(self, exchange: Any, now: int, peer: Peer | None) -> Peer | None:
+        """Handle retries, backups, sessions, and probes of failed servers. `peer` is the policy's first choice, if any."""
         lineup = self._lineup
         while True:
             if peer is None:
-                peer = self._pick(x, now)
+                peer = self._pick(exchange, now)
             if peer is not None:
                 if not (peer.suspect or lineup.measures) or self._note_pick(peer, now):
                     return peer
             elif not (lineup.limited and self.memory.reap()):
                 return None
-            # Another worker took the probe; or what seemed full was held by a worker that is dead.
+            # Another worker took the probe, or the connections of a dead worker made a server seem full.
             peer = None
             self.counts.sync()
             lineup.refresh(now)
             lineup.reorder(now)
 
-    def _pick(self, x: Any, now: int) -> Peer | None:
-        """Whom the policy names: among the servers, else among the backups, where a request stays once it came to them."""
-        tried: Tried = x.tried
+    def _pick(self, exchange: Any, now: int) -> Peer | None:
+        """Return the choice among the servers, else among the backups. A request that tried a backup stays with the backups."""
+        tried: Tried = exchange.tried
         lineup = self._lineup
         if self.single:
             return lineup.only(self.peers[0])
         if self.sticky is not None:
-            wanted = self._wanted(x, cookie(x.header("Cookie"), self.sticky.cookie), now)
+            wanted = self._wanted(exchange, cookie(exchange.header("Cookie"), self.sticky.cookie), now)
             if wanted is not None:
                 stay = getattr(lineup.main, "stay", None)
                 if stay is not None and not wanted.backup:
@@ -304,13 +309,13 @@ class Pool:
                 return wanted
         peer: Peer | None = None
         if lineup.main is not None and not (tried and any(peer.backup for peer in tried)):
-            peer = lineup.main.pick(x, tried, now)
+            peer = lineup.main.pick(exchange, tried, now)
         if peer is None and lineup.backup is not None:
-            peer = lineup.backup.pick(x, tried, now)
+            peer = lineup.backup.pick(exchange, tried, now)
         return peer
 
-    def _wanted(self, x: Any, sid: str, now: int) -> Peer | None:
-        """The peer the client's cookie names, if it may be used; `drain` lets sessions stay where they are."""
+    def _wanted(self, exchange: Any, sid: str, now: int) -> Peer | None:
+        """Return the peer of the client's cookie, if it may be used. A server with `drain` keeps its sessions."""
         if not sid:
             return None
         conns = self.counts.totals
@@ -318,7 +323,7 @@ class Pool:
             if peer.sid == sid:
                 server = peer.server
                 full = server.max_conns and conns[peer.index] >= server.max_conns
-                tried = x.tried is not None and peer in x.tried
+                tried = exchange.tried is not None and peer in exchange.tried
                 if not (tried or server.down or full or self.health.closed(peer.index, now)):
                     return peer
         return None
@@ -328,7 +333,7 @@ class Pool:
         return None if self.sticky is None else set_cookie(self.sticky, peer.sid, self._clock())
 
     def _note_pick(self, peer: Peer, now: int) -> bool:
-        """Write the choice down; False when another worker took the one probe that a passed quarantine allows."""
+        """Record the choice. Return False if another worker took the only probe after a quarantine."""
         with self._lock:
             if self.health.closed(peer.index, now):
                 return False
@@ -338,7 +343,7 @@ class Pool:
     # --- settling ----------------------------------------------------------------------------------------------------
 
     def _measure(self, lease: Lease, failed: bool, header_time: float | None, last_byte_time: float | None) -> None:
-        """What least_time wants to know."""
+        """Record the response times for least_time."""
         index = lease.peer.index
         if lease.begun and lease.peer.group in self._lineup.inflight:
             self._lineup.inflight[lease.peer.group].end(lease.peer, lease.begun)
@@ -350,7 +355,7 @@ class Pool:
                 self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
 
     def _judge(self, index: int, failed: bool) -> None:
-        """A try failed, or went well at a server that has failures."""
+        """Record a failed attempt, or a successful one at a server with failures."""
         now = int(self._clock())
         with self._lock:
             if not failed:
@@ -361,7 +366,7 @@ class Pool:
     # --- keeping up ----------------------------------------------------------------------------------------------------
 
     def _tick(self, now: int) -> None:
-        """Once a second: look whether a worker died, and whether a name is to be resolved again."""
+        """Free the slots of dead workers and start a resolution that is due, once a second."""
         self._second = now
         if self.memory.reaped != now:
             self.memory.reaped = now
@@ -370,10 +375,10 @@ class Pool:
             self.on_tick()
         self._lineup.age(now)
         if now >= self._names.due:
-            self._names.ask_again(self._take_in)
+            self._names.resolve_again(self._take_in)
 
     def _take_in(self, news: Callable[[], bool]) -> None:
-        """In the thread that asked for names: have the news taken in, and the peers made anew if there are any."""
+        """Store the result of a resolution, and create new peers if an address has changed. Called in the resolving thread."""
         with self._guard:
             if news():
                 self._install(self._lineup.dissolve())
@@ -381,18 +386,18 @@ class Pool:
     # --- for active checks and the status page ---------------------------------------------------------------------------
 
     def checked(self, peer: Peer, good: bool) -> bool:
-        """Write down what an active check found; True when that is news."""
+        """Record the result of an active check. Return True if it is new."""
         with self._guard, self._lock:
             return self.health.checked(peer.index, good, int(self._clock()))
 
     def require_checks(self) -> None:
-        """No server is used before a check found it good (`mandatory`)."""
+        """Use no server before it has passed a check (`mandatory`)."""
         with self._guard:
             self.health.mandatory = True
             self._lineup.epoch = -1
 
     def standing(self) -> list[tuple[Peer, int, bool, Standing]]:
-        """Each peer with its open connections, whether it may be chosen now, and its numbers."""
+        """Return each peer with its open connections, True if it may be chosen now, and its numbers."""
         with self._guard:
             self.counts.sync()
             self._lineup.refresh(int(self._clock()))

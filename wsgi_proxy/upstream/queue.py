@@ -1,10 +1,10 @@
-"""Requests that wait for a server instead of being refused (`queue number [timeout=]`).
+"""The queue of requests that wait for a server (ngx_http_upstream_module, queue).
 
 Rules:
-- At most `number` wait, in all workers together; each at most `timeout` seconds. Beyond that: no live upstreams.
-- First come, first served within a worker. The first in line is woken when one of our own requests ends, and looks for
-  what other workers freed every few milliseconds.
-- Waiting is done by threading.Event, which is a greenlet's wait where gevent has patched it.
+- At most `number` requests wait in all workers together, each for at most `timeout` seconds. Others get "no live upstreams".
+- Within a worker, requests are served in their order. The first one is woken when a request of this worker ends, and looks every
+  few milliseconds for a server that another worker has released.
+- A request waits for a threading.Event, which switches greenlets if gevent has patched it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 
 class Queue:
-    """Who waits for a server of one pool."""
+    """The waiting requests of one pool."""
 
     def __init__(self, memory: SharedMemory, name: str, number: int, timeout: float) -> None:
         self.number = number
@@ -35,27 +35,27 @@ class Queue:
 
     @property
     def busy(self) -> bool:
-        """Somebody waits already: nobody may go before."""
+        """True if requests of this worker are waiting. A new request must not overtake them."""
         return bool(self._line)
 
     @property
     def waiting(self) -> int:
-        """How many wait in all workers."""
+        """The number of waiting requests in all workers."""
         with self._lock:
             self._counts.sync()
             return self._counts.totals[0]
 
     def wake(self) -> None:
-        """A request ended: the first in line may look."""
+        """Wake the first waiting request after another one has ended."""
         line = self._line
         if line:
             try:
                 line[0].set()
             except IndexError:
-                pass  # it left in this moment
+                pass  # it has left meanwhile
 
     def wait(self, look: Callable[[], Found | None]) -> Found | None:
-        """Stand in line until `look` gives something; None when the line is full or the time is up."""
+        """Wait until `look` returns a result. Return None if the queue is full, or at the timeout."""
         ticket = threading.Event()
         with self._lock:
             self._counts.sync()

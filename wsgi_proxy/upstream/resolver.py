@@ -1,13 +1,14 @@
-"""From what a `server` line says to the addresses to connect to, now and again later.
+"""The addresses of a `server` directive: parsing, and name resolution.
 
-Rules:
-- Every address of a name becomes a peer, IPv4 before IPv6, as nginx does with what the system's resolver gives it.
-- Forms: `host`, `host:port`, `1.2.3.4:port`, `[v6]:port`, `unix:/path`, and URLs with http or https, which bring their port.
-- A name with `resolve` is asked again when its answer is no longer valid: `valid=` of `resolver`, else the records' time to
-  live, else (the system's resolver does not tell) every SYSTEM_VALID seconds.
-- A name without `resolve` is asked again only while one of its addresses does not answer: nginx would need a reload to find
-  a container that came back elsewhere.
-- When a name cannot be resolved again, the addresses known so far stay.
+Rules (ngx_http_upstream_module, server):
+- Every address of a name becomes a peer, IPv4 before IPv6, as in nginx.
+- The forms are `host`, `host:port`, `1.2.3.4:port`, `[v6]:port`, `unix:/path`, and URLs with http or https, which have a default
+  port.
+- A name with `resolve` is resolved again when its addresses are no longer valid: after `valid=` of `resolver`, else the records'
+  time to live, else SYSTEM_VALID seconds, because the system's resolver does not return a time to live.
+- A name without `resolve` is resolved again only while one of its addresses does not respond. nginx would need a reload to find a
+  restarted container at its new address.
+- When a name cannot be resolved again, the known addresses stay.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from ..errors import ConfigError, Fault
 from .dns import look_up
 
 SYSTEM_VALID = 5.0
-"""Seconds an answer of the system's resolver is taken for good."""
+"""Seconds for which an address from the system's resolver is valid."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A `server` line's address, taken apart. `path` is that of a unix socket, else empty."""
+    """A parsed address of a `server` directive. `path` is that of a unix socket, else empty."""
 
     host: str
     port: int
@@ -36,7 +37,7 @@ class Target:
 
     @property
     def is_name(self) -> bool:
-        """Whether it must be resolved."""
+        """True if the host is a name."""
         if self.path:
             return False
         try:
@@ -48,15 +49,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Resolver:
-    """Who is asked for names: the system, or name servers (`resolver address …` with `valid=` and `resolver_timeout`)."""
+    """The system's resolver, or name servers (`resolver` with `valid=` and `resolver_timeout`). Times are in seconds."""
 
     servers: tuple[str, ...] = ()
     valid: float | None = None
     timeout: float = 30.0
 
     def addresses(self, target: Target) -> tuple[list[Address], float]:
-        """Where to connect: a path, or each (host, port) of the name; and for how many seconds this holds. OSError when
-        the name is not known."""
+        """Return the addresses of a target, and the seconds for which they are valid. Raise OSError for an unknown name."""
         if target.path:
             return [target.path], float("inf")
         if not target.is_name:
@@ -84,7 +84,7 @@ def _ask_system(target: Target) -> list[Address]:
 
 
 def parse(address: str) -> Target:
-    """Take an address apart. ValueError when it is none."""
+    """Return the parsed address. Raise ValueError for an invalid one."""
     scheme, colons, rest = address.partition("://")
     if not colons:
         scheme, rest = "", address
@@ -115,7 +115,7 @@ def parse(address: str) -> Target:
 
 
 def name_of(address: Address) -> str:
-    """An address as $upstream_addr shows it."""
+    """Return an address as $upstream_addr shows it."""
     if isinstance(address, str):
         return f"unix:{address}"
     host, port = address
@@ -123,7 +123,7 @@ def name_of(address: Address) -> str:
 
 
 def target_of(server: Server) -> Target:
-    """A server's address taken apart. ConfigError with the server's place when it makes no sense."""
+    """Return the parsed address of a server. Raise ConfigError with the server's line if it is invalid."""
     try:
         return parse(server.address)
     except ValueError as error:
@@ -131,8 +131,10 @@ def target_of(server: Server) -> Target:
 
 
 def first_addresses(server: Server, resolver: Resolver) -> list[Address]:
-    """A server's addresses at the start. ConfigError with the server's place when its name is not known; with `resolve` it
-    may become known later, and has none until then."""
+    """Return the addresses of a server at the start.
+
+    An unknown name with `resolve` has no addresses yet. Without it, raise ConfigError with the server's line.
+    """
     target = target_of(server)
     try:
         return resolver.addresses(target)[0]

@@ -1,7 +1,8 @@
-"""Sessions that stay with a server (`sticky cookie`): reading the client's cookie, and writing the one that keeps it there.
+"""The cookie that keeps a session with its server (ngx_http_upstream_module, sticky).
 
-Rules (ngx_http_upstream_module, `sticky`): the value is the server's `route`, else the md5 of its address and port; the cookie is
-set with every answer; its attributes come in nginx's order.
+Rules:
+- The value is the server's `route`, else the MD5 digest of its address and port.
+- Every response sets the cookie, with its attributes in nginx's order.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from ..config import Sticky
 from ..http import format_cookie_date
 
 _FOREVER = 10 * 365 * 86400
-"""What `expires=max` is in seconds; nginx writes the end of 2037 for it."""
+"""Seconds that stand for `expires=max`, for which nginx writes the end of 2037."""
 
 
 def cookie(header: str, name: str) -> str:
-    """The value of a cookie in a Cookie field, empty when it is not there."""
+    """Return the value of a cookie in a Cookie field, empty if it is not there."""
     for pair in header.split(";"):
         key, _, value = pair.partition("=")
         if key.strip() == name:
@@ -23,7 +24,7 @@ def cookie(header: str, name: str) -> str:
 
 
 def set_cookie(sticky: Sticky, value: str, now: float) -> str:
-    """The value of the Set-Cookie field."""
+    """Return the value of the Set-Cookie field."""
     parts = [f"{sticky.cookie}={value}"]
     if sticky.expires is not None:
         seconds = int(sticky.expires)
