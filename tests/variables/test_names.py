@@ -210,5 +210,5 @@ def test_variables_of_missing_features_are_not_found(name: str) -> None:
     names = Names()
     text, log = compile_text(f"<${name}>", names), compile_log(f"<${name}>", names)
     names.check()
-    x = Exchange(environ("GET", "/", [], 80))
+    x = exchange()
     assert (text(x), log(x)) == ("<>", "<->")
