@@ -1,4 +1,4 @@
-"""`python -m wsgi_proxy` is the command `wsgi-proxy`."""
+"""Run the command `wsgi-proxy` as `python -m wsgi_proxy`."""
 
 import sys
 

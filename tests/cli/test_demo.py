@@ -112,7 +112,9 @@ def cmdline(pid: int) -> bytes:
 def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with Recorder() as other:
         assert demo.main(["--bind", other.address]) == 1
-    assert capsys.readouterr().err == f"wsgi-proxy demo: something already listens on {other.address}\n"
+    assert capsys.readouterr().err == (
+        f"wsgi-proxy demo: {other.address} is in use; choose another address with --bind ADDRESS:PORT\n"
+    )
 
 
 class Terminal(io.StringIO):

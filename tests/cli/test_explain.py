@@ -31,14 +31,14 @@ def test_each_decision_is_a_line() -> None:
         assert "nginx.conf:7) → proxy_pass, URI /a/b, arguments c=d" in text
         assert f"try 1: 127.0.0.1:{dead} of echo: connect() failed (111: Connection refused)" in text
         assert f"try 2: {upstream.address} of echo: status 200" in text
-        assert lines[-1] == "answer: 200, 2 bytes"
+        assert lines[-1] == "response: 200, 2 bytes"
         assert upstream.requests[0].get("Cookie") == "x=1"
 
 
 def test_answers_without_an_upstream() -> None:
     config = nginx.loads(CONFIGURATION.format(address="127.0.0.1:1", dead=2))
-    assert explain(config, "GET", "http://example.org/old")[-1].startswith("answer: 301")
-    assert explain(config, "GET", "http://example.org/no/")[-1].startswith("answer: 403")
+    assert explain(config, "GET", "http://example.org/old")[-1].startswith("response: 301")
+    assert explain(config, "GET", "http://example.org/no/")[-1].startswith("response: 403")
 
 
 def test_the_environ_of_a_path() -> None:

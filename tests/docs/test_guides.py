@@ -387,7 +387,7 @@ def test_the_first_run_of_getting_started(tmp_path: Path) -> None:
             assert run(reload).returncode == 0
             assert fetch(ports["8080"], "/").status == 200
             done = run(explain)
-            assert done.returncode == 0 and "answer: 200" in done.stdout
+            assert done.returncode == 0 and "response: 200" in done.stdout
             assert run(leave).returncode == 0
             server.process.wait(30)
     assert server.process.returncode == 0

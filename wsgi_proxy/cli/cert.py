@@ -1,9 +1,9 @@
 """`wsgi-proxy cert --self-signed NAME…`: a certificate and its key for development.
 
 Rules:
-- The key is written first and for its owner alone; nothing that exists is overwritten unless --force says so.
-- Names become subjectAltNames: DNS names (wildcards too) and IP addresses; the first names the files.
-- It is no authority and signs nothing else: a browser that is told to trust it trusts these names only.
+- The key is written first, readable only by its owner. Existing files are kept unless --force is given.
+- The names become subjectAltNames: DNS names (with wildcards) and IP addresses. The first one names the files.
+- The certificate is not an authority: a browser that trusts it trusts these names only.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography import x509
 
-# What browsers accept at most (CA/Browser Forum, Baseline Requirements, 6.3.2).
 _LONGEST = 398
+"""The maximum validity in days that browsers accept (CA/Browser Forum, Baseline Requirements, section 6.3.2)."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the sub-command; the exit status."""
+    """Run the sub-command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="wsgi-proxy cert", description="Make a certificate for development, and the lines that use it."
+        prog="wsgi-proxy cert", description="Make a certificate for development and print the directives that use it."
     )
     parser.add_argument("--self-signed", action="store_true", required=True, help="sign it with its own key")
     parser.add_argument("names", metavar="NAME", nargs="+", help="a host name, *.host.name or IP address")
-    parser.add_argument("--days", type=int, default=365, help="how long it is valid (default 365, at most 398)")
-    parser.add_argument("--out", metavar="FOLDER", default=".", help="where to write NAME.crt and NAME.key (default here)")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--days", type=int, default=365, help="the validity in days (default 365, at most 398)")
+    parser.add_argument("--out", metavar="DIRECTORY", default=".", help="directory of NAME.crt and NAME.key (default: .)")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     options = parser.parse_args(argv)
     if not 1 <= options.days <= _LONGEST:
         parser.error(f"--days must be between 1 and {_LONGEST}")
     try:
         certificate, key = make(options.names, options.days)
     except ImportError:
-        print('wsgi-proxy cert: needs cryptography: pip install "wsgi-proxy-nginx[tls]"', file=sys.stderr)
+        print('wsgi-proxy cert: the package cryptography is missing; run: pip install "wsgi-proxy-nginx[tls]"', file=sys.stderr)
         return 1
     except ValueError as error:
         parser.error(str(error))
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def write(path: Path, data: bytes, mode: int, force: bool) -> None:
-    """Write a new file with these permissions. FileExistsError unless `force`."""
+    """Write a new file with these permissions. Raises FileExistsError unless `force` is true."""
     if force:
         path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -65,7 +65,7 @@ def write(path: Path, data: bytes, mode: int, force: bool) -> None:
 
 
 def make(names: Sequence[str], days: int) -> tuple[bytes, bytes]:
-    """(certificate, key) in PEM for these names, valid from now on. ValueError for what is no name."""
+    """Return (certificate, key) in PEM for these names, valid for `days` from now. Raises ValueError for an invalid name."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -74,7 +74,7 @@ def make(names: Sequence[str], days: int) -> tuple[bytes, bytes]:
     alternatives = [_alternative(name) for name in names]
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    # A client's clock may be a little behind.
+    # The clocks of clients may be slightly behind.
     begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
     builder = (
         x509.CertificateBuilder()
@@ -95,7 +95,7 @@ def make(names: Sequence[str], days: int) -> tuple[bytes, bytes]:
 
 
 def _alternative(name: str) -> x509.GeneralName:
-    """A name as subjectAltName (RFC 5280, 4.2.1.6)."""
+    """Return a name as subjectAltName (RFC 5280, section 4.2.1.6). Raises ValueError."""
     from cryptography import x509
 
     try:
@@ -107,5 +107,5 @@ def _alternative(name: str) -> x509.GeneralName:
     except UnicodeError:
         labels = ""
     if not labels or any(char in labels for char in "/*@: \t"):
-        raise ValueError(f'"{name}" is no host name')
+        raise ValueError(f'"{name}" is not a host name')
     return x509.DNSName(("*." if name.startswith("*.") else "") + labels)

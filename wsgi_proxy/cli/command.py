@@ -1,10 +1,10 @@
 """The command `wsgi-proxy`: nginx's own flags, and sub-commands.
 
 Rules:
-- Flags, signals, exit statuses and lines of output are nginx's, with our name in front; a fault begins with its file and line.
-- Nothing is imported before it is needed: `-v` costs no gevent, `-t` no worker.
-- Without -p the prefix is the folder of the configuration file, and the file is ./nginx.conf; with -p a relative -c is under it,
-  as nginx has it.
+- Flags, signals, exit statuses and messages are nginx's, with the name of this program. A fault names its file and line.
+- Modules are imported when they are needed: `-v` imports no gevent, `-t` no worker.
+- Without -p the prefix is the directory of the configuration file, by default ./nginx.conf. With -p a relative -c is below the
+  prefix, as in nginx.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status."""
+    """Run the command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in _COMMANDS:
         return _command(words[0], words[1:])
@@ -71,7 +71,7 @@ def _show_version(options: Options) -> None:
 
 
 def _warn_of_the_build() -> None:
-    """Say that the installation was to compile the package and could not."""
+    """Warn if the installation could not compile the package."""
     warning = build.warning()
     if warning:
         print(f"{NAME}: [warn] {warning}", file=sys.stderr)
@@ -81,7 +81,10 @@ def _warn_of_the_build() -> None:
 
 
 def read(options: Options, *, resolve: bool = True) -> Config:
-    """The configuration that the flags name, checked with what it needs of the outside. ConfigError with every fault."""
+    """Return the configuration that the flags name, with host names and certificates checked.
+
+    Without `resolve` host names are not looked up. Raises ConfigError with all faults.
+    """
     from .. import nginx
     from ..tls import warnings_of
 
@@ -97,7 +100,7 @@ def read(options: Options, *, resolve: bool = True) -> Config:
     return replace(config, warnings=(*config.warnings, *warnings_of(config)))
 
 
-def _told(error: ConfigError) -> list[str]:
+def _lines(error: ConfigError) -> list[str]:
     return [f"{NAME}: [emerg] {fault}" for fault in error.faults]
 
 
@@ -107,7 +110,7 @@ def _warn(config: Config) -> None:
 
 
 def _test(options: Options) -> int:
-    """-t and -T: every fault, or nginx's two lines."""
+    """Run -t and -T: print all faults, or nginx's two lines."""
     path = options.path
     try:
         config = read(options)
@@ -115,7 +118,7 @@ def _test(options: Options) -> int:
 
         ServerPlan(config)
     except ConfigError as error:
-        return _fail(*_told(error), f"{NAME}: configuration file {path} test failed")
+        return _fail(*_lines(error), f"{NAME}: configuration file {path} test failed")
     if not options.quiet:
         _warn(config)
         print(f"{NAME}: the configuration file {path} syntax is ok", file=sys.stderr)
@@ -128,7 +131,7 @@ def _test(options: Options) -> int:
 
 
 def _run(options: Options) -> int:
-    """Serve until a signal ends it."""
+    """Run the server until a signal ends it."""
     from ..server import run
 
     try:
@@ -137,7 +140,7 @@ def _run(options: Options) -> int:
         _warn_of_the_build()
         return run(config, lambda: read(options), _application, daemon=config.main.daemon)
     except ConfigError as error:
-        return _fail(*_told(error))
+        return _fail(*_lines(error))
 
 
 def _application(config: Config) -> Any:
@@ -147,11 +150,11 @@ def _application(config: Config) -> Any:
 
 
 def _signal(options: Options) -> int:
-    """-s: tell the process that the pid file names."""
+    """Run -s: signal the process of the pid file."""
     try:
         path = read(options, resolve=False).main.pid
     except ConfigError as error:
-        return _fail(*_told(error))
+        return _fail(*_lines(error))
     try:
         with open(path, encoding="latin-1") as file:
             text = file.read(64).strip()
@@ -171,13 +174,13 @@ def _signal(options: Options) -> int:
 
 
 def _command(name: str, argv: list[str]) -> int:
-    """Hand over to a sub-command's own module."""
+    """Run a sub-command and return its exit status."""
     if name == "explain":
         return _explain(argv)
     if name == "cache":
         return _cache(argv)
-    found: int = import_module(f".{name}", __package__).main(argv)
-    return found
+    status: int = import_module(f".{name}", __package__).main(argv)
+    return status
 
 
 def _cache(argv: list[str]) -> int:
@@ -188,16 +191,16 @@ def _cache(argv: list[str]) -> int:
     except UsageError as error:
         return _fail(f"{NAME}: {error}")
     except ConfigError as error:
-        return _fail(*_told(error))
-    found: int = import_module(".cache", __package__).main(rest, config)
-    return found
+        return _fail(*_lines(error))
+    status: int = import_module(".cache", __package__).main(rest, config)
+    return status
 
 
 _EXPLAIN_USAGE = f"""\
 Usage: {NAME} explain [-c filename] [-p prefix] [METHOD] URL [-H 'Name: value']...
 
-Shows what is decided about a request, in order: server, location, rewrites, limits, cache, upstream, answer. A path without
-a host is asked of localhost. The request is really made: a server that is chosen is asked."""
+Send a request and print each decision in order: server, location, rewrites, limits, cache, upstream, response. A path without
+a host is sent to localhost. The request is real: an upstream that is chosen receives it."""
 
 
 def _explain(argv: list[str]) -> int:
@@ -213,7 +216,7 @@ def _explain(argv: list[str]) -> int:
     except UsageError as error:
         return _fail(f"{NAME}: {error}")
     except ConfigError as error:
-        return _fail(*_told(error))
+        return _fail(*_lines(error))
     return 0
 
 

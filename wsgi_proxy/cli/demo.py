@@ -1,12 +1,12 @@
-"""`wsgi-proxy demo`: six echo servers and the proxy in front of them, with a live count of who answered.
+"""`wsgi-proxy demo`: six echo servers behind the proxy, with a live count of the requests at each server.
 
-The configuration is the one that ships beside this module (demo.conf); only its addresses are replaced, because
-`server1` to `server6` are names of containers and port 80 is not everyone's to take. The proxy is started by its own
-command line, as a user starts it. What is counted is what the echo servers log, so the numbers are theirs and not the
-proxy's.
-
-Every child gets a session of its own, so that Ctrl-C reaches this process alone, which then stops the proxy first and
-the servers behind it last; and every child is told to end by the kernel should this process be killed.
+Rules:
+- The configuration is `demo.conf` beside this module. Only its addresses are replaced, because `server1` to `server6` are names
+  of containers and port 80 needs privileges.
+- The proxy is started by its command line, as a user starts it.
+- The counts come from the logs of the echo servers, not from the proxy.
+- Each child runs in a separate session, so that Ctrl-C reaches this process only. It stops the proxy first, then the servers. If
+  this process is killed, the kernel stops the children.
 """
 
 from __future__ import annotations
@@ -30,41 +30,43 @@ from typing import IO
 from .echo import parse_bind
 
 SERVERS = 6
-#: Seconds for the proxy to accept, and for each process to end before it is killed.
 START_DEADLINE = 20.0
+"""Seconds until the proxy must accept connections."""
 STOP_DEADLINE = 5.0
-#: Seconds between two looks at the children, and between two lines where the output is no terminal.
+"""Seconds until a process that does not end is killed."""
 TICK = 0.1
+"""Seconds between two checks of the children."""
 LINE_EVERY = 1.0
+"""Seconds between two lines if the output is not a terminal."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 class DemoError(Exception):
-    """The demonstration cannot go on; the text is for the user."""
+    """An error that ends the demonstration, with a message for the user."""
 
 
 def configuration() -> str:
-    """The configuration as it ships."""
+    """Return the text of `demo.conf`."""
     return (files(__package__) / "demo.conf").read_text(encoding="utf-8")
 
 
 def place(text: str, listen: str, servers: Mapping[str, str]) -> str:
-    """The configuration with `listen 80` and each `NAME:3000` of `servers` replaced by real addresses.
+    """Return the configuration with `listen 80` and each `NAME:3000` of `servers` replaced by real addresses.
 
-    DemoError if something to be replaced is not there exactly once.
+    Raises DemoError unless each of them occurs exactly once.
     """
     changes = {"listen 80;": f"listen {listen};"}
     changes |= {f"server {name}:3000 ": f"server {address} " for name, address in servers.items()}
     for old, new in changes.items():
         if text.count(old) != 1:
-            raise DemoError(f"the configuration does not hold {old!r} exactly once")
+            raise DemoError(f"demo.conf must contain {old!r} exactly once; reinstall the package")
         text = text.replace(old, new)
     return text
 
 
 def with_parent(signal_number: int) -> Callable[[], None] | None:
-    """A function for a new child that makes the kernel send it `signal_number` when this process ends, if it can."""
+    """Return a function for a new child: the kernel then signals it when this process ends. None if not on Linux."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -73,13 +75,13 @@ def with_parent(signal_number: int) -> Callable[[], None] | None:
     def ask() -> None:
         prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(1)  # it ended before it could be asked for
+            os._exit(1)  # the parent ended before the call
 
     return ask
 
 
 def start(command: Sequence[str], stdout: int | IO[bytes], stderr: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a child in its own session that ends with this process."""
+    """Start a child in a separate session that ends with this process."""
     return subprocess.Popen(
         [sys.executable, "-m", *command],
         bufsize=0,
@@ -92,7 +94,7 @@ def start(command: Sequence[str], stdout: int | IO[bytes], stderr: int | None = 
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a child: SIGTERM, then SIGKILL to its whole session."""
+    """Stop a child by SIGTERM, then by SIGKILL to its whole session."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -105,7 +107,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 class Echo:
-    """One echo server, the UUID it answers, and how many requests it has logged."""
+    """One echo server with its UUID and the number of requests it has logged."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -117,21 +119,21 @@ class Echo:
         self.address = ""
 
     def read_address(self) -> None:
-        """Wait for the first line, which says the UUID and the port."""
+        """Wait for the first line, which contains the UUID and the port."""
         words = self.output.readline().decode("ascii").split()
         if len(words) != 4:
-            raise DemoError(f"{self.name} did not start")
+            raise DemoError(f"{self.name} did not start; its error is above")
         self.identity, self.address = words[0], words[3]
         os.set_blocking(self.output.fileno(), False)
 
     def read(self) -> None:
-        """Count the lines that have come since the last time."""
+        """Count the lines logged since the last call."""
         while data := self.output.read(65536):
             self.count += data.count(b"\n")
 
 
 class Screen:
-    """Shows the counts: in place on a terminal, else one line whenever they have changed, at most each second."""
+    """The display of the counts: in place on a terminal, else a line after each change, at most once a second."""
 
     def __init__(self, out: IO[str]) -> None:
         self.out = out
@@ -141,14 +143,14 @@ class Screen:
         self._next = 0.0
 
     def say(self, text: str) -> None:
-        """A message that stays, above the counts."""
+        """Print a permanent message above the counts."""
         self._wipe()
         self.out.write(text + "\n")
         self.out.flush()
         self._shown = []
 
     def show(self, servers: Sequence[Echo], now: float) -> None:
-        """Show the counts if there is something new and it is time for it."""
+        """Show the counts if they have changed and the last line is old enough."""
         state = [(server.count, server.process.poll() is None) for server in servers]
         if state == self._shown or now < self._next:
             return
@@ -179,7 +181,7 @@ class Screen:
 
 
 class Demo:
-    """All the processes of one demonstration; `run` ends when a signal raises KeyboardInterrupt in it."""
+    """All processes of one demonstration. A signal ends `run` by KeyboardInterrupt."""
 
     def __init__(self, listen: tuple[str, int], screen: Screen) -> None:
         self.listen = listen
@@ -188,15 +190,15 @@ class Demo:
         self._stack = ExitStack()
 
     def run(self) -> None:
-        """Start everything, watch, and stop everything however it ends, the last started first."""
+        """Start all processes, watch them, and finally stop them in reverse order."""
         with self._stack as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsgi-proxy-demo-")))
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsgi-proxy-demo-")))
             try:
                 self._start_servers()
-                log = stack.enter_context(open(folder / "proxy.log", "w+b"))
-                self._watch(self._start_proxy(folder, log), log.name)
+                log = stack.enter_context(open(directory / "proxy.log", "w+b"))
+                self._watch(self._start_proxy(directory, log), log.name)
             finally:
-                # A second Ctrl-C must not interrupt the stopping.
+                # A second Ctrl-C must not interrupt the shutdown.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -209,14 +211,14 @@ class Demo:
             server.read_address()
             self.screen.say(f"{server.name}: http://{server.address}  answers {server.identity}")
 
-    def _start_proxy(self, folder: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start_proxy(self, directory: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         host, port = self.listen
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        conf = folder / "nginx.conf"
+        conf = directory / "nginx.conf"
         text = place(configuration(), where, {server.name: server.address for server in self.servers})
         conf.write_text(text, encoding="utf-8")
-        (folder / "logs").mkdir()
-        command = ["wsgi_proxy", "-p", f"{folder}/", "-c", str(conf), "-e", "stderr", "-g", "daemon off;"]
+        (directory / "logs").mkdir()
+        command = ["wsgi_proxy", "-p", f"{directory}/", "-c", str(conf), "-e", "stderr", "-g", "daemon off;"]
         proxy = start(command, log, subprocess.STDOUT)
         self._stack.callback(stop, proxy)
         end = time.monotonic() + START_DEADLINE
@@ -241,7 +243,7 @@ class Demo:
                     self.screen.say(text)
                 self.screen.show(self.servers, time.monotonic())
                 if proxy.poll() is not None:
-                    raise DemoError(f"the proxy ended with {proxy.returncode}")
+                    raise DemoError(f"the proxy ended with status {proxy.returncode}; its messages are above")
 
 
 def _accepts(host: str, port: int) -> bool:
@@ -253,16 +255,20 @@ def _accepts(host: str, port: int) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration until Ctrl-C or SIGTERM; returns the exit code."""
+    """Run the demonstration until Ctrl-C or SIGTERM, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="wsgi-proxy demo", description="Six echo servers behind the proxy, and a live count of who answered."
+        prog="wsgi-proxy demo",
+        description="Run six echo servers behind the proxy and count the requests at each.",
     )
     parser.add_argument(
         "--bind", metavar="ADDRESS:PORT", type=parse_bind, default=("127.0.0.1", 8080), help="default 127.0.0.1:8080"
     )
     listen = parser.parse_args(argv).bind
     if _accepts(*listen):
-        print(f"wsgi-proxy demo: something already listens on {listen[0]}:{listen[1]}", file=sys.stderr)
+        print(
+            f"wsgi-proxy demo: {listen[0]}:{listen[1]} is in use; choose another address with --bind ADDRESS:PORT",
+            file=sys.stderr,
+        )
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)

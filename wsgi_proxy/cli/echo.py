@@ -1,11 +1,12 @@
-"""The demonstration's upstream: a small HTTP/1.1 server that says who it is.
+"""`wsgi-proxy echo`: a small HTTP/1.1 server that responds with its identifier, as an upstream for demonstrations.
 
-It makes one UUID when it starts and answers `GET /` with it as text, so that a person sees which of several identical
-servers answered; anything else is 404. Each request is one line on standard output. An error in the answering function
-is a 500 and a traceback on standard error, never the end of the server. SIGTERM and SIGINT end it at once.
-
-One thread per connection, and heads are split by hand: the standard library's handler parses them as mail, which costs
-more than everything that a proxy in front of it does.
+Rules:
+- The server makes a UUID at its start and sends it as the response to `GET /`, so that identical servers can be told apart. Any
+  other request gets a 404.
+- Each request is one line on standard output. An exception in the handler is a 500 and a traceback on standard error.
+- SIGTERM and SIGINT stop the server at once.
+- Each connection has a thread. Heads are split by hand, because the standard library parses them as mail, at a higher cost than
+  the whole proxy in front.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from http import HTTPStatus
 
 from ..http import format_date
 
-#: (method, target) -> (status, body): what a server answers.
 Handler = Callable[[str, str], tuple[HTTPStatus, bytes]]
+"""(method, target) -> (status, body)."""
 
 MAX_HEAD = 64 * 1024
-#: Seconds that a kept connection may be idle: more than the 60 s for which nginx keeps one to an upstream.
 IDLE_TIMEOUT = 75
+"""Seconds that a connection may be idle. nginx keeps one to an upstream for 60 s."""
 
 
 class BadRequest(Exception):
-    """What came is no HTTP/1.x request; the text says why."""
+    """A message that is not an HTTP/1.x request, with the reason."""
 
 
 def identity(name: str) -> Handler:
-    """A handler that answers GET and HEAD of / with `name`, and 404 otherwise."""
+    """Return a handler that sends `name` for GET and HEAD of /, and 404 otherwise."""
     body = name.encode("ascii")
 
     def response(method: str, target: str) -> tuple[HTTPStatus, bytes]:
@@ -48,7 +49,7 @@ def identity(name: str) -> Handler:
 
 
 class Connection(socketserver.StreamRequestHandler):
-    """One accepted connection: requests one after the other, until either side ends it."""
+    """One accepted connection, which carries requests until either side closes it."""
 
     server: EchoServer
     timeout = IDLE_TIMEOUT
@@ -61,10 +62,10 @@ class Connection(socketserver.StreamRequestHandler):
         except BadRequest as error:
             self.reply("?", "HTTP/1.1 bad request", HTTPStatus.BAD_REQUEST, f"{error}\n".encode("ascii"), keep=False)
         except (ConnectionError, TimeoutError):
-            return  # the client left, or said nothing for too long
+            return  # the client left or was idle for too long
 
     def one_request(self) -> bool:
-        """Read and answer one request; False when the connection is to be closed."""
+        """Serve one request. Return False if the connection must be closed."""
         start, fields = self.read_head()
         if not start:
             return False
@@ -84,7 +85,7 @@ class Connection(socketserver.StreamRequestHandler):
         return keep
 
     def read_head(self) -> tuple[str, dict[str, str]]:
-        """The request line and the last value of each field by its lower-case name; "" at the end of the connection."""
+        """Return (request line, last value of each field by lower-case name). The line is "" at the end of the connection."""
         start = self.read_line(MAX_HEAD)
         if not start:
             return "", {}
@@ -99,16 +100,16 @@ class Connection(socketserver.StreamRequestHandler):
         return start, fields
 
     def read_line(self, limit: int) -> str:
-        """One line without its end; "" for an empty line and at the end of the connection."""
+        """Return one line without its end, "" for an empty line and at the end of the connection."""
         line = self.rfile.readline(max(limit, 1))
         if line and not line.endswith(b"\n"):
             if len(line) < limit:
-                raise ConnectionResetError("the client left in the middle of a line")
+                raise ConnectionResetError("the connection ended within a line")
             raise BadRequest("request head too large")
         return line.rstrip(b"\r\n").decode("latin-1")
 
     def drain_body(self, fields: dict[str, str]) -> None:
-        """Read the request's body and drop it, so that the next request of the connection is found behind it."""
+        """Read and discard the request body, so that the next request can be read."""
         if "100-continue" in fields.get("expect", "").lower():
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
@@ -126,11 +127,11 @@ class Connection(socketserver.StreamRequestHandler):
         while size > 0:
             data = self.rfile.read(min(size, 65536))
             if not data:
-                raise ConnectionResetError("the client left in the middle of a body")
+                raise ConnectionResetError("the connection ended within a body")
             size -= len(data)
 
     def reply(self, method: str, start: str, status: HTTPStatus, body: bytes, keep: bool) -> None:
-        """Send an answer and log it."""
+        """Send a response and log it."""
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             f"Date: {format_date(int(time.time()))}\r\n"
@@ -138,13 +139,13 @@ class Connection(socketserver.StreamRequestHandler):
             f"Content-Length: {len(body)}\r\n"
             f"{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
         ).encode("ascii")
-        # Logged first: whoever has the answer can already find its line.
+        # Logged before the response, so that a client can rely on the line.
         self.server.log(f'{self.client_address[0]} "{start}" {status.value} {len(body)}')
         self.wfile.write(head if method == "HEAD" else head + body)
 
 
 class EchoServer(socketserver.ThreadingTCPServer):
-    """Listens on `address` (host, port) as soon as it is made; `serve_forever()` answers with `answer`."""
+    """A server that listens on `address` (host, port) once it is created, and responds by `response`."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -157,14 +158,14 @@ class EchoServer(socketserver.ThreadingTCPServer):
         super().__init__(address, Connection)
 
     def log(self, line: str) -> None:
-        """One line on standard output, control characters escaped."""
-        # A single write: lines of several threads do not mix.
+        """Write one line to standard output with control characters escaped."""
+        # A single write, so that lines of several threads are not interleaved.
         sys.stdout.write(line.encode("unicode_escape").decode("ascii") + "\n")
         sys.stdout.flush()
 
 
 def parse_bind(text: str) -> tuple[str, int]:
-    """(host, port) of "HOST:PORT", "[V6]:PORT" or ":PORT"; ArgumentTypeError otherwise."""
+    """Return (host, port) of "HOST:PORT", "[V6]:PORT" or ":PORT". Raises ArgumentTypeError."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
@@ -172,9 +173,9 @@ def parse_bind(text: str) -> tuple[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`wsgi-proxy echo`: run one server until a signal ends it; returns the exit code."""
+    """Run one server until a signal ends it, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="wsgi-proxy echo", description="Answer GET / with a UUID made at the start: an upstream to try things on."
+        prog="wsgi-proxy echo", description="Respond to GET / with a UUID made at the start: an upstream for experiments."
     )
     parser.add_argument(
         "--bind", metavar="ADDRESS:PORT", type=parse_bind, default=("127.0.0.1", 3000), help="default 127.0.0.1:3000"

@@ -1,8 +1,8 @@
-"""Why a request is answered as it is: one request carried out, and its record told in sentences.
+"""`wsgi-proxy explain`: send one request and print the decisions about it.
 
 Rules:
-- Nothing is decided again for the sake of telling: the sentences are read off the Exchange that the hallway wrote.
-- The request is really made, upstream included; what the configuration logs, limits and counts, it logs, limits and counts.
+- The lines are read from the Exchange after the request. No decision is made a second time.
+- The request is real. It is sent to the upstream, and it is logged, limited and counted as the configuration says.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 def explain(
     config: Config, method: str, url: str, headers: Iterable[tuple[str, str]] = (), client: str = "127.0.0.1"
 ) -> list[str]:
-    """A line for each decision about `method url`; `client` is the address it comes from.
+    """Send a request from the address `client` and return a line for each decision.
 
-    `url` may be absolute or a path, which without a Host among the headers is asked of localhost.
+    `url` is absolute or a path. A path without a Host field is sent to localhost.
     """
     app = ProxyApp(config)
     try:
-        x = Exchange.from_environ(environ_of(method, url, list(headers), client))
-        x.trace = []
-        response = app.response(x)
+        exchange = Exchange.from_environ(environ_of(method, url, list(headers), client))
+        exchange.trace = []
+        response = app.response(exchange)
         size = sum(len(block) for block in response.body) if method != "HEAD" else 0
         response.close()
-        return tell(x, response, size)
+        return decisions(exchange, response, size)
     finally:
         app.close()
 
 
 def environ_of(method: str, url: str, headers: list[tuple[str, str]], client: str) -> WSGIEnvironment:
-    """The environ that a server would give for this request."""
+    """Return the environ that a server would make of this request."""
     parts = urlsplit(url)
     target = url[url.index(parts.netloc) + len(parts.netloc) :] if parts.netloc else url
     scheme = parts.scheme or "http"
@@ -67,8 +67,8 @@ def environ_of(method: str, url: str, headers: list[tuple[str, str]], client: st
     return environ
 
 
-def tell(exchange: Exchange, response: Response, size: int) -> list[str]:
-    """The record in sentences, in the order of the hallway."""
+def decisions(exchange: Exchange, response: Response, size: int) -> list[str]:
+    """Return the record of the exchange as lines, in the order of the request path."""
     host = exchange.environ.get("HTTP_HOST", "(none)")
     lines = [f"request: {exchange.method} {exchange.raw_target} from {exchange.remote_addr}, Host {host}"]
     if exchange.server is not None:
@@ -80,7 +80,7 @@ def tell(exchange: Exchange, response: Response, size: int) -> list[str]:
         )
     if exchange.redirects:
         lines.append(f"redirects: {exchange.redirects} internal" + (", the URI was rewritten" if exchange.uri_changed else ""))
-    lines += [f"{room}: {sentence}" for room, sentence in exchange.trace or ()]
+    lines += [f"{phase}: {text}" for phase, text in exchange.trace or ()]
     if exchange.limit_req_status:
         lines.append(f"limit_req: {exchange.limit_req_status}")
     if exchange.limit_conn_status:
@@ -92,7 +92,7 @@ def tell(exchange: Exchange, response: Response, size: int) -> list[str]:
         taken = f" in {attempt.header_time:.3f} s" if attempt.header_time is not None else ""
         lines.append(f"try {number}: {attempt.address} of {exchange.upstream_name or 'the URL'}: {outcome}{taken}")
     source = " (an error page)" if exchange.error_status else ""
-    lines.append(f"answer: {response.status}{source}, {size} bytes")
+    lines.append(f"response: {response.status}{source}, {size} bytes")
     return lines
 
 

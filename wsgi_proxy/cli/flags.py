@@ -1,4 +1,4 @@
-"""The words of the command line: nginx's flags, and those that the sub-commands share with them."""
+"""The command line: nginx's flags, and the flags that sub-commands share with them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Options:
   -T            : test configuration, dump it and exit
   -q            : suppress non-error messages during configuration testing
   -s signal     : send signal to a master process: stop, quit, reopen, reload
-  -p prefix     : set prefix path (default: the folder of the configuration file)
-  -e filename   : set error log file (default: logs/error.log where that folder is, else stderr)
+  -p prefix     : set prefix path (default: the directory of the configuration file)
+  -e filename   : set error log file (default: logs/error.log if the directory logs exists, else stderr)
   -c filename   : set configuration file (default: nginx.conf)
   -g directives : set global directives out of configuration file
 
 Commands:
-  demo          : six echo servers and the proxy before them, on http://127.0.0.1:8080
-  echo          : one echo server
-  explain       : why a request would be answered as it is
-  cache         : what the cache holds, and purging it
-  cert          : a certificate for development
-  forward       : a forward proxy in one line
+  demo          : run six echo servers behind the proxy on http://127.0.0.1:8080
+  echo          : run one echo server
+  explain       : send a request and print each decision about it
+  cache         : list, show, purge and count cached responses
+  cert          : make a certificate for development
+  forward       : run a forward proxy
 """
 SIGNALS = {"stop": signal.SIGTERM, "quit": signal.SIGQUIT, "reload": signal.SIGHUP, "reopen": signal.SIGUSR1}
 _WITH_ARGUMENT = {
@@ -45,12 +45,12 @@ _WITH_ARGUMENT = {
 
 
 class UsageError(Exception):
-    """The command line is wrong; the text is nginx's."""
+    """An error in the command line, with nginx's text."""
 
 
 @dataclass
 class Options:
-    """What the flags say."""
+    """The values of the flags."""
 
     configuration: str = ""
     prefix: str = ""
@@ -66,7 +66,7 @@ class Options:
 
     @property
     def path(self) -> str:
-        """The configuration file's absolute name."""
+        """The absolute path of the configuration file."""
         return os.path.abspath(os.path.join(self.prefix, self.configuration or "nginx.conf"))
 
 
@@ -75,7 +75,7 @@ _VALUES = {"c": "configuration", "p": "prefix", "e": "error_log", "g": "directiv
 
 
 def parse_flags(argv: Sequence[str]) -> Options:
-    """nginx's flags: letters may be joined, a value may follow its letter at once. UsageError in nginx's words."""
+    """Parse nginx's flags. Letters may be joined, and a value may follow its letter directly. Raises UsageError."""
     options = Options()
     left = list(argv)
     while left:
@@ -100,7 +100,7 @@ def parse_flags(argv: Sequence[str]) -> Options:
 
 
 def take_configuration(argv: list[str]) -> tuple[Options, list[str]]:
-    """-c, -p and -g out of a sub-command's words, and the other words."""
+    """Return the values of -c, -p and -g, and all other words. Raises UsageError."""
     options, rest = Options(), []
     words = list(argv)
     while words:
@@ -115,7 +115,7 @@ def take_configuration(argv: list[str]) -> tuple[Options, list[str]]:
 
 
 def take_request(words: list[str]) -> tuple[str, str, list[tuple[str, str]]]:
-    """`[METHOD] URL [-H 'Name: value']…` in any order."""
+    """Return (method, URL, headers) of `[METHOD] URL [-H 'Name: value']…` in any order. Raises UsageError."""
     headers, plain = [], []
     left = list(words)
     while left:

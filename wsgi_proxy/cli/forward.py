@@ -1,10 +1,10 @@
-"""`wsgi-proxy forward …`: a forward proxy in one line. It writes an nginx configuration, and runs it.
+"""`wsgi-proxy forward …`: a forward proxy. The command writes an nginx configuration and runs it.
 
 Rules:
-- Everything it does stands in that configuration, in nginx's directives: `--print` shows it, and it can be kept and changed.
-- It listens on loopback unless --bind says otherwise, tunnels to port 443 only, and never goes to addresses of this machine
-  or its link unless --allow-address names them.
-- The client stays hidden: no X-Forwarded-For, no Via, and with --user-agent not its browser either.
+- The configuration contains everything. `--print` prints it, so that it can be saved and edited.
+- The proxy listens on loopback unless --bind names another address, and tunnels to port 443 only. It connects to addresses of
+  this machine and its link only if --allow-address names them.
+- The client stays hidden: the proxy sends no X-Forwarded-For and no Via, and --user-agent replaces the User-Agent.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_EXAMPLES = {"--hours": "8-18", "--days": "mon-fri"}
 
 
 class Refused(ValueError):
-    """What an option says cannot be put in a configuration."""
+    """An option whose value cannot be part of a configuration."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the sub-command; the exit status."""
+    """Run the sub-command and return its exit status."""
     parser = make_parser()
     options = parser.parse_args(argv)
     try:
@@ -41,46 +42,72 @@ def main(argv: Sequence[str]) -> int:
         try:
             open(options.password_file, "rb").close()
         except OSError as error:
-            # The configuration alone would start, and then let nobody in.
+            # Without this check the proxy would start and then refuse all clients.
             parser.error(f"--password-file {options.password_file}: {error.strerror}")
     from .command import main as run
 
     print(f"forward proxy on {', '.join(options.bind or ['127.0.0.1:3128'])}, until Ctrl-C", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="wsgi-proxy-forward-") as folder:
-        path = Path(folder, "nginx.conf")
+    with tempfile.TemporaryDirectory(prefix="wsgi-proxy-forward-") as directory:
+        path = Path(directory, "nginx.conf")
         path.write_text(text, encoding="utf-8")
-        return run(["-p", folder, "-c", str(path)])
+        return run(["-p", directory, "-c", str(path)])
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(
         prog="wsgi-proxy forward",
-        description="A forward proxy for HTTP and CONNECT. Options with a star may be given several times.",
+        description="Run a forward proxy for HTTP and CONNECT. Options marked * may be repeated.",
     )
     add = parser.add_argument
-    add("--bind", action="append", metavar="[HOST]:PORT", help="where to listen * (default 127.0.0.1:3128)")
-    add("--allow-site", action="append", default=[], metavar="NAME", help="only these sites: a.org, *.b.org, .c.org or ~regex *")
-    add("--deny-site", action="append", default=[], metavar="NAME", help="not these sites *")
-    add("--allow-port", action="append", default=[], type=int, metavar="N", help="ports for plain HTTP * (default all)")
-    add("--connect-port", action="append", default=[], type=int, metavar="N", help="ports for CONNECT * (default 443)")
-    add("--allow-client", action="append", default=[], metavar="CIDR", help="only these clients *")
-    add("--deny-client", action="append", default=[], metavar="CIDR", help="not these clients *")
-    add("--deny-user-agent", action="append", default=[], metavar="REGEX", help="not these User-Agents, in any case *")
-    add("--hours", metavar="H-H", help="only in these hours of the local day, as 8-18")
-    add("--days", metavar="DAY-DAY", help="only on these days, as mon-fri")
-    add("--password-file", metavar="FILE", help="ask for a password (htpasswd's format): 407")
-    add("--user-agent", metavar="TEXT", help="what sites see as User-Agent")
-    add("--allow-address", action="append", default=[], metavar="CIDR", help="destinations of this machine or its link *")
-    add("--cache", metavar="FOLDER", help="keep what may be kept in this folder, or in `memory`")
-    add("--resolver", metavar="ADDRESS", help="the name server to ask (default the system's)")
+    add("--bind", action="append", metavar="[HOST]:PORT", help="the address to listen on * (default 127.0.0.1:3128)")
+    add(
+        "--allow-site",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="allowed sites: a.org, *.b.org, .c.org or ~regex *",
+    )
+    add("--deny-site", action="append", default=[], metavar="NAME", help="denied sites *")
+    add(
+        "--allow-port",
+        action="append",
+        default=[],
+        type=int,
+        metavar="N",
+        help="allowed ports of plain HTTP * (default all)",
+    )
+    add(
+        "--connect-port",
+        action="append",
+        default=[],
+        type=int,
+        metavar="N",
+        help="allowed ports of CONNECT * (default 443)",
+    )
+    add("--allow-client", action="append", default=[], metavar="CIDR", help="allowed clients *")
+    add("--deny-client", action="append", default=[], metavar="CIDR", help="denied clients *")
+    add("--deny-user-agent", action="append", default=[], metavar="REGEX", help="denied User-Agents, ignoring case *")
+    add("--hours", metavar="H-H", help="allowed hours of local time, such as 8-18")
+    add("--days", metavar="DAY-DAY", help="allowed days, such as mon-fri")
+    add("--password-file", metavar="FILE", help="require a password from this file in htpasswd's format")
+    add("--user-agent", metavar="TEXT", help="the User-Agent that sites receive")
+    add(
+        "--allow-address",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="allowed destinations on this machine or its link *",
+    )
+    add("--cache", metavar="DIRECTORY", help="cache responses in this directory, or in `memory`")
+    add("--resolver", metavar="ADDRESS", help="the name server (default: the system's)")
     add("--workers", type=int, default=1, metavar="N", help="worker processes (default 1)")
     add("--print", action="store_true", help="print the configuration instead of running it")
     return parser
 
 
 def configuration(options: argparse.Namespace) -> str:
-    """The nginx configuration for these options. Refused when one of them makes no sense."""
+    """Return the nginx configuration of these options. Raises Refused."""
     return "\n".join(_lines(options)) + "\n"
 
 
@@ -105,7 +132,7 @@ def _indented(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _http(options: argparse.Namespace) -> Iterator[str]:
-    yield "# $request_uri would tell the paths that people read: host and status are enough."
+    yield "# $request_uri would log the pages that clients read."
     yield "log_format forward '$remote_addr $remote_user [$time_local] $request_method $host $status $bytes_sent';"
     yield "access_log /dev/stdout forward;"
     yield ""
@@ -120,7 +147,7 @@ def _http(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _maps(options: argparse.Namespace) -> Iterator[str]:
-    """Each condition as a map that gives 1 where the request may go on."""
+    """Yield a map for each condition. Its value is 1 if the request is allowed."""
     if options.allow_site or options.deny_site:
         yield "map $host $site_allowed {"
         yield "    hostnames;"
@@ -130,7 +157,7 @@ def _maps(options: argparse.Namespace) -> Iterator[str]:
                 yield f"    {quoted(_site(name))} {flag};"
         yield "}"
         yield ""
-    yield "# CONNECT to any port would open mail servers and the like to everyone."
+    yield "# CONNECT to any port would give clients access to mail servers and the like."
     yield 'map "$request_method:$request_port" $port_allowed {'
     yield f'    "~^CONNECT:({_ports(options.connect_port or [443])})$" 1;'
     yield '    "~^CONNECT:" 0;'
@@ -231,15 +258,15 @@ def _location(options: argparse.Namespace, names: Sequence[str]) -> Iterator[str
         yield "proxy_cache_key $scheme://$http_host$request_uri;"
 
 
-# --- what people type, as nginx takes it ------------------------------------------------------------------------------------
+# --- command-line values in nginx's syntax ------------------------------------------------------------------------------------
 
 
 def quoted(text: str) -> str:
-    """A word of a configuration, in quotes where it needs them; variables are not meant."""
+    """Return `text` as a word of a configuration, quoted if necessary. Raises Refused for variables and control characters."""
     if "$" in text and not text.startswith("~"):
-        raise Refused(f'"{text}": a dollar sign would be a variable')
+        raise Refused(f'"{text}": a dollar sign would start a variable; remove it')
     if any(ord(char) < 32 for char in text):
-        raise Refused("control characters cannot be written")
+        raise Refused("a value contains a control character; remove it")
     if text and re.fullmatch(r"[\w.*/:\[\]~@%+,=-]+", text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -253,7 +280,7 @@ def _site(name: str) -> str:
     if name.startswith("~"):
         return "~*" + _regex(name.lstrip("~*"))
     if not re.fullmatch(r"(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?", name) and not _is_address(name):
-        raise Refused(f'"{name}" is no site: a.org, *.b.org, .c.org, an address or ~regex')
+        raise Refused(f'"{name}" is not a site; use a.org, *.b.org, .c.org, an address or ~regex')
     return name.lower()
 
 
@@ -268,7 +295,7 @@ def _regex(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise Refused(f'"{pattern}" is no regular expression: {error}') from error
+        raise Refused(f'"{pattern}" is not a regular expression: {error}') from error
     return pattern
 
 
@@ -282,7 +309,7 @@ def _network(text: str) -> str:
 def _ports(numbers: Sequence[int]) -> str:
     for number in numbers:
         if not 0 < number < 65536:
-            raise Refused(f"{number} is no port")
+            raise Refused(f"{number} is not a port; use 1 to 65535")
     return "|".join(str(number) for number in numbers)
 
 
@@ -291,20 +318,20 @@ def _listen(text: str) -> str:
     if not colon or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise Refused(f'"{text}" is not [HOST]:PORT')
     if host and not (re.fullmatch(r"[A-Za-z0-9.-]+|\*", host) or (host.startswith("[") and _is_address(host))):
-        raise Refused(f'"{host}" is no address to listen on')
+        raise Refused(f'"{host}" is not an address to listen on; use a host name, an IPv4 address or [IPv6]')
     return text if host else port
 
 
 def _span(text: str, size: int, option: str, known: object) -> list[int]:
-    """The members of `a-b` (or `a`) in a circle of `size`; hours end before b, days with it."""
+    """Return the members of the range `a-b` or `a` modulo `size`. A range of hours excludes b, a range of days includes it."""
     first, dash, last = text.lower().partition("-")
     words = [first, last] if dash else [first]
     if not all(callable(known) and known(word) for word in words):
-        raise Refused(f"{option} {text} is not understood")
+        raise Refused(f"{option} {text} is not a range; use {_EXAMPLES[option]}")
     numbers = [_DAYS.index(word) if size == 7 else int(word) for word in words]
     if size == 24:
         if any(number > 24 for number in numbers) or (dash and numbers[0] == numbers[1]):
-            raise Refused(f"{option} {text} is not understood")
+            raise Refused(f"{option} {text} is not a range; use {_EXAMPLES[option]}")
         end = numbers[1] if dash else numbers[0] + 1
         return [number % 24 for number in range(numbers[0], end if end > numbers[0] else end + 24)]
     end = numbers[-1] if numbers[-1] >= numbers[0] else numbers[-1] + 7
