@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.caching import Body, Site, exchange
-from wsgi_proxy.cache.background import detached, drain
+from wsgi_proxy.cache.background import detached, drain, same_response
 from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
 from wsgi_proxy.response import Response
 
@@ -31,7 +31,7 @@ def test_draining_reads_all_and_closes_even_what_breaks():
 
 
 @pytest.mark.parametrize("error", [ConnectFailed("down"), ValueError("a defect")])
-def test_an_update_that_fails_is_a_line_in_the_log_and_frees_its_flight(tmp_path, caplog, error):
+def test_an_update_that_fails_is_a_line_in_the_log_and_frees_its_fill(tmp_path, caplog, error):
     site = Site(tmp_path, background=True)
     site.responses((200, GRACE, b"one"), error, (200, GRACE, b"two"))
     site.get("/")
@@ -51,3 +51,16 @@ def test_nothing_is_updated_behind_a_request_by_who_cannot(tmp_path):
     site.now += 70
     got = site.get("/")
     assert (got.word, got.body) == ("EXPIRED", b"two")
+
+
+@pytest.mark.parametrize(
+    ("second", "same"),
+    [
+        ([("ETag", '"a"'), ("Content-Length", "5"), ("X", "2")], True),
+        ([("etag", '"b"'), ("Content-Length", "5")], False),
+        ([("Content-Length", "5")], False),
+        ([("ETag", '"a"'), ("Content-Length", "6")], False),
+    ],
+)
+def test_which_answers_are_the_same(second, same):
+    assert same_response([("ETag", '"a"'), ("Content-Length", "5"), ("X", "1")], second) is same

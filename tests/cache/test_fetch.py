@@ -57,16 +57,16 @@ def test_head_is_asked_without_conditions_and_converted_where_said(site):
     found.close()
 
 
-def flights(site):
-    return os.listdir(site.cache.zones()[0].flights)
+def fills(site):
+    return os.listdir(site.cache.zones()[0].fills)
 
 
-def test_closing_frees_the_flight_and_may_be_repeated(site):
+def test_closing_frees_the_fill_and_may_be_repeated(site):
     found = fetch_for(site, exchange())
-    assert flights(site)
+    assert fills(site)
     found.close()
     found.close()
-    assert not flights(site)
+    assert not fills(site)
 
 
 def test_a_body_that_is_not_read_frees_it_too(site):
@@ -74,7 +74,7 @@ def test_a_body_that_is_not_read_frees_it_too(site):
     response = site.ask(x)
     response.close()
     response.close()
-    assert not flights(site) and site.get("/").word == "MISS"
+    assert not fills(site) and site.get("/").word == "MISS"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_use_stale(site, words, error, stale):
             site.get("/")
     else:
         assert site.get("/").status == error[0]
-    assert not flights(site)
+    assert not fills(site)
 
 
 def test_an_answer_that_we_made_ourselves_is_not_stored(site):
@@ -110,7 +110,7 @@ def test_an_answer_that_we_made_ourselves_is_not_stored(site):
     x.upstream_pairs = list(TAG)
     page = Response(200, [*FRESH], (b"page",), length=4)
     page.source = object()
-    assert found.store(x, page) is page and not flights(site)
+    assert found.store(x, page) is page and not fills(site)
     assert site.get("/").word == "MISS"
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.support.caching import Body
-from wsgi_proxy.cache.flight import board
+from wsgi_proxy.cache.fill import join
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.errors import TruncatedResponse
@@ -16,15 +16,16 @@ HALF = 5000
 
 
 @pytest.fixture
-def flight(tmp_path):
-    """flight(blocks, length, start, end): a leader that has written half of WHOLE, and the body of its follower; the blocks are
-    those of the second answer."""
+def growing_body(tmp_path):
+    """Return a function (blocks, length, start, end): the body of a follower whose leader has written half of WHOLE.
+
+    `blocks` are the blocks of the second response."""
 
     class Growing:
         """A body with what a test wants to see of it."""
 
         def __init__(self, second, length=None, *part):
-            leader, follower = board(str(tmp_path), "f"), board(str(tmp_path), "f")
+            leader, follower = join(str(tmp_path), "f"), join(str(tmp_path), "f")
             leader.begin(Entry("k", "/", 200, "", [], Freshness(0.0, 60.0), 0.0))
             leader.add(WHOLE[:HALF])
             self.leader, self.source = leader, Body(second)
@@ -51,14 +52,14 @@ def blocks(data, size):
 
 @pytest.mark.parametrize("size", [1, 999, 5000, 5001, 100_000])
 @pytest.mark.parametrize("length", [None, len(WHOLE)])
-def test_the_rest_comes_from_the_second_answer(flight, size, length):
-    growing = flight(blocks(WHOLE, size), length)
+def test_the_rest_comes_from_the_second_answer(growing_body, size, length):
+    growing = growing_body(blocks(WHOLE, size), length)
     assert growing.read() == WHOLE and growing.source.closed == 1
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 10), (100, 9000), (4999, 5001), (6000, 7000), (0, len(WHOLE))])
-def test_a_part_comes_from_the_second_answer(flight, start, end):
-    growing = flight(blocks(WHOLE, 777), len(WHOLE), start, end)
+def test_a_part_comes_from_the_second_answer(growing_body, start, end):
+    growing = growing_body(blocks(WHOLE, 777), len(WHOLE), start, end)
     if start >= HALF:
         growing.leader.release()
     assert growing.read() == WHOLE[start:end]
@@ -74,18 +75,18 @@ def test_a_part_comes_from_the_second_answer(flight, start, end):
         WHOLE[1:],
     ],
 )
-def test_another_second_answer_breaks_the_first(flight, second):
+def test_another_second_answer_breaks_the_first(growing_body, second):
     with pytest.raises(TruncatedResponse):
-        flight(blocks(second, 1000)).read()
+        growing_body(blocks(second, 1000)).read()
 
 
-def test_a_second_answer_that_is_too_short_breaks_the_first(flight):
+def test_a_second_answer_that_is_too_short_breaks_the_first(growing_body):
     with pytest.raises(TruncatedResponse):
-        flight(blocks(WHOLE[:-1], 1000), len(WHOLE)).read()
+        growing_body(blocks(WHOLE[:-1], 1000), len(WHOLE)).read()
 
 
-def test_a_complete_body_needs_no_second_answer(flight):
-    growing = flight([b"not asked"])
+def test_a_complete_body_needs_no_second_answer(growing_body):
+    growing = growing_body([b"not asked"])
     growing.leader.add(WHOLE[HALF:])
     growing.leader.finish()
     growing.leader.release()
@@ -93,8 +94,8 @@ def test_a_complete_body_needs_no_second_answer(flight):
     growing.body.close()
 
 
-def test_a_file_that_lost_its_bytes_breaks_the_answer(flight):
-    growing = flight([WHOLE])
+def test_a_file_that_lost_its_bytes_breaks_the_answer(growing_body):
+    growing = growing_body([WHOLE])
     reading = iter(growing.body)
     assert next(reading)
     os.ftruncate(growing.leader.fd, 200)

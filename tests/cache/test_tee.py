@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.support.caching import Body, Site, exchange
-from wsgi_proxy.cache.flight import Fill
+from wsgi_proxy.cache.fill import Fill
 from wsgi_proxy.config import CacheZone
 from wsgi_proxy.errors import TruncatedResponse
 

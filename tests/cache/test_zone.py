@@ -18,7 +18,7 @@ NUMBERS = Freshness(0.0, 60.0)
 
 @pytest.fixture
 def zone(tmp_path):
-    zone = ZoneCache.in_folder(CacheZone("z", str(tmp_path / "c"), levels=(2,)), str(tmp_path / "c"))
+    zone = ZoneCache.in_directory(CacheZone("z", str(tmp_path / "c"), levels=(2,)), str(tmp_path / "c"))
     yield zone
     zone.close()
 
@@ -26,7 +26,7 @@ def zone(tmp_path):
 def store(zone, key="k", body=b"body", spec=(), request=(), purged=None):
     """Commit an answer; whether it was stored."""
     purged = zone.purged(key) if purged is None else purged
-    fill = zone.alone()
+    fill = zone.private_fill()
     made = Entry(key, "/", 200, "", [("A", "1")], NUMBERS, 0.0, spec, selection_of(list(request), spec), purged)
     fill.begin(made)
     fill.add(body)
@@ -47,18 +47,18 @@ def test_committed_found_dropped(zone):
     assert store(zone) and body_of(zone) == b"body" == body_of(zone)
     zone.drop(zone.find("k", [])[0])
     assert body_of(zone) is None
-    assert not os.listdir(zone.flights)
+    assert not os.listdir(zone.fills)
 
 
 def test_a_file_that_lost_its_name_is_not_stored_as_another(zone):
-    fill = zone.board("a" * 32)
+    fill = zone.join("a" * 32)
     made = Entry("k", "/", 200, "", [], NUMBERS, 0.0)
     fill.begin(made)
     fill.add(b"mine")
     fill.finish()
-    # An operator emptied the folder, and another fetch took the name.
+    # An operator emptied the directory, and another fetch took the name.
     os.unlink(fill.path)
-    other = zone.board("a" * 32)
+    other = zone.join("a" * 32)
     other.begin(made)
     other.add(b"half of an")
     assert not zone.commit(made, fill, zone.purged("k")) and body_of(zone) is None
@@ -86,7 +86,7 @@ def test_a_file_of_another_variant_is_not_served(zone, user):
 
 
 def test_that_a_key_is_not_stored_is_known_to_all_processes(zone, tmp_path):
-    other = ZoneCache.in_folder(CacheZone("z", str(tmp_path / "c"), levels=(2,)), str(tmp_path / "c"))
+    other = ZoneCache.in_directory(CacheZone("z", str(tmp_path / "c"), levels=(2,)), str(tmp_path / "c"))
     name, moment = "ab" * 16, 1_700_000_000.5
     assert not other.passes(name, moment)
     zone.mark_pass(name, moment)
@@ -106,7 +106,7 @@ def test_a_generation_that_is_over_stores_nothing(zone):
 
 def test_who_reads_while_it_is_invalidated_does_not_keep_it(zone, tmp_path, monkeypatch):
     store(zone)
-    reader = ZoneCache.in_folder(zone.settings, str(tmp_path / "c"))
+    reader = ZoneCache.in_directory(zone.settings, str(tmp_path / "c"))
     delete = zone.store.delete
 
     def read_then_delete(name):
@@ -136,9 +136,9 @@ def test_variants_and_the_name_where_those_meet_who_want_one(zone):
     assert [body_of(zone, [("A", number)]) for number in "123"] == [b"1", b"2", None]
     zone.memory.forget("k")
     missing = zone.find("k", [("A", "3")])[1]
-    assert missing == zone.flight_name("k", [("A", "3")], None) != zone.flight_name("k", [("A", "4")], None)
+    assert missing == zone.fill_name("k", [("A", "3")], None) != zone.fill_name("k", [("A", "4")], None)
     store(zone, body=b"3", spec=("a",), request=[("A", "3")])
-    assert zone.find("k", [("A", "3")])[0].flight == missing
+    assert zone.find("k", [("A", "3")])[0].fill_name == missing
 
 
 def test_an_answer_that_does_not_vary_replaces_those_that_do(zone):
@@ -180,7 +180,7 @@ def test_a_store_that_cannot_be_written_stores_nothing(zone, monkeypatch, caplog
 
     monkeypatch.setattr(zone.store, "adopt", failing)
     assert not store(zone) and body_of(zone) is None
-    assert "No space left" in caplog.text and not os.listdir(zone.flights)
+    assert "No space left" in caplog.text and not os.listdir(zone.fills)
 
 
 def test_a_use_is_noted_seldom(zone):

@@ -73,13 +73,13 @@ def test_stats(site, capsys):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
 def test_root_works_as_the_user_who_has_the_store():
-    # Not below pytest's own folder, into which nobody else may look.
+    # Not below pytest's own directory, into which nobody else may look.
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name, "cache")
-        site = Site(folder)
+        directory = Path(name, "cache")
+        site = Site(directory)
         site.responses((200, [("Cache-Control", "max-age=60")], b"x"))
         site.get("/a")
-        for path in (Path(name), folder, *folder.rglob("*")):
+        for path in (Path(name), directory, *directory.rglob("*")):
             os.chown(path, 65534, 65534)
         config = Config(path="nginx.conf", cache_zones={"z": site.zone})
         pid = os.fork()
@@ -89,7 +89,7 @@ def test_root_works_as_the_user_who_has_the_store():
             finally:
                 os._exit(9)
         assert os.waitpid(pid, 0)[1] == 0
-        assert {path.stat().st_uid for path in folder.rglob("*")} == {65534}
+        assert {path.stat().st_uid for path in directory.rglob("*")} == {65534}
         site.cache.close()
 
 

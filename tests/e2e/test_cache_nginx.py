@@ -69,8 +69,8 @@ def pair(tmp_path_factory):
     pair = Pair()
     with pair.recorders[0], pair.recorders[1]:
         one, two = (CONF.format(port=port, upstream=each.port) for port, each in zip(pair.ports, pair.recorders, strict=True))
-        folder = tmp_path_factory.mktemp("micro")
-        with run_nginx(one, folder), run_proxy(two, folder):
+        directory = tmp_path_factory.mktemp("micro")
+        with run_nginx(one, directory), run_proxy(two, directory):
             yield pair
 
 

@@ -206,7 +206,7 @@ class Site:
     port: int
     origin: Origin
     running: object
-    folder: object
+    directory: object
     gunicorn: bool = False
 
     def ask(self, path: str, *args, **keys) -> Got:
@@ -225,7 +225,7 @@ def path_of(framing: str, size: int, pause: float = 0, kind: str = "plain") -> s
 
 
 @contextmanager
-def serving(folder, store: str, worker: str = "ProxyWorker", redis=None, options: str = ""):
+def serving(directory, store: str, worker: str = "ProxyWorker", redis=None, options: str = ""):
     """A proxy of three workers on the store, before an origin."""
     origin, port = Origin(), free_port()
     path = {"disk": "cache", "memory": "memory", "redis": redis.url if redis is not None else ""}[store]
@@ -234,9 +234,9 @@ def serving(folder, store: str, worker: str = "ProxyWorker", redis=None, options
             patch.setenv("WORKER_CLASS", worker)
         with origin.recorder:
             conf = CONF.format(path=path, options=options, port=port, upstream=origin.recorder.port)
-            with run_proxy(conf, folder) as running:
+            with run_proxy(conf, directory) as running:
                 try:
-                    yield Site(port, origin, running, folder / "proxy" / "cache")
+                    yield Site(port, origin, running, directory / "proxy" / "cache")
                 finally:
                     for gate in origin.gates.values():
                         gate.set()
@@ -414,7 +414,7 @@ def test_what_cannot_be_committed_arrives_whole(tmp_path, framing):
     with serving(tmp_path, "disk") as site:
         trouble = Trouble(site, middling(framing))
         for path in trouble.paths:
-            (site.folder / hashlib.md5(path.encode()).hexdigest()).mkdir()
+            (site.directory / hashlib.md5(path.encode()).hexdigest()).mkdir()
         trouble.end()
         assert [each.whole for each in trouble.leaders + trouble.followers] == [True] * 20
         assert trouble.after() == ["MISS"] * 4

@@ -85,9 +85,9 @@ def check(truth, key, floor, got):
     assert got.body == content(key, version), f"key {key}: fields of {version}, body of {len(got.body)} bytes differs"
 
 
-def worker(folder, truth, seed, failures):
+def worker(directory, truth, seed, failures):
     random_ = random.Random(seed)
-    site = Site(folder, zone=CacheZone("z", folder, size=200_000, max_size=20_000_000), spawn=in_thread)
+    site = Site(directory, zone=CacheZone("z", directory, size=200_000, max_size=20_000_000), spawn=in_thread)
     site.cache.clock = site.cache.leader.clock = time.time
     fetching, purging = location(), location(purge=(lambda x: "1",))
     try:
@@ -128,9 +128,9 @@ def in_thread(function):
 @pytest.mark.timeout(SECONDS + 60)
 def test_nothing_mixed_partial_or_resurrected(tmp_path):
     truth, failures = Truth(tmp_path / "lock"), processes.Queue()
-    folder = str(tmp_path / "cache")
+    directory = str(tmp_path / "cache")
     random_ = random.Random(1)
-    children = [start(folder, truth, seed, failures) for seed in range(WORKERS)]
+    children = [start(directory, truth, seed, failures) for seed in range(WORKERS)]
     deadline, killed = time.monotonic() + SECONDS, 0
     try:
         while time.monotonic() < deadline and failures.empty():
@@ -139,7 +139,7 @@ def test_nothing_mixed_partial_or_resurrected(tmp_path):
             os.kill(children[at].pid, signal.SIGKILL)
             children[at].join()
             killed += 1
-            children[at] = start(folder, truth, 100 + killed, failures)
+            children[at] = start(directory, truth, 100 + killed, failures)
     finally:
         for child in children:
             child.kill()
@@ -147,7 +147,7 @@ def test_nothing_mixed_partial_or_resurrected(tmp_path):
     assert failures.empty(), failures.get()
     assert killed > SECONDS
     # And what lies there now can be read.
-    site = Site(folder)
+    site = Site(directory)
     zone = site.cache.zones()[0]
     for entry in zone.entries():
         version = int(next(value for name, value in entry.headers if name == "X-Version"))
@@ -161,7 +161,7 @@ def test_nothing_mixed_partial_or_resurrected(tmp_path):
     site.cache.close()
 
 
-def start(folder, truth, seed, failures):
-    child = processes.Process(target=worker, args=(folder, truth, seed, failures), daemon=True)
+def start(directory, truth, seed, failures):
+    child = processes.Process(target=worker, args=(directory, truth, seed, failures), daemon=True)
     child.start()
     return child

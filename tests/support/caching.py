@@ -97,11 +97,11 @@ class Origin:
 class Site:
     """The cache between exchanges and an origin, with a clock that tests move."""
 
-    def __init__(self, folder: Path, *, spawn: Any = None, background: bool = False, zone: CacheZone | None = None) -> None:
+    def __init__(self, directory: Path, *, spawn: Any = None, background: bool = False, zone: CacheZone | None = None) -> None:
         self.now = 1_700_000_000.0
         self.origin = Origin()
         self.spawned: list[Callable[[], None]] = []
-        self.zone = zone or CacheZone("z", str(folder))
+        self.zone = zone or CacheZone("z", str(directory))
         self.cache = Cache(
             {"z": self.zone},
             clock=lambda: self.now,

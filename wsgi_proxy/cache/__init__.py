@@ -5,7 +5,7 @@ from .fetch import Fetch
 from .plan import CachePlan
 from .purge import by_pattern, matches
 from .rfc9111 import validators
-from .storage import Entry, is_folder, make_folders, memory_zones, open_zone
+from .storage import Entry, is_directory, make_directories, memory_zones, open_zone
 from .zone import ZoneCache
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "Fetch",
     "ZoneCache",
     "by_pattern",
-    "is_folder",
-    "make_folders",
+    "is_directory",
+    "make_directories",
     "matches",
     "memory_zones",
     "open_zone",

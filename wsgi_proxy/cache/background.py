@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import UpstreamError
-from ..response import Response
+from ..errors import ProxyError, TruncatedResponse, UpstreamError
+from ..exchange import Response
+from .rfc9111 import Pairs, values
+from .storage import Entry
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from .fetch import Fetch
 
 logger = logging.getLogger("wsgi_proxy")
+
+_TELLING: Final = ("etag", "last-modified", "content-encoding", "content-length")
 
 
 class Background:
@@ -89,3 +93,32 @@ def drain(response: Response) -> None:
             pass
     finally:
         response.close()
+
+
+def resumption(exchange: Exchange, fetch: Fetch, entry: Entry) -> Callable[[], Response] | None:
+    """The function that asks again for `entry`, which x has begun to send; None where x cannot be sent twice."""
+    refetch = fetch.leader.refetch
+    if refetch is None or exchange.method != "GET" or exchange.has_body:
+        return None
+
+    def again() -> Response:
+        other, alone = detached(exchange), fetch.another()
+        try:
+            response = refetch(other, alone)
+        except ProxyError as error:
+            raise TruncatedResponse(f"the upstream cannot be asked again: {error}") from error
+        if response.status != entry.status or not same_response(entry.headers, response.headers + (other.upstream_pairs or [])):
+            response.close()
+            raise TruncatedResponse("the upstream's second answer is another one")
+        return response
+
+    return again
+
+
+def same_response(begun: Pairs, second: Pairs) -> bool:
+    """Whether the fields of a second answer agree with those of the one that was begun, as far as it has them."""
+    for name in _TELLING:
+        said = values(begun, name)[:1]
+        if said and said[0] not in values(second, name):
+            return False
+    return True

@@ -15,13 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProxyError
-from ..response import Response
-from .background import Background
+from ..exchange import Response
+from .background import Background, resumption
 from .fetch import Fetch
-from .flight import Fill, Following
-from .key import affected, target_uri, withheld
+from .fill import Fill, Follower
 from .partial import may_fill
-from .plan import CachePlan, is_set
+from .plan import CachePlan, affected, is_set, target_uri, withheld
 from .purge import by_request
 from .response import choose, from_entry, from_growing, gateway_timeout, hit_status, not_modified
 from .rfc9111 import (
@@ -40,8 +39,7 @@ from .rfc9111 import (
     reusable,
     selection_of,
 )
-from .second_request import resumption
-from .storage import BrokenEntry, Entry, flight_of, load, open_zone, sweep_zone
+from .storage import BrokenEntry, Entry, fill_name, load, open_zone, sweep_zone
 from .zone import ZoneCache
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ class Cache:
             return Fetch(
                 self.leader, zone, plan, key=key, asked=asked, reason="bypass", request=request, target=target_uri(exchange)
             )
-        entry, flight = zone.find(key, request)
+        entry, name = zone.find(key, request)
         decision = EXPIRED
         if entry is not None:
             now = self.clock()
@@ -145,7 +143,7 @@ class Cache:
         if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
             entry = None
         fetch = Fetch(self.leader, zone, plan, key=key, asked=asked, entry=entry, request=request, target=target_uri(exchange))
-        return self._ask(exchange, fetch, flight, decision)
+        return self._ask(exchange, fetch, name, decision)
 
     def _hit(self, exchange: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Response | None:
         response = from_entry(exchange, entry, now, hit_status(entry, now))
@@ -156,7 +154,7 @@ class Cache:
                 exchange.why("cache", f"{word}: stored {now - entry.stored_at:.0f} s ago")
         return response
 
-    def _ask(self, exchange: Exchange, fetch: Fetch, flight: str, decision: str) -> Response | Fetch:
+    def _ask(self, exchange: Exchange, fetch: Fetch, name: str, decision: str) -> Response | Fetch:
         """Nothing stored answers x by itself: fetch, or wait for who fetches."""
         exchange.cache_status = "MISS" if fetch.entry is None else "EXPIRED"
         if exchange.trace is not None:
@@ -167,69 +165,69 @@ class Cache:
         fetch.whole = may_fill(exchange, fetch.plan) and not asked.no_store
         # A condition or a range with nothing to compare it to is the upstream's to answer, for this client alone; and the answer
         # to a HEAD is of no use to requests that wait for a body.
-        lonely = not fetch.whole and (fetch.entry is None or (exchange.method == "HEAD" and not fetch.plan.convert_head))
-        if not flight:
-            flight = zone.flight_name(fetch.key, fetch.request, fetch.entry)
-        if lonely and zone.landing(flight):
-            response = self._landed(exchange, fetch)
+        solitary = not fetch.whole and (fetch.entry is None or (exchange.method == "HEAD" and not fetch.plan.convert_head))
+        if not name:
+            name = zone.fill_name(fetch.key, fetch.request, fetch.entry)
+        if solitary and zone.wait_until_stored(name):
+            response = self._stored_since(exchange, fetch)
             if response is not None:
                 return response
-        if lonely or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
+        if solitary or asked.no_store or asked.no_cache or (fetch.plan.settings.lock is False and decision is not UPDATING):
             return fetch
-        if fetch.entry is None and zone.passes(flight, self.clock()):
+        if fetch.entry is None and zone.passes(name, self.clock()):
             fetch.whole = False
             return fetch
-        return self._board(exchange, fetch, flight, decision)
+        return self._join(exchange, fetch, name, decision)
 
-    def _board(self, exchange: Exchange, fetch: Fetch, flight: str, decision: str) -> Response | Fetch:
+    def _join(self, exchange: Exchange, fetch: Fetch, name: str, decision: str) -> Response | Fetch:
         """Lead the flight for this answer, or take what its leader gets."""
         zone, settings = fetch.zone, fetch.plan.settings
         deadline = time.monotonic() + settings.lock_timeout
         tried: list[str] = []
         while True:
-            boarded = zone.board(flight)
-            if boarded is None:
+            joined = zone.join(name)
+            if joined is None:
                 return fetch
-            if isinstance(boarded, Fill):
-                return self._lead(exchange, fetch, boarded, decision)
+            if isinstance(joined, Fill):
+                return self._lead(exchange, fetch, joined, decision)
             try:
                 if decision is UPDATING and fetch.entry is not None:
                     response = self._hit(exchange, zone, fetch.entry, self.clock(), "UPDATING")
                     if response is not None:
                         return response
                 patience = deadline - time.monotonic()
-                block = boarded.wait(min(patience, boarded.grows_old_in(settings.lock_age), _LOOK_EVERY))
+                block = joined.wait(min(patience, joined.grows_old_in(settings.lock_age), _LOOK_EVERY))
                 if block is not None:
-                    followed = self._follow(exchange, fetch, boarded)
+                    followed = self._follow(exchange, fetch, joined)
                     if not isinstance(followed, str):
                         return followed or fetch
                     # Another variant of what we want comes there; ours has a flight of its own.
-                    tried.append(flight)
-                    flight = followed
-                    if flight in tried:
+                    tried.append(name)
+                    name = followed
+                    if name in tried:
                         return fetch
                     continue
                 if time.monotonic() >= deadline:
                     # nginx's rule: who waited too long goes alone, and what it gets is not stored.
                     fetch.may_store = False
                     return fetch
-                response = self._landed(exchange, fetch)
+                response = self._stored_since(exchange, fetch)
                 if response is not None:
                     return response
-                if boarded.under_way():
-                    if zone.may_pass(flight, boarded, settings.lock_age):
+                if joined.under_way():
+                    if zone.may_pass(name, joined, settings.lock_age):
                         return fetch
-                elif not boarded.died():
+                elif not joined.died():
                     return fetch
             finally:
-                boarded.close()
+                joined.close()
 
     def _lead(self, exchange: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Response | Fetch:
         """This request asks the upstream for all who wait, unless someone did while it looked."""
         fetch.fill = fill
         try:
             fetch.zone.wait_for_others(fill, fetch.key, fetch.plan.settings.lock_timeout)
-            response = self._landed(exchange, fetch)
+            response = self._stored_since(exchange, fetch)
             if response is None and decision is UPDATING and fetch.entry is not None and self.leader.in_background(fetch):
                 response = self._hit(exchange, fetch.zone, fetch.entry, self.clock(), "STALE")
                 if response is not None:
@@ -243,7 +241,7 @@ class Cache:
             return response
         return fetch
 
-    def _landed(self, exchange: Exchange, fetch: Fetch) -> Response | None:
+    def _stored_since(self, exchange: Exchange, fetch: Fetch) -> Response | None:
         """The answer that another fetch stored since we looked."""
         entry, _ = fetch.zone.find(fetch.key, fetch.request)
         known = fetch.entry
@@ -254,18 +252,18 @@ class Cache:
             return None
         return self._hit(exchange, fetch.zone, entry, now)
 
-    def _follow(self, exchange: Exchange, fetch: Fetch, following: Following) -> Response | str | None:
+    def _follow(self, exchange: Exchange, fetch: Fetch, follower: Follower) -> Response | str | None:
         """The answer that the leader is getting, as it comes; None if it does not fit this request; or the name of the flight
         to take instead, when what comes is chosen by fields in which this request differs from the leader's."""
         try:
-            block, entry = load(following.fd, whole=False)
+            block, entry = load(follower.fd, whole=False)
         except (BrokenEntry, OSError):
             return None
         if not isinstance(entry, Entry) or entry.key != fetch.key:
             return None
         selection = selection_of(fetch.request, entry.spec)
         if selection != entry.selection:
-            return flight_of(fetch.key, entry.spec, selection)
+            return fill_name(fetch.key, entry.spec, selection)
         if (entry.purged, entry.voided) != (fetch.purged, fetch.voided):
             # The leader asked before an invalidation that this request came after.
             return None
@@ -288,7 +286,7 @@ class Cache:
         # The leader's own wait for the upstream ends first.
         patience = max(60.0, 2 * fetch.plan.location.proxy.read_timeout)
         start, end = (chosen.start, chosen.start + chosen.count) if chosen.kind == PART else (0, None)
-        body = following.body(block, length, start, end, again=resumption(exchange, fetch, entry), patience=patience)
+        body = follower.body(block, length, start, end, again=resumption(exchange, fetch, entry), patience=patience)
         return from_growing(entry, body, length, now, chosen)
 
     # --- purging and invalidating -------------------------------------------------------------------------------------

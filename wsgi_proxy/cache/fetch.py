@@ -38,7 +38,7 @@ from .zone import ZoneCache
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
-    from .flight import Fill
+    from .fill import Fill
 
 # RFC 5861 section 4: the answers that count as an error of the origin.
 _ORIGIN_ERRORS: Final = frozenset({500, 502, 503, 504})
@@ -226,7 +226,7 @@ class Fetch:
         return self._to_client(exchange, response, received_at)
 
     def _begin(self, entry: Entry) -> Fill | None:
-        fill = self.fill or self.zone.alone()
+        fill = self.fill or self.zone.private_fill()
         if fill is None:
             return None
         try:

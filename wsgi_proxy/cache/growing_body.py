@@ -20,8 +20,8 @@ from ..errors import TruncatedResponse
 from .storage import COMPLETE, FILLING, VOID
 
 if TYPE_CHECKING:
-    from ..response import Response
-    from .flight import Following
+    from ..exchange import Response
+    from .fill import Follower
 
 logger = logging.getLogger("wsgi_proxy")
 
@@ -43,11 +43,11 @@ class GrowingBody:
     its upstream should be shorter.
     """
 
-    __slots__ = ("_again", "_response", "_at", "_end", "_following", "_offset", "_patience", "_start", "_whole")
+    __slots__ = ("_again", "_response", "_at", "_end", "_follower", "_offset", "_patience", "_start", "_whole")
 
     def __init__(
         self,
-        following: Following,
+        follower: Follower,
         offset: int,
         length: int | None,
         start: int = 0,
@@ -56,7 +56,7 @@ class GrowingBody:
         again: Again | None = None,
         patience: float = 60.0,
     ) -> None:
-        self._following = following
+        self._follower = follower
         self._offset = offset
         self._whole = length
         self._start = self._at = start
@@ -81,7 +81,7 @@ class GrowingBody:
         pause, look, stalled = FIRST_PAUSE, 0.0, 0.0
         while self._end is None or self._at < self._end:
             wanted = BLOCK if self._end is None else min(BLOCK, self._end - self._at)
-            data = os.pread(self._following.fd, wanted, self._offset + self._at)
+            data = os.pread(self._follower.fd, wanted, self._offset + self._at)
             # Looked at after the data: a head appended behind a finished body is not part of it.
             self._note_end()
             if self._end is not None and self._at + len(data) > self._end:
@@ -105,15 +105,15 @@ class GrowingBody:
     def _check_leader(self, stalled: bool) -> None:
         if stalled:
             raise TruncatedResponse(f"the fetch that this answer was read from did not go on for {self._patience:.0f} s")
-        if self._following.leaderless():
+        if self._follower.leaderless():
             # Looked at once more: the writer may have finished right before it let go.
             self._note_end()
-            block = self._following.superblock()
+            block = self._follower.superblock()
             if block is None or block.state != COMPLETE:
                 raise TruncatedResponse(_GIVEN_UP)
 
     def _note_end(self) -> None:
-        block = self._following.superblock()
+        block = self._follower.superblock()
         if block is None or block.state == FILLING:
             return
         if block.state == VOID:
@@ -150,13 +150,13 @@ class GrowingBody:
         if at < self._start:
             data, at = data[self._start - at :], self._start
         while data:
-            stored = os.pread(self._following.fd, len(data), self._offset + at)
+            stored = os.pread(self._follower.fd, len(data), self._offset + at)
             if not stored or data[: len(stored)] != stored:
                 raise TruncatedResponse("the upstream's second answer is not the one that was begun")
             data, at = data[len(stored) :], at + len(stored)
 
     def close(self) -> None:
-        self._following.close()
+        self._follower.close()
         response, self._response = self._response, None
         if response is not None:
             response.close()

@@ -1,15 +1,26 @@
-"""What a location says about caching, made ready once: `proxy_cache_*` as the cache room uses it."""
+"""The caching settings of a location, prepared at start, and the cache keys of its requests.
+
+Rules:
+- Without `proxy_cache_key`, the key is the target URI (RFC 9111, section 2) and the address that the location passes requests to.
+  GET and HEAD share it. Virtual hosts never share entries, nor do two locations that answer for one URI (by `if`, by a rewrite).
+- With `proxy_cache_key`, the key is its text (ngx_http_proxy_module, proxy_cache_key).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
-from .key import default_keys, key_template
-from .rfc9111 import Pairs, Rules, Sent, Wishes, wishes
+from ..errors import ClientError
+from ..http import HOP_BY_HOP, listed, uri
+from .rfc9111 import Pairs, Rules, Sent, Wishes, values, wishes
 
 if TYPE_CHECKING:
-    from ..config import Location, Template
+    from ..config import CacheSettings, Location, Template
     from ..exchange import Exchange
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_set(templates: tuple[Template, ...], exchange: Exchange) -> bool:
@@ -62,3 +73,77 @@ class CachePlan:
     def wishes(self, request: Pairs) -> Wishes:
         """What a request asks of the cache, as far as the location lets it."""
         return wishes(request, ruled=bool(self.rules.valid))
+
+
+def target_uri(exchange: Exchange) -> str:
+    """The absolute URI that the client asked for (RFC 9110 section 7.1), its authority in lower case."""
+    host = exchange.environ.get("HTTP_HOST") or exchange.host
+    return f"{exchange.absolute or exchange.scheme}://{host.lower()}{exchange.target}"
+
+
+def key_template(settings: CacheSettings, location: Location) -> Template:
+    """The function of an exchange that gives its key."""
+    if settings.key is not None:
+        return settings.key
+    suffix = _suffix(location)
+    if settings.methods <= {"GET", "HEAD"}:
+        return lambda x: target_uri(x) + suffix
+    # Where other methods are cached too (proxy_cache_methods), theirs are other answers.
+    return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
+
+
+def default_keys(exchange: Exchange, location: Location) -> tuple[str, str]:
+    """The keys of a target where no key is configured: that of GET and HEAD, and that of POST."""
+    key = target_uri(exchange) + _suffix(location)
+    return key, key + " POST"
+
+
+def _suffix(location: Location) -> str:
+    passed = location.proxy.pass_
+    return "" if passed is None else " " + passed.url
+
+
+def withheld(exchange: Exchange) -> bool:
+    """Whether the request's Connection takes a field away from the upstream that a `proxy_cache_key` may be made of: the answer
+    is then to another request than the key says."""
+    names = listed(exchange.environ.get("HTTP_CONNECTION", "")) - HOP_BY_HOP
+    return bool(names) and any(name.lower() in names for name, _ in exchange.pairs)
+
+
+def affected(exchange: Exchange, response: Pairs) -> Iterator[Exchange]:
+    """The exchanges whose keys an unsafe request voids (RFC 9111 section 4.4): its own, and those it would have with the
+    targets in Location and Content-Location, as far as they are of the same origin."""
+    yield exchange
+    here = target_uri(exchange)
+    origin = _origin(here)
+    seen = {here}
+    for name in ("location", "content-location"):
+        for value in values(response, name)[:1]:
+            try:
+                there = urljoin(here, value.strip(" \t")).partition("#")[0]
+                same = _origin(there) == origin
+            except ValueError:
+                continue
+            if same and there not in seen:
+                seen.add(there)
+                other = _with_target(exchange, there)
+                if other is not None:
+                    yield other
+
+
+def _origin(target: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(target)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def _with_target(exchange: Exchange, there: str) -> Exchange | None:
+    """The same request for another target; None for one that no client could send."""
+    parts = urlsplit(there)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    other = exchange.copy()
+    other.target = target
+    try:
+        other.uri, other.args = uri.normalise(target)
+    except ClientError:
+        return None
+    return other

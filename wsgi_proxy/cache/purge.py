@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING
 
-from .key import target_uri
+from .plan import target_uri
 
 if TYPE_CHECKING:
     from ..exchange import Exchange

@@ -24,7 +24,7 @@ from ..errors import TruncatedResponse
 from .growing_body import BLOCK, FIRST_PAUSE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
-    from .flight import Fill
+    from .fill import Fill
     from .storage import Entry
     from .zone import ZoneCache
 
@@ -57,7 +57,7 @@ class Tee:
         self._source: Iterator[bytes] = iter(body)
         self._length = length
         self._fill: Fill | None = fill
-        self._flight = fill.name
+        self._fill_name = fill.name
         self._entry = entry
         self._zone = zone
         self._purged = purged
@@ -101,9 +101,9 @@ class Tee:
         """Copy one block; False, and no copy any more, if the storage does not take it."""
         limit = self._zone.body_max
         if limit and fill.length + len(block) > limit:
-            if self._flight:
+            if self._fill_name:
                 # The next answer will be as long: requests for it need not wait for each other.
-                self._zone.mark_pass(self._flight, self._clock())
+                self._zone.mark_pass(self._fill_name, self._clock())
             self._give_up()
             return False
         try:

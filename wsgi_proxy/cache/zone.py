@@ -5,7 +5,7 @@ removed one (`drop`) and an invalidation (`invalidate`). An answer whose fetch b
 is not stored. A storage that fails costs a miss and a line in the log, at most one a minute for each kind of fault.
 
 Operators empty a cache by hand (`rm -rf store/*`, `rm -rf store`). A copy in memory serves only while its file is there, and
-where the folder itself was removed or replaced everything in memory is forgotten and the folder shared anew (`renew`).
+where the directory itself was removed or replaced everything in memory is forgotten and the directory shared anew (`renew`).
 """
 
 from __future__ import annotations
@@ -17,32 +17,31 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from ..config import CacheZone
-from . import flight
-from .flight import Fill, Following
+from .fill import Fill, Follower, join, private_fill
 from .rfc9111 import Request, selection_of
-from .storage import STATE_FOLDER, Entry, FileStorage, MemoryTier, Share, Store, VaryIndex, digest_of, encode, flight_of
+from .storage import STATE_DIRECTORY, Entry, FileStorage, MemoryTier, Share, Store, VaryIndex, digest_of, encode, fill_name
 
 logger = logging.getLogger("wsgi_proxy")
 _T = TypeVar("_T")
 
-FLIGHTS_FOLDER: Final = "flights"
+FILLS_DIRECTORY: Final = "fills"
 _SAME_FAULT_EVERY: Final = 60.0
 # How long a key whose answer could not be stored is fetched without others waiting for it.
 _PASS_FOR: Final = 10.0
 # How long a request that cannot follow a flight waits for it to land.
-_LANDING: Final = 0.05
+_STORING: Final = 0.05
 _MEMORY_MAX: Final = 32 * 1024 * 1024
 
 
 class ZoneCache:
-    """The zone's verbs. ``folder`` holds what is shared by this machine's processes, whatever the storage is."""
+    """The zone's verbs. ``directory`` holds what is shared by this machine's processes, whatever the storage is."""
 
-    def __init__(self, settings: CacheZone, store: Store, folder: str, *, remember: bool = True) -> None:
+    def __init__(self, settings: CacheZone, store: Store, directory: str, *, remember: bool = True) -> None:
         self.settings = settings
         self.store = store
-        self.share = Share(folder)
-        self.flights = os.path.join(folder, FLIGHTS_FOLDER)
-        os.makedirs(self.flights, 0o700, exist_ok=True)
+        self.share = Share(directory)
+        self.fills = os.path.join(directory, FILLS_DIRECTORY)
+        os.makedirs(self.fills, 0o700, exist_ok=True)
         self.memory = MemoryTier(min(settings.size, _MEMORY_MAX) if remember else 0)
         self.body_max = min(filter(None, (settings.max_size, store.body_max)), default=0)
         """The longest body that is stored; 0 for no limit."""
@@ -51,16 +50,16 @@ class ZoneCache:
         self._faults: dict[str, float] = {}
 
     @classmethod
-    def in_folder(cls, settings: CacheZone, folder: str) -> ZoneCache:
-        """A zone of files in a folder. OSError if it cannot be made or written."""
-        store = FileStorage(folder, settings.levels)
-        return cls(settings, store, os.path.join(folder, STATE_FOLDER))
+    def in_directory(cls, settings: CacheZone, directory: str) -> ZoneCache:
+        """A zone of files in a directory. OSError if it cannot be made or written."""
+        store = FileStorage(directory, settings.levels)
+        return cls(settings, store, os.path.join(directory, STATE_DIRECTORY))
 
     # --- finding ------------------------------------------------------------------------------------------------------
 
     def find(self, key: str, request: Request) -> tuple[Entry | None, str]:
         """(The stored answer that fits this request, fresh or not; the name by which concurrent requests for it meet, or ""
-        if that was not needed to find it: then `flight_name` tells)."""
+        if that was not needed to find it: then `fill_name` tells)."""
         copy = self.memory.get(key)
         if copy is not None and self.share.states[copy.slot] == copy.state:
             entry = copy.entry
@@ -71,7 +70,7 @@ class ZoneCache:
                     copy.used = True
                     return entry, ""
                 self.memory.forget(key)
-        self._in_present_folder()
+        self._in_present_directory()
         primary = digest_of(key)
         slot = Share.slot_of(primary)
         # Read before the storage is: what changes in between makes the copy stale, not current.
@@ -83,7 +82,7 @@ class ZoneCache:
             if self._is_void(stored):
                 return None, primary
             if stored.spec and stored.selection != selection_of(request, stored.spec):
-                return None, flight_of(key, stored.spec, selection_of(request, stored.spec))
+                return None, fill_name(key, stored.spec, selection_of(request, stored.spec))
             self.memory.put(key, stored, slot, state)
             return stored, primary
         found, name = self._variant(stored, request)
@@ -103,9 +102,9 @@ class ZoneCache:
         ]
         found = [each for each in found if not self._is_void(each)]
         if not found:
-            return None, flight_of(index.key, *wanted[0]) if wanted else index.primary
+            return None, fill_name(index.key, *wanted[0]) if wanted else index.primary
         best = max(found, key=lambda entry: entry.stored_at)
-        return best, best.flight
+        return best, best.fill_name
 
     def _is_void(self, entry: Entry) -> bool:
         """Whether an unsafe request has voided the target of this answer since it was fetched."""
@@ -118,9 +117,9 @@ class ZoneCache:
             self.fault("read", error)
             return None
 
-    def flight_name(self, key: str, request: Request, entry: Entry | None) -> str:
+    def fill_name(self, key: str, request: Request, entry: Entry | None) -> str:
         """By which name concurrent requests for the same answer meet."""
-        return entry.flight if entry is not None else self.find(key, request)[1] or digest_of(key)
+        return entry.fill_name if entry is not None else self.find(key, request)[1] or digest_of(key)
 
     def touch(self, entry: Entry, now: float) -> None:
         """Note a use, seldom enough to cost nothing and often enough that what is in use never counts as inactive."""
@@ -132,18 +131,18 @@ class ZoneCache:
                 self.fault("touch", error)
 
     def renew(self) -> None:
-        """Share anew with the other processes where the cache's folder was removed. OSError if it cannot be made again."""
+        """Share anew with the other processes where the cache's directory was removed. OSError if it cannot be made again."""
         if self.share.current():
             return
         fresh = Share(self.share.directory)
-        os.makedirs(self.flights, 0o700, exist_ok=True)
+        os.makedirs(self.fills, 0o700, exist_ok=True)
         # Another greenlet may hold one of the old locks: their files are closed with the next change or with the zone.
         old, self._old, self.share = self._old, self.share, fresh
         if old is not None:
             old.close()
         self.memory.clear()
 
-    def _in_present_folder(self) -> None:
+    def _in_present_directory(self) -> None:
         try:
             self.renew()
         except OSError as error:
@@ -273,7 +272,7 @@ class ZoneCache:
         return gone
 
     def entries(self) -> Iterator[Entry]:
-        """Every stored answer that can still be reached, in the order of the folders."""
+        """Every stored answer that can still be reached, in the order of the directories."""
         if not isinstance(self.store, FileStorage):
             return
         for name, _ in self.store.files():
@@ -288,19 +287,19 @@ class ZoneCache:
 
     # --- flights ------------------------------------------------------------------------------------------------------
 
-    def board(self, name: str) -> Fill | Following | None:
-        """Lead or follow the flight of that name; None if the folder does not allow it."""
+    def join(self, name: str) -> Fill | Follower | None:
+        """Lead or follow the flight of that name; None if the directory does not allow it."""
         try:
-            return self._in_folder(lambda: flight.board(self.flights, name))
+            return self._in_directory(lambda: join(self.fills, name))
         except OSError as error:
             self.fault("lock", error)
             return None
 
-    def landing(self, name: str) -> bool:
+    def wait_until_stored(self, name: str) -> bool:
         """Whether there was a flight of that name, waiting a moment for its end: an answer is stored right after its last
         byte was delivered, and who got that byte may ask again before it is."""
-        path = os.path.join(self.flights, name)
-        deadline, pause = time.monotonic() + _LANDING, 0.0005
+        path = os.path.join(self.fills, name)
+        deadline, pause = time.monotonic() + _STORING, 0.0005
         was = False
         while os.path.exists(path) and time.monotonic() < deadline:
             was = True
@@ -318,34 +317,34 @@ class ZoneCache:
         except OSError as error:
             self.fault("lock", error)
 
-    def alone(self) -> Fill | None:
+    def private_fill(self) -> Fill | None:
         try:
-            return self._in_folder(lambda: flight.alone(self.flights))
+            return self._in_directory(lambda: private_fill(self.fills))
         except OSError as error:
             self.fault("store", error)
             return None
 
-    def _in_folder(self, begin: Callable[[], _T]) -> _T:
-        """Begin a flight; in a new folder where an operator has removed the cache's."""
+    def _in_directory(self, begin: Callable[[], _T]) -> _T:
+        """Begin a flight; in a new directory where an operator has removed the cache's."""
         try:
             return begin()
         except FileNotFoundError:
             self.renew()
-            os.makedirs(self.flights, 0o700, exist_ok=True)
+            os.makedirs(self.fills, 0o700, exist_ok=True)
             return begin()
 
     def uses(self, key: str) -> int:
         """Count one more request for a key; how many there were."""
         return self.share.used(digest_of(key))
 
-    def may_pass(self, name: str, following: Following, age: float) -> bool:
+    def may_pass(self, name: str, follower: Follower, age: float) -> bool:
         """Whether this waiter of a flight may ask the upstream itself: one may each time that nothing has come for `age` seconds
         (proxy_cache_lock_age)."""
         try:
             with self.share.lock(Share.slot_of(name)):
-                if following.grows_old_in(age) > 0:
+                if follower.grows_old_in(age) > 0:
                     return False
-                following.renew()
+                follower.renew()
                 return True
         except OSError as error:
             self.fault("lock", error)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..cache import Entry, ZoneCache, by_pattern, is_folder, matches, memory_zones, open_zone, validators
+from ..cache import Entry, ZoneCache, by_pattern, is_directory, matches, memory_zones, open_zone, validators
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -61,13 +61,13 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
     fault = False
     for settings in config.cache_zones.values():
         try:
-            if is_folder(settings.path):
-                folder = os.path.join(config.prefix, settings.path)
-                if not os.path.lexists(folder) and os.path.isdir(os.path.dirname(folder)):
+            if is_directory(settings.path):
+                directory = os.path.join(config.prefix, settings.path)
+                if not os.path.lexists(directory) and os.path.isdir(os.path.dirname(directory)):
                     # Made by us it could be another account's than the workers'.
-                    print(f'cache zone "{settings.name}" is empty: there is no "{folder}"', file=sys.stderr)
+                    print(f'cache zone "{settings.name}" is empty: there is no "{directory}"', file=sys.stderr)
                     continue
-                become_owner(folder)
+                become_owner(directory)
             if settings.path == "memory":
                 zones += memory_zones(settings)
             else:
@@ -78,10 +78,10 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
     return zones, fault
 
 
-def become_owner(folder: str) -> None:
-    """As root, work as the user whose workers have the folder: what we make there must be theirs to use."""
+def become_owner(directory: str) -> None:
+    """As root, work as the user whose workers have the directory: what we make there must be theirs to use."""
     try:
-        found = os.stat(folder)
+        found = os.stat(directory)
     except FileNotFoundError:
         return
     if os.geteuid() == 0 and found.st_uid != 0:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
-from ..cache import make_folders
+from ..cache import make_directories
 from ..config import Config, Listen, ServerBlock, locations_of
 from ..errors import ConfigError, Fault
 from ..logs import constant_paths, errorlog, keep
@@ -198,7 +198,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
 
     def _make_directories(self) -> None:
         config, account = self.plan.config, self.plan.account
-        make_folders(config.cache_zones.values(), config.prefix, account)
+        make_directories(config.cache_zones.values(), config.prefix, account)
         paths = {path for at in locations_of(config) for path in (at.core.client_body_temp_path, at.proxy.temp_path)}
         tempfiles.make_directories(filter(None, paths), account)
 

@@ -8,10 +8,10 @@ import pytest
 from cachecontrol.cache import DictCache
 
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
-from wsgi_proxy.cache.storage.blob import BlobStorage
 from wsgi_proxy.cache.storage.entry import Entry, VaryIndex
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.cache.storage.format import SUPERBLOCK, Superblock, encode
+from wsgi_proxy.cache.storage.plugin import BlobStorage
 
 NUMBERS = Freshness(1.0, 2.0, True, False, 3.0, 4.0)
 
@@ -106,8 +106,8 @@ def test_levels_and_modes_are_nginxs(tmp_path):
     name = found.primary
     assert found.path == str(tmp_path / "s" / name[-1] / name[-3:-1] / name)
     assert stat.S_IMODE(os.stat(found.path).st_mode) == 0o600
-    for folder in (tmp_path / "s", tmp_path / "s" / name[-1], tmp_path / "s" / name[-1] / name[-3:-1]):
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for directory in (tmp_path / "s", tmp_path / "s" / name[-1], tmp_path / "s" / name[-1] / name[-3:-1]):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("size", [10, 30_000, 100_000])

@@ -84,16 +84,16 @@ def test_the_lock_excludes_and_gives_up_in_time(tmp_path, monkeypatch):
         pass
 
 
-def _add(folder, count):
-    share = Share(folder)
+def _add(directory, count):
+    share = Share(directory)
     for _ in range(count):
         with share.lock(9):
             share.invalidated(9)
     os._exit(0)
 
 
-def _hold(folder, ready):
-    share = Share(folder)
+def _hold(directory, ready):
+    share = Share(directory)
     with share.lock(9):
         ready.set()
         signal.pause()

@@ -1,6 +1,7 @@
 """Which storage a path names, and that what lies in shared memory is ours alone."""
 
 import os
+import stat
 import subprocess
 import sys
 
@@ -9,9 +10,17 @@ from cachecontrol.cache import DictCache
 
 from tests.support.caching import Site
 from wsgi_proxy.cache.storage import open as cacheopen
-from wsgi_proxy.cache.storage.blob import BlobStorage
 from wsgi_proxy.cache.storage.files import FileStorage
-from wsgi_proxy.cache.storage.open import memory_folder, memory_zones, open_zone, private, sweep_shared_memory
+from wsgi_proxy.cache.storage.open import (
+    is_directory,
+    make_directories,
+    memory_directory,
+    memory_zones,
+    open_zone,
+    private,
+    sweep_shared_memory,
+)
+from wsgi_proxy.cache.storage.plugin import BlobStorage
 from wsgi_proxy.config import CacheZone, SourceLine
 
 FRESH = [("Cache-Control", "max-age=60")]
@@ -19,13 +28,13 @@ FRESH = [("Cache-Control", "max-age=60")]
 
 @pytest.fixture(autouse=True)
 def own_memory(tmp_path, monkeypatch):
-    folder = tmp_path / "shm"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(folder))
-    return folder
+    directory = tmp_path / "shm"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setattr(cacheopen, "shared_memory", lambda: str(directory))
+    return directory
 
 
-def test_a_folder_is_taken_relative_to_the_prefix(tmp_path):
+def test_a_directory_is_taken_relative_to_the_prefix(tmp_path):
     zone = open_zone(CacheZone("z", "sub/cache", levels=(1,)), str(tmp_path))
     assert isinstance(zone.store, FileStorage) and zone.store.directory == str(tmp_path / "sub/cache")
     assert (tmp_path / "sub/cache").stat().st_mode & 0o777 == 0o700
@@ -50,7 +59,7 @@ def test_the_memory_of_the_dead_is_removed(own_memory):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     settings = CacheZone("z", "memory")
-    living = memory_folder(settings)
+    living = memory_directory(settings)
     parts = os.path.basename(living).split("-")
     parts[-3] = str(child.pid)
     dead = own_memory / "-".join(parts)
@@ -60,7 +69,7 @@ def test_the_memory_of_the_dead_is_removed(own_memory):
     assert not dead.exists() and os.path.isdir(living)
 
 
-def test_meeting_folders_nobody_uses_are_removed(own_memory, monkeypatch):
+def test_meeting_directories_nobody_uses_are_removed(own_memory, monkeypatch):
     used = open_zone(CacheZone("used", "tests.cache.storage.test_open:Mine"))
     left = open_zone(CacheZone("left", "tests.cache.storage.test_open:Mine"))
     left.close()
@@ -73,8 +82,8 @@ def test_meeting_folders_nobody_uses_are_removed(own_memory, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["open", "link", "file"])
-def test_a_folder_that_others_may_have_made_is_refused(own_memory, how):
-    target = own_memory / "folder"
+def test_a_directory_that_others_may_have_made_is_refused(own_memory, how):
+    target = own_memory / "directory"
     if how == "open":
         target.mkdir()
         target.chmod(0o777)
@@ -105,3 +114,35 @@ def test_a_storage_by_name(tmp_path):
     site.get("/", "POST")
     assert site.get("/").word != "HIT"
     site.cache.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [("/a", True), ("/a:b", True), ("sub/a", True), ("memory", False), ("redis://h:1/0", False), ("my.package:thing", False)],
+)
+def test_what_is_a_directory(path, directory):
+    assert is_directory(path) is directory
+
+
+def test_directories_are_made_for_their_user(tmp_path):
+    account = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    make_directories(
+        [CacheZone("a", "sub/a"), CacheZone("b", str(tmp_path / "b")), CacheZone("c", "memory")], str(tmp_path), account
+    )
+    for path in (tmp_path / "sub" / "a", tmp_path / "b"):
+        found = path.stat()
+        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, account[0])
+    assert sorted(os.listdir(tmp_path)) == ["b", "shm", "sub"]
+
+
+def test_what_is_there_stays(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "kept").write_text("x")
+    make_directories([CacheZone("a", "a")], str(tmp_path))
+    assert (tmp_path / "a" / "kept").read_text() == "x"
+
+
+def test_what_cannot_be_made_is_a_line(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    make_directories([CacheZone("a", "file/a")], str(tmp_path))
+    assert len(caplog.records) == 1 and "mkdir()" in caplog.text

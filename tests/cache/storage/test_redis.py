@@ -1,4 +1,4 @@
-"""Redis as the storage, a real one: two proxies' caches share answers, flights and invalidations, and live without it."""
+"""Redis as the storage, a real one: two proxies' caches share answers, fills and invalidations, and live without it."""
 
 import logging
 import subprocess
@@ -22,8 +22,8 @@ TAG = [*FRESH, ("ETag", '"a"')]
 class Server:
     """A redis-server of our own on a unix socket."""
 
-    def __init__(self, folder):
-        self.socket = folder / "redis.sock"
+    def __init__(self, directory):
+        self.socket = directory / "redis.sock"
         self.url = f"unix://{self.socket}"
         self.start()
 
@@ -52,14 +52,14 @@ names = iter(range(1000))
 
 @pytest.fixture
 def sites(server, tmp_path, monkeypatch):
-    """Two machines: each with its own folder to meet in, one Redis."""
+    """Two machines: each with its own directory to meet in, one Redis."""
     zone = CacheZone(f"zone{next(names)}", server.url)
     made = []
     for number in range(2):
-        folder = tmp_path / f"machine{number}"
-        folder.mkdir(mode=0o700)
-        monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda folder=folder: str(folder))
-        made.append(Site(folder, zone=zone))
+        directory = tmp_path / f"machine{number}"
+        directory.mkdir(mode=0o700)
+        monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda directory=directory: str(directory))
+        made.append(Site(directory, zone=zone))
     yield made
     for site in made:
         site.cache.close()
@@ -162,7 +162,7 @@ def test_purging_by_pattern(sites):
 
 def test_redis_away_is_a_miss_and_one_line(tmp_path, monkeypatch, caplog):
     server = Server(tmp_path)
-    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(tmp_path))
+    monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda: str(tmp_path))
     monkeypatch.setattr("wsgi_proxy.cache.storage.redis._REST", 0.05)
     site = Site(tmp_path, zone=CacheZone("away", server.url))
     try:
@@ -274,7 +274,7 @@ def test_an_unsafe_request_voids_its_target_under_every_key_on_every_machine(sit
 
 def test_a_purge_without_redis_is_a_500(tmp_path, monkeypatch):
     server = Server(tmp_path)
-    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(tmp_path))
+    monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda: str(tmp_path))
     site = Site(tmp_path, zone=CacheZone("off", server.url))
     try:
         site.responses((200, FRESH, b"x"))

@@ -12,7 +12,7 @@ from wsgi_proxy.config import CacheZone
 
 FRESH = [("Cache-Control", "max-age=86400")]
 BLOCK = os.statvfs(tempfile.gettempdir()).f_frsize
-"""Bytes that a small answer takes on the disk: one block of the file system that the tests' folders are on."""
+"""Bytes that a small answer takes on the disk: one block of the file system that the tests' directories are on."""
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def test_the_longest_unused_go_until_the_rest_fits(make):
     assert site.cache.zones()[0].share.size == 20 * BLOCK
     site.cache.sweep(site.now)
     kept = uris(site)
-    folder = site.cache.zones()[0].store.directory
-    size = sum(BLOCK for name in os.listdir(folder) if len(name) == 32)
+    directory = site.cache.zones()[0].store.directory
+    size = sum(BLOCK for name in os.listdir(directory) if len(name) == 32)
     assert size == site.cache.zones()[0].share.size <= 9 * BLOCK and kept == list(range(20 - len(kept), 20)) and len(kept) >= 5
 
 
@@ -87,7 +87,7 @@ def test_entries_of_one_minute_go_as_far_as_needed(make):
 def test_min_free(make, monkeypatch):
     site = make(min_free=10 * BLOCK, inactive=86400.0)
     fill(site, 10)
-    monkeypatch.setattr(cachesweep, "free_space", lambda folder: 6 * BLOCK)
+    monkeypatch.setattr(cachesweep, "free_space", lambda directory: 6 * BLOCK)
     site.cache.sweep(site.now)
     assert len(uris(site)) == 6
 
@@ -120,37 +120,37 @@ def test_what_is_not_ours_stays_and_what_the_dead_left_goes(make, tmp_path):
     site = make(inactive=300.0)
     fill(site, 2)
     zone = site.cache.zones()[0]
-    folder = tmp_path / "cache"
+    directory = tmp_path / "cache"
     old = site.now - 10_000
-    (folder / "README").write_text("mine")
-    (folder / "sub").mkdir()
-    left = folder / ("a" * 32 + ".123.0011223344556677")
+    (directory / "README").write_text("mine")
+    (directory / "sub").mkdir()
+    left = directory / ("a" * 32 + ".123.0011223344556677")
     left.write_text("half")
-    flight = folder / ".wsgi-proxy" / "flights" / ("b" * 32)
-    flight.write_text("half")
-    living = zone.board("c" * 32)
-    for path in (folder / "README", left, flight, living.path):
+    dead = directory / ".wsgi-proxy" / "fills" / ("b" * 32)
+    dead.write_text("half")
+    living = zone.join("c" * 32)
+    for path in (directory / "README", left, dead, living.path):
         os.utime(path, (old, old))
     site.cache.sweep(site.now)
-    assert (folder / "README").exists() and (folder / "sub").exists() and os.path.exists(living.path)
-    assert not left.exists() and not flight.exists()
+    assert (directory / "README").exists() and (directory / "sub").exists() and os.path.exists(living.path)
+    assert not left.exists() and not dead.exists()
     living.release()
 
 
-def test_a_name_that_a_new_flight_took_meanwhile_stays(make, tmp_path, monkeypatch):
+def test_a_name_that_a_new_fill_took_meanwhile_stays(make, tmp_path, monkeypatch):
     site = make(inactive=300.0)
     fill(site, 1)
     zone, name = site.cache.zones()[0], "b" * 32
-    old = zone.board(name)
+    old = zone.join(name)
     os.utime(old.path, (site.now - 10_000, site.now - 10_000))
     flock, led = fcntl.flock, []
 
     def meanwhile(fd, how):
-        """The old flight ends and a new one begins between the sweeper's open and its lock."""
+        """The old fill ends and a new one begins between the sweeper's open and its lock."""
         if not led and os.path.samestat(os.fstat(fd), os.stat(old.path)):
             led.append(None)
             old.release()
-            led.append(zone.board(name))
+            led.append(zone.join(name))
         flock(fd, how)
 
     monkeypatch.setattr(cachesweep.fcntl, "flock", meanwhile)

@@ -1,12 +1,12 @@
 """Cache storages: files, memory, Redis, and any CacheControl storage."""
 
-from .directories import is_folder, make_folders
-from .entry import BrokenEntry, Entry, VaryIndex, digest_of, flight_of, new_id
-from .files import STATE_FOLDER, FileStorage, Store
+from .base import Store
+from .entry import BrokenEntry, Entry, VaryIndex, digest_of, fill_name, new_id
+from .files import STATE_DIRECTORY, FileStorage
 from .format import COMPLETE, FILLING, SUPERBLOCK, VOID, Superblock, encode, load
 from .generations import Share
 from .memory import MemoryTier
-from .open import memory_zones, open_zone
+from .open import is_directory, make_directories, memory_zones, open_zone
 from .sweep import sweep_zone
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "FILLING",
     "FileStorage",
     "MemoryTier",
-    "STATE_FOLDER",
+    "STATE_DIRECTORY",
     "SUPERBLOCK",
     "Share",
     "Store",
@@ -25,10 +25,10 @@ __all__ = [
     "VaryIndex",
     "digest_of",
     "encode",
-    "flight_of",
-    "is_folder",
+    "fill_name",
+    "is_directory",
     "load",
-    "make_folders",
+    "make_directories",
     "memory_zones",
     "new_id",
     "open_zone",

@@ -28,7 +28,7 @@ def digest_of(text: str) -> str:
     return hashlib.md5(text.encode("latin-1", "backslashreplace"), usedforsecurity=False).hexdigest()
 
 
-def flight_of(key: str, spec: Spec = (), selection: Selection = ()) -> str:
+def fill_name(key: str, spec: Spec = (), selection: Selection = ()) -> str:
     """The name by which concurrent requests for an answer meet; unlike its name in the store it is known before it is there."""
     return digest_of(json.dumps([key, spec, selection]) if spec else key)
 
@@ -103,9 +103,9 @@ class Entry:
         self.touched_at = 0.0
 
     @property
-    def flight(self) -> str:
+    def fill_name(self) -> str:
         """By which name those meet who want this answer anew."""
-        return flight_of(self.key, self.spec, self.selection)
+        return fill_name(self.key, self.spec, self.selection)
 
     def head(self) -> bytes:
         f = self.freshness

@@ -1,8 +1,7 @@
-"""Where entries lie: in files, or in any storage that speaks CacheControl's interface.
+"""Entries as files.
 
-`FileStorage` keeps one file per answer under nginx's names (the md5 of the key, in `levels` of folders), mode 0600 in folders
-of mode 0700, and is itself a CacheControl separate-body storage. `BlobStorage` puts the same bytes into any
-`cachecontrol.cache.BaseCache` (cacheblob.py). The cache room knows both by five verbs: load, adopt, put, refresh, delete.
+`FileStorage` keeps one file for each response under nginx's names (the MD5 digest of the key, in `levels` of directories),
+mode 0600 in directories of mode 0700. It is a CacheControl separate-body storage as well.
 
 A file that cannot be read as an entry is removed with one line in the log and counts as absent. An OSError of a change is
 the caller's to report: it knows what was lost by it.
@@ -17,7 +16,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final
 
 from cachecontrol.cache import SeparateBodyBaseCache
 
@@ -25,42 +24,13 @@ from .entry import BrokenEntry, Entry, VaryIndex, digest_of, new_id
 from .format import COMPLETE, SUPERBLOCK, Superblock, encode, load
 
 if TYPE_CHECKING:
-    from ..flight import Fill
+    from ..fill import Fill
 
 NAME: Final = re.compile(r"[0-9a-f]{32}")
-STATE_FOLDER: Final = ".wsgi-proxy"
+STATE_DIRECTORY: Final = ".wsgi-proxy"
 # Heads appended by 304s may take this much before the entry is let go and fetched anew.
 _APPENDED_MAX: Final = 256 * 1024
 logger = logging.getLogger("wsgi_proxy")
-
-
-class Store(Protocol):
-    """What the cache room asks of a storage. Names are digests; ``keep`` is for how many seconds an entry is of any use."""
-
-    body_max: int
-    """The longest body it takes; 0 for no limit."""
-
-    def load(self, name: str) -> Entry | VaryIndex | None:
-        """The entry or index of that name; None if there is none that can be read."""
-
-    def adopt(self, fill: Fill, name: str, keep: float) -> int:
-        """Take over a finished file as the entry of that name, replacing any other; by how many bytes the store grew. OSError
-        if that cannot be done, or if the fill's path names another file by now."""
-
-    def put(self, name: str, data: bytes, keep: float) -> None:
-        """Store a whole small file."""
-
-    def refresh(self, entry: Entry, keep: float) -> bool:
-        """Give a stored entry the head that it now has in memory; False if it is no longer the stored one."""
-
-    def delete(self, name: str) -> int | None:
-        """Remove an entry; its size, or None if there was none."""
-
-    def holds(self, entry: Entry) -> bool:
-        """Whether an entry that was read before is still there, be it replaced: cheap, for every hit from memory."""
-
-    def touch(self, entry: Entry, now: float) -> None:
-        """Note that an entry was used, for those that go when they are not."""
 
 
 class FileStorage(SeparateBodyBaseCache):
@@ -76,11 +46,11 @@ class FileStorage(SeparateBodyBaseCache):
 
     def path(self, name: str) -> str:
         """Where an entry lies: nginx's levels take the name's last characters."""
-        folder, end = self.directory, len(name)
+        directory, end = self.directory, len(name)
         for width in self.levels:
-            folder = os.path.join(folder, name[end - width : end])
+            directory = os.path.join(directory, name[end - width : end])
             end -= width
-        return os.path.join(folder, name)
+        return os.path.join(directory, name)
 
     def load(self, name: str) -> Entry | VaryIndex | None:
         path = self.path(name)
@@ -128,7 +98,7 @@ class FileStorage(SeparateBodyBaseCache):
         try:
             os.rename(path, target)
         except FileNotFoundError:
-            self._make_folders(target)
+            self._make_directories(target)
             os.rename(path, target)
         fill.adopted()
         return self.on_disk(size) - self.on_disk(replaced)
@@ -139,7 +109,7 @@ class FileStorage(SeparateBodyBaseCache):
         try:
             fd = self._create(temporary)
         except FileNotFoundError:
-            self._make_folders(target)
+            self._make_directories(target)
             fd = self._create(temporary)
         try:
             with open(fd, "wb", buffering=0) as file:
@@ -155,14 +125,14 @@ class FileStorage(SeparateBodyBaseCache):
     def _create(path: str) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def _make_folders(self, path: str) -> None:
-        """The level folders of a path, each 0700 whatever the umask leaves of makedirs' defaults."""
-        folder = self.directory
-        os.makedirs(folder, 0o700, exist_ok=True)
-        for part in os.path.relpath(os.path.dirname(path), folder).split(os.sep):
-            folder = os.path.join(folder, part)
+    def _make_directories(self, path: str) -> None:
+        """The level directories of a path, each 0700 whatever the umask leaves of makedirs' defaults."""
+        directory = self.directory
+        os.makedirs(directory, 0o700, exist_ok=True)
+        for part in os.path.relpath(os.path.dirname(path), directory).split(os.sep):
+            directory = os.path.join(directory, part)
             try:
-                os.mkdir(folder, 0o700)
+                os.mkdir(directory, 0o700)
             except FileExistsError:
                 continue
 
@@ -228,18 +198,18 @@ class FileStorage(SeparateBodyBaseCache):
             logger.warning('cache file "%s" cannot be removed: %s', path, error.strerror)
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """(name, stat) of every entry, folder by folder; what vanishes meanwhile and what is not ours is passed over."""
+        """(name, stat) of every entry, directory by directory; what vanishes meanwhile and what is not ours is passed over."""
         yield from self._walk(self.directory, len(self.levels))
 
-    def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(self, directory: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
         try:
-            entries = os.scandir(folder)
+            entries = os.scandir(directory)
         except FileNotFoundError:
             return
         with entries:
             for found in entries:
                 if depth:
-                    if found.name != STATE_FOLDER and found.is_dir(follow_symlinks=False):
+                    if found.name != STATE_DIRECTORY and found.is_dir(follow_symlinks=False):
                         yield from self._walk(found.path, depth - 1)
                 elif NAME.match(found.name):
                     try:

@@ -64,7 +64,7 @@ class Share:
     def __init__(self, directory: str) -> None:
         os.makedirs(directory, 0o700, exist_ok=True)
         self.directory = directory
-        # Held for as long as we live: the sign that the folder is in use (see `in_use`).
+        # Held for as long as we live: the sign that the directory is in use (see `in_use`).
         self._claim = os.open(os.path.join(directory, _CLAIM), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._claim, fcntl.LOCK_SH)
         self._path = os.path.join(directory, "generations")

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cachecontrol.cache import BaseCache
 
-from ..flight import Fill
+from ..fill import Fill
 from ..zone import ZoneCache
-from .blob import BlobStorage
 from .entry import Entry, VaryIndex, digest_of
 from .format import encode
+from .plugin import BlobStorage
 
 if TYPE_CHECKING:
     from ...config import CacheZone
@@ -123,8 +123,8 @@ class RedisStorage(BaseCache):
 class RedisZone(ZoneCache):
     """A zone whose answers, generations and locks are in Redis."""
 
-    def __init__(self, settings: CacheZone, redis: RedisStorage, folder: str) -> None:
-        super().__init__(settings, BlobStorage(redis), folder, remember=False)
+    def __init__(self, settings: CacheZone, redis: RedisStorage, directory: str) -> None:
+        super().__init__(settings, BlobStorage(redis), directory, remember=False)
         self._redis = redis
 
     def _generation_key(self, primary: str) -> str:
@@ -260,6 +260,6 @@ class RedisZone(ZoneCache):
         self._redis.close()
 
 
-def open_redis_zone(settings: CacheZone, folder: str) -> ZoneCache:
-    """A zone in the Redis that the path names; ``folder`` is where this machine's processes meet."""
-    return RedisZone(settings, RedisStorage(settings.path, f"wsgi-proxy:{settings.name}"), folder)
+def open_redis_zone(settings: CacheZone, directory: str) -> ZoneCache:
+    """A zone in the Redis that the path names; ``directory`` is where this machine's processes meet."""
+    return RedisZone(settings, RedisStorage(settings.path, f"wsgi-proxy:{settings.name}"), directory)

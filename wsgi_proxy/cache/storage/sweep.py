@@ -1,6 +1,6 @@
 """Keeping a zone of files within its bounds: age since last use (`inactive`), bytes (`max_size`), free space (`min_free`).
 
-One process sweeps at a time: whoever holds the sweep lock of the zone, until it ends or dies. A sweep walks the folders
+One process sweeps at a time: whoever holds the sweep lock of the zone, until it ends or dies. A sweep walks the directories
 lazily, with a pause after every few hundred files, and keeps no list: it adds up sizes and how many bytes were last used in
 which minute, and if there are too many, a second walk removes what was last used before the minute that makes them fit.
 So a store of a million entries costs a start nothing and a sweep no memory.
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..flight import same_file
+from ..fill import same_file
 from .files import FileStorage
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def due(zone: ZoneCache, store: FileStorage, now: float) -> bool:
     return now - share.swept_at >= min(_FULL_SWEEP_EVERY, max(1.0, settings.inactive / 2)) or share.swept_at > now
 
 
-def free_space(folder: str) -> int:
-    found = os.statvfs(folder)
+def free_space(directory: str) -> int:
+    found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
 
 
@@ -94,7 +94,7 @@ def _sweep(zone: ZoneCache, store: FileStorage, now: float, pause: Callable[[flo
     if excess > 0:
         size, entries = _shrink(zone, store, by_minute, size, entries, excess, pause)
         zone.share.swept(size, entries, now)
-    _clear_flights(zone, now)
+    _clear_fills(zone, now)
     if excess > 0:
         logger.info('cache zone "%s" was swept from %d to %d bytes', settings.name, before, size)
 
@@ -163,12 +163,12 @@ def _remove_orphan(store: FileStorage, name: str, found: os.stat_result, now: fl
             return
 
 
-def _clear_flights(zone: ZoneCache, now: float) -> None:
+def _clear_fills(zone: ZoneCache, now: float) -> None:
     """Remove the files of flights without a leader."""
     try:
-        flights = os.scandir(zone.flights)
+        flights = os.scandir(zone.fills)
     except FileNotFoundError:
-        return  # an operator has removed the cache's folder
+        return  # an operator has removed the cache's directory
     with flights as found:
         for each in found:
             try:

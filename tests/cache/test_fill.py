@@ -1,4 +1,4 @@
-"""Flights: one fetch for all who miss, across threads and processes, whatever becomes of the leader."""
+"""Fills: one fetch for all who miss, across threads and processes, whatever becomes of the leader."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.caching import Body, Site, exchange, location
 from wsgi_proxy.cache import zone as cachezone
-from wsgi_proxy.cache.flight import Fill, Following, alone, board
+from wsgi_proxy.cache.fill import Fill, Follower, join, private_fill
 from wsgi_proxy.cache.growing_body import GrowingBody
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.storage.entry import Entry
@@ -35,10 +35,10 @@ def entry():
 
 
 def test_one_leads_and_the_others_follow(tmp_path):
-    leader = board(str(tmp_path), "f")
-    follower = board(str(tmp_path), "f")
-    assert isinstance(leader, Fill) and isinstance(follower, Following)
-    assert isinstance(board(str(tmp_path), "other"), Fill)
+    leader = join(str(tmp_path), "f")
+    follower = join(str(tmp_path), "f")
+    assert isinstance(leader, Fill) and isinstance(follower, Follower)
+    assert isinstance(join(str(tmp_path), "other"), Fill)
     assert follower.under_way() and follower.wait(0.01) is None and not follower.died()
     leader.begin(entry())
     block = follower.wait(1)
@@ -55,16 +55,16 @@ def test_one_leads_and_the_others_follow(tmp_path):
 
 
 def test_who_gives_up_frees_its_followers(tmp_path):
-    leader, follower, late = (board(str(tmp_path), "f") for _ in range(3))
+    leader, follower, late = (join(str(tmp_path), "f") for _ in range(3))
     leader.release()
     assert follower.wait(5) is None and not follower.died()
-    assert isinstance(board(str(tmp_path), "f"), Fill)
+    assert isinstance(join(str(tmp_path), "f"), Fill)
     late.close()
     follower.close()
 
 
 def test_who_gives_up_in_the_middle_breaks_the_bodies_that_follow(tmp_path):
-    leader, follower = board(str(tmp_path), "f"), board(str(tmp_path), "f")
+    leader, follower = join(str(tmp_path), "f"), join(str(tmp_path), "f")
     leader.begin(entry())
     leader.add(b"one")
     body = follower.body(follower.wait(1), None)
@@ -77,7 +77,7 @@ def test_who_gives_up_in_the_middle_breaks_the_bodies_that_follow(tmp_path):
 
 
 def test_a_fill_of_ones_own_meets_nobody(tmp_path):
-    one, two = alone(str(tmp_path)), alone(str(tmp_path))
+    one, two = private_fill(str(tmp_path)), private_fill(str(tmp_path))
     assert one.path != two.path and one.name == ""
     one.release()
     one.release()
@@ -86,17 +86,17 @@ def test_a_fill_of_ones_own_meets_nobody(tmp_path):
 
 
 def test_a_body_ends_where_its_length_says(tmp_path):
-    leader = alone(str(tmp_path))
+    leader = private_fill(str(tmp_path))
     leader.begin(entry())
     leader.add(b"0123456789")
-    growing = GrowingBody(Following(os.dup(leader.fd)), leader.body_offset, 6, 2)
+    growing = GrowingBody(Follower(os.dup(leader.fd)), leader.body_offset, 6, 2)
     assert b"".join(growing) == b"2345"
     growing.close()
     leader.release()
 
 
-def _lead_and_wait(folder, ready, how):
-    fill = board(folder, "f")
+def _lead_and_wait(directory, ready, how):
+    fill = join(directory, "f")
     if how == "filling":
         fill.begin(entry())
         fill.add(b"half")
@@ -110,8 +110,8 @@ def test_a_killed_leader_is_noticed(tmp_path, how):
     child = processes.Process(target=_lead_and_wait, args=(str(tmp_path), ready, how))
     child.start()
     assert ready.wait(30)
-    follower = board(str(tmp_path), "f")
-    assert isinstance(follower, Following)
+    follower = join(str(tmp_path), "f")
+    assert isinstance(follower, Follower)
     if how == "filling":
         body = follower.body(follower.wait(5), None)
         blocks = iter(body)
@@ -125,7 +125,7 @@ def test_a_killed_leader_is_noticed(tmp_path, how):
     else:
         assert follower.wait(5) is None and follower.died()
         follower.close()
-    successor = board(str(tmp_path), "f")
+    successor = join(str(tmp_path), "f")
     assert isinstance(successor, Fill) and os.fstat(successor.fd).st_size == 0
     successor.release()
 
@@ -271,7 +271,7 @@ def test_followers_that_need_another_variant_do_not_take_this_one(site):
 
 
 def test_who_needs_another_variant_meets_others_who_do(site):
-    """Before anything is stored the variants' flights are known from the head of the first answer."""
+    """Before anything is stored the variants' fills are known from the head of the first answer."""
     gates = [Gate(), Gate()]
     vary = [*FRESH, ("Vary", "A")]
     site.responses(*((200, vary, gate) for gate in gates))
@@ -367,7 +367,7 @@ def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch
     zone, looks = site.cache.zones()[0], []
     may_pass = ZoneCache.may_pass
     monkeypatch.setattr(ZoneCache, "may_pass", lambda *args: looks.append(args) or may_pass(*args))
-    path = os.path.join(zone.flights, os.listdir(zone.flights)[0])
+    path = os.path.join(zone.fills, os.listdir(zone.fills)[0])
     long_ago = time.time() - 2000
     os.utime(path, (long_ago, long_ago))
     until(lambda: site.fetches == 2)
@@ -421,7 +421,7 @@ def test_a_head_leads_nobody(site):
 
 
 def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypatch):
-    monkeypatch.setattr(cachezone, "_LANDING", 5.0)
+    monkeypatch.setattr(cachezone, "_STORING", 5.0)
     site.responses((200, [*FRESH, ("ETag", '"a"')], b"x"))
     under_way = site.ask(exchange("/"))
     blocks = iter(under_way.body)
@@ -446,8 +446,8 @@ def test_lock_off_lets_all_through(site):
     assert results == [b"first last"] * 3
 
 
-def _one_of_many(folder, start, results, log):
-    site = Site(folder)
+def _one_of_many(directory, start, results, log):
+    site = Site(directory)
 
     def slow(method):
         with open(log, "a") as file:

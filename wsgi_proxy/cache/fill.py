@@ -77,7 +77,7 @@ class Fill:
     def name(self) -> str:
         """The flight's name; "" for a fill that nobody else knows of."""
         name = os.path.basename(self.path)
-        return "" if name.startswith("alone.") else name
+        return "" if name.startswith("private.") else name
 
     def followed(self) -> bool:
         """Whether anyone reads the body while it is written."""
@@ -115,7 +115,7 @@ class Fill:
             os.close(fd)
 
     def owns_path(self) -> bool:
-        """Whether `path` still names this file: an operator may have emptied the folder, and another fetch taken the name."""
+        """Whether `path` still names this file: an operator may have emptied the directory, and another fetch taken the name."""
         return same_file(self.fd, self.path)
 
     def read(self) -> bytes:
@@ -144,15 +144,15 @@ def _write_all(fd: int, data: bytes) -> None:
         written = os.write(fd, data)
 
 
-def board(folder: str, name: str) -> Fill | Following:
-    """Lead the flight of that name, or follow who leads it. OSError if the folder cannot be written."""
-    path = os.path.join(folder, name)
+def join(directory: str, name: str) -> Fill | Follower:
+    """Lead the flight of that name, or follow who leads it. OSError if the directory cannot be written."""
+    path = os.path.join(directory, name)
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Following(fd)
+            return Follower(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -180,16 +180,16 @@ def same_file(fd: int, path: str) -> bool:
         return False
 
 
-def alone(folder: str) -> Fill:
+def private_fill(directory: str) -> Fill:
     """A file to fill that nobody else knows of: for fetches that do not lead a flight."""
-    path = os.path.join(folder, f"alone.{os.getpid()}.{new_id():016x}")
+    path = os.path.join(directory, f"private.{os.getpid()}.{new_id():016x}")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     # Locked like a flight, so that a sweep can tell the living from what the dead left.
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return Fill(fd, path)
 
 
-class Following:
+class Follower:
     """The other end of a flight: an open file that someone else fills."""
 
     __slots__ = ("_fd",)
@@ -271,7 +271,7 @@ class Following:
         except OSError as error:
             # A leader whose client leaves may then give up, as if there were no follower.
             logger.warning("a fetch cannot be told that it is followed: %s", error)
-        return GrowingBody(Following(fd), block.body_offset, length, start, end, again=again, patience=patience)
+        return GrowingBody(Follower(fd), block.body_offset, length, start, end, again=again, patience=patience)
 
     @property
     def fd(self) -> int:
