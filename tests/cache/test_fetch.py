@@ -58,7 +58,7 @@ def test_head_is_asked_without_conditions_and_converted_where_said(site):
 
 
 def fills(site):
-    return os.listdir(site.cache.zones()[0].fills)
+    return os.listdir(site.cache.zones()[0].fills.path)
 
 
 def test_closing_frees_the_fill_and_may_be_repeated(site):

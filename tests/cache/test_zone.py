@@ -2,16 +2,18 @@
 
 import logging
 import os
-import shutil
+from pathlib import Path
 
 import pytest
 
+from tests.support.caching import exchange
 from wsgi_proxy.cache.purge import by_pattern
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.rfc9111.vary import selection_of
-from wsgi_proxy.cache.storage.entry import Entry, digest_of
+from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.cache.zone import ZoneCache
-from wsgi_proxy.config import CacheZone
+from wsgi_proxy.config import CacheZone, CoreSettings, Location
+from wsgi_proxy.logs import errorlog
 
 NUMBERS = Freshness(0.0, 60.0)
 
@@ -26,7 +28,7 @@ def zone(tmp_path):
 def store(zone, key="k", body=b"body", spec=(), request=(), purged=None):
     """Commit an answer; whether it was stored."""
     purged = zone.purged(key) if purged is None else purged
-    fill = zone.private_fill()
+    fill = zone.fills.private()
     made = Entry(key, "/", 200, "", [("A", "1")], NUMBERS, 0.0, spec, selection_of(list(request), spec), purged)
     fill.begin(made)
     fill.add(body)
@@ -47,18 +49,18 @@ def test_committed_found_dropped(zone):
     assert store(zone) and body_of(zone) == b"body" == body_of(zone)
     zone.drop(zone.find("k", [])[0])
     assert body_of(zone) is None
-    assert not os.listdir(zone.fills)
+    assert not os.listdir(zone.fills.path)
 
 
 def test_a_file_that_lost_its_name_is_not_stored_as_another(zone):
-    fill = zone.join("a" * 32)
+    fill = zone.fills.join("a" * 32)
     made = Entry("k", "/", 200, "", [], NUMBERS, 0.0)
     fill.begin(made)
     fill.add(b"mine")
     fill.finish()
     # An operator emptied the directory, and another fetch took the name.
     os.unlink(fill.path)
-    other = zone.join("a" * 32)
+    other = zone.fills.join("a" * 32)
     other.begin(made)
     other.add(b"half of an")
     assert not zone.commit(made, fill, zone.purged("k")) and body_of(zone) is None
@@ -70,28 +72,13 @@ def test_a_file_that_lost_its_name_is_not_stored_as_another(zone):
     other.release()
 
 
-@pytest.mark.parametrize("user", ["A", "B"])
-def test_a_file_of_another_variant_is_not_served(zone, user):
-    for each in "AB":
-        store(zone, body=each.encode(), spec=("x-user",), request=[("X-User", each)])
-    paths = {each: zone.find("k", [("X-User", each)])[0].path for each in "AB"}
-    other = "AB".replace(user, "")
-    shutil.copy(paths[other], paths[user])
-    zone.memory.forget("k")
-    assert body_of(zone, [("X-User", user)]) is None and body_of(zone, [("X-User", other)]) == other.encode()
-    # The same under the key's own name.
-    shutil.copy(paths[other], zone.store.path(digest_of("k")))
-    zone.memory.forget("k")
-    assert body_of(zone, [("X-User", user)]) is None and body_of(zone, [("X-User", other)]) == other.encode()
-
-
 def test_that_a_key_is_not_stored_is_known_to_all_processes(zone, tmp_path):
     other = ZoneCache.in_directory(CacheZone("z", str(tmp_path / "c"), levels=(2,)), str(tmp_path / "c"))
     name, moment = "ab" * 16, 1_700_000_000.5
-    assert not other.passes(name, moment)
-    zone.mark_pass(name, moment)
-    assert other.passes(name, moment) and other.passes(name, moment + 9) and not other.passes(name, moment + 10)
-    assert not other.passes("ac" * 16, moment)
+    assert not other.fills.passes(name, moment)
+    zone.fills.mark_pass(name, moment)
+    assert other.fills.passes(name, moment) and other.fills.passes(name, moment + 9) and not other.fills.passes(name, moment + 10)
+    assert not other.fills.passes("ac" * 16, moment)
     other.close()
 
 
@@ -104,21 +91,6 @@ def test_a_generation_that_is_over_stores_nothing(zone):
     assert not zone.refresh(entry, purged) and body_of(zone) is None
 
 
-def test_who_reads_while_it_is_invalidated_does_not_keep_it(zone, tmp_path, monkeypatch):
-    store(zone)
-    reader = ZoneCache.in_directory(zone.settings, str(tmp_path / "c"))
-    delete = zone.store.delete
-
-    def read_then_delete(name):
-        assert body_of(reader) == b"body"
-        return delete(name)
-
-    monkeypatch.setattr(zone.store, "delete", read_then_delete)
-    zone.invalidate("k")
-    assert body_of(reader) is None
-    reader.close()
-
-
 def test_the_size_is_known_between_sweeps(zone):
     sizes = []
     for body in (b"x" * 1000, b"x" * 5000, b"x" * 10):
@@ -128,32 +100,6 @@ def test_the_size_is_known_between_sweeps(zone):
     assert sizes == [-(-(length + 500) // block) * block for length in (1000, 5000, 10)]
     zone.invalidate("k")
     assert zone.share.size == 0
-
-
-def test_variants_and_the_name_where_those_meet_who_want_one(zone):
-    store(zone, body=b"1", spec=("a",), request=[("A", "1")])
-    store(zone, body=b"2", spec=("a",), request=[("A", "2")])
-    assert [body_of(zone, [("A", number)]) for number in "123"] == [b"1", b"2", None]
-    zone.memory.forget("k")
-    missing = zone.find("k", [("A", "3")])[1]
-    assert missing == zone.fill_name("k", [("A", "3")], None) != zone.fill_name("k", [("A", "4")], None)
-    store(zone, body=b"3", spec=("a",), request=[("A", "3")])
-    assert zone.find("k", [("A", "3")])[0].fill_name == missing
-
-
-def test_an_answer_that_does_not_vary_replaces_those_that_do(zone):
-    store(zone, body=b"1", spec=("a",), request=[("A", "1")])
-    store(zone, body=b"all")
-    assert body_of(zone, [("A", "1")]) == b"all"
-    store(zone, body=b"2", spec=("a",), request=[("A", "2")])
-    assert [body_of(zone, [("A", number)]) for number in "12"] == [None, b"2"]
-
-
-def test_a_key_with_the_same_name_is_not_the_same_key(zone, monkeypatch):
-    monkeypatch.setattr("wsgi_proxy.cache.zone.digest_of", lambda key: "0" * 32)
-    monkeypatch.setattr("wsgi_proxy.cache.storage.entry.digest_of", lambda key: "0" * 32)
-    store(zone, key="one")
-    assert body_of(zone, key="one") == b"body" and body_of(zone, key="two") is None
 
 
 def test_purging_by_pattern(zone):
@@ -174,13 +120,33 @@ def test_a_fault_is_told_once_a_minute(zone, caplog):
     assert len(caplog.records) == 2
 
 
+def test_a_fault_is_told_once_in_each_locations_error_log(zone, tmp_path):
+    logger = errorlog.logger
+    before = list(logger.handlers), logger.level, logger.propagate
+    paths = [str(tmp_path / name) for name in ("main.log", "own.log")]
+    targets = [((path, "error"),) for path in paths]
+    errorlog.setup(targets[0], places=[targets[1]])
+    x = exchange("/own?a=1")
+    x.location = Location(core=CoreSettings(error_log=targets[1]))
+    try:
+        for _ in range(3):
+            zone.fault("store", OSError("full"))
+            zone.fault("store", OSError("full"), x)
+        main, own = (Path(path).read_text() for path in paths)
+    finally:
+        errorlog.setup((("stderr", "error"),))
+        logger.handlers[:], logger.level, logger.propagate = before
+    assert main.count("cannot store: full") == own.count("cannot store: full") == 1
+    assert 'client: 127.0.0.1, server: , request: "GET /own?a=1 HTTP/1.0"' in own and "client" not in main
+
+
 def test_a_store_that_cannot_be_written_stores_nothing(zone, monkeypatch, caplog):
     def failing(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(zone.store, "adopt", failing)
     assert not store(zone) and body_of(zone) is None
-    assert "No space left" in caplog.text and not os.listdir(zone.fills)
+    assert "No space left" in caplog.text and not os.listdir(zone.fills.path)
 
 
 def test_a_use_is_noted_seldom(zone):

@@ -1,4 +1,4 @@
-"""The shared HTTP cache."""
+"""The shared HTTP cache: `Cache` answers requests from its zones, `Fetch` asks the upstream on its behalf."""
 
 from .cache import Cache
 from .fetch import Fetch

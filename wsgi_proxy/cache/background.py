@@ -1,29 +1,36 @@
-"""Fetches without a client: updating a stale answer behind the request that got it."""
+"""Fetches without a client: updating a stale entry behind the request that got it, and asking again for a broken response.
+
+Rules:
+- A detached request has no client, no body and no record of the client's own response.
+- An update that fails is a line in the error log of the request's location. The stale entry stays.
+- Only a GET without a body is sent again for a response that was begun. Nothing of the second response is stored, and it only
+  continues the first if status, validators, coding and length are the same. Anything else is TruncatedResponse: the client sees
+  that its response is incomplete. `follower.py` compares the bytes.
+"""
 
 from __future__ import annotations
 
 import io
-import logging
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ProxyError, TruncatedResponse, UpstreamError
-from ..exchange import Response
+from ..logs import errorlog
 from .rfc9111 import Pairs, values
-from .storage import Entry
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
+    from ..response import Response
     from .cache import Cache
     from .fetch import Fetch
+    from .storage import Entry
 
-logger = logging.getLogger("wsgi_proxy")
-
-_TELLING: Final = ("etag", "last-modified", "content-encoding", "content-length")
+_IDENTIFYING: Final = ("etag", "last-modified", "content-encoding", "content-length")
 
 
 class Background:
-    """What fetches need of the process: the cache they belong to, its clock, and ways to fetch without a client."""
+    """The means of a process to fetch without a client: the cache, `refetch`, `spawn` and `clock` (see `Cache`)."""
 
     __slots__ = ("cache", "clock", "refetch", "spawn")
 
@@ -40,14 +47,16 @@ class Background:
         self.clock = clock
 
     def in_background(self, fetch: Fetch) -> bool:
-        """Whether a stale answer goes out now and its update is fetched behind it: where the configuration or the origin
-        (stale-while-revalidate) says so, and someone can do it."""
+        """Return True if the stale entry is sent now and updated behind the request.
+
+        The configuration (proxy_cache_background_update) or the origin (stale-while-revalidate) must allow it.
+        """
         if self.refetch is None or self.spawn is None or fetch.entry is None:
             return False
         return fetch.plan.background or fetch.entry.freshness.grace > 0
 
     def update(self, exchange: Exchange, fetch: Fetch) -> None:
-        """Carry out a fetch that no client waits for."""
+        """Carry out a fetch that no client waits for, and close it."""
         assert self.spawn is not None
         other = detached(exchange)
         try:
@@ -62,15 +71,17 @@ class Background:
             fetch.prepare(exchange)
             drain(fetch.store(exchange, self.refetch(exchange, fetch)))
         except UpstreamError as error:
-            logger.error('background update of "%s" failed: %s', exchange.cache_key, error)
+            errorlog.line("error", f'background update of "{exchange.cache_key}" failed: {error}', exchange)
         except Exception:
-            logger.exception('background update of "%s" failed', exchange.cache_key)
+            # A defect. One line, with the traceback.
+            cause = traceback.format_exc().strip().replace("\n", " | ")
+            errorlog.line("error", f'background update of "{exchange.cache_key}" failed: {cause}', exchange)
         finally:
             fetch.close()
 
 
 def detached(exchange: Exchange) -> Exchange:
-    """The same request without its client: no body, nothing noted that belongs to the client's own answer."""
+    """Return a copy of a request without its client: a GET without a body, with an empty record."""
     other = exchange.copy()
     other.method = "GET"
     other.input = io.BytesIO()
@@ -87,7 +98,7 @@ def detached(exchange: Exchange) -> Exchange:
 
 
 def drain(response: Response) -> None:
-    """Read an answer to its end for the sake of the store."""
+    """Read a response to its end, so that the whole of it is stored, and close it."""
     try:
         for _ in response.body:
             pass
@@ -96,8 +107,8 @@ def drain(response: Response) -> None:
 
 
 def resumption(exchange: Exchange, fetch: Fetch, entry: Entry) -> Callable[[], Response] | None:
-    """The function that asks again for `entry`, which x has begun to send; None where x cannot be sent twice."""
-    refetch = fetch.leader.refetch
+    """Return a function that asks again for `entry`, of which this request has sent a part; None if it cannot be sent twice."""
+    refetch = fetch.background.refetch
     if refetch is None or exchange.method != "GET" or exchange.has_body:
         return None
 
@@ -109,16 +120,16 @@ def resumption(exchange: Exchange, fetch: Fetch, entry: Entry) -> Callable[[], R
             raise TruncatedResponse(f"the upstream cannot be asked again: {error}") from error
         if response.status != entry.status or not same_response(entry.headers, response.headers + (other.upstream_pairs or [])):
             response.close()
-            raise TruncatedResponse("the upstream's second answer is another one")
+            raise TruncatedResponse("the upstream's second response differs from the first")
         return response
 
     return again
 
 
 def same_response(begun: Pairs, second: Pairs) -> bool:
-    """Whether the fields of a second answer agree with those of the one that was begun, as far as it has them."""
-    for name in _TELLING:
-        said = values(begun, name)[:1]
-        if said and said[0] not in values(second, name):
+    """Return True if the identifying fields of the response that was begun are the same in the second one."""
+    for name in _IDENTIFYING:
+        first = values(begun, name)[:1]
+        if first and first[0] not in values(second, name):
             return False
     return True

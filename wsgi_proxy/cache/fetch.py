@@ -1,13 +1,15 @@
-"""A request that the cache sends to the upstream, and what becomes of the answer.
+"""A request that the cache sends to the upstream, and the response that the client gets for it.
 
-The hallway sends it as `method`, `extra` and `drop_conditions` say, then calls `store` with the answer or `failed` with the
-error, and `close` in any case. Only an answer that may be stored is copied, while it streams to the client; the copy is
-made an entry once the last byte was handed on, so no client waits for the store.
+Rules:
+- The proxy sends the request as `method`, `extra` and `drop_conditions` say. It then calls `store` with the response or `failed`
+  with the error, and `close` in any case.
+- Only a response that may be stored is copied, while it streams to the client. The copy becomes an entry once the last byte was
+  handed on, so no client waits for the store.
+- A 304, a HEAD and a failing upstream are compared with the stored entry (see `validation.py`).
 """
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Final
 
 from ..errors import UpstreamError
@@ -16,48 +18,38 @@ from .background import Background
 from .partial import met, met_alone, without_body
 from .plan import CachePlan, is_set
 from .response import forward_status, from_entry, is_conditional
-from .rfc9111 import (
-    NO_WISHES,
-    Pairs,
-    Request,
-    Verdict,
-    Wishes,
-    freshened,
-    head_matches_stored,
-    invalidates,
-    judge,
-    matches_stored,
-    selection_of,
-    spec_of,
-    usable_on_error,
-    validators,
-)
+from .rfc9111 import NO_WISHES, Pairs, Request, Wishes, invalidates, judge, selection_of, spec_of, usable_on_error, validators
 from .storage import Entry
 from .tee import Tee
+from .validation import update_by_head, update_by_validation
 from .zone import ZoneCache
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
     from .fill import Fill
 
-# RFC 5861 section 4: the answers that count as an error of the origin.
 _ORIGIN_ERRORS: Final = frozenset({500, 502, 503, 504})
-# The statuses proxy_cache_use_stale can name, and its word for them.
+"""The responses that count as an error of the origin (RFC 5861, section 4)."""
 _STALE_WORDS: Final = {status: f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
+"""The word of `proxy_cache_use_stale` for each status that it can name."""
 
 
 class Fetch:
-    """One request to the upstream on behalf of the cache."""
+    """One request to the upstream on behalf of the cache.
+
+    `entry` is the stored entry that it validates, None if there is none. `reason` is the `fwd` parameter of Cache-Status (RFC
+    9211). An `unsafe` request stores nothing and may invalidate entries.
+    """
 
     __slots__ = (
         "asked",
+        "background",
         "cookie",
         "drop_conditions",
         "entry",
         "extra",
         "fill",
         "key",
-        "leader",
         "may_store",
         "method",
         "plan",
@@ -74,7 +66,7 @@ class Fetch:
 
     def __init__(
         self,
-        leader: Background,
+        background: Background,
         zone: ZoneCache,
         plan: CachePlan,
         *,
@@ -85,8 +77,9 @@ class Fetch:
         unsafe: bool = False,
         request: Request | None = None,
         target: str = "",
+        exchange: Exchange | None = None,
     ) -> None:
-        self.leader = leader
+        self.background = background
         self.zone = zone
         self.plan = plan
         self.key = key
@@ -95,30 +88,33 @@ class Fetch:
         self.reason = "stale" if entry is not None else reason
         self.unsafe = unsafe
         self.may_store = not asked.no_store and not unsafe
-        self.purged = 0 if unsafe else zone.purged(key)
+        self.purged = 0 if unsafe else zone.purged(key, exchange)
         self.target = target
-        self.voided = -1 if unsafe or plan.settings.key is None else zone.voided(target)
-        """How often the target's answers were voided so far; -1 where the key is made of the target, -2 if nobody can say."""
+        self.voided = -1 if unsafe or plan.settings.key is None else zone.voided(target, exchange)
+        """The count of the target's invalidations before the fetch; -1 if the key is made of the target, -2 if it is unknown."""
         if self.voided == -2:
             self.may_store = False
         self.fill: Fill | None = None
+        """The file of a fetch that others may follow, until the response is known."""
         self.request: Request = [] if request is None else request
-        """What the upstream is sent, by which variants are told apart."""
+        """The fields that the upstream gets. They tell variants apart."""
         self.cookie: str | None = None
-        """The cookie by which this client stays with the server that answered it: for it alone, and never stored."""
+        """The cookie that keeps this client on the server that answered it. It is sent to this client alone and never stored."""
         self.sent_at = 0.0
         self.method: str | None = None
         """The method to send instead of the client's, if any (proxy_cache_convert_head)."""
         self.extra: Pairs = []
-        """Fields to add: the conditions that validate what is stored."""
+        """Fields to add: the conditions that validate the entry."""
         self.whole = False
-        """Whether the whole answer is fetched for the store, whatever the client wants of it."""
+        """True if the whole response is fetched for the store, whatever part of it the client asked for."""
         self.drop_conditions = False
-        """Whether the client's own conditions and ranges stay behind."""
+        """True if the client's own conditions and ranges are not sent."""
 
     def another(self) -> Fetch:
-        """A fetch of the same whole answer for one client alone, of which nothing is stored."""
-        made = Fetch(self.leader, self.zone, self.plan, key=self.key, asked=self.asked, request=self.request, target=self.target)
+        """Return a fetch of the same whole response for one client alone, of which nothing is stored."""
+        made = Fetch(
+            self.background, self.zone, self.plan, key=self.key, asked=self.asked, request=self.request, target=self.target
+        )
         made.may_store = False
         made.drop_conditions = True
         return made
@@ -126,8 +122,8 @@ class Fetch:
     # --- before the upstream is asked -----------------------------------------------------------------------------------
 
     def prepare(self, exchange: Exchange) -> None:
-        """Decide what to send; the hallway calls it right before it sends."""
-        self.sent_at = self.leader.clock()
+        """Decide what to send. The proxy calls it right before it sends."""
+        self.sent_at = self.background.clock()
         if self.unsafe:
             return
         if exchange.method == "HEAD" and self.plan.convert_head and (self.whole or self.entry is not None):
@@ -140,66 +136,65 @@ class Fetch:
     # --- after ----------------------------------------------------------------------------------------------------------
 
     def store(self, exchange: Exchange, response: Response) -> Response:
-        """The answer to send for the upstream's: itself, with its body copied as it passes, or one from the store."""
-        received_at = self.leader.clock()
+        """Return the response to send: the upstream's, with its body copied as it passes, or one from the store."""
+        received_at = self.background.clock()
         if self.unsafe:
             # The client's method: an internal redirect (X-Accel-Redirect, error_page) makes it GET.
             if invalidates(exchange.environ["REQUEST_METHOD"], response.status):
-                self.leader.cache.invalidate(exchange, self.plan, self.zone, response)
+                self.background.cache.invalidate(exchange, self.plan, self.zone, response)
             return response
         if response.status < 200 or not response.raw:
-            # A tunnel, or an answer that was made here (an error page, an accelerated redirect): nothing of the upstream's.
-            self._release()
+            # A tunnel, or a response that the proxy made (an error page, an accelerated redirect).
+            self.release()
             return response
         entry = self.entry
         if entry is not None:
             if response.status == 304 and self.extra:
-                return self._validated(exchange, response, entry, received_at)
-            if self._stands_in(exchange, entry, response.status, received_at):
+                return update_by_validation(self, exchange, response, entry, received_at)
+            if self._stands_in(entry, response.status, received_at):
                 stale = self._from_stale(exchange, entry, received_at, response.status)
                 if stale is not None:
                     response.close()
                     return stale
         if exchange.method == "HEAD" and self.method is None:
-            return self._head(exchange, response, received_at)
-        return self._store(exchange, response, received_at)
+            self.release()
+            return update_by_head(self, exchange, response, received_at)
+        return self.store_full(exchange, response, received_at)
 
     def failed(self, exchange: Exchange, error: UpstreamError) -> Response | None:
-        """A stale answer for an upstream that gave none, where the configuration or the origin allows it."""
-        self._release()
-        entry, now = self.entry, self.leader.clock()
+        """Return a stale response for an upstream that failed; None unless the configuration or the origin allows it."""
+        self.release()
+        entry, now = self.entry, self.background.clock()
         if entry is None:
             return None
-        word = error.kind
-        if usable_on_error(entry.freshness, self.asked, now, allowed=word in self.plan.use_stale):
+        if usable_on_error(entry.freshness, self.asked, now, allowed=error.kind in self.plan.use_stale):
             return self._from_stale(exchange, entry, now, error.status)
         return None
 
-    def _stands_in(self, exchange: Exchange, entry: Entry, status: int, now: float) -> bool:
+    def _stands_in(self, entry: Entry, status: int, now: float) -> bool:
+        """Return True if the stale entry is sent instead of a response of that status."""
         allowed = _STALE_WORDS.get(status) in self.plan.use_stale
         if not allowed and status not in _ORIGIN_ERRORS:
             return False
         return usable_on_error(entry.freshness, self.asked, now, allowed=allowed)
 
     def _from_stale(self, exchange: Exchange, entry: Entry, now: float, status: int) -> Response | None:
-        self._release()
+        self.release()
         response = from_entry(exchange, entry, now, forward_status("stale", status=status, detail="stale-if-error"), forced=True)
         if response is not None:
             exchange.cache_status = "STALE"
         return response
 
-    def _judge(self, exchange: Exchange, raw: Pairs, status: int, received_at: float) -> Verdict:
-        return judge(self.method or exchange.method, exchange.pairs, status, raw, self.sent_at, received_at, self.plan.rules)
-
-    def _store(self, exchange: Exchange, response: Response, received_at: float) -> Response:
-        """A full answer: copy it as it passes if it may be stored."""
+    def store_full(self, exchange: Exchange, response: Response, received_at: float) -> Response:
+        """Return the client's part of a full response, and copy the response as it passes if it may be stored."""
         raw = list(response.headers)
-        verdict = self._judge(exchange, raw, response.status, received_at)
+        method = self.method or exchange.method
+        verdict = judge(method, exchange.pairs, response.status, raw, self.sent_at, received_at, self.plan.rules)
         reason = verdict.reason if not verdict.store else self._refusal(exchange, response)
         if exchange.trace is not None:
-            exchange.why("cache", f"the answer is not stored: {reason}" if reason else f"stored, {verdict.freshness}")
+            exchange.why("cache", f"the response is not stored: {reason}" if reason else f"stored, {verdict.freshness}")
         if reason:
-            self._refused(response, verdict.store, reason)
+            self._refused(exchange, response, verdict.store, reason)
             return self._to_client(exchange, response, received_at)
         assert verdict.freshness is not None and verdict.headers is not None
         spec = spec_of(raw) if "vary" not in self.plan.rules.ignored else ()
@@ -217,28 +212,28 @@ class Fetch:
             self.target,
             self.voided,
         )
-        fill = self._begin(entry)
+        fill = self._begin(exchange, entry)
         response.headers.append(("Cache-Status", forward_status(self.reason, status=response.status, stored=fill is not None)))
         if fill is not None:
             length = 0 if response.status == 204 else response.length
-            response.body = Tee(response.body, length, fill, entry, self.zone, self.purged, self.leader.spawn, self.leader.clock)
+            response.body = Tee(response.body, length, fill, entry, self, exchange)
             self.fill = None
         return self._to_client(exchange, response, received_at)
 
-    def _begin(self, entry: Entry) -> Fill | None:
-        fill = self.fill or self.zone.private_fill()
+    def _begin(self, exchange: Exchange, entry: Entry) -> Fill | None:
+        fill = self.fill or self.zone.fills.private(exchange)
         if fill is None:
             return None
         try:
             fill.begin(entry)
         except OSError as error:
-            self.zone.fault("store", error)
+            self.zone.fault("store", error, exchange)
             fill.release()
             return None
         return fill
 
     def _refusal(self, exchange: Exchange, response: Response) -> str:
-        """Why this storable answer is not stored here and now; "" if it is."""
+        """Return why the configuration does not store a storable response; "" if it does."""
         settings = self.plan.settings
         if not self.may_store:
             return "not-stored"
@@ -251,105 +246,41 @@ class Fetch:
             return "too-large"
         return ""
 
-    def _refused(self, response: Response, storable: bool, reason: str) -> None:
-        fill_name = self.fill.name if self.fill is not None else ""
-        self._release()
-        if fill_name and (not storable or reason == "too-large"):
-            self.zone.mark_pass(fill_name, self.leader.clock())
+    def _refused(self, exchange: Exchange, response: Response, storable: bool, reason: str) -> None:
+        """Release the followers of a response that is not stored, and drop the entry that it outdates."""
+        name = self.fill.name if self.fill is not None else ""
+        self.release()
+        if name and (not storable or reason == "too-large"):
+            self.zone.fills.mark_pass(name, self.background.clock())
         if self.entry is not None and not storable and response.status < 400:
-            # The origin has something newer that is not for us: what we have is outdated.
-            self.zone.drop(self.entry)
+            # The origin has a newer response, which may not be stored.
+            self.zone.drop(self.entry, exchange)
         response.headers.append(("Cache-Status", forward_status(self.reason, status=response.status, detail=reason)))
 
     def _to_client(self, exchange: Exchange, response: Response, now: float) -> Response:
-        """What of the upstream's answer this client asked for, while the whole goes to the store."""
-        if exchange.method == "HEAD" and self.method is not None:
-            if isinstance(response.body, Tee):
-                fields = met(exchange, response, now, self.leader.spawn)
-                return (
-                    without_body(response, response.status, response.headers, self.leader.spawn) if fields is response else fields
-                )
+        """Return the part of the response that this client asked for, while the whole goes to the store."""
+        stored = isinstance(response.body, Tee)
+        converted = exchange.method == "HEAD" and self.method is not None
+        if converted and not stored:
+            # As nginx: the rest of the upstream's body is not read.
             response.close()
-        elif self.drop_conditions:
-            return (
-                met(exchange, response, now, self.leader.spawn)
-                if isinstance(response.body, Tee)
-                else met_alone(exchange, response, now)
-            )
-        return response
-
-    # --- validation -----------------------------------------------------------------------------------------------------
-
-    def _validated(self, exchange: Exchange, response: Response, entry: Entry, received_at: float) -> Response:
-        """The upstream said that what is stored is still right."""
-        raw = response.headers
-        response.close()
-        if not matches_stored(entry.headers, raw):
-            return self._again(exchange, entry)
-        fresh, verdict = self._freshened(exchange, entry, raw, received_at)
-        if verdict.store and fresh.spec == entry.spec:
-            self.zone.refresh(fresh, self.purged)
-        else:
-            self.zone.drop(entry)
-        self._release()
-        exchange.cache_status = "REVALIDATED"
-        status = forward_status("stale", status=304, stored=verdict.store)
-        served = from_entry(exchange, fresh, received_at, status, forced=True)
-        if served is None:
-            return self._again(exchange, entry)
-        served.headers += [pair for pair in raw if pair[0].lower() == "set-cookie"]
-        return served
-
-    def _freshened(self, exchange: Exchange, entry: Entry, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:
-        """The entry with the fields and the freshness that a 304 or a HEAD answer gives it."""
-        own = "set-cookie" not in self.plan.rules.ignored
-        raw = [pair for pair in raw if not (own and pair[0].lower() == "set-cookie")]
-        merged = freshened(entry.headers, raw, received_at)
-        # Age is no field of the stored answer, but it says how old the validation is.
-        merged += [pair for pair in raw if pair[0].lower() == "age" and pair not in merged]
-        verdict = judge("GET", exchange.pairs, entry.status, merged, self.sent_at, received_at, self.plan.rules)
-        fresh = copy.copy(entry)
-        fresh.headers = [pair for pair in merged if pair[0].lower() != "age"]
-        fresh.checked_at = received_at
-        fresh.spec = spec_of(merged) if "vary" not in self.plan.rules.ignored else ()
-        if verdict.freshness is not None:
-            fresh.freshness = verdict.freshness
-        return fresh, verdict
-
-    def _again(self, exchange: Exchange, entry: Entry) -> Response:
-        """A 304 for something that we do not have: ask for the whole."""
-        self.zone.drop(entry)
-        self.entry, self.extra = None, []
-        if self.leader.refetch is None:
-            raise UpstreamError("the upstream validated an answer that it was not asked about")
-        self.sent_at = self.leader.clock()
-        return self._store(exchange, self.leader.refetch(exchange, self), self.leader.clock())
-
-    def _head(self, exchange: Exchange, response: Response, received_at: float) -> Response:
-        """An answer to HEAD says whether what GET stored is still right (RFC 9111 section 4.3.5)."""
-        self._release()
-        entry = self.entry or self.zone.find(self.key, self.request)[0]
-        if entry is not None and response.status == entry.status == 200:
-            if head_matches_stored(entry.headers, response.headers):
-                fresh, verdict = self._freshened(exchange, entry, response.headers, received_at)
-                if verdict.store and fresh.spec == entry.spec:
-                    self.zone.refresh(fresh, self.purged)
-                else:
-                    self.zone.drop(entry)
-            else:
-                self.zone.drop(entry)
-        elif entry is not None and response.status in (404, 410):
-            self.zone.drop(entry)
-        response.headers.append(("Cache-Status", forward_status(self.reason, status=response.status)))
-        return response
+            return response
+        shown = response
+        if converted or self.drop_conditions:
+            shown = met(exchange, response, now, self.background.spawn) if stored else met_alone(exchange, response, now)
+        if shown is response and stored and (converted or exchange.subrequest):
+            # Only the fields are used, also those of an auth_request. The body goes to the store.
+            return without_body(exchange, response, response.status, response.headers, self.background.spawn)
+        return shown
 
     # --- the end --------------------------------------------------------------------------------------------------------
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Release the followers, unless the response is being stored."""
         fill, self.fill = self.fill, None
         if fill is not None:
             fill.release()
 
     def close(self) -> None:
-        """Let go of the flight if nothing was made of it. Safe to call again, and after `store`, whose body goes on."""
-        self._release()
+        """Release the followers if nothing was stored. Safe to call again, and after `store`, whose body goes on."""
+        self.release()

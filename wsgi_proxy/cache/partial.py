@@ -1,19 +1,19 @@
-"""A request's conditions and range, met by an answer that is being fetched whole for the store.
+"""A request's conditions and range, applied to a response that is being fetched whole for the store.
 
 Rules:
-- Where a request can fill the store, its own conditions and range stay behind, as in nginx, and a HEAD becomes a GET: a herd of
-  such requests then makes one fetch. The upstream's 200 is for the store, and this client gets of it the part that it asked for.
-- If-Match and If-Unmodified-Since, several ranges, and a range beyond proxy_cache_max_range_offset are the upstream's to answer.
-- A 200 that turns out not to be storable is sent as it came, but a range of it is cut out here.
+- If a request can fill the store, its own conditions and range are not forwarded, as in nginx, and a HEAD becomes a GET. Many
+  such requests then make one fetch. The upstream's 200 goes to the store, and the client gets the part of it that it asked for.
+- The upstream answers If-Match, If-Unmodified-Since, several ranges, and a range beyond proxy_cache_max_range_offset.
+- A 200 that turns out not to be storable is passed on, but a range of it is cut out here.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TruncatedResponse
+from ..logs import errorlog
 from ..response import Response
 from .background import drain
 from .response import is_conditional
@@ -33,28 +33,26 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from .plan import CachePlan
 
-logger = logging.getLogger("wsgi_proxy")
-
 Spawn = Callable[[Callable[[], None]], Any]
 
 
 def met(exchange: Exchange, response: Response, now: float, spawn: Spawn | None) -> Response:
-    """What of a whole answer that is being stored goes to this client: all, a part (206), or its fields (304, 416)."""
-    if response.status != 200 or not is_conditional(exchange):
+    """Return the client's share of a whole response that is being stored: all, a part (206), or its fields (304, 416)."""
+    if response.status != 200 or exchange.subrequest or not is_conditional(exchange):
         return response
     chosen = select(exchange.method, exchange.pairs, 200, response.headers, response.length, now, now)
     if chosen.kind == PART and response.length is not None:
         return _part(response, chosen, response.length, to_the_end=spawn is None)
     if chosen.kind == NOT_MODIFIED:
-        return without_body(response, 304, not_modified_fields(response.headers), spawn)
+        return without_body(exchange, response, 304, not_modified_fields(response.headers), spawn)
     if chosen.kind == UNSATISFIABLE and response.length is not None:
-        return without_body(response, 416, unsatisfiable_fields(response.headers, response.length), spawn)
+        return without_body(exchange, response, 416, unsatisfiable_fields(response.headers, response.length), spawn)
     return response
 
 
 def met_alone(exchange: Exchange, response: Response, now: float) -> Response:
-    """What of a whole answer that is not stored goes to this client: its range, or all."""
-    if response.status != 200 or response.length is None or "HTTP_RANGE" not in exchange.environ:
+    """Return the client's share of a whole response that is not stored: its range, or all."""
+    if response.status != 200 or response.length is None or exchange.subrequest or "HTTP_RANGE" not in exchange.environ:
         return response
     chosen = select(exchange.method, exchange.pairs, 200, response.headers, response.length, now, now)
     if chosen.kind == PART:
@@ -74,8 +72,10 @@ def _part(response: Response, chosen: Outcome, length: int, *, to_the_end: bool)
     return part
 
 
-def without_body(response: Response, status: int, fields: list[tuple[str, str]], spawn: Spawn | None) -> Response:
-    """An answer of fields alone, while the body of ``answer`` is read for the store."""
+def without_body(
+    exchange: Exchange, response: Response, status: int, fields: list[tuple[str, str]], spawn: Spawn | None
+) -> Response:
+    """Return a response of fields alone, while the body of `response` is read for the store."""
     made = Response(status, fields, (), length=response.length if status == response.status else None, reason="")
     made.source, made.raw = response.source, response.raw
     if status == response.status:
@@ -86,14 +86,14 @@ def without_body(response: Response, status: int, fields: list[tuple[str, str]],
     try:
         spawn(lambda: drain(response))
     except RuntimeError as error:
-        # No thread to be had: this client has all that it asked for, and the store gets nothing.
-        logger.error("an answer is not stored: %s", error)
+        # There is no free thread. The client gets its response, and nothing is stored.
+        errorlog.line("error", f'"{exchange.target}" is not stored: {error}', exchange)
         response.close()
     return made
 
 
 def may_fill(exchange: Exchange, plan: CachePlan) -> bool:
-    """Whether the whole answer may be fetched for the store on behalf of this request, which may want less of it."""
+    """Return True if this request, which may want a part, may fetch the whole response for the store."""
     if not is_conditional(exchange):
         return exchange.method != "HEAD" or plan.convert_head
     if "HTTP_IF_MATCH" in exchange.environ or "HTTP_IF_UNMODIFIED_SINCE" in exchange.environ:
@@ -106,17 +106,19 @@ def may_fill(exchange: Exchange, plan: CachePlan) -> bool:
 
 
 def wants_whole(exchange: Exchange, max_offset: int | None) -> bool:
-    """Whether the request's range may be served from a whole that is fetched for it: it is one range that begins no later than
-    proxy_cache_max_range_offset, if that is set."""
+    """Return True if the request's range may be cut from a whole response that is fetched for it.
+
+    It must be one range that begins no later than proxy_cache_max_range_offset, if that is set.
+    """
     if "HTTP_RANGE" not in exchange.environ:
         return False
-    # As if the body were endless: then a suffix begins at its end, beyond every offset.
+    # Judged against an endless body, so that a suffix range begins beyond every offset.
     chosen = part_of([exchange.environ["HTTP_RANGE"]], 1 << 62)
     return chosen.kind == PART and (max_offset is None or chosen.start <= max_offset)
 
 
 class PassingPart:
-    """A part of a body; with `to_the_end` the body is read on behind it, where no helper does that once this is closed."""
+    """A part of a body. With `to_the_end` the rest of the body is read as well, for a store without a helper."""
 
     __slots__ = ("_body", "_end", "_start", "_to_the_end")
 

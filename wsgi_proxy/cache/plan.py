@@ -24,12 +24,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_set(templates: tuple[Template, ...], exchange: Exchange) -> bool:
-    """nginx's test: at least one value is neither empty nor 0."""
+    """Return True if at least one value is neither empty nor "0", nginx's test of a condition."""
     return any(value not in ("", "0") for value in (template(exchange) for template in templates))
 
 
 class CachePlan:
-    """What a location says about caching, made ready once."""
+    """The caching settings of one location, prepared at start."""
 
     __slots__ = (
         "background",
@@ -65,35 +65,38 @@ class CachePlan:
         self.convert_head = settings.convert_head is not False
 
     def keys(self, exchange: Exchange) -> tuple[str, ...]:
-        """Every key under which an answer for the target of x may lie, whatever the method; its own where one is configured."""
+        """Return every key under which a response for the target may be stored, whatever the method.
+
+        With a `proxy_cache_key` that is the request's own key.
+        """
         if self.settings.key is not None or "POST" not in self.methods:
             return (self.key(exchange),)
         return default_keys(exchange, self.location)
 
     def wishes(self, request: Pairs) -> Wishes:
-        """What a request asks of the cache, as far as the location lets it."""
+        """Return the request's directives for the cache, as far as the location honours them."""
         return wishes(request, ruled=bool(self.rules.valid))
 
 
 def target_uri(exchange: Exchange) -> str:
-    """The absolute URI that the client asked for (RFC 9110 section 7.1), its authority in lower case."""
+    """Return the absolute URI that the client asked for (RFC 9110, section 7.1), with its authority in lower case."""
     host = exchange.environ.get("HTTP_HOST") or exchange.host
     return f"{exchange.absolute or exchange.scheme}://{host.lower()}{exchange.target}"
 
 
 def key_template(settings: CacheSettings, location: Location) -> Template:
-    """The function of an exchange that gives its key."""
+    """Return a function that makes the key of a request."""
     if settings.key is not None:
         return settings.key
     suffix = _suffix(location)
     if settings.methods <= {"GET", "HEAD"}:
         return lambda x: target_uri(x) + suffix
-    # Where other methods are cached too (proxy_cache_methods), theirs are other answers.
+    # Other methods that are cached (proxy_cache_methods) have other responses.
     return lambda x: target_uri(x) + suffix + (" " + x.method if x.method == "POST" else "")
 
 
 def default_keys(exchange: Exchange, location: Location) -> tuple[str, str]:
-    """The keys of a target where no key is configured: that of GET and HEAD, and that of POST."""
+    """Return the keys of a target without a configured key: that of GET and HEAD, and that of POST."""
     key = target_uri(exchange) + _suffix(location)
     return key, key + " POST"
 
@@ -104,15 +107,19 @@ def _suffix(location: Location) -> str:
 
 
 def withheld(exchange: Exchange) -> bool:
-    """Whether the request's Connection takes a field away from the upstream that a `proxy_cache_key` may be made of: the answer
-    is then to another request than the key says."""
+    """Return True if the request's Connection lists one of its fields, which a `proxy_cache_key` may name.
+
+    The upstream does not get that field, so its response would belong to another request than the key says.
+    """
     names = listed(exchange.environ.get("HTTP_CONNECTION", "")) - HOP_BY_HOP
     return bool(names) and any(name.lower() in names for name, _ in exchange.pairs)
 
 
 def affected(exchange: Exchange, response: Pairs) -> Iterator[Exchange]:
-    """The exchanges whose keys an unsafe request voids (RFC 9111 section 4.4): its own, and those it would have with the
-    targets in Location and Content-Location, as far as they are of the same origin."""
+    """Yield the exchanges whose keys an unsafe request voids (RFC 9111, section 4.4).
+
+    They are its own, and those with the targets in Location and Content-Location, if these have the same origin.
+    """
     yield exchange
     here = target_uri(exchange)
     origin = _origin(here)
@@ -137,7 +144,7 @@ def _origin(target: str) -> tuple[str, str, int | None]:
 
 
 def _with_target(exchange: Exchange, there: str) -> Exchange | None:
-    """The same request for another target; None for one that no client could send."""
+    """Return the same request for another target; None for a target that no client could send."""
     parts = urlsplit(there)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     other = exchange.copy()

@@ -1,11 +1,11 @@
 """Purging: by a request (`proxy_cache_purge`), and by a pattern from the command line.
 
 Rules:
-- A request purges its own key; where that ends in `*`, every key that begins so (nginx Plus, proxy_cache_purge). Without a
-  `proxy_cache_key` this is judged by the target, because such a key does not end with it.
-- A pattern is compared with an answer's key, its target (`/a?b`) and its whole URL. Text that is exactly one of them means only
-  that: a URL may have brackets and question marks.
-- OSError is a purge that could not be carried out, in whole or in part; it is not the same as one that found nothing.
+- A request purges its own key. If that ends in `*`, it purges every key with that beginning (ngx_http_proxy_module,
+  proxy_cache_purge). Without a `proxy_cache_key` the target is compared, because such a key does not end with it.
+- A pattern is compared with an entry's key, its target (`/a?b`) and its whole URL. Text that is exactly one of them matches only
+  that one, because a URL may have brackets and question marks.
+- OSError means that the purge failed, in whole or in part. It does not mean that nothing was found.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def by_request(exchange: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
-    """Purge what a request asks for; the number of keys or answers that went."""
+    """Purge the entries that a request selects, and return the number of keys or entries removed."""
     asked = exchange
     if exchange.method not in plan.methods:
-        # `PURGE /a` means what was stored for GET, also under a key that names the method.
+        # `PURGE /a` selects the response to GET, also under a key that names the method.
         asked = exchange.copy()
         asked.method = "GET"
         asked.variables = dict(exchange.variables)
@@ -38,26 +38,26 @@ def by_request(exchange: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
 
 
 def by_prefix(zone: ZoneCache, prefix: str) -> int:
-    """Purge every key that begins with `prefix`; the number of answers that went."""
+    """Purge every key that begins with `prefix`, and return the number of entries removed."""
     return zone.purge(lambda entry: entry.key.startswith(prefix))
 
 
 def by_pattern(zone: ZoneCache, pattern: str) -> int:
-    """Purge what is exactly `pattern`, else what it matches as a shell pattern; the number of answers that went."""
+    """Purge the entries named exactly `pattern`, else those that match it as a shell pattern, and return their number."""
     if not zone.lists:
         gone = zone.invalidate(pattern)
         if not gone and any(mark in pattern for mark in "*?["):
-            raise OSError("its storage cannot say what it holds")
+            raise OSError("its storage cannot list its entries")
         return int(gone)
     return zone.purge(lambda entry: pattern in names(entry)) or zone.purge(lambda entry: matches(entry, pattern))
 
 
 def matches(entry: Entry, pattern: str) -> bool:
-    """Whether a pattern, read as text or as a shell pattern, means this answer."""
+    """Return True if a pattern, as text or as a shell pattern, matches this entry."""
     known = names(entry)
     return pattern in known or any(fnmatch.fnmatchcase(name, pattern) for name in known)
 
 
 def names(entry: Entry) -> tuple[str, str, str]:
-    """An answer's key, its target and its URL."""
+    """Return an entry's key, target and URL."""
     return entry.key, entry.uri, entry.target or entry.key.partition(" ")[0]

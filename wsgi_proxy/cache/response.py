@@ -1,8 +1,10 @@
-"""From a stored entry to the answer that a client gets, with Age and Cache-Status.
+"""Responses made from stored entries, with Age and Cache-Status.
 
-Age is always sent with what comes from the store (RFC 9111 section 5.1), Cache-Status (RFC 9211) with everything that passed
-the cache, Warning never. The fields are the upstream's own (`Answer.raw`): the location that answers rewrites them. Bodies
-that are not in memory are handed out as a piece of their open file, so that the worker can send them without reading them.
+Rules:
+- A response from the store has Age (RFC 9111, section 5.1). Every response that passed the cache has Cache-Status (RFC 9211).
+  None has Warning.
+- The fields are the upstream's own (`Response.raw`). The location that sends the response rewrites them.
+- A body that is not in memory is a part of its open file, so that the worker can send it without reading it.
 """
 
 from __future__ import annotations
@@ -29,17 +31,33 @@ from .storage import SUPERBLOCK, BrokenEntry, Entry, Superblock
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
+    from .zone import ZoneCache
 
 NAME: Final = "wsgi-proxy"
 _WHOLE: Final = Outcome(FULL)
 
 
+def hit(exchange: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Response | None:
+    """Return the response from an entry and note the hit; None if only the origin can answer, or if the entry's file is gone.
+
+    `word` is the value of $upstream_cache_status.
+    """
+    response = from_entry(exchange, entry, now, hit_status(entry, now))
+    if response is not None:
+        exchange.cache_status = word
+        zone.touch(entry, now, exchange)
+        if exchange.trace is not None:
+            exchange.why("cache", f"{word}: stored {now - entry.stored_at:.0f} s ago")
+    return response
+
+
 def hit_status(entry: Entry, now: float) -> str:
+    """Return the Cache-Status of a hit; `ttl` is negative if the entry is stale."""
     return f"{NAME}; hit; ttl={int(entry.freshness.left(now) // 1)}"
 
 
 def forward_status(reason: str, *, status: int = 0, stored: bool = False, collapsed: bool = False, detail: str = "") -> str:
-    """Why a request went to the upstream, and what became of its answer (RFC 9211 section 2)."""
+    """Return the Cache-Status of a forwarded request (RFC 9211, section 2)."""
     text = f"{NAME}; fwd={reason}"
     if status:
         text += f"; fwd-status={status}"
@@ -53,7 +71,7 @@ def forward_status(reason: str, *, status: int = 0, stored: bool = False, collap
 
 
 def is_conditional(exchange: Exchange) -> bool:
-    """Whether the request has conditions or ranges."""
+    """Return True if the request has a condition or a range."""
     environ = exchange.environ
     return (
         "HTTP_IF_NONE_MATCH" in environ
@@ -66,16 +84,17 @@ def is_conditional(exchange: Exchange) -> bool:
 
 
 def choose(exchange: Exchange, entry: Entry, length: int | None, now: float) -> Outcome:
-    """What of the entry answers this request's conditions."""
-    if not is_conditional(exchange):
+    """Return the share of an entry with a body of `length` bytes that answers the request's conditions."""
+    if exchange.subrequest or not is_conditional(exchange):
+        # A subrequest has its client's fields, but the client's conditions are about another response.
         return _WHOLE
     return select(exchange.method, exchange.pairs, entry.status, entry.headers, length, entry.checked_at, now)
 
 
 def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, forced: bool = False) -> Response | None:
-    """The answer to x from a complete entry.
+    """Return the response from a complete entry; None if only the origin can answer, or if the entry's file is gone.
 
-    None if only the origin can answer its conditions (with ``forced`` they are then passed over), or if the file is gone.
+    Only the origin can evaluate some conditions. With `forced` these are ignored.
     """
     chosen = choose(exchange, entry, entry.body_length, now)
     if chosen.kind == FORWARD:
@@ -105,7 +124,7 @@ def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, for
 
 
 def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:
-    """Bytes of a stored body; None if its file is gone or is not this entry's any more."""
+    """Return bytes of a stored body; None if its file is gone or belongs to another entry now."""
     if entry.body is not None:
         return (entry.body,) if count == len(entry.body) else (entry.body[start : start + count],)
     try:
@@ -123,7 +142,7 @@ def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:
 
 
 def from_growing(entry: Entry, body: Iterable[bytes], length: int | None, now: float, chosen: Outcome = _WHOLE) -> Response:
-    """The answer from an entry that is still being written: the part of it that `chosen` says, whose bytes are in `body`."""
+    """Return the response from an entry that is still being written; `body` has the bytes of the share that is `chosen`."""
     age = int(now - entry.freshness.born)
     status = f"{NAME}; hit; collapsed; ttl={int(entry.freshness.left(now) // 1)}"
     added: Pairs = [("Age", str(max(0, age))), ("Cache-Status", status)]
@@ -138,7 +157,7 @@ def from_growing(entry: Entry, body: Iterable[bytes], length: int | None, now: f
 
 
 def not_modified(entry: Entry, now: float, status: str) -> Response:
-    """A 304 for an entry whose body nobody needs to read."""
+    """Return a 304 for an entry, whose body is not read."""
     age = int(now - entry.freshness.born)
     response = Response(304, [*not_modified_fields(entry.headers), ("Age", str(max(0, age))), ("Cache-Status", status)])
     response.source, response.raw = entry, True
@@ -146,5 +165,5 @@ def not_modified(entry: Entry, now: float, status: str) -> Response:
 
 
 def gateway_timeout() -> Response:
-    """only-if-cached, and nothing usable is (RFC 9111 section 5.2.1.7)."""
+    """Return the response to `only-if-cached` without a usable entry (RFC 9111, section 5.2.1.7)."""
     return Response(504, [("Content-Length", "0"), ("Cache-Status", f"{NAME}; fwd=miss; detail=only-if-cached")], length=0)

@@ -1,11 +1,11 @@
 """A body on its way to the client that is copied into the store as it passes.
 
-The first bytes are copied inline. A longer body is then read by a helper beside the request (a greenlet or a thread) at the
-upstream's pace, and this client reads it from the file: so neither a slow nor a vanished client holds up the others.
+The first bytes are copied inline. A longer body is then read by a helper beside the request (a greenlet or thread) at the
+upstream's pace, and this client reads it from the file. So neither a slow client nor one that leaves delays the others.
 
 Rules:
-- A body that ends early, is longer or shorter than announced, or does not fit is not stored; a storage that fails stops the
-  copy and never the answer.
+- A body that ends early, or differs from its announced length, is not stored. A storage that fails stops the copy, never the
+  response.
 - The leader's client learns from the helper, in memory, how far the copy is and how it ended. It never asks the file's lock,
   which is the leader's own.
 - The upstream's body has one reader at a time, the helper or the client's side, and the last one closes it.
@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -21,51 +20,47 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import TruncatedResponse
-from .growing_body import BLOCK, FIRST_PAUSE, LONGEST_PAUSE
+from ..logs import errorlog
+from .follower import BLOCK, FIRST_PAUSE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
+    from ..exchange import Exchange
+    from .fetch import Fetch
     from .fill import Fill
     from .storage import Entry
-    from .zone import ZoneCache
 
-logger = logging.getLogger("wsgi_proxy")
-
-# What a client that reads nothing can always be sent: it fits into the kernel's buffers, so the leader never blocks on it.
 INLINE_MAX: Final = 64 * 1024
+"""Bytes that a client which reads nothing can always be sent: they fit into the kernel's buffers, so no leader blocks."""
 
-# How a helper's work ended: the whole body is in the file, the source broke off, or the client's side reads on from the source.
+# The end of a helper's work: the whole body is in the file, the source broke off, or the client's side reads on from the source.
 _WHOLE, _BROKEN, _GIVEN_BACK = "whole", "broken", "given back"
 
 Spawn = Callable[[Callable[[], None]], Any]
 
 
 class Tee:
-    """The body of an answer that is being stored. `length` is the length that it was announced to have, None without one."""
+    """The body of a response that is stored as `entry`. `length` is its announced length in bytes, None without one.
+
+    `fetch` gives the zone, the key's generation, the clock and the means to spawn a helper; `exchange` is for the log.
+    """
 
     def __init__(
-        self,
-        body: Iterable[bytes],
-        length: int | None,
-        fill: Fill,
-        entry: Entry,
-        zone: ZoneCache,
-        purged: int,
-        spawn: Spawn | None,
-        clock: Callable[[], float] = time.time,
+        self, body: Iterable[bytes], length: int | None, fill: Fill, entry: Entry, fetch: Fetch, exchange: Exchange | None = None
     ) -> None:
         self._body: Any = body
         self._source: Iterator[bytes] = iter(body)
         self._length = length
         self._fill: Fill | None = fill
-        self._fill_name = fill.name
+        self._name = fill.name
         self._entry = entry
-        self._zone = zone
-        self._purged = purged
-        self._spawn = spawn
-        self._clock = clock
+        self._zone = fetch.zone
+        self._purged = fetch.purged
+        self._spawn = fetch.background.spawn
+        self._clock = fetch.background.clock
+        self._exchange = exchange
         # The client's own view of the file, once a helper writes it.
         self._view = -1
-        # Of the helper: whether it reads the source, how much it copied, how that ended, and the block that was not copied.
+        # The helper's state: True while it reads the source, the number of bytes copied, the end, and the block not copied.
         self._guard = threading.Lock()
         self._pumping = False
         self._copied = 0
@@ -85,7 +80,7 @@ class Tee:
                         return
                 yield block
         except Exception:
-            # The source is at fault, or the file: the followers must hear of it now, not when this answer is closed.
+            # The source failed, or the file. The followers must learn of it now, not when this response is closed.
             if not self._pumping:
                 self._give_up()
             raise
@@ -93,39 +88,39 @@ class Tee:
         self._give_up()
 
     def ready(self) -> bool:
-        """Whether the source's first block is at hand."""
+        """Return True if the source's first block can be read without waiting."""
         ready: Any = getattr(self._body, "ready", None)
         return ready is None or bool(ready())
 
     def _copy(self, fill: Fill, block: bytes) -> bool:
-        """Copy one block; False, and no copy any more, if the storage does not take it."""
+        """Copy one block; return False and stop copying if the storage does not take it."""
         limit = self._zone.body_max
         if limit and fill.length + len(block) > limit:
-            if self._fill_name:
-                # The next answer will be as long: requests for it need not wait for each other.
-                self._zone.mark_pass(self._fill_name, self._clock())
+            if self._name:
+                # The next response will be as long, so requests for it need not wait for each other.
+                self._zone.fills.mark_pass(self._name, self._clock())
             self._give_up()
             return False
         try:
             fill.add(block)
         except OSError as error:
-            self._zone.fault("store", error)
+            self._zone.fault("store", error, self._exchange)
             self._give_up()
             return False
         self._copied = fill.length
         return True
 
     def _complete(self) -> None:
-        """Make the copy an entry, if it is whole: the source ended well."""
+        """Make the copy an entry if it is whole. The source has ended without an error."""
         fill = self._fill
         if fill is None or (self._length is not None and fill.length != self._length):
             return
         self._fill = None
         try:
             fill.finish()
-            self._zone.commit(self._entry, fill, self._purged)
+            self._zone.commit(self._entry, fill, self._purged, self._exchange)
         except OSError as error:
-            self._zone.fault("store", error)
+            self._zone.fault("store", error, self._exchange)
         finally:
             fill.release()
 
@@ -134,10 +129,13 @@ class Tee:
         if fill is not None:
             fill.release()
 
+    def _log(self, message: str) -> None:
+        errorlog.line("error", message, self._exchange)
+
     # --- with a helper --------------------------------------------------------------------------------------------------
 
     def _handed_over(self, fill: Fill, spawn: Spawn, block: bytes) -> Iterator[bytes]:
-        """Let a helper read the rest into the file, and read it from there; if the storage fails it, from the source.
+        """Let a helper read the rest into the file and yield it from there, or from the source if the storage fails.
 
         `block` was copied last and is not sent yet.
         """
@@ -147,8 +145,8 @@ class Tee:
             self._pumping = True
             spawn(self._pump)
         except (OSError, RuntimeError) as error:
-            # No descriptor, or no thread, to be had.
-            logger.error('"%s" is not stored: %s', self._entry.uri, error)
+            # There is no free descriptor, or no free thread.
+            self._log(f'"{self._entry.uri}" is not stored: {error}')
             self._pumping = False
             self._give_up()
             yield block
@@ -160,15 +158,15 @@ class Tee:
             yield from self._source
 
     def _read_back(self, offset: int, at: int) -> Iterator[bytes]:
-        """The bytes of the body from `at`, as the helper copies them, up to the last that it copied."""
+        """Yield the bytes of the body from `at` as the helper copies them, up to the last one that it copied."""
         pause = FIRST_PAUSE
         while True:
-            # Looked at before the count: then the count is the last one.
+            # Read before the count, so that the count is the last one.
             ended = self._ended
             while at < self._copied:
                 data = os.pread(self._view, min(BLOCK, self._copied - at), offset + at)
                 if not data:
-                    raise TruncatedResponse("the file that this answer was read from became shorter")
+                    raise TruncatedResponse("the file that this response was read from became shorter")
                 at += len(data)
                 pause = FIRST_PAUSE
                 yield data
@@ -180,7 +178,7 @@ class Tee:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _pump(self) -> None:
-        """Copy the rest of the body, in the helper, at the upstream's pace."""
+        """Copy the rest of the body at the upstream's pace. It runs in the helper."""
         try:
             for block in self._source:
                 fill = self._fill
@@ -192,7 +190,7 @@ class Tee:
             self._ended = _WHOLE
             self._complete()
         except Exception as error:
-            logger.error('the fetch of "%s" ended early: %s', self._entry.uri, error)
+            self._log(f'the fetch of "{self._entry.uri}" ended early: {error}')
         finally:
             self._ended = self._ended or _BROKEN
             self._give_up()
@@ -200,7 +198,7 @@ class Tee:
                 self._close_source()
 
     def _give_back(self, block: bytes) -> None:
-        """Leave the rest of the source to the client's side, if there is a client; `block` was read and not copied."""
+        """Leave the rest of the source to the client's side, if there is a client. `block` was read and not copied."""
         with self._guard:
             if not self._closed:
                 self._uncopied = block
@@ -213,8 +211,10 @@ class Tee:
             close()
 
     def close(self) -> None:
-        """Note that the client wants no more: what is complete is stored, and a body that others wait for, or that will end, is
-        read on."""
+        """Note that the client reads no more.
+
+        A complete copy is stored. A body of known length, or one that followers read, is read on.
+        """
         with self._guard:
             if self._closed:
                 return
@@ -235,17 +235,17 @@ class Tee:
         self._close_source()
 
     def _read_on(self) -> bool:
-        """Let a helper read the rest, with no client; whether there is one."""
+        """Let a helper read the rest without a client; return False if there is no helper."""
         if self._spawn is None:
             return False
         self._pumping = True
         try:
             self._spawn(self._pump)
         except RuntimeError as error:
-            logger.error('"%s" is not stored: %s', self._entry.uri, error)
+            self._log(f'"{self._entry.uri}" is not stored: {error}')
             self._pumping = False
         return self._pumping
 
     def _wanted(self, fill: Fill) -> bool:
-        """Whether to go on without this client: to an end that is known, or for the followers."""
+        """Return True if the copy goes on without this client: its end is known, or followers read it."""
         return self._length is not None or fill.followed()

@@ -1,160 +1,120 @@
-"""One zone of `proxy_cache_path` in one process: its storage, what the processes share of it, and a copy in memory in front.
+"""One zone of `proxy_cache_path` in one process: its storage, the state shared by all processes, and copies in memory.
 
-Every change goes through here, under the lock of the key's slot: a new answer (`commit`), a validated one (`refresh`), a
-removed one (`drop`) and an invalidation (`invalidate`). An answer whose fetch began before an invalidation of its slot
-is not stored. A storage that fails costs a miss and a line in the log, at most one a minute for each kind of fault.
-
-Operators empty a cache by hand (`rm -rf store/*`, `rm -rf store`). A copy in memory serves only while its file is there, and
-where the directory itself was removed or replaced everything in memory is forgotten and the directory shared anew (`renew`).
+Rules:
+- Every change is made here, under the lock of the key's slot: `commit` (a new entry), `refresh` (a validated one), `drop` (an
+  outdated one) and `invalidate`.
+- A response whose fetch began before an invalidation of its slot is not stored.
+- A storage that fails costs a miss and a line in the error log, at most one a minute for each kind of fault and each log.
+- Operators empty a cache by hand (`rm -rf store/*`, `rm -rf store`). A copy in memory serves only while its file exists. If the
+  directory itself was removed or replaced, all copies are dropped and the state is shared anew (`renew`).
+- The methods that take an `exchange` only use it to log a fault with its client and request, in its location's error log.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from ..config import CacheZone
-from .fill import Fill, Follower, join, private_fill
-from .rfc9111 import Request, selection_of
-from .storage import STATE_DIRECTORY, Entry, FileStorage, MemoryTier, Share, Store, VaryIndex, digest_of, encode, fill_name
+from ..logs import errorlog
+from .fill import Fill, FillDirectory
+from .lookup import find
+from .rfc9111 import Request
+from .storage import (
+    STATE_DIRECTORY,
+    BrokenEntry,
+    Entry,
+    FileStorage,
+    MemoryTier,
+    Share,
+    Store,
+    VaryIndex,
+    digest_of,
+    encode,
+)
 
-logger = logging.getLogger("wsgi_proxy")
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from ..exchange import Exchange
 
 FILLS_DIRECTORY: Final = "fills"
 _SAME_FAULT_EVERY: Final = 60.0
-# How long a key whose answer could not be stored is fetched without others waiting for it.
-_PASS_FOR: Final = 10.0
-# How long a request that cannot follow a flight waits for it to land.
-_STORING: Final = 0.05
 _MEMORY_MAX: Final = 32 * 1024 * 1024
 
 
 class ZoneCache:
-    """The zone's verbs. ``directory`` holds what is shared by this machine's processes, whatever the storage is."""
+    """A zone at work. `directory` holds the state shared by this machine's processes, whatever the storage is.
+
+    With `remember` False, no copies are kept in this process's memory. OSError if the directory cannot be made or written.
+    """
 
     def __init__(self, settings: CacheZone, store: Store, directory: str, *, remember: bool = True) -> None:
         self.settings = settings
         self.store = store
         self.share = Share(directory)
-        self.fills = os.path.join(directory, FILLS_DIRECTORY)
-        os.makedirs(self.fills, 0o700, exist_ok=True)
+        self.fills = FillDirectory(os.path.join(directory, FILLS_DIRECTORY), self)
         self.memory = MemoryTier(min(settings.size, _MEMORY_MAX) if remember else 0)
         self.body_max = min(filter(None, (settings.max_size, store.body_max)), default=0)
-        """The longest body that is stored; 0 for no limit."""
+        """The longest body that is stored, in bytes; 0 for no limit."""
         self._old: Share | None = None
         self._touch_every = min(60.0, settings.inactive / 4)
-        self._faults: dict[str, float] = {}
+        self._faults: dict[tuple[str, object], float] = {}
 
     @classmethod
     def in_directory(cls, settings: CacheZone, directory: str) -> ZoneCache:
-        """A zone of files in a directory. OSError if it cannot be made or written."""
+        """Return a zone of files in a directory. OSError if it cannot be made or written."""
         store = FileStorage(directory, settings.levels)
         return cls(settings, store, os.path.join(directory, STATE_DIRECTORY))
 
     # --- finding ------------------------------------------------------------------------------------------------------
 
-    def find(self, key: str, request: Request) -> tuple[Entry | None, str]:
-        """(The stored answer that fits this request, fresh or not; the name by which concurrent requests for it meet, or ""
-        if that was not needed to find it: then `fill_name` tells)."""
-        copy = self.memory.get(key)
-        if copy is not None and self.share.states[copy.slot] == copy.state:
-            entry = copy.entry
-            if entry is None and copy.variants:
-                entry = copy.variants.get(selection_of(request, copy.spec))
-            if entry is not None:
-                if self.store.holds(entry) and self.share.current() and not self._is_void(entry):
-                    copy.used = True
-                    return entry, ""
-                self.memory.forget(key)
-        self._in_present_directory()
-        primary = digest_of(key)
-        slot = Share.slot_of(primary)
-        # Read before the storage is: what changes in between makes the copy stale, not current.
-        state = self.share.states[slot]
-        stored = self.load(primary)
-        if stored is None or stored.key != key:
-            return None, primary
-        if isinstance(stored, Entry):
-            if self._is_void(stored):
-                return None, primary
-            if stored.spec and stored.selection != selection_of(request, stored.spec):
-                return None, fill_name(key, stored.spec, selection_of(request, stored.spec))
-            self.memory.put(key, stored, slot, state)
-            return stored, primary
-        found, name = self._variant(stored, request)
-        if found is not None and len(stored.specs) == 1:
-            self.memory.put(key, found, slot, state)
-        return found, name
+    def find(self, key: str, request: Request, exchange: Exchange | None = None) -> tuple[Entry | None, str]:
+        """Return (the entry that fits the request, or None; the name of the request's fill, or ""): see `lookup.find`."""
+        return find(self, key, request, exchange)
 
-    def _variant(self, index: VaryIndex, request: Request) -> tuple[Entry | None, str]:
-        """The newest answer whose selecting fields the request matches (RFC 9111 section 4.1), and the name of its flight."""
-        wanted = [(spec, selection_of(request, spec)) for spec in index.specs]
-        loaded = [self.load(index.name_of(spec, selection)) for spec, selection in wanted]
-        # The name says which variant lies there; its head must say the same.
-        found = [
-            each
-            for each, (spec, selection) in zip(loaded, wanted, strict=True)
-            if isinstance(each, Entry) and (each.key, each.spec, each.selection) == (index.key, spec, selection)
-        ]
-        found = [each for each in found if not self._is_void(each)]
-        if not found:
-            return None, fill_name(index.key, *wanted[0]) if wanted else index.primary
-        best = max(found, key=lambda entry: entry.stored_at)
-        return best, best.fill_name
-
-    def _is_void(self, entry: Entry) -> bool:
-        """Whether an unsafe request has voided the target of this answer since it was fetched."""
-        return entry.voided >= 0 and self.voided(entry.target) != entry.voided
-
-    def load(self, name: str) -> Entry | VaryIndex | None:
+    def load(self, name: str, exchange: Exchange | None = None) -> Entry | VaryIndex | None:
+        """Return the entry or index of that name; None, and a line in the log, if it cannot be read."""
         try:
             return self.store.load(name)
+        except BrokenEntry as error:
+            errorlog.line("warn", f'cache zone "{self.settings.name}" has removed an entry: {error}', exchange)
         except OSError as error:
-            self.fault("read", error)
-            return None
+            self.fault("read", error, exchange)
+        return None
 
     def fill_name(self, key: str, request: Request, entry: Entry | None) -> str:
-        """By which name concurrent requests for the same answer meet."""
+        """Return the name by which concurrent requests for the same response meet."""
         return entry.fill_name if entry is not None else self.find(key, request)[1] or digest_of(key)
 
-    def touch(self, entry: Entry, now: float) -> None:
-        """Note a use, seldom enough to cost nothing and often enough that what is in use never counts as inactive."""
+    def touch(self, entry: Entry, now: float, exchange: Exchange | None = None) -> None:
+        """Note a use, rarely enough to be cheap and often enough that an entry in use never counts as inactive."""
         if now - entry.touched_at > self._touch_every:
             entry.touched_at = now
             try:
                 self.store.touch(entry, now)
             except OSError as error:
-                self.fault("touch", error)
+                self.fault("touch", error, exchange)
 
     def renew(self) -> None:
-        """Share anew with the other processes where the cache's directory was removed. OSError if it cannot be made again."""
+        """Share the state anew if the cache's directory was removed. OSError if it cannot be made again."""
         if self.share.current():
             return
         fresh = Share(self.share.directory)
-        os.makedirs(self.fills, 0o700, exist_ok=True)
-        # Another greenlet may hold one of the old locks: their files are closed with the next change or with the zone.
+        self.fills.make()
+        # Another greenlet may hold one of the old locks. Their files are closed with the next renewal or with the zone.
         old, self._old, self.share = self._old, self.share, fresh
         if old is not None:
             old.close()
         self.memory.clear()
 
-    def _in_present_directory(self) -> None:
-        try:
-            self.renew()
-        except OSError as error:
-            self.fault("share", error)
-
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    def purged(self, key: str) -> int:
-        """The generation to give to `commit` and `refresh`: taken before the upstream is asked."""
+    def purged(self, key: str, exchange: Exchange | None = None) -> int:
+        """Return the key's generation. It is taken before the upstream is asked, and given to `commit` and `refresh`."""
         return self.share.purged(Share.slot_of(digest_of(key)))
 
-    def commit(self, entry: Entry, fill: Fill, purged: int) -> bool:
+    def commit(self, entry: Entry, fill: Fill, purged: int, exchange: Exchange | None = None) -> bool:
         """Store a finished file as the entry; False if it was invalidated meanwhile or cannot be stored."""
         slot = Share.slot_of(entry.primary)
         try:
@@ -162,67 +122,77 @@ class ZoneCache:
                 if self.share.purged(slot) != purged:
                     return False
                 self._name(entry)
-                size = self.store.adopt(fill, entry.name, self._keep(entry))
+                size = self.store.adopt(fill, entry.name, self.keep_of(entry))
                 self.share.changed(slot)
                 self.share.stored(size)
         except OSError as error:
-            self.fault("store", error)
+            self.fault("store", error, exchange)
             return False
         return True
 
     def _name(self, entry: Entry) -> None:
-        """Where the entry goes: its key's own name, or one under the key's index if it varies."""
+        """Name the entry after its key, or after its key's index and its selection if it varies."""
         if not entry.spec:
             entry.name = entry.primary
             return
-        index = self.store.load(entry.primary)
-        if not isinstance(index, VaryIndex) or index.key != entry.key:
-            index = VaryIndex.fresh(entry.key)
+        index = self.index_of(entry)
         if entry.spec not in index.specs[:1]:
             index = index.with_spec(entry.spec)
-            self.store.put(entry.primary, encode(index), self._keep(entry))
+            self.store.put(entry.primary, encode(index), self.keep_of(entry))
         entry.name = index.name_of(entry.spec, entry.selection)
 
-    def _keep(self, entry: Entry) -> float:
+    def index_of(self, entry: Entry) -> VaryIndex:
+        """Return the index of the entry's key as it is stored, or a new one. OSError if the storage fails."""
+        try:
+            found = self.store.load(entry.primary)
+        except BrokenEntry:
+            found = None
+        return found if isinstance(found, VaryIndex) and found.key == entry.key else VaryIndex.fresh(entry.key)
+
+    def keep_of(self, entry: Entry) -> float:
+        """Return for how many seconds the entry can be of use."""
         f = entry.freshness
         return self.settings.inactive + max(0.0, f.left(time.time())) + max(f.grace, f.error_grace)
 
-    def refresh(self, entry: Entry, purged: int) -> bool:
+    def refresh(self, entry: Entry, purged: int, exchange: Exchange | None = None) -> bool:
         """Store a validated entry's new head; False if it was replaced or invalidated meanwhile."""
         slot = Share.slot_of(entry.primary)
         try:
             with self.share.lock(slot):
-                if self.share.purged(slot) != purged or not self.store.refresh(entry, self._keep(entry)):
+                if self.share.purged(slot) != purged or not self.store.refresh(entry, self.keep_of(entry)):
                     return False
                 self.share.changed(slot)
         except OSError as error:
-            self.fault("store", error)
+            self.fault("store", error, exchange)
             return False
         return True
 
-    def drop(self, entry: Entry) -> None:
-        """Remove one answer that turned out to be outdated. Fetches under way may still store newer ones."""
+    def drop(self, entry: Entry, exchange: Exchange | None = None) -> None:
+        """Remove an outdated entry. Running fetches may still store newer ones."""
         self.memory.forget(entry.key)
         try:
-            self._remove(entry.primary, entry.name, invalidate=False)
+            self.remove(entry.primary, entry.name, invalidate=False)
         except OSError as error:
-            self.fault("remove", error)
+            self.fault("remove", error, exchange)
 
     def invalidate(self, key: str) -> bool:
-        """Remove all answers of a key, and keep those under way from being stored; whether there were any. OSError if it
-        cannot be carried out."""
+        """Remove all entries of a key and keep running fetches from storing new ones; False if there were none.
+
+        OSError if that cannot be done.
+        """
         self.renew()
         primary = digest_of(key)
         self.memory.forget(key)
-        return self._remove(primary, primary, invalidate=True)
+        return self.remove(primary, primary, invalidate=True)
 
-    def _remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
+    def remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
+        """Remove the entry of that name under the key of digest `primary`; False if there was none. OSError on failure."""
         slot = Share.slot_of(primary)
         mark = self.share.invalidated if invalidate else self.share.changed
         try:
             with self.share.lock(slot):
-                # Marked twice: before, for a process that is killed in between; after, for a reader who took the state
-                # of the first mark and the file of before.
+                # Marked twice: before, in case this process is killed in between; after, for a reader that saw the first mark
+                # and still read the old file.
                 mark(slot)
                 try:
                     size = self.store.delete(name)
@@ -235,13 +205,15 @@ class ZoneCache:
             self.share.stored(-size)
         return size is not None
 
-    def voided(self, target: str) -> int:
-        """How often the answers of a target were voided, under whatever key."""
+    def voided(self, target: str, exchange: Exchange | None = None) -> int:
+        """Return how often the entries of a target were voided, under whatever key."""
         return self.share.voided(Share.slot_of(digest_of(target)))
 
     def void(self, target: str) -> None:
-        """Void every answer of a target, also those under keys that cannot be worked out from it (they name a method, a cookie, a
-        field): each is compared with this count when it is found. OSError if it cannot be carried out."""
+        """Void every entry of a target, under whatever key: each is compared with this count when it is found.
+
+        A key may name a method, a cookie or a field, so it cannot be derived from the target. OSError on failure.
+        """
         self.renew()
         slot = Share.slot_of(digest_of(target))
         with self.share.lock(slot):
@@ -249,30 +221,32 @@ class ZoneCache:
 
     @property
     def lists(self) -> bool:
-        """Whether the storage can say what it holds."""
+        """True if the storage can list its entries."""
         return isinstance(self.store, FileStorage)
 
     def purge(self, wanted: Callable[[Entry], bool]) -> int:
-        """Remove every answer that is wanted, and keep all fetches under way from being stored; the number of answers that
-        went. It walks the whole store. OSError if any of it cannot be carried out."""
+        """Remove every entry for which `wanted` returns True, and return their number.
+
+        It reads the whole store, and keeps all running fetches from storing. OSError if any entry cannot be removed.
+        """
         if not self.lists:
-            raise OSError("its storage cannot say what it holds")
+            raise OSError("its storage cannot list its entries")
         self.renew()
         self.share.invalidate_all()
         found = [(entry.primary, entry.name) for entry in self.entries() if wanted(entry)]
         indexes = {primary for primary, name in found if name != primary}
-        gone, failed = 0, None
+        count, failed = 0, None
         for primary, name in found + [(primary, primary) for primary in indexes]:
             try:
-                gone += self._remove(primary, name, invalidate=True) and (name != primary or primary not in indexes)
+                count += self.remove(primary, name, invalidate=True) and (name != primary or primary not in indexes)
             except OSError as error:
                 failed = error
         if failed is not None:
             raise failed
-        return gone
+        return count
 
     def entries(self) -> Iterator[Entry]:
-        """Every stored answer that can still be reached, in the order of the directories."""
+        """Yield every entry that requests can still reach, directory by directory."""
         if not isinstance(self.store, FileStorage):
             return
         for name, _ in self.store.files():
@@ -285,89 +259,36 @@ class ZoneCache:
                     continue
             yield found
 
-    # --- flights ------------------------------------------------------------------------------------------------------
+    # --- the rest -----------------------------------------------------------------------------------------------------
 
-    def join(self, name: str) -> Fill | Follower | None:
-        """Lead or follow the flight of that name; None if the directory does not allow it."""
-        try:
-            return self._in_directory(lambda: join(self.fills, name))
-        except OSError as error:
-            self.fault("lock", error)
-            return None
+    def wait_for_others(self, fill: Fill, key: str, patience: float, exchange: Exchange | None = None) -> None:
+        """Wait until no other process is storing under the key, at most `patience` seconds; for leaders, before they ask.
 
-    def wait_until_stored(self, name: str) -> bool:
-        """Whether there was a flight of that name, waiting a moment for its end: an answer is stored right after its last
-        byte was delivered, and who got that byte may ask again before it is."""
-        path = os.path.join(self.fills, name)
-        deadline, pause = time.monotonic() + _STORING, 0.0005
-        was = False
-        while os.path.exists(path) and time.monotonic() < deadline:
-            was = True
-            time.sleep(pause)
-            pause *= 1.5
-        return was
-
-    def wait_for_others(self, fill: Fill, key: str, patience: float) -> None:
-        """Called by who leads on this machine, before it asks the upstream: what others are storing under the key is in its
-        place afterwards. Storages for several machines wait here for a flight that another machine leads."""
-        # An answer that varies takes two steps to store, and its flight ends with them, not between.
+        Storages for several machines wait here for a leader on another machine.
+        """
+        # An entry that varies is stored in two steps. Its fill ends with them, not in between.
         try:
             with self.share.lock(Share.slot_of(digest_of(key))):
                 return
         except OSError as error:
-            self.fault("lock", error)
-
-    def private_fill(self) -> Fill | None:
-        try:
-            return self._in_directory(lambda: private_fill(self.fills))
-        except OSError as error:
-            self.fault("store", error)
-            return None
-
-    def _in_directory(self, begin: Callable[[], _T]) -> _T:
-        """Begin a flight; in a new directory where an operator has removed the cache's."""
-        try:
-            return begin()
-        except FileNotFoundError:
-            self.renew()
-            os.makedirs(self.fills, 0o700, exist_ok=True)
-            return begin()
+            self.fault("lock", error, exchange)
 
     def uses(self, key: str) -> int:
-        """Count one more request for a key; how many there were."""
+        """Count one more request for a key and return the count (proxy_cache_min_uses)."""
         return self.share.used(digest_of(key))
 
-    def may_pass(self, name: str, follower: Follower, age: float) -> bool:
-        """Whether this waiter of a flight may ask the upstream itself: one may each time that nothing has come for `age` seconds
-        (proxy_cache_lock_age)."""
-        try:
-            with self.share.lock(Share.slot_of(name)):
-                if follower.grows_old_in(age) > 0:
-                    return False
-                follower.renew()
-                return True
-        except OSError as error:
-            self.fault("lock", error)
-            return True
-
-    def passes(self, name: str, now: float) -> bool:
-        """Whether the last answer of that name could not be stored, so that waiting for the next would gain nothing. As any
-        worker found out."""
-        return now < self.share.passed_until(name)
-
-    def mark_pass(self, name: str, now: float) -> None:
-        """Let requests of that name pass each other for a while."""
-        self.share.let_pass(name, now + _PASS_FOR)
-
-    def fault(self, what: str, error: OSError, *, log: Callable[..., None] = logger.error) -> None:
-        """Report that the storage failed, once a minute for each kind of fault."""
+    def fault(self, what: str, error: OSError, exchange: Exchange | None = None) -> None:
+        """Log that the storage failed to do `what`, once a minute for each kind of fault and each location's error log."""
         now = time.monotonic()
-        last = self._faults.get(what)
+        location = exchange.location_or_none if exchange is not None else None
+        kind = what, None if location is None else location.core.error_log
+        last = self._faults.get(kind)
         if last is None or now - last >= _SAME_FAULT_EVERY:
-            self._faults[what] = now
-            log('cache zone "%s" cannot %s: %s', self.settings.name, what, error)
+            self._faults[kind] = now
+            errorlog.line("error", f'cache zone "{self.settings.name}" cannot {what}: {error}', exchange)
 
     def close(self) -> None:
+        """Close the files of the shared state."""
         self.share.close()
         if self._old is not None:
             self._old.close()

@@ -1,7 +1,7 @@
 """RFC 9111 as a shared cache: what is stored, how long it is fresh, when it is reused."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgi_proxy.cache.rfc9111 import freshness as fr
@@ -306,6 +306,7 @@ seconds = st.integers(0, 10**6)
 moments = st.floats(0, 10**6)
 
 
+@settings(deadline=None)
 @given(seconds, moments, moments)
 def test_time_only_makes_older(lifetime, first, second):
     stored = fr.Freshness(born=NOW, lifetime=float(lifetime))
@@ -315,6 +316,7 @@ def test_time_only_makes_older(lifetime, first, second):
         assert fr.reusable(stored, fr.NO_WISHES, NOW + early) == fr.FRESH
 
 
+@settings(deadline=None)
 @given(seconds, seconds, moments, st.floats(0, 100))
 def test_age_is_never_below_what_upstream_reported(age, lifetime, later, wait):
     numbers = cc(f"max-age={lifetime}", ("Age", str(age)), ETAG, sent=NOW - wait).freshness
@@ -327,6 +329,7 @@ request_directive = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(request_directive), seconds)
 def test_no_request_but_one_with_max_stale_makes_a_stale_answer_usable(wanted, beyond):
     assert fr.reusable(SIXTY, asked(", ".join(wanted)), NOW + 60 + beyond) == fr.EXPIRED
@@ -348,6 +351,7 @@ directive = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(directive, min_size=1), st.sampled_from(["private", "no-store"]), st.data())
 def test_one_prohibition_anywhere_is_enough(others, ban, data):
     at = data.draw(st.integers(0, len(others)))

@@ -1,7 +1,7 @@
 """Conditions and ranges against a stored 200."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgi_proxy.cache.rfc9111 import preconditions as pc
@@ -112,6 +112,7 @@ def test_ranges_need_get_and_a_known_length():
     assert select(("Range", "bytes=0-1"), ("Range", "bytes=0-1")).kind == pc.FULL
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 1200), st.integers(0, 1200))
 def test_a_part_is_what_the_slice_of_the_body_is(length, first, last):
     body = bytes(n % 256 for n in range(length))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
@@ -12,6 +12,7 @@ from wsgi_proxy.cache.storage.entry import BrokenEntry, Entry, VaryIndex, digest
 texts = st.text(st.characters(max_codepoint=255), max_size=20)
 
 
+@settings(deadline=None)
 @given(texts, texts, st.lists(st.tuples(texts, texts)), st.floats(0, 1e9), st.booleans(), st.lists(texts))
 def test_a_head_reads_back(key, uri, headers, number, flag, values):
     spec, selection = tuple(values), tuple(values) + (None,)

@@ -8,10 +8,12 @@ import pytest
 from cachecontrol.cache import DictCache
 
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
-from wsgi_proxy.cache.storage.entry import Entry, VaryIndex
-from wsgi_proxy.cache.storage.files import FileStorage
+from wsgi_proxy.cache.storage.entry import BrokenEntry, Entry, VaryIndex
+from wsgi_proxy.cache.storage.files import STATE_DIRECTORY, FileStorage
 from wsgi_proxy.cache.storage.format import SUPERBLOCK, Superblock, encode
 from wsgi_proxy.cache.storage.plugin import BlobStorage
+from wsgi_proxy.cache.zone import ZoneCache
+from wsgi_proxy.config import CacheZone
 
 NUMBERS = Freshness(1.0, 2.0, True, False, 3.0, 4.0)
 
@@ -110,9 +112,14 @@ def test_levels_and_modes_are_nginxs(tmp_path):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
+def zone_of(storage):
+    return ZoneCache(CacheZone("z", storage.directory), storage, os.path.join(storage.directory, STATE_DIRECTORY))
+
+
 @pytest.mark.parametrize("size", [10, 30_000, 100_000])
 def test_damage_anywhere_is_a_miss_and_one_line(tmp_path, caplog, size):
     storage = FileStorage(str(tmp_path))
+    zone = zone_of(storage)
     made = entry()
     whole = encode(made, os.urandom(size))
     spots = sorted({*range(0, 70, 3), *range(70, len(whole), max(1, len(whole) // 40)), len(whole) - 1})
@@ -124,34 +131,41 @@ def test_damage_anywhere_is_a_miss_and_one_line(tmp_path, caplog, size):
         storage.put(made.primary, bytes(damaged), 60)
         caplog.clear()
         with caplog.at_level(logging.INFO, "wsgi_proxy"):
-            assert storage.load(made.primary) is None, spot
-            assert storage.load(made.primary) is None
+            assert zone.load(made.primary) is None, spot
+            assert zone.load(made.primary) is None
         assert len(caplog.records) == 1
+    zone.close()
 
 
-def test_truncation_anywhere_is_a_miss(tmp_path):
+def test_truncation_anywhere_removes_the_file(tmp_path):
     storage = FileStorage(str(tmp_path))
     made = entry()
     whole = encode(made, os.urandom(100_000))
     for end in (0, 1, 63, 64, 65, 200, 5_000, len(whole) - 1):
         storage.put(made.primary, whole[:end], 60)
+        with pytest.raises(BrokenEntry, match=made.primary):
+            storage.load(made.primary)
         assert storage.load(made.primary) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04pickle", bytes(5000), b"WSGIPXY1" + bytes(500)])
-def test_foreign_files_are_a_miss(tmp_path, content):
+def test_a_foreign_file_is_removed(tmp_path, content):
     storage = FileStorage(str(tmp_path))
     path = storage.path(entry().primary)
     with open(path, "wb") as file:
         file.write(content)
+    with pytest.raises(BrokenEntry):
+        storage.load(entry().primary)
     assert storage.load(entry().primary) is None
 
 
-def test_a_directory_or_an_unreadable_file_in_the_way_is_a_miss(tmp_path, caplog):
+def test_a_directory_in_the_way_is_a_miss_and_a_line(tmp_path, caplog):
     storage = FileStorage(str(tmp_path))
+    zone = zone_of(storage)
     os.mkdir(storage.path(entry().primary))
-    assert storage.load(entry().primary) is None
-    assert caplog.records
+    assert zone.load(entry().primary) is None
+    assert len(caplog.records) == 1 and "cannot read" in caplog.text
+    zone.close()
 
 
 def test_half_written_files_are_not_found(tmp_path):
@@ -160,7 +174,8 @@ def test_half_written_files_are_not_found(tmp_path):
     block = Superblock(1, head, SUPERBLOCK, SUPERBLOCK + len(head), -1, 0, 7)
     storage = FileStorage(str(tmp_path))
     storage.put(made.primary, block.pack() + head + b"half", 60)
-    assert storage.load(made.primary) is None
+    with pytest.raises(BrokenEntry, match="incomplete"):
+        storage.load(made.primary)
 
 
 def test_the_file_storage_is_a_cachecontrol_storage(tmp_path):

@@ -30,7 +30,7 @@ FRESH = [("Cache-Control", "max-age=60")]
 def own_memory(tmp_path, monkeypatch):
     directory = tmp_path / "shm"
     directory.mkdir(mode=0o700)
-    monkeypatch.setattr(cacheopen, "shared_memory", lambda: str(directory))
+    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(directory))
     return directory
 
 
@@ -75,7 +75,7 @@ def test_meeting_directories_nobody_uses_are_removed(own_memory, monkeypatch):
     left.close()
     sweep_shared_memory()
     assert len(os.listdir(own_memory)) == 2
-    monkeypatch.setattr(cacheopen, "_FORSAKEN_AFTER", -1.0)
+    monkeypatch.setattr(cacheopen, "_UNUSED_AFTER", -1.0)
     sweep_shared_memory()
     assert [str(own_memory / name) for name in os.listdir(own_memory)] == [used.share.directory]
     used.close()

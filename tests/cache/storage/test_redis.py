@@ -58,7 +58,7 @@ def sites(server, tmp_path, monkeypatch):
     for number in range(2):
         directory = tmp_path / f"machine{number}"
         directory.mkdir(mode=0o700)
-        monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda directory=directory: str(directory))
+        monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda directory=directory: str(directory))
         made.append(Site(directory, zone=zone))
     yield made
     for site in made:
@@ -162,7 +162,7 @@ def test_purging_by_pattern(sites):
 
 def test_redis_away_is_a_miss_and_one_line(tmp_path, monkeypatch, caplog):
     server = Server(tmp_path)
-    monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda: str(tmp_path))
+    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(tmp_path))
     monkeypatch.setattr("wsgi_proxy.cache.storage.redis._REST", 0.05)
     site = Site(tmp_path, zone=CacheZone("away", server.url))
     try:
@@ -274,7 +274,7 @@ def test_an_unsafe_request_voids_its_target_under_every_key_on_every_machine(sit
 
 def test_a_purge_without_redis_is_a_500(tmp_path, monkeypatch):
     server = Server(tmp_path)
-    monkeypatch.setattr("wsgi_proxy.cache.storage.open.shared_memory", lambda: str(tmp_path))
+    monkeypatch.setattr("wsgi_proxy.shm.segment.directory", lambda: str(tmp_path))
     site = Site(tmp_path, zone=CacheZone("off", server.url))
     try:
         site.responses((200, FRESH, b"x"))

@@ -128,7 +128,7 @@ def test_what_is_not_ours_stays_and_what_the_dead_left_goes(make, tmp_path):
     left.write_text("half")
     dead = directory / ".wsgi-proxy" / "fills" / ("b" * 32)
     dead.write_text("half")
-    living = zone.join("c" * 32)
+    living = zone.fills.join("c" * 32)
     for path in (directory / "README", left, dead, living.path):
         os.utime(path, (old, old))
     site.cache.sweep(site.now)
@@ -141,7 +141,7 @@ def test_a_name_that_a_new_fill_took_meanwhile_stays(make, tmp_path, monkeypatch
     site = make(inactive=300.0)
     fill(site, 1)
     zone, name = site.cache.zones()[0], "b" * 32
-    old = zone.join(name)
+    old = zone.fills.join(name)
     os.utime(old.path, (site.now - 10_000, site.now - 10_000))
     flock, led = fcntl.flock, []
 
@@ -150,7 +150,7 @@ def test_a_name_that_a_new_fill_took_meanwhile_stays(make, tmp_path, monkeypatch
         if not led and os.path.samestat(os.fstat(fd), os.stat(old.path)):
             led.append(None)
             old.release()
-            led.append(zone.join(name))
+            led.append(zone.fills.join(name))
         flock(fd, how)
 
     monkeypatch.setattr(cachesweep.fcntl, "flock", meanwhile)

@@ -2,7 +2,7 @@
 
 from .base import Store
 from .entry import BrokenEntry, Entry, VaryIndex, digest_of, fill_name, new_id
-from .files import STATE_DIRECTORY, FileStorage
+from .files import STATE_DIRECTORY, FileStorage, same_file
 from .format import COMPLETE, FILLING, SUPERBLOCK, VOID, Superblock, encode, load
 from .generations import Share
 from .memory import MemoryTier
@@ -32,5 +32,6 @@ __all__ = [
     "memory_zones",
     "new_id",
     "open_zone",
+    "same_file",
     "sweep_zone",
 ]

@@ -23,7 +23,7 @@ class Store(Protocol):
     """The longest body that the storage takes, in bytes; 0 for no limit."""
 
     def load(self, name: str) -> Entry | VaryIndex | None:
-        """Return the entry or index of that name; None if there is none that can be read."""
+        """Return the entry or index of that name; None if there is none. BrokenEntry if it was damaged, and is removed."""
 
     def adopt(self, fill: Fill, name: str, keep: float) -> int:
         """Take over a finished file as the entry of that name, replacing any other, and return by how many bytes the store grew.

@@ -3,14 +3,12 @@
 `FileStorage` keeps one file for each response under nginx's names (the MD5 digest of the key, in `levels` of directories),
 mode 0600 in directories of mode 0700. It is a CacheControl separate-body storage as well.
 
-A file that cannot be read as an entry is removed with one line in the log and counts as absent. An OSError of a change is
-the caller's to report: it knows what was lost by it.
+A file that cannot be read as an entry is removed, and `load` raises BrokenEntry. All other failures are OSErrors.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import zlib
@@ -20,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from cachecontrol.cache import SeparateBodyBaseCache
 
+from ...logs import errorlog
 from .entry import BrokenEntry, Entry, VaryIndex, digest_of, new_id
 from .format import COMPLETE, SUPERBLOCK, Superblock, encode, load
 
@@ -28,13 +27,20 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[0-9a-f]{32}")
 STATE_DIRECTORY: Final = ".wsgi-proxy"
-# Heads appended by 304s may take this much before the entry is let go and fetched anew.
+# Bytes that heads appended by 304s may take before the entry is removed and fetched anew.
 _APPENDED_MAX: Final = 256 * 1024
-logger = logging.getLogger("wsgi_proxy")
+
+
+def same_file(fd: int, path: str) -> bool:
+    """Return True if a path names the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 class FileStorage(SeparateBodyBaseCache):
-    """Entries as files."""
+    """A directory of entries. OSError if it cannot be made."""
 
     body_max = 0
 
@@ -45,7 +51,7 @@ class FileStorage(SeparateBodyBaseCache):
         self._block = os.statvfs(directory).f_frsize or 512
 
     def path(self, name: str) -> str:
-        """Where an entry lies: nginx's levels take the name's last characters."""
+        """Return the file of an entry. As in nginx, `levels` take the last characters of its name."""
         directory, end = self.directory, len(name)
         for width in self.levels:
             directory = os.path.join(directory, name[end - width : end])
@@ -58,9 +64,6 @@ class FileStorage(SeparateBodyBaseCache):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            logger.warning('cache file "%s" cannot be opened: %s', path, error.strerror)
-            return None
         try:
             return self._read(fd, path, name)
         finally:
@@ -70,16 +73,12 @@ class FileStorage(SeparateBodyBaseCache):
         try:
             _, found = load(fd)
         except BrokenEntry as first:
-            # A head that is being replaced in this moment may read torn, once.
+            # A head that is being replaced at this moment may be incomplete when it is read.
             try:
                 _, found = load(fd)
-            except (BrokenEntry, OSError):
-                logger.warning('cache file "%s" is removed: %s', path, first)
+            except BrokenEntry:
                 self._unlink(path)
-                return None
-        except OSError as error:
-            logger.warning('cache file "%s" cannot be read: %s', path, error.strerror)
-            return None
+                raise BrokenEntry(f'"{path}": {first}') from None
         if isinstance(found, Entry):
             found.path = path
             found.name = name
@@ -126,7 +125,7 @@ class FileStorage(SeparateBodyBaseCache):
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def _make_directories(self, path: str) -> None:
-        """The level directories of a path, each 0700 whatever the umask leaves of makedirs' defaults."""
+        """Make the directories of a path's levels with mode 0700. os.makedirs would apply the umask's to them."""
         directory = self.directory
         os.makedirs(directory, 0o700, exist_ok=True)
         for part in os.path.relpath(os.path.dirname(path), directory).split(os.sep):
@@ -137,7 +136,7 @@ class FileStorage(SeparateBodyBaseCache):
                 continue
 
     def refresh(self, entry: Entry, keep: float) -> bool:
-        """Small bodies are written anew with the head; to a large one the head is appended."""
+        """Write the file anew if its body is small, else append the head to it."""
         try:
             fd = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -164,7 +163,7 @@ class FileStorage(SeparateBodyBaseCache):
             os.close(fd)
 
     def delete(self, name: str) -> int | None:  # type: ignore[override]
-        """Also BaseCache's delete, to which names are keys: anything but a digest is digested first."""
+        """Remove an entry. As BaseCache's delete it takes any key, and digests it unless it is a digest."""
         path = self.path(name if NAME.fullmatch(name) else digest_of(name))
         try:
             size = os.stat(path).st_size
@@ -174,14 +173,14 @@ class FileStorage(SeparateBodyBaseCache):
         return self.on_disk(size)
 
     def on_disk(self, size: int) -> int:
-        """The bytes that a file of `size` takes: `max_size` counts whole blocks, as nginx."""
+        """Return the bytes that a file of `size` bytes occupies: `max_size` counts whole blocks, as nginx does."""
         return -(-size // self._block) * self._block
 
     def holds(self, entry: Entry) -> bool:
         return os.access(entry.path, os.F_OK)
 
     def touch(self, entry: Entry, now: float) -> None:
-        # The index that leads to an answer that varies is as much in use as the answer.
+        # The index that leads to a variant is in use as well.
         for path in {entry.path, self.path(entry.primary)}:
             try:
                 os.utime(path, (now, now))
@@ -195,10 +194,13 @@ class FileStorage(SeparateBodyBaseCache):
         except FileNotFoundError:
             return
         except OSError as error:
-            logger.warning('cache file "%s" cannot be removed: %s', path, error.strerror)
+            errorlog.line("warn", f'cache file "{path}" cannot be removed: {error.strerror}')
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """(name, stat) of every entry, directory by directory; what vanishes meanwhile and what is not ours is passed over."""
+        """Yield (name, stat) of every entry, directory by directory.
+
+        Foreign files, and files that vanish meanwhile, are left out.
+        """
         yield from self._walk(self.directory, len(self.levels))
 
     def _walk(self, directory: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
@@ -240,7 +242,7 @@ class FileStorage(SeparateBodyBaseCache):
         return file
 
     def _set_foreign(self, key: str, meta: bytes, body: bytes) -> None:
-        """One file for both halves: `len(meta) meta body` as the body of an index without specs."""
+        """Store `len(meta) meta body` in one file, as the body of an index without specs."""
         content = len(meta).to_bytes(8, "little") + meta + body
         self.put(digest_of(key), encode(VaryIndex(key, "", []), content), 0)
 
@@ -255,7 +257,7 @@ class FileStorage(SeparateBodyBaseCache):
                 raise BrokenEntry("incomplete")
         except BrokenEntry as error:
             file.close()
-            logger.warning('cache file of "%s" is not used: %s', key, error)
+            errorlog.line("warn", f'cache file of "{key}" is not used: {error}')
             return None
         file.seek(block.body_offset)
         return file

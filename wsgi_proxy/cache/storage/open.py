@@ -1,95 +1,116 @@
-"""From `proxy_cache_path` to an open zone: a directory, `memory`, `redis://…`, or a storage named as `my.package:thing`.
+"""Opening the zone of a `proxy_cache_path`, and the directories of zones.
 
-A `memory` zone is a directory in shared memory: the same code, the same bounds, shared by all workers of one server, sent by
-sendfile. It is named after the server's arbiter and the place in the configuration, so it survives workers and reloads,
-and is removed once its arbiter is dead. Zones in other storages have a directory there too, where the processes of this
-machine meet.
+Rules:
+- `STORAGES` has a line for each kind of storage, tried in order. The last kind is a directory, relative to the prefix.
+- A `memory` zone is a directory in shared memory, with the same code and bounds, shared by all workers of one server. It is named
+  after the server's arbiter and the line of the configuration. So it survives workers and reloads, and is removed once its
+  arbiter is dead.
+- The other storages have a directory in shared memory as well, for the state that the processes of this machine share.
+- As in nginx, the master makes the directories of zones with mode 0700 and gives them to the workers' account.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
 import stat
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from ...logs import errorlog
 from ...shm import segment
-from ..zone import ZoneCache
 from .entry import digest_of
 from .generations import in_use
 
 if TYPE_CHECKING:
     from ...config import CacheZone
+    from ..zone import ZoneCache
 
-logger = logging.getLogger("wsgi_proxy")
-
-# zone_file's names, for those whose arbiter is known by its pid.
+# The names of shm.segment whose arbiter is known by its pid.
 _MEMORY: Final = re.compile(r"memory\.wsgi-proxy-(?P<family>\d+-\d+)-(?P<pid>\d+)-\d+-[0-9a-f]+")
-_FORSAKEN_AFTER: Final = 60.0
-_PLUGIN: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_UNUSED_AFTER: Final = 60.0
 
 
 def open_zone(settings: CacheZone, prefix: str = "") -> ZoneCache:
-    """The zone of a `proxy_cache_path`; OSError if its storage cannot be had."""
-    path = settings.path
-    if not is_directory(path):
-        sweep_shared_memory()
-    if path == "memory":
-        return ZoneCache.in_directory(settings, private(memory_directory(settings)))
-    if path.startswith(("redis://", "rediss://", "unix://")):
-        from .redis import open_redis_zone
+    """Return the zone of a `proxy_cache_path`. OSError if its storage is not available."""
+    if is_directory(settings.path):
+        return _open_files(settings, os.path.join(prefix, settings.path))
+    sweep_shared_memory()
+    for pattern, opener in STORAGES:
+        if re.fullmatch(pattern, settings.path):
+            return opener(settings)
+    return _open_files(settings, os.path.join(prefix, settings.path))
 
-        return open_redis_zone(settings, private(meeting_directory(settings)))
-    if _PLUGIN.fullmatch(path):
-        from .plugin import open_plugin_zone
 
-        return open_plugin_zone(settings, private(meeting_directory(settings)))
-    return ZoneCache.in_directory(settings, os.path.join(prefix, path))
+def _open_files(settings: CacheZone, directory: str) -> ZoneCache:
+    from ..zone import ZoneCache
+
+    return ZoneCache.in_directory(settings, directory)
+
+
+def _open_memory(settings: CacheZone) -> ZoneCache:
+    return _open_files(settings, private(memory_directory(settings)))
+
+
+def _open_redis(settings: CacheZone) -> ZoneCache:
+    from .redis import open_redis_zone
+
+    return open_redis_zone(settings, private(meeting_directory(settings)))
+
+
+def _open_plugin(settings: CacheZone) -> ZoneCache:
+    from .plugin import open_plugin_zone
+
+    return open_plugin_zone(settings, private(meeting_directory(settings)))
+
+
+STORAGES: Final[tuple[tuple[str, Callable[[CacheZone], ZoneCache]], ...]] = (
+    (r"memory", _open_memory),
+    (r"(redis|rediss|unix)://.*", _open_redis),
+    (r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", _open_plugin),
+)
+"""(pattern of the whole path, function that opens the zone) of each kind of storage that is not a directory."""
 
 
 def memory_directory(settings: CacheZone) -> str:
-    """Where a `memory` zone of this process's server lies."""
-    return os.path.join(shared_memory(), "memory." + segment.file_name(f"{settings.place} {settings.name}"))
+    """Return the directory of a `memory` zone of this process's server."""
+    return os.path.join(segment.directory(), "memory." + segment.file_name(f"{settings.place} {settings.name}"))
 
 
 def meeting_directory(settings: CacheZone) -> str:
-    """Where this machine's processes meet for a storage that is not in files."""
-    return os.path.join(
-        shared_memory(), f"meeting.wsgi-proxy-{os.geteuid()}-{digest_of(settings.name + ' ' + settings.path)[:16]}"
-    )
+    """Return the directory of the state that this machine's processes share, for a storage that is not in files."""
+    digest = digest_of(settings.name + " " + settings.path)[:16]
+    return os.path.join(segment.directory(), f"meeting.wsgi-proxy-{os.geteuid()}-{digest}")
 
 
 def memory_zones(settings: CacheZone) -> Iterator[ZoneCache]:
-    """A `memory` zone as every server of ours has it, for a command that is none of their processes."""
+    """Yield a `memory` zone once for each server of this user, for a command outside of all servers."""
     digest = memory_directory(settings).rpartition("-")[2]
-    for name in sorted(os.listdir(shared_memory())):
+    for name in sorted(os.listdir(segment.directory())):
         if name.startswith("memory.wsgi-proxy-") and name.endswith("-" + digest):
-            yield ZoneCache.in_directory(settings, private(os.path.join(shared_memory(), name)))
+            yield _open_files(settings, private(os.path.join(segment.directory(), name)))
 
 
 def sweep_shared_memory() -> None:
-    """Remove the memory of servers of ours that are dead, and meeting directories that nobody has used for a while."""
-    for name in os.listdir(shared_memory()):
-        directory = os.path.join(shared_memory(), name)
-        if name.startswith(f"meeting.wsgi-proxy-{os.geteuid()}-") and _forsaken(directory):
+    """Remove the memory of this user's dead servers, and shared state that no process has used for a minute."""
+    for name in os.listdir(segment.directory()):
+        directory = os.path.join(segment.directory(), name)
+        if name.startswith(f"meeting.wsgi-proxy-{os.geteuid()}-") and _unused(directory):
             shutil.rmtree(directory, ignore_errors=True)
     ours = _MEMORY.fullmatch("memory." + segment.file_name(""))
-    for name in os.listdir(shared_memory()):
+    for name in os.listdir(segment.directory()):
         match = _MEMORY.fullmatch(name)
-        # Pids of another user or of another name space (a container's) mean other processes.
+        # The pids of another user or of another name space (a container's) belong to other processes.
         if ours and match and match["family"] == ours["family"] and not _lives(int(match["pid"])):
-            shutil.rmtree(os.path.join(shared_memory(), name), ignore_errors=True)
+            shutil.rmtree(os.path.join(segment.directory(), name), ignore_errors=True)
 
 
-def _forsaken(directory: str) -> bool:
-    """Whether no process has a directory open, and none just made it."""
+def _unused(directory: str) -> bool:
+    """Return True if no process has a directory open, or has just made it."""
     try:
-        return time.time() - os.stat(directory).st_mtime > _FORSAKEN_AFTER and not in_use(directory)
+        return time.time() - os.stat(directory).st_mtime > _UNUSED_AFTER and not in_use(directory)
     except FileNotFoundError:
         return False
 
@@ -105,20 +126,16 @@ def _lives(pid: int) -> bool:
 
 
 def private(directory: str) -> str:
-    """A directory that is ours alone, made if need be: in a place where everyone may write, a name proves nothing."""
+    """Make a directory that only this user can read, and return it. PermissionError if another user made it."""
     os.makedirs(directory, 0o700, exist_ok=True)
     found = os.lstat(directory)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{directory} belongs to someone else")
+        raise PermissionError(f"{directory} belongs to another user")
     return directory
 
 
-def shared_memory() -> str:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()
-
-
 def make_directories(zones: Iterable[CacheZone], prefix: str = "", account: tuple[int, int] | None = None) -> None:
-    """Make the directory of each zone that lies in one; ``account`` is the (uid, gid) that it is for, None for our own."""
+    """Make the directories of zones for an account, (uid, gid) or None for this process's. A failure is a line in the log."""
     for settings in zones:
         if not is_directory(settings.path):
             continue
@@ -128,9 +145,9 @@ def make_directories(zones: Iterable[CacheZone], prefix: str = "", account: tupl
             if account is not None and os.stat(path).st_uid != account[0]:
                 os.chown(path, *account)
         except OSError as error:
-            logger.error('mkdir() "%s" failed (%s: %s)', path, error.errno, error.strerror)
+            errorlog.line("error", f'mkdir() "{path}" failed ({error.errno}: {error.strerror})')
 
 
 def is_directory(path: str) -> bool:
-    """Whether a `proxy_cache_path` names a directory, and not another kind of storage."""
+    """Return True if a `proxy_cache_path` names a directory, and not another kind of storage."""
     return path.startswith("/") or (path != "memory" and ":" not in path)

@@ -10,14 +10,13 @@ Rules:
 
 from __future__ import annotations
 
-import importlib
-import logging
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from cachecontrol.cache import BaseCache
 
+from ...config import plugins
 from ..zone import ZoneCache
 from .entry import BrokenEntry, Entry, VaryIndex
 from .files import FileStorage
@@ -30,11 +29,9 @@ if TYPE_CHECKING:
 BLOB_MAX: Final = 8 * 1024 * 1024
 """The longest body of a value, in bytes."""
 
-logger = logging.getLogger("wsgi_proxy")
-
 
 class BlobStorage:
-    """Entries as values of a CacheControl storage: what it raises counts as an OSError of ours."""
+    """Entries as values of a CacheControl storage, `base`. Its exceptions become OSErrors."""
 
     body_max = BLOB_MAX
 
@@ -48,9 +45,8 @@ class BlobStorage:
         try:
             found = decode_bytes(data)
         except BrokenEntry as error:
-            logger.warning('cache entry "%s" is removed: %s', name, error)
             self._call(self.base.delete, name)
-            return None
+            raise BrokenEntry(f'"{name}": {error}') from None
         if isinstance(found, Entry):
             found.name = name
         return found
@@ -79,15 +75,15 @@ class BlobStorage:
         return len(data)
 
     def holds(self, entry: Entry) -> bool:
-        """Nothing is remembered of these storages."""
+        """Return True: entries of these storages are not kept in memory."""
         return True
 
     def touch(self, entry: Entry, now: float) -> None:
-        """These storages go by the time that `put` gave them."""
+        """Do nothing: these storages expire entries after the seconds given to `put`."""
 
     @staticmethod
     def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-        """A storage may raise what it likes (redis its own errors); to the cache it is all one: it does not work now."""
+        """Call a method of the storage. Any exception becomes an OSError."""
         try:
             return function(*arguments)
         except OSError:
@@ -97,7 +93,7 @@ class BlobStorage:
 
 
 def decode_bytes(data: bytes) -> Entry | VaryIndex:
-    """An entry with its whole body, or an index, from the bytes of a file."""
+    """Return an entry with its whole body, or an index, from the bytes of a file. BrokenEntry if they are damaged."""
     block = Superblock.unpack(data[:SUPERBLOCK])
     found = decode_head(data[block.head_offset : block.head_offset + block.head_length], block.head_crc)
     if isinstance(found, Entry):
@@ -112,24 +108,20 @@ def decode_bytes(data: bytes) -> Entry | VaryIndex:
 
 
 def load_storage(name: str) -> BaseCache:
-    """The storage that `module:attribute` names; OSError (what the caller reports) if it is not one."""
-    module, _, attribute = name.partition(":")
+    """Return the storage that `module:attribute` names. OSError if there is none."""
     try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-        made = found if isinstance(found, BaseCache) else found()  # type: ignore[operator]
-    except Exception as error:
-        raise OSError(f'storage "{name}": {type(error).__name__}: {error}') from error
+        made = plugins.load(name, lambda found: found if isinstance(found, BaseCache) else found())
+    except ValueError as error:
+        raise OSError(f"storage: {error}") from error
     if not isinstance(made, BaseCache):
         raise OSError(f'storage "{name}" is a {type(made).__name__}, not a cachecontrol.cache.BaseCache')
     return made
 
 
 def open_plugin_zone(settings: CacheZone, directory: str) -> ZoneCache:
-    """A zone on a user's storage; ``directory`` is where this machine's processes meet."""
+    """Return a zone on a user's storage. `directory` holds the state that this machine's processes share."""
     base = load_storage(settings.path)
     if isinstance(base, FileStorage):
         return ZoneCache(settings, base, directory)
-    # No copies in memory: another machine, or another program, may change what is stored without our knowing.
+    # No copies in memory, because another machine or program may change the entries at any time.
     return ZoneCache(settings, BlobStorage(base), directory, remember=False)

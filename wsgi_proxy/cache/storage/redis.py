@@ -1,14 +1,14 @@
-"""A zone in Redis, for several machines: `proxy_cache_path redis://host:6379/0 keys_zone=…`.
+"""A zone in Redis for several machines: `proxy_cache_path redis://host:6379/0 keys_zone=…`.
 
-Answers are values that Redis drops by itself when their time is over. What must hold between machines is kept there too:
-
-- a generation per key, raised by each invalidation; a script stores an answer only if the generation is the one that
-  its fetch began under;
-- a lock per flight: on each machine one process asks for it on behalf of all others, and who does not get it waits for
-  the answer of another machine. Its value becomes "void" for a moment when there will be none, so nobody waits in vain.
-
-Redis being away or slow is an OSError like any other: a miss, one line in the log, and no further attempt for a while.
-Nothing is remembered in this process's memory: another machine may change it at any time.
+Rules:
+- Entries are values that Redis expires: after their remaining lifetime, plus their stale grace, plus `inactive`.
+- Each key has a generation that every invalidation increments. A script stores an entry only if the generation is the one under
+  which its fetch began.
+- Each fill has a lock between machines. The leader of each machine asks for it. A leader that does not get it waits for the
+  response of the other machine. The lock's value becomes "void" for two seconds if that response is not stored, so that no
+  machine waits in vain.
+- A Redis server that is away or slow is an OSError: a miss, one line in the log, and no further attempt for two seconds.
+- Nothing is kept in this process's memory, because another machine may change it at any time.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ from cachecontrol.cache import BaseCache
 
 from ..fill import Fill
 from ..zone import ZoneCache
-from .entry import Entry, VaryIndex, digest_of
+from .entry import Entry, digest_of
 from .format import encode
 from .plugin import BlobStorage
 
 if TYPE_CHECKING:
     from ...config import CacheZone
+    from ...exchange import Exchange
 
 _CONNECT_TIMEOUT: Final = 0.25
 _TIMEOUT: Final = 0.5
-# After a failure nobody waits for Redis for so long.
+# Seconds after a failure in which Redis is not asked.
 _REST: Final = 2.0
 _GENERATION_KEPT: Final = 86400
-# A target's count is compared for as long as any answer of it may be of use: RFC 9111 leaves a year as the longest sensible time.
+# An entry of a target is compared with its count as long as it can be of use: at most a year (RFC 9111, section 5.3).
 _VOIDED_KEPT: Final = 366 * 86400
-# A flight's lock outlives a killed leader by this much; waiting is bounded by proxy_cache_lock_timeout anyway.
+# A fill's lock outlives a killed leader by this much. Waiting is bounded by proxy_cache_lock_timeout in any case.
 _LOCK_KEPT_MS: Final = 15000
 _VOID_KEPT_MS: Final = 2000
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.05
 
-# KEYS: the zone's generation, the key's, then entries. ARGV: the sum of both that is expected, then (value, seconds) of each
-# entry.
+# KEYS: the generations of the zone and of the key, then entries. ARGV: the expected sum of both generations, then (value,
+# seconds) of each entry.
 _STORE: Final = """
 local sum = tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(redis.call('GET', KEYS[2]) or '0')
 if sum ~= tonumber(ARGV[1]) then return 0 end
@@ -60,7 +61,7 @@ return 1
 
 
 class RedisStorage(BaseCache):
-    """CacheControl's interface over one prefix of a Redis database. OSError for whatever goes wrong."""
+    """CacheControl's interface to one prefix of a Redis database. Every failure is an OSError."""
 
     def __init__(self, url: str, prefix: str) -> None:
         try:
@@ -83,7 +84,7 @@ class RedisStorage(BaseCache):
             raise OSError(f"{url}: {error}") from None
 
     def call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """One command. OSError at once, without the network, for a while after a failure."""
+        """Run one command and return its result. OSError on failure, and at once for two seconds after one."""
         if time.monotonic() < self._resting_until:
             raise OSError("Redis did not answer a moment ago")
         try:
@@ -111,7 +112,7 @@ class RedisStorage(BaseCache):
         return f"{self.prefix}:e:{name}"
 
     def names(self) -> Iterator[str]:
-        """The names of all entries, found by and by."""
+        """Yield the names of all entries, read in batches."""
         cursor, skip = 0, len(self.entry_key(""))
         while True:
             cursor, keys = self.call("scan", cursor, match=self.entry_key("*"), count=500)
@@ -121,7 +122,7 @@ class RedisStorage(BaseCache):
 
 
 class RedisZone(ZoneCache):
-    """A zone whose answers, generations and locks are in Redis."""
+    """A zone whose entries, generations and locks are in Redis."""
 
     def __init__(self, settings: CacheZone, redis: RedisStorage, directory: str) -> None:
         super().__init__(settings, BlobStorage(redis), directory, remember=False)
@@ -130,45 +131,42 @@ class RedisZone(ZoneCache):
     def _generation_key(self, primary: str) -> str:
         return f"{self._redis.prefix}:g:{primary}"
 
-    def purged(self, key: str) -> int:
-        """-1 when Redis cannot say: then nothing that is fetched now is stored."""
+    def purged(self, key: str, exchange: Exchange | None = None) -> int:
+        """Return the sum of the zone's and the key's generations; -1, under which nothing is stored, if Redis fails."""
         try:
             counts = self._redis.call("mget", self._generation_key(""), self._generation_key(digest_of(key)))
             return sum(int(count or 0) for count in counts)
         except OSError as error:
-            self.fault("read", error)
+            self.fault("read", error, exchange)
             return -1
 
-    def commit(self, entry: Entry, fill: Fill, purged: int) -> bool:
+    def commit(self, entry: Entry, fill: Fill, purged: int, exchange: Exchange | None = None) -> bool:
         try:
             stored = self._put(entry, fill.read(), purged)
             if stored:
                 fill.copied()
         except OSError as error:
-            self.fault("store", error)
+            self.fault("store", error, exchange)
             return False
         return stored
 
-    def refresh(self, entry: Entry, purged: int) -> bool:
+    def refresh(self, entry: Entry, purged: int, exchange: Exchange | None = None) -> bool:
         try:
-            stored = self.store.load(entry.name)
+            stored = self.load(entry.name, exchange)
             if not isinstance(stored, Entry) or stored.id != entry.id:
                 return False
             return self._put(entry, encode(entry, entry.body or b""), purged)
         except OSError as error:
-            self.fault("store", error)
+            self.fault("store", error, exchange)
             return False
 
     def _put(self, entry: Entry, data: bytes, purged: int) -> bool:
-        """Store an entry, and the index that leads to it, unless its key was invalidated since ``purged``."""
-        keep = max(1, int(self._keep(entry)))
+        """Store an entry and the index that leads to it; False if its key was invalidated since `purged`."""
+        keep = max(1, int(self.keep_of(entry)))
         pairs: list[tuple[str, bytes]] = []
         entry.name = entry.primary
         if entry.spec:
-            index = self.store.load(entry.primary)
-            if not isinstance(index, VaryIndex) or index.key != entry.key:
-                index = VaryIndex.fresh(entry.key)
-            index = index.with_spec(entry.spec)
+            index = self.index_of(entry).with_spec(entry.spec)
             pairs.append((entry.primary, encode(index)))
             entry.name = index.name_of(entry.spec, entry.selection)
         pairs.append((entry.name, data))
@@ -177,7 +175,7 @@ class RedisZone(ZoneCache):
         values = [part for _, value in pairs for part in (value, keep)]
         return bool(self._redis.call("eval", _STORE, len(keys), *keys, purged, *values))
 
-    def _remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
+    def remove(self, primary: str, name: str, *, invalidate: bool) -> bool:
         if invalidate:
             generation = self._generation_key(primary)
             self._redis.call("incr", generation)
@@ -187,12 +185,12 @@ class RedisZone(ZoneCache):
     def _voided_key(self, target: str) -> str:
         return f"{self._redis.prefix}:t:{digest_of(target)}"
 
-    def voided(self, target: str) -> int:
-        """-2 when Redis cannot say: no answer was stored under that."""
+    def voided(self, target: str, exchange: Exchange | None = None) -> int:
+        """Return the target's count; -2, under which nothing is stored, if Redis fails."""
         try:
             return int(self._redis.call("get", self._voided_key(target)) or 0)
         except OSError as error:
-            self.fault("read", error)
+            self.fault("read", error, exchange)
             return -2
 
     def void(self, target: str) -> None:
@@ -204,17 +202,17 @@ class RedisZone(ZoneCache):
         return True
 
     def purge(self, wanted: Callable[[Entry], bool]) -> int:
-        # First: what is fetched now, on whichever machine, began under another generation.
+        # First, so that no fetch that runs now on any machine is stored.
         self._redis.call("incr", self._generation_key(""))
-        gone = 0
+        count = 0
         for name in list(self._redis.names()):
-            entry = self.store.load(name)
+            entry = self.load(name)
             if isinstance(entry, Entry) and wanted(entry):
                 self.invalidate(entry.key)
                 if entry.name != entry.primary:
-                    self._remove(entry.primary, entry.name, invalidate=False)
-                gone += 1
-        return gone
+                    self.remove(entry.primary, entry.name, invalidate=False)
+                count += 1
+        return count
 
     def entries(self) -> Iterator[Entry]:
         try:
@@ -225,35 +223,35 @@ class RedisZone(ZoneCache):
         except OSError as error:
             self.fault("read", error)
 
-    def wait_for_others(self, fill: Fill, key: str, patience: float) -> None:
-        """Get the flight's lock between machines, or wait until whoever has it is done (or ``patience`` is over)."""
+    def wait_for_others(self, fill: Fill, key: str, patience: float, exchange: Exchange | None = None) -> None:
+        """Take the fill's lock between machines, or wait for the machine that has it, at most `patience` seconds."""
         lock = f"{self._redis.prefix}:l:{fill.name}"
         token = os.urandom(8).hex()
         deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
         try:
             while True:
                 if self._redis.call("set", lock, token, nx=True, px=_LOCK_KEPT_MS):
-                    fill.when_released = self._unlocker(lock, token)
+                    fill.when_released = self._unlocker(lock, token, exchange)
                     return
                 if self._redis.call("get", lock) == b"void" or time.monotonic() >= deadline:
                     return
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
         except OSError as error:
-            self.fault("lock", error)
+            self.fault("lock", error, exchange)
 
-    def _unlocker(self, key: str, token: str) -> Callable[[bool], None]:
+    def _unlocker(self, key: str, token: str, exchange: Exchange | None) -> Callable[[bool], None]:
         def unlock(adopted: bool) -> None:
             try:
                 self._redis.call("eval", _UNLOCK, 1, key, token, 0 if adopted else _VOID_KEPT_MS)
             except OSError as error:
-                self.fault("lock", error)
+                self.fault("lock", error, exchange)
 
         return unlock
 
-    def fault(self, what: str, error: OSError, **options: Any) -> None:
-        """One kind of fault for all: Redis is away."""
-        super().fault("use its storage", error, **options)
+    def fault(self, what: str, error: OSError, exchange: Exchange | None = None) -> None:
+        """Log any fault as one kind: Redis is away."""
+        super().fault("use its storage", error, exchange)
 
     def close(self) -> None:
         super().close()
@@ -261,5 +259,5 @@ class RedisZone(ZoneCache):
 
 
 def open_redis_zone(settings: CacheZone, directory: str) -> ZoneCache:
-    """A zone in the Redis that the path names; ``directory`` is where this machine's processes meet."""
+    """Return a zone in the Redis that the path names. `directory` holds the state that this machine's processes share."""
     return RedisZone(settings, RedisStorage(settings.path, f"wsgi-proxy:{settings.name}"), directory)

@@ -1,42 +1,39 @@
-"""Keeping a zone of files within its bounds: age since last use (`inactive`), bytes (`max_size`), free space (`min_free`).
+"""Keeping a zone of files within its bounds: time since the last use (`inactive`), bytes (`max_size`), free space (`min_free`).
 
-One process sweeps at a time: whoever holds the sweep lock of the zone, until it ends or dies. A sweep walks the directories
-lazily, with a pause after every few hundred files, and keeps no list: it adds up sizes and how many bytes were last used in
-which minute, and if there are too many, a second walk removes what was last used before the minute that makes them fit.
-So a store of a million entries costs a start nothing and a sweep no memory.
-
-Between sweeps the size is an estimate (see `cacheshare`). A sweep is due when the estimate exceeds the bound, when space
-runs out, when entries may have become inactive, and once after each start.
+Rules:
+- One process sweeps at a time: the one that holds the zone's sweep lock.
+- A sweep walks the directories with a pause after every few hundred files and keeps no list. It adds up sizes, and the bytes that
+  were last used in each minute. If there are too many bytes, a second walk removes the files last used before the minute that
+  makes the rest fit. So a store of a million entries does not slow a start, and a sweep takes little memory.
+- Between sweeps the size is an estimate (see `generations.py`). A sweep is due when the estimate exceeds the bound, when space
+  runs out, when entries may have become inactive, and once after each start.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ..fill import same_file
-from .files import FileStorage
+from ...logs import errorlog
+from .files import FileStorage, same_file
 
 if TYPE_CHECKING:
     from ..zone import ZoneCache
 
-logger = logging.getLogger("wsgi_proxy")
-
 _BATCH: Final = 200
 _PAUSE: Final = 0.01
-# After a sweep for size the store is this full, so that the next is not due at once.
+# A sweep for size leaves the store this full, so that the next is not due at once.
 _FILL_TO: Final = 0.95
-# Temporary files of the dead, and of fetches that were aborted hard.
+# Seconds after which the temporary file of a dead process is removed.
 _ORPHAN_AGE: Final = 60.0
 _FULL_SWEEP_EVERY: Final = 300.0
 
 
 def sweep_zone(zone: ZoneCache, now: float, pause: Callable[[float], None] = time.sleep) -> bool:
-    """Bring a zone within its bounds if it is out of them and nobody else is at it; whether it did anything."""
+    """Bring a zone within its bounds; False if no sweep is due or another process is sweeping. OSError on failure."""
     store = zone.store
     if not isinstance(store, FileStorage):
         return False
@@ -56,6 +53,7 @@ def sweep_zone(zone: ZoneCache, now: float, pause: Callable[[float], None] = tim
 
 
 def due(zone: ZoneCache, store: FileStorage, now: float) -> bool:
+    """Return True if a sweep is due at `now`, in seconds since 1970."""
     settings, share = zone.settings, zone.share
     if settings.max_size and share.size > settings.max_size:
         return True
@@ -65,6 +63,7 @@ def due(zone: ZoneCache, store: FileStorage, now: float) -> bool:
 
 
 def free_space(directory: str) -> int:
+    """Return the free bytes of the directory's file system."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
 
@@ -88,7 +87,7 @@ def _sweep(zone: ZoneCache, store: FileStorage, now: float, pause: Callable[[flo
         entries += 1
         minute = int(found.st_mtime // 60)
         by_minute[minute] = by_minute.get(minute, 0) + taken
-    # What came in while we walked may or may not have been counted; it is found by the next sweep.
+    # Entries stored during the walk may be missing from the sum. The next sweep finds them.
     zone.share.swept(size, entries, now)
     excess = _excess(settings.max_size, settings.min_free, size, store)
     if excess > 0:
@@ -96,7 +95,7 @@ def _sweep(zone: ZoneCache, store: FileStorage, now: float, pause: Callable[[flo
         zone.share.swept(size, entries, now)
     _clear_fills(zone, now)
     if excess > 0:
-        logger.info('cache zone "%s" was swept from %d to %d bytes', settings.name, before, size)
+        errorlog.line("info", f'cache zone "{settings.name}" was swept from {before} to {size} bytes')
 
 
 def _excess(max_size: int, min_free: int, size: int, store: FileStorage) -> int:
@@ -114,7 +113,7 @@ def _shrink(
     excess: int,
     pause: Callable[[float], None],
 ) -> tuple[int, int]:
-    """Remove at least ``excess`` bytes, the longest unused first, to the minute; within the last minute as they come."""
+    """Remove at least `excess` bytes, in the order of the minute of the last use, and return the bytes and entries left."""
     last, freed = 0, 0
     for minute in sorted(by_minute):
         last = minute
@@ -125,7 +124,7 @@ def _shrink(
         if number % _BATCH == 0:
             pause(_PAUSE)
         minute = int(found.st_mtime // 60)
-        # All of the older minutes go; of the last one only as much as is still needed.
+        # Entries of older minutes are removed; those of the last minute only as far as needed.
         if minute > last or (minute == last and excess <= 0) or len(name) > 32:
             continue
         if _remove(zone, name, found):
@@ -137,7 +136,7 @@ def _shrink(
 
 
 def _remove(zone: ZoneCache, name: str, found: os.stat_result) -> bool:
-    """Remove one entry unless it was used or replaced since it was seen."""
+    """Remove one entry; False if it was used or replaced since it was seen."""
     store = zone.store
     assert isinstance(store, FileStorage)
     path = store.path(name[:32]) + name[32:]
@@ -155,7 +154,7 @@ def _remove(zone: ZoneCache, name: str, found: os.stat_result) -> bool:
 
 
 def _remove_orphan(store: FileStorage, name: str, found: os.stat_result, now: float) -> None:
-    """A temporary file beside the entries that its writer left."""
+    """Remove a temporary file that a dead process left beside the entries."""
     if now - found.st_mtime > _ORPHAN_AGE:
         try:
             os.unlink(store.path(name[:32]) + name[32:])
@@ -164,12 +163,12 @@ def _remove_orphan(store: FileStorage, name: str, found: os.stat_result, now: fl
 
 
 def _clear_fills(zone: ZoneCache, now: float) -> None:
-    """Remove the files of flights without a leader."""
+    """Remove the files of fills without a leader."""
     try:
-        flights = os.scandir(zone.fills)
+        fills = os.scandir(zone.fills.path)
     except FileNotFoundError:
         return  # an operator has removed the cache's directory
-    with flights as found:
+    with fills as found:
         for each in found:
             try:
                 if now - each.stat().st_mtime < _ORPHAN_AGE:
@@ -179,7 +178,7 @@ def _clear_fills(zone: ZoneCache, now: float) -> None:
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Since it was opened, the name may have gone to a flight that has a leader.
+                # Since it was opened, another fill, which has a leader, may have taken the name.
                 if same_file(fd, each.path):
                     os.unlink(each.path)
             except (BlockingIOError, FileNotFoundError):

@@ -1,0 +1,375 @@
+"""Collapsed forwarding: one fetch for all requests that miss, across threads and processes."""
+
+import multiprocessing
+import os
+import threading
+import time
+
+import pytest
+
+from tests.support.caching import Body, Site, exchange, location
+from wsgi_proxy.cache import fill
+from wsgi_proxy.cache.fill import FillDirectory
+from wsgi_proxy.cache.rfc9111.freshness import Freshness
+from wsgi_proxy.cache.storage.entry import Entry
+from wsgi_proxy.cache.storage.files import FileStorage
+from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
+
+FRESH = [("Cache-Control", "max-age=60")]
+processes = multiprocessing.get_context("spawn")
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.005)
+
+
+def entry():
+    return Entry("k", "/", 200, "", [("A", "1")], Freshness(0.0, 60.0), 0.0)
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path / "cache")
+    yield site
+    site.cache.close()
+
+
+class Gate(Body):
+    """A body that waits in its middle until told to go on."""
+
+    def __init__(self, error=None):
+        super().__init__([b"first ", b"last"], error)
+        self.go = threading.Event()
+
+    def __iter__(self):
+        yield self.blocks[0]
+        assert self.go.wait(30)
+        if self.error:
+            raise self.error
+        yield self.blocks[1]
+
+
+def run(count, function):
+    """Results of ``count`` concurrent calls, exceptions among them."""
+    results = []
+
+    def one():
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, results
+
+
+def test_concurrent_misses_make_one_fetch_and_all_stream(site):
+    gate = Gate()
+    site.responses((200, FRESH, gate))
+    firsts = []
+
+    def read():
+        response = site.ask(exchange("/"))
+        blocks = iter(response.body)
+        firsts.append(next(blocks))
+        body = firsts[-1] + b"".join(blocks)
+        response.close()
+        return body
+
+    threads, results = run(20, read)
+    until(lambda: len(firsts) == 20)
+    assert set(firsts) == {b"first "}
+    gate.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"first last"] * 20
+    assert site.fetches == 1
+
+
+@pytest.mark.parametrize("headers", [[("Cache-Control", "no-store")], [("Cache-Control", "max-age=0")]])
+def test_an_uncacheable_answer_frees_all_at_once(site, headers):
+    began, go = threading.Event(), threading.Event()
+    inside = []
+
+    def slow(method):
+        inside.append(method)
+        began.set()
+        assert go.wait(30)
+        if site.fetches > 1:
+            # None of those who waited waits for another of them.
+            until(lambda: len(inside) == 10)
+        return site._maker(200, headers, b"x")(method)
+
+    site.origin.responses = [slow]
+    threads, results = run(10, lambda: site.get("/").body)
+    assert began.wait(30)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"x"] * 10
+
+
+def test_a_failed_fetch_frees_all_at_once(site):
+    began, go = threading.Event(), threading.Event()
+
+    def failing(method):
+        began.set()
+        assert go.wait(30)
+        raise ConnectFailed("down")
+
+    site.origin.responses = [failing, site._maker(200, FRESH, b"x")]
+    threads, results = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    more, others = run(5, lambda: site.get("/").body)
+    go.set()
+    for thread in threads + more:
+        thread.join(30)
+    assert isinstance(results[0], ConnectFailed) and others == [b"x"] * 5
+
+
+def test_followers_of_a_body_that_breaks_never_look_complete(site):
+    gate = Gate(TruncatedResponse("cut"))
+    site.responses((200, FRESH, gate))
+    firsts = []
+
+    def read():
+        response = site.ask(exchange("/"))
+        try:
+            for block in response.body:
+                firsts.append(block)
+        finally:
+            response.close()
+
+    threads, results = run(4, read)
+    until(lambda: len(firsts) == 4)
+    gate.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert [type(result) for result in results] == [TruncatedResponse] * 4
+    site.responses((200, FRESH, b"whole"))
+    assert site.get("/").body == b"whole"
+
+
+def test_followers_that_need_another_variant_do_not_take_this_one(site):
+    gate = Gate()
+    vary = [*FRESH, ("Vary", "A")]
+    site.responses((200, vary, gate), (200, vary, b"other"))
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    until(lambda: site.fetches == 1)
+    assert site.get("/", headers=[("A", "2")]).body == b"other"
+    gate.go.set()
+    threads[0].join(30)
+    assert results == [b"first last"]
+
+
+def test_who_needs_another_variant_meets_others_who_do(site):
+    """Before anything is stored the variants' fills are known from the head of the first answer."""
+    gates = [Gate(), Gate()]
+    vary = [*FRESH, ("Vary", "A")]
+    site.responses(*((200, vary, gate) for gate in gates))
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    until(lambda: site.fetches == 1)
+    more, others = run(4, lambda: site.get("/", headers=[("A", "2")]).body)
+    until(lambda: site.fetches == 2)
+    # Whoever comes while the second is under way follows it, with the first stored and without.
+    gates[0].go.set()
+    threads[0].join(30)
+    last, late = run(2, lambda: site.get("/", headers=[("A", "2")]).body)
+    gates[1].go.set()
+    for thread in more + last:
+        thread.join(30)
+    assert results + others + late == [b"first last"] * 7 and site.fetches == 2
+
+
+def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):
+    """The index is there before the answer is; who looks in between waits for it."""
+    site.responses((200, [*FRESH, ("Vary", "A")], b"once"))
+    storing, go = threading.Event(), threading.Event()
+    adopt = FileStorage.adopt
+
+    def slow(*args):
+        storing.set()
+        assert go.wait(30)
+        return adopt(*args)
+
+    monkeypatch.setattr(FileStorage, "adopt", slow)
+    threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    assert storing.wait(30)
+    more, others = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
+    more[0].join(0.1)
+    go.set()
+    for thread in threads + more:
+        thread.join(30)
+    assert results + others == [b"once"] * 2 and site.fetches == 1
+
+
+def test_a_waiter_whose_patience_ends_goes_alone_and_stores_nothing(site):
+    site.location = location(lock_timeout=0.05, lock_age=60.0)
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    site.origin.responses = [slow, site._maker(200, FRESH, b"alone")]
+    threads, results = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    assert site.get("/").body == b"alone"
+    go.set()
+    threads[0].join(30)
+    assert results == [b"slow"] and site.get("/").body == b"slow"
+
+
+def test_a_lock_that_is_too_old_lets_one_more_through(site):
+    site.location = location(lock_timeout=60.0, lock_age=0.05)
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    site.origin.responses = [slow, site._maker(200, FRESH, b"second")]
+    threads, _ = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    assert site.get("/").body == b"second"
+    assert site.get("/").word == "HIT"
+    go.set()
+    threads[0].join(30)
+
+
+def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch):
+    site.location = location(lock_timeout=60.0, lock_age=1000.0)
+    began, go, second = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"slow")(method)
+
+    def faster(method):
+        assert second.wait(30)
+        return site._maker(200, FRESH, b"second")(method)
+
+    site.origin.responses = [slow, faster]
+    threads, _ = run(1, lambda: site.get("/").body)
+    assert began.wait(30)
+    waiters, results = run(6, lambda: site.get("/").body)
+    zone, looks = site.cache.zones()[0], []
+    may_pass = FillDirectory.may_pass
+    monkeypatch.setattr(FillDirectory, "may_pass", lambda *args: looks.append(args) or may_pass(*args))
+    path = os.path.join(zone.fills.path, os.listdir(zone.fills.path)[0])
+    long_ago = time.time() - 2000
+    os.utime(path, (long_ago, long_ago))
+    until(lambda: site.fetches == 2)
+    # The age began anew with the one that went: each of the others looks, and waits on.
+    until(lambda: len(looks) >= 20)
+    second.set()
+    for thread in waiters:
+        thread.join(30)
+    assert results == [b"second"] * 6 and site.fetches == 2
+    go.set()
+    threads[0].join(30)
+
+
+def test_concurrent_revalidations_make_one_request(site):
+    tag = [*FRESH, ("ETag", '"a"')]
+    site.responses((200, tag, b"x"))
+    site.get("/")
+    site.now += 61
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(304, tag, b"")(method)
+
+    site.origin.responses = [slow]
+    threads, results = run(8, lambda: site.get("/").body)
+    assert began.wait(30)
+    time.sleep(0.05)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"x"] * 8 and site.fetches == 2
+
+
+def test_a_head_leads_nobody(site):
+    began, go = threading.Event(), threading.Event()
+
+    def slow(method):
+        began.set()
+        assert go.wait(30)
+        return site._maker(200, FRESH, b"x")(method)
+
+    site.origin.responses = [slow, site._maker(200, FRESH, b"x")]
+    threads, results = run(1, lambda: site.get("/", "HEAD").status)
+    assert began.wait(30)
+    assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
+    go.set()
+    threads[0].join(30)
+    assert results == [200]
+
+
+def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypatch):
+    monkeypatch.setattr(fill, "_STORING", 5.0)
+    site.responses((200, [*FRESH, ("ETag", '"a"')], b"x"))
+    under_way = site.ask(exchange("/"))
+    blocks = iter(under_way.body)
+    assert next(blocks) == b"x"
+    threads, results = run(1, lambda: site.get("/", headers=[("If-None-Match", '"a"')]).status)
+    time.sleep(0.005)
+    assert list(blocks) == []
+    under_way.close()
+    threads[0].join(30)
+    assert results == [304] and site.fetches == 1
+
+
+def test_lock_off_lets_all_through(site):
+    site.location = location(lock=False)
+    gate = Gate()
+    site.responses((200, FRESH, gate))
+    threads, results = run(3, lambda: site.get("/").body)
+    until(lambda: site.fetches == 3)
+    gate.go.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [b"first last"] * 3
+
+
+def _one_of_many(directory, start, results, log):
+    site = Site(directory)
+
+    def slow(method):
+        with open(log, "a") as file:
+            file.write("fetch\n")
+        time.sleep(0.3)
+        return site._maker(200, FRESH, b"x" * 100_000)(method)
+
+    site.origin.responses = [slow]
+    start.wait(30)
+    threads, bodies = run(5, lambda: site.get("/").body)
+    for thread in threads:
+        thread.join(30)
+    results.put([len(body) for body in bodies])
+    site.cache.close()
+
+
+def test_twenty_misses_in_four_processes_make_one_fetch(tmp_path):
+    start, results = processes.Event(), processes.Queue()
+    log = tmp_path / "log"
+    children = [processes.Process(target=_one_of_many, args=(tmp_path / "cache", start, results, str(log))) for _ in range(4)]
+    for child in children:
+        child.start()
+    start.set()
+    got = [results.get(timeout=30) for _ in children]
+    for child in children:
+        child.join(30)
+    assert got == [[100_000] * 5] * 4
+    assert log.read_text() == "fetch\n"
