@@ -24,12 +24,12 @@ from .fetch import Fetch
 from .plan import CachePlan, affected, is_set, target_uri, withheld
 from .purge import by_request
 from .response import hit
-from .rfc9111 import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, Forwarded, Request, Sent, reusable
+from .rfc9111 import EXPIRED, FRESH, NO_WISHES, SAFE_METHODS, STALE, Forwarded, Request, reusable
 from .storage import open_zone, sweep_zone
 from .zone import ZoneCache
 
 if TYPE_CHECKING:
-    from ..config import CacheZone, Location
+    from ..config import CacheZone
     from ..exchange import Exchange
 
 _RETRY_ZONE_AFTER = 30.0
@@ -40,9 +40,7 @@ class Cache:
     """All zones of a configuration in one process.
 
     `refetch(exchange, fetch)` asks the upstream again as `fetch` says and returns its Response, without this cache. `spawn` runs
-    a function beside the request, in a greenlet or thread. Without either, nothing is updated in the background. `sent(exchange,
-    location, names)` returns the request's fields of those names as the location forwards them; without it, variants are told
-    apart by the client's own fields. `clock` returns the time in seconds since 1970. Relative paths start from `prefix`.
+    a function beside the request, in a greenlet or thread. Without either, nothing is updated in the background. `clock` returns the time in seconds since 1970. Relative paths start from `prefix`.
     """
 
     def __init__(
@@ -51,22 +49,19 @@ class Cache:
         *,
         refetch: Callable[[Exchange, Fetch], Response] | None = None,
         spawn: Callable[[Callable[[], None]], Any] | None = None,
-        sent: Sent | None = None,
         clock: Callable[[], float] = time.time,
         prefix: str = "",
     ) -> None:
         self.background = Background(self, refetch, spawn, clock)
         self.clock = clock
-        self._sent = sent
         self._settings = zones
         self._prefix = prefix
         self._zones: dict[str, ZoneCache] = {}
         self._retry_at: dict[str, float] = {}
-        self._plans: dict[int, CachePlan] = {}
         for name in zones:
             self.zone(name)
 
-    # --- zones and plans ----------------------------------------------------------------------------------------------
+    # --- zones --------------------------------------------------------------------------------------------------------
 
     def zone(self, name: str, exchange: Exchange | None = None) -> ZoneCache | None:
         """Return the zone of that name; None if there is none, or if its storage is not available now."""
@@ -88,20 +83,13 @@ class Cache:
         """Return all zones whose storages are available."""
         return [zone for zone in (self.zone(name) for name in self._settings) if zone is not None]
 
-    def _plan(self, location: Location) -> CachePlan:
-        plan = self._plans.get(id(location))
-        if plan is None:
-            plan = self._plans[id(location)] = CachePlan(location)
-        return plan
-
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def lookup(self, exchange: Exchange, location: Location) -> Response | Fetch | None:
+    def lookup(self, exchange: Exchange, plan: CachePlan) -> Response | Fetch | None:
         """Return the response to a request, a Fetch to carry out, or None if the request is not cached.
 
         ProxyError if the request is a purge that failed.
         """
-        plan = self._plans.get(id(location)) or self._plan(location)
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(exchange)
         zone = self._zones.get(name) or self.zone(name, exchange)
         if zone is None and name not in self._settings:
@@ -120,7 +108,7 @@ class Cache:
         if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(exchange):
             return None
         key = exchange.cache_key = plan.key(exchange)
-        request: Request = exchange.pairs if self._sent is None else Forwarded(exchange, location, self._sent)
+        request: Request = exchange.pairs if plan.sent is None else Forwarded(exchange, plan.sent)
         asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(exchange.pairs)
         if plan.settings.bypass and is_set(plan.settings.bypass, exchange):
             exchange.cache_status = "BYPASS"

@@ -200,11 +200,14 @@ class Proxy:
         """Replace the upstream's fields of a response from the cache by those that this location sends."""
         if response.raw:
             response.raw = False
+            forwarder = compiled.forwarder
+            assert forwarder is not None
             entry = response.source if isinstance(response.source, Entry) else None
             if entry is not None:
                 exchange.upstream_pairs = entry.headers
-            forwarder = compiled.forwarder
-            assert forwarder is not None
+                rate = pacing.accelerated(entry.headers, forwarder.settings.ignore_headers)
+                if rate is not None:
+                    exchange.limit_rate = rate
             response.headers = forwarder.response_headers(exchange, response.headers, stored=entry is not None)
         return response
 
