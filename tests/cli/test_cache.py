@@ -60,15 +60,15 @@ def test_show(site, capsys):
 def test_purge_holds_in_a_running_cache(site, capsys):
     site.now = time.time()
     assert site.get("/a/2").word == "HIT"
-    assert run(capsys, site, "purge", "http://h.test/a/*") == (0, "purged 2 answers\n")
+    assert run(capsys, site, "purge", "http://h.test/a/*") == (0, "purged 2 responses\n")
     assert site.get("/a/2").word == "MISS"
-    assert run(capsys, site, "purge", "/nothing") == (1, "purged 0 answers\n")
-    assert run(capsys, site, "purge", "/b\x1b[[]31m") == (0, "purged 1 answer\n")
+    assert run(capsys, site, "purge", "/nothing") == (1, "purged 0 responses\n")
+    assert run(capsys, site, "purge", "/b\x1b[[]31m") == (0, "purged 1 response\n")
 
 
 def test_stats(site, capsys):
     status, out = run(capsys, site, "stats")
-    assert status == 0 and "z: " in out and "3 answers, 2 fresh, 3.9k of bodies; inactive 10m" in out
+    assert status == 0 and "z: " in out and "3 responses, 2 fresh, 3.9k of bodies; inactive 10m" in out
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")

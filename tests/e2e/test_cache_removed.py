@@ -101,7 +101,7 @@ def test_after_that_the_command_purges(site, pattern):
     assert before != between
     # Every worker has it in memory now.
     purged = site.command("purge", pattern)
-    assert purged.returncode == 0 and "purged 1 answer" in purged.stdout, purged
+    assert purged.returncode == 0 and "purged 1 response" in purged.stdout, purged
     assert site.number("/small") != between
 
 

@@ -374,7 +374,7 @@ def test_the_command_sees_and_purges_what_the_workers_have(page, site):
     listed = subprocess.run([*command, "ls", f"*{ask.path}*", *options], capture_output=True, text=True, timeout=120)
     assert ask.path in listed.stdout and "fresh for" in listed.stdout, listed
     purged = subprocess.run([*command, "purge", ask.path, *options], capture_output=True, text=True, timeout=120)
-    assert "purged 1 answer" in purged.stdout, purged
+    assert "purged 1 response" in purged.stdout, purged
     assert ask().get("X-Cache") == "MISS"
 
 

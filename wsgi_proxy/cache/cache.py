@@ -40,7 +40,8 @@ class Cache:
     """All zones of a configuration in one process.
 
     `refetch(exchange, fetch)` asks the upstream again as `fetch` says and returns its Response, without this cache. `spawn` runs
-    a function beside the request, in a greenlet or thread. Without either, nothing is updated in the background. `clock` returns the time in seconds since 1970. Relative paths start from `prefix`.
+    a function beside the request, in a greenlet or thread. Without either, nothing is updated in the background. `clock` returns
+    the time in seconds since 1970. Relative paths start from `prefix`.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""`wsgi-proxy cache ls|show|purge PATTERN|stats -c nginx.conf`: what is in the caches of a configuration, and out with it.
+"""`wsgi-proxy cache ls|show|purge PATTERN|stats -c nginx.conf`: show and purge the caches of a configuration.
 
-It works on the same store as the running workers, whether any run or not; a purge holds in all of them at once. A pattern is
-a key, a URI, or a shell pattern of either (`*`, `?`, `[abc]`), quoted from the shell.
+Rules:
+- It works on the store of the running workers, and also without any. A purge applies to all workers at once.
+- A pattern is a key, a target, a URL, or a shell pattern of one of them (`*`, `?`, `[abc]`), quoted from the shell.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ if TYPE_CHECKING:
 USAGE: Final = """\
 Usage: wsgi-proxy cache ls [PATTERN] | show PATTERN | purge PATTERN | stats  [-c filename] [-p prefix]
 
-  ls     one line for each stored answer: status, size, age, freshness, key
-  show   everything that is known of the answers that match
-  purge  remove the answers that match, in every worker at once, and keep those under way out
-  stats  for each zone: entries, bytes, how many are fresh, and its bounds"""
+  ls     print a line for each stored response: status, size, age, freshness, key
+  show   print all details of the responses that match
+  purge  remove the responses that match in all workers at once; running fetches do not store theirs
+  stats  print entries, fresh entries, bytes and bounds of each zone"""
 
 _UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k"))
 
 
 def main(argv: list[str], config: Config | None) -> int:
-    """Run one command on the caches of a configuration (None only for help); 0 if it did something, 1 if not, 2 on misuse."""
+    """Run one command on the caches of a configuration, None for help alone.
+
+    Return 0 if it found something, 1 if not, 2 if the arguments are wrong.
+    """
     if not argv or argv[0] in ("-h", "--help") or config is None:
         print(USAGE, file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
@@ -56,7 +60,7 @@ def main(argv: list[str], config: Config | None) -> int:
 
 
 def _open(config: Config) -> tuple[list[ZoneCache], bool]:
-    """The zones that can be opened, and whether one could not."""
+    """Return the zones that can be opened, and True if one could not."""
     zones: list[ZoneCache] = []
     fault = False
     for settings in config.cache_zones.values():
@@ -64,7 +68,7 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
             if is_directory(settings.path):
                 directory = os.path.join(config.prefix, settings.path)
                 if not os.path.lexists(directory) and os.path.isdir(os.path.dirname(directory)):
-                    # Made by us it could be another account's than the workers'.
+                    # A directory made here could belong to another account than the workers'.
                     print(f'cache zone "{settings.name}" is empty: there is no "{directory}"', file=sys.stderr)
                     continue
                 become_owner(directory)
@@ -79,7 +83,7 @@ def _open(config: Config) -> tuple[list[ZoneCache], bool]:
 
 
 def become_owner(directory: str) -> None:
-    """As root, work as the user whose workers have the directory: what we make there must be theirs to use."""
+    """As root, continue as the owner of the directory, so that the workers can use the files made there."""
     try:
         found = os.stat(directory)
     except FileNotFoundError:
@@ -112,7 +116,7 @@ def _line(entry: Entry, now: float) -> str:
 
 
 def why(entry: Entry, now: float) -> str:
-    """Fresh for how long, or stale for what reason."""
+    """Return a text on the entry's freshness: the time left, or the reasons for which it is stale."""
     f = entry.freshness
     left = f.left(now)
     if f.no_cache:
@@ -161,7 +165,7 @@ def _purge(zones: list[ZoneCache], pattern: str) -> int:
         except OSError as error:
             failed = True
             print(f'cache zone "{zone.settings.name}" cannot be purged: {error}', file=sys.stderr)
-    print(f"purged {gone} {'answer' if gone == 1 else 'answers'}")
+    print(f"purged {_responses(gone)}")
     return 0 if gone and not failed else 1
 
 
@@ -179,12 +183,16 @@ def _stats(zones: list[ZoneCache]) -> int:
         bounds += [f"min_free {size(settings.min_free)}"] if settings.min_free else []
         print(f"{settings.name}: {settings.path}")
         amount = size(total) if total >= 1024 else f"{total} bytes"
-        print(f"  {entries} {'answer' if entries == 1 else 'answers'}, {fresh} fresh, {amount} of bodies; {', '.join(bounds)}")
+        print(f"  {_responses(entries)}, {fresh} fresh, {amount} of bodies; {', '.join(bounds)}")
     return 0
 
 
+def _responses(count: int) -> str:
+    return f"{count} response" if count == 1 else f"{count} responses"
+
+
 def size(count: int) -> str:
-    """Bytes for people: 512, 1.5k, 20M."""
+    """Return a size in bytes for people: 512, 1.5k, 20M."""
     for unit, letter in _UNITS:
         if count >= unit:
             amount = count / unit
@@ -193,7 +201,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 5s, 3m20s, 10m, 2h5m, 4d3h."""
+    """Return a number of seconds for people: 5s, 3m20s, 10m, 2h5m, 4d3h."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -213,5 +221,5 @@ def _moment(at: float) -> str:
 
 
 def _printable(text: str) -> str:
-    """Nothing that an origin or a client put into a key or a field reaches a terminal as a control character."""
+    """Escape control characters: keys and fields come from clients and origins, and go to a terminal."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -1,11 +1,11 @@
-"""Reading the header fields that steer caches: seconds, lists and directives.
+"""Parsing the header fields that control caches: seconds, lists and directives.
 
-Pure functions over text and over header pairs (``list[tuple[str, str]]`` in arrival order, names in any case).  Three
-rules hold everywhere here:
+Functions of text and of header pairs (`list[tuple[str, str]]` in arrival order, names in any case).
 
-- what a sender got wrong never makes an answer fresher than it would be without it (RFC 9111 section 4.2.1);
-- a repeated directive counts with its most restrictive value, an unreadable one as zero seconds;
-- nothing raises on foreign text.
+Rules:
+- A malformed field never makes a response fresher than it would be without the field (RFC 9111, section 4.2.1).
+- A repeated directive counts with its most restrictive value, an unreadable one as zero seconds.
+- No text of a client or an origin raises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 Pairs = list[tuple[str, str]]
 
-# RFC 9111 section 1.2.2: a value too large to hold counts as 2^31 seconds.
+# RFC 9111, section 1.2.2: a value too large to hold counts as 2^31 seconds.
 DELTA_MAX: Final = 2**31
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -27,28 +27,28 @@ _MEMBER: Final = re.compile(
     re.VERBOSE,
 )
 _LEADING_TOKEN: Final = re.compile(rf"[ \t]*({_TOKEN})")
-# Where the next list member begins: behind a comma that stands outside quotes.
+# The next list member begins behind a comma outside quotes.
 _SKIP_MEMBER: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)*')
 _UNESCAPE: Final = re.compile(r"\\(.)")
 
-# Directives that only ever narrow what a cache may do: honoured even when the member around them is malformed.
+# Directives that only restrict a cache. They are honoured even in a malformed member.
 _RESTRICTIVE: Final = frozenset({"no-store", "no-cache", "private", "must-revalidate", "proxy-revalidate", "max-age", "s-maxage"})
 
 
 def parse_delta(text: str | None) -> int | None:
-    """Delta-seconds (RFC 9111 section 1.2.2): ASCII digits only, capped at 2^31; None for anything else."""
+    """Return delta-seconds (RFC 9111, section 1.2.2), capped at 2^31; None unless the text is all ASCII digits."""
     if not text or not (text.isascii() and text.isdigit()):
         return None
     return DELTA_MAX if len(text) > 10 else min(int(text), DELTA_MAX)
 
 
 def values(headers: Pairs, name: str) -> list[str]:
-    """Every value of a field, in arrival order; ``name`` in lower case."""
+    """Return every value of a field, in arrival order. `name` is in lower case."""
     return [value for field, value in headers if field.lower() == name]
 
 
 def members(headers: Pairs, name: str) -> list[str]:
-    """The members of a list field over all its lines, split at commas outside quotes, trimmed, empties left out."""
+    """Return the members of a list field over all its lines, trimmed, without empty ones. Commas in quotes do not split."""
     found = []
     for value in values(headers, name):
         at = 0
@@ -63,10 +63,9 @@ def members(headers: Pairs, name: str) -> list[str]:
 
 
 class Directives:
-    """The directives of one message, names in lower case, each with every argument it came with.
+    """The directives of one message, names in lower case, each with all its arguments.
 
-    An argument is the token or the unquoted string, None where there was none, and ``INVALID`` where the member could
-    not be read.
+    An argument is the token or the unquoted string, None if there is none, and `INVALID` if the member is malformed.
     """
 
     __slots__ = ("_arguments",)
@@ -77,6 +76,7 @@ class Directives:
         self._arguments: dict[str, list[str | None]] = {}
 
     def add(self, name: str, argument: str | None) -> None:
+        """Add one occurrence of a directive."""
         self._arguments.setdefault(name.lower(), []).append(argument)
 
     def __contains__(self, name: str) -> bool:
@@ -86,22 +86,22 @@ class Directives:
         return bool(self._arguments)
 
     def seconds(self, name: str) -> int | None:
-        """The smallest of the directive's values; 0 if any of them is unreadable; None if it is absent."""
+        """Return the smallest of the directive's values; 0 if any is unreadable, None if the directive is absent."""
         arguments = self._arguments.get(name)
         if arguments is None:
             return None
         return min(parse_delta(argument) or 0 for argument in arguments)
 
     def valueless(self, name: str) -> bool:
-        """Whether the directive stands at least once without any argument."""
+        """Return True if the directive occurs at least once without an argument."""
         return None in self._arguments.get(name, ())
 
     def bare(self, name: str) -> bool:
-        """Whether the directive stands at least once without a (readable, non-empty) list of field names."""
+        """Return True if the directive occurs at least once without a readable, non-empty list of field names."""
         return any(not _field_names(argument) for argument in self._arguments.get(name, ()))
 
     def fields(self, name: str) -> frozenset[str]:
-        """The field names, in lower case, that ``no-cache="…"`` or ``private="…"`` limit the directive to."""
+        """Return the field names, in lower case, to which `no-cache="…"` or `private="…"` is limited."""
         return frozenset().union(*(_field_names(argument) for argument in self._arguments.get(name, ())))
 
 
@@ -109,7 +109,7 @@ def _field_names(argument: str | None) -> frozenset[str]:
     if argument is None or argument == Directives.INVALID:
         return frozenset()
     names = [name.strip(" \t").lower() for name in argument.split(",")]
-    # One name that is no token makes the whole list unreadable, hence unlimited.
+    # One name that is no token makes the whole list unreadable, and the directive unlimited.
     if not all(re.fullmatch(_TOKEN, name) for name in names if name):
         return frozenset()
     return frozenset(name for name in names if name)
@@ -119,7 +119,7 @@ _NO_DIRECTIVES: Final = Directives()
 
 
 def cache_control(headers: Pairs) -> Directives:
-    """The Cache-Control directives of a message (RFC 9111 section 5.2), all field lines together."""
+    """Return the Cache-Control directives of a message (RFC 9111, section 5.2), of all field lines together."""
     lines = values(headers, "cache-control")
     return _parse_directives(",".join(lines)) if lines else _NO_DIRECTIVES
 
@@ -143,7 +143,7 @@ def _parse_directives(line: str) -> Directives:
     return found
 
 
-# RFC 9651: the bare items a dictionary member can have.  Order matters: decimals before integers.
+# The bare items of a dictionary member (RFC 9651). Decimals must come before integers.
 _BARE_ITEM: Final = re.compile(
     r"""(?P<decimal>-?\d{1,12}\.\d{1,3}(?![\d.]))
       | (?P<integer>-?\d{1,15}(?![\d.]))
@@ -161,9 +161,9 @@ _COUNTED: Final = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "s
 
 
 def targeted(headers: Pairs, name: str = "cdn-cache-control") -> Directives | None:
-    """The directives of a targeted field (RFC 9213), or None where it is absent, empty or no valid dictionary.
+    """Return the directives of a targeted field (RFC 9213); None if it is absent, empty or no valid dictionary.
 
-    A directive whose value has the wrong type is left out; a count that is negative counts as unreadable.
+    A directive whose value has the wrong type is left out. A negative count is unreadable.
     """
     lines = values(headers, name)
     text = ", ".join(line.strip(" \t") for line in lines if line.strip(" \t"))
@@ -202,7 +202,7 @@ def _parse_targeted(text: str) -> Directives | None:
 
 
 def _add_typed(found: Directives, name: str, item: tuple[str, str] | None) -> None:
-    """Keep a member whose type fits its directive (RFC 9213 section 2.1)."""
+    """Add a member if its type fits its directive (RFC 9213, section 2.1)."""
     if item is None:
         return
     kind, value = item
@@ -217,7 +217,7 @@ def _add_typed(found: Directives, name: str, item: tuple[str, str] | None) -> No
 
 
 def _structured_value(text: str, at: int) -> tuple[tuple[str, str] | None, int] | None:
-    """One dictionary value: ((kind, text) or None for an inner list, where it ends), or None on a fault."""
+    """Return one dictionary value: ((kind, text), or None for an inner list; its end). None if it is malformed."""
     if text.startswith("(", at):
         return _skip_inner_list(text, at + 1)
     match = _BARE_ITEM.match(text, at)

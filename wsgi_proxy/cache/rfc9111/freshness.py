@@ -1,14 +1,14 @@
-"""What a shared cache may store, for how long it is fresh, and when it may be reused: RFC 9111 as pure functions.
+"""Storing, freshness and reuse of responses in a shared cache: RFC 9111 as pure functions.
 
-Header pairs are ``list[tuple[str, str]]`` in arrival order, names in any case.  Times are epoch seconds as floats, durations
-seconds.  Nothing here reads a clock, a file or a setting; what a configuration adds to the RFC comes in as `Rules`.
+Header pairs are `list[tuple[str, str]]` in arrival order, names in any case. Times are seconds since 1970 as floats, durations
+are seconds.
 
-The theory, in RFC 9111's words:
-
-- an answer is *storable* when method, status and directives allow a shared cache to keep it (section 3);
-- its *freshness lifetime* comes from the first of: a targeted field, s-maxage, max-age, Expires, a heuristic (section 4.2.1);
-- its *age* counts from the moment the origin made or last validated it (section 4.2.3), so we store that moment, `born`;
-- it is *reused* without asking while its age is below its lifetime, and beyond that only where both sides permit it.
+Rules:
+- Nothing here reads a clock, a file or a setting. The settings that extend the RFC come in as `Rules`.
+- A response is *storable* if its method, status and directives allow a shared cache to keep it (RFC 9111, section 3).
+- Its *freshness lifetime* is the first of: a targeted field, s-maxage, max-age, Expires, a heuristic (section 4.2.1).
+- Its *age* counts from the moment at which the origin made or last validated it (section 4.2.3). That moment, `born`, is stored.
+- It is *reused* without asking while its age is below its lifetime, and beyond that only if both sides permit it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ...http import parse_date
 from .fields import DELTA_MAX, Directives, Pairs, cache_control, members, parse_delta, targeted, values
 from .stored_fields import stored_fields, validators
 
-# RFC 9110 section 15.1: the statuses a heuristic may be used for.  206 is left out because partial answers are not stored.
+# The statuses for which a heuristic may be used (RFC 9110, section 15.1). 206 is left out because parts are not stored.
 HEURISTIC_STATUSES: Final = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
-# Answers to a range or to a condition of one request: 206 and 304 by RFC 9111 section 3, for a cache that does not combine
-# parts; 412 and 416 because under the same key the next request may have no such field.
+# Responses to a range or a condition of one request. 206 and 304: RFC 9111, section 3, for a cache that does not combine parts.
+# 412 and 416: the next request under the same key may have no such field.
 UNSTORABLE_STATUSES: Final = frozenset({206, 304, 412, 416})
-# Statuses whose rules for caches we follow; must-understand asks for it (RFC 9111 section 5.2.2.3).
+# Statuses whose caching rules are implemented, as must-understand requires (RFC 9111, section 5.2.2.3).
 UNDERSTOOD_STATUSES: Final = frozenset(int(status) for status in HTTPStatus if status >= 200) - UNSTORABLE_STATUSES
-# RFC 9111 section 4.2.2 proposes a tenth of the time since the last change; the cap is ours, as in other caches: a day.
+# RFC 9111, section 4.2.2, proposes a tenth of the time since the last change. Other caches have the cap of a day as well.
 HEURISTIC_FRACTION: Final = 0.1
 HEURISTIC_CAP: Final = 86400.0
 
@@ -37,11 +37,11 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 @dataclass(frozen=True)
 class Rules:
-    """What a configuration adds to the RFC; the default adds nothing.
+    """The settings that extend the RFC. The default changes nothing.
 
-    `ignored` are fields of the answer that have no say (lower case; nginx's proxy_ignore_headers); `valid` gives
-    nginx's proxy_cache_valid as (statuses or None for any, seconds), used where no field sets a lifetime; once it
-    is given there are no heuristics, and no request makes the cache ask the origin (see `wishes`).
+    `ignored` are the fields of the response that are ignored, in lower case (proxy_ignore_headers). `valid` is proxy_cache_valid
+    as (statuses, or None for any; seconds), for responses without a lifetime. If it is given there are no heuristics, and no
+    request makes the cache ask the origin (see `wishes`).
     """
 
     ignored: frozenset[str] = frozenset()
@@ -50,16 +50,16 @@ class Rules:
     no_store: bool = False
 
     def lifetime(self, status: int) -> float | None:
-        """proxy_cache_valid's seconds for a status; None where it names no time or 0, nginx's "do not cache"."""
+        """Return the seconds of proxy_cache_valid for a status; None if it has none or 0, which is nginx's "do not cache"."""
         return next((seconds for statuses, seconds in self.valid if statuses is None or status in statuses), None) or None
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """The numbers of a stored answer: all that later decisions need.
+    """The numbers of a stored response on which later decisions depend.
 
-    `born` is the epoch second at which its age was 0. `grace` and `error_grace` are how long beyond its lifetime it may be
-    used while it is revalidated, or when the origin fails (RFC 5861).
+    `born` is the time at which its age was 0. `grace` and `error_grace` are the seconds beyond its `lifetime` for which it may be
+    used while it is revalidated, or if the origin fails (RFC 5861).
     """
 
     born: float
@@ -70,16 +70,17 @@ class Freshness:
     error_grace: float = 0.0
 
     def age(self, now: float) -> float:
+        """Return the age in seconds."""
         return max(0.0, now - self.born)
 
     def left(self, now: float) -> float:
-        """Seconds of freshness left, negative once stale."""
+        """Return the seconds of freshness left, negative once stale."""
         return self.lifetime - self.age(now)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an answer is stored, why not if not (for Cache-Status and explain), and its numbers and fields if so."""
+    """The decision on storing a response, its reason for Cache-Status and explain, and the numbers and fields to store."""
 
     store: bool
     reason: str
@@ -89,7 +90,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a request's directives ask for (RFC 9111 section 5.2.1); None where it does not say."""
+    """The directives of a request (RFC 9111, section 5.2.1); None for an absent one. Times are in seconds."""
 
     max_age: int | None = None
     min_fresh: int | None = None
@@ -104,9 +105,9 @@ NO_WISHES: Final = Wishes()
 
 
 def wishes(request: Pairs, *, ruled: bool = False) -> Wishes:
-    """Read a request's Cache-Control; its Pragma only where there is none.
+    """Return a request's directives, of Cache-Control, or of Pragma if there is none.
 
-    With ``ruled`` (the configuration has proxy_cache_valid) what asks for a newer answer does not count, as in nginx.
+    With `ruled` (the configuration has proxy_cache_valid), directives that ask for a newer response are ignored, as in nginx.
     """
     asked = cache_control(request)
     if ruled:
@@ -139,9 +140,9 @@ def judge(
     received_at: float,
     rules: Rules = Rules(),
 ) -> Verdict:
-    """Decide on an answer from upstream (RFC 9111 section 3).
+    """Return the decision on storing an upstream's response (RFC 9111, section 3).
 
-    ``sent_at`` and ``received_at`` are when the request went out and the answer's head came in.
+    `sent_at` and `received_at` are the times at which the request was sent and the response's head arrived.
     """
     steering = response if not rules.ignored else [pair for pair in response if pair[0].lower() not in rules.ignored]
     accelerated = _accelerated(steering, received_at)
@@ -153,7 +154,7 @@ def judge(
     if not explicit and rules.valid:
         ruled = rules.lifetime(status)
         if ruled is not None:
-            # It counts from now, however old the answer is (ngx_http_upstream_send_response).
+            # It counts from now, however old the response is (ngx_http_upstream_send_response).
             lifetime, explicit = ruled + initial_age(response, sent_at, received_at), True
     if not explicit and (rules.valid or not _cacheable_unasked(status, directives)):
         return Verdict(False, "no-freshness")
@@ -165,7 +166,7 @@ def judge(
 
 
 def _refusal(method: str, request: Pairs, status: int, response: Pairs, rules: Rules, accelerated: bool) -> str | None:
-    """The first reason why a shared cache must not keep this answer, or None."""
+    """Return the first reason why a shared cache must not keep this response; None if there is none."""
     if method not in rules.methods or method == "HEAD":
         return "method"
     if rules.no_store or "no-store" in cache_control(request):
@@ -195,24 +196,27 @@ def _names(headers: Pairs) -> set[str]:
 
 
 def _shared_despite_authorization(directives: Directives) -> bool:
-    """RFC 9111 section 3.5."""
+    """Return True if the response to a request with Authorization may be shared (RFC 9111, section 3.5)."""
     return "public" in directives or "s-maxage" in directives or "must-revalidate" in directives
 
 
 def _effective(response: Pairs) -> Directives:
-    """The directives that count: the targeted field's where it is valid (RFC 9213 section 2.2), else Cache-Control's."""
+    """Return the directives of the targeted field if it is valid (RFC 9213, section 2.2), else of Cache-Control."""
     directed = targeted(response)
     return cache_control(response) if directed is None else directed
 
 
 def _withheld(directives: Directives) -> frozenset[str]:
-    """Fields that qualified private and no-cache keep out of the store (RFC 9111 sections 5.2.2.4 and 5.2.2.7)."""
+    """Return the fields that a qualified private or no-cache excludes (RFC 9111, sections 5.2.2.4 and 5.2.2.7)."""
     return directives.fields("private") | directives.fields("no-cache")
 
 
 def _accelerated(response: Pairs, now: float) -> float | None:
-    """The lifetime that X-Accel-Expires gives (seconds, or an absolute `@epoch`), None if absent or unreadable; nginx's rule
-    that it wins over every other field."""
+    """Return the lifetime of X-Accel-Expires, in seconds; None if it is absent or unreadable.
+
+    Its value is in seconds, or `@` and seconds since 1970. It overrides every other field (ngx_http_proxy_module,
+    proxy_cache_valid).
+    """
     for value in values(response, "x-accel-expires"):
         absolute = value.startswith("@")
         seconds = parse_delta(value[1:] if absolute else value)
@@ -222,7 +226,7 @@ def _accelerated(response: Pairs, now: float) -> float | None:
 
 
 def _lifetime(status: int, response: Pairs, directives: Directives, received_at: float) -> tuple[float, bool]:
-    """(freshness lifetime, whether something said so explicitly), RFC 9111 section 4.2.1 for a shared cache."""
+    """Return (freshness lifetime in seconds, True if it is explicit), for a shared cache (RFC 9111, section 4.2.1)."""
     for name in ("s-maxage", "max-age"):
         seconds = directives.seconds(name)
         if seconds is not None:
@@ -232,7 +236,7 @@ def _lifetime(status: int, response: Pairs, directives: Directives, received_at:
         expiries = values(response, "expires")
         if expiries:
             moments = [parse_date(value.strip(" \t"), received_at) for value in expiries]
-            # An unreadable date, "0" above all, lies in the past (section 5.3).
+            # An unreadable date, such as "0", is in the past (RFC 9111, section 5.3).
             return min((moment - dated if moment is not None else 0.0) for moment in moments), True
     if not _cacheable_unasked(status, directives):
         return 0.0, False
@@ -252,19 +256,19 @@ def _first_date(headers: Pairs, name: str, now: float) -> float | None:
 
 
 def _date_of(response: Pairs, received_at: float) -> float:
-    """When the origin made the answer; when we received it, where Date is absent or unreadable (RFC 9110 section 6.6.1)."""
+    """Return the time of Date, or the time of receipt if Date is absent or unreadable (RFC 9110, section 6.6.1)."""
     dated = _first_date(response, "date", received_at)
     return received_at if dated is None else dated
 
 
 def initial_age(response: Pairs, sent_at: float, received_at: float) -> float:
-    """corrected_initial_age of RFC 9111 section 4.2.3: never below what Date, Age and the wait for the answer imply.
+    """Return corrected_initial_age (RFC 9111, section 4.2.3), in seconds, from Date, Age and the wait for the response.
 
-    A list in Age counts by its first member, anything but digits there not at all (section 5.1).
+    Of a list in Age the first member counts. Anything but digits is ignored (section 5.1).
     """
     lines = values(response, "age")
     reported = (parse_delta(lines[0].split(",")[0].strip(" \t")) or 0) if lines else 0
-    # Date has whole seconds: an answer made in this very second is not a fraction of a second old.
+    # Date has whole seconds. A response made in this second is not a fraction of a second old.
     apparent = max(0.0, received_at // 1 - _date_of(response, received_at))
     return max(apparent, reported + max(0.0, received_at - sent_at))
 
@@ -274,7 +278,7 @@ def _numbers(
 ) -> Freshness:
     born = received_at - initial_age(response, sent_at, received_at)
     if ruled:
-        # X-Accel-Expires counts from now, and overrides what Cache-Control would forbid.
+        # X-Accel-Expires counts from now, and overrides the prohibitions of Cache-Control.
         return Freshness(received_at, lifetime)
     return Freshness(
         born=born,
@@ -292,17 +296,18 @@ def _useful_when_stale(freshness: Freshness, headers: Pairs) -> bool:
     return not (freshness.no_cache or freshness.must_revalidate) and bool(freshness.grace or freshness.error_grace)
 
 
-# What `reusable` answers.
+# The results of `reusable`.
 FRESH: Final = "fresh"
 STALE: Final = "stale"  # the request accepts it as it is
-UPDATING: Final = "updating"  # may be sent while it is revalidated behind it
+UPDATING: Final = "updating"  # may be sent while it is revalidated
 EXPIRED: Final = "expired"  # must be validated first
 
 
 def reusable(stored: Freshness, asked: Wishes, now: float, *, updating: bool = False) -> str:
-    """How a stored answer may serve a request (RFC 9111 section 4.2.4 and 5.2.1, RFC 5861 section 3).
+    """Return FRESH, STALE, UPDATING or EXPIRED: the use of a stored response for a request.
 
-    ``updating`` says that the configuration allows any stale answer while a revalidation is under way.
+    Sources: RFC 9111, sections 4.2.4 and 5.2.1; RFC 5861, section 3. With `updating` the configuration allows any stale response
+    while it is revalidated.
     """
     if stored.no_cache or asked.no_cache:
         return EXPIRED
@@ -325,9 +330,9 @@ def reusable(stored: Freshness, asked: Wishes, now: float, *, updating: bool = F
 
 
 def usable_on_error(stored: Freshness, asked: Wishes, now: float, *, allowed: bool = False) -> bool:
-    """Whether a stale answer may stand in for a failing origin (RFC 9111 section 4.2.4, RFC 5861 section 4).
+    """Return True if a stale response may be sent for a failing origin (RFC 9111, section 4.2.4; RFC 5861, section 4).
 
-    ``allowed`` is the configuration's word (proxy_cache_use_stale); an origin's prohibition is stronger.
+    `allowed` is the configuration's permission (proxy_cache_use_stale). The origin's prohibition overrides it.
     """
     if stored.must_revalidate or stored.no_cache:
         return False
@@ -337,5 +342,5 @@ def usable_on_error(stored: Freshness, asked: Wishes, now: float, *, allowed: bo
 
 
 def invalidates(method: str, status: int) -> bool:
-    """Whether an answer to an unsafe (or unknown) method voids what is stored for its target (RFC 9111 section 4.4)."""
+    """Return True if a response to an unsafe or unknown method voids its target's entries (RFC 9111, section 4.4)."""
     return method not in SAFE_METHODS and 200 <= status < 400

@@ -1,8 +1,8 @@
-"""How a stored answer meets a request's conditions and ranges: RFC 9110 sections 13 and 14, RFC 9111 section 4.3.2.
+"""A request's conditions and ranges, applied to a stored response (RFC 9110, sections 13 and 14; RFC 9111, section 4.3.2).
 
-Pure functions over header pairs. `select` says what to send of a stored 200: all of it, its fields alone (304), a part
-(206), nothing (416), or that only the origin can tell (If-Match and If-Unmodified-Since that do not hold here: our copy
-may be behind the origin's, so a 412 is never ours to give).
+Pure functions of header pairs. `select` returns the share of a stored 200 to send: all of it, its fields alone (304), a part
+(206) or nothing (416). It returns FORWARD if only the origin can answer: the stored response may be older than the origin's, so
+the cache never sends 412.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ PART: Final = "part"
 UNSATISFIABLE: Final = "unsatisfiable"
 FORWARD: Final = "forward"
 
-# Any of these in a request means that `select` has something to decide.
+# The request fields that `select` evaluates.
 CONDITIONAL_FIELDS: Final = frozenset(
     {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"}
 )
 _RANGE: Final = re.compile(r"bytes=[ \t,]*(\d*)-(\d*)[ \t,]*", re.IGNORECASE | re.ASCII)
-# RFC 9110 section 15.4.5: what describes a body has no place in an answer without one.
+# Fields that describe a body. A 304 has none (RFC 9110, section 15.4.5).
 _OF_THE_BODY: Final = frozenset(
     {"content-encoding", "content-language", "content-length", "content-range", "content-type", "accept-ranges"}
 )
@@ -33,7 +33,7 @@ _OF_THE_BODY: Final = frozenset(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What to send: `kind` is one of the words above; `start` and `count` are bytes of the body, for a part."""
+    """The share to send. `kind` is one of the words above; a part has `count` bytes from offset `start`."""
 
     kind: str
     start: int = 0
@@ -46,10 +46,10 @@ _FULL: Final = Outcome(FULL)
 def select(
     method: str, request: Pairs, status: int, stored: Pairs, length: int | None, received_at: float, now: float
 ) -> Outcome:
-    """Evaluate the request's conditions in the order of RFC 9110 section 13.2.2 against a stored answer.
+    """Return the share of a stored response that the request's conditions select, in the order of RFC 9110, section 13.2.2.
 
-    ``length`` is the stored body's, None while it is not known (then no part is given); ``received_at`` stands in for
-    a missing Last-Modified and Date.
+    `length` is the stored body's in bytes; while it is unknown (None), no part is selected. `received_at` replaces a missing
+    Last-Modified and Date.
     """
     if status != 200:
         return _FULL
@@ -69,7 +69,7 @@ def select(
 
 
 def part_of(ranges: list[str], length: int) -> Outcome:
-    """One byte range of a body (RFC 9110 section 14.1.2); several ranges, and what is not understood, give the whole."""
+    """Return the outcome of one byte range of a body (RFC 9110, section 14.1.2); FULL for several or malformed ranges."""
     match = _RANGE.fullmatch(ranges[0].strip(" \t")) if len(ranges) == 1 else None
     if match is None:
         return _FULL
@@ -108,7 +108,7 @@ def _any_tag_matches(wanted: list[str], stored: Pairs) -> bool:
 
 
 def _unmodified_since(request: Pairs, stored: Pairs, received_at: float, now: float) -> bool:
-    """RFC 9111 section 4.3.2: by Last-Modified, else by Date, else by when the answer was received."""
+    """Compare If-Modified-Since with Last-Modified, else Date, else the time of receipt (RFC 9111, section 4.3.2)."""
     since = parse_date(values(request, "if-modified-since")[0].strip(" \t"), now)
     if since is None:
         return False
@@ -119,7 +119,7 @@ def _unmodified_since(request: Pairs, stored: Pairs, received_at: float, now: fl
 
 
 def _range_applies(request: Pairs, stored: Pairs) -> bool:
-    """If-Range (RFC 9110 section 13.1.5): a strong tag or the very date of the last change, else the whole body."""
+    """Return True if If-Range is a matching strong tag or the date of the last change (RFC 9110, section 13.1.5)."""
     condition = first(request, "if-range")
     if condition is None:
         return True
@@ -134,12 +134,12 @@ def _first_moment(headers: Pairs, name: str, now: float) -> float | None:
 
 
 def not_modified_fields(stored: Pairs) -> Pairs:
-    """The fields of a 304: everything that does not describe the body that is not sent."""
+    """Return the fields of a 304: all but those that describe the body."""
     return [pair for pair in stored if pair[0].lower() not in _OF_THE_BODY]
 
 
 def part_fields(stored: Pairs, selection: Outcome, length: int) -> Pairs:
-    """The fields of a 206 with one part."""
+    """Return the fields of a 206 with one part."""
     kept = [pair for pair in stored if pair[0].lower() not in {"content-length", "content-range"}]
     kept.append(("Content-Range", f"bytes {selection.start}-{selection.start + selection.count - 1}/{length}"))
     kept.append(("Content-Length", str(selection.count)))
@@ -147,6 +147,6 @@ def part_fields(stored: Pairs, selection: Outcome, length: int) -> Pairs:
 
 
 def unsatisfiable_fields(stored: Pairs, length: int) -> Pairs:
-    """The fields of a 416."""
+    """Return the fields of a 416."""
     kept = [pair for pair in stored if pair[0].lower() in {"date", "etag", "last-modified", "vary", "accept-ranges"}]
     return [*kept, ("Content-Range", f"bytes */{length}"), ("Content-Length", "0")]

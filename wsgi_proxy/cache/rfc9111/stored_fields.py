@@ -1,6 +1,6 @@
-"""The fields of a stored answer: which are kept, how a validation updates them, and what validates them. Pure.
+"""The fields of a stored response: selection, updates by a validation, and validators. Pure functions.
 
-RFC 9111 sections 3.1 and 3.2 (storing and updating fields), 4.3.1, 4.3.4 and 4.3.5 (validating).
+Sources: RFC 9111, sections 3.1 and 3.2 (storing and updating fields), 4.3.1, 4.3.4 and 4.3.5 (validating).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 from ...http import first, format_date, parse_date
 from .fields import Pairs, members, values
 
-# RFC 9111 section 3.1 and RFC 9110 section 7.6.1: what belongs to one connection or one proxy and is never stored.
+# Fields of one connection or one proxy, which are never stored (RFC 9111, section 3.1; RFC 9110, section 7.6.1).
 UNSTORED_FIELDS: Final = frozenset(
     {
         "connection",
@@ -28,7 +28,7 @@ UNSTORED_FIELDS: Final = frozenset(
 
 
 def stored_fields(response: Pairs, received_at: float, withheld: frozenset[str] = frozenset()) -> Pairs:
-    """The fields to store (RFC 9111 section 3.1): nothing of one connection, and a Date where the origin sent none."""
+    """Return the fields to store (RFC 9111, section 3.1): none of one connection, and a Date if the origin sent none."""
     unstored = UNSTORED_FIELDS | withheld | {name.lower() for name in members(response, "connection")}
     kept = [pair for pair in response if pair[0].lower() not in unstored]
     dated = first(kept, "date")
@@ -39,10 +39,10 @@ def stored_fields(response: Pairs, received_at: float, withheld: frozenset[str] 
 
 
 def freshened(stored: Pairs, update: Pairs, received_at: float) -> Pairs:
-    """The stored fields after a 304 or a matching HEAD answer (RFC 9111 section 3.2).
+    """Return the stored fields after a 304 or a matching response to HEAD (RFC 9111, section 3.2).
 
-    Each field of the update replaces all lines of its name. Content-Length and Content-Range stay: they describe the
-    stored body. The Age of the old answer goes: the new one's is the only one that still counts.
+    Each field of the update replaces all lines of its name. Content-Length and Content-Range describe the stored body and stay.
+    The old Age is dropped.
     """
     fresh = stored_fields(update, received_at)
     kept_names = {"content-length", "content-range"}
@@ -52,7 +52,7 @@ def freshened(stored: Pairs, update: Pairs, received_at: float) -> Pairs:
 
 
 def validators(headers: Pairs) -> Pairs:
-    """The conditional request fields that validate a stored answer (RFC 9111 section 4.3.1); empty if it has no validator."""
+    """Return the conditions that validate a stored response (RFC 9111, section 4.3.1); [] if it has no validator."""
     conditions: Pairs = []
     for tag in values(headers, "etag")[:1]:
         conditions.append(("If-None-Match", tag))
@@ -62,8 +62,10 @@ def validators(headers: Pairs) -> Pairs:
 
 
 def matches_stored(stored: Pairs, update: Pairs) -> bool:
-    """Whether a 304 is about what is stored: the entity tags agree, or in their absence the modification dates
-    (RFC 9111 section 4.3.4). A 304 without validators is about what was asked for."""
+    """Return True if a 304 belongs to the stored response: the entity tags agree, or without them the modification dates.
+
+    A 304 without validators belongs to the request's conditions (RFC 9111, section 4.3.4).
+    """
     for name in ("etag", "last-modified"):
         ours, theirs = first(stored, name), first(update, name)
         if ours is not None and theirs is not None:
@@ -72,5 +74,5 @@ def matches_stored(stored: Pairs, update: Pairs) -> bool:
 
 
 def head_matches_stored(stored: Pairs, update: Pairs) -> bool:
-    """Whether a HEAD answer may update what is stored: every validator and length in it agrees (RFC 9111 section 4.3.5)."""
+    """Return True if a response to HEAD has the stored validators and length, as far as it has any (RFC 9111, section 4.3.5)."""
     return all(first(update, name) in (None, first(stored, name)) for name in ("etag", "last-modified", "content-length"))

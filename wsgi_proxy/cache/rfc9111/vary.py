@@ -1,10 +1,11 @@
-"""Which stored variant fits a request: Vary (RFC 9111 section 4.1), as pure functions over header pairs.
+"""Selecting a stored variant by Vary (RFC 9111, section 4.1). Pure functions of header pairs.
 
-A *spec* is the tuple of field names that a Vary names, in lower case, sorted, once each. A request's *selection* under
-a spec is the tuple of its normalised values, None where it does not have the field: absent and empty are different.
-
-The request is the one that the upstream gets. What the client sent may differ from it: fields that its Connection lists stay
-behind, and the configuration sets others.
+Rules:
+- A *spec* is the tuple of field names in a Vary, in lower case, sorted, without repetitions.
+- The *selection* of a request under a spec is the tuple of its normalised values, None for an absent field. Absent and empty
+  differ.
+- The request is the one that the upstream gets. It may differ from the client's: fields that its Connection lists are not
+  forwarded, and the configuration sets others.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 Spec = tuple[str, ...]
 Selection = tuple[str | None, ...]
 
-# Fields that are lists by definition, and those whose members have no order or case (RFC 9110 section 12.5): only for
-# these may values that are spelled differently count as the same.
+# Fields that are lists by definition, and those whose members have no order or case (RFC 9110, section 12.5). Only for these may
+# differently spelled values be equal.
 _LISTS: Final = frozenset({"accept", "accept-charset", "accept-encoding", "accept-language", "te", "prefer"})
 _CASELESS: Final = frozenset({"accept-charset", "accept-encoding", "accept-language"})
 _UNORDERED: Final = frozenset({"accept-charset", "accept-encoding"})
@@ -30,11 +31,11 @@ _COMMA: Final = re.compile(r"[ \t]*,[ \t,]*")
 
 
 Sent = Callable[["Exchange", Spec], Pairs]
-"""The fields with the names of a spec, as a location forwards them."""
+"""A function that returns the request's fields of a spec as its location forwards them."""
 
 
 class Forwarded:
-    """A request as its location forwards it; only the fields that a spec names are worked out."""
+    """A request as its location forwards it. Only the fields of a spec are computed."""
 
     __slots__ = ("_sent", "_x")
 
@@ -43,20 +44,21 @@ class Forwarded:
         self._sent = sent
 
     def fields(self, spec: Spec) -> Pairs:
+        """Return the forwarded fields of a spec."""
         return self._sent(self._x, spec)
 
 
 Request = Pairs | Forwarded
-"""The request that a selection is made of: as pairs, or as what a location forwards."""
+"""The request of a selection: its pairs, or the request as its location forwards it."""
 
 
 def spec_of(response: Pairs) -> Spec:
-    """The names in an answer's Vary; empty without one. A `*` among them matches nothing and is kept for the caller."""
+    """Return the names in a response's Vary; () without one. `*` matches nothing and is kept for the caller."""
     return tuple(sorted({name.lower() for name in members(response, "vary")}))
 
 
 def selection_of(request: Request, spec: Spec) -> Selection:
-    """What the request has in the fields that the spec names."""
+    """Return the request's values of the fields in the spec."""
     found: dict[str, list[str]] = {}
     for name, value in request.fields(spec) if isinstance(request, Forwarded) else request:
         lowered = name.lower()

@@ -1,8 +1,9 @@
-"""What is stored: an answer with all that later decisions need (`Entry`), or by which fields a key's answers vary (`VaryIndex`).
+"""The values of a storage: a stored response with everything that later decisions need (`Entry`), or a key's index (`VaryIndex`).
 
-Both give and take a *head*: their form as JSON, which lies in a file or value before the body (see cachefile.py). An
-index is no answer: it lists the specs seen for its key, and an epoch that is part of the answers' names, so that
-answers from before an invalidation cannot come back with a later one.
+Rules:
+- Both have a *head*, their form as JSON, which precedes the body in a file or value (see `format.py`).
+- An index is no response. It lists the specs seen for its key, and an epoch that is part of the variants' names. So variants from
+  before an invalidation cannot come back with a later index.
 """
 
 from __future__ import annotations
@@ -16,30 +17,31 @@ from ..rfc9111 import Freshness, Pairs, Selection, Spec
 
 
 class BrokenEntry(ValueError):
-    """A stored file is not what it should be; the message says in what way."""
+    """A stored file is damaged or foreign. The message says how."""
 
 
 def new_id() -> int:
+    """Return a random number of 64 bits."""
     return int.from_bytes(os.urandom(8), "little")
 
 
 def digest_of(text: str) -> str:
-    """The name of a key in a store, as nginx makes it: md5, hexadecimal."""
+    """Return the name of a key in a store, as nginx makes it: the MD5 digest in hexadecimal digits."""
     return hashlib.md5(text.encode("latin-1", "backslashreplace"), usedforsecurity=False).hexdigest()
 
 
 def fill_name(key: str, spec: Spec = (), selection: Selection = ()) -> str:
-    """The name by which concurrent requests for an answer meet; unlike its name in the store it is known before it is there."""
+    """Return the name by which concurrent requests for a response meet. It is known before the response is stored."""
     return digest_of(json.dumps([key, spec, selection]) if spec else key)
 
 
 class Entry:
-    """A stored answer. `body` is its bytes when they are small, else None: then they lie in the file at `path`.
+    """A stored response. `body` is its bytes if they are few, else None: then they are in the file at `path`.
 
-    `stored_at` and `checked_at` are when it was fetched and last validated; `primary` is its key's own name in the
-    store, `name` the one it lies under (another one if it varies); `purged` is the generation of the key that its fetch
-    began under. `target` is the URI that was asked for, and `voided` how often the target's answers had been voided then; -1
-    where its key is made of the target, so that voiding the key is enough.
+    `stored_at` and `checked_at` are the seconds since 1970 at which it was fetched and last validated. `primary` is the digest of
+    its key, and `name` its name in the store, which differs for a variant. `purged` is the key's generation before the fetch.
+    `target` is the requested URI, and `voided` the count of the target's invalidations before the fetch, -1 if the key is made of
+    the target.
     """
 
     __slots__ = (
@@ -104,10 +106,11 @@ class Entry:
 
     @property
     def fill_name(self) -> str:
-        """By which name those meet who want this answer anew."""
+        """The name by which requests that fetch this response again meet."""
         return fill_name(self.key, self.spec, self.selection)
 
     def head(self) -> bytes:
+        """Return the entry without its body, as JSON."""
         f = self.freshness
         return json.dumps(
             {
@@ -131,6 +134,7 @@ class Entry:
 
     @classmethod
     def of_head(cls, head: dict[str, Any]) -> Entry:
+        """Return the entry of a decoded head. BrokenEntry if a field is missing or malformed."""
         try:
             born, lifetime, must_revalidate, no_cache, grace, error_grace = head["freshness"]
             entry = cls(
@@ -154,20 +158,20 @@ class Entry:
 
     @property
     def pairs(self) -> Pairs:
-        """The upstream's own fields, as a reply has them."""
+        """The upstream's fields, under the name that an upstream's reply has for them."""
         return self.headers
 
     def weight(self) -> int:
-        """Bytes of memory that this entry takes in a process, roughly."""
+        """Return roughly how many bytes of memory the entry occupies."""
         return 1000 + sum(len(name) + len(value) + 130 for name, value in self.headers) + len(self.body or b"")
 
 
 class VaryIndex:
-    """By which fields the answers of a key vary: the specs seen, newest first, and the epoch of their names."""
+    """The selecting fields of a key's variants: the specs seen, newest first, and the epoch of the variants' names."""
 
     __slots__ = ("epoch", "key", "primary", "specs")
 
-    # More ways to vary than an honest origin has; the oldest are forgotten.
+    # More specs than an honest origin has for one key. The oldest are dropped.
     SPECS_MAX: Final = 4
 
     def __init__(self, key: str, epoch: str, specs: list[Spec]) -> None:
@@ -178,20 +182,24 @@ class VaryIndex:
 
     @classmethod
     def fresh(cls, key: str) -> VaryIndex:
+        """Return an index without specs, of a new epoch."""
         return cls(key, os.urandom(8).hex(), [])
 
     def with_spec(self, spec: Spec) -> VaryIndex:
+        """Return this index with `spec` as its newest."""
         return VaryIndex(self.key, self.epoch, [spec, *(each for each in self.specs if each != spec)][: self.SPECS_MAX])
 
     def name_of(self, spec: Spec, selection: Selection) -> str:
-        """The name in the store of the answer for this selection."""
+        """Return the name in the store of the variant for this selection."""
         return digest_of(json.dumps([self.key, self.epoch, spec, selection]))
 
     def head(self) -> bytes:
+        """Return the index as JSON."""
         return json.dumps({"kind": "vary", "key": self.key, "epoch": self.epoch, "specs": self.specs}).encode()
 
     @classmethod
     def of_head(cls, head: dict[str, Any]) -> VaryIndex:
+        """Return the index of a decoded head. BrokenEntry if a field is missing or malformed."""
         try:
             return cls(head["key"], head["epoch"], [tuple(spec) for spec in head["specs"]])
         except (KeyError, TypeError, AttributeError) as error:

@@ -1,17 +1,14 @@
-"""One stored answer and its form on disk: metadata and body in one file that either is whole or is not there.
+"""The form of an entry on disk: metadata and body in one file, which is either whole or recognised as damaged.
 
-A file is a *superblock* of 64 bytes, a *head* (JSON) and the body. The superblock says where head and body lie and carries
-checksums of itself, of the head and of the body, so that a foreign, torn or truncated file is recognised as such
-(`BrokenEntry`) and never sent. Its state tells those who read a file while it is being written how far it is:
-
-- CLAIMED (an empty file): someone asks the upstream;
-- FILLING: the head is there, the body grows behind it;
-- COMPLETE: all is there; the body's length and checksum are in the superblock;
-- VOID: nothing (more) will come, ask the upstream yourself.
-
-A 304 gives an entry a new head: it is appended behind the body and the superblock, rewritten in one write, points to it.
-A head of kind "vary" is no answer: it lists by which fields the answers of its key vary, and the epoch that is part of
-their names, so that answers from before an invalidation cannot come back with a later one.
+Rules:
+- A file is a *superblock* of 64 bytes, a *head* (JSON) and the body. The superblock has the offsets of head and body, and
+  checksums of itself, the head and the body. A foreign, torn or truncated file is a BrokenEntry and is never sent.
+- The superblock's state tells the readers of a file that is being written how far it is:
+  - CLAIMED (an empty file): a leader asks the upstream.
+  - FILLING: the head is written, and the body grows behind it.
+  - COMPLETE: all is written. The superblock has the body's length and checksum.
+  - VOID: no more bytes will come. The readers must ask the upstream.
+- A 304 gives an entry a new head. It is appended behind the body, and one write of the superblock points to it.
 """
 
 from __future__ import annotations
@@ -32,12 +29,12 @@ _FIELDS: Final = struct.Struct("<8sB3xIQIIQqQ")
 _CRC: Final = struct.Struct("<I")
 SUPERBLOCK: Final = 64
 _PAD: Final = b"\0" * (SUPERBLOCK - _FIELDS.size - _CRC.size)
-# What the first read takes: the head and, mostly, a small body with it.
+# Bytes of the first read: the head and usually a small body with it.
 FIRST_READ: Final = 16 * 1024
 HEAD_MAX: Final = 1024 * 1024
-# Bodies up to this size are kept in memory with the entry; the larger are sent from their file.
+# Bodies up to this size are kept in memory with the entry. Larger ones are sent from their file.
 SMALL_BODY: Final = 32 * 1024
-# A body's checksum is verified when the entry is loaded, up to this size: beyond, length alone must do, as in other caches.
+# A body's checksum is verified when the entry is loaded, up to this size. Beyond it only the length is, as in other caches.
 CHECKED_BODY: Final = 8 * 1024 * 1024
 
 
@@ -66,6 +63,7 @@ class Superblock:
         self.id = id
 
     def pack(self) -> bytes:
+        """Return the 64 bytes of this superblock."""
         fields = _FIELDS.pack(
             MAGIC,
             self.state,
@@ -81,7 +79,7 @@ class Superblock:
 
     @classmethod
     def unpack(cls, data: bytes) -> Superblock:
-        """BrokenEntry for anything but a sound superblock."""
+        """Return the superblock of a file's first 64 bytes. BrokenEntry if they are not one, or are damaged."""
         if len(data) < SUPERBLOCK:
             raise BrokenEntry("too short")
         if data[:8] != MAGIC:
@@ -107,12 +105,13 @@ class Superblock:
 
 
 def announce_length(entry: Entry) -> None:
-    """Give an answer that came without Content-Length (chunked, or ended by the connection) the one that is now known."""
+    """Add Content-Length to a response that had none (chunked, or ended by the connection)."""
     if entry.status != 204 and not any(name.lower() == "content-length" for name, _ in entry.headers):
         entry.headers.append(("Content-Length", str(entry.body_length)))
 
 
 def decode_head(head: bytes, crc: int) -> Entry | VaryIndex:
+    """Return the entry or index of a head. BrokenEntry if it is damaged."""
     if zlib.crc32(head) != crc:
         raise BrokenEntry("damaged head")
     try:
@@ -125,10 +124,9 @@ def decode_head(head: bytes, crc: int) -> Entry | VaryIndex:
 
 
 def load(fd: int, *, whole: bool = True) -> tuple[Superblock, Entry | VaryIndex]:
-    """Read an open file: its superblock and what its head says, with a small body.
+    """Return the superblock and the entry or index of an open file, with the body if it is small.
 
-    ``whole`` wants a COMPLETE one with all of its body (otherwise any state with a head will do). BrokenEntry if it is
-    not that.
+    With `whole` the file must be COMPLETE and have all of its body; otherwise it must have a head. BrokenEntry if it is damaged.
     """
     first = os.pread(fd, FIRST_READ, 0)
     block = Superblock.unpack(first)
@@ -164,7 +162,7 @@ def _load_body(fd: int, block: Superblock, first: bytes, entry: Entry) -> None:
 
 
 def _read_checked(fd: int, block: Superblock) -> tuple[bytes | None, int]:
-    """(the body if it is small, its checksum), read in blocks."""
+    """Return (the body if it is small, its checksum), read in blocks."""
     blocks, crc, at, end = [], 0, block.body_offset, block.body_offset + block.body_length
     keep = block.body_length <= SMALL_BODY
     while at < end:
@@ -179,7 +177,7 @@ def _read_checked(fd: int, block: Superblock) -> tuple[bytes | None, int]:
 
 
 def encode(found: Entry | VaryIndex, body: bytes = b"") -> bytes:
-    """A whole file, complete, for an answer whose body is at hand, or for an index."""
+    """Return the bytes of a complete file for an entry with its body, or for an index."""
     head = found.head()
     offset = SUPERBLOCK + len(head)
     block = Superblock(COMPLETE, head, SUPERBLOCK, offset, len(body), zlib.crc32(body), new_id())

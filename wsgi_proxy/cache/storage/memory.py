@@ -1,7 +1,9 @@
-"""What one process keeps in memory of a store: entries that it used lately, within a bound in bytes.
+"""Copies of entries in one process's memory, within a bound in bytes.
 
-A copy is good as long as its slot's state (see `cacheshare`) is the one it was read under: one look at shared memory per
-hit, no call. Order of eviction is second chance: a hit sets a flag and moves nothing.
+Rules:
+- A copy is current while its slot's state (see `generations.py`) is the one under which it was read. That is one read of shared
+  memory per hit, without a system call.
+- Eviction is by second chance: a hit sets a flag and moves nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from typing import Final
 from ..rfc9111 import Selection, Spec
 from .entry import Entry
 
-# Selections kept per key: a key that varies more than this is looked up in the store.
+# Selections kept for each key. Further variants are read from the store.
 _VARIANTS_MAX: Final = 16
 
 
 class Copy:
-    """All that is known in memory of one key."""
+    """The copies of one key: its only entry, or its variants by their selections."""
 
     __slots__ = ("entry", "slot", "spec", "state", "used", "variants", "weight")
 
@@ -27,13 +29,13 @@ class Copy:
         self.used = False
         self.weight = 0
         self.entry: Entry | None = None
-        """The only answer, for a key that does not vary."""
+        """The only entry of a key without variants."""
         self.spec: Spec = ()
         self.variants: dict[Selection, Entry] | None = None
 
 
 class MemoryTier:
-    """Copies by key."""
+    """Copies by key, of at most `limit` bytes together."""
 
     __slots__ = ("_copies", "_guard", "_limit", "_weight")
 
@@ -44,10 +46,11 @@ class MemoryTier:
         self._guard = threading.Lock()
 
     def get(self, key: str) -> Copy | None:
+        """Return the copies of a key; None if there are none."""
         return self._copies.get(key)
 
     def put(self, key: str, entry: Entry, slot: int, state: int) -> None:
-        """Keep an entry that was read while its slot had ``state``."""
+        """Keep an entry that was read while its slot had `state`, unless it takes more than a quarter of the limit."""
         weight = entry.weight() + 2 * len(key)
         if weight > self._limit // 4:
             return
@@ -74,10 +77,12 @@ class MemoryTier:
             self._evict()
 
     def forget(self, key: str) -> None:
+        """Drop the copies of a key."""
         with self._guard:
             self._drop(key)
 
     def clear(self) -> None:
+        """Drop all copies."""
         with self._guard:
             self._copies.clear()
             self._weight = 0
@@ -103,6 +108,7 @@ class MemoryTier:
 
     @property
     def weight(self) -> int:
+        """The bytes of all copies together, roughly."""
         return self._weight
 
     def __len__(self) -> int:
