@@ -194,7 +194,7 @@ def test_the_command_finds_what_is_meant(site, capsys, pattern, gone):
     words(site, *targets)
     config = Config(path="nginx.conf", cache_zones={"z": site.zone})
     assert main(["purge", pattern], config) == (0 if gone else 1)
-    assert f"purged {len(gone)} answer" in capsys.readouterr().out
+    assert f"purged {len(gone)} response" in capsys.readouterr().out
     assert words(site, *targets) == ["MISS" if target in gone else "HIT" for target in targets]
 
 

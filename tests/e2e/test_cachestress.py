@@ -88,7 +88,7 @@ def check(truth, key, floor, got):
 def worker(directory, truth, seed, failures):
     random_ = random.Random(seed)
     site = Site(directory, zone=CacheZone("z", directory, size=200_000, max_size=20_000_000), spawn=in_thread)
-    site.cache.clock = site.cache.leader.clock = time.time
+    site.cache.clock = site.cache.background.clock = time.time
     fetching, purging = location(), location(purge=(lambda x: "1",))
     try:
         while True:

@@ -1,4 +1,4 @@
-"""A cache room with a hallway of three lines around it: an origin as a function, exchanges made from environs."""
+"""A cache with a small proxy around it: an origin as a function, and exchanges made from environs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def exchange(target: str = "/", method: str = "GET", headers: Pairs | None = Non
 
 
 class Body:
-    """An upstream's body that notes whether it was closed, and may break off."""
+    """An upstream's body that counts how often it was closed, and may end in an error."""
 
     def __init__(self, blocks: list[bytes], error: Exception | None = None) -> None:
         self.blocks = blocks
@@ -71,7 +71,7 @@ class Body:
 
 
 class Origin:
-    """What the upstream answers; keeps the requests it saw."""
+    """The upstream: its next responses, and the requests that it got."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, str]]] = []
@@ -111,7 +111,7 @@ class Site:
         self.location = location()
 
     def responses(self, *made: Any) -> None:
-        """What the origin gives next, the last for ever: (status, headers, body), or an exception."""
+        """Set the next responses of the origin, the last one from then on: (status, headers, body) or an exception."""
         self.origin.responses = [one if isinstance(one, Exception) else self._maker(*one) for one in made]
 
     def _maker(self, status: int = 200, headers: Pairs | None = None, body: Any = b"body") -> Callable[[str], Response]:
@@ -134,7 +134,7 @@ class Site:
         return CachePlan(self.location)
 
     def ask(self, x: Exchange) -> Response:
-        """The hallway around the cache; the answer's body is not read yet."""
+        """Answer a request as the proxy does. The response's body is not read yet."""
         found = self.cache.lookup(x, self.plan)
         if isinstance(found, Response):
             return found
@@ -170,7 +170,7 @@ class Site:
 
 
 class Got:
-    """An answer, read."""
+    """A response with its body."""
 
     def __init__(self, x: Exchange, response: Response, body: bytes) -> None:
         self.x = x

@@ -9,11 +9,8 @@ from .freshness import (
     STALE,
     UPDATING,
     Freshness,
-    Rules,
-    Verdict,
     Wishes,
     invalidates,
-    judge,
     reusable,
     usable_on_error,
     wishes,
@@ -32,6 +29,7 @@ from .preconditions import (
     unsatisfiable_fields,
 )
 from .stored_fields import freshened, head_matches_stored, matches_stored, validators
+from .storing import Rules, Verdict, judge
 from .vary import Forwarded, Request, Selection, Sent, Spec, selection_of, spec_of
 
 __all__ = [
