@@ -1,14 +1,14 @@
-"""What the tests share: real servers, a recording upstream, a raw client, free ports, deadlines.
+"""Helpers of all tests: real servers, a recording upstream, a raw client, free ports, deadlines.
 
     free_port, free_ports(n), wait_until(condition, what, deadline), unless_late(limit, attempt), connect(address)
-    Recorder(script)                 an upstream that records exact bytes; reply(...) and chunked(...) make answers
-    send_raw, Client, fetch          a client that sends exact bytes and shows exact answers (Response)
+    Recorder(script)                 an upstream that records exact bytes; reply(...) and chunked(...) make responses
+    send_raw, Client, fetch          a client that sends exact bytes and returns exact responses (Response)
     run_nginx(conf_text, tmp_path)   real nginx          ┐
-    run_gunicorn(app_spec, tmp_path) real gunicorn       ├ context managers that give a Running
+    run_gunicorn(app_spec, tmp_path) real gunicorn       ├ context managers that return a Running
     run_proxy(conf_text, tmp_path)   the wsgi-proxy command ┘
 
-An `Address` is a port on 127.0.0.1, a (host, port), or the path of a unix socket. Everything has a deadline, and
-everything started is stopped by its own process id.
+An `Address` is a port on 127.0.0.1, a (host, port), or the path of a unix socket. Every wait has a deadline, and
+every process is stopped by its process ID.
 """
 
 from .client import Client, Response, fetch, parse_response, request_bytes, send_raw

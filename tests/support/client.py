@@ -248,9 +248,9 @@ def send_raw(
     timeout: float = PATIENCE,
     half_close: bool = False,
 ) -> bytes:
-    """Send `data` on a new connection and return all bytes that come back, to its end or to `until`.
+    """Send `data` on a new connection and return all received bytes, up to the end or to `until`.
 
-    A connection that the server resets after it answered counts as ended: what came is returned.
+    A reset by the server after its response counts as the end: the received bytes are returned.
     """
     with Client(address, timeout) as client:
         try:

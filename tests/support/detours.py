@@ -1,4 +1,4 @@
-"""One server with every way from one location to another, and the upstream behind it, which tells what it was sent."""
+"""One server with every kind of internal redirect, and its upstream, which responds with the request it received."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ http {{
 
 
 def response(request: Recorded, wire: Wire) -> bytes | None:
-    """What every upstream of these tests says: what it got, or what the target asks for."""
+    """Respond with the received request, or with the response that the target names. All upstreams of these tests use it."""
     path, _, query = request.target.partition("?")
     if path.startswith("/early"):
         return reply(b"early", 503, [("Connection", "close")])

@@ -43,7 +43,7 @@ class ClientLeft(Exception):
 
 
 class Stop:
-    """Where a client pauses in a body, or leaves; `reached` is called when it gets there."""
+    """The point in a body at which a client pauses or leaves. `reached` is called there."""
 
     def __init__(self, at: int, pause: Pause, reached: Callable[[], object]) -> None:
         self.at = at

@@ -1,7 +1,7 @@
-"""What the tests of hostile peers and of streams share: a look inside the workers, and the count of what they hold.
+"""Inspection of workers for the tests of hostile peers and of streams: the resources that they hold.
 
-A worker is asked by a signal, to which a `sitecustomize` module on its path answers with a file: greenlets that are not parked,
-client and upstream connections, bodies on their way. The kernel's side of the story is /proc.
+On a signal, a `sitecustomize` module in the worker writes a file with its running greenlets, its client and upstream connections
+and its unfinished bodies. The numbers of descriptors come from /proc.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def inside(folder: Path) -> dict[str, str]:
 
 
 def ask(pid: int, folder: Path) -> dict[str, int]:
-    """What a worker holds."""
+    """The resources that a worker holds."""
     path = folder / str(pid)
     path.unlink(missing_ok=True)
     os.kill(pid, ASK)
@@ -76,7 +76,7 @@ def ask(pid: int, folder: Path) -> dict[str, int]:
 
 
 def open_files(pid: int) -> dict[str, int]:
-    """How many sockets, unnamed files and event descriptors a process has open."""
+    """Return the number of open sockets, unnamed files and event descriptors of a process."""
     found = {"sockets": 0, "unnamed": 0, "events": 0, "pipes": 0}
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -98,7 +98,7 @@ def memory(pid: int) -> int:
 
 
 def holdings(proxy: Running, folder: Path) -> list[dict[str, int]]:
-    """What each worker holds, its idle upstream connections left out."""
+    """Return the resources of each worker without its idle upstream connections."""
     held = []
     for pid in proxy.children():
         told = ask(pid, folder)
@@ -112,7 +112,7 @@ def holdings(proxy: Running, folder: Path) -> list[dict[str, int]]:
 
 @contextmanager
 def nothing_left(proxy: Running, folder: Path, warm: Sequence[str] = ("/",) * 4) -> Iterator[None]:
-    """No worker holds more after the block than one did before it; `warm` are requests that make them open what they keep."""
+    """Assert that no worker holds more after the block than before it. `warm` requests open persistent resources first."""
     wait_until(lambda: proxy.children() and all(fetch(proxy.port, path).status for path in warm), "the workers")
     before: Any = None
 

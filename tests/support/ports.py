@@ -89,7 +89,7 @@ def connect(address: Address, timeout: float = PATIENCE) -> socket.socket:
 
 
 def accepts(address: Address) -> bool:
-    """Whether something accepts connections at `address` now."""
+    """Return True if `address` accepts connections now."""
     try:
         connect(address).close()
     except OSError:

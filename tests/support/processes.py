@@ -1,8 +1,8 @@
 """Real servers as child processes: nginx, gunicorn and this proxy, each for the length of a `with` block.
 
-Every one is started in a session of its own, so that whatever it starts can be found again by the session's id; it is
-stopped by its own process id, and a block that leaves one of its processes behind fails. Should the test process itself
-be killed, the kernel tells the child (`setpriv --pdeathsig`). Output is kept in a file and shown when the start fails.
+Each server runs in a separate session, so that its processes can be found by the session ID. It is stopped by its process ID,
+and a block that leaves a process behind fails. If the test process is killed, the kernel signals the child
+(`setpriv --pdeathsig`). Output is kept in a file and shown if the start fails.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def session_members(session: int) -> list[int]:
 
 
 class Running:
-    """A started server: where it listens, its processes, what it printed, and how to stop it."""
+    """A running server with its addresses, processes and output."""
 
     def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
         global _started
@@ -136,7 +136,7 @@ class Running:
                     os.kill(pid, SIGKILL)
                 except ProcessLookupError:
                     continue
-            # Reap the leader; the others are reaped by whoever inherits them.
+            # Reap the leader. The process that inherits the others reaps them.
             self.process.poll()
         self.process.wait(30)
 
@@ -202,8 +202,9 @@ def _write(conf_text: str, folder: Path) -> Path:
 def run_nginx(conf_text: str, tmp_path: Path, wait_for: Sequence[Address] | None = None) -> Iterator[Running]:
     """Real nginx with `conf_text`, its files in `tmp_path/nginx`, up when every `listen` of the text accepts.
 
-    `daemon off` is set here, and as root also `user root`, because nobody may not enter pytest's folders; neither may
-    the text hold then. Errors are in `log()`, the default access log in `folder/access.log`.
+    `daemon off` is set here, and as root also `user root`, because nginx's default account
+    cannot enter pytest's directories. The text must contain neither. Errors are in `log()`, the default access log in
+    `folder/access.log`.
     """
     folder = tmp_path / "nginx"
     conf = _write(conf_text, folder)

@@ -1,13 +1,13 @@
-"""An upstream that records every byte it receives and answers whatever a test scripts.
+"""An upstream that records every byte it receives and sends scripted responses.
 
     with Recorder(lambda request, wire: reply(b"hello")) as upstream:
         fetch(upstream.port, "/a")
         assert upstream.requests[0].target == "/a"
 
 The script is a function of the request and of the `Wire` (the connection). It returns the bytes to send (`reply` makes
-plain ones), or None when it has sent what it wants itself. It may wait for an event (to hold a request), drip, send
-raw bytes, reset, or take the connection over and pump bytes. An exception in a script fails the `with` block, except
-one that says that the other side went away.
+simple ones), or None if it has sent the response itself. It may wait for an event (to hold a request), send slowly, send
+raw bytes, reset, or take over the connection. An exception in a script fails the `with` block, except for one that
+reports a closed connection.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def chunked(*pieces: bytes, trailers: Iterable[tuple[str, str]] = ()) -> bytes:
 
 
 class Ended(ConnectionError):
-    """The other side ended its half in the middle of what was being read."""
+    """The peer ended its direction within a message."""
 
 
 class Wire:
@@ -111,7 +111,7 @@ class Wire:
             self.send(data[start : start + size])
 
     def recv(self, size: int = 65536) -> bytes:
-        """What comes next, b"" at the end: for scripts that take the connection over."""
+        """Return the next bytes, b"" at the end. For scripts that take over the connection."""
         if self.buffer:
             data, self.buffer = self.buffer[:size], self.buffer[size:]
             return data
@@ -262,7 +262,7 @@ class Recorder:
 
     @property
     def open_connections(self) -> int:
-        """How many accepted connections have not ended yet."""
+        """Return the number of open accepted connections."""
         with self._lock:
             return len(self._wires)
 
@@ -346,7 +346,7 @@ class Recorder:
                 if not self._one(wire, number):
                     break
         except OSError:
-            pass  # the other side went away: what was read is recorded
+            pass  # the peer closed the connection: record the bytes read so far
         except BaseException as error:
             self.errors.append(error)
         finally:
@@ -355,7 +355,7 @@ class Recorder:
                 self._wires.discard(wire)
 
     def _one(self, wire: Wire, number: int) -> bool:
-        """Read and answer one request; False when the connection is to be closed."""
+        """Serve one request. Return False if the connection must be closed."""
         try:
             head = wire.read_until(b"\r\n\r\n")
         except OSError:

@@ -1,8 +1,8 @@
-"""Requests that clients send, good and bad, and what must become of each: the table that tests/test_hostile_requests.py runs.
+"""Valid and invalid requests with their expected results: the table of `tests/e2e/test_hostile_requests.py`.
 
-A case is a sentence, the bytes, the answers, and exactly what the upstream saw. Where a request is refused, the upstream sees
-nothing of it and the connection ends. `docs/security.md` says why; nginx was asked about each, and where it takes what has more
-than one reading (bare LFs, fields that Connection names, `Proxy`), the RFCs are followed instead.
+A case has a description, the bytes, the responses, and the exact bytes that the upstream receives. A refused request does not
+reach the upstream, and its connection is closed. `docs/security.md` gives the reasons. Each case was compared with nginx. Where
+nginx accepts an ambiguous message (bare LFs, fields that Connection names, `Proxy`), the RFCs are followed instead.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Case:
     methods: tuple[str, ...] = ()
     """The requests' methods, where an answer's reading depends on them."""
     behind: bytes = b""
-    """What is sent behind it and must not be read as a request any more."""
+    """Bytes that follow and must not be read as a request."""
 
 
 def request(*fields: bytes, line: bytes = b"GET /p HTTP/1.1", host: bytes | None = HOST, body: bytes = b"") -> bytes:
@@ -73,7 +73,7 @@ def chunks(body: bytes) -> bytes:
 
 
 def refused(sentence: str, data: bytes, *statuses: int) -> Case:
-    """Nothing of it reaches the upstream, nor of what follows it."""
+    """Neither the request nor the bytes behind it reach the upstream."""
     return Case(sentence, data, (frozenset(statuses or (400,)),), ends=True, behind=HIDDEN)
 
 

@@ -1,6 +1,6 @@
-"""What the differential tests share: the same configuration in real nginx and in our router, and one request to both.
+"""Helpers of the differential tests: one configuration in real nginx and in this router, and one request to both.
 
-`Ours` is the smallest hallway there can be: route, files, the page for a status. What it answers is compared with nginx's bytes.
+`Ours` is a minimal request path: route, files, the page for a status. Its response is compared with nginx's bytes.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def load() -> Config:
     listens = tuple(Listen(host="127.0.0.1", port=port) for port in said["ports"])
     return Config(
         prefix=str(FILE.parent),
-        # What the application is made from must be of the same moment as the rest.
+        # The application must be made from the same version of the file.
         files=(("said", json.dumps(said)),),
         main=Main(
             worker_processes=said.get("workers", 2),

@@ -119,6 +119,6 @@ def subject(pair: Pair) -> str:
 
 
 def request(pair: Pair | None, server: ServerBlock, host: str, **attributes: Any) -> Any:
-    """What the guard sees of a request on that connection."""
+    """Return the request on that connection as the guard receives it."""
     connection = SimpleNamespace(tls=pair.server if pair else None)
     return SimpleNamespace(connection=connection, server=server, host=host, **attributes)

@@ -1,4 +1,4 @@
-"""What the wire's tests share: a transport, short ways to send, bodies as clients bring them, and a second run on the loop."""
+"""Helpers of the transport tests: a transport, request shortcuts, client bodies, and a second run on gevent's event loop."""
 
 from __future__ import annotations
 

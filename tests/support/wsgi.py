@@ -1,4 +1,4 @@
-"""What the tests of applications made in Python share."""
+"""Helpers of the tests of applications made in Python."""
 
 from __future__ import annotations
 
