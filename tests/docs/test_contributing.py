@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support import ROOT
+from tests.test_layers import LAYERS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -100,7 +101,10 @@ def test_the_layout_that_contributors_read_is_there() -> None:
     assert {name for name in folders if "/" not in name} <= named
     for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|txt))`", text):
         assert (ROOT / name).exists() or (package / name).exists(), name
-    assert len(rows) == 9
+    assert len(rows) == len(LAYERS)
+    for row, layer in zip(reversed(rows), LAYERS, strict=True):
+        for name in layer.split():
+            assert f"`{name}`" in row or f"`{name}.py`" in row, name
 
 
 def test_the_templates_load() -> None:
