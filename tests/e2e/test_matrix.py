@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def test_every_byte_arrives(worker: str, protocol: str, tmp_path: Path) -> None:
         log = server.log()
     print(f"{worker} {protocol}: {len(cases)} cases, {len(faulty)} with faults, {time.monotonic() - began:.1f} s")
     told = "\n".join(f"{check.case}, at {check.case.at}: {'; '.join(check.faults)}" for check in faulty)
-    assert not faulty, f"{len(faulty)} of {len(cases)} cases:\n{told}"
+    odd = [line for line in log.splitlines() if re.search(r"alert|crit|emerg|CRITICAL|exit|Worker|timed out", line)]
+    assert not faulty, f"{len(faulty)} of {len(cases)} cases:\n{told}\n" + "\n".join(odd[-20:])
     # gunicorn's own workers log a response that breaks off, and gevent a handshake, with a traceback.
     assert "Traceback" not in log or worker != "ProxyWorker", log[log.index("Traceback") :][:3000]
 

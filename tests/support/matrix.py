@@ -98,10 +98,11 @@ class Origin:
         if not pause.cut or (once and case.key in self._cut):
             return True
         self._cut.add(case.key)
-        if case.number % 2:
-            wire.reset()
-        else:
+        if once or case.number % 2:
+            # Never by a reset: it may overtake the head, and a GET without a response may be tried again.
             wire.close()
+        else:
+            wire.reset()
         return False
 
 

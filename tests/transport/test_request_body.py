@@ -112,6 +112,5 @@ def test_an_upstream_that_does_not_read(transport: Transport, tmp_path: Path, ki
         upload.close()
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

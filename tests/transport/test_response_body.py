@@ -173,6 +173,5 @@ def test_a_bad_chunk_later_on(transport: Transport) -> None:
             body.read_block()
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

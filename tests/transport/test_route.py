@@ -129,6 +129,5 @@ def test_a_peer_that_was_given_as_a_url_brings_its_scheme(scheme: str, host: str
     assert secure.tls is not None and secure.server_name == name and secure.url == "https://"
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

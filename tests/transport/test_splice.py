@@ -128,7 +128,6 @@ def test_a_client_that_leaves_while_it_is_moved(transport: Transport) -> None:
         assert len(transport.adapter.idles) == 0
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)
 

@@ -74,6 +74,5 @@ def test_tls_handshake_in_time(transport: Transport) -> None:
         release.set()
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

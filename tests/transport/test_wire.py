@@ -103,6 +103,5 @@ def test_a_101_gives_the_stream_and_what_came_behind(transport: Transport) -> No
         assert len(transport.adapter.idles) == 0
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

@@ -206,6 +206,5 @@ def test_a_side_under_tls_that_sends_before_it_reads() -> None:
     thread.join(10)
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)

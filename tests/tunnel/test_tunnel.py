@@ -94,6 +94,5 @@ def test_dialling() -> None:
         Dialled(Route((upstream.host, upstream.port), settings=ProxySettings(connect_timeout=1.0)))
 
 
-@pytest.mark.timeout(120)
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)
