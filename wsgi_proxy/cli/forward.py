@@ -10,21 +10,13 @@ Rules:
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ipaddress
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_EXAMPLES = {"--hours": "8-18", "--days": "mon-fri"}
-
-
-class Refused(ValueError):
-    """An option whose value cannot be part of a configuration."""
+from .forward_values import DAYS, Refused, listen, network, path_of, ports, quoted, regex, site, span
 
 
 def main(argv: Sequence[str]) -> int:
@@ -139,7 +131,7 @@ def _http(options: argparse.Namespace) -> Iterator[str]:
     yield from _maps(options)
     if options.cache:
         size = "" if options.cache == "memory" else " max_size=1g inactive=1d"
-        yield f"proxy_cache_path {quoted(_path(options.cache))} keys_zone=forward:10m{size};"
+        yield f"proxy_cache_path {quoted(path_of(options.cache))} keys_zone=forward:10m{size};"
         yield ""
     yield "server {"
     yield from _indented(_server(options))
@@ -154,16 +146,16 @@ def _maps(options: argparse.Namespace) -> Iterator[str]:
         yield f"    default {0 if options.allow_site else 1};"
         for flag, names in ((1, options.allow_site), (0, options.deny_site)):
             for name in names:
-                yield f"    {quoted(_site(name))} {flag};"
+                yield f"    {quoted(site(name))} {flag};"
         yield "}"
         yield ""
     yield "# CONNECT to any port would give clients access to mail servers and the like."
     yield 'map "$request_method:$request_port" $port_allowed {'
-    yield f'    "~^CONNECT:({_ports(options.connect_port or [443])})$" 1;'
+    yield f'    "~^CONNECT:({ports(options.connect_port or [443])})$" 1;'
     yield '    "~^CONNECT:" 0;'
     if options.allow_port:
         plain = options.allow_port
-        yield f'    "~:({_ports(plain)}){"?" if 80 in plain else ""}$" 1;'
+        yield f'    "~:({ports(plain)}){"?" if 80 in plain else ""}$" 1;'
         yield "    default 0;"
     else:
         yield "    default 1;"
@@ -172,7 +164,7 @@ def _maps(options: argparse.Namespace) -> Iterator[str]:
     if options.deny_user_agent:
         yield "map $http_user_agent $user_agent_allowed {"
         for pattern in options.deny_user_agent:
-            yield f"    {quoted('~*' + _regex(pattern))} 0;"
+            yield f"    {quoted('~*' + regex(pattern))} 0;"
         yield "    default 1;"
         yield "}"
         yield ""
@@ -180,8 +172,8 @@ def _maps(options: argparse.Namespace) -> Iterator[str]:
     if options.allow_address:
         yield "geo $upstream_last_addr $address_named {"
         yield "    volatile;"
-        for network in options.allow_address:
-            yield f"    {_network(network)} 1;"
+        for block in options.allow_address:
+            yield f"    {network(block)} 1;"
         yield "    default 0;"
         yield "}"
         yield "# $upstream_elsewhere is 0 for addresses of this machine and its link."
@@ -195,14 +187,14 @@ def _maps(options: argparse.Namespace) -> Iterator[str]:
 
 def _times(options: argparse.Namespace) -> Iterator[str]:
     if options.hours:
-        hours = "|".join(f"{hour:02d}" for hour in _span(options.hours, 24, "--hours", str.isdigit))
+        hours = "|".join(f"{hour:02d}" for hour in span(options.hours, 24, "--hours", str.isdigit))
         yield "map $hour $hour_allowed {"
         yield f'    "~^({hours})$" 1;'
         yield "    default 0;"
         yield "}"
         yield ""
     if options.days:
-        days = "|".join(_DAYS[day].title() for day in _span(options.days, 7, "--days", _DAYS.__contains__))
+        days = "|".join(DAYS[day].title() for day in span(options.days, 7, "--days", DAYS.__contains__))
         yield "map $weekday $day_allowed {"
         yield f'    "~*^({days})" 1;'
         yield "    default 0;"
@@ -212,14 +204,14 @@ def _times(options: argparse.Namespace) -> Iterator[str]:
 
 def _server(options: argparse.Namespace) -> Iterator[str]:
     for where in options.bind or ["127.0.0.1:3128"]:
-        yield f"listen {_listen(where)};"
+        yield f"listen {listen(where)};"
     if options.resolver:
         yield f"resolver {quoted(options.resolver)};"
     yield ""
-    for network in options.deny_client:
-        yield f"deny {_network(network)};"
-    for network in options.allow_client:
-        yield f"allow {_network(network)};"
+    for block in options.deny_client:
+        yield f"deny {network(block)};"
+    for block in options.allow_client:
+        yield f"allow {network(block)};"
     if options.allow_client:
         yield "deny all;"
     if options.password_file:
@@ -256,83 +248,3 @@ def _location(options: argparse.Namespace, names: Sequence[str]) -> Iterator[str
     if options.cache:
         yield "proxy_cache forward;"
         yield "proxy_cache_key $scheme://$http_host$request_uri;"
-
-
-# --- command-line values in nginx's syntax ------------------------------------------------------------------------------------
-
-
-def quoted(text: str) -> str:
-    """Return `text` as a word of a configuration, quoted if necessary. Raises Refused for variables and control characters."""
-    if "$" in text and not text.startswith("~"):
-        raise Refused(f'"{text}": a dollar sign would start a variable; remove it')
-    if any(ord(char) < 32 for char in text):
-        raise Refused("a value contains a control character; remove it")
-    if text and re.fullmatch(r"[\w.*/:\[\]~@%+,=-]+", text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _path(text: str) -> str:
-    return text if text == "memory" else os.path.abspath(text)
-
-
-def _site(name: str) -> str:
-    if name.startswith("~"):
-        return "~*" + _regex(name.lstrip("~*"))
-    if not re.fullmatch(r"(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?", name) and not _is_address(name):
-        raise Refused(f'"{name}" is not a site; use a.org, *.b.org, .c.org, an address or ~regex')
-    return name.lower()
-
-
-def _is_address(name: str) -> bool:
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(name.strip("[]"))
-        return True
-    return False
-
-
-def _regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise Refused(f'"{pattern}" is not a regular expression: {error}') from error
-    return pattern
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError as error:
-        raise Refused(str(error)) from error
-
-
-def _ports(numbers: Sequence[int]) -> str:
-    for number in numbers:
-        if not 0 < number < 65536:
-            raise Refused(f"{number} is not a port; use 1 to 65535")
-    return "|".join(str(number) for number in numbers)
-
-
-def _listen(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Refused(f'"{text}" is not [HOST]:PORT')
-    if host and not (re.fullmatch(r"[A-Za-z0-9.-]+|\*", host) or (host.startswith("[") and _is_address(host))):
-        raise Refused(f'"{host}" is not an address to listen on; use a host name, an IPv4 address or [IPv6]')
-    return text if host else port
-
-
-def _span(text: str, size: int, option: str, known: object) -> list[int]:
-    """Return the members of the range `a-b` or `a` modulo `size`. A range of hours excludes b, a range of days includes it."""
-    first, dash, last = text.lower().partition("-")
-    words = [first, last] if dash else [first]
-    if not all(callable(known) and known(word) for word in words):
-        raise Refused(f"{option} {text} is not a range; use {_EXAMPLES[option]}")
-    numbers = [_DAYS.index(word) if size == 7 else int(word) for word in words]
-    if size == 24:
-        if any(number > 24 for number in numbers) or (dash and numbers[0] == numbers[1]):
-            raise Refused(f"{option} {text} is not a range; use {_EXAMPLES[option]}")
-        end = numbers[1] if dash else numbers[0] + 1
-        return [number % 24 for number in range(numbers[0], end if end > numbers[0] else end + 24)]
-    end = numbers[-1] if numbers[-1] >= numbers[0] else numbers[-1] + 7
-    return [number % 7 for number in range(numbers[0], end + 1)]
