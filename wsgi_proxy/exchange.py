@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from .config import AddHeader, Location, ServerBlock
     from .response import Attempt, Response
 
-NO_PAIRS: Pairs = []
-"""The shared empty list of fields; never changed."""
+NO_PAIRS: Pairs = []  # shared, never changed
 
 PHASES = {
     "arrival": (
@@ -86,17 +85,16 @@ class Exchange:
     connection: Any = None
     """The client's connection under ProxyWorker, else None."""
 
-    # Routing. `server` and `location` are None before it.
+    # Routing. `server` and `location` are None before it; `site` (`router.Site`) and `compiled`
+    # (`proxy.location.CompiledLocation`) are made of them at the start.
     host = ""
     """nginx's $host: the request's host in lower case without its port, else the server's name."""
     uri = "/"
     args = ""
     server: ServerBlock = None  # type: ignore[assignment]
     site: Any = None
-    """The server block as the router prepared it (`router.Site`)."""
     location: Location = None  # type: ignore[assignment]
     compiled: Any = None
-    """The location as the proxy prepared it (`proxy.location.CompiledLocation`)."""
     captures: tuple[str | None, ...] = ()
     """$0 is captures[0], $1 captures[1]… of the last regular expression that matched."""
     variables: dict[str, str]
@@ -137,7 +135,6 @@ class Exchange:
     upload: Any = None
     """The part of the body taken for an upstream (`request_body.Upload`); an internal redirect sends it again."""
     body_bytes_received = 0
-    """Bytes of the request's body read so far."""
     request_body: bytes | None = None
     """The whole body if it was read into memory ($request_body)."""
 
@@ -157,7 +154,6 @@ class Exchange:
     response: Response | None = None
     status = 0
     added_trailers: tuple[AddHeader, ...] = ()
-    """The location's `add_trailer`, if this response gets them."""
     body_bytes_sent = 0
     upstream_trailers: Pairs
     sent_trailers: Pairs
@@ -277,7 +273,6 @@ class Exchange:
 
     @property
     def has_body(self) -> bool:
-        """True if the request has a body that is not known to be empty."""
         return self.chunked or bool(self.content_length)
 
     def drop_body(self) -> None:
