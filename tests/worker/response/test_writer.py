@@ -48,6 +48,14 @@ def test_lengths_and_chunks() -> None:
         assert response.get("Connection") == "close"
 
 
+def test_blocks_may_be_any_bytes() -> None:
+    with serving(responseing([], b"a", bytearray(b"b"), memoryview(b"c"))) as server:
+        assert get(server).body == b"abc"
+        assert get(server, version="1.0").body == b"abc"
+    with serving(responseing([("Content-Length", "2")], memoryview(b"ab"))) as server:
+        assert get(server).body == b"ab"
+
+
 def test_one_block_in_a_list_gets_its_length() -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response("200 OK", [])

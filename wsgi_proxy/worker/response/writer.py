@@ -69,9 +69,10 @@ class ResponseWriter(HeadWriter):
         """Send the body that the application returned. Raises the exceptions of its iterable, and ClientGone."""
         if type(result) is list or type(result) is tuple:
             if len(result) == 1 and self.status and not self.head_sent and type(result[0]) is bytes:
-                block = result[0]
-                whole = None if self.method == "HEAD" else len(block)
-                self._send(self._finish_head(whole), block)
+                # Compiled, this name has the type `bytes`. A block of another type, below, needs another name.
+                only = result[0]
+                whole = None if self.method == "HEAD" else len(only)
+                self._send(self._finish_head(whole), only)
                 self.finish()
                 return
         elif self.status and not self.head_sent:
