@@ -457,7 +457,7 @@ def test_no_conflict_is_left_in_a_page(path: Path) -> None:
 
 def test_readme_names_the_other_project() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert "`wsgi-proxy` there is an unrelated project" in readme
+    assert "The package `wsgi-proxy` on PyPI is another, unrelated project." in readme
     assert {"make demo", "make test"} <= set(re.findall(r"^make \w+", readme, re.M))
 
 

@@ -335,7 +335,7 @@ def files_that_the_application_hands_out(k: Kitchen) -> None:
 
 
 @recipe
-def hide_what_is_behind(k: Kitchen) -> None:
+def hide_the_upstream(k: Kitchen) -> None:
     response = k.get("/x", host="www.example.org")
     assert response.get("X-Powered-By") is None and "/" not in (response.get("Server") or "")
     assert k.get("/moved", host="www.example.org").get("Location") == "/there"

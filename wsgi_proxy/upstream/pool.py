@@ -99,7 +99,7 @@ class Pool:
         policy: The balancing method: `"least_conn"`, `"round_robin"`, `"least_time"`, `"random"`, `"ip_hash"`, `"hash"`, a
             `Policy`, `"package.module:name"`, or a function `f(servers, exchange)` that returns one of the servers.
         name: The name of the upstream, for logs and the status page.
-        zone: The shared memory to use; by default that of this process and its siblings.
+        memory: The shared memory to use; by default that of this process and its siblings.
         clock: The function that gives the present time, in seconds since the epoch.
         dice: The source of random numbers; by default a new `random.Random`.
         sticky: The cookie that keeps a client with its server.
