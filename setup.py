@@ -31,6 +31,8 @@ COMPILED = """
     logs/logfile logs/accesslog
     worker/connection worker/link worker/service worker/listener worker/request_head worker/request_body worker/environ
     worker/settings worker/response/fields worker/response/head worker/response/writer worker/socket
+    worker/http2/body worker/http2/connection worker/http2/fields worker/http2/frames worker/http2/gate worker/http2/hpack
+    worker/http2/huffman worker/http2/output worker/http2/requests worker/http2/response worker/http2/stream
     routing/router routing/locations routing/redirects
     access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies balance/least_conn balance/random_choice balance/custom

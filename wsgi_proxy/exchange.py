@@ -214,6 +214,10 @@ class Exchange:
             self.content_length = int(length)
         elif "HTTP_TRANSFER_ENCODING" in environ:
             self.chunked = True
+        elif self.protocol == "HTTP/2.0":
+            # A body needs no length (RFC 9113, section 8.1): its first byte tells that there is one.
+            begins = getattr(self.input, "begins", None)
+            self.chunked = begins is not None and begins()
 
     def _take_environ(self, pairs: Pairs | None, sent: Mapping[str, str] | None) -> None:
         """Take the request from the environ, and those parts of the raw request that agree with it.

@@ -45,7 +45,7 @@ def test_the_model_as_gunicorn_s_settings() -> None:
     assert (cfg.workers, cfg.worker_connections, cfg.worker_class_str) == (3, 77, "wsgi_proxy.worker.ProxyWorker")
     assert cfg.worker_class.__name__ == "ProxyWorker" and cfg.control_socket_disable and cfg.env == {"A": "b"}
     assert cfg.forwarded_allow_ips == [] and cfg.forwarder_headers == [] and cfg.header_map == "drop"
-    assert cfg.accesslog is None and server.shutdown_timeout == 5.0 and not server.http2
+    assert cfg.accesslog is None and server.shutdown_timeout == 5.0
 
 
 def test_heartbeats_are_in_memory_where_it_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

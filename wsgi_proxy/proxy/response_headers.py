@@ -146,7 +146,7 @@ class _AddTrailers:
 
     def __call__(self, exchange: Exchange, response: Response) -> None:
         fields = self._fields if response.status in TOUCHED else self._always
-        if fields and exchange.connection is not None and exchange.protocol == "HTTP/1.1" and exchange.method != "HEAD":
+        if fields and exchange.connection is not None and exchange.protocol != "HTTP/1.0" and exchange.method != "HEAD":
             if response.status in (101, 204, 304):
                 return
             exchange.added_trailers = fields

@@ -67,6 +67,7 @@ class ServerPlan:
             proxy_protocol=listen.proxy_protocol,
             tls=None if context is None else (lambda: context),
             response_plain=True,
+            http2=server.http2 or listen.http2,
         )
 
 
@@ -218,11 +219,6 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
     def shutdown_timeout(self) -> float:
         """The limit in seconds for a draining worker; 0 means no limit."""
         return self.plan.config.main.worker_shutdown_timeout
-
-    @property
-    def http2(self) -> bool:
-        """True if any listener accepts HTTP/2."""
-        return any(server.http2 or any(listen.http2 for listen in server.listens) for server in self.plan.config.servers)
 
     def listener_settings(self, socket_address: Any) -> ListenerSettings:
         """Return the limits of the listener that is bound to `socket_address`."""

@@ -17,7 +17,6 @@ import ssl
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +91,7 @@ class _ContextsByName:
     def _make(self, server: ServerBlock, pairs: Sequence[tuple[str, str]]) -> Any:
         tls = server.tls or TLS()
         http2 = server.http2 or any(listen.http2 for listen in server.listens)
-        # HTTP/2 needs the h2 package (the extra "http2").
-        alpn = ["h2", "http/1.1"] if http2 and find_spec("h2") else ["http/1.1"]
+        alpn = ["h2", "http/1.1"] if http2 else ["http/1.1"]
         if self._asking:
             check_readable(*(path for pair in pairs for path in pair))
             try:

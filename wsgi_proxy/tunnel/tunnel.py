@@ -106,7 +106,8 @@ class Tunnelled:
 
 def can_tunnel(environ: dict[str, Any]) -> bool:
     """Return True if this server hands over its connections."""
-    return "wsgi_proxy.connection" in environ or client_socket(environ) is not None
+    connection = environ.get("wsgi_proxy.connection")
+    return client_socket(environ) is not None if connection is None else bool(connection.can_take_over)
 
 
 def require_connection(exchange: Exchange) -> None:

@@ -16,19 +16,20 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from ..errors import ClientError, ClientGone, ProxyError
-from ..http import field_values, page, shown_status, status_line
+from ..errors import ClientError, ClientGone
+from ..http import page, shown_status, status_line
 from .environ import make_environ
+from .http2 import PREFACE, Http2Connection
 from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .proxy_protocol import read_proxy_header
 from .request_body import NO_BODY, RequestBody
 from .request_head import take_request
-from .response import SERVER, ResponseWriter, ShortBody, clock, http_date
+from .response import SERVER, ResponseWriter, clock, http_date
 from .service import QUIET
 from .socket import StreamSocket
 
 if TYPE_CHECKING:
-    from .request_head import Request
+    pass
 
 _READ = 16 * 1024
 _MAX_DISCARD = 64 * 1024
@@ -81,15 +82,18 @@ class Connection(Link):
             self.service.log.info("%s: %s", self, error)
             self.close()
             return
-        if self.tls is not None and self.tls.selected_alpn_protocol() == "h2" and self.service.handle_http2 is not None:
-            self.state = BUSY
-            try:
-                self.service.handle_http2(self)
-            finally:
-                self.close()
+        if self.tls is not None and self.tls.selected_alpn_protocol() == "h2":
+            self._begin_http2()
             return
         self._opened()
         self._look_again()
+
+    def _begin_http2(self) -> None:
+        """Go on by HTTP/2, whose connection takes this one's place."""
+        self.service.connections.discard(self)
+        data, self.buffer = self.buffer, b""
+        self.state = CLOSED
+        Http2Connection(self).begin(data)
 
     def _begins_tls(self) -> bool:
         """Return True if the first byte, which is only peeked at, begins a TLS handshake."""
@@ -134,6 +138,10 @@ class Connection(Link):
             self._discard(data)
         else:
             self.buffer = self.buffer + data if self.buffer else data
+            if self.settings.http2 and not self.requests and PREFACE.startswith(self.buffer[: len(PREFACE)]):
+                if len(self.buffer) >= len(PREFACE):
+                    self._begin_http2()
+                return
             if self._next_head():
                 self.service.crew.run(self._serve)
 
@@ -154,29 +162,9 @@ class Connection(Link):
         self.head = request
         self.state = BUSY
         self.deadline = inf
-        if request is not None and (request.underscored or (self.trusted and self._names_scheme(request))):
-            self._judge(request)
+        if request is not None and (request.underscored or self.trusted):
+            self.judge(request)
         return True
-
-    def _names_scheme(self, request: Request) -> bool:
-        """Return True if the request has a field of `secure_scheme_headers`."""
-        keys = request.keys
-        for key in self.listener.settings.scheme_keys:
-            if key in keys:
-                return True
-        return False
-
-    def _judge(self, request: Request) -> None:
-        """Apply gunicorn's settings about trusted proxies and underscores, where they govern the listener."""
-        rules = self.listener.settings.rules
-        if rules is None:
-            return
-        try:
-            path = request.uri.partition("?")[0]
-            self.forwarded = rules.environ(request.pairs, path, request.underscored, self.trusted)
-        except ClientError as error:
-            self.refused = error
-            self.head = None
 
     def _refuse(self) -> None:
         """Answer a refused head with its status and end the connection; runs in a greenlet."""
@@ -233,81 +221,17 @@ class Connection(Link):
         if self.settings is not self.listener.settings:
             self._use(self.listener.settings)
         self.requests += 1
-        service.requests += 1
-        if service.requests == service.max_requests:
-            service.end()
         response = ResponseWriter(self, head, head.keep_alive)
         environ = make_environ(self, head)
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)
         environ["wsgi.input"] = self.body
-        if not service.direct:
-            environ["wsgi_proxy.keys"] = head.keys if self.forwarded is None else field_values(environ)
         if self.plain_on_tls:
             environ["wsgi.url_scheme"] = "http"
         if self._socket is None:
             self._socket = StreamSocket(self)
         environ["gunicorn.socket"] = self._socket
-        environ["wsgi.early_hints"] = response.early_hints
-        hooks = service.hooks
-        token = None
-        whole = False
-        try:
-            if hooks.active:
-                token = hooks.before(self, environ)
-            result = service.app(environ, response.start_response)
-            try:
-                if self.taken:
-                    for _ in result:
-                        pass
-                else:
-                    response.deliver(result)
-                    whole = True
-            finally:
-                close = getattr(result, "close", None)
-                if close is not None:
-                    close()
-        except ClientGone as error:
-            service.log.info("%s: %s", self, error)
-        except Exception as error:
-            self._failed(response, error)
-        if token is not None:
-            hooks.after(token, environ, response)
-        return self._after(response, whole)
-
-    def _failed(self, response: ResponseWriter, error: Exception) -> None:
-        """The application raised: an answer if none has begun, else the cut that shows the client it is not whole."""
-        if self.taken and isinstance(error, StopIteration):
-            # How an application that served its connection through gunicorn.socket says that it is done.
-            return
-        what = f"{response.method} {response.head.target}"
-        if response.head_sent or self.taken:
-            if isinstance(error, ShortBody):
-                self.service.log.error("%s: the answer to %s was cut: %s", self, what, error)
-            elif not isinstance(error, ProxyError):  # the application has said what it knows
-                self.service.log.exception("%s: the answer to %s was cut", self, what)
-            if not self.taken and not response.chunked and response.left is None:
-                # Framed by the connection's end: only a reset tells that this is not the end.
-                self._reset()
-            return
-        if isinstance(error, ProxyError):
-            self.service.log.info("%s: %s: %s", self, what, error)
-            status = error.status
-        else:
-            self.service.log.exception("Error handling request %s", what)
-            status = 500
-        fresh = ResponseWriter(self, response.head, False)
-        body = page(status)
-        fresh.start_response(
-            status_line(shown_status(status)), [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
-        )
-        try:
-            fresh.deliver([body])
-        except ClientGone:
-            self.gone = True
-        # For the log and the hooks this is what was answered.
-        response.status, response.headers, response.sent = fresh.status, fresh.headers, fresh.sent
-        response.failed, response.keep = True, False
+        return self._after(response, service.respond(self, response, environ))
 
     def _after(self, response: ResponseWriter, whole: bool) -> bool:
         """Keep, drain or close the connection; return True if the next request's head may be in the buffer."""

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
     from ..http import Pairs
-    from .connection import Connection
+    from .link import Link
     from .request_head import Request
 
 _KEYS: dict[str, str] = {}
@@ -51,7 +51,7 @@ def field_keys(pairs: Pairs) -> dict[str, str]:
     return keys
 
 
-def make_environ(connection: Connection, request: Request) -> dict[str, Any]:
+def make_environ(connection: Link, request: Request) -> dict[str, Any]:
     """Return the environ of a request, without `wsgi.input` and the keys that the response writer adds."""
     environ = connection.listener.base.copy()
     environ.update(request.keys)

@@ -21,7 +21,7 @@ from .service import Hooks
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from .connection import Connection
+    from .link import Link
     from .worker import ProxyWorker
 
 
@@ -39,7 +39,7 @@ class GunicornHooks(Hooks):
         self._post = _unless_default(cfg, "post_request")
         self.active = bool(self._logs or self._pre or self._post)
 
-    def before(self, connection: Connection, environ: WSGIEnvironment) -> Any:
+    def before(self, connection: Link, environ: WSGIEnvironment) -> Any:
         started = datetime.now()
         request = GunicornRequest(connection, environ)
         if self._pre is not None:
@@ -73,7 +73,7 @@ class GunicornRequest:
 
     __slots__ = ("body", "headers", "method", "path", "proxy_protocol_info", "query", "scheme", "trailers", "uri", "version")
 
-    def __init__(self, connection: Connection, environ: WSGIEnvironment) -> None:
+    def __init__(self, connection: Link, environ: WSGIEnvironment) -> None:
         head = connection.head
         assert head is not None
         rules, trusted = connection.listener.settings.rules, connection.trusted

@@ -16,11 +16,11 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ClientGone, ProxyError
+from ..errors import ClientError, ClientGone, ProxyError
 from ..net import HALF_CLOSED, Stream, acknowledged, is_torn
 from ..net.gevent_side import Side
 from ..net.gevent_stream import GreenStream
-from .request_body import NO_BODY, NoBody, RequestBody
+from .request_body import NO_BODY, Body, NoBody
 from .socket import StreamSocket
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Link:
         self.buffer = b""
         self.requests = 0
         self.head: Request | None = None
-        self.body: RequestBody | NoBody = NO_BODY
+        self.body: Body | NoBody = NO_BODY
         self.refused: ProxyError | None = None
         """The fault of a head that is refused."""
         rules = listener.settings.rules
@@ -114,7 +114,41 @@ class Link:
         self._lingers_until = 0.0
         self._socket: StreamSocket | None = None
 
+    def adopt(self, other: Link) -> None:
+        """Become a carrier over the same connection, in the place of `other` or beside it."""
+        self.listener = other.listener
+        self.number = other.number
+        self.started = other.started
+        self.service = other.service
+        self.settings = other.listener.settings
+        self.stream = other.stream
+        self._side = other._side
+        self.peer = other.peer
+        self.remote_addr, self.remote_port = other.remote_addr, other.remote_port
+        self.state = other.state
+        self.deadline = inf
+        self.buffer = b""
+        self.requests = other.requests
+        self.head = None
+        self.body = NO_BODY
+        self.refused = None
+        self.trusted = other.trusted
+        self.forwarded = None
+        self.gone = self.taken = False
+        self.trailers = None
+        self.tls = other.tls
+        self.plain_on_tls = False
+        self.proxy_protocol = other.proxy_protocol
+        self._alarms = None
+        self._lingers_until = 0.0
+        self._socket = None
+
     # --- for the application ---
+
+    @property
+    def can_take_over(self) -> bool:
+        """Whether `take_over` is possible: the connection carries one request at a time."""
+        return True
 
     def take_over(self) -> tuple[Stream, bytes]:
         """Return the stream and the bytes behind the request. The caller owns both until its iterable is closed.
@@ -218,6 +252,31 @@ class Link:
             raise ClientGone("client timed out while the response was sent") from error
         raise ClientGone(f"client closed the connection while the response was sent: {error}") from error
 
+    # --- one request ---
+
+    def may_keep(self) -> bool:
+        """Return True when another request may follow the response whose head is being written now."""
+        return False
+
+    def judge(self, request: Request) -> None:
+        """Apply gunicorn's settings about trusted proxies and underscores, where they govern the listener."""
+        settings = self.listener.settings
+        rules = settings.rules
+        if rules is None:
+            return
+        if not request.underscored:
+            for key in settings.scheme_keys:
+                if key in request.keys:
+                    break
+            else:
+                return
+        try:
+            path = request.uri.partition("?")[0]
+            self.forwarded = rules.environ(request.pairs, path, request.underscored, self.trusted)
+        except ClientError as error:
+            self.refused = error
+            self.head = None
+
     # --- ends ---
 
     def drain(self, quiet_until: float) -> None:
@@ -234,7 +293,8 @@ class Link:
         self.stream.read_timeout = settings.client_body_timeout or None
         self.stream.write_timeout = settings.send_timeout or None
 
-    def _reset(self) -> None:
+    def break_off(self) -> None:
+        """See to it that closing resets the connection."""
         self.gone = True
         self.stream.break_off()
 

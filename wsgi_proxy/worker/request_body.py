@@ -39,13 +39,92 @@ class Source(Protocol):
     def watch(self) -> None: ...
 
 
-class RequestBody:
-    """The body of one request; `trailers` holds those of a chunked one once it has ended."""
+class Body:
+    """Reading a body, whatever carries it: `_more` puts one block more into `_pieces`, and gives False at the end."""
 
-    __slots__ = ("_connection", "_fault", "_pieces", "decoder", "expecting", "left", "received")
+    __slots__ = ("_pieces", "expecting", "left", "received")
 
     interruptible = True
     """`wait` can interrupt the wait for the client."""
+
+    _pieces: list[bytes]
+    expecting: bool
+    """Whether the client waits for our word before it sends."""
+    left: int | None
+    """Bytes that have not come in yet; None where that is not known."""
+    received: int
+
+    @property
+    def trailers(self) -> Pairs:
+        return []
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything of it has come in from the connection."""
+        raise NotImplementedError
+
+    def _more(self) -> bool:
+        raise NotImplementedError
+
+    def read1(self, size: int = -1) -> bytes:
+        """At least one byte and at most `size`, as soon as there is one; b"" at the end."""
+        if size == 0 or not (self._pieces or self._more()):
+            return b""
+        piece = self._pieces.pop()
+        if 0 < size < len(piece):
+            self._pieces.append(piece[size:])
+            return piece[:size]
+        return piece
+
+    def read(self, size: int | None = -1) -> bytes:
+        """`size` bytes, fewer only at the end; everything when `size` is negative or None."""
+        if size is None or size < 0:
+            return b"".join(iter(self.read1, b""))
+        piece = self.read1(size)
+        if len(piece) == size or not piece:
+            return piece
+        pieces = [piece]
+        left = size - len(piece)
+        while left and (piece := self.read1(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Up to and with the next newline, at most `size` bytes."""
+        limit = -1 if size is None else size
+        pieces: list[bytes] = []
+        while limit and (piece := self.read1(limit)):
+            end = piece.find(b"\n") + 1
+            if end:
+                pieces.append(piece[:end])
+                if end < len(piece):
+                    self._pieces.append(piece[end:])
+                break
+            pieces.append(piece)
+            if limit > 0:
+                limit -= len(piece)
+        return b"".join(pieces)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """All lines that are left, or those of about `hint` bytes."""
+        lines: list[bytes] = []
+        total = 0
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+
+class RequestBody(Body):
+    """The body of one request; `trailers` holds those of a chunked one once it has ended."""
+
+    __slots__ = ("_connection", "_fault", "decoder")
 
     def __init__(self, connection: Source, head: Request) -> None:
         self._connection = connection
@@ -55,11 +134,9 @@ class RequestBody:
         else:
             self.decoder = LengthDecoder(head.content_length or 0, ClientError)
         self.expecting = head.expect_continue
-        """Whether the client waits for our word before it sends."""
         self.left = None if head.chunked else head.content_length
-        """Bytes that have not come in yet; None where that is not known."""
         self.received = 0
-        self._pieces: list[bytes] = []
+        self._pieces = []
         self._fault: ClientError | None = None
         """The fault of the bytes that arrived together with the head; the first read raises it."""
         if connection.buffer:
@@ -173,60 +250,6 @@ class RequestBody:
                 return False
         return True
 
-    def read1(self, size: int = -1) -> bytes:
-        """At least one byte and at most `size`, as soon as there is one; b"" at the end."""
-        if size == 0 or not (self._pieces or self._more()):
-            return b""
-        piece = self._pieces.pop()
-        if 0 < size < len(piece):
-            self._pieces.append(piece[size:])
-            return piece[:size]
-        return piece
-
-    def read(self, size: int | None = -1) -> bytes:
-        """`size` bytes, fewer only at the end; everything when `size` is negative or None."""
-        if size is None or size < 0:
-            return b"".join(iter(self.read1, b""))
-        piece = self.read1(size)
-        if len(piece) == size or not piece:
-            return piece
-        pieces = [piece]
-        left = size - len(piece)
-        while left and (piece := self.read1(left)):
-            pieces.append(piece)
-            left -= len(piece)
-        return b"".join(pieces)
-
-    def readline(self, size: int | None = -1) -> bytes:
-        """Up to and with the next newline, at most `size` bytes."""
-        limit = -1 if size is None else size
-        pieces: list[bytes] = []
-        while limit and (piece := self.read1(limit)):
-            end = piece.find(b"\n") + 1
-            if end:
-                pieces.append(piece[:end])
-                if end < len(piece):
-                    self._pieces.append(piece[end:])
-                break
-            pieces.append(piece)
-            if limit > 0:
-                limit -= len(piece)
-        return b"".join(pieces)
-
-    def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """All lines that are left, or those of about `hint` bytes."""
-        lines: list[bytes] = []
-        total = 0
-        for line in self:
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint <= total:
-                break
-        return lines
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
 
 class NoBody:
     """The body of a request without one, which all such requests share."""
@@ -241,6 +264,9 @@ class NoBody:
     @property
     def trailers(self) -> Pairs:
         return []
+
+    def begins(self) -> bool:
+        return False
 
     def read(self, size: int | None = -1) -> bytes:
         return b""

@@ -65,6 +65,19 @@ class Request:
     """True if the name of a field has an underscore; `keys` omits that field."""
     uri: str
 
+    @staticmethod
+    def refused(method: str) -> Request:
+        """Return what stands for a request that is answered without having been understood."""
+        request = Request()
+        request.method = method
+        request.target = request.uri = "/"
+        request.pairs = []
+        request.keys = {}
+        request.modern = True
+        request.chunked = request.expect_continue = request.keep_alive = request.underscored = False
+        request.content_length = None
+        return request
+
     @property
     def version(self) -> tuple[int, int]:
         return (1, 1) if self.modern else (1, 0)

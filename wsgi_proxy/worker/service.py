@@ -17,13 +17,15 @@ from gevent.hub import get_hub
 from greenlet import GreenletExit, getcurrent, greenlet
 from mypy_extensions import mypyc_attr
 
+from ..errors import ClientGone, ProxyError
+from ..http import field_values, page, shown_status, status_line
+from .response import ResponseWriter, ShortBody
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
-    from .connection import Connection
     from .link import Link
     from .listener import Listener
-    from .response import ResponseWriter
 
 _switch = greenlet.switch
 
@@ -55,7 +57,7 @@ class Hooks:
     def __init__(self, active: bool = False) -> None:
         self.active = active
 
-    def before(self, connection: Connection, environ: WSGIEnvironment) -> Any:
+    def before(self, connection: Link, environ: WSGIEnvironment) -> Any:
         """Called before the application, whose environ it may change; what it gives is handed to `after`.
 
         With None `after` is not called.
@@ -84,10 +86,17 @@ class Crew:
             return
         free = self._free
         self.busy += 1
-        (free.pop() if free else greenlet(self._live, self._hub)).switch(work)
+        if free:
+            free.pop().switch(work)
+        else:
+            made = greenlet(self._live, self._hub)
+            # Started without work: what a greenlet is started with, it holds as long as it lives.
+            made.switch()
+            made.switch(work)
 
-    def _live(self, work: Callable[[], None] | None) -> None:
+    def _live(self) -> None:
         free = self._free
+        work = self._parked()
         while work is not None:
             try:
                 work()
@@ -141,7 +150,6 @@ class Service:
         self.draining = False
         self.exhausted: Callable[[], None] = self.drain
         """Called once when `max_requests` is reached."""
-        self.handle_http2: Callable[[Connection], None] | None = None
         self._timer = self.hub.loop.timer(_SWEEP, _SWEEP)
         self._pending: list[Any] = []
 
@@ -175,6 +183,79 @@ class Service:
         if len(self.connections) == self.max_connections - 1 and self.requests < self.max_requests:
             for listener in self.listeners:
                 listener.resume()
+
+    # --- one request, in a greenlet ---
+
+    def respond(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment) -> bool:
+        """Run the application for a request, whatever carries it; True when the whole response has gone out."""
+        self.requests += 1
+        if self.requests == self.max_requests:
+            self.end()
+        if not self.direct:
+            head = response.head
+            environ["wsgi_proxy.keys"] = head.keys if link.forwarded is None else field_values(environ)
+        environ["wsgi.early_hints"] = response.early_hints
+        hooks = self.hooks
+        token = None
+        whole = False
+        try:
+            if hooks.active:
+                token = hooks.before(link, environ)
+            result = self.app(environ, response.start_response)
+            try:
+                if link.taken:
+                    for _ in result:
+                        pass
+                else:
+                    response.deliver(result)
+                    whole = True
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except ClientGone as error:
+            self.log.info("%s: %s", link, error)
+        except Exception as error:
+            self._failed(link, response, error)
+        if token is not None:
+            hooks.after(token, environ, response)
+        return whole
+
+    def _failed(self, link: Link, response: ResponseWriter, error: Exception) -> None:
+        """The application raised: an answer if none has begun, else the cut that shows the client it is not whole."""
+        if link.taken and isinstance(error, StopIteration):
+            # How an application that served its connection through gunicorn.socket says that it is done.
+            return
+        what = f"{response.method} {response.head.target}"
+        if response.head_sent or link.taken:
+            if isinstance(error, ShortBody):
+                self.log.error("%s: the answer to %s was cut: %s", link, what, error)
+            elif not isinstance(error, ProxyError):  # the application has said what it knows
+                self.log.exception("%s: the answer to %s was cut", link, what)
+            if not link.taken:
+                response.break_off()
+            return
+        if isinstance(error, ProxyError):
+            self.log.info("%s: %s: %s", link, what, error)
+            status = error.status
+        else:
+            self.log.exception("Error handling request %s", what)
+            status = 500
+        fresh = response.fresh()
+        try:
+            self.send_page(fresh, status)
+        except ClientGone:
+            link.gone = True
+        # For the log and the hooks this is what was answered.
+        response.status, response.headers, response.sent = fresh.status, fresh.headers, fresh.sent
+        response.failed, response.keep = True, False
+
+    def send_page(self, response: ResponseWriter, status: int) -> None:
+        """Answer with the standard page of a status."""
+        body = page(status)
+        fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
+        response.start_response(status_line(shown_status(status)), fields)
+        response.deliver([body])
 
     def end(self) -> None:
         """Stop accepting and exit, because `max_requests` requests have been served."""

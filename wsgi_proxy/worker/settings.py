@@ -67,6 +67,8 @@ class ListenerSettings:
     """Returns the context for a new connection; None is plain HTTP."""
     response_plain: bool = False
     """The application answers plain HTTP that arrives at a TLS listener (`Connection.plain_on_tls`)."""
+    http2: bool = False
+    """A client on a plain listener may begin with the preface of HTTP/2 (RFC 9113, section 3.3)."""
     rules: HeadRules | None = None
     """gunicorn's settings about request heads, where they govern this listener."""
     keep_line: str = field(init=False)

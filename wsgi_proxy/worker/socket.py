@@ -80,16 +80,3 @@ class StreamSocket:
     def setsockopt(self, level: int, option: int, value: int) -> None:
         with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
             sock.setsockopt(level, option, value)
-
-
-class Http2Socket(StreamSocket):
-    """The same for gunicorn's HTTP/2, which waits at the descriptor: what was received is handed over whole.
-
-    Decrypted records left behind here would never make the descriptor readable, and a window that they open would stay closed.
-    """
-
-    __slots__ = ()
-
-    def recv(self, size: int) -> bytes:
-        """`size` bytes at most from the connection, and everything that was received with them."""
-        return StreamSocket.recv(self, size) + self.stream.recv_rest()

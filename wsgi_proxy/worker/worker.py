@@ -1,7 +1,7 @@
 """The gunicorn worker: `gunicorn -k wsgi_proxy.worker.ProxyWorker module:app`, and what `wsgi-proxy` runs.
 
 Rules:
-- gunicorn keeps what it is good at: processes, signals, settings, hooks, logs, HTTP/2. What is replaced is how connections are
+- gunicorn keeps what it is good at: processes, signals, settings, hooks, logs. What is replaced is how connections are
   accepted, read and answered (`worker_listener`, `worker_connection`, `worker_answer`), which is where its CPU time goes.
 - It serves any WSGI application, not only ours. One that has `logs.reopen()` or `close()`, as ours, has them called when its
   logs were rotated, and when the worker ends.
@@ -14,39 +14,25 @@ from __future__ import annotations
 import gc
 import mmap
 import os
-import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import gevent
 from gevent import monkey
 from gevent.event import Event
 from gunicorn import sock as gunicorn_sock
-from gunicorn.config import Config
 from gunicorn.http.wsgi import base_environ
-from gunicorn.http2 import is_http2_available
-from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from .. import build
-from ..http import HeadRules, field_values
+from ..http import HeadRules
 from ..net import load_kinds
 from .environ import FileWrapper
 from .hooks import GunicornHooks
-from .http2 import Http2Hints, Http2Input, Http2Response, http2_fields
 from .listener import Listener
-from .response import SERVER
 from .service import Service
 from .settings import ListenerSettings
-from .socket import Http2Socket
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-    from .connection import Connection
 
 _HEARTBEAT = 1.0
 _SERVING, _ENDING = 1, 2
@@ -87,12 +73,6 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             hooks=GunicornHooks(self),
         )
         service.exhausted = self._exhausted
-        if "h2" in self.cfg.http_protocols or getattr(self.app, "http2", False):
-            service.handle_http2 = self._serve_http2
-            if is_http2_available():
-                # gunicorn imports both with the first connection.
-                import gunicorn.http2.connection  # noqa: F401
-                import h2.connection  # noqa: F401
         load_kinds()
         base = self._base_environ()
         batch = _SHARED_BATCH if self.cfg.workers > 1 else _ALONE_BATCH
@@ -193,76 +173,6 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         reopen = getattr(getattr(getattr(self, "wsgi", None), "logs", None), "reopen", None)
         if reopen is not None:
             gevent.spawn(reopen)
-
-    # --- HTTP/2 ---
-
-    def _serve_http2(self, connection: Connection) -> None:
-        """gunicorn's own HTTP/2, over our stream."""
-        sock = Http2Socket(connection)
-        Http2Handler(self, connection).handle_http2(sock, sock, connection.peer)
-
-
-class Http2Handler(AsyncWorker):  # type: ignore[misc]
-    """The part of gunicorn's worker that serves an HTTP/2 connection, for one connection that has TLS."""
-
-    def __init__(self, worker: ProxyWorker, connection: Connection) -> None:
-        self._worker = worker
-        self._connection = connection
-        self.log = worker.log
-        self.cfg = TLSConfig(worker.cfg)
-        self.max_requests = worker.max_requests
-
-    def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """The application, told what carries its request: TLS and addresses are the connection's, its bytes are not."""
-        environ["wsgi_proxy.carrier"] = self._connection
-        fields = environ["wsgi_proxy.fields"] = http2_fields(cast(Any, start_response).__self__.req.headers)
-        if "HTTP_COOKIE" in environ:
-            # gunicorn joins its pieces by a comma.
-            environ["HTTP_COOKIE"] = dict(fields)["cookie"]
-        environ["wsgi_proxy.keys"] = field_values(environ)
-        body = environ["wsgi.input"] = Http2Input(environ["wsgi.input"])
-        environ["wsgi.early_hints"] = Http2Hints(environ["wsgi.early_hints"])
-        # gunicorn leaves the application's Server and Date out and sends its own, unless they are there when the head goes out.
-        response = cast(Any, start_response).__self__
-        response.version = SERVER
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            write = start_response(status, headers, exc_info)
-            response.headers += [(name.lower(), value) for name, value in headers if name.lower() in ("server", "date")]
-            return write
-
-        blocks: Iterable[bytes] = self._worker.wsgi(environ, cast(Any, start))
-        body.end(blocks)
-        return Http2Response(blocks, response)
-
-    @property
-    def alive(self) -> bool:
-        return bool(self._worker.alive)
-
-    @alive.setter
-    def alive(self, value: bool) -> None:
-        if not value:
-            self._worker.handle_exit(signal.SIGTERM, None)
-
-    @property
-    def nr(self) -> int:
-        return self._worker.service.requests
-
-    @nr.setter
-    def nr(self, value: int) -> None:
-        self._worker.service.requests = value
-
-
-class TLSConfig:
-    """gunicorn's settings for a connection that came by TLS, whatever its global TLS settings are."""
-
-    is_ssl = True
-
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cfg, name)
 
 
 def _collect_less() -> None:

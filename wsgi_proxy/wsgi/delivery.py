@@ -137,7 +137,7 @@ class Delivery:
 def _hangs_up(exchange: Exchange, status: int) -> bool:
     """Return True if the connection is closed without a response: for a 444 if possible, and after the client has left."""
     if status == 444:
-        return can_tunnel(exchange.environ)
+        return exchange.connection is not None or can_tunnel(exchange.environ)
     return exchange.connection is not None and exchange.connection.gone
 
 

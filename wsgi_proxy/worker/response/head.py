@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, learn_status
 
 if TYPE_CHECKING:
-    from ..connection import Connection
+    from ..link import Link
     from ..request_head import Request
 
 
@@ -58,7 +58,7 @@ class HeadWriter:
         "switches",
     )
 
-    def __init__(self, connection: Connection, head: Request, keep: bool) -> None:
+    def __init__(self, connection: Link, head: Request, keep: bool) -> None:
         self.connection = connection
         self.head = head
         self.method = head.method

@@ -30,6 +30,16 @@ class ResponseWriter(HeadWriter):
 
     __slots__ = ()
 
+    def fresh(self) -> ResponseWriter:
+        """Return a response to the same request, to replace this one before anything of it is sent."""
+        return ResponseWriter(self.connection, self.head, False)
+
+    def break_off(self) -> None:
+        """Make sure that a response that the application did not finish does not look complete."""
+        if not self.chunked and self.left is None:
+            # The end of the connection is the end of the body: only a reset tells the two apart.
+            self.connection.break_off()
+
     def write(self, block: Any) -> None:
         """Send the head if it has not been sent, and a block of the body."""
         if not isinstance(block, (bytes, bytearray, memoryview)):
@@ -52,6 +62,10 @@ class ResponseWriter(HeadWriter):
                 self.connection.send(head)
             return
         self.sent += size
+        self._put(head, block, size)
+
+    def _put(self, head: bytes, block: Any, size: int) -> None:
+        """Send a block that is not empty, behind a head or none."""
         if self.chunked:
             head += b"%x\r\n" % size
             if size <= _SMALL_BLOCK:
@@ -120,7 +134,7 @@ class ResponseWriter(HeadWriter):
             return True
         if self.left is None:
             return False
-        send_to = getattr(result, "send_to", None)
+        send_to = self._moves_itself(result)
         if send_to is not None:
             self.connection.send(self._finish_head())
             self._sent_aside(self._send_aside(send_to))
@@ -130,6 +144,10 @@ class ResponseWriter(HeadWriter):
             self._send_file(file.fileno(), result.offset, result.count)
             return True
         return False
+
+    def _moves_itself(self, result: Any) -> Any:
+        """Return the method that moves a body to the client's stream; None if there is none or it must not be used."""
+        return getattr(result, "send_to", None)
 
     def _send_aside(self, send_to: Callable[[Stream], int]) -> int:
         """Let a body send itself. An OSError from it can only be one of the client's stream."""

@@ -1,0 +1,125 @@
+"""The body of a request by HTTP/2 as `wsgi.input` (PEP 3333).
+
+Rules:
+- DATA frames wait here until the application reads; only then may the client send more (RFC 9113, section 5.2), so a body that is
+  not read takes no more memory than its stream's window.
+- A body that differs from its Content-Length, or a stream that is reset in its midst, is the read's fault: ClientError(400),
+  ClientGone. A client that sends nothing for `client_body_timeout` is ClientError(408).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import ClientError, ProxyError
+from ..request_body import Body
+from .gate import LATE, OTHER, Gate
+
+if TYPE_CHECKING:
+    from ...http import Pairs
+    from .stream import RequestStream
+
+
+class StreamBody(Body):
+    """The body of one stream; `trailers` holds its trailer fields once it has ended."""
+
+    __slots__ = ("_fault", "_gate", "_over", "_queue", "_stream", "_trailers")
+
+    def __init__(self, stream: RequestStream, length: int | None, expecting: bool) -> None:
+        self._pieces = []
+        self.received = 0
+        self.left = length
+        self.expecting = expecting
+        self._stream = stream
+        self._gate = Gate(stream.service.hub)
+        self._queue: list[bytes] = []
+        self._fault: ProxyError | None = None
+        self._over = False
+        self._trailers: Pairs = []
+
+    # --- the connection's side, in the hub ---
+
+    def feed(self, data: bytes) -> bool:
+        """Take a part; False when it is more than Content-Length says."""
+        size = len(data)
+        self.received += size
+        if self.left is not None:
+            if size > self.left:
+                return False
+            self.left -= size
+        self._queue.append(data)
+        self.expecting = False
+        self._gate.open()
+        return True
+
+    def finish(self, trailers: Pairs) -> bool:
+        """Take the end; False when it comes before Content-Length says."""
+        if self.left:
+            return False
+        self._over = True
+        self._trailers = trailers
+        self._gate.open()
+        return True
+
+    def fail(self, fault: ProxyError) -> None:
+        """Let every further read raise `fault`."""
+        if self._fault is None:
+            self._fault = fault
+        self._queue = []
+        self._gate.open()
+
+    # --- the application's side ---
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything of it has come in from the connection."""
+        return self._over
+
+    @property
+    def trailers(self) -> Pairs:
+        return self._trailers
+
+    def check(self) -> None:
+        """Raise what the first read would raise for what has come with the head."""
+        if self._fault is not None:
+            raise self._fault
+
+    def begins(self) -> bool:
+        """Wait for the first byte or the end; True for a byte."""
+        return bool(self._pieces) or self._more()
+
+    def _more(self) -> bool:
+        while not self._queue:
+            if self._ends():
+                return False
+            if self._gate.wait(self._stream.settings.client_body_timeout or None) == LATE:
+                raise self._late()
+        if self._fault is not None:
+            raise self._fault
+        queue, self._queue = self._queue, []
+        block = queue[0] if len(queue) == 1 else b"".join(queue)
+        self._pieces.append(block)
+        self._stream.consumed(len(block))
+        return True
+
+    def _ends(self) -> bool:
+        """Return True at the end; raise the fault; ask the client for its body where it waits to be asked."""
+        if self._fault is not None:
+            raise self._fault
+        if not self._over and self.expecting:
+            self.expecting = False
+            self._stream.go_ahead()
+        return self._over
+
+    def _late(self) -> ClientError:
+        return ClientError("client timed out while sending its request body", status=408)
+
+    def wait(self, other: int) -> bool:
+        """Wait until a piece or the end can be read at once: True; or the descriptor `other` can be read: False."""
+        while not (self._pieces or self._queue or self._fault is not None or self._ends()):
+            outcome = self._gate.wait(self._stream.settings.client_body_timeout or None, other)
+            if outcome == LATE:
+                raise self._late()
+            if outcome == OTHER:
+                return False
+        return True

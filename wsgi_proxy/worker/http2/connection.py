@@ -1,0 +1,254 @@
+"""A client's connection once it speaks HTTP/2 (RFC 9113): reading frames, those of the connection itself, and how it ends.
+
+Rules:
+- One reader: the loop's callback takes what has come, frame by frame, and never waits. A complete request gets a greenlet.
+- A connection that ends by itself, for the worker's end or after `keepalive_requests`, says so first (GOAWAY), finishes the
+  streams it has begun, and is read until the client closes it: no request is lost, and none is cut.
+- Priorities are read and ignored (RFC 9113, section 5.3.2). Nothing is pushed.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from math import inf
+from typing import TYPE_CHECKING
+
+from ..link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER
+from ..service import QUIET
+from . import frames
+from .frames import ConnectionFault
+from .output import CONNECTION_WINDOW, STREAM_WINDOW
+from .requests import LIST_LIMIT, MAX_STREAMS, StreamFrames
+
+if TYPE_CHECKING:
+    from ..link import Link
+
+_READ = 64 * 1024
+
+
+class Http2Connection(StreamFrames):
+    """See the module's rules. It takes the place of the `Connection` that it is made of."""
+
+    __slots__ = (
+        "_greeted",
+        "_settled",
+    )
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._greeted = self._settled = False
+        """The client's preface, and its first SETTINGS, have come."""
+
+    def begin(self, data: bytes) -> None:
+        """Take over from the connection that this one is made of; `data` is what has come."""
+        service = self.service
+        service.connections.add(self)
+        self.state = IDLE
+        self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        settings = self.listener.settings
+        self.write(
+            frames.settings_frame(
+                [
+                    (frames.MAX_CONCURRENT_STREAMS, MAX_STREAMS),
+                    (frames.INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+                    (frames.MAX_HEADER_LIST_SIZE, min(settings.max_head, LIST_LIMIT)),
+                ]
+            )
+            + frames.number_frame(frames.WINDOW_UPDATE, 0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
+        )
+        self._side.idle = self._on_readable
+        self._side.start()
+        if service.draining:
+            self.drain(time.monotonic() + QUIET)
+        if data:
+            self._take(data)
+        service.hub.loop.run_callback(self._on_readable)
+
+    # --- reading, in the hub ---
+
+    def _on_readable(self) -> None:
+        if self.state == CLOSED:
+            return
+        try:
+            data = self.stream.recv_nowait(_READ)
+            if data and self.tls is not None:
+                data += self.stream.recv_rest()
+        except OSError as error:
+            self.service.log.debug("%s: %s", self, error)
+            self.close()
+            return
+        if data is None:
+            return
+        if not data:
+            self.close()
+        elif self.state != LINGER and self.state != DISCARD:
+            self._take(data)
+        elif time.monotonic() > self._lingers_until:
+            self.close()
+
+    def _take(self, data: bytes) -> None:
+        """Read the frames in what came."""
+        try:
+            self._frames(self.buffer + data if self.buffer else data)
+        except ConnectionFault as fault:
+            self._fail(fault)
+        except Exception:
+            self.service.log.exception("%s: error while reading HTTP/2", self)
+            self.close()
+
+    def _frames(self, data: bytes) -> None:
+        at = 0
+        end = len(data)
+        if not self._greeted:
+            if not frames.PREFACE.startswith(data[:24]):
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "no preface of HTTP/2")
+            if end < 24:
+                self.buffer = data
+                return
+            self._greeted = True
+            at = 24
+        while end - at >= 9:
+            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            if length > frames.FRAME_SIZE:
+                raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a frame above SETTINGS_MAX_FRAME_SIZE")
+            start = at + 9
+            if end - start < length:
+                break
+            kind, flags = data[at + 3], data[at + 4]
+            number = (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
+            at = start + length
+            self._frame(kind, flags, number, data[start:at])
+            if self.state == CLOSED or self.state == DISCARD or self.state == LINGER:
+                self.buffer = b""
+                return
+        self.buffer = data[at:] if at < end else b""
+
+    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if self._block_stream and (kind != frames.CONTINUATION or number != self._block_stream):
+            # RFC 9113, section 6.10.
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "a frame within a field block")
+        if not self._settled:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "a preface without SETTINGS")
+            self._settled = True
+        if kind == frames.HEADERS:
+            self._headers(flags, number, payload)
+        elif kind == frames.DATA:
+            self._data(flags, number, payload)
+        elif kind == frames.WINDOW_UPDATE:
+            self._window_update(number, payload)
+        elif kind == frames.CONTINUATION:
+            self._continuation(flags, payload)
+        elif kind == frames.RST_STREAM:
+            self._rst_stream(number, payload)
+        else:
+            self._control(kind, flags, number, payload)
+
+    def _control(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        """Frames that are no stream's own, and those that are ignored."""
+        self.charge(1.0)
+        if kind == frames.PRIORITY:
+            if not number:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "PRIORITY of no stream")
+            if len(payload) != 5:
+                raise ConnectionFault(frames.FRAME_SIZE_ERROR, "PRIORITY of a wrong length")
+            return
+        if kind == frames.PUSH_PROMISE:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
+        if kind not in (frames.SETTINGS, frames.PING, frames.GOAWAY):
+            # RFC 9113, section 5.5: what is not known is ignored.
+            return
+        if number:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "a frame of the connection on a stream")
+        if kind == frames.SETTINGS:
+            self._client_settings(flags, payload)
+        elif kind == frames.PING:
+            if len(payload) != 8:
+                raise ConnectionFault(frames.FRAME_SIZE_ERROR, "PING of a wrong length")
+            if not flags & frames.ACK:
+                self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif len(payload) < 8:
+            raise ConnectionFault(frames.FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
+        else:
+            self._say_last()
+
+    def _client_settings(self, flags: int, payload: bytes) -> None:
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionFault(frames.FRAME_SIZE_ERROR, "an acknowledgement with settings")
+            return
+        for name, value in frames.read_settings(payload):
+            if name == frames.INITIAL_WINDOW_SIZE:
+                # RFC 9113, section 6.9.2: windows of open streams change with it, and may become negative.
+                change = value - self.initial_window
+                self.initial_window = value
+                for stream in self.streams.values():
+                    stream.window += change
+                    if stream.window > frames.MAX_WINDOW:
+                        raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a window above 2^31 - 1")
+                    stream.opened()
+            elif name == frames.HEADER_TABLE_SIZE:
+                self._owes_table = True
+        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+
+    # --- ends ---
+
+    def drain(self, quiet_until: float) -> None:
+        """The worker is to end: ask for no new streams, and take those that are on their way (RFC 9113, section 6.8)."""
+        if self.state in (IDLE, HEAD, BUSY) and not self._final and not self._draining:
+            self.write(frames.goaway(frames.MAX_WINDOW, frames.NO_ERROR))
+            self._draining = True
+            self.deadline = quiet_until
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.state == LINGER or self.state == DISCARD or not self._greeted:
+            self.close()
+        elif self.state == HEAD:
+            self._fail(ConnectionFault(frames.PROTOCOL_ERROR, "client timed out while sending a field block"))
+        else:
+            self._say_last()
+
+    def _say_last(self) -> None:
+        """Take no more streams, and end when those that are begun have ended."""
+        if self._final:
+            return
+        self._final = True
+        self.deadline = inf
+        self.write(frames.goaway(self.last, frames.NO_ERROR))
+        if not self.running:
+            self._finish()
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        """End the connection for a fault of the client's, and tell it."""
+        self.service.log.info("%s: HTTP/2: %s", self, fault)
+        if self.state == CLOSED:
+            return
+        self._final = True
+        self.write(frames.goaway(self.last, fault.code))
+        self._finish()
+        self.lose(f"HTTP/2 ended: {fault}")
+
+    def _finish(self) -> None:
+        """Send what is queued, and then end our half."""
+        self.state = DISCARD
+        self.buffer = b""
+        now = time.monotonic()
+        settings = self.settings
+        self._lingers_until = now + settings.lingering_time
+        wait = settings.lingering_timeout
+        self.deadline = now + (min(wait, QUIET) if self.service.draining else wait)
+        if not self._scheduled:
+            self._sent()
+
+    def _sent(self) -> None:
+        super()._sent()
+        if self.state == DISCARD:
+            self.state = LINGER
+            self.stream.shutdown(socket.SHUT_WR)
+
+
+def is_preface(data: bytes) -> bool:
+    """Whether what came first on a connection is, or may still become, the preface of HTTP/2."""
+    return frames.PREFACE.startswith(data[:24])

@@ -1,0 +1,243 @@
+"""What a connection of HTTP/2 sends: frames of all its streams, gathered and sent together, within the client's windows.
+
+Rules:
+- Frames that are written in one round of the loop leave together. What the kernel does not take at once is sent by one greenlet.
+- A stream's DATA waits while much is queued (`congested`), so that a client that does not read costs a bounded memory. What is
+  queued without waiting, heads and replies, is bounded by the number of streams and by the client's `patience`.
+- `patience` is what a connection may still ask for that costs the client less than the worker: it shrinks by frames that ask for
+  a reply or undo work, and grows by time and by what is served. A client without it is told ENHANCE_YOUR_CALM.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ClientGone
+from ..link import CLOSED, Link
+from .frames import (
+    DEFAULT_WINDOW,
+    ENHANCE_YOUR_CALM,
+    MAX_WINDOW,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    ConnectionFault,
+    number_frame,
+)
+from .hpack import EMPTY_TABLE
+
+if TYPE_CHECKING:
+    from .stream import RequestStream
+
+STREAM_WINDOW = 256 * 1024
+"""Bytes of a body that a client may send before the application reads them."""
+CONNECTION_WINDOW = 4 * 1024 * 1024
+"""The same of all bodies of a connection."""
+_CONGESTED = 256 * 1024
+_MOST_QUEUED = 2 * 1024 * 1024
+_PATIENCE = 2000.0
+_PATIENCE_EACH_SECOND = 100.0
+RESET_COST = 10.0
+SERVED_GAIN = 5.0
+_DATA_GAIN = 0.2
+_LENIENT = 1024
+
+
+class Output(Link):
+    """The sending half of `connection.Http2Connection`. `window` is what the client still takes of all streams together."""
+
+    __slots__ = (
+        "_lenient",
+        "_lenient_below",
+        "_out",
+        "_owes_table",
+        "_patience",
+        "_patience_at",
+        "_queued",
+        "_receivable",
+        "_scheduled",
+        "_unsaid",
+        "blocked",
+        "initial_window",
+        "receive_window",
+        "streams",
+        "window",
+    )
+
+    def __init__(self, link: Link) -> None:
+        self.adopt(link)
+        self.streams: dict[int, RequestStream] = {}
+        """The streams that are open, or half-closed on either side."""
+        self.window = self.initial_window = DEFAULT_WINDOW
+        self.receive_window = STREAM_WINDOW
+        self._receivable = CONNECTION_WINDOW
+        self._unsaid = 0
+        self.blocked: list[RequestStream] = []
+        """Streams that wait for the connection's window, or for what is queued to go."""
+        self._out: list[Any] = []
+        self._queued = 0
+        self._scheduled = False
+        """`_flush` will be called, or the writing greenlet is at work."""
+        self._owes_table = False
+        self._lenient: dict[int, None] = {}
+        """Streams that were reset from here: the client may have sent frames for them before it heard of it."""
+        self._lenient_below = 0
+        self._patience = _PATIENCE
+        self._patience_at = time.monotonic()
+
+    # --- sending ---
+
+    def write(self, data: Any) -> None:
+        """Queue a whole frame, or several."""
+        if self.state == CLOSED:
+            return
+        self._out.append(data)
+        self._queued += len(data)
+        if not self._scheduled:
+            self._scheduled = True
+            self.service.hub.loop.run_callback(self._flush)
+
+    def write_data(self, stream: RequestStream, head: bytes, block: Any, count: int) -> None:
+        """Queue a DATA frame: its header, which other frames may precede, and `count` bytes, for which both windows have room."""
+        self.window -= count
+        stream.window -= count
+        self._patience += _DATA_GAIN
+        self.write(head)
+        if count and self.state != CLOSED:
+            # An application may change what it handed over.
+            self._out.append(block if type(block) is bytes else bytes(block))
+            self._queued += count
+
+    def congested(self) -> bool:
+        """Whether DATA must wait for what is queued."""
+        return self._queued >= _CONGESTED
+
+    def _flush(self) -> None:
+        """In the hub: send what the kernel takes now, and let a greenlet send the rest."""
+        if self.state == CLOSED:
+            return
+        if self.stream.plain:
+            out, self._out = self._out, []
+            data = out[0] if len(out) == 1 else b"".join(out)
+            try:
+                sent = self.stream.send_nowait(data)
+            except OSError as error:
+                self._broken(error)
+                return
+            self._queued -= sent
+            if sent == len(data):
+                self._sent()
+                return
+            self._out.insert(0, data[sent:])
+        self.service.crew.run(self._write_out)
+
+    def _write_out(self) -> None:
+        """In a greenlet: send everything that is queued."""
+        try:
+            while self._out and self.state != CLOSED:
+                out, self._out = self._out, []
+                data = out[0] if len(out) == 1 else b"".join(out)
+                self.stream.sendall(data)
+                self._queued -= len(data)
+                self._wake_blocked()
+        except OSError as error:
+            self._broken(error)
+        else:
+            self._sent()
+
+    def _sent(self) -> None:
+        """Everything that was queued has gone."""
+        self._scheduled = False
+        self._wake_blocked()
+
+    def _broken(self, error: OSError) -> None:
+        """The client takes nothing any more."""
+        self.service.log.info("%s: sending by HTTP/2 failed: %s", self, error)
+        self.close()
+
+    def _wake_blocked(self) -> None:
+        if self.blocked:
+            blocked, self.blocked = self.blocked, []
+            for stream in blocked:
+                stream.opened()
+
+    def table_update(self) -> bytes:
+        """Return what a field block must begin with; to be asked as the block is queued."""
+        if not self._owes_table:
+            return b""
+        self._owes_table = False
+        return EMPTY_TABLE
+
+    # --- streams ---
+
+    def reset(self, stream: RequestStream, code: int) -> None:
+        """Reset a stream, and tell the client."""
+        if stream.state != CLOSED:
+            self.streams.pop(stream.id, None)
+            self.write_reset(stream.id, code)
+            stream.state = CLOSED
+
+    def write_reset(self, number: int, code: int) -> None:
+        """Tell the client that a stream is reset; what it still sends for it is ignored."""
+        self.write(number_frame(RST_STREAM, number, code))
+        self.ignore(number)
+
+    def ignore(self, number: int) -> None:
+        """Take frames of a stream that is over for late ones, not for a fault; so many streams, and all before them."""
+        lenient = self._lenient
+        lenient[number] = None
+        if len(lenient) > _LENIENT:
+            oldest = next(iter(lenient))
+            del lenient[oldest]
+            self._lenient_below = max(self._lenient_below, oldest)
+
+    def lose(self, why: str) -> None:
+        """End all streams: the connection is over."""
+        streams, self.streams = self.streams, {}
+        for stream in streams.values():
+            stream.leave(ClientGone(why))
+        self._wake_blocked()
+
+    # --- receiving windows ---
+
+    def consumed(self, count: int) -> None:
+        """So many bytes of DATA are no longer held: the client may send as many again on any stream."""
+        self._unsaid += count
+        if self._unsaid * 2 >= CONNECTION_WINDOW:
+            self.update_window(0, self._unsaid)
+            self._receivable += self._unsaid
+            self._unsaid = 0
+
+    def update_window(self, number: int, count: int) -> None:
+        """Send a WINDOW_UPDATE."""
+        self.write(number_frame(WINDOW_UPDATE, number, count))
+
+    def widen(self, increment: int) -> None:
+        """The client takes more of all streams together."""
+        self.window += increment
+        if self.window > MAX_WINDOW:
+            raise ConnectionFault(3, "a window above 2^31 - 1")
+        self._wake_blocked()
+
+    # --- patience ---
+
+    def charge(self, cost: float) -> None:
+        """Take `cost` from the client's patience; ConnectionFault(ENHANCE_YOUR_CALM) when there is none left."""
+        self._patience -= cost
+        if self._patience < 0 or self._queued > _MOST_QUEUED:
+            now = time.monotonic()
+            self._patience = min(_PATIENCE, self._patience + (now - self._patience_at) * _PATIENCE_EACH_SECOND)
+            self._patience_at = now
+            if self._patience < 0 or self._queued > _MOST_QUEUED:
+                raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that ask for work or undo it")
+
+    def gain(self, amount: float) -> None:
+        """Give patience back for what was served."""
+        self._patience = min(_PATIENCE, self._patience + amount)
+
+    def close(self) -> None:
+        if self.state != CLOSED:
+            super().close()
+            self._out = []
+            self._queued = 0
+            self.lose("client closed the connection")

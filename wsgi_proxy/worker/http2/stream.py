@@ -1,0 +1,246 @@
+"""One request's stream: what carries the request, as `Connection` carries one of HTTP/1.1, and what its response is sent through.
+
+Rules:
+- The application runs in a greenlet of the worker's crew. The stream is over when that greenlet is: a client that resets streams
+  does not get more of them at work than the connection allows (CVE-2023-44487).
+- A wait for the client's windows, or for its connection to take what is queued, lasts `send_timeout` at most.
+- Nothing that a stream holds refers to it once it has ended: no request leaves a cycle behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ClientGone, ProxyError
+from ..environ import make_environ
+from ..link import BUSY, CLOSED, Link
+from ..request_body import NO_BODY
+from .body import StreamBody
+from .frames import (
+    CANCEL,
+    DATA,
+    END_STREAM,
+    FRAME_SIZE,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    frame_header,
+    header_frames,
+)
+from .gate import LATE, Gate
+from .hpack import encode_status
+from .response import StreamResponse
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from ...net import Stream
+    from ..request_head import Request
+    from ..settings import ListenerSettings
+    from .requests import StreamFrames
+
+_FILE_BLOCK = 64 * 1024
+
+
+class RequestStream(Link):
+    """A stream, from its request's head to its end. `window` is what the client still takes, `receivable` what it may send."""
+
+    __slots__ = ("_gate", "_unsaid", "connection", "held", "id", "receivable", "window")
+
+    def __init__(self, connection: StreamFrames, number: int, head: Request, ended: bool) -> None:
+        self.adopt(connection)
+        self.connection = connection
+        self.id = number
+        self.window = connection.initial_window
+        self.receivable = connection.receive_window
+        self.held = 0
+        """Bytes that have come and were not read."""
+        self._unsaid = 0
+        """Bytes that were read and not yet given back to the client's window."""
+        self._gate: Gate | None = None
+        self.state = BUSY
+        self.head = head
+        if not ended:
+            self.body = StreamBody(self, head.content_length, head.expect_continue)
+
+    # --- for the application ---
+
+    @property
+    def can_take_over(self) -> bool:
+        return False
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        raise ProxyError("a stream of HTTP/2 cannot be taken over", status=501)
+
+    def client_gone(self) -> bool:
+        return self.gone
+
+    def watch(self) -> None:
+        """Leaving is noticed by the connection's reader."""
+
+    def _use(self, settings: ListenerSettings) -> None:
+        self.settings = settings
+
+    # --- running the request, in a greenlet ---
+
+    def serve(self) -> None:
+        """Run the application for this stream's request."""
+        head = self.head
+        assert head is not None
+        response = StreamResponse(self, head)
+        try:
+            if self.refused is not None:
+                self._refuse(response)
+            elif not self.gone:
+                environ = make_environ(self, head)
+                environ["SERVER_PROTOCOL"] = "HTTP/2.0"
+                environ["wsgi.input"] = self.body
+                if self._says_nothing_comes(head):
+                    self.service.respond(self, response, environ)
+        finally:
+            self._end(response)
+
+    def _says_nothing_comes(self, head: Request) -> bool:
+        """Return False if a body has bytes and a Content-Length of 0: such a request is malformed from its head on."""
+        body = self.body
+        if head.content_length != 0 or not isinstance(body, StreamBody):
+            return True
+        try:
+            return not body.begins()
+        except ProxyError as error:
+            self.service.log.info("%s: %s", self, error)
+            return False
+
+    def _refuse(self, response: StreamResponse) -> None:
+        """Answer what never reaches the application."""
+        error = self.refused
+        assert error is not None
+        self.service.log.info("%s: %s", self, error)
+        try:
+            self.service.send_page(response, error.status)
+        except ClientGone as gone:
+            self.service.log.info("%s: %s", self, gone)
+
+    def _end(self, response: StreamResponse) -> None:
+        body = self.body
+        if self.state != CLOSED:
+            if not response.ended:
+                self.connection.reset(self, INTERNAL_ERROR)
+            elif not body.ended:
+                # RFC 9113, section 8.1: the rest of the request is not wanted.
+                self.connection.reset(self, NO_ERROR)
+        self.connection.forget_stream(self, response.ended)
+        self.state = CLOSED
+        self.body = NO_BODY
+        self.head = None
+        self.trailers = None
+        self._alarms = None
+        self._gate = None
+
+    # --- the client's side, in the hub ---
+
+    def consumed(self, count: int) -> None:
+        """The application has read so much of the body: let the client send as much again."""
+        self._unsaid += count
+        self.held -= count
+        connection = self.connection
+        connection.consumed(count)
+        if self._unsaid * 2 >= connection.receive_window and self.state != CLOSED and not self.body.ended:
+            connection.update_window(self.id, self._unsaid)
+            self.receivable += self._unsaid
+            self._unsaid = 0
+
+    def leave(self, fault: ProxyError) -> None:
+        """The stream has been reset, or the connection is lost: wake everything that waits for the client."""
+        if self.state == CLOSED:
+            return
+        self.state = CLOSED
+        body = self.body
+        if isinstance(body, StreamBody):
+            body.fail(fault)
+        self.opened()
+        self._ring()
+
+    def opened(self) -> None:
+        """A window has been opened, or what is queued has gone."""
+        if self._gate is not None:
+            self._gate.open()
+
+    # --- sending, in the stream's greenlet ---
+
+    def go_ahead(self) -> None:
+        """Send 100 (Continue)."""
+        self.send_fields(encode_status("100"), False)
+
+    def send(self, data: Buffer) -> None:
+        if self.state == CLOSED:
+            raise ClientGone("client closed the stream while the response was sent")
+        self.connection.write(bytes(data))
+
+    def send_fields(self, block: bytes, ended: bool) -> None:
+        """Send a field block: an interim response or trailers."""
+        self.send(header_frames(self.id, self.connection.table_update() + block, ended))
+
+    def send_data(self, head: bytes, data: Any, last: bool) -> None:
+        """Send a block as DATA behind `head`, which is a head's frames or empty; ClientGone when the client takes it no more."""
+        connection = self.connection
+        size = len(data)
+        start = 0
+        while True:
+            if start < size:
+                if head and (self.window <= 0 or connection.window <= 0 or connection.congested()):
+                    self.send(head)
+                    head = b""
+                count = min(self._room(), size - start, FRAME_SIZE)
+            else:
+                count = 0
+                if self.state == CLOSED:
+                    raise ClientGone("client closed the stream while the response was sent")
+            end = start + count
+            flags = END_STREAM if last and end == size else 0
+            block = data if count == size else data[start:end]
+            connection.write_data(self, head + frame_header(count, DATA, flags, self.id), block, count)
+            head = b""
+            start = end
+            if start >= size:
+                return
+
+    def _room(self) -> int:
+        """Return how many bytes the client takes now; wait until there are any."""
+        connection = self.connection
+        until = 0.0
+        limit = self.settings.send_timeout
+        while True:
+            if self.state == CLOSED:
+                raise ClientGone("client closed the stream while the response was sent")
+            room = min(self.window, connection.window)
+            if room > 0 and not connection.congested():
+                return room
+            now = time.monotonic()
+            if not until:
+                until = now + limit
+            if self._gate is None:
+                self._gate = Gate(self.service.hub)
+            connection.blocked.append(self)
+            if self._gate.wait(max(0.0, until - now) if limit else None) == LATE:
+                connection.reset(self, CANCEL)
+                raise ClientGone("client timed out while the response was sent")
+
+    def send_all(self, buffers: Any) -> None:
+        for buffer in buffers:
+            self.send_data(b"", buffer, False)
+
+    def send_file(self, file: int, offset: int, count: int) -> None:
+        while count:
+            block = os.pread(file, min(count, _FILE_BLOCK), offset)
+            if not block:
+                raise EOFError(f"the file ended {count} bytes early")
+            self.send_data(b"", block, False)
+            offset += len(block)
+            count -= len(block)
+
+    def close(self) -> None:
+        """Reset the stream; its connection stays."""
+        if self.state != CLOSED:
+            self.connection.reset(self, INTERNAL_ERROR)
