@@ -23,7 +23,7 @@ MAX_TRAILERS = 16 * 1024
 MAX_SIZE = 2**63 - 1
 LAST_CHUNK = b"0\r\n\r\n"
 
-_EXTENSION = rb"(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?"
+_EXTENSION = rb"(?:[ \t]*;[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*)?"
 _FIRST = re.compile(rb"([0-9A-Fa-f]{1,16})" + _EXTENSION + rb"\r\n")
 _NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})" + _EXTENSION + rb"\r\n")
 _SIZE_BEGUN = rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*|[ \t]*;[\t\x20-\x7e\x80-\xff]*)\r?)?"
