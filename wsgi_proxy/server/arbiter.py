@@ -117,7 +117,6 @@ class ProxyArbiter(DrainingArbiter):
     def manage_workers(self) -> None:
         """Continue a reload in progress, else keep the number of workers."""
         if self._reload is not None:
-            self.repeat_signals()
             self._continue_reload()
             return
         super().manage_workers()

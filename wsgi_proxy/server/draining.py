@@ -1,7 +1,7 @@
 """gunicorn's arbiter with workers that drain: a retired worker finishes its connections and does not count.
 
 Rules:
-- A retired worker gets its signal once, and again until it reacts.
+- A new worker has its signals blocked until it has handlers for them, so that none is lost. A retired worker gets its signal once.
 - A worker that dies is replaced, regardless of the number of draining workers.
 - After QUIT requests have until `worker_shutdown_timeout`, by default without a limit. After TERM they have `graceful_timeout`,
   after INT no time.
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .application import ProxyServer
 
 _ALERT = errorlog.LEVELS["alert"]
-_SIGNAL_AGAIN = 0.25
-"""Seconds until a worker that is still alive gets its signal again."""
 
 
 class DrainingArbiter(Arbiter):  # type: ignore[misc]
@@ -41,12 +39,19 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc]
         """The signal sent to each draining worker, by process ID."""
 
     def spawn_worker(self) -> int:
-        """Start a worker. If fork fails, log it and return 0; the main loop tries again."""
+        """Start a worker. If fork fails, log it and return 0; the main loop tries again.
+
+        A worker inherits this process's signal handlers, which would swallow a signal. `ProxyWorker.init_signals` replaces them
+        and unblocks the signals.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self.worker_class.SIGNALS)
         try:
             pid: int = super().spawn_worker()
         except OSError as error:
             self.log.log(_ALERT, "fork() failed (%s: %s)", error.errno, error.strerror)
             return 0
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
 
     def active(self) -> dict[int, Any]:
@@ -55,7 +60,6 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc]
 
     def manage_workers(self) -> None:
         """Start or retire workers until `num_workers` are active, not counting draining ones."""
-        self.repeat_signals()
         active = self.active()
         for _ in range(self.num_workers - len(active)):
             self.spawn_worker()
@@ -67,16 +71,6 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc]
         if pid not in self._retired:
             self._retired[pid] = number
             self.kill_worker(pid, number)
-
-    def repeat_signals(self) -> None:
-        """Repeat the signal to workers that have not reacted.
-
-        A worker inherits this process's signal handlers, and a signal that arrives before it has replaced them is lost.
-        """
-        for pid, number in self._retired.items():
-            worker = self.WORKERS.get(pid)
-            if worker is not None and not worker.ending():
-                self.kill_worker(pid, number)
 
     def forget_ended(self) -> None:
         """Forget the signals of workers that have ended."""
@@ -110,7 +104,6 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc]
         else:
             self.kill_workers(signal.SIGQUIT)
             until = time.monotonic() + 2.0
-        again = time.monotonic() + _SIGNAL_AGAIN
         while self.WORKERS and time.monotonic() < until:
             self._reap_quietly()
             for number in super().wait_for_signals(0.05):
@@ -118,10 +111,6 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc]
                     self.kill_workers(signal.SIGQUIT)
                     until = min(until, time.monotonic() + 2.0)
                     graceful = False
-            if graceful and time.monotonic() > again:
-                # A worker that had not replaced the inherited handlers has lost the first signal.
-                self.kill_workers(signal.SIGTERM)
-                again = time.monotonic() + _SIGNAL_AGAIN
         self.kill_workers(signal.SIGKILL)
         until = time.monotonic() + 2.0
         while self.WORKERS and time.monotonic() < until:

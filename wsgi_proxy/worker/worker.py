@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -84,6 +85,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         listeners = [Listener(service, sock, self._settings(sock), base, batch) for sock in self.sockets]
         _collect_less()
         service.start(listeners)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         self._state[0] = _SERVING
         while self.alive:
             self.notify()
@@ -159,6 +161,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         return settings
 
     # --- signals ---
+
+    def init_signals(self) -> None:
+        """Install the handlers and unblock the signals, except SIGUSR1, which waits until the application and its logs are loaded."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR1})
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Handle SIGTERM: exit gracefully, without waiting for the next heartbeat."""
