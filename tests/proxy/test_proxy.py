@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -194,6 +195,35 @@ def test_every_lease_is_settled(make: Make) -> None:
     result = app(EnvironBuilder("/").get_environ(), lambda *arguments: None)  # type: ignore[arg-type,return-value]
     result.close()  # type: ignore[attr-defined] - a server that gives up before reading anything
     assert [connections for _, connections, _, _ in app.targets.pools["two"].standing()] == [0, 0]
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "parts", "empty"])
+def test_a_lease_ends_with_the_upstreams_last_byte(make: Make, buffering: str, framing: str) -> None:
+    """Under gunicorn's workers a client has the last block before the iterable is closed, and may send its next request."""
+
+    def responses(request: Any, wire: Any) -> Any:
+        if framing == "chunked":
+            wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+            time.sleep(0.05)
+            wire.send(b"0\r\n\r\n")
+        elif framing == "parts":
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+            time.sleep(0.05)
+            wire.send(b"llo")
+        else:
+            wire.send(reply(b"hello" if framing == "length" else b""))
+
+    app = make(TWO % f"proxy_buffering {buffering};", responses, responses)
+    result = iter(body := app(EnvironBuilder("/").get_environ(), lambda *arguments: None))  # type: ignore[arg-type,return-value]
+    got = b""
+    while got != b"hello" and (block := next(result, None)) is not None:
+        got += block
+    if framing == "chunked":
+        assert next(result, None) is None
+    assert got == (b"" if framing == "empty" else b"hello")
+    assert [connections for _, connections, _, _ in app.targets.pools["two"].standing()] == [0, 0]
+    body.close()  # type: ignore[attr-defined]
 
 
 def test_closing_ends_the_checks(make: Make) -> None:

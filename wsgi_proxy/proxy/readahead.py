@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, Protocol
 
 from ..errors import ProxyError
@@ -129,21 +129,18 @@ class Spool:
 
 
 class ReadAhead:
-    """An iterator over a body that reads ahead once the client is slow. `done` is called after the upstream's last byte.
+    """An iterator over a body that reads ahead once the client is slow.
 
     `memory` and `file_max` are bytes; `directory` is that of the file ("" for the system's).
     """
 
-    __slots__ = ("_body", "_done", "_file_max", "_directory", "_memory", "_out_since", "_spool", "_watched")
+    __slots__ = ("_body", "_file_max", "_directory", "_memory", "_out_since", "_spool", "_watched")
 
-    def __init__(
-        self, body: Readable, memory: int, file_max: int, directory: str = "", done: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, body: Readable, memory: int, file_max: int, directory: str = "") -> None:
         self._body = body
         self._memory = memory
         self._file_max = file_max
         self._directory = directory
-        self._done = done
         self._spool: Spool | None = None
         self._out_since = 0.0
         self._watched = False
@@ -188,8 +185,6 @@ class ReadAhead:
         except BaseException as error:  # raised on the client's side, where it truncates the response
             spool.end(error)
             return
-        if self._done is not None:
-            self._done()
         spool.end()
 
     def slow(self, now: float) -> bool:

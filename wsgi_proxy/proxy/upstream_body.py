@@ -1,7 +1,8 @@
 """The body of an upstream's response on its way to the client.
 
 Rules:
-- A Forwarded body owns the reply and the lease. Closing it returns the connection and settles the lease, once.
+- A Forwarded body owns the reply and the lease. The lease ends with the upstream's last byte, before a client can have it: a
+  client's next request must find the counts of `least_conn` as nginx would have them. Closing the body ends it as well.
 - `proxy_buffering` reads ahead for a slow client, so that the upstream's connection is free early.
 """
 
@@ -39,6 +40,11 @@ class Forwarded:
         self.rate = 0
         """Bytes a second to take from the upstream (proxy_limit_rate, for a buffered body); 0 for no limit."""
         self._closed = False
+        body = reply.body
+        if not body.done:
+            body.on_done = self._let_go
+        elif reply.status != 101:
+            self._let_go()
 
     def __iter__(self) -> Iterator[bytes]:
         reply = self.reply
@@ -47,7 +53,7 @@ class Forwarded:
         settings = self._settings
         number, size = settings.buffers
         source = Paced(reply.body, self.rate) if self.rate else reply.body
-        self._ahead = ReadAhead(source, number * size, settings.max_temp_file_size, settings.temp_path, self._let_go)
+        self._ahead = ReadAhead(source, number * size, settings.max_temp_file_size, settings.temp_path)
         return iter(self._ahead)
 
     def ready(self) -> bool:
@@ -73,7 +79,7 @@ class Forwarded:
         return settings.buffering
 
     def _let_go(self) -> None:
-        """Settle the lease: the upstream has sent everything, although the client may still be reading."""
+        """Settle the lease, once: the upstream has sent everything, or the response is abandoned."""
         attempt = self.attempt
         if attempt.response_time is None:
             attempt.response_time = taken = time.time() - attempt.started

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import ClientGone, InvalidResponse, ProxyError, TruncatedResponse
@@ -30,9 +30,12 @@ SPLICE_FROM = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
 
 
 class Body:
-    """An iterable, once, of non-empty blocks. `received` counts the bytes of the body, framing included."""
+    """An iterable, once, of non-empty blocks.
 
-    __slots__ = ("_content", "_decoder", "_keep", "_left", "_pieces", "_wire", "done", "received")
+    `received` counts the bytes of the body, framing included. `on_done` is called once, when the last byte has arrived.
+    """
+
+    __slots__ = ("_content", "_decoder", "_keep", "_left", "_pieces", "_wire", "done", "on_done", "received")
 
     def __init__(self, wire: Wire, head: ResponseHead, keep: bool) -> None:
         data, wire.buffer = wire.buffer, b""
@@ -40,6 +43,7 @@ class Body:
         self._keep = keep
         self._decoder: ChunkedDecoder | None = None
         self.done = False
+        self.on_done: Callable[[], None] | None = None
         self.received = len(data)
         self._content = 0
         self._left: int | None = head.content_length
@@ -194,10 +198,14 @@ class Body:
             wire.idle.give(wire)
         else:
             wire.close()
+        on_done, self.on_done = self.on_done, None
+        if on_done is not None:
+            on_done()
 
     def close(self) -> None:
         """Discard the rest, and close the connection of an incomplete body. A second call does nothing."""
         self._pieces = []
+        self.on_done = None
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
