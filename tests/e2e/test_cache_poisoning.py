@@ -30,7 +30,7 @@ http {{
             proxy_redirect http://internal/ http://$http_host/open/;
             proxy_cookie_path / /$arg_who;
             proxy_ignore_headers Set-Cookie;
-            proxy_pass_header Server;
+            proxy_pass_header X-Pad;
             add_header X-Seen $upstream_http_x_secret;
         }}
         location /closed/ {{
@@ -68,7 +68,7 @@ class Origin:
         shown = [(name, request.get(name) or "none") for name in ("Origin", "X-Tenant", "X-Device", "Accept-Encoding")]
         body = ", ".join(f"{name}={value}" for name, value in shown).encode()
         if "redirect" in request.target:
-            return reply(b"", 302, [("Location", "http://internal/there"), ("X-Secret", "s"), ("Server", "origin")])
+            return reply(b"", 302, [("Location", "http://internal/there"), ("X-Secret", "s"), ("X-Pad", "origin")])
         if "cookie" in request.target:
             return reply(body, 200, [("Set-Cookie", "a=b; path=/"), ("X-Secret", "s")])
         if "/first/" in request.target:
@@ -138,11 +138,11 @@ def test_a_redirect_is_rewritten_for_each_client(site):
 
 def test_hidden_fields_are_hidden_by_the_location_that_answers(site):
     first = ask(site, "/closed/redirect?key=h")
-    assert (first.get("X-Secret"), first.get("Server")) == (None, "wsgi_proxy")
+    assert (first.get("X-Secret"), first.get("X-Pad")) == (None, None)
     open_ = ask(site, "/open/redirect?key=h")
-    assert (open_.get("X-Secret"), open_.get("Server"), open_.get("X-Seen")) == ("s", "origin", "s")
+    assert (open_.get("X-Secret"), open_.get("X-Pad"), open_.get("X-Seen")) == ("s", "origin", "s")
     closed = ask(site, "/closed/redirect?key=h")
-    assert (closed.get("X-Secret"), closed.get("Server")) == (None, "wsgi_proxy")
+    assert (closed.get("X-Secret"), closed.get("X-Pad")) == (None, None)
     assert "hit" in closed.get("Cache-Status")
     assert site.asked("redirect?key=h") == 1
 
