@@ -1,7 +1,7 @@
 """gunicorn's arbiter with workers that drain: a retired worker finishes its connections and does not count.
 
 Rules:
-- A new worker has its signals blocked until it has handlers for them, so that none is lost. A retired worker gets its signal once.
+- A new worker has its signals blocked until it has handlers for them, so none is lost. A retired worker gets its signal once.
 - A worker that dies is replaced, regardless of the number of draining workers.
 - After QUIT requests have until `worker_shutdown_timeout`, by default without a limit. After TERM they have `graceful_timeout`,
   after INT no time.

@@ -163,7 +163,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     # --- signals ---
 
     def init_signals(self) -> None:
-        """Install the handlers and unblock the signals, except SIGUSR1, which waits until the application and its logs are loaded."""
+        """Install the handlers and unblock the signals; SIGUSR1 waits until the application and its logs are loaded."""
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR1})
 
