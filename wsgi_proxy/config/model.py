@@ -451,11 +451,19 @@ class LogFormat:
 
 @dataclass(frozen=True)
 class AccessLog:
-    """`access_log path [format [if=condition]]`. `path` may have variables."""
+    """`access_log path [format [gzip[=level]] [buffer=size] [flush=time] [if=condition]]`. `path` may have variables.
+
+    `syslog` is the text `syslog:…` of a log that is sent to a server. `buffer` is in bytes, `flush` in seconds, `gzip` a level; 0
+    stands for none.
+    """
 
     path: Template
     format: LogFormat
     condition: Template | None = None
+    syslog: str = ""
+    buffer: int = 0
+    flush: float = 0.0
+    gzip: int = 0
 
 
 @dataclass(frozen=True)
@@ -503,7 +511,7 @@ class CoreSettings:
     access_log: tuple[AccessLog, ...] = ()
     log_not_found: bool = True
     error_log: tuple[tuple[str, str], ...] | None = None
-    """(path or `stderr`, level) of this location; None for those of the main context."""
+    """(path, `stderr` or `syslog:…`, level) of this location; None for those of the main context."""
     client_max_body_size: int = 1024 * 1024
     client_body_buffer_size: int = 16 * 1024
     client_body_temp_path: str = ""
@@ -706,7 +714,7 @@ class Main:
     pid: str = "logs/nginx.pid"
     daemon: bool = True
     error_log: tuple[tuple[str, str], ...] = ()
-    """(path or `stderr`, level)."""
+    """(path, `stderr` or `syslog:…`, level)."""
     env: tuple[str, ...] = ()
     working_directory: str = ""
 

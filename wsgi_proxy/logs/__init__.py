@@ -1,6 +1,7 @@
 """The access log, the error log and the files behind them."""
 
 from .accesslog import AccessLogs, constant_paths
+from .buffer import GZIP_SIZE
 from .logfile import keep
 
-__all__ = ["AccessLogs", "constant_paths", "errorlog", "keep", "logfile"]
+__all__ = ["AccessLogs", "GZIP_SIZE", "constant_paths", "errorlog", "keep", "logfile", "syslog"]

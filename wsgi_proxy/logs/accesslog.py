@@ -2,6 +2,7 @@
 
 Rules:
 - Files are written through `logfile`: lines are not interleaved, and a renamed file is written to until `reopen` (USR1).
+- Lines of a buffered log are collected by `buffer`; a log may be sent to a server by `syslog`.
 - A log that cannot be written never fails a request. The error log gets at most one line a minute about it.
 - A file name may contain variables. The last 32 of those files stay open. A name that contains `..` is refused, because
   clients control variables.
@@ -10,15 +11,19 @@ Source: ngx_http_log_module.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..config import locations_of
 from . import errorlog
+from .buffer import LineBuffer
 from .logfile import LogFile
+from .syslog import Sender, parse
 
 if TYPE_CHECKING:
     from ..config import AccessLog, Config, Template
@@ -28,14 +33,39 @@ _SILENCE = 60.0
 _KEPT_OPEN = 32
 
 
-class _File:
-    """A log file that reports its errors to the error log, at most once a minute."""
+class _Silence:
+    """The times at which a log may report its errors: at most once a minute."""
 
-    __slots__ = ("_quiet_until", "file")
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def over(self) -> bool:
+        """Return True if an error may be reported now; the next minute is then silent."""
+        now = time.monotonic()
+        if now < self._until:
+            return False
+        self._until = now + _SILENCE
+        return True
+
+
+class _File:
+    """A log file that reports its errors to the error log, at most once a minute. `buffer` holds its lines, if it has one."""
+
+    __slots__ = ("_silence", "buffer", "file")
 
     def __init__(self, path: str) -> None:
         self.file = LogFile(path)
-        self._quiet_until = 0.0
+        self.buffer: LineBuffer | None = None
+        self._silence = _Silence()
+
+    def add(self, line: bytes) -> None:
+        """Write a line, or put it into the buffer."""
+        if self.buffer is not None:
+            self.buffer.add(line)
+        else:
+            self.write(line)
 
     def write(self, line: bytes) -> None:
         if self.file.handle < 0 and not self.open():
@@ -55,12 +85,33 @@ class _File:
         return True
 
     def _complain(self, call: str, error: Exception) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _SILENCE
+        if self._silence.over():
             number = getattr(error, "errno", None)
             reason = getattr(error, "strerror", None) or error
             errorlog.line("crit", f'{call} "{self.file.path}" failed ({number}: {reason})')
+
+
+class _Syslog:
+    """A log that is sent to a syslog server, one message for each line."""
+
+    __slots__ = ("_sender", "_silence")
+
+    def __init__(self, text: str) -> None:
+        self._sender: Any = Sender(parse(text))
+        self._silence = _Silence()
+
+    def add(self, line: bytes) -> None:
+        """Send a line."""
+        try:
+            self._sender.send(line[:-1])
+        except OSError as error:
+            if self._silence.over():
+                server = self._sender.destination.server
+                errorlog.line("error", f'send() to syslog "{server}" failed ({error.errno}: {error.strerror or error})')
+
+    def close(self) -> None:
+        """Close the socket. A later line opens it again."""
+        self._sender.close()
 
 
 class _Log:
@@ -68,7 +119,7 @@ class _Log:
 
     __slots__ = ("condition", "file", "format", "path")
 
-    def __init__(self, log: AccessLog, file: _File | None) -> None:
+    def __init__(self, log: AccessLog, file: _File | _Syslog | None) -> None:
         self.path: Template = log.path
         self.file = file
         self.format: Template = log.format.template
@@ -77,7 +128,7 @@ class _Log:
 
 def constant_paths(logs: Iterable[AccessLog], prefix: str) -> set[str]:
     """Return the paths of the logs whose names contain no variables."""
-    names = (getattr(log.path, "constant", None) for log in logs)
+    names = (getattr(log.path, "constant", None) for log in logs if not log.syslog)
     return {_join(prefix, name) for name in names if name is not None}
 
 
@@ -93,10 +144,42 @@ class AccessLogs:
         self._prefix = config.prefix
         self._default = config.core.access_log
         self._files: dict[str, _File] = {}
+        self._syslogs: dict[str, _Syslog] = {}
         self._variable_files: OrderedDict[str, _File] = OrderedDict()
         self._variable_lock = threading.Lock()
         # Keyed by the id of a location's tuple. The value keeps that tuple alive.
         self._logs: dict[int, tuple[tuple[AccessLog, ...], tuple[_Log, ...]]] = {}
+        self._buffers: list[LineBuffer] = []
+        for core in (config.core, *(location.core for location in locations_of(config))):
+            for log in core.access_log:
+                if log.buffer:
+                    self._add_buffer(log)
+        if self._buffers:
+            # gunicorn's own workers end without a call of `close`.
+            atexit.register(self.flush)
+
+    @property
+    def buffered(self) -> bool:
+        """True if a log has a buffer, so that `flush_due` must be called from time to time."""
+        return bool(self._buffers)
+
+    def _add_buffer(self, log: AccessLog) -> None:
+        constant = getattr(log.path, "constant", None)
+        assert constant is not None
+        file = self._file(constant)
+        if file.buffer is None:
+            file.buffer = LineBuffer(file.write, log.buffer, log.flush, log.gzip)
+            self._buffers.append(file.buffer)
+
+    def flush(self) -> None:
+        """Write the lines of all buffers."""
+        for buffer in self._buffers:
+            buffer.flush()
+
+    def flush_due(self) -> None:
+        """Write the buffers whose oldest line has waited for `flush=`."""
+        for buffer in self._buffers:
+            buffer.flush_due()
 
     def write(self, exchange: Exchange) -> None:
         """Write a finished exchange to the access logs of its location."""
@@ -110,7 +193,7 @@ class AccessLogs:
                 continue
             line = log.format(exchange).encode("latin-1") + b"\n"
             if log.file is not None:
-                log.file.write(line)
+                log.file.add(line)
             else:
                 self._write_variable(log.path(exchange), line)
 
@@ -118,16 +201,24 @@ class AccessLogs:
         logs = []
         for log in wanted:
             constant = getattr(log.path, "constant", None)
-            file = None
-            if constant is not None:
-                path = _join(self._prefix, constant)
-                file = self._files.get(path)
+            file: _File | _Syslog | None = None
+            if log.syslog:
+                file = self._syslogs.get(log.syslog)
                 if file is None:
-                    file = self._files[path] = _File(path)
+                    file = self._syslogs[log.syslog] = _Syslog(log.syslog)
+            elif constant is not None:
+                file = self._file(constant)
             logs.append(_Log(log, file))
         prepared = (wanted, tuple(logs))
         self._logs[id(wanted)] = prepared
         return prepared
+
+    def _file(self, name: str) -> _File:
+        path = _join(self._prefix, name)
+        file = self._files.get(path)
+        if file is None:
+            file = self._files[path] = _File(path)
+        return file
 
     def _write_variable(self, name: str, line: bytes) -> None:
         """Write to a file whose name contains variables."""
@@ -146,7 +237,8 @@ class AccessLogs:
             file.write(line)
 
     def reopen(self) -> None:
-        """Reopen all files by name after a rotation."""
+        """Write all buffers, and reopen all files by name after a rotation."""
+        self.flush()
         for file in self._files.values():
             if file.file.handle >= 0:
                 file.open()
@@ -155,7 +247,11 @@ class AccessLogs:
                 self._variable_files.popitem()[1].file.close()
 
     def close(self) -> None:
-        """Close all files. A later line reopens its file."""
+        """Write all buffers and close all files. A later line reopens its file."""
+        self.flush()
         for file in self._files.values():
             file.file.close()
+        for syslog in self._syslogs.values():
+            syslog.close()
         self.reopen()
+        atexit.unregister(self.flush)

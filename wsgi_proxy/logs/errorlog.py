@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from . import syslog
 from .logfile import LogFile
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ LEVELS = {
 """nginx's levels on Python's scale."""
 
 _NAMES = {number: name for name, number in LEVELS.items()}
+_SEVERITIES = {number: syslog.SEVERITIES.index(name) for name, number in LEVELS.items()}
 
 
 class _Formatter(logging.Formatter):
@@ -70,6 +72,22 @@ class _FileHandler(logging.Handler):
         self.file.close()
 
 
+class _SyslogHandler(logging.Handler):
+    """Send to a syslog server, each line at its severity."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._sender = syslog.Sender(syslog.parse(text))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        severity = _SEVERITIES.get(record.levelno, 3)
+        self._sender.send_error(self.format(record).encode("utf-8", "backslashreplace"), severity)
+
+    def close(self) -> None:
+        super().close()
+        self._sender.close()
+
+
 class _StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Write to standard error. A closed or full pipe is ignored."""
 
@@ -78,7 +96,7 @@ class _StreamHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 Targets = tuple[tuple[str, str], ...]
-"""(path or "stderr", level) for each `error_log` of one level of the configuration."""
+"""(path, "stderr" or "syslog:…", level) for each `error_log` of one level of the configuration."""
 
 _by_targets: dict[Targets, logging.Logger] = {}
 """The loggers of locations with a separate `error_log`, and the main logger."""
@@ -116,7 +134,12 @@ def setup(targets: Targets, prefix: str = "", places: Iterable[Targets] = ()) ->
 
 def _handler(path: str, level: str, prefix: str) -> logging.Handler:
     handler: logging.Handler
-    handler = _StreamHandler(sys.stderr) if path == "stderr" else _FileHandler(os.path.join(prefix, path))
+    if path.startswith(syslog.PREFIX):
+        handler = _SyslogHandler(path)
+    elif path == "stderr":
+        handler = _StreamHandler(sys.stderr)
+    else:
+        handler = _FileHandler(os.path.join(prefix, path))
     handler.setLevel(LEVELS[level])
     handler.setFormatter(_Formatter())
     return handler

@@ -60,7 +60,12 @@ class ProxyApp(proxy.Proxy):
         else:
             raise TypeError(f"Proxy takes a Pool or a Config, not {source!r}; Proxy.from_nginx takes the path of an nginx.conf")
         self.logs = AccessLogs(self.config)
-        self.upkeep = Upkeep((self.transport.sweep, self.cache.sweep) if self.config.cache_zones else (self.transport.sweep,))
+        chores = [self.transport.sweep]
+        if self.config.cache_zones:
+            chores.append(self.cache.sweep)
+        if self.logs.buffered:
+            chores.append(self.logs.flush_due)
+        self.upkeep = Upkeep(chores)
         warm_up(self.config)
 
     @classmethod
@@ -76,8 +81,9 @@ class ProxyApp(proxy.Proxy):
         return cls(nginx.load(os.fspath(path)))
 
     def close(self) -> None:
-        """Stop the upkeep, and close idle upstream connections and the cache's files."""
+        """Stop the upkeep, write the buffered logs, and close idle upstream connections and the cache's files."""
         self.upkeep.stop()
+        self.logs.flush()
         super().close()
 
     def takes_raw(self) -> bool:

@@ -16,10 +16,13 @@ def test_logs() -> None:
     assert getattr(logs[3].path, "constant", "") is None
 
 
-def test_what_is_not_supported_is_told() -> None:
-    assert faults("access_log syslog:server=x;") == ['"syslog:" in "access_log" is not supported by wsgi_proxy']
-    assert faults("access_log x combined gzip;") == ['the "gzip" parameter of "access_log" is not supported by wsgi_proxy']
-    assert faults("access_log x combined buffer=x;") == ['invalid parameter "buffer=x"']
+def test_buffers_and_servers() -> None:
+    plain, packed, sent = location(
+        "access_log a combined buffer=8k flush=5s; access_log b combined gzip=3; access_log syslog:server=127.0.0.1,tag=web;"
+    ).core.access_log
+    assert (plain.buffer, plain.flush, plain.gzip) == (8192, 5.0, 0)
+    assert (packed.buffer, packed.flush, packed.gzip) == (65536, 0.0, 3)
+    assert sent.syslog == "syslog:server=127.0.0.1,tag=web"
 
 
 def test_an_unknown_variable_in_a_format() -> None:

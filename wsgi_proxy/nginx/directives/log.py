@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from typing import Any
 
 from ...config import AccessLog, LogFormat
+from ...logs import GZIP_SIZE
+from ...logs import syslog as logs_syslog
 from ...variables import compile_log
 from . import values
 from .reading import Reading
@@ -34,36 +36,74 @@ def _log_format(level: Level, statement: Statement) -> None:
     reading.log_formats[name] = LogFormat(name, compile_log("".join(parts), reading.names, escape))
 
 
+def syslog(text: str) -> str:
+    """Return `syslog:…` after its check. Raises Bad in nginx's words."""
+    try:
+        server = logs_syslog.parse(text).server
+    except ValueError as error:
+        raise Bad(str(error)) from None
+    try:
+        logs_syslog.address(server)
+    except ValueError as error:
+        raise Bad(f'{error} in syslog server "{server}"') from None
+    except (OSError, UnicodeError):
+        raise Bad(f'host not found in syslog server "{server}"') from None
+    return text
+
+
 def _access_log(level: Level, statement: Statement) -> None:
     path, *parameters = statement.args
-    logs = level.own.setdefault("core.access_log", [])
+    logs: list[AccessLog] = level.own.setdefault("core.access_log", [])
     if path == "off":
         if parameters:
             raise Bad(f'invalid parameter "{parameters[0]}"')
         logs.clear()
         return
-    if path.startswith("syslog:"):
-        raise Bad('"syslog:" in "access_log" is not supported by wsgi_proxy')
-    name = parameters.pop(0) if parameters and "=" not in parameters[0] and parameters[0] != "gzip" else "combined"
-    condition = None
-    for parameter in parameters:
-        if parameter.startswith("if="):
-            condition = level.template(parameter[3:])
-        elif parameter == "gzip" or parameter.startswith("gzip="):
-            raise Bad('the "gzip" parameter of "access_log" is not supported by wsgi_proxy')
-        elif not _buffering(parameter):
-            raise Bad(f'invalid parameter "{parameter}"')
-        elif "$" in path:
+    sent = syslog(path) if path.startswith(logs_syslog.PREFIX) else ""
+    found = log_format(level.reading, parameters.pop(0) if parameters else "combined")
+    options = _options(level, parameters)
+    if options["flush"] and not options["buffer"]:
+        raise Bad(f'no buffer is defined for access_log "{path}"')
+    if options["buffer"]:
+        if "$" in path and not sent:
             raise Bad("buffered logs cannot have variables in name")
-    logs.append(AccessLog(values.path_template(level, path), log_format(level.reading, name), condition))
+        if sent:
+            raise Bad("logs to syslog cannot be buffered")
+        _check_conflict(level, path, (options["buffer"], options["flush"], options["gzip"]))
+    template = level.template("") if sent else values.path_template(level, path)
+    logs.append(AccessLog(template, found, syslog=sent, **options))
 
 
-def _buffering(parameter: str) -> bool:
-    """Return True for `buffer=` and `flush=`, which are accepted: each line is written at once."""
-    found = re.fullmatch(r"(buffer|flush)=(.+)", parameter)
-    if found is None:
-        return False
-    return (values.parse_size(found[2]) if found[1] == "buffer" else values.parse_time(found[2])) is not None
+def _options(level: Level, parameters: list[str]) -> dict[str, Any]:
+    """Return `buffer`, `flush`, `gzip` and `condition` of an `access_log`."""
+    found: dict[str, Any] = {"buffer": 0, "flush": 0.0, "gzip": 0, "condition": None}
+    for parameter in parameters:
+        name, equals, text = parameter.partition("=")
+        if name == "buffer" and equals:
+            found["buffer"] = values.parse_size(text)
+            if not found["buffer"]:
+                raise Bad(f'invalid buffer size "{text}"')
+        elif name == "flush" and equals:
+            found["flush"] = values.parse_time(text)
+            if not found["flush"]:
+                raise Bad(f'invalid flush time "{text}"')
+        elif name == "gzip":
+            found["buffer"] = found["buffer"] or GZIP_SIZE
+            found["gzip"] = values.parse_number(text) if equals else 1
+            if found["gzip"] not in range(1, 10):
+                raise Bad(f'invalid compression level "{text}"')
+        elif name == "if" and equals:
+            found["condition"] = level.template(text)
+        else:
+            raise Bad(f'invalid parameter "{parameter}"')
+    return found
+
+
+def _check_conflict(level: Level, path: str, options: tuple[int, float, int]) -> None:
+    """Check that every buffered log of one file has the same buffer."""
+    known = level.reading.log_buffers.setdefault(level.reading.absolute(path), options)
+    if known != options:
+        raise Bad(f'access_log "{path}" already defined with conflicting parameters')
 
 
 ROWS: tuple[Row, ...] = (

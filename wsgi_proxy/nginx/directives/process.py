@@ -7,6 +7,7 @@ import os
 import pwd
 
 from . import values
+from .log import syslog
 from .row import Bad, BadValue, Level, Row, Statement, accepted, special, value
 
 LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
@@ -51,9 +52,12 @@ def _error_log(level: Level, statement: Statement) -> None:
         severity = "debug"
     if severity not in LEVELS or len(rest) > 1:
         raise Bad(f'invalid log level "{severity}"')
-    if path.startswith(("syslog:", "memory:")):
-        raise Bad(f'"{path.partition(":")[0]}:" in "error_log" is not supported by wsgi_proxy')
-    target = (path if path == "stderr" else level.reading.absolute(path), severity)
+    if path.startswith("memory:"):
+        raise Bad('"memory:" in "error_log" is not supported by wsgi_proxy')
+    if path.startswith("syslog:"):
+        target = (syslog(path), severity)
+    else:
+        target = (path if path == "stderr" else level.reading.absolute(path), severity)
     if level.kind == "main":
         level.own.setdefault("main.error_log", []).append(target)
     else:

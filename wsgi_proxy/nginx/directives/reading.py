@@ -53,6 +53,8 @@ class Reading:
         self.limit_conn_zones: dict[str, LimitConnZone] = {}
         self.matches: dict[str, Match] = {}
         self.log_formats: dict[str, LogFormat] = {}
+        self.log_buffers: dict[str, tuple[int, float, int]] = {}
+        """The (size, flush, gzip) of the buffered access logs, by path."""
         self.sized_zones: set[str] = set()
         """The zones of upstreams that have a size."""
         self.unused: set[str] = set()
