@@ -63,6 +63,8 @@ def test_requests_after_a_reload_import_nothing(tmp_path: Path) -> None:
             # No request before: the first ones come to a worker that says that it serves.
             server.signal(SIGHUP)
             wait_until(lambda: "serve the new configuration" in server.log(), "the new worker to serve", 60)
+            # The first worker may still have been loading its modules.
+            wait_until(lambda: len(server.children()) == 1, "the first worker to end", 60)
             before = len(server.log())
             assert "wsgi_proxy.wsgi.warmup" in imported(server.log())
             for target in ("/", "/cached", "/file/none", "/nowhere/../x"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.frames import DATA, END_STREAM, HEADERS, RST_STREAM, FrameClient, fields, frame, number
+from tests.support.frames import DATA, END_STREAM, HEADERS, PING, RST_STREAM, FrameClient, fields, frame, number
 from tests.support.ports import wait_until
 from wsgi_proxy.errors import ClientError, ClientGone, ProxyError
 
@@ -88,6 +88,34 @@ def test_100_continue() -> None:
         assert client.outcome(3) == ("response", 200)
         client.request(5, fields(("expect", "100-continue"), method="POST", path="/unread"), end=False)
         assert client.outcome(5) == ("response", 200) and len(client.fields[5]) == 1
+
+
+def test_a_response_to_an_unread_body_waits_for_the_rest_of_the_request() -> None:
+    """Some clients drop a response if a reset follows it before they have processed it."""
+    with serving_http2() as (server, _), FrameClient(server.port) as client:
+        client.request(1, fields(method="POST", path="/unread"), end=False)
+        assert client.outcome() == ("response", 200)
+        client.send(frame(DATA, 0, 1, b"x" * 1000) + frame(DATA, END_STREAM, 1, b"x"))
+        client.send(frame(PING, 0, 0, b"12345678"))
+        seen = [DATA]
+        while seen[-1] != PING:
+            found = client.read()
+            assert found is not None
+            seen.append(found.kind)
+        assert RST_STREAM not in seen
+        assert client.get(3)[0] == 200
+
+
+@pytest.mark.parametrize("size", [10, 256 * 1024])
+def test_an_unread_body_that_does_not_end_is_reset(size: int) -> None:
+    """After a while, and at once when the stream's window is used up: such a client is in the middle of a long upload."""
+    with serving_http2(lingering_timeout=0.2 if size == 10 else 60) as (server, _), FrameClient(server.port) as client:
+        client.request(1, fields(method="POST", path="/unread"), end=False)
+        assert client.outcome() == ("response", 200)
+        for start in range(0, size, 16384):
+            client.send(frame(DATA, 0, 1, b"x" * min(16384, size - start)))
+        assert client.until(lambda found: found.kind == RST_STREAM and found.stream == 1 and found.code == 0) is not None
+        assert client.get(3)[0] == 200
 
 
 def test_a_client_that_sends_no_more() -> None:

@@ -153,7 +153,7 @@ def test_a_target_that_is_too_long() -> None:
 
 def test_late_frames_of_a_stream_that_was_reset_here() -> None:
     """RFC 9113, section 5.1: the client could not know. Its DATA is counted for the connection's window."""
-    with serving_http2() as (server, _), FrameClient(server.port) as client:
+    with serving_http2(lingering_timeout=0.1) as (server, _), FrameClient(server.port) as client:
         client.request(1, fields(method="POST", path="/unread"), end=False)
         assert client.outcome() == ("response", 200)
         assert client.until(lambda found: found.kind == RST_STREAM and found.stream == 1 and found.code == 0) is not None

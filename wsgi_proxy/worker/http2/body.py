@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from ...errors import ClientError, ProxyError
@@ -110,6 +111,18 @@ class StreamBody(Body):
             self.expecting = False
             self._stream.go_ahead()
         return self._over
+
+    def discard_rest(self, seconds: float) -> bool:
+        """Drop the unread rest and return True at its end; False after `seconds`, or when the client's window is used up."""
+        until = time.monotonic() + seconds
+        while True:
+            self._queue = []
+            if self._over or self._fault is not None:
+                return self._over
+            left = until - time.monotonic()
+            if self.expecting or self._stream.receivable <= 0 or left <= 0:
+                return False
+            self._gate.wait(left)
 
     def _late(self) -> ClientError:
         return ClientError("client timed out while sending its request body", status=408)

@@ -17,6 +17,7 @@ from ...errors import ClientGone, ProxyError
 from ..environ import make_environ
 from ..link import BUSY, CLOSED, Link
 from ..request_body import NO_BODY
+from ..service import QUIET
 from .body import StreamBody
 from .frames import (
     CANCEL,
@@ -127,7 +128,7 @@ class RequestStream(Link):
         if self.state != CLOSED:
             if not response.ended:
                 self.connection.reset(self, INTERNAL_ERROR)
-            elif not body.ended:
+            elif not body.ended and not self._rest_arrives() and self.state != CLOSED:
                 # RFC 9113, section 8.1: the rest of the request is not wanted.
                 self.connection.reset(self, NO_ERROR)
         self.connection.forget_stream(self, response.ended)
@@ -137,6 +138,17 @@ class RequestStream(Link):
         self.trailers = None
         self._alarms = None
         self._gate = None
+
+    def _rest_arrives(self) -> bool:
+        """Wait for the end of a request whose response is complete; return False if it must be reset.
+
+        Some clients (curl 7.88) drop a response that they have not processed when the reset arrives. Most requests are already on
+        their way, so the window that the client has is enough for them.
+        """
+        body = self.body
+        settings = self.settings
+        wait = min(settings.lingering_timeout, QUIET) if self.service.draining else settings.lingering_timeout
+        return isinstance(body, StreamBody) and body.discard_rest(wait)
 
     # --- the client's side, in the hub ---
 
