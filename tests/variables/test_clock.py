@@ -21,6 +21,8 @@ def test_the_clock_in_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.local == "13/Sep/2020:07:26:40 -0500"
     assert shown.iso8601 == "2020-09-13T07:26:40-05:00"
     assert (shown.hour, shown.weekday) == ("07", "Sun")
+    assert shown.date_gmt == "Sunday, 13-Sep-2020 12:26:40 GMT"
+    assert shown.date_local == "Sunday, 13-Sep-2020 07:26:40 EST"
 
 
 def test_the_present_second_is_formatted_once(monkeypatch: pytest.MonkeyPatch) -> None:

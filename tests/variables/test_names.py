@@ -72,7 +72,6 @@ def test_constant_and_text_are_said(text: str, constant: str | None) -> None:
         ("${uri", 'the closing bracket in "uri" variable is missing'),
         ("$nope and $more", 'unknown "nope" variable\nnginx.conf:7: unknown "more" variable'),
         ("${1}", 'unknown "1" variable'),
-        ("$http_", 'unknown "http_" variable'),
     ],
 )
 def test_faults_have_nginx_words_and_their_place(text: str, wanted: str) -> None:
@@ -205,10 +204,6 @@ def test_unknown_escape() -> None:
         compile_log("", Names(), "xml")
 
 
-@pytest.mark.parametrize("name", ["gzip_ratio", "ssl_early_data"])
-def test_variables_of_missing_features_are_not_found(name: str) -> None:
-    names = Names()
-    text, log = compile_text(f"<${name}>", names), compile_log(f"<${name}>", names)
-    names.check()
-    x = exchange()
-    assert (text(x), log(x)) == ("<>", "<->")
+def test_a_family_has_an_empty_name() -> None:
+    x = exchange("/?=v", cookie="=c")
+    assert value("<$arg_|$http_|$cookie_|$sent_http_|$upstream_http_>", x) == "<||c||>"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -72,39 +69,6 @@ def test_request_id_is_one_for_the_exchange() -> None:
     x = exchange()
     first = value("request_id", x)
     assert re.fullmatch("[0-9a-f]{32}", first) and value("request_id", x) == first != value("request_id", exchange())
-
-
-def test_addresses() -> None:
-    assert variable_table.packed("1.2.3.4") == "\x01\x02\x03\x04"
-    assert len(variable_table.packed("fe80::1%eth0")) == 16
-    assert variable_table.packed("junk") == variable_table.packed("") == ""
-    x = exchange()
-    x.remote_addr = ""
-    assert value("remote_addr", x) == "unix:"
-
-
-def test_where_the_request_arrived() -> None:
-    x = exchange()
-    assert (value("server_addr", x), value("server_port", x)) == ("127.0.0.1", "8080")
-    x.connection = SimpleNamespace(server_addr=("10.0.0.1", 81))
-    assert (value("server_addr", x), value("server_port", x)) == ("10.0.0.1", "81")
-    x.connection = SimpleNamespace(server_addr="/run/x.sock")
-    assert (value("server_addr", x), value("server_port", x)) == ("unix:/run/x.sock", "")
-
-
-def test_tcp_info_of_a_real_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        accepted: list[socket.socket] = []
-        thread = threading.Thread(target=lambda: accepted.append(listener.accept()[0]))
-        thread.start()
-        with socket.create_connection(listener.getsockname()):
-            thread.join(30)
-            x = exchange()
-            x.environ["gunicorn.socket"] = accepted[0]
-            assert int(value("tcpinfo_rtt", x)) > 0
-            assert int(value("tcpinfo_snd_cwnd", x)) > 0
-            assert value("server_port", x) == str(listener.getsockname()[1])
-        accepted[0].close()
 
 
 def test_files() -> None:

@@ -265,6 +265,11 @@ class VerifyingConnection:
             return None
         return name, self._openssl.get_cipher_version() or "", self._openssl.get_cipher_bits() or 0
 
+    def group(self) -> str | None:
+        """Return the group of the key exchange, as ssl.SSLObject.group does."""
+        name: str | None = self._openssl.get_group_name()
+        return name
+
     def selected_alpn_protocol(self) -> str | None:
         return self._openssl.get_alpn_proto_negotiated().decode() or None
 

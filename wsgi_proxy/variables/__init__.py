@@ -1,9 +1,10 @@
 """nginx variables: names, values, `map`, `geo`, regular expressions and secure links."""
 
+from .connection import server_address
 from .maps import HostTable, take_captures
 from .names import SETTABLE, Names, compile_log, compile_text
 from .patterns import compile_regex
-from .request import document_root, filename, server_address, server_name
+from .request import document_root, filename, server_name
 
 __all__ = [
     "HostTable",

@@ -12,12 +12,13 @@ import time
 from ..http import MONTHS, WEEKDAYS
 
 now = time.time
+_LONG_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Clock:
     """One second in the forms that variables have."""
 
-    __slots__ = ("hour", "iso8601", "local", "second", "weekday")
+    __slots__ = ("date_gmt", "date_local", "hour", "iso8601", "local", "second", "weekday")
 
     def __init__(self, second: int) -> None:
         t = time.localtime(second)
@@ -32,8 +33,16 @@ class Clock:
         self.iso8601 = (
             f"{t.tm_year}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}{sign}{hours:02}:{minutes:02}"
         )
+        self.date_gmt = _date(time.gmtime(second), "GMT")
+        self.date_local = _date(t, t.tm_zone)
         self.hour = f"{t.tm_hour:02}"
         self.weekday = WEEKDAYS[t.tm_wday]
+
+
+def _date(t: time.struct_time, zone: str) -> str:
+    """Return a date in SSI's default form, `Sunday, 06-Nov-1994 08:49:37 GMT` (ngx_http_ssi_module, `timefmt`)."""
+    day = f"{_LONG_WEEKDAYS[t.tm_wday]}, {t.tm_mday:02}-{MONTHS[t.tm_mon - 1]}-{t.tm_year}"
+    return f"{day} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} {zone}"
 
 
 _clock = Clock(0)

@@ -21,17 +21,20 @@ from typing import TYPE_CHECKING, Any
 from ..config import SourceLine
 from ..errors import ConfigError, Fault
 from ..http import escape_args
-from . import request, upstream
+from . import absent, browser, connection, request, tls, upstream
 from .compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
 
 if TYPE_CHECKING:
     from ..config import Template
     from ..exchange import Exchange
 
-TEXT = request.TEXT | upstream.TEXT
-OPTIONAL = request.OPTIONAL | upstream.OPTIONAL
+_TABLES = (request, connection, tls, upstream, browser)
+TEXT = request.TEXT | connection.TEXT | upstream.TEXT | browser.TEXT
+OPTIONAL = absent.OPTIONAL | request.OPTIONAL | connection.OPTIONAL | tls.OPTIONAL | upstream.OPTIONAL | browser.OPTIONAL
 # The longest prefix comes first: `upstream_http_` before `http_`.
-PREFIXES = sorted((request.PREFIXES | upstream.PREFIXES).items(), key=lambda row: -len(row[0]))
+PREFIXES = sorted(
+    (absent.PREFIXES | request.PREFIXES | connection.PREFIXES | upstream.PREFIXES).items(), key=lambda row: -len(row[0])
+)
 SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
 """The built-in names that `set` may change, and the attribute of the Exchange behind each."""
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port"})
@@ -51,8 +54,7 @@ class Names:
         self._texts: dict[str, Template] = {}
         self._pending: list[tuple[Any, list[tuple[str, str]], str, SourceLine]] = []
         self._globals: dict[str, Any] = {
-            **_functions_of(request),
-            **_functions_of(upstream),
+            **{name: value for table in _TABLES for name, value in _functions_of(table).items()},
             "capture": _capture,
             "quoted": _quoted,
             "cached": _cached,
@@ -110,7 +112,7 @@ class Names:
         if name in OPTIONAL:
             return OPTIONAL[name], True
         for prefix, row in PREFIXES:
-            if name.startswith(prefix) and len(name) > len(prefix):
+            if name.startswith(prefix):
                 return row(name[len(prefix) :]), True
         return None
 

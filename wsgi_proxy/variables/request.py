@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable
@@ -33,14 +32,13 @@ NGINX_VERSION = "1.31.3"
 """The version of nginx whose behaviour is the reference."""
 
 TEXT: dict[str, str] = {
-    "binary_remote_addr": "packed(x.remote_addr)",
     "body_bytes_sent": "str(x.body_bytes_sent)",
     "bytes_sent": "str(bytes_sent(x))",
-    "connection": "str(getattr(x.connection, 'number', 0))",
-    "connection_requests": "str(getattr(x.connection, 'requests', 1))",
-    "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
+    "date_gmt": "clock().date_gmt",
+    "date_local": "clock().date_local",
     "document_root": "document_root(x)",
     "document_uri": "x.uri",
+    "fastcgi_script_name": "x.uri",
     "host": "x.host",
     "hostname": "HOSTNAME",
     "hour": "clock().hour",
@@ -52,11 +50,6 @@ TEXT: dict[str, str] = {
     "msec": "seconds(now())",
     "nginx_version": "NGINX_VERSION",
     "pid": "str(getpid())",
-    "pipe": "('p' if getattr(x.connection, 'pipelined', False) else '.')",
-    "realip_remote_addr": "(x.peer_addr or 'unix:')",
-    "realip_remote_port": "str(x.environ.get('REMOTE_PORT') or '')",
-    "remote_addr": "(x.remote_addr or 'unix:')",
-    "remote_port": "x.remote_port",
     "request": "f'{x.method} {x.raw_target} {x.protocol}'",
     "http2": "('' if x.protocol[:6] != 'HTTP/2' else 'h2' if x.scheme == 'https' else 'h2c')",
     "request_completion": "('OK' if x.completed else '')",
@@ -68,9 +61,7 @@ TEXT: dict[str, str] = {
     "request_time": "seconds((x.finished_at or now()) - x.started)",
     "request_uri": "x.target",
     "scheme": "('https' if x.absolute == 'https' else x.scheme)",
-    "server_addr": "server_address(x)[0]",
     "server_name": "server_name(x)",
-    "server_port": "server_address(x)[1]",
     "server_protocol": "x.protocol",
     "status": "(str(x.status) if x.status else f'{x.error_response:03}')",
     "time_iso8601": "clock().iso8601",
@@ -82,17 +73,12 @@ TEXT: dict[str, str] = {
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
     "content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
-    "gzip_ratio": "None",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
     "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "invalid_referer": "invalid_referer(x)",
     "limit_conn_status": "(x.limit_conn_status or None)",
     "limit_req_status": "(x.limit_req_status or None)",
-    "proxy_protocol_addr": "(x.proxy_protocol and x.proxy_protocol[0])",
-    "proxy_protocol_port": "(x.proxy_protocol and x.proxy_protocol[1])",
-    "proxy_protocol_server_addr": "(x.proxy_protocol and x.proxy_protocol[2])",
-    "proxy_protocol_server_port": "(x.proxy_protocol and x.proxy_protocol[3])",
     "query_string": "(x.args or None)",
     "realpath_root": "realpath_root(x)",
     "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
@@ -100,14 +86,10 @@ OPTIONAL: dict[str, str] = {
     "request_body_file": "None",
     "secure_link": "(secure_link(x) or None)",
     "secure_link_expires": "(secure_link_expires(x) or None)",
-    "tcpinfo_rcv_space": "tcp_info(x, 28)",
-    "tcpinfo_rtt": "tcp_info(x, 15)",
-    "tcpinfo_rttvar": "tcp_info(x, 16)",
-    "tcpinfo_snd_cwnd": "tcp_info(x, 18)",
 }
 
 PREFIXES: dict[str, Callable[[str], str]] = {
-    "arg_": lambda rest: f"arg(x, {rest + '='!r})",
+    "arg_": lambda rest: f"arg(x, {rest + '='!r})" if rest else "None",
     "cookie_": lambda rest: f"cookie(x, {rest!r})",
     "http_": lambda rest: f"x.environ.get({'HTTP_' + rest.upper()!r})",
     "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
@@ -118,17 +100,6 @@ getpid = os.getpid
 HOSTNAME = socket.gethostname().lower()
 
 # --- the request ------------------------------------------------------------------------------------------------------------
-
-
-def packed(address: str) -> str:
-    """Return an address as 4 or 16 bytes, one per character; "" for a unix socket."""
-    if not address:
-        return ""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        return socket.inet_pton(family, address.partition("%")[0]).decode("latin-1")
-    except OSError:
-        return ""
 
 
 def arg(exchange: Exchange, key: str) -> str | None:
@@ -202,38 +173,6 @@ def request_id(exchange: Exchange) -> str:
     if not value:
         value = exchange.request_id_value = os.urandom(16).hex()
     return value
-
-
-# --- the connection ---------------------------------------------------------------------------------------------------------
-
-
-def server_address(exchange: Exchange) -> tuple[str, str]:
-    """Return the (address, port) at which the request arrived; `unix:/path` and "" for a unix socket."""
-    connection = exchange.connection
-    if connection is not None:
-        name = connection.server_addr
-    else:
-        sock = exchange.environ.get("gunicorn.socket")
-        if sock is None:
-            return exchange.environ.get("SERVER_NAME", ""), str(exchange.environ.get("SERVER_PORT", ""))
-        name = sock.getsockname()
-    if isinstance(name, tuple):
-        return name[0], str(name[1])
-    return f"unix:{name}", ""
-
-
-def tcp_info(exchange: Exchange, field_number: int) -> str | None:
-    """Return the 32-bit field of Linux's `struct tcp_info` with this number, counted after its eight leading bytes."""
-    handle = exchange.environ.get("gunicorn.socket") if exchange.connection is None else exchange.connection.stream
-    if handle is None or not hasattr(socket, "TCP_INFO"):
-        return None
-    try:
-        with socket.socket(fileno=os.dup(handle.fileno())) as sock:
-            data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8 + 4 * (field_number + 1))
-    except OSError:  # a unix socket has no TCP_INFO
-        return None
-    offset = 8 + 4 * field_number
-    return str(struct.unpack_from("I", data, offset)[0]) if len(data) >= offset + 4 else None
 
 
 # --- the server and the location --------------------------------------------------------------------------------------------
