@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from wsgi_proxy.config import AddHeader, CoreSettings, Location
+from wsgi_proxy.config import AddHeader, CoreSettings, Location, parse_expires
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.proxy.response_headers import compile_finisher, expires_fields, keep, redirect_page, standard_page
 from wsgi_proxy.response import Response
@@ -27,7 +29,9 @@ def test_add_header_touches_what_nginx_touches(status: int, names: list[str]) ->
     finisher = compile_finisher(Location(core=CoreSettings(add_header=fields)))
     assert finisher is not None
     response = Response(status)
-    finisher(exchange(), response)
+    x = exchange()
+    x.status, x.response = status, response
+    finisher(x, response)
     assert [name for name, _ in response.headers] == names
     assert response.header("b") == str(status)
 
@@ -46,17 +50,32 @@ def test_expires_replaces_the_upstreams() -> None:
     [("max", "max-age=315360000"), ("epoch", "no-cache"), ("-1", "no-cache"), ("0", "max-age=0"), ("60", "max-age=60")],
 )
 def test_expires_values(value: str, control: str) -> None:
-    assert ("Cache-Control", control) in expires_fields(value, 1_000_000_000.0)
+    assert ("Cache-Control", control) in expires_fields(parse_expires(value), 1_000_000_000.0)
+
+
+@pytest.mark.parametrize("clock", [0, 55_799, 55_800, 55_801, 86_399])
+def test_a_time_of_day_is_the_next_one(clock: int) -> None:
+    midnight = int(time.mktime((2026, 6, 1, 0, 0, 0, 0, 0, -1)))
+    control = dict(expires_fields(parse_expires("@15h30m"), midnight + clock))["Cache-Control"]
+    assert control == f"max-age={(55_800 - clock - 1) % 86_400 + 1}"
+
+
+def test_a_variable_that_is_no_time_changes_nothing() -> None:
+    finisher = compile_finisher(Location(core=CoreSettings(expires=lambda x: "junk")))
+    assert finisher is not None
+    response = Response(200, [("Expires", "0")])
+    finisher(exchange(), response)
+    assert response.headers == [("Expires", "0")]
 
 
 def test_expires_off_and_modified() -> None:
-    assert expires_fields("off", 0.0) == []
-    assert expires_fields("100", 1060.0, "Thu, 01 Jan 1970 00:16:40 GMT")[1] == ("Cache-Control", "max-age=40")
+    assert expires_fields(("off", 0), 0.0) == []
+    assert expires_fields(("modified", 100), 1060.0, "Thu, 01 Jan 1970 00:16:40 GMT")[1] == ("Cache-Control", "max-age=40")
 
 
 def test_expires_modified_without_a_readable_date_counts_from_now() -> None:
     fields = [("Expires", "Thu, 01 Jan 1970 00:19:20 GMT"), ("Cache-Control", "max-age=100")]
-    assert expires_fields("100", 1060.0, "yesterday") == fields
+    assert expires_fields(("modified", 100), 1060.0, "yesterday") == fields
 
 
 @pytest.mark.parametrize(

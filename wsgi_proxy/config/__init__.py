@@ -41,5 +41,9 @@ from .model import Upstream as Upstream
 from .model import UpstreamTLS as UpstreamTLS
 from .rewriters import PrefixRewriter as PrefixRewriter
 from .rewriters import default_redirect as default_redirect
+from .units import parse_expires as parse_expires
+from .units import parse_number as parse_number
+from .units import parse_size as parse_size
+from .units import parse_time as parse_time
 
 __all__ = ["Config", "HealthCheck", "Policy", "ProxyTarget", "Server", "Sticky"]

@@ -219,12 +219,12 @@ class Proxy:
 
     def _finish(self, exchange: Exchange, response: Response) -> Response:
         """Apply the location's `add_header`, `expires` and the like, and `limit_rate`."""
+        exchange.status = response.status
+        exchange.response = response
         if exchange.compiled is not None:
             compiled: CompiledLocation = exchange.compiled
             if compiled.finisher is not None:
                 compiled.finisher(exchange, response)
             if compiled.paced or exchange.limit_rate is not None:
                 pacing.pace(exchange, response)
-        exchange.status = response.status
-        exchange.response = response
         return response

@@ -3,15 +3,16 @@
 Rules:
 - A location without these directives has no finisher, and its responses cost nothing here.
 - `add_header` and `expires` apply to nginx's statuses (ngx_http_headers_module), `add_header … always` to every status.
+- A step sees the fields of the steps before it in `$sent_http_*`: the response is on the exchange before the first one.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..config import parse_expires
 from ..http import Pairs, format_date, pages, parse_date
 from ..response import Response
 
@@ -31,8 +32,6 @@ _WITH_CHARSET = frozenset(
 )
 """The types that `charset` applies to: the default of nginx's `charset_types`."""
 
-_DAY = 86400
-_TIME_OF_DAY = re.compile(r"@(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 Finisher = Callable[["Exchange", Response], None]
 
@@ -75,14 +74,15 @@ def compile_finisher(location: Location) -> Finisher | None:
     """Return the function that finishes a location's responses; None if no directive changes them."""
     core = location.core
     steps: list[Finisher] = []
-    if core.charset is not None and getattr(core.charset, "constant", None) != "off":
-        steps.append(_Charset(core.charset))
     if core.expires is not None:
         steps.append(_Expires(core.expires, core.expires_modified))
     if core.add_header:
         steps.append(_AddHeaders(core.add_header))
     if core.add_trailer:
         steps.append(_AddTrailers(core.add_trailer, core.chunked_transfer_encoding))
+    if core.charset is not None and getattr(core.charset, "constant", None) != "off":
+        # Behind the others, as nginx's charset filter: `$sent_http_content_type` has no charset of this directive in them.
+        steps.append(_Charset(core.charset))
     if not steps:
         return None
     if len(steps) == 1:
@@ -123,7 +123,6 @@ class _AddHeaders:
         self._fields = fields
 
     def __call__(self, exchange: Exchange, response: Response) -> None:
-        exchange.status = response.status
         touched = response.status in TOUCHED
         for field in self._fields:
             if touched or field.always:
@@ -155,49 +154,61 @@ class _AddTrailers:
 
 
 class _Expires:
-    """`expires`: replaces the upstream's Expires and Cache-Control."""
+    """`expires`: replaces the upstream's Expires and Cache-Control. A value of a variable that is no time changes nothing."""
 
-    __slots__ = ("_modified", "_value")
+    __slots__ = ("_known", "_modified", "_value")
 
     def __init__(self, value: Template, modified: bool) -> None:
         self._value = value
         self._modified = modified
+        constant: str | None = getattr(value, "constant", None)
+        self._known = None if constant is None else parse_expires(constant, modified)
 
     def __call__(self, exchange: Exchange, response: Response) -> None:
         if response.status not in TOUCHED:
             return
-        fields = expires_fields(self._value(exchange), time.time(), response.header("last-modified") if self._modified else None)
+        known = self._known
+        if known is None:
+            try:
+                known = parse_expires(self._value(exchange), self._modified)
+            except ValueError:
+                return
+        fields = expires_fields(known, time.time(), response.header("last-modified") if self._modified else None)
         if fields:
             response.headers = [pair for pair in response.headers if pair[0].lower() not in ("expires", "cache-control")] + fields
 
 
-def expires_fields(value: str, now: float, last_modified: str | None = None) -> Pairs:
-    """Return Expires and Cache-Control for a value of `expires`; [] for `off`. `now` is in seconds since the epoch.
+def expires_fields(value: tuple[str, int], now: float, last_modified: str | None = None) -> Pairs:
+    """Return Expires and Cache-Control for the (kind, seconds) of `parse_expires`; [] for `off`. `now` is in seconds since the
+    epoch (ngx_http_set_expires).
 
-    >>> expires_fields("epoch", 0.0)
+    >>> expires_fields(("epoch", 0), 0.0)
     [('Expires', 'Thu, 01 Jan 1970 00:00:01 GMT'), ('Cache-Control', 'no-cache')]
     """
-    if value in ("", "off"):
+    kind, seconds = value
+    if kind == "off":
         return []
-    if value == "epoch":
+    if kind == "epoch":
         return [("Expires", "Thu, 01 Jan 1970 00:00:01 GMT"), ("Cache-Control", "no-cache")]
-    if value == "max":
+    if kind == "max":
         return [("Expires", "Thu, 31 Dec 2037 23:55:55 GMT"), ("Cache-Control", "max-age=315360000")]
-    if value.startswith("@"):
-        until = _until_time_of_day(value, now)
-    else:
-        until = int(value)
+    until = int(now) + seconds
+    if kind == "daily":
+        until = _next_time_of_day(seconds, int(now))
+    elif kind == "modified" and seconds:
         modified = None if last_modified is None else parse_date(last_modified, now)
         if modified is not None:
-            until += int(modified - now)
-    control = f"max-age={until}" if until >= 0 else "no-cache"
-    return [("Expires", format_date(int(now + until))), ("Cache-Control", control)]
+            until = int(modified) + seconds
+    age = until - int(now)
+    control = f"max-age={age}" if seconds >= 0 and age >= 0 else "no-cache"
+    return [("Expires", format_date(until)), ("Cache-Control", control)]
 
 
-def _until_time_of_day(value: str, now: float) -> int:
-    """Return the seconds until the next local time of day `@15h30m`."""
-    match = _TIME_OF_DAY.fullmatch(value)
-    hours, minutes, seconds = (int(group or 0) for group in match.groups()) if match else (0, 0, 0)
+def _next_time_of_day(seconds: int, now: int) -> int:
+    """Return the next moment at which the local clock shows a time of day, in seconds since the epoch (ngx_next_time)."""
     local = time.localtime(now)
-    passed = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec
-    return (hours * 3600 + minutes * 60 + seconds - passed) % _DAY
+    for day in (local.tm_mday, local.tm_mday + 1):
+        moment = int(time.mktime((local.tm_year, local.tm_mon, day, 0, 0, seconds, 0, 0, local.tm_isdst)))
+        if moment > now:
+            break
+    return moment

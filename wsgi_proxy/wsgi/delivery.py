@@ -64,11 +64,13 @@ class Delivery:
         exchange, response = self._exchange, self._response
         trailers: Pairs = [] if response is None else getattr(response.source, "trailers", [])
         exchange.upstream_trailers = trailers
-        if exchange.added_trailers:
-            added = [(field.name, field.value(exchange)) for field in exchange.added_trailers]
+        exchange.sent_trailers = trailers = list(trailers)
+        for field in exchange.added_trailers:
+            # A value may use $sent_trailer_ of the fields before it.
+            value = field.value(exchange)
             # A variable may hold a client's text, and a line end in it would begin another response.
-            trailers = trailers + [pair for pair in added if pair[1] and not _LINE_END.search(pair[1])]
-        exchange.sent_trailers = trailers
+            if value and not _LINE_END.search(value):
+                trailers.append((field.name, value))
         return trailers
 
     def ready(self) -> bool:

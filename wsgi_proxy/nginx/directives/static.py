@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...config import AddHeader, Template
+from ...config import AddHeader, Template, parse_expires
 from . import values
 from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, listed, special, value
 
@@ -76,31 +76,12 @@ def _expires(level: Level, statement: Statement) -> None:
         raise BadValue("invalid value")
     text = args[0]
     if "$" not in text:
-        _check_expires(text, modified)
-        found = re.fullmatch(r"([+-]?)(.*)", text)
-        assert found is not None
-        if text not in ("off", "epoch", "max") and not text.startswith("@"):
-            seconds = int(values.parse_time(found[2], milliseconds=False) or 0)
-            text = f"{found[1] or '+'}{seconds}"
+        try:
+            parse_expires(text, modified)
+        except ValueError as error:
+            raise BadValue(str(error)) from None
     level.own["core.expires"] = level.template(text)
     level.own["core.expires_modified"] = modified
-
-
-def _check_expires(text: str, modified: bool) -> None:
-    if text in ("epoch", "max", "off"):
-        if modified:
-            raise BadValue("invalid value")
-        return
-    if text.startswith("@"):
-        if modified:
-            raise BadValue('daily time cannot be used with "modified" parameter')
-        seconds = values.parse_time(text[1:], milliseconds=False)
-        if seconds is not None and seconds >= 86400:
-            raise BadValue("daily time value must be less than 24 hours")
-    else:
-        seconds = values.parse_time(re.sub(r"\A[+-]", "", text), milliseconds=False)
-    if seconds is None:
-        raise BadValue("invalid value")
 
 
 def _handler(name: str, setting: str) -> Any:

@@ -7,68 +7,16 @@ binary.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from ...config import Template
+from ...config import parse_number as parse_number
+from ...config import parse_size as parse_size
+from ...config import parse_time as parse_time
 from .row import Bad, BadValue, Converter, Level
 
 if TYPE_CHECKING:
     from ...exchange import Exchange
-
-_UNITS = {
-    "y": 365 * 86400.0,
-    "M": 30 * 86400.0,
-    "w": 7 * 86400.0,
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 0.001,
-}
-_RANK = {unit: rank for rank, unit in enumerate(_UNITS)}
-_TIME_PART = re.compile(r"([0-9]+)(ms|[yMwdhms]?) *")
-_SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_LARGEST_TIME = 2**31 * 1000.0
-
-
-def parse_time(text: str, milliseconds: bool = True) -> float | None:
-    """Return the seconds of nginx's time syntax (`1m30s`, `500ms`, `90`), or None. Units must be in falling order.
-
-    >>> parse_time("1m30s")
-    90.0
-    """
-    at, total, rank = 0, 0.0, -1
-    while at < len(text):
-        part = _TIME_PART.match(text, at)
-        if part is None:
-            return None
-        number, unit = part.groups()
-        if not unit and part.end() != len(text):
-            return None
-        if _RANK[unit or "s"] <= rank or (unit == "ms" and not milliseconds):
-            return None
-        rank = _RANK[unit or "s"]
-        total += int(number) * _UNITS[unit or "s"]
-        at = part.end()
-    return total if text and total < _LARGEST_TIME else None
-
-
-def parse_size(text: str, units: str = "km") -> int | None:
-    """Return the bytes of nginx's size syntax (`8k`, `10M`), or None."""
-    unit = text[-1:].lower()
-    if unit and unit in units:
-        text = text[:-1]
-    else:
-        unit = ""
-    if not (text.isascii() and text.isdigit()) or len(text) > 19:
-        return None
-    return int(text) * _SIZES[unit]
-
-
-def parse_number(text: str) -> int | None:
-    """Return a non-negative whole number, or None."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def time(level: Level, args: list[str]) -> float:
