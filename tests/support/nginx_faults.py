@@ -342,6 +342,8 @@ _LOCATION = [
     "limit_except FOO { }",
     "etag x;",
     "autoindex x;",
+    "autoindex_format x;",
+    "autoindex_exact_size x;",
     "server_tokens x;",
     "if_modified_since x;",
 ]

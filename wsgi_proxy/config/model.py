@@ -493,6 +493,9 @@ class CoreSettings:
     alias: Template | None = None
     index: tuple[Template, ...] | None = None
     autoindex: bool = False
+    autoindex_format: str = "html"
+    autoindex_exact_size: bool = True
+    autoindex_localtime: bool = False
     try_files: tuple[Template | int, ...] = ()
     """The candidates. The last is the fallback: a URI or @name template, or a status for `=code`."""
     types: Mapping[str, str] | None = None

@@ -4,12 +4,14 @@ from .connection import server_address
 from .maps import HostTable, take_captures
 from .names import SETTABLE, Names, compile_log, compile_text
 from .patterns import compile_regex
+from .request import arg as argument
 from .request import document_root, filename, server_name
 
 __all__ = [
     "HostTable",
     "Names",
     "SETTABLE",
+    "argument",
     "compile_log",
     "compile_regex",
     "compile_text",
