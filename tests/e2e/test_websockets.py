@@ -27,7 +27,9 @@ from tests.support import (
     reply,
     request_bytes,
     run_gunicorn,
+    run_nginx,
     run_proxy,
+    wait_until,
 )
 from tests.support.tls import Files
 
@@ -54,6 +56,29 @@ http {{
     }}
 }}
 """
+
+
+ENDS = """
+worker_processes 1;
+events {{ }}
+http {{
+    log_format ends 'tunnel $status ended';
+    access_log {log} ends;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://{upstream};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+        }}
+    }}
+}}
+"""
+"""A configuration whose access log gets a line when a tunnel ends."""
+
+WORKERS = ["ProxyWorker", "gthread", "gevent"]
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
 
 
 def echo(connection: ServerConnection) -> None:
@@ -86,22 +111,32 @@ def port_of(server: Server) -> int:
     return port
 
 
-@pytest.fixture(scope="module", params=["ProxyWorker", "gthread", "gevent"])
+@contextmanager
+def run_server(kind: str, text: str, directory: Path, graceful: int = 3) -> Iterator[Running]:
+    """Real nginx, the wsgi-proxy command (ProxyWorker), or gunicorn with another class of worker."""
+    if kind == "nginx":
+        with run_nginx(text, directory) as server:
+            yield server
+        return
+    if kind == "ProxyWorker":
+        with run_proxy(f"worker_shutdown_timeout {graceful}s; {text}", directory) as server:
+            yield server
+        return
+    path = directory / "nginx.conf"
+    path.write_text(text)
+    env = {"WSGI_PROXY_CONFIG": str(path)}
+    args = ["--graceful-timeout", str(graceful), *(["--threads", "16"] if kind == "gthread" else [])]
+    with run_gunicorn("wsgi_proxy:app", directory, kind, env=env, args=args) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=WORKERS)
 def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Recorder]]:
-    folder: Path = tmp_path_factory.mktemp("websockets")
-    with ExitStack() as stack:
-        server = stack.enter_context(socket_server())
-        plain = stack.enter_context(Recorder())
+    directory = tmp_path_factory.mktemp("websockets")
+    with socket_server() as server, Recorder() as plain:
         text = CONFIGURATION.format(sockets=port_of(server), plain=plain.address, port=free_port(), tls="", scheme="http")
-        if request.param == "ProxyWorker":
-            running = stack.enter_context(run_proxy(text, folder))
-        else:
-            path = folder / "nginx.conf"
-            path.write_text(text)
-            env = {"WSGI_PROXY_CONFIG": str(path)}
-            args = ["--threads", "16"] if request.param == "gthread" else []
-            running = stack.enter_context(run_gunicorn("wsgi_proxy:app", folder, request.param, env=env, args=args))
-        yield running, plain
+        with run_server(request.param, text, directory) as running:
+            yield running, plain
 
 
 def test_messages_of_every_kind(proxy: tuple[Running, Recorder]) -> None:
@@ -148,24 +183,104 @@ def test_any_protocol_and_no_byte_behind_either_head_is_lost(proxy: tuple[Runnin
         assert client.read_all() == b"last"
 
 
-def test_half_a_close_is_half_a_close(proxy: tuple[Running, Recorder]) -> None:
-    running, plain = proxy
+@pytest.fixture(scope="module", params=["nginx", *WORKERS])
+def logging(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Recorder, Path]]:
+    """The port of a server, its upstream, and the log that gets a line for each tunnel that has ended."""
+    directory = tmp_path_factory.mktemp("ends")
+    log = directory / "ends.log"
+    with Recorder() as upstream:
+        text = ENDS.format(upstream=upstream.address, port=free_port(), log=log)
+        with run_server(request.param, text, directory) as server:
+            yield server.port, upstream, log
 
-    def switch(request: Recorded, wire: Wire) -> None:
-        wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-        heard = b""
-        while data := wire.recv():
-            heard += data
-        wire.send(b"heard %d" % len(heard))
+
+def has_ended(log: Path) -> bool:
+    return log.read_text() == "tunnel 101 ended\n"
+
+
+@contextmanager
+def upgraded(port: int, log: Path) -> Iterator[Client]:
+    """A client whose connection is an open tunnel, and an empty log."""
+    log.write_bytes(b"")
+    with Client(port) as client:
+        client.send(request_bytes("/", headers=[("Connection", "Upgrade"), ("Upgrade", "x")]))
+        assert client.read_head().startswith(b"HTTP/1.1 101 ")
+        yield client
+
+
+@pytest.mark.parametrize("size", [5, 1_000_000])
+def test_an_upstream_that_closes_ends_the_tunnel(logging: tuple[int, Recorder, Path], size: int) -> None:
+    port, upstream, log = logging
+
+    def close(request: Recorded, wire: Wire) -> None:
+        wire.send(SWITCH + b"x" * size)
         wire.close()
 
-    plain.response = switch
-    with Client(running.port) as client:
-        client.send(request_bytes("/seed", headers=[("Connection", "Upgrade"), ("Upgrade", "x")]))
-        client.read_head()
-        client.send(b"x" * 1000)
-        client.half_close()
-        assert client.read_all() == b"heard 1000"
+    upstream.response = close
+    with upgraded(port, log) as client:
+        assert client.read_all() == b"x" * size
+        wait_until(lambda: has_ended(log), "the tunnel to end while its client keeps its connection open")
+
+
+def test_the_last_bytes_arrive_although_the_client_goes_on_sending(logging: tuple[int, Recorder, Path]) -> None:
+    """Closing a socket with unread bytes resets the connection and destroys what the client has not read yet."""
+    port, upstream, log = logging
+    sent = threading.Event()
+
+    def close(request: Recorded, wire: Wire) -> None:
+        wire.send(SWITCH)
+        wire.read_until(b"first")
+        sent.wait(30)
+        wire.send(b"last " * 1000)
+        wire.close()
+
+    upstream.response = close
+    with upgraded(port, log) as client:
+        client.send(b"first")
+        client.send(b"and more, which the upstream does not read")
+        sent.set()
+        assert client.read_all() == b"last " * 1000
+        wait_until(lambda: has_ended(log), "the tunnel to end")
+
+
+def test_a_client_that_ends_its_half_ends_the_tunnel(logging: tuple[int, Recorder, Path]) -> None:
+    port, upstream, log = logging
+    heard: list[bytes] = []
+    over = threading.Event()
+
+    def read(request: Recorded, wire: Wire) -> None:
+        wire.send(SWITCH)
+        received = b""
+        while data := wire.recv():
+            received += data
+        heard.append(received)
+        # The upstream's end stays open.
+        over.wait(120)
+
+    upstream.response = read
+    try:
+        with upgraded(port, log) as client:
+            client.send(b"x" * 100_000)
+            client.half_close()
+            assert client.read_all() == b""
+            wait_until(lambda: has_ended(log), "the tunnel to end while its upstream keeps its connection open")
+            wait_until(lambda: heard == [b"x" * 100_000], "the upstream to hear the client's end")
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_worker_ends_at_once_although_a_client_holds_a_tunnel_that_is_over(worker: str, tmp_path: Path) -> None:
+    def close(request: Recorded, wire: Wire) -> None:
+        wire.send(SWITCH)
+        wire.close()
+
+    with Recorder(close) as upstream:
+        text = ENDS.format(upstream=upstream.address, port=free_port(), log=tmp_path / "ends.log")
+        with run_server(worker, text, tmp_path, graceful=120) as server, upgraded(server.port, tmp_path / "ends.log") as client:
+            assert client.read_all() == b""
+            # Far below the graceful timeout, far above what a busy machine needs.
+            server.stop(deadline=60)
 
 
 def test_the_fixed_header_of_the_seed_keeps_connections(proxy: tuple[Running, Recorder]) -> None:

@@ -21,13 +21,15 @@ from wsgi_proxy.tunnel.pump import splice
 class Ends:
     """Both outer ends of a running tunnel: `client` and `upstream` are plain sockets."""
 
-    def __init__(self, client_rest: bytes = b"", upstream_rest: bytes = b"", idle: float | None = 60.0) -> None:
+    def __init__(
+        self, client_rest: bytes = b"", upstream_rest: bytes = b"", idle: float | None = 60.0, half_close: bool = True
+    ) -> None:
         self.client, inner_client = tcp_pair()
         self.upstream, inner_upstream = tcp_pair()
         self.moved: tuple[int, int] | None = None
         self._thread = threading.Thread(
             target=self._run,
-            args=(Stream.of(inner_client), Stream.of(inner_upstream), client_rest, upstream_rest, idle),
+            args=(Stream.of(inner_client), Stream.of(inner_upstream), client_rest, upstream_rest, idle, half_close),
             daemon=True,
         )
         self._thread.start()
@@ -72,6 +74,37 @@ def test_half_close(first: str) -> None:
             time.sleep(0.01)
         other.close()
         assert read_all(one) == b"answer answer answer "
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+def test_without_half_close_the_first_end_ends_the_tunnel(first: str) -> None:
+    with Ends(half_close=False) as ends:
+        one, other = (ends.client, ends.upstream) if first == "client" else (ends.upstream, ends.client)
+        one.sendall(b"x" * 1_000_000)
+        one.shutdown(socket.SHUT_WR)
+        # Neither end is closed here.
+        assert read_all(other) == b"x" * 1_000_000
+        assert read_all(one) == b""
+        assert ends.join() == ((1_000_000, 0) if first == "client" else (0, 1_000_000))
+
+
+@pytest.mark.parametrize("first", ["client", "upstream"])
+def test_unread_bytes_of_the_other_side_do_not_destroy_the_last_ones(first: str) -> None:
+    with Ends(half_close=False) as ends:
+        one, other = (ends.client, ends.upstream) if first == "client" else (ends.upstream, ends.client)
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            # The first side reads nothing, so that the pump has a block in hand and more unread.
+            for _ in range(1000):
+                while True:
+                    other.send(b"y" * 65536)
+                time.sleep(0.01)
+        other.settimeout(30)
+        one.sendall(b"last " * 1000)
+        one.shutdown(socket.SHUT_WR)
+        assert read_all(other) == b"last " * 1000
+        other.shutdown(socket.SHUT_WR)
+        ends.join()
 
 
 def test_a_reset_ends_both() -> None:
@@ -140,7 +173,7 @@ def test_a_side_under_tls() -> None:
     done: list[tuple[int, int]] = []
 
     def run() -> None:
-        done.append(splice(Stream.of(inner).start_tls(server, server_side=True), Stream.of(far), b"", b"", 5.0))
+        done.append(splice(Stream.of(inner).start_tls(server, server_side=True), Stream.of(far), b"", b"", 5.0, True))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -174,7 +207,7 @@ def test_a_side_under_tls_that_sends_before_it_reads() -> None:
     near, far = tcp_pair()
 
     def run() -> None:
-        splice(Stream.of(inner), Stream.of(far).start_tls(client, "a.example"), b"", b"", 5.0)
+        splice(Stream.of(inner), Stream.of(far).start_tls(client, "a.example"), b"", b"", 5.0, True)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

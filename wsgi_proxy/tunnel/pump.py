@@ -2,7 +2,11 @@
 
 Rules:
 - Bytes are passed on in both directions as they arrive.
-- The end of one direction is passed on and the other direction continues (RFC 9110, section 9.3.6). A reset ends both.
+- With `half_close`, the end of one direction is passed on and the other direction continues (RFC 9110, section 9.3.6). Without
+  it, the first end ends the tunnel: a WebSocket whose upstream has left is not held by a client that stays
+  (ngx_http_proxy_module, an upgraded connection). A reset ends both.
+- Before the surviving side is closed, the bytes that it is sending are read and dropped for up to LINGER seconds. Closing with
+  unread bytes would reset the connection and could destroy the last bytes on their way to it.
 - Back-pressure: each direction buffers at most one block, and reads again only when its sink has taken it.
 - The tunnel ends when neither direction has moved a byte for `idle` seconds (proxy_read_timeout).
 - In a thread, one loop serves both directions. Under gevent each direction has a greenlet.
@@ -20,18 +24,22 @@ from typing import Any
 from ..net import PlainStream, Stream, TLSStream, milliseconds
 
 BLOCK = 64 * 1024
+LINGER = 5.0
+"""Seconds for which the bytes of a side are dropped after the other side has ended (nginx: lingering_timeout)."""
 
 
-def splice(client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None) -> tuple[int, int]:
-    """Pump until both directions have ended, one side fails, or no byte moves for `idle` seconds.
+def splice(
+    client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None, half_close: bool
+) -> tuple[int, int]:
+    """Pump until the tunnel ends, one side fails, or no byte moves for `idle` seconds.
 
-    `client_rest` and `upstream_rest` are bytes already read from each side. Returns (bytes sent to the upstream, bytes sent
-    to the client) and closes both streams.
+    `client_rest` and `upstream_rest` are bytes already read from each side. With `half_close` the tunnel ends with the second
+    direction, otherwise with the first. Returns (bytes sent to the upstream, bytes sent to the client) and closes both streams.
     """
     for stream in (client, upstream):
         stream.read_timeout = stream.write_timeout = idle
     kind = _ThreadPump if isinstance(_base(client), PlainStream) or isinstance(_base(upstream), PlainStream) else _GreenletPump
-    tunnel = kind(client, upstream, client_rest, upstream_rest, idle)
+    tunnel = kind(_Direction(client, upstream, client_rest), _Direction(upstream, client, upstream_rest), idle, half_close)
     try:
         tunnel.run()
     finally:
@@ -42,6 +50,21 @@ def splice(client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: 
 
 def _base(stream: Stream) -> Stream:
     return stream.lower if isinstance(stream, TLSStream) else stream
+
+
+def _drop(stream: Stream) -> None:
+    """Read and drop the bytes that the peer is sending, for LINGER seconds at most. Return at once if none have arrived."""
+    until = time.monotonic() + LINGER
+    try:
+        if not _base(stream).readable():
+            return
+        while (left := until - time.monotonic()) > 0:
+            stream.read_timeout = left
+            if not stream.recv(BLOCK):
+                return
+    except OSError:
+        # A reset, or a peer that neither sends nor closes: there is nothing left to preserve.
+        return
 
 
 class _Direction:
@@ -62,10 +85,11 @@ class _Direction:
 class _ThreadPump:
     """Serve both directions in the calling thread."""
 
-    def __init__(self, client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None) -> None:
-        self.up = _Direction(client, upstream, client_rest)
-        self.down = _Direction(upstream, client, upstream_rest)
+    def __init__(self, up: _Direction, down: _Direction, idle: float | None, half_close: bool) -> None:
+        self.up = up
+        self.down = down
         self._idle = idle
+        self._half_close = half_close
 
     def run(self) -> None:
         directions = (self.up, self.down)
@@ -77,6 +101,9 @@ class _ThreadPump:
                     return
                 for direction in directions:
                     self._step(direction)
+                    if direction.ended and not self._half_close:
+                        _drop(direction.sink)
+                        return
         except OSError:
             # One side reset the connection or stopped reading: the tunnel ends for both.
             return
@@ -131,10 +158,13 @@ class _ThreadPump:
 class _GreenletPump:
     """Serve each direction in a separate greenlet. gevent has patched `_thread` wherever its streams are in use."""
 
-    def __init__(self, client: Stream, upstream: Stream, client_rest: bytes, upstream_rest: bytes, idle: float | None) -> None:
-        self.up = _Direction(client, upstream, client_rest)
-        self.down = _Direction(upstream, client, upstream_rest)
+    def __init__(self, up: _Direction, down: _Direction, idle: float | None, half_close: bool) -> None:
+        self.up = up
+        self.down = down
         self._idle = idle
+        self._half_close = half_close
+        self._ended = False
+        """True if one side's end has ended the tunnel."""
         self._last = time.monotonic()
         self._over = _thread.allocate_lock()
 
@@ -170,9 +200,23 @@ class _GreenletPump:
                 data = self._read(source)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
+            if self._ended:
+                # The other side has ended and is closed.
+                _drop(source)
             # A reset or a timeout ends both directions. Closing wakes the other one.
             source.close()
             sink.close()
+        else:
+            if not self._half_close:
+                self._end(source, sink)
+
+    def _end(self, source: Stream, sink: Stream) -> None:
+        """End the tunnel after the end of `source`. The other greenlet reads from `sink`, and alone may do so."""
+        self._ended = True
+        if not _base(sink).readable():
+            sink.close()
+        # A write of the other greenlet fails from now on. The greenlet then drops the unread bytes of `sink`.
+        source.close()
 
     def _read(self, source: Stream) -> bytes:
         """Return the next bytes. Raises TimeoutError only if the other direction has been idle for as long."""

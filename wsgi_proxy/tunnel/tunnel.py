@@ -1,8 +1,9 @@
 """Tunnels: a client's connection after a 101 or a successful CONNECT.
 
 Rules:
-- The tunnel is the body of its Response. Iterating it runs the pump (`tunnel/pump.py`) until both directions have ended, and
-  yields nothing.
+- The tunnel is the body of its Response. Iterating it runs the pump (`tunnel/pump.py`) to the end of the tunnel, and yields
+  nothing.
+- A CONNECT ends when both sides have ended, an upgraded connection when one has.
 - Under ProxyWorker the tunnel takes over the client's connection. Other servers hand out their socket, and the tunnel writes the
   head itself.
 - Bytes that arrived together with either head are passed on.
@@ -81,16 +82,17 @@ class Tunnelled:
         exchange, response = self._exchange, self._response
         assert exchange is not None and response is not None
         upstream, upstream_rest = self._upper.reply.take_over()
+        half_close = response.status != 101
         if exchange.connection is not None:
             client, client_rest = exchange.connection.take_over()
-            self._count(exchange, splice(client, upstream, client_rest, upstream_rest, self._idle))
+            self._count(exchange, splice(client, upstream, client_rest, upstream_rest, self._idle, half_close))
         else:
             sock, client_rest = _client_of(exchange.environ)
             client = _duplicate(sock)
             client.write_timeout = self._idle
             client.sendall(_head(response))
             try:
-                self._count(exchange, splice(client, upstream, client_rest, upstream_rest, self._idle))
+                self._count(exchange, splice(client, upstream, client_rest, upstream_rest, self._idle, half_close))
             finally:
                 # The server will still try to write a response: it must find the connection closed.
                 _shut(sock)
