@@ -28,6 +28,8 @@ class Beside:
     def __init__(self, theirs: int, ours: int) -> None:
         self.theirs = theirs
         self.ours = ours
+        self.up = 0
+        """The port of the upstream, for the tests that need it."""
 
     def send(self, data: bytes, method: str = "GET") -> tuple[Response, Response]:
         """Return nginx's response to these bytes, and this proxy's."""

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ProxyError, Refusal
+from ..http import single_line
 from ..logs import errorlog
 from .passwords import PasswordFile
 
@@ -111,7 +112,7 @@ class BasicCheck:
 def challenge(realm: str, proxied: bool) -> Refusal:
     """Return a 401 with WWW-Authenticate, or a 407 with Proxy-Authenticate."""
     name = "Proxy-Authenticate" if proxied else "WWW-Authenticate"
-    return Refusal(status=407 if proxied else 401, headers=[(name, f'Basic realm="{realm}"')])
+    return Refusal(status=407 if proxied else 401, headers=[(name, f'Basic realm="{single_line(realm)}"')])
 
 
 class RequestCheck:

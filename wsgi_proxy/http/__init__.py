@@ -10,7 +10,7 @@ from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, parse_ranges
 from .request import RequestHead, check_partial_request, parse_request_head
 from .response import ResponseHead, check_partial_response, parse_response_head
-from .syntax import METHOD, Pairs, length_of, tokens
+from .syntax import METHOD, Pairs, length_of, single_line, tokens
 from .uri import absolute_form, bare_host, behind, check_host, escape, escape_args, normalise, printable, resolved, split_unsafe
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "printable",
     "resolved",
     "shown_status",
+    "single_line",
     "split_unsafe",
     "status_line",
     "tokens",

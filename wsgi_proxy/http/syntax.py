@@ -29,6 +29,7 @@ NO_TOKENS: frozenset[str] = frozenset()
 MAX_NAMES = 4096
 """Spellings of field names remembered by each parser."""
 _MAX_LENGTH = 2**63 - 1
+_BREAK = re.compile(r"[\x00-\x08\x0a-\x1f\x7f][\x00-\x20\x7f]*")
 
 
 def learn(name: str, names: dict[str, str], meant: frozenset[str]) -> str | None:
@@ -43,6 +44,19 @@ def learn(name: str, names: dict[str, str], meant: frozenset[str]) -> str | None
     if len(names) < MAX_NAMES:
         names[name] = meaning
     return meaning
+
+
+def single_line(value: str) -> str:
+    """Return a field's value with each control character and the blanks behind it as one space (RFC 9110, section 5.5).
+
+    A configuration may write a long value over several lines, and a variable may hold any byte of a client.
+
+    >>> single_line("default-src 'self';\\n    img-src *")
+    "default-src 'self'; img-src *"
+    """
+    if value.isprintable() or not _BREAK.search(value):
+        return value
+    return _BREAK.sub(" ", value).strip(" \t")
 
 
 @lru_cache(1024)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from ..config import default_redirect
 from ..errors import ProxyError
-from ..http import behind, escape, headers, printable, tokens
+from ..http import behind, escape, headers, printable, single_line, tokens
+from ..routing import absolute
 
 if TYPE_CHECKING:
     from ..cache import Fetch
@@ -94,7 +95,7 @@ class Forwarder:
         elif constant is None:
             self._set.append((name + ": ", value))
         elif constant:
-            self._set.append((f"{name}: {constant}", None))
+            self._set.append((f"{name}: {single_line(constant)}", None))
 
     def _redirects(self) -> tuple[Rewriter, ...]:
         """Return the rewriters of `proxy_redirect`; by default one that turns the pass URL into the location's prefix."""
@@ -135,7 +136,7 @@ class Forwarder:
         for prefix, value in self._set:
             name, _, text = prefix.partition(": ")
             if name.lower() in names:
-                text = text if value is None else value(exchange)
+                text = text if value is None else single_line(value(exchange))
                 if text:
                     found.append((name, text))
         if self.settings.pass_request_headers:
@@ -155,7 +156,7 @@ class Forwarder:
             if value is None:
                 lines.append(prefix)
             else:
-                text = value(exchange)
+                text = single_line(value(exchange))
                 if text:
                     lines.append(prefix + text)
                 elif prefix in _HOST:
@@ -177,7 +178,7 @@ class Forwarder:
         lines.append("\r\n")
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
-            raise ProxyError("a configured header's value has a line break in it")
+            raise ProxyError("a line of the request for the upstream has a line break in it")
         return text.encode("latin-1")
 
     def _add_connection(self, exchange: Exchange, lines: list[str]) -> None:
@@ -201,7 +202,7 @@ class Forwarder:
             for number, (name, value) in enumerate(kept):
                 lower = name.lower()
                 if lower == "location" and self.redirects:
-                    kept[number] = (name, _first_rewritten(exchange, self.redirects, value))
+                    kept[number] = (name, _location(exchange, self.redirects, value))
                 elif lower == "refresh" and self.redirects:
                     kept[number] = (name, self._refresh(exchange, value))
                 elif lower == "set-cookie" and self.cookies:
@@ -240,7 +241,18 @@ def _first_rewritten(exchange: Exchange, rewriters: tuple[Callable[[Exchange, st
     for rewriter in rewriters:
         changed = rewriter(exchange, value)
         if changed is not None:
-            return changed
+            return single_line(changed)
+    return value
+
+
+def _location(exchange: Exchange, rewriters: tuple[Rewriter, ...], value: str) -> str:
+    """Return a Location after `proxy_redirect`. A path that a rule made is subject to `absolute_redirect`, the upstream's own is
+    not (ngx_http_upstream_rewrite_location).
+    """
+    for rewriter in rewriters:
+        changed = rewriter(exchange, value)
+        if changed is not None:
+            return absolute(exchange, changed)
     return value
 
 

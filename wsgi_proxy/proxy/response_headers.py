@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..config import parse_expires
-from ..http import Pairs, format_date, pages, parse_date
+from ..http import Pairs, format_date, pages, parse_date, single_line
 from ..response import Response
+from ..routing import absolute
 
 if TYPE_CHECKING:
     from ..config import AddHeader, Location, Template
@@ -49,7 +50,7 @@ def standard_page(exchange: Exchange, status: int) -> Response:
 def redirect_page(exchange: Exchange, status: int, url: str) -> Response:
     """Return a redirect of the client to a URL."""
     response = standard_page(exchange, status)
-    response.headers.append(("Location", url))
+    response.headers.append(("Location", absolute(exchange, url)))
     return response
 
 
@@ -108,7 +109,7 @@ class _Charset:
             if name.lower() == "content-type":
                 # A value with parameters is not in the set.
                 if text.strip().lower() in _WITH_CHARSET:
-                    charset = self._value(exchange)
+                    charset = single_line(self._value(exchange))
                     if charset and charset != "off":
                         response.headers[at] = (name, f"{text.strip()}; charset={charset}")
                 return
@@ -126,7 +127,7 @@ class _AddHeaders:
         touched = response.status in TOUCHED
         for field in self._fields:
             if touched or field.always:
-                value = field.value(exchange)
+                value = single_line(field.value(exchange))
                 if value:
                     response.headers.append((field.name, value))
 

@@ -98,9 +98,9 @@ def absolute(exchange: Exchange, location: str) -> str:
     """Return the value of Location for a URL or a path."""
     if _CONTROL.search(location):
         location = _CONTROL.sub(lambda match: f"%{ord(match[0]):02X}", location)
-    core = exchange.location.core
-    if location[:1] != "/" or not core.absolute_redirect:
+    if location[:1] != "/" or not exchange.location.core.absolute_redirect:
         return location
+    core = exchange.location.core
     address, port = server_address(exchange)
     if core.server_name_in_redirect:
         host = server_name(exchange)

@@ -18,7 +18,7 @@ import time
 from ..balance import Peer
 from ..config import HealthCheck, Match, ProxySettings
 from ..errors import CheckFailed
-from ..http import bare_host
+from ..http import bare_host, single_line
 from ..tls import upstream_context
 
 _BODY_MAX = 256 * 1024
@@ -111,7 +111,7 @@ class HTTPCheck:
         for name, template in self.settings.set_header or ():
             text = getattr(template, "constant", None)
             if text and name.lower() != "connection":
-                fields[name.lower()] = (name, text)
+                fields[name.lower()] = (name, single_line(text))
         return list(fields.values())
 
     def _connect(self, peer: Peer, host: str) -> socket.socket:

@@ -8,14 +8,13 @@ Rules:
 from __future__ import annotations
 
 import errno
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientGone, ProxyError, UpstreamError
-from ..http import Pairs
+from ..http import Pairs, single_line
 from ..logs import errorlog
 from ..net import client_socket, reset
 from ..response import FileBody, Response
@@ -23,8 +22,6 @@ from ..tunnel import Tunnelled, can_tunnel
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
-
-_LINE_END = re.compile(r"[\r\n\0]")
 
 
 def delivery_of(exchange: Exchange, response: Response, ended: Callable[[Exchange], None]) -> Delivery:
@@ -67,9 +64,8 @@ class Delivery:
         exchange.sent_trailers = trailers = list(trailers)
         for field in exchange.added_trailers:
             # A value may use $sent_trailer_ of the fields before it.
-            value = field.value(exchange)
-            # A variable may hold a client's text, and a line end in it would begin another response.
-            if value and not _LINE_END.search(value):
+            value = single_line(field.value(exchange))
+            if value:
                 trailers.append((field.name, value))
         return trailers
 
