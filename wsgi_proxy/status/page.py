@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 
-def stub_status(totals: list[int]) -> str:
+def stub_status(counted: Metrics) -> str:
     """Return nginx's four lines (ngx_http_stub_status_module)."""
-    active = totals[metrics.CONNECTIONS]
-    busy = min(totals[metrics.BUSY] + 1, max(active, 1))
+    now, totals = counted.connections(), counted.totals()
     accepted = totals[metrics.ACCEPTED]
     return (
-        f"Active connections: {active} \nserver accepts handled requests\n {accepted} {accepted} {totals[metrics.REQUESTS]} \n"
-        f"Reading: 0 Writing: {busy} Waiting: {max(active - busy, 0)} \n"
+        f"Active connections: {now['active']} \nserver accepts handled requests\n"
+        f" {accepted} {accepted} {totals[metrics.STARTED]} \n"
+        f"Reading: {now['reading']} Writing: {now['writing']} Waiting: {now['waiting']} \n"
     )
 
 
@@ -58,7 +58,7 @@ def snapshot(totals: list[int], pools: Mapping[str, Pool]) -> dict[str, Any]:
         "body_bytes": totals[metrics.BODY_BYTES],
         "retries": totals[metrics.UPSTREAM_FAILURES],
         "cache_hits": totals[metrics.CACHE_HITS],
-        "connections": {"active": totals[metrics.CONNECTIONS], "accepted": totals[metrics.ACCEPTED]},
+        "connections": {"active": totals[metrics.ACTIVE], "accepted": totals[metrics.ACCEPTED]},
         "upstreams": upstreams,
     }
 
@@ -148,7 +148,7 @@ class Status:
 
     def stub(self, exchange: Exchange) -> Response:
         """Return the response of `stub_status`."""
-        return _response(exchange, "text/plain", stub_status(self._metrics.totals()))
+        return _response(exchange, "text/plain", stub_status(self._metrics))
 
     def show(self, exchange: Exchange) -> Response:
         """Return the response of `wsgi_proxy_status`."""

@@ -25,6 +25,10 @@ TEXT: dict[str, str] = {
     "connection": "str(getattr(x.connection, 'number', 0))",
     "connection_requests": "str(getattr(x.connection, 'requests', 1))",
     "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
+    "connections_active": "connections(x, 'active')",
+    "connections_reading": "connections(x, 'reading')",
+    "connections_waiting": "connections(x, 'waiting')",
+    "connections_writing": "connections(x, 'writing')",
     "pipe": "('p' if getattr(x.connection, 'pipelined', False) else '.')",
     "realip_remote_addr": "(x.peer_addr or 'unix:')",
     "realip_remote_port": "str(x.environ.get('REMOTE_PORT') or '')",
@@ -74,6 +78,11 @@ def server_address(exchange: Exchange) -> tuple[str, str]:
     if isinstance(name, tuple):
         return name[0], str(name[1])
     return f"unix:{name}", ""
+
+
+def connections(exchange: Exchange, gauge: str) -> str:
+    """Return the number of client connections of all workers that are "active", "reading", "writing" or "waiting"."""
+    return "0" if exchange.metrics is None else str(exchange.metrics.connections()[gauge])
 
 
 def tcp_info(exchange: Exchange, field_number: int) -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ClientError, ClientGone
 from ..http import page, shown_status, status_line
+from .counts import ACCEPTED, ACTIVE, READING, STARTED, WAITING, WRITING
 from .environ import make_environ
 from .http2 import PREFACE, Http2Connection
 from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
@@ -45,12 +46,15 @@ class Connection(Link):
 
     def open(self) -> None:
         """Start the connection, with the PROXY protocol and TLS if the listener has them."""
-        self.service.connections.add(self)
+        service = self.service
+        service.connections.add(self)
+        service.counts[ACCEPTED] += 1
+        service.counts[ACTIVE] += 1
         settings = self.settings
         self.stream.read_timeout = settings.client_header_timeout or None
         self.stream.write_timeout = settings.send_timeout or None
         if settings.tls is not None or settings.proxy_protocol:
-            self.service.crew.run(self._open_slowly)
+            service.crew.run(self._open_slowly)
         else:
             self._opened()
             # Most clients send at once, so reading before waiting saves a round of the loop.
@@ -58,6 +62,7 @@ class Connection(Link):
 
     def _opened(self) -> None:
         self.state = IDLE
+        self.count_as(WAITING)
         self.stream.read_timeout = self.settings.client_body_timeout or None
         self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
         self._side.idle = self._on_readable
@@ -157,10 +162,12 @@ class Connection(Link):
                 if self.buffer and self.state == IDLE:
                     # A head has begun, and with it its timeout.
                     self.state = HEAD
+                    self.count_as(READING)
                     self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
                 return False
         self.head = request
         self.state = BUSY
+        self.count_as(WRITING)
         self.deadline = inf
         if request is not None and (request.underscored or self.trusted):
             self.judge(request)
@@ -170,6 +177,7 @@ class Connection(Link):
         """Answer a refused head with its status and end the connection; runs in a greenlet."""
         error, self.refused = self.refused, None
         assert error is not None
+        self.service.counts[STARTED] += 1
         self.service.log.info("%s: %s", self, error)
         body = page(error.status)
         head = (
@@ -267,6 +275,7 @@ class Connection(Link):
     def _await_more(self) -> None:
         """Wait for the next head, of which a part may have arrived behind the previous request."""
         if self.state == IDLE:
+            self.count_as(WAITING)
             self.deadline = time.monotonic() + self._idle_time()
         if not self._side.started:
             self._side.start()
@@ -278,6 +287,8 @@ class Connection(Link):
     def _wait(self, state: int, seconds: float) -> None:
         """Enter a state in which the loop waits for the client, for `seconds` at most."""
         self.state = state
+        if state == IDLE:
+            self.count_as(WAITING)
         self.deadline = time.monotonic() + seconds
         side = self._side
         if not side.started:
@@ -296,6 +307,7 @@ class Connection(Link):
         if ended:
             self.body = NO_BODY
             self.state = IDLE
+            self.count_as(WAITING)
             self.deadline = time.monotonic() + self._idle_time()
             if self.buffer and self._next_head():
                 self.service.crew.run(self._serve)

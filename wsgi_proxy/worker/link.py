@@ -20,6 +20,7 @@ from ..errors import ClientError, ClientGone, ProxyError
 from ..net import HALF_CLOSED, Stream, acknowledged, is_torn
 from ..net.gevent_side import Side
 from ..net.gevent_stream import GreenStream
+from .counts import ACTIVE, NOWHERE
 from .request_body import NO_BODY, Body, NoBody
 from .socket import StreamSocket
 
@@ -46,6 +47,7 @@ class Link:
 
     __slots__ = (
         "_alarms",
+        "_counted",
         "_lingers_until",
         "_side",
         "_socket",
@@ -113,6 +115,8 @@ class Link:
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
         self._socket: StreamSocket | None = None
+        self._counted = NOWHERE
+        """The gauge of the service that this connection counts in."""
 
     def adopt(self, other: Link) -> None:
         """Become a carrier over the same connection, in the place of `other` or beside it."""
@@ -142,6 +146,16 @@ class Link:
         self._alarms = None
         self._lingers_until = 0.0
         self._socket = None
+        self._counted = other._counted
+
+    def count_as(self, gauge: int) -> None:
+        """Count in this gauge of the service, and no longer in the one before."""
+        before = self._counted
+        if before != gauge:
+            counts = self.service.counts
+            counts[before] -= 1
+            counts[gauge] += 1
+            self._counted = gauge
 
     # --- for the application ---
 
@@ -307,6 +321,8 @@ class Link:
             self.stream.close()
             # Break the reference cycle: the collector runs seldom, and TLS holds 30 KB.
             self._socket = None
+            self.count_as(NOWHERE)
+            self.service.counts[ACTIVE] -= 1
             self.service.forget(self)
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from mypy_extensions import mypyc_attr
 
 from ..errors import ClientGone, ProxyError
 from ..http import field_values, page, shown_status, status_line
+from .counts import SIZE, STARTED
 from .response import ResponseWriter, ShortBody
 
 if TYPE_CHECKING:
@@ -147,11 +148,17 @@ class Service:
         self.connections: set[Link] = set()
         self.listeners: list[Listener] = []
         self.requests = 0
+        self.counts: Any = [0] * SIZE
+        """See `counts`."""
         self.draining = False
         self.exhausted: Callable[[], None] = self.drain
         """Called once when `max_requests` is reached."""
         self._timer = self.hub.loop.timer(_SWEEP, _SWEEP)
         self._pending: list[Any] = []
+        # From the first connection on. A proxy below a middleware takes over the counts at its first request.
+        count_for = getattr(type(app), "count_for", None)
+        if count_for is not None:
+            count_for(app, self)
 
     def start(self, listeners: Iterable[Listener]) -> None:
         """Start the timer, and accept on these listeners."""
@@ -159,6 +166,13 @@ class Service:
         self._timer.start(self._sweep)
         for listener in self.listeners:
             listener.start()
+
+    def count_in(self, row: Any) -> None:
+        """Count in a row that an application shares with other workers; only the first application's row is taken."""
+        if isinstance(self.counts, list):
+            for index, value in enumerate(self.counts):
+                row[index] += value
+            self.counts = row
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call `call` in the hub after some seconds."""
@@ -189,6 +203,7 @@ class Service:
     def respond(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment) -> bool:
         """Run the application for a request, whatever carries it; True when the whole response has gone out."""
         self.requests += 1
+        self.counts[STARTED] += 1
         if self.requests == self.max_requests:
             self.end()
         if not self.direct:

@@ -93,14 +93,23 @@ class ProxyApp(proxy.Proxy):
         """
         return type(self).__call__ is _CALL
 
+    def count_for(self, service: Any) -> None:
+        """Let ProxyWorker's `Service` count connections where the workers share their counts."""
+        self.metrics.count_for(service)
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
         if not self.upkeep.pid:
             self.upkeep.begin()
+            carrier = environ.get("wsgi_proxy.connection") or environ.get("wsgi_proxy.carrier")
+            if carrier is not None:
+                self.count_for(carrier.service)
         try:
             exchange = Exchange.from_environ(environ)
         except ProxyError as error:
             return _refused(environ, start_response, error)
+        if exchange.carrier is None:
+            self.metrics.started()
         return self.deliver(exchange, self.response(exchange), start_response)
 
     def response(self, exchange: Exchange) -> Response:

@@ -14,6 +14,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
+from ..counts import WAITING
 from ..link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER
 from ..service import QUIET
 from . import frames
@@ -45,6 +46,7 @@ class Http2Connection(StreamFrames):
         service = self.service
         service.connections.add(self)
         self.state = IDLE
+        self.count_as(WAITING)
         self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
         settings = self.listener.settings
         self.write(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ClientError, ClientGone, ProxyError
 from ...http import Pairs
+from ..counts import NOWHERE, WAITING, WRITING
 from ..link import BUSY, CLOSED, HEAD, IDLE
 from ..request_head import Request
 from . import frames
@@ -207,6 +208,8 @@ class StreamFrames(Output):
         self.streams[number] = stream
         self.running += 1
         self.state = BUSY
+        self.count_as(NOWHERE)
+        stream.count_as(WRITING)
         if not self._draining:
             self.deadline = inf
             settings = self.settings
@@ -253,6 +256,7 @@ class StreamFrames(Output):
         """A stream's greenlet is done."""
         self.streams.pop(stream.id, None)
         self.running -= 1
+        stream.count_as(NOWHERE)
         if self.state == CLOSED:
             return
         if stream.held:
@@ -261,6 +265,7 @@ class StreamFrames(Output):
             self.gain(SERVED_GAIN)
         if not self.running and self.state == BUSY:
             self.state = IDLE
+            self.count_as(WAITING)
             if self._final:
                 self._finish()
             elif not self._draining:

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ClientGone, ProxyError
+from ..counts import NOWHERE, STARTED
 from ..environ import make_environ
 from ..link import BUSY, CLOSED, Link
 from ..request_body import NO_BODY
@@ -51,6 +52,7 @@ class RequestStream(Link):
 
     def __init__(self, connection: StreamFrames, number: int, head: Request, ended: bool) -> None:
         self.adopt(connection)
+        self._counted = NOWHERE
         self.connection = connection
         self.id = number
         self.window = connection.initial_window
@@ -117,6 +119,7 @@ class RequestStream(Link):
         """Answer what never reaches the application."""
         error = self.refused
         assert error is not None
+        self.service.counts[STARTED] += 1
         self.service.log.info("%s: %s", self, error)
         try:
             self.service.send_page(response, error.status)
