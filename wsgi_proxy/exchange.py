@@ -44,7 +44,7 @@ PHASES = {
         "proxy upstream balance",
         "body_bytes_received proxy_host proxy_port request_body tried tries upgrade upload upstream_name upstream_pairs",
     ),
-    "internal redirect": ("proxy static", "content_type error_response error_status kept subrequest"),
+    "internal redirect": ("proxy static", "background content_type depth error_response error_status kept subrequest"),
     "response": ("proxy wsgi", "added_trailers response status"),
     "delivery": ("wsgi tunnel", "body_bytes_sent completed finished_at sent_trailers upstream_trailers"),
     "any": ("limits proxy routing variables cli", "leases limit_rate metrics request_id_value trace"),
@@ -141,6 +141,10 @@ class Exchange:
     # Internal redirects.
     subrequest = False
     """A request of the proxy on behalf of another one, which has passed the access phase for both."""
+    background = False
+    """A subrequest that goes on when the client leaves."""
+    depth = 0
+    """The number of requests around a subrequest."""
     error_status = 0
     """The status for which an error page is being made."""
     error_response = 0

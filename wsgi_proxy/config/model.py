@@ -498,6 +498,9 @@ class CoreSettings:
     autoindex_localtime: bool = False
     try_files: tuple[Template | int, ...] = ()
     """The candidates. The last is the fallback: a URI or @name template, or a status for `=code`."""
+    mirror: tuple[str, ...] = ()
+    """The URIs that copies of requests are sent to."""
+    mirror_request_body: bool = True
     types: Mapping[str, str] | None = None
     default_type: str = "text/plain"
     early_hints: tuple[Template, ...] = ()

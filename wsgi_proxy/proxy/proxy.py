@@ -37,6 +37,7 @@ from .connect import Tunnel
 from .internal_redirects import Detours
 from .location import CompiledLocation
 from .request_body import collect
+from .subrequests import Mirrors, Subrequests
 from .targets import Targets
 from .upstream_body import Forwarded
 from .upstream_request import UpstreamRequests, client_of
@@ -89,6 +90,8 @@ class Proxy:
         self.router = Router(config, self._compile)
         self.detours = Detours(self.router, self._walk)
         self.guard.subrequest = self.detours.subrequest
+        self.subrequests = Subrequests(self.router, self.respond)
+        self.mirrors = Mirrors(self.subrequests, spawn)
         self.requests = UpstreamRequests(self.transport, self.targets, self.detours)
 
     def _compile(self, server: ServerBlock, location: Location) -> CompiledLocation:
@@ -144,6 +147,8 @@ class Proxy:
             moved = self.detours.try_files(exchange)
             if moved is not None:
                 return moved
+        if location.core.mirror and not exchange.subrequest:
+            self.mirrors(exchange, location.core)
         handler = compiled.handler
         if handler is None:
             return self._forward(exchange, compiled)

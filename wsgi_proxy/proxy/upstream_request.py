@@ -163,7 +163,12 @@ class Forwarding(Attempts):
 
 
 def client_of(exchange: Exchange) -> Any:
-    """Return the client whose leaving ends the request: the worker's connection, else a watched socket, else None."""
+    """Return the client whose leaving ends the request: the worker's connection, else a watched socket, else None.
+
+    None for a request in the background.
+    """
+    if exchange.background:
+        return None
     return exchange.connection if exchange.connection is not None else watched(exchange.environ)
 
 

@@ -135,6 +135,17 @@ def _time_path(level: Level, args: list[str]) -> str:
     return values.path(level, args)
 
 
+def _mirror(level: Level, statement: Statement) -> None:
+    known = level.own.get("core.mirror")
+    text = statement.args[0]
+    if known == () or (text == "off" and known is not None):
+        raise BadValue("is duplicate")
+    if text == "off":
+        level.own["core.mirror"] = ()
+    else:
+        level.own.setdefault("core.mirror", []).append(text)
+
+
 ROWS: tuple[Row, ...] = (
     value("client_max_body_size", ALL, "TAKE1", "core.client_max_body_size", values.offset),
     value("client_body_buffer_size", ALL, "TAKE1", "core.client_body_buffer_size", values.size),
@@ -148,6 +159,8 @@ ROWS: tuple[Row, ...] = (
     value("limit_rate_after", IFS, "TAKE1", "core.limit_rate_after", _rate),
     special("error_page", IFS, "2MORE", _error_page, "core.error_page"),
     value("recursive_error_pages", ALL, "FLAG", "core.recursive_error_pages", values.flag("recursive_error_pages")),
+    special("mirror", ALL, "TAKE1", _mirror, "core.mirror"),
+    value("mirror_request_body", ALL, "FLAG", "core.mirror_request_body", values.flag("mirror_request_body")),
     value("default_type", ALL, "TAKE1", "core.default_type", values.text),
     special("types", ALL, "BLOCK NOARGS", _types, "core.types"),
     value("internal", "location", "NOARGS", "guard.internal", _internal),

@@ -1,0 +1,6 @@
+"""Requests of the proxy on behalf of a client's request: mirrored requests, and the parts of a page."""
+
+from .mirror import Mirrors
+from .request import Subrequests
+
+__all__ = ["Mirrors", "Subrequests"]
