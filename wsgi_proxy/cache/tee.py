@@ -92,6 +92,11 @@ class Tee:
         ready: Any = getattr(self._body, "ready", None)
         return ready is None or bool(ready())
 
+    def next_at_hand(self) -> bool:
+        """Return True if the next block, or the end, can be read from the source without waiting."""
+        found: Any = None if self._pumping or self._ended else getattr(self._body, "next_at_hand", None)
+        return found is not None and bool(found())
+
     def _copy(self, fill: Fill, block: bytes) -> bool:
         """Copy one block; return False and stop copying if the storage does not take it."""
         limit = self._zone.body_max

@@ -2,6 +2,8 @@
 
 from . import arguments as arguments
 from . import plugins as plugins
+from .filters import GzipSettings as GzipSettings
+from .filters import MediaTypes as MediaTypes
 from .locations import locations_of as locations_of
 from .model import TLS as TLS
 from .model import Access as Access

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import arguments
+from .filters import GzipSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -627,6 +628,7 @@ class Location:
     cache: CacheSettings = CacheSettings()
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
+    gzip: GzipSettings = GzipSettings()
     handler: str = ""
     """"proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: SourceLine = SourceLine()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache import CachePlan
 from ..exchange import Exchange
+from ..filters import Filters, compile_filters
 from ..response import Response
 from .forwarder import Forwarder
 from .response_headers import compile_finisher
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class CompiledLocation:
     """One location ready for requests. `handler` answers where the location does not forward."""
 
-    __slots__ = ("access", "cache", "client_limits", "finisher", "forwarder", "handler", "location", "paced", "target")
+    __slots__ = ("access", "cache", "client_limits", "filters", "finisher", "forwarder", "handler", "location", "paced", "target")
 
     def __init__(
         self,
@@ -41,7 +42,9 @@ class CompiledLocation:
         self.handler = handler
         """The function that answers; None for `proxy_pass`."""
         self.finisher = compile_finisher(location)
-        """Applies `add_header`, `expires`, `charset` and `add_trailer`; None without them."""
+        """Applies `add_header`, `expires` and `add_trailer`; None without them."""
+        self.filters: Filters | None = compile_filters(location)
+        """Adapt responses and their bodies (`charset`, `gzip`); None without them."""
         self.paced = location.core.limit_rate is not None
         self.client_limits: dict[Any, Any] = {}
         """The keep-alive settings and timeouts of this location by listener; filled by the worker."""

@@ -121,6 +121,10 @@ class Paced:
         ready: Any = getattr(self._body, "ready", None)
         return ready is None or bool(ready())
 
+    def next_at_hand(self) -> bool:
+        """Return False: no piece counts as at hand, so that each leaves when it is due."""
+        return False
+
     def close(self) -> None:
         close = getattr(self._body, "close", None)
         if close is not None:

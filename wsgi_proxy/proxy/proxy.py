@@ -224,13 +224,15 @@ class Proxy:
         return self.requests.ask(exchange, exchange.compiled, fetch)
 
     def _finish(self, exchange: Exchange, response: Response) -> Response:
-        """Apply the location's `add_header`, `expires` and the like, and `limit_rate`."""
+        """Apply the location's `add_header`, `expires` and the like, its filters, and `limit_rate`."""
         exchange.status = response.status
         exchange.response = response
         if exchange.compiled is not None:
             compiled: CompiledLocation = exchange.compiled
             if compiled.finisher is not None:
                 compiled.finisher(exchange, response)
+            if compiled.filters is not None:
+                compiled.filters(exchange, response)
             if compiled.paced or exchange.limit_rate is not None:
                 pacing.pace(exchange, response)
         return response

@@ -26,9 +26,11 @@ _FILE_BLOCK = 64 * 1024
 
 
 class Readable(Protocol):
-    """A body: `read_block` returns the next block, b"" at the end."""
+    """A body: `read_block` returns the next block, b"" at the end; `next_at_hand` returns True if it would not wait."""
 
     def read_block(self) -> bytes: ...
+
+    def next_at_hand(self) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -116,6 +118,11 @@ class Spool:
             self._changed.notify_all()
             return block
 
+    def filled(self) -> bool:
+        """Return True if `get` would not wait."""
+        with self._changed:
+            return bool(self._blocks) or self._write_at > self._read_at or self._ended
+
     def close(self) -> None:
         """Drop everything; a waiting reader stops."""
         with self._changed:
@@ -166,6 +173,19 @@ class ReadAhead:
             self._forget()
             raise StopIteration
         return block
+
+    def next_at_hand(self) -> bool:
+        """Return True if the next block, or the end, can be had without waiting. Call it between two blocks."""
+        with _lock:
+            # The block that was out is back, and a reader must not begin while the body is looked at.
+            self._out_since = 0.0
+            spool = self._spool
+        if spool is not None:
+            return spool.filled()
+        found = self._body.next_at_hand()
+        if self._watched:
+            self._out_since = time.monotonic()
+        return found
 
     def begin(self) -> bool:
         """Start the reader for a slow client; return False if the client has come back in the meantime."""

@@ -1,4 +1,4 @@
-"""The fields that a location adds to its responses (`add_header`, `expires`, `charset`, `add_trailer`), and standard pages.
+"""The fields that a location adds to its responses (`add_header`, `expires`, `add_trailer`), and standard pages.
 
 Rules:
 - A location without these directives has no finisher, and its responses cost nothing here.
@@ -27,11 +27,6 @@ TOUCHED = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
 CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
 """The statuses after whose page the client's connection is closed (ngx_http_special_response_handler): the bytes that follow a
 malformed request may not be a request."""
-
-_WITH_CHARSET = frozenset(
-    {"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
-)
-"""The types that `charset` applies to: the default of nginx's `charset_types`."""
 
 
 Finisher = Callable[["Exchange", Response], None]
@@ -81,9 +76,6 @@ def compile_finisher(location: Location) -> Finisher | None:
         steps.append(_AddHeaders(core.add_header))
     if core.add_trailer:
         steps.append(_AddTrailers(core.add_trailer, core.chunked_transfer_encoding))
-    if core.charset is not None and getattr(core.charset, "constant", None) != "off":
-        # Behind the others, as nginx's charset filter: `$sent_http_content_type` has no charset of this directive in them.
-        steps.append(_Charset(core.charset))
     if not steps:
         return None
     if len(steps) == 1:
@@ -94,25 +86,6 @@ def compile_finisher(location: Location) -> Finisher | None:
             step(exchange, response)
 
     return all_of_them
-
-
-class _Charset:
-    """`charset`: adds the name to a Content-Type without one (ngx_http_charset_module); the body is not converted."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Template) -> None:
-        self._value = value
-
-    def __call__(self, exchange: Exchange, response: Response) -> None:
-        for at, (name, text) in enumerate(response.headers):
-            if name.lower() == "content-type":
-                # A value with parameters is not in the set.
-                if text.strip().lower() in _WITH_CHARSET:
-                    charset = single_line(self._value(exchange))
-                    if charset and charset != "off":
-                        response.headers[at] = (name, f"{text.strip()}; charset={charset}")
-                return
 
 
 class _AddHeaders:

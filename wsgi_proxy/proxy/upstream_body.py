@@ -60,6 +60,10 @@ class Forwarded:
         """Return True if the first block has arrived."""
         return self.reply.body.ready()
 
+    def next_at_hand(self) -> bool:
+        """Return True if the next block, or the end, can be had without waiting. Call it between two blocks."""
+        return self.reply.body.next_at_hand() if self._ahead is None else self._ahead.next_at_hand()
+
     def attend(self, client: Client | Watched) -> None:
         """Abort the rest of the body when this client leaves."""
         if not self.reply.body.done:

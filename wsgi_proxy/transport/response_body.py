@@ -131,22 +131,45 @@ class Body:
             self._pieces.insert(0, block[size:])
         return block[:size]
 
+    def next_at_hand(self) -> bool:
+        """Return True if `read_block` would not wait: a block, or the end, has arrived. Framing alone is not a block."""
+        while not (self._pieces or self.done):
+            wire = self._wire
+            if wire is None:
+                return True
+            try:
+                data = wire.stream.recv_nowait(self._size())
+            except OSError as error:
+                raise self._broken(error) from error
+            if data is None:
+                return False
+            self._received(wire, data)
+        return True
+
+    def _size(self) -> int:
+        """Return the number of bytes to receive at once."""
+        left = self._left
+        return BLOCK if self._decoder is not None or left is None or left > BLOCK else left
+
     def _more(self) -> None:
         """Receive once."""
         wire = self._wire
         if wire is None:
             raise TruncatedResponse("the body was closed")
-        left = self._left
-        decoder = self._decoder
         try:
             if wire.watched is not None:
                 wire.watched.wait(wire.stream)
-            data = wire.stream.recv(BLOCK if decoder is not None or left is None or left > BLOCK else left)
+            data = wire.stream.recv(self._size())
         except OSError as error:
             raise self._broken(error) from error
         except ClientGone:
             self.close()
             raise
+        self._received(wire, data)
+
+    def _received(self, wire: Wire, data: bytes) -> None:
+        """Take bytes of the body as they arrived, framing included; b"" is the end of the connection."""
+        left, decoder = self._left, self._decoder
         self.received += len(data)
         if decoder is not None:
             if not data:

@@ -72,6 +72,7 @@ TEXT: dict[str, str] = {
 
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
+    "gzip_ratio": "gzip_ratio(x)",
     "content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
@@ -246,6 +247,15 @@ def bytes_sent(exchange: Exchange) -> int:
         head += len(name) + len(value) + 4
         missing.pop(name.lower(), None)
     return head + sum(missing.values()) + exchange.body_bytes_sent
+
+
+def gzip_ratio(exchange: Exchange) -> str | None:
+    """Return the ratio of a compressed body's sizes with two digits, `0.80` for four bytes that became five."""
+    sizes = exchange.gzip_sizes
+    if sizes is None:
+        return None
+    hundredths = (sizes[0] * 1000 // sizes[1] + 5) // 10
+    return f"{hundredths // 100}.{hundredths % 100:02}"
 
 
 def sent_field(exchange: Exchange, name: str) -> str | None:

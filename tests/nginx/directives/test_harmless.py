@@ -21,7 +21,7 @@ def test_what_would_change_answers_stops_the_start(text: str) -> None:
     assert faults(text) == [f'directive "{text.split()[0]}" is not supported by wsgi_proxy']
 
 
-@pytest.mark.parametrize("name", ["gzip", "gzip_static"])
+@pytest.mark.parametrize("name", ["gzip_static"])
 def test_compression_is_optional_and_its_absence_is_told(name: str) -> None:
     config = nginx.loads(f"events {{}}\nhttp {{\n{name} on; gzip_types text/css;\n}}", path="/etc/x/nginx.conf")
     assert config.warnings == (f'"{name} on" has no effect: responses are not compressed in /etc/x/nginx.conf:3',)

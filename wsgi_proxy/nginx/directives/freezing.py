@@ -17,6 +17,7 @@ from ...config import (
     Config,
     CoreSettings,
     GuardSettings,
+    GzipSettings,
     If,
     Instruction,
     Location,
@@ -62,6 +63,7 @@ class Settings:
     cache: CacheSettings = CacheSettings()
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
+    gzip: GzipSettings = GzipSettings()
 
 
 _GROUPS: dict[str, Any] = {
@@ -71,6 +73,7 @@ _GROUPS: dict[str, Any] = {
     "cache": CacheSettings,
     "guard": GuardSettings,
     "tunnel": TunnelSettings,
+    "gzip": GzipSettings,
 }
 
 
@@ -195,6 +198,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         cache=settings.cache,
         guard=settings.guard,
         tunnel=settings.tunnel,
+        gzip=settings.gzip,
         handler=settings.values.get("location.handler", ""),
         place=level.place,
     )

@@ -1,0 +1,14 @@
+"""The order of the filters."""
+
+from __future__ import annotations
+
+from wsgi_proxy.config import Location
+from wsgi_proxy.filters import compile_filters, table
+
+
+def test_a_response_passes_gzip_last() -> None:
+    assert table.COMPILERS[-1] is table.compile_gzip
+
+
+def test_without_settings_there_is_no_filter() -> None:
+    assert compile_filters(Location()) is None

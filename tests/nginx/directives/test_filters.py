@@ -1,0 +1,37 @@
+"""The directives of gzip: values, inheritance and faults in nginx's words."""
+
+from __future__ import annotations
+
+from tests.support.directive import faults, http, location
+
+
+def test_values_reach_the_model() -> None:
+    found = location(
+        "gzip on; gzip_types text/CSS application/json; gzip_comp_level 6; gzip_min_length 1k; gzip_window 4k; gzip_hash 64k;"
+        ' gzip_proxied expired no-cache; gzip_proxied auth; gzip_vary on; gzip_http_version 1.0; gzip_disable "msie6" "Foo.*Bar";'
+        " gzip_buffers 16 8k; postpone_gzipping 0; gzip_no_buffer on;"
+    ).gzip
+    assert found.enabled and found.vary and found.disable_msie6
+    assert found.types == {"text/html", "text/css", "application/json"}
+    assert (found.comp_level, found.min_length, found.window, found.memory, found.http_version) == (6, 1024, 12, 8, "1.0")
+    assert found.proxied == {"expired", "no-cache", "auth"}
+    assert [pattern.search("a foo bar") is not None for pattern in found.disable] == [True]
+
+
+def test_types_add_up_at_a_level_and_replace_those_around_it() -> None:
+    assert location("gzip_types a/b; gzip_types c/d;", "gzip_types e/f;").gzip.types == {"text/html", "a/b", "c/d"}
+    assert location("", "gzip_types e/f;").gzip.types == {"text/html", "e/f"}
+    assert location("gzip_types a/b * c/d;").gzip.types is None
+    assert location("gzip_types *; gzip_types c/d;").gzip.types is None
+    assert http("gzip_types text/html;").warnings == ('duplicate MIME type "text/html" in /etc/x/nginx.conf:1',)
+
+
+def test_faults() -> None:
+    assert faults("gzip maybe;") == ['invalid value "maybe" in "gzip" directive, it must be "on" or "off"']
+    assert faults("gzip_comp_level 10;") == ["value must be between 1 and 9"]
+    assert faults("gzip_http_version 2;") == ['invalid value "2"']
+    assert faults("gzip_buffers 0 4k;") == ['"gzip_buffers" directive invalid value']
+    assert faults("gzip_proxied some;") == ['invalid value "some"']
+    assert faults("gzip_window 64k;") == ['"gzip_window" directive must be 512, 1k, 2k, 4k, 8k, 16k, or 32k']
+    assert faults("gzip_hash 3k;") == ['"gzip_hash" directive must be 512, 1k, 2k, 4k, 8k, 16k, 32k, 64k, or 128k']
+    assert faults("gzip on; gzip off;") == ['"gzip" directive is duplicate']

@@ -1,0 +1,38 @@
+"""The settings of the filters of responses: gzip, gunzip and gzip_static. A part of the model.
+
+Rules:
+- A set of media types is lower-case names; None stands for every type (`*`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MediaTypes = frozenset[str] | None
+
+HTML: MediaTypes = frozenset({"text/html"})
+
+
+@dataclass(frozen=True)
+class GzipSettings:
+    """ngx_http_gzip_module, ngx_http_gunzip_module and ngx_http_gzip_static_module, and the conditions for compressing."""
+
+    enabled: bool = False
+    types: MediaTypes = HTML
+    comp_level: int = 1
+    min_length: int = 20
+    window: int = 15
+    """The binary logarithm of the window's size (`gzip_window`)."""
+    memory: int = 8
+    """zlib's memory level (`gzip_hash`)."""
+    proxied: frozenset[str] = frozenset({"off"})
+    """The words of `gzip_proxied`."""
+    vary: bool = False
+    http_version: str = "1.1"
+    disable: tuple[re.Pattern[str], ...] = ()
+    """Regular expressions for the User-Agent of clients that get no compressed response."""
+    disable_msie6: bool = False
+    gunzip: bool = False
+    static: str = "off"
+    """`gzip_static`: "off", "on" or "always"."""

@@ -1,0 +1,7 @@
+"""Filters of responses: they adapt the fields and change the body on its way to the client."""
+
+from .pipeline import Filter as Filter
+from .pipeline import FilteredBody as FilteredBody
+from .pipeline import Filters as Filters
+from .pipeline import Transform as Transform
+from .table import compile_filters as compile_filters

@@ -1,0 +1,112 @@
+"""The filters of one location, and a body that passes through them.
+
+Rules:
+- A filter is made once per location and called once per response. It decides by the settings, the request and the response's
+  fields. If it applies, it adapts the fields and returns a `Transform`; otherwise it changes nothing.
+- A filter only reads the exchange. It may be called for a copy of a response, to learn whether it would apply (`whole`).
+- A `Transform` turns an iterator of blocks into another one. An empty block is a mark, not data: no further block is at hand, so
+  the transform yields everything that it can and then passes the mark on. A transform may otherwise hold back and join bytes.
+- The end of the input ends the body. An exception of the input passes through, behind a mark, so that a truncated body arrives
+  as far as it came and stays truncated.
+- A tunnel is not filtered. A response without a body (HEAD, 204, 304) gets the fields alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..response import FileBody, Response
+from ..tunnel import Tunnelled
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+
+Transform = Callable[[Iterator[bytes]], Iterator[bytes]]
+"""See the rules of the module."""
+
+Filter = Callable[["Exchange", Response], "Transform | None"]
+"""A filter of one location; see the rules of the module."""
+
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+class Filters:
+    """The filters of one location, in the order in which a response passes them."""
+
+    __slots__ = ("_filters",)
+
+    def __init__(self, filters: tuple[Filter, ...]) -> None:
+        self._filters = filters
+
+    def __call__(self, exchange: Exchange, response: Response) -> None:
+        """Adapt a response's fields, and put its body behind the transforms of the filters that apply."""
+        if response.status < 200 or isinstance(response.body, Tunnelled):
+            return
+        transforms = [transform for each in self._filters if (transform := each(exchange, response)) is not None]
+        if transforms and exchange.method != "HEAD" and response.status not in _WITHOUT_BODY:
+            response.body = FilteredBody(response.body, transforms)
+
+    def whole(self, exchange: Exchange, response: Response) -> bool:
+        """Return True if a filter changes the length of this response, of which no range can be sent then."""
+        probe = Response(response.status, response.headers.copy(), length=0)
+        probe.source = response.source
+        for each in self._filters:
+            each(exchange, probe)
+        return probe.length is None
+
+
+class FilteredBody:
+    """A body behind transforms. Closing it closes the other body."""
+
+    __slots__ = ("_body", "_transforms")
+
+    def __init__(self, body: Iterable[bytes], transforms: list[Transform]) -> None:
+        self._body = body
+        self._transforms = transforms
+
+    def __iter__(self) -> Iterator[bytes]:
+        blocks = marked(self._body)
+        for transform in self._transforms:
+            blocks = transform(blocks)
+        return filter(None, blocks)
+
+    def ready(self) -> bool:
+        """Return True if the other body's first block has arrived."""
+        ready: Any = getattr(self._body, "ready", None)
+        return ready is None or bool(ready())
+
+    def close(self) -> None:
+        """Close the other body; safe to call more than once."""
+        body, self._body = self._body, ()
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+
+def marked(body: Iterable[bytes]) -> Iterator[bytes]:
+    """Return the blocks of a body, with an empty block where no further block is at hand.
+
+    A body that waits for its blocks has `next_at_hand()`, which returns True if the next block, or the end, can be had without
+    waiting. Blocks of any other body that is neither a file nor in memory are all followed by a mark.
+    """
+    if isinstance(body, tuple | list):
+        return iter(body)
+    return _marked(body, _always if isinstance(body, FileBody) else getattr(body, "next_at_hand", None))
+
+
+def _always() -> bool:
+    """Return True: a file is at hand."""
+    return True
+
+
+def _marked(body: Iterable[bytes], next_at_hand: Callable[[], bool] | None) -> Iterator[bytes]:
+    try:
+        for block in body:
+            yield block
+            if next_at_hand is None or not next_at_hand():
+                yield b""
+    except Exception:
+        # The client gets everything that arrived before the body broke off.
+        yield b""
+        raise
