@@ -49,6 +49,16 @@ def test_the_default_key_tells_apart_where_requests_are_passed():
     assert one != two and one.startswith("http://h.test/a")
 
 
+def test_the_default_key_holds_the_values_of_variables():
+    template = lambda x: f"http://unix:/run/{x.header('X-App')}.sock"  # noqa: E731
+    place = Location(proxy=ProxySettings(pass_=ProxyPass("http://unix:/run/$http_x_app.sock", template=template)))
+    one, two = (exchange("/a", headers=[("X-App", name)]) for name in ("one", "two"))
+    plan = CachePlan(place)
+    assert plan.key(one) == "http://h.test/a http://unix:/run/one.sock"
+    assert plan.key(two) == "http://h.test/a http://unix:/run/two.sock"
+    assert plan.keys(two) == (plan.key(two),)
+
+
 def test_a_key_of_ones_own_is_taken_as_it_is():
     place = location(key=Constant("k"))
     assert key_template(place.cache, place)(exchange("/a")) == "k"

@@ -54,3 +54,25 @@ def test_what_variables_cannot_be() -> None:
     x.variables["v"] = "no.such.host.invalid"
     with pytest.raises(UpstreamError):
         known.of(x, location).pool.lease(x)
+
+
+def test_a_named_upstream_keeps_its_limits_and_a_socket_has_no_port() -> None:
+    known, location = targets("proxy_pass http://$v;")
+    x = exchange()
+    x.variables["v"] = "U"
+    target = known.of(x, location)
+    assert (target.limits, x.proxy_host, x.proxy_port) == (known._upstreams["u"], "U", "80")
+    x.variables["v"] = "unix:/run/x:/p?q"
+    target = known.of(x, location)
+    assert [peer.address for peer in target.pool.peers] == ["/run/x"]
+    assert (target.path, x.proxy_host, x.proxy_port) == ("/p?q", "localhost", "")
+    x.variables["v"] = "unix:" + "x" * 108
+    with pytest.raises(ProxyError, match="too long path in the unix domain socket in upstream"):
+        known.of(x, location)
+
+
+def test_a_socket_that_the_client_names_is_judged() -> None:
+    known, location = targets("proxy_pass http://unix:$arg_v;")
+    x = exchange()
+    x.args = "v=/run/x"
+    assert known.of(x, location).judged

@@ -22,6 +22,8 @@ from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Resolver, Target, first_a
         ("http://b:3000", Target("b", 3000, "", "http")),
         ("https://b/", Target("b", 443, "", "https")),
         ("http://unix:/run/x", Target("localhost", 0, "/run/x", "http")),
+        ("unix:///run/x", Target("localhost", 0, "///run/x")),
+        ("unix:" + "x" * 107, Target("localhost", 0, "x" * 107)),
     ],
 )
 def test_addresses_are_taken_apart(text: str, target: Target) -> None:
@@ -31,7 +33,8 @@ def test_addresses_are_taken_apart(text: str, target: Target) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ":80", "a:", "a:0", "a:65536", "a:b", "a:80:80",
-     "[::1", "[::1]x", "[zz]:80", "unix:", "ftp://a", "http://a/b", "a/b:80", "a:٣"],
+     "[::1", "[::1]x", "[zz]:80", "unix:", "ftp://a", "http://a/b", "a/b:80", "a:٣",
+     "unix:" + "x" * 108],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

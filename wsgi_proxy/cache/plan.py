@@ -88,7 +88,9 @@ def key_template(settings: CacheSettings, location: Location) -> Template:
     """Return a function that makes the key of a request."""
     if settings.key is not None:
         return settings.key
-    suffix = _suffix(location)
+    if location.proxy.pass_ is not None and location.proxy.pass_.template is not None:
+        return lambda x: target_uri(x) + _suffix(x, location) + (" " + x.method if x.method == "POST" else "")
+    suffix = _suffix(None, location)
     if settings.methods <= {"GET", "HEAD"}:
         return lambda x: target_uri(x) + suffix
     # Other methods that are cached (proxy_cache_methods) have other responses.
@@ -97,13 +99,16 @@ def key_template(settings: CacheSettings, location: Location) -> Template:
 
 def default_keys(exchange: Exchange, location: Location) -> tuple[str, str]:
     """Return the keys of a target without a configured key: that of GET and HEAD, and that of POST."""
-    key = target_uri(exchange) + _suffix(location)
+    key = target_uri(exchange) + _suffix(exchange, location)
     return key, key + " POST"
 
 
-def _suffix(location: Location) -> str:
+def _suffix(exchange: Exchange | None, location: Location) -> str:
+    """Return the address that the location passes requests to, with the values of its variables for an exchange."""
     passed = location.proxy.pass_
-    return "" if passed is None else " " + passed.url
+    if passed is None:
+        return ""
+    return " " + (passed.url if passed.template is None or exchange is None else passed.template(exchange))
 
 
 def withheld(exchange: Exchange) -> bool:

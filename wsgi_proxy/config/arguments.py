@@ -23,7 +23,7 @@ LARGEST = 2**31 - 1
 LONGEST = 10 * 365 * 86400.0
 """The longest time in seconds: ten years, which every timer accepts."""
 
-_UNIX_PATH_MAX = 107
+UNIX_PATH_MAX = 107
 """The largest number of bytes in the path of a unix socket (sun_path, without its zero byte)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -107,10 +107,10 @@ def address(value: object, where: str) -> str:
     """Return the value if it may be the address of a server. `upstream.parse` checks its parts."""
     plain = word(value, where)
     _, colons, rest = plain.partition("://")
-    rest = rest if colons else plain
+    rest = rest if colons and not plain.startswith("unix:") else plain
     if rest.startswith("unix:"):
-        if len(rest[len("unix:") :].encode()) > _UNIX_PATH_MAX:
-            raise wrong(where, f"the path of a unix socket has at most {_UNIX_PATH_MAX} bytes", value)
+        if len(rest[len("unix:") :].encode()) > UNIX_PATH_MAX:
+            raise wrong(where, f"the path of a unix socket has at most {UNIX_PATH_MAX} bytes", value)
     elif "@" in rest:
         raise wrong(where, "an address without a user's name is wanted", value)
     return plain

@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ..access import is_clients
 from ..config import Server, Upstream
@@ -20,7 +21,7 @@ from ..errors import ClientError, ConfigError, ProxyError, UpstreamError
 from ..http import printable
 from ..shm import PrivateMemory
 from ..transport import Route
-from ..upstream import Pool, Resolver
+from ..upstream import Pool, Resolver, split, split_port
 
 if TYPE_CHECKING:
     from ..balance import Peer
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 DYNAMIC_LIMIT = 1000
 """The most targets kept for URLs made of variables; the oldest one goes first."""
+_PREFIX = re.compile("(https?)://", re.IGNORECASE)
 
 
 class Target:
@@ -44,8 +46,8 @@ class Target:
         """The upstream block, whose `keepalive*` bound the idle connections."""
         self.scheme = scheme
         self.host = host
-        name, _, port = host.rpartition(":")
-        self.port = port if name and port.isdigit() else ("443" if scheme == "https" else "80")
+        self.port = _port(pool, scheme, host)
+        """$proxy_port: empty for a unix socket."""
         self.path = path
         self.judged = False
         """True if the client chose the host; `destinations` then decides about each address."""
@@ -73,6 +75,13 @@ class Target:
         exchange.upstream_name = self.pool.name
 
 
+def _port(pool: Pool, scheme: str, host: str) -> str:
+    if pool.name.startswith("unix:"):
+        return ""
+    name, _, port = host.rpartition(":")
+    return port if name and port.isdigit() else ("443" if scheme == "https" else "80")
+
+
 class Targets:
     """The pools of a configuration by name, and the targets that variables called for."""
 
@@ -81,6 +90,8 @@ class Targets:
         self._resolver = Resolver(core.resolver, core.resolver_valid, core.resolver_timeout)
         made = {name: Pool.from_config(each, memory, resolver=self._resolver) for name, each in config.upstreams.items()}
         self.pools = made | dict(pools)
+        self._by_name = {name if name.startswith("unix:") else name.lower(): pool for name, pool in self.pools.items()}
+        """The pools by the names that variables may have; nginx compares the names of upstreams without regard to case."""
         self._upstreams = config.upstreams
         self._dynamic: dict[tuple[CompiledLocation | None, str], Target] = {}
 
@@ -107,23 +118,27 @@ class Targets:
         if pass_ is None or pass_.template is None:
             raise ProxyError("a location without proxy_pass was asked to forward")
         url = pass_.template(exchange)
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        found = _PREFIX.match(url)
+        if found is None:
             raise ProxyError(f'invalid URL prefix in "{url}"')
-        scheme, verified = parts.scheme, False
+        scheme, verified = found[1].lower(), False
+        address, uri = split(url[found.end() :])
         if exchange.absolute not in ("", "http") and is_clients(pass_.url):
             if exchange.absolute != "https":
                 raise ClientError(f'client asked a forward proxy for the scheme "{exchange.absolute}"')
             scheme, verified = "https", True
-        key = (compiled, f"{'verified ' if verified else ''}{scheme}://{parts.netloc}")
+        key = (compiled, f"{'verified ' if verified else ''}{scheme}://{address}")
         base = self._dynamic.get(key)
         if base is None:
-            base = self._keep(key, Target(self._pool(parts.netloc, scheme), scheme, parts.netloc))
+            try:
+                base = self._keep(key, self._target(address, scheme))
+            except ValueError as error:
+                raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
             base.judged = is_clients(pass_.url)
             base.verified = verified
-        path = printable(url[len(parts.scheme) + 3 + len(parts.netloc) :])
-        if not path:
+        if uri is None:
             return base
+        path = printable(uri)
         target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path)
         target._routes = base._routes
         target.judged, target.verified = base.judged, base.verified
@@ -132,7 +147,13 @@ class Targets:
     def to(self, authority: str) -> Target:
         """Return the target of a tunnel: `host:port` or the name of an upstream block. UpstreamError if the host is unknown."""
         key = (None, authority)
-        return self._dynamic.get(key) or self._keep(key, Target(self._pool(authority, "http"), "http", authority))
+        target = self._dynamic.get(key)
+        if target is None:
+            try:
+                target = self._keep(key, self._target(authority, "http"))
+            except ValueError as error:
+                raise UpstreamError(str(error), sent=False) from error
+        return target
 
     def _keep(self, key: tuple[CompiledLocation | None, str], target: Target) -> Target:
         self._dynamic[key] = target
@@ -140,14 +161,25 @@ class Targets:
             del self._dynamic[next(iter(self._dynamic))]
         return target
 
-    def _pool(self, host: str, scheme: str) -> Pool:
-        """Return the upstream block of that name, else a pool of the host's addresses."""
-        pool = self.pools.get(host)
-        if pool is not None:
-            return pool
-        address = host if host.rpartition(":")[2].isdigit() else f"{host}:{443 if scheme == 'https' else 80}"
+    def _target(self, address: str, scheme: str) -> Target:
+        """Return the target of an address: the upstream block of that name, else a new pool of the host's addresses.
+
+        Raises ValueError for an invalid address, UpstreamError if the host is unknown.
+        """
+        name, port = split_port(address)
+        default = 443 if scheme == "https" else 80
+        unix = name.startswith("unix:")
+        place = name if unix else f"{name}:{port or default}"
+        pool = self._by_name.get(name.lower()) if port is None and not unix else None
+        pool = pool or self._by_name.get(place if unix else place.lower()) or self._new_pool(place)
+        host = "localhost" if unix else name if port in (None, default) else f"{name}:{port}"
+        return Target(pool, scheme, host, limits=self._upstreams.get(pool.name))
+
+    def _new_pool(self, place: str) -> Pool:
+        """Return a pool of the addresses of `host:port` or `unix:/path`."""
+        address = os.fsdecode(place.encode("latin-1"))
         try:
             # Such a pool comes and goes with the requests, so its counts stay out of the workers' shared memory.
-            return Pool.from_config(Upstream(host, (Server(address, resolve=True),)), PrivateMemory(), resolver=self._resolver)
+            return Pool.from_config(Upstream(place, (Server(address, resolve=True),)), PrivateMemory(), resolver=self._resolver)
         except ConfigError as error:
-            raise UpstreamError(f"{host} could not be resolved: {error}", sent=False) from error
+            raise UpstreamError(f"{place} could not be resolved: {error}", sent=False) from error

@@ -2,6 +2,6 @@
 
 from .checks import Probes
 from .pool import Lease, Pool
-from .resolver import Resolver, parse
+from .resolver import Resolver, parse, split, split_port
 
-__all__ = ["Lease", "Pool", "Probes", "Resolver", "parse"]
+__all__ = ["Lease", "Pool", "Probes", "Resolver", "parse", "split", "split_port"]

@@ -3,7 +3,7 @@
 Rules (ngx_http_upstream_module, server):
 - Every address of a name becomes a peer, IPv4 before IPv6, as in nginx.
 - The forms are `host`, `host:port`, `1.2.3.4:port`, `[v6]:port`, `unix:/path`, and URLs with http or https, which have a default
-  port.
+  port. The path of a unix socket may begin with several slashes, as in `unix:///path`.
 - A name with `resolve` is resolved again when its addresses are no longer valid: after `valid=` of `resolver`, else the records'
   time to live, else SYSTEM_VALID seconds, because the system's resolver does not return a time to live.
 - A name without `resolve` is resolved again only while one of its addresses does not respond. nginx would need a reload to find a
@@ -14,11 +14,13 @@ Rules (ngx_http_upstream_module, server):
 from __future__ import annotations
 
 import ipaddress
+import os
+import re
 import socket
 from dataclasses import dataclass
 
 from ..balance import Address
-from ..config import Server
+from ..config import Server, arguments
 from ..errors import ConfigError, Fault
 from .dns import look_up
 
@@ -86,16 +88,19 @@ def _ask_system(target: Target) -> list[Address]:
 def parse(address: str) -> Target:
     """Return the parsed address. Raise ValueError for an invalid one."""
     scheme, colons, rest = address.partition("://")
-    if not colons:
-        scheme, rest = "", address
+    if not colons or address.startswith("unix:"):
+        scheme, colons, rest = "", "", address
     elif scheme.lower() not in ("http", "https"):
         raise ValueError(f'invalid URL prefix in "{address}"')
     scheme = scheme.lower()
     rest = rest.rstrip("/") if colons else rest
     if rest.startswith("unix:"):
-        if len(rest) == len("unix:"):
+        path = rest[len("unix:") :]
+        if not path:
             raise ValueError(f'no path in the unix domain socket in "{address}"')
-        return Target("localhost", 0, rest[len("unix:") :], scheme)
+        if len(os.fsencode(path)) > arguments.UNIX_PATH_MAX:
+            raise ValueError(f'too long path in the unix domain socket in "{address}"')
+        return Target("localhost", 0, path, scheme)
     if rest.startswith("["):
         host, bracket, tail = rest[1:].partition("]")
         colon, port = tail[:1], tail[1:]
@@ -112,6 +117,31 @@ def parse(address: str) -> Target:
     if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f'invalid port in "{address}"')
     return Target(host, int(port) if colon else 443 if scheme == "https" else 80, "", scheme)
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """Return the address in a URL without its scheme, and the URI behind it; None if there is no URI.
+
+    A colon separates the path of a unix socket from the URI (ngx_http_proxy_module, proxy_pass).
+
+    >>> split("b:80/uri?x"), split("unix:/run/s:/uri"), split("unix:/run/s")
+    (('b:80', '/uri?x'), ('unix:/run/s', '/uri'), ('unix:/run/s', None))
+    """
+    if text.startswith("unix:"):
+        path, colon, uri = text[5:].partition(":")
+        return "unix:" + path, (uri or None) if colon else None
+    found = re.search(r"[/?]", text)
+    return (text[: found.start()], text[found.start() :]) if found else (text, None)
+
+
+def split_port(address: str) -> tuple[str, int | None]:
+    """Return the host of an address, or `unix:/path`, and the port as given, else None. Raise ValueError for an invalid one."""
+    target = parse(address)
+    if target.path:
+        return "unix:" + target.path, None
+    given = re.search(r":([0-9]+)\Z", address) is not None and not address.endswith("]")
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return host, target.port if given else None
 
 
 def name_of(address: Address) -> str:

@@ -26,7 +26,7 @@ TEXT: dict[str, str] = {
 
 OPTIONAL: dict[str, str] = {
     "proxy_host": "(x.proxy_host or None)",
-    "proxy_port": "(x.proxy_port or None)",
+    "proxy_port": "(x.proxy_port if x.proxy_host else None)",
     "upstream_addr": "(each_address(x.tries) if x.tries else None)",
     "upstream_bytes_received": "(each(x.tries, received) if x.tries else None)",
     "upstream_bytes_sent": "(each(x.tries, sent) if x.tries else None)",

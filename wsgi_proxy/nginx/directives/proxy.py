@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...config import PrefixRewriter, ProxyPass, Server, Template, Upstream, default_redirect
-from ...upstream import parse
+from ...upstream import split, split_port
 from ...variables import compile_regex
 from . import values
 from .reading import Reading, as_path
@@ -46,12 +46,12 @@ def _proxy_pass(level: Level, statement: Statement) -> None:
     if found is None:
         raise Bad("invalid URL prefix")
     scheme = found[1].lower()
-    address, uri = _split(found[2])
+    address, uri = split(found[2])
     if uri is not None and not _may_have_uri(level):
         raise Bad(_URI_PART)
     if not address:
         raise Bad('no host in upstream ""')
-    name, port = address_of(address, 443 if scheme == "https" else 80)
+    name, port = address_of(address)
     default = port is None or port == (443 if scheme == "https" else 80)
     host = "localhost" if name.startswith("unix:") else (name if default else f"{name}:{port}")
     target = ProxyPass(url, scheme, address, uri, host, place=statement.place)
@@ -59,30 +59,17 @@ def _proxy_pass(level: Level, statement: Statement) -> None:
     level.reading.later(statement.place, lambda: _find_upstream(level, target, name, port))
 
 
-def _split(text: str) -> tuple[str, str | None]:
-    """Return the address of a URL and the URI behind it, None if there is no URI."""
-    if text.startswith("unix:"):
-        path, colon, uri = text[5:].partition(":")
-        return "unix:" + path, (uri or None) if colon else None
-    found = re.search(r"[/?]", text)
-    return (text[: found.start()], text[found.start() :]) if found else (text, None)
-
-
 def _may_have_uri(level: Level) -> bool:
     return level.kind == "location" and level.own["location.kind"] in ("", "=", "^~")
 
 
-def address_of(address: str, default: int) -> tuple[str, int | None]:
+def address_of(address: str) -> tuple[str, int | None]:
     """Return (host in lower case or `unix:/path`, port as given or None). Raise Bad for a text that is no address."""
     try:
-        target = parse(address)
+        host, port = split_port(address)
     except ValueError as error:
         raise Bad(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from None
-    if target.path:
-        return "unix:" + target.path, None
-    given = re.search(r":([0-9]+)\Z", address) is not None and not address.endswith("]")
-    host = f"[{target.host}]" if ":" in target.host else target.host.lower()
-    return host, target.port if given else None
+    return host if host.startswith("unix:") else host.lower(), port
 
 
 def _find_upstream(level: Level, target: ProxyPass, name: str, port: int | None) -> None:
