@@ -1,10 +1,11 @@
-"""Active checks before real servers: who leads, what is good, and what becomes of a server that is not."""
+"""Active health checks: the leader, the results, and the servers that they close. Real processes and servers."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,8 +210,26 @@ def memory() -> Iterator[SharedMemory]:
     opened.path.unlink(missing_ok=True)
 
 
-def test_one_worker_leads_and_another_takes_over_when_it_is_killed(memory: SharedMemory) -> None:
-    """What the leader finds is known to all."""
+def test_stopped_checks_do_not_start_again_in_a_forked_worker(started: list[Probes]) -> None:
+    verdicts = Verdicts()
+    pool = pool_of(verdicts)
+    probes = begin(pool, started)
+    wait_until(lambda: verdicts.asked, "a check")
+    probes.stop()
+    pid = os.fork()
+    if not pid:
+        # The hook of the fork has run. A request must not start the checks either.
+        begun = probes._thread is not None
+        assert pool.on_tick is not None
+        pool.on_tick()
+        os._exit(10 * begun + (probes._thread is not None))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_one_worker_leads_and_another_takes_over_when_it_is_killed(memory: SharedMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All processes know the leader's results."""
+    # Another test of this process may have imported gunicorn's gevent worker. The children would then wait for gevent's patch.
+    monkeypatch.delitem(sys.modules, "gunicorn.workers.ggevent", raising=False)
     leader_of = memory.area("leader", 8).cast("q")
     verdict = memory.area("verdict", 8).cast("q")
 
@@ -221,7 +240,7 @@ def test_one_worker_leads_and_another_takes_over_when_it_is_killed(memory: Share
 
     servers = [Server("127.0.0.1:1"), Server("127.0.0.1:2")]
     pool = Pool(servers, "round_robin", memory=memory, health_check=HealthCheck(check=check, interval=0.02))
-    # Made before the fork, and begun by none but the children.
+    # Created before the fork. Only the children start the checks.
     kept = Probes.of(Config(), {"p": pool}, memory)
     pids = []
     for _ in range(2):

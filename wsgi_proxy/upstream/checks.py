@@ -111,6 +111,7 @@ class Probes:
         self.probes = list(probes)
         self._memory = memory
         self._stop = threading.Event()
+        self._stopped = False
         self._thread: threading.Thread | None = None
         self._slots = threading.Semaphore(PARALLEL)
         self._dice = random.Random()
@@ -143,8 +144,8 @@ class Probes:
         return cls(probes, memory)
 
     def start(self) -> None:
-        """Start the checks, unless they have started in this process."""
-        if self._thread is None and self.probes:
+        """Start the checks, unless they have started in this process or were stopped before it was forked."""
+        if self._thread is None and self.probes and not self._stopped:
             # Created here, because objects from before gevent's patch would block its loop.
             self._stop, self._slots = threading.Event(), threading.Semaphore(PARALLEL)
             self._thread = threading.Thread(target=self._run, name="wsgi_proxy probes", daemon=True)
@@ -152,6 +153,7 @@ class Probes:
 
     def stop(self) -> None:
         """Stop the checks and wait for the thread. This process stays the leader until it ends."""
+        self._stopped = True
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
