@@ -50,7 +50,7 @@ PHASES = {
         "wsgi tunnel filters",
         "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
     ),
-    "any": ("limits proxy routing variables cli", "leases limit_rate metrics request_id_value trace"),
+    "any": ("limits proxy routing variables cli", "leases limit_rate metrics request_id_value trace user_id"),
 }
 """The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""
 
@@ -177,6 +177,8 @@ class Exchange:
     """Objects to close when the exchange ends, however it ends: the counts of limit_conn, the upload."""
     limit_rate: int | None = None
     request_id_value = ""
+    user_id: Any = None
+    """The identifiers of the `userid` cookie (`variables.userid.UserID`), once they are asked for."""
     trace: list[tuple[str, str]] | None = None
     """(package, sentence) for each decision, if `explain` asked for it."""
 

@@ -2,8 +2,10 @@
 
 from . import arguments as arguments
 from . import plugins as plugins
+from .filters import MAX_EXPIRES as MAX_EXPIRES
 from .filters import GzipSettings as GzipSettings
 from .filters import MediaTypes as MediaTypes
+from .filters import UserIDSettings as UserIDSettings
 from .locations import locations_of as locations_of
 from .model import TLS as TLS
 from .model import Access as Access

@@ -7,7 +7,12 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
 
 MediaTypes = frozenset[str] | None
 
@@ -36,3 +41,26 @@ class GzipSettings:
     gunzip: bool = False
     static: str = "off"
     """`gzip_static`: "off", "on" or "always"."""
+
+
+MAX_EXPIRES = -1.0
+"""The value of `userid_expires max`."""
+
+
+@dataclass(frozen=True)
+class UserIDSettings:
+    """ngx_http_userid_module. `enable` is `off`, `log`, `v1` or `on`."""
+
+    enable: str = "off"
+    name: str = "uid"
+    domain: str = ""
+    path: str = "/"
+    expires: float = 0.0
+    """Seconds; 0 for a cookie of the browser's session, `MAX_EXPIRES` for the end of time."""
+    flags: frozenset[str] = frozenset()
+    mark: str = ""
+    """A character in the place of the cookie's padding; "" for none."""
+    p3p: str = ""
+    service: int | None = None
+    reset: Callable[[Exchange], str] | None = None
+    """The template of `$uid_reset`."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import arguments
-from .filters import GzipSettings
+from .filters import GzipSettings, UserIDSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -629,6 +629,7 @@ class Location:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
+    userid: UserIDSettings = UserIDSettings()
     handler: str = ""
     """"proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: SourceLine = SourceLine()

@@ -1,8 +1,8 @@
 """The filters of the package, in the order in which a response passes them.
 
 Rules:
-- The order is that of nginx's chain: gunzip, addition, sub, charset, SSI, brotli, gzip. `add_header` and `expires` come first. A
-  range would come last, so a response whose length a filter changes is sent whole (`Filters.whole`).
+- The order is that of nginx's chain: userid, gunzip, addition, sub, charset, SSI, brotli, gzip. `add_header` and `expires` come
+  first. A range would come last, so a response whose length a filter changes is sent whole (`Filters.whole`).
 - A new filter is a module with a function that makes the filter of a location, and a line in COMPILERS.
 Source: nginx's auto/modules (HTTP_FILTER modules, of which the last one runs first).
 """
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from .charset import compile_charset
 from .gzip import compile_gzip
 from .pipeline import Filter, Filters
+from .userid import compile_userid
 
 if TYPE_CHECKING:
     from ..config import Location
 
-COMPILERS: tuple[Callable[[Location], Filter | None], ...] = (compile_charset, compile_gzip)
+COMPILERS: tuple[Callable[[Location], Filter | None], ...] = (compile_userid, compile_charset, compile_gzip)
 """Functions that return a location's filter, or None if its settings ask for none."""
 
 

@@ -6,6 +6,7 @@ from .names import SETTABLE, Names, compile_log, compile_text
 from .patterns import compile_regex
 from .request import arg as argument
 from .request import document_root, filename, server_name
+from .userid import user_id
 
 __all__ = [
     "HostTable",
@@ -21,4 +22,5 @@ __all__ = [
     "server_address",
     "server_name",
     "take_captures",
+    "user_id",
 ]

@@ -16,7 +16,6 @@ geoip_postal_code geoip_region geoip_region_name
 http3 jwt_payload
 otel_parent_id otel_parent_sampled otel_span_id otel_trace_id
 quic_connection session_log_binary_id session_log_id slice_range
-uid_got uid_reset uid_set
 upstream_last_server_name upstream_queue_time
 """.split()
 

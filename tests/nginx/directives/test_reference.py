@@ -23,6 +23,7 @@ from wsgi_proxy.config import (
     TunnelSettings,
     Upstream,
     UpstreamTLS,
+    UserIDSettings,
 )
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.nginx.directives import SUBJECTS, TABLE
@@ -104,6 +105,7 @@ GROUPS: dict[str, Any] = {
     "guard": GuardSettings(),
     "tunnel": TunnelSettings(),
     "gzip": GzipSettings(),
+    "userid": UserIDSettings(),
     "tls": TLS(),
     "server": ServerBlock(),
     "upstream": Upstream("u", ()),

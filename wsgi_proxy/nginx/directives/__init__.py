@@ -27,6 +27,7 @@ from . import (
     tls,
     tunnel,
     upstream,
+    userid,
 )
 from .advice import warnings_of
 from .freezing import freeze
@@ -38,7 +39,7 @@ SUBJECTS: Mapping[str, tuple[Row, ...]] = {
     "Blocks": blocks.ROWS,
     "Listeners and names": listen.ROWS,
     "Requests, connections, errors": core.ROWS,
-    "Files and headers": static.ROWS,
+    "Files and headers": (*static.ROWS, *userid.ROWS),
     "Compression": filters.ROWS,
     "Rewriting and variables": rewrite.ROWS,
     "Upstreams": upstream.ROWS,

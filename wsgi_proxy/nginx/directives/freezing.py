@@ -26,6 +26,7 @@ from ...config import (
     ServerBlock,
     TunnelSettings,
     UpstreamTLS,
+    UserIDSettings,
 )
 from .listen import default_listen
 from .log import log_format
@@ -64,6 +65,7 @@ class Settings:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
+    userid: UserIDSettings = UserIDSettings()
 
 
 _GROUPS: dict[str, Any] = {
@@ -74,6 +76,7 @@ _GROUPS: dict[str, Any] = {
     "guard": GuardSettings,
     "tunnel": TunnelSettings,
     "gzip": GzipSettings,
+    "userid": UserIDSettings,
 }
 
 
@@ -199,6 +202,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         guard=settings.guard,
         tunnel=settings.tunnel,
         gzip=settings.gzip,
+        userid=settings.userid,
         handler=settings.values.get("location.handler", ""),
         place=level.place,
     )

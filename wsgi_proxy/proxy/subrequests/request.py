@@ -85,7 +85,7 @@ def within(exchange: Exchange, background: bool = False) -> Exchange:
 
 _SHARED = (
     "absolute captures compiled connection host location peer_addr prefix protocol raw_target remote_addr remote_port "
-    "remote_user request_id_value scheme server site started target trace trusted_peer"
+    "remote_user request_id_value scheme server site started target trace trusted_peer user_id"
 ).split()
 """The attributes of the client's request that a subrequest shares."""
 
