@@ -331,6 +331,59 @@ def test_a_condition_right_behind_the_last_byte_finds_the_answer(site, monkeypat
     assert results == [304] and site.fetches == 1
 
 
+ONLY_IF_CACHED = [("Cache-Control", "only-if-cached")]
+
+
+@pytest.mark.parametrize("vary", [[], [("Vary", "A")]])
+def test_only_if_cached_waits_for_a_whole_response_to_be_stored(site, monkeypatch, vary):
+    site.responses((200, [*FRESH, *vary], b"x"))
+    storing, go = threading.Event(), threading.Event()
+    adopt = FileStorage.adopt
+
+    def slow(*args):
+        storing.set()
+        assert go.wait(30)
+        return adopt(*args)
+
+    monkeypatch.setattr(FileStorage, "adopt", slow)
+    under_way = site.ask(exchange("/"))
+    blocks = iter(under_way.body)
+    assert next(blocks) == b"x"
+    # The client has the last byte. Nothing is stored before the block after it is asked for.
+    asked, results = run(2, lambda: site.get("/", headers=ONLY_IF_CACHED).status)
+    asked[0].join(0.1)
+    ending, _ = run(1, lambda: list(blocks))
+    assert storing.wait(30)
+    late, more = run(2, lambda: site.get("/", headers=ONLY_IF_CACHED).status)
+    late[0].join(0.1)
+    go.set()
+    for thread in asked + ending + late:
+        thread.join(30)
+    under_way.close()
+    assert results + more == [200] * 4 and site.fetches == 1
+
+
+def test_only_if_cached_does_not_wait_for_a_response_under_way(site):
+    gate = Gate()
+    site.responses((200, FRESH, gate))
+    threads, _ = run(1, lambda: site.get("/"))
+    until(lambda: site.fetches)
+    assert site.get("/", headers=ONLY_IF_CACHED).status == 504
+    gate.go.set()
+    threads[0].join(30)
+
+
+def test_an_entry_without_a_lock_is_stored_before_its_client_has_the_last_byte(site):
+    site.location = location(lock=False)
+    site.responses((200, FRESH, b"x"))
+    under_way = site.ask(exchange("/"))
+    blocks = iter(under_way.body)
+    assert next(blocks) == b"x"
+    assert site.get("/", headers=ONLY_IF_CACHED).body == b"x"
+    assert list(blocks) == []
+    under_way.close()
+
+
 def test_lock_off_lets_all_through(site):
     site.location = location(lock=False)
     gate = Gate()

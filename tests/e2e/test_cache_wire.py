@@ -417,6 +417,7 @@ PLACES = """
         proxy_cache_background_update on; add_header X-Cache $upstream_cache_status; }}
     location /purge/ {{ proxy_pass http://127.0.0.1:{upstream}; proxy_cache z; proxy_cache_key $uri;
         proxy_cache_purge $http_x_purge; add_header X-Cache $upstream_cache_status; }}
+    location /unlocked {{ proxy_pass http://127.0.0.1:{upstream}; proxy_cache z; proxy_cache_lock off; }}
     location /uses {{ proxy_pass http://127.0.0.1:{upstream}; proxy_cache z; proxy_cache_min_uses 3;
         add_header X-Cache $upstream_cache_status; }}
 """
@@ -460,6 +461,19 @@ def test_purging_by_request(nginxish):
     assert [words("/purge/a"), words("/purge/b")] == ["MISS", "HIT"]
     assert fetch(words.port, "/purge/*", headers=[("X-Purge", "1")]).status == 204
     assert [words("/purge/a"), words("/purge/b")] == ["MISS", "MISS"]
+
+
+@pytest.mark.parametrize("place", ["/", "/unlocked/"])
+def test_only_if_cached_finds_a_response_that_was_read_a_moment_ago(nginxish, place):
+    words, origin = nginxish
+    origin.pages["*"] = (200, [FRESH])
+    head = request_bytes("{}", headers=[("Cache-Control", "only-if-cached")]).decode()
+    for number in range(100):
+        path = f"{place}moment{number}"
+        # Both connections stand before the first request, so that the second follows at once, in another worker half of the time.
+        with Client(words.port) as first, Client(words.port) as second:
+            assert first.exchange(request_bytes(path)).status == 200
+            assert second.exchange(head.format(path).encode()).status == 200, path
 
 
 def test_use_stale_and_background_update(nginxish):

@@ -6,6 +6,7 @@ Rules:
   leads nor follows.
 - A follower that waits longer than `proxy_cache_lock_timeout` asks the upstream itself, and the response is not stored. One more
   follower may ask each `proxy_cache_lock_age` (ngx_http_proxy_module).
+- A request with `only-if-cached` waits for a response that has arrived whole and is being stored, and for no other.
 - A follower only takes a response that its own selecting fields and freshness demands allow.
 """
 
@@ -41,14 +42,16 @@ def fetch_or_follow(exchange: Exchange, fetch: Fetch, name: str, decision: str) 
     if exchange.trace is not None:
         exchange.why("cache", "nothing is stored for this" if fetch.entry is None else "the stored response must be validated")
     asked, zone = fetch.asked, fetch.zone
-    if asked.only_if_cached:
-        return gateway_timeout()
     fetch.whole = may_fill(exchange, fetch.plan) and not asked.no_store
     # Without an entry to compare it to, the upstream must answer a condition or range, for this client alone. The response to a
     # HEAD does not help requests that wait for a body.
     solitary = not fetch.whole and (fetch.entry is None or (exchange.method == "HEAD" and not fetch.plan.convert_head))
     if not name:
         name = zone.fill_name(fetch.key, fetch.request, fetch.entry)
+    if asked.only_if_cached:
+        zone.fills.wait_until_stored(name, committing=True)
+        zone.wait_for_commit(fetch.key, exchange)
+        return _stored_since(exchange, fetch) or gateway_timeout()
     if solitary and zone.fills.wait_until_stored(name):
         response = _stored_since(exchange, fetch)
         if response is not None:
@@ -157,9 +160,7 @@ def _follow(exchange: Exchange, fetch: Fetch, follower: Follower) -> Response | 
     now = fetch.background.clock()
     if reusable(entry.freshness, fetch.asked, now) is not FRESH:
         return None
-    length = next((int(v) for n, v in entry.headers if n.lower() == "content-length" and v.isdigit()), None)
-    if block.body_length >= 0:
-        length = block.body_length
+    length = block.body_length if block.body_length >= 0 else entry.announced
     chosen = choose(exchange, entry, length, now)
     if chosen.kind == FORWARD:
         return None

@@ -4,7 +4,7 @@ Rules:
 - The proxy sends the request as `method`, `extra` and `drop_conditions` say. It then calls `store` with the response or `failed`
   with the error, and `close` in any case.
 - Only a response that may be stored is copied, while it streams to the client. The copy becomes an entry once the last byte was
-  handed on, so no client waits for the store.
+  handed on, so no client waits for the store. Without a lock that others can wait for, it becomes one right before.
 - A 304, a HEAD and a failing upstream are compared with the stored entry (see `validation.py`).
 """
 

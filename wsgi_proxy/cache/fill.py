@@ -25,8 +25,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..logs import errorlog
-from .follower import FOLLOWED_AT, Follower
-from .storage import COMPLETE, FILLING, SUPERBLOCK, VOID, Entry, Share, Superblock, new_id, same_file
+from .follower import FOLLOWED_AT, LONGEST_PAUSE, Follower
+from .storage import COMPLETE, FILLING, SUPERBLOCK, VOID, BrokenEntry, Entry, Share, Superblock, load, new_id, same_file
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
@@ -37,6 +37,8 @@ _T = TypeVar("_T")
 _PASS_FOR: Final = 10.0
 _STORING: Final = 0.05
 """Seconds that a request which cannot follow a fill waits for its end."""
+_COMMITTING: Final = 5.0
+"""Seconds that a request which may not be forwarded waits for a whole response to be stored."""
 
 
 class Fill:
@@ -196,6 +198,22 @@ def private_fill(directory: str) -> Fill:
     return Fill(fd, path)
 
 
+def _is_whole(path: str) -> bool:
+    """Return True if a fill has its head and the whole body, so that only its commit is missing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        block, entry = load(fd, whole=False)
+        length = entry.announced if isinstance(entry, Entry) else None
+        return block.state == COMPLETE or (length is not None and os.fstat(fd).st_size >= block.body_offset + length)
+    except (BrokenEntry, OSError):
+        return False
+    finally:
+        os.close(fd)
+
+
 class FillDirectory:
     """The fills of `zone`, in the directory `path`."""
 
@@ -240,19 +258,20 @@ class FillDirectory:
             self.make()
             return begin()
 
-    def wait_until_stored(self, name: str) -> bool:
+    def wait_until_stored(self, name: str, committing: bool = False) -> bool:
         """Wait a moment for the end of the fill of that name; False if there was none.
 
         A response is stored right after its last byte was delivered, and the client that got that byte may ask again before it
-        is.
+        is. With `committing` the wait is longer for a response that has arrived whole.
         """
         path = os.path.join(self.path, name)
-        deadline, pause = time.monotonic() + _STORING, 0.0005
+        patience = _COMMITTING if committing and _is_whole(path) else _STORING
+        deadline, pause = time.monotonic() + patience, 0.0005
         existed = False
         while os.path.exists(path) and time.monotonic() < deadline:
             existed = True
             time.sleep(pause)
-            pause *= 1.5
+            pause = min(pause * 1.5, LONGEST_PAUSE)
         return existed
 
     def may_pass(self, name: str, follower: Follower, age: float, exchange: Exchange | None = None) -> bool:

@@ -112,6 +112,9 @@ class Tee:
             self._zone.fault("store", error, self._exchange)
             self._give_up()
             return False
+        if not self._name and fill.length == self._length:
+            # The client may ask again after its last byte, and no request can wait for a private fill.
+            self._complete()
         self._copied = fill.length
         return True
 

@@ -266,7 +266,13 @@ class ZoneCache:
 
         Storages for several machines wait here for a leader on another machine.
         """
-        # An entry that varies is stored in two steps. Its fill ends with them, not in between.
+        self.wait_for_commit(key, exchange)
+
+    def wait_for_commit(self, key: str, exchange: Exchange | None = None) -> None:
+        """Wait until no process of this machine is storing under the key.
+
+        An entry that varies is stored in two steps, and its fill ends with the second.
+        """
         try:
             with self.share.lock(Share.slot_of(digest_of(key))):
                 return

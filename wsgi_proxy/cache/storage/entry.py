@@ -109,6 +109,13 @@ class Entry:
         """The name by which requests that fetch this response again meet."""
         return fill_name(self.key, self.spec, self.selection)
 
+    @property
+    def announced(self) -> int | None:
+        """The length of the body in bytes as the head announces it; None if it does not."""
+        if self.status == 204:
+            return 0
+        return next((int(value) for name, value in self.headers if name.lower() == "content-length" and value.isdigit()), None)
+
     def head(self) -> bytes:
         """Return the entry without its body, as JSON."""
         f = self.freshness
