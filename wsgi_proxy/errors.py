@@ -64,6 +64,7 @@ class UpstreamError(ProxyError):
         super().__init__(message)
         self.sent = sent
         self.fresh = fresh
+        self.bytes_sent = self.bytes_received = 0
 
 
 class ConnectFailed(UpstreamError):

@@ -143,6 +143,8 @@ class Attempts:
         exchange = self.exchange
         attempt.status = error.status
         attempt.error = str(error)
+        if isinstance(error, UpstreamError):
+            attempt.bytes_sent, attempt.bytes_received = error.bytes_sent, error.bytes_received
         attempt.response_time = time.time() - attempt.started
         if url:
             errorlog.line("error", str(error), exchange, url)

@@ -32,7 +32,7 @@ class Upload:
     It is in memory (`data`), in a `file`, or read from a `source`, of which at most `room` bytes are remembered.
     """
 
-    __slots__ = ("_borrowed", "_file", "_kept", "_replay", "_room", "_source", "data", "length", "started")
+    __slots__ = ("_borrowed", "_ended", "_file", "_kept", "_replay", "_room", "_source", "_taken", "data", "length", "started")
 
     def __init__(
         self, length: int | None, *, data: bytes | None = None, file: IO[bytes] | None = None, source: Any = None, room: int = 0
@@ -47,12 +47,20 @@ class Upload:
         self._replay: list[bytes] = []
         """The bytes that an earlier upload read from the source; returned first, last block at the start."""
         self._borrowed = False
+        self._taken = 0
+        self._ended = False
+        """The streamed body was read to its end."""
         self.started = False
 
     @property
     def whole(self) -> bool:
         """True if the whole body was read from the client."""
         return self.data is not None or self._file is not None
+
+    @property
+    def remembered(self) -> bytes | None:
+        """The streamed body, once it was read to its end, if it fits `client_body_buffer_size`; else None."""
+        return b"".join(self._kept) if self._ended and self._room >= 0 and not self.whole else None
 
     def again(self) -> Upload:
         """Return the same body for another upstream; this one still owns the file. Raises ProxyError if the bytes are gone."""
@@ -101,6 +109,8 @@ class Upload:
                 self._kept = []
             elif block:
                 self._kept.append(block)
+        self._taken += len(block)
+        self._ended = not block or self._taken == self.length
         return block
 
     def _read(self, size: int) -> bytes:
@@ -188,6 +198,9 @@ def collect(exchange: Exchange, core: CoreSettings) -> Upload:
 def _spool(exchange: Exchange, core: CoreSettings, source: Any) -> Upload:
     """Read the whole body into memory or into a file."""
     limit = core.client_body_buffer_size
+    if exchange.content_length is not None and exchange.content_length < limit + limit // 4:
+        # nginx's buffer is up to a quarter larger, for a body that fits it (ngx_http_read_client_request_body).
+        limit = exchange.content_length
     blocks: list[bytes] = []
     size = 0
     file: IO[bytes] | None = None

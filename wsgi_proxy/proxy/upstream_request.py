@@ -154,6 +154,8 @@ class Forwarding(Attempts):
         attempt.header_time = reply.header_time
         if status >= 400 and self.retries.may(LISTED.get(status), True):
             reply.abort()
+            attempt.response_time = time.time() - attempt.started
+            attempt.bytes_sent, attempt.bytes_received = reply.bytes_sent, reply.bytes_received
             lease.settle(status not in NEVER_FAILURES)
             return None
         return Forwarded(reply, lease, attempt, self._upload, settings)

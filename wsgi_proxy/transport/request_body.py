@@ -63,12 +63,15 @@ class Sending:
         "_stream",
         "begun",
         "done",
+        "sent",
     )
 
     def __init__(self, stream: Stream, head: bytes, source: Source) -> None:
         self._stream = stream
         self._source = source
         self.begun = self.done = self._direct = False
+        self.sent = 0
+        """Bytes sent so far."""
         self._stopped = False
         self._bell: tuple[int, int] | None = None
         """A pipe that wakes and ends the concurrent sending; None before `go_on`."""
@@ -189,6 +192,7 @@ class Sending:
             if pending:
                 self.begun = self.begun or len(pending) > SMALL
                 stream.sendall(pending)
+                self.sent += len(pending)
             self.begun = True
             return True
         if not self._direct:
@@ -203,6 +207,7 @@ class Sending:
                     return False
                 continue
             self.begun = True
+            self.sent += sent
             self._pending = self._pending[sent:]
         return True
 
@@ -224,6 +229,7 @@ class Sending:
                 if not sent:
                     raise ClientGone("the file of the request's body ended early")
             self._offset += sent
+            self.sent += sent
             self._left -= sent
             if self._left and self._bell is None and stream.readable():
                 return False

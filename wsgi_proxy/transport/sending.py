@@ -65,6 +65,7 @@ def send(
             return wire, response, body, connect_time, reused
         except UpstreamError as error:
             wire.close()
+            error.bytes_sent, error.bytes_received = wire.sent, wire.received
             if wire.abandoned:
                 raise ClientGone(LEFT) from error
             error.fresh = not reused

@@ -103,6 +103,9 @@ class Reply(requests.Response):
         self.special = head.special
         self.head = head
         self.body = self.raw = body
+        self._sent = wire.sent
+        self._partial = wire.sending is not None
+        self._head_received = wire.received - body.received
         self.connect_time = connect_time
         self.header_time = header_time
         self.reused = reused
@@ -113,9 +116,17 @@ class Reply(requests.Response):
         return self.body.trailers
 
     @property
+    def bytes_sent(self) -> int:
+        """The bytes of the request sent so far, head and framing included."""
+        if not self._partial:
+            return self._sent  # the connection may carry another request by now
+        sending = self.wire.sending
+        return self.wire.sent if sending is None else sending.sent
+
+    @property
     def bytes_received(self) -> int:
-        """The bytes of the body received so far, framing included."""
-        return self.body.received
+        """The bytes received so far: interim responses, the head and the body with its framing."""
+        return self._head_received + self.body.received
 
     @property
     def spliceable(self) -> bool:

@@ -59,7 +59,9 @@ class Wire:
         "idle_since",
         "opened",
         "pooled",
+        "received",
         "sending",
+        "sent",
         "stream",
         "uses",
         "watched",
@@ -72,6 +74,8 @@ class Wire:
         self.uses = 0
         self.pooled = False
         self.buffer = b""
+        self.sent = self.received = 0
+        """Bytes of the present request that were sent, and bytes that came up to the end of its response's head or later."""
         self.heard = False
         """True once a byte of the response to the present request has arrived."""
         self.hints: Callable[[Pairs], None] | None = None
@@ -102,6 +106,7 @@ class Wire:
         sending, self.sending = self.sending, None
         if sending is not None:
             sending.stop()
+            self.sent = sending.sent
         self.stream.close()
 
     def attend(self, client: Client | Watched) -> None:
@@ -134,10 +139,12 @@ class Wire:
             stream.read_timeout = route.read_timeout
             stream.write_timeout = route.send_timeout
         self.uses += 1
+        self.sent = self.received = 0
         self.heard = False
         if upload is None:
             try:
                 stream.sendall(head)
+                self.sent = len(head)
             except TimeoutError:
                 raise UpstreamTimeout(f"{TIMED_OUT} while sending request to upstream") from None
             except OSError as error:
@@ -157,7 +164,10 @@ class Wire:
         """Send head and body, and read a response that arrives early."""
         while True:
             try:
-                complete = sending.run()
+                try:
+                    complete = sending.run()
+                finally:
+                    self.sent = sending.sent
             except TimeoutError:
                 raise UpstreamTimeout(f"{TIMED_OUT} while sending request to upstream", sent=sending.begun) from None
             except OSError as error:
@@ -223,6 +233,7 @@ class Wire:
         if not data:
             raise UpstreamClosed(f"{CLOSED} while reading response header from upstream")
         self.heard = True
+        self.received += len(data)
         return data
 
     def _rest_of_head(self, data: bytes) -> bytes:

@@ -101,6 +101,9 @@ class Tunnelled:
     @staticmethod
     def _count(exchange: Exchange, moved: tuple[int, int]) -> None:
         exchange.body_bytes_sent += moved[1]
+        if exchange.tries:
+            exchange.tries[-1].bytes_sent += moved[0]
+            exchange.tries[-1].bytes_received += moved[1]
 
     def close(self) -> None:
         self._upper.close()

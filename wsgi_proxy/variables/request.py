@@ -32,7 +32,7 @@ NGINX_VERSION = "1.31.3"
 """The version of nginx whose behaviour is the reference."""
 
 TEXT: dict[str, str] = {
-    "body_bytes_sent": "str(x.body_bytes_sent)",
+    "body_bytes_sent": "str(body_bytes_sent(x))",
     "bytes_sent": "str(bytes_sent(x))",
     "date_gmt": "clock().date_gmt",
     "date_local": "clock().date_local",
@@ -155,7 +155,10 @@ def request_port(exchange: Exchange) -> str:
 
 
 def request_body(exchange: Exchange) -> str | None:
+    """Return the body if it was read into memory; a streamed one (`proxy_request_buffering off`) once it was read to its end."""
     body = exchange.request_body
+    if body is None and exchange.upload is not None:
+        body = exchange.upload.remembered
     return None if body is None else body.decode("latin-1")
 
 
@@ -236,8 +239,18 @@ _SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
 """The bytes of the fields that ProxyWorker adds to a response without them."""
 
 
+def body_bytes_sent(exchange: Exchange) -> int:
+    """Return the bytes sent behind the response's head, framing included, as nginx counts them; without ProxyWorker, the body."""
+    head = getattr(exchange.connection, "head_out", None)
+    return exchange.body_bytes_sent if head is None else max(0, bytes_sent(exchange) - head)
+
+
 def bytes_sent(exchange: Exchange) -> int:
-    """Return the bytes of the response: its head, computed from the fields, and its body as sent."""
+    """Return the bytes sent to the client. Without ProxyWorker they are computed: the head from its fields, and the body."""
+    connection = exchange.connection
+    sent: int | None = getattr(connection, "bytes_out", None)
+    if sent is not None:
+        return sent + exchange.body_bytes_sent if connection.taken else sent
     response = exchange.response
     if response is None:
         return 0

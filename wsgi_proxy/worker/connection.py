@@ -229,6 +229,7 @@ class Connection(Link):
         if self.settings is not self.listener.settings:
             self._use(self.listener.settings)
         self.requests += 1
+        self.bytes_out = self.head_out = 0
         response = ResponseWriter(self, head, head.keep_alive)
         environ = make_environ(self, head)
         if head.chunked or head.content_length:

@@ -53,10 +53,12 @@ class Link:
         "_socket",
         "body",
         "buffer",
+        "bytes_out",
         "deadline",
         "forwarded",
         "gone",
         "head",
+        "head_out",
         "listener",
         "number",
         "peer",
@@ -115,6 +117,10 @@ class Link:
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
         self._socket: StreamSocket | None = None
+        self.bytes_out = 0
+        """Bytes sent for the present request, interim responses and framing included."""
+        self.head_out = 0
+        """The bytes of the response's head among them."""
         self._counted = NOWHERE
         """The gauge of the service that this connection counts in."""
 
@@ -147,6 +153,7 @@ class Link:
         self._lingers_until = 0.0
         self._socket = None
         self._counted = other._counted
+        self.bytes_out = self.head_out = 0
 
     def count_as(self, gauge: int) -> None:
         """Count in this gauge of the service, and no longer in the one before."""
@@ -242,6 +249,7 @@ class Link:
         """Send bytes. Raises ClientGone if the client is gone or accepts nothing for `send_timeout`."""
         try:
             self.stream.sendall(data)
+            self.bytes_out += len(data)
         except OSError as error:
             self.lost(error)
 
@@ -249,6 +257,8 @@ class Link:
         """Send several buffers as `send` does."""
         try:
             self.stream.sendmsg(buffers)
+            for buffer in buffers:
+                self.bytes_out += len(buffer)
         except OSError as error:
             self.lost(error)
 
@@ -256,6 +266,7 @@ class Link:
         """Send a part of an open file as `send` does."""
         try:
             self.stream.sendfile(file, offset, count)
+            self.bytes_out += count
         except OSError as error:
             self.lost(error)
 

@@ -98,7 +98,9 @@ class StreamResponse(ResponseWriter):
             block.append(encode_field("content-length", str(whole)))
         self.head_sent = True
         self.ended = self.bare or (self.left == 0 and self.stream.trailers is None)
-        return header_frames(self.stream.id, self.stream.connection.table_update() + b"".join(block), self.ended)
+        head = header_frames(self.stream.id, self.stream.connection.table_update() + b"".join(block), self.ended)
+        self.stream.head_out = len(head)
+        return head
 
     def _put(self, head: bytes, block: Any, size: int) -> None:
         last = self.left == 0 and self.stream.trailers is None

@@ -192,6 +192,7 @@ class RequestStream(Link):
         if self.state == CLOSED:
             raise ClientGone("client closed the stream while the response was sent")
         self.connection.write(bytes(data))
+        self.bytes_out += len(data)
 
     def send_fields(self, block: bytes, ended: bool) -> None:
         """Send a field block: an interim response or trailers."""
@@ -215,7 +216,9 @@ class RequestStream(Link):
             end = start + count
             flags = END_STREAM if last and end == size else 0
             block = data if count == size else data[start:end]
-            connection.write_data(self, head + frame_header(count, DATA, flags, self.id), block, count)
+            framing = head + frame_header(count, DATA, flags, self.id)
+            connection.write_data(self, framing, block, count)
+            self.bytes_out += len(framing) + count
             head = b""
             start = end
             if start >= size:

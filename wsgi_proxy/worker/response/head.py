@@ -198,6 +198,7 @@ class HeadWriter:
                 rest = f"{rest}Connection: close\r\n"
         head = f"HTTP/1.1 {self.status}\r\n{self.ours}{self.fields}{rest}\r\n".encode("latin-1")
         self.head_sent = True
+        self.connection.head_out = len(head)
         return head
 
     def write(self, block: Any) -> None:

@@ -152,7 +152,9 @@ class ResponseWriter(HeadWriter):
     def _send_aside(self, send_to: Callable[[Stream], int]) -> int:
         """Let a body send itself. An OSError from it can only be one of the client's stream."""
         try:
-            return send_to(self.connection.stream) or 0
+            moved = send_to(self.connection.stream) or 0
+            self.connection.bytes_out += moved
+            return moved
         except OSError as error:
             self.connection.lost(error)
 
