@@ -25,8 +25,6 @@ from .request_body import NO_BODY, Body, NoBody
 from .socket import StreamSocket
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from ..config import CoreSettings
     from ..http import Pairs
     from .listener import Listener
@@ -245,7 +243,7 @@ class Link:
 
     # --- sending ---
 
-    def send(self, data: Buffer) -> None:
+    def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes. Raises ClientGone if the client is gone or accepts nothing for `send_timeout`."""
         try:
             self.stream.sendall(data)
@@ -253,7 +251,7 @@ class Link:
         except OSError as error:
             self.lost(error)
 
-    def send_all(self, buffers: Sequence[Buffer]) -> None:
+    def send_all(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send several buffers as `send` does."""
         try:
             self.stream.sendmsg(buffers)

@@ -35,8 +35,6 @@ from .hpack import encode_status
 from .response import StreamResponse
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from ...net import Stream
     from ..request_head import Request
     from ..settings import ListenerSettings
@@ -188,7 +186,7 @@ class RequestStream(Link):
         """Send 100 (Continue)."""
         self.send_fields(encode_status("100"), False)
 
-    def send(self, data: Buffer) -> None:
+    def send(self, data: bytes | bytearray | memoryview) -> None:
         if self.state == CLOSED:
             raise ClientGone("client closed the stream while the response was sent")
         self.connection.write(bytes(data))
