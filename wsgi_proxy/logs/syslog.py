@@ -21,7 +21,7 @@ FACILITIES = (
     "kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv", "ftp", "ntp", "audit",
     "alert", "cron", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 )  # fmt: skip
-SEVERITIES = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
+SEVERITIES: tuple[str, ...] = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 PREFIX = "syslog:"
 PORT = 514
 
