@@ -5,6 +5,7 @@ from . import plugins as plugins
 from .filters import MAX_EXPIRES as MAX_EXPIRES
 from .filters import GzipSettings as GzipSettings
 from .filters import MediaTypes as MediaTypes
+from .filters import SubSettings as SubSettings
 from .filters import UserIDSettings as UserIDSettings
 from .locations import locations_of as locations_of
 from .model import TLS as TLS

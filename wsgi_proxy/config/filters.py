@@ -43,6 +43,16 @@ class GzipSettings:
     """`gzip_static`: "off", "on" or "always"."""
 
 
+@dataclass(frozen=True)
+class SubSettings:
+    """ngx_http_sub_module. `pairs` are (text to search, replacement), both with variables."""
+
+    pairs: tuple[tuple[Callable[[Exchange], str], Callable[[Exchange], str]], ...] = ()
+    types: MediaTypes = HTML
+    once: bool = True
+    last_modified: bool = False
+
+
 MAX_EXPIRES = -1.0
 """The value of `userid_expires max`."""
 

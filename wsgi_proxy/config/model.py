@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import arguments
-from .filters import GzipSettings, UserIDSettings
+from .filters import GzipSettings, SubSettings, UserIDSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -630,6 +630,7 @@ class Location:
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
     userid: UserIDSettings = UserIDSettings()
+    sub: SubSettings = SubSettings()
     handler: str = ""
     """"proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: SourceLine = SourceLine()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ...config import Config, SourceLine
 from . import (
     blocks,
+    bodies,
     cache,
     core,
     filters,
@@ -41,6 +42,7 @@ SUBJECTS: Mapping[str, tuple[Row, ...]] = {
     "Requests, connections, errors": core.ROWS,
     "Files and headers": (*static.ROWS, *userid.ROWS),
     "Compression": filters.ROWS,
+    "Changes to bodies": bodies.ROWS,
     "Rewriting and variables": rewrite.ROWS,
     "Upstreams": upstream.ROWS,
     "Forwarding": proxy.ROWS,

@@ -24,6 +24,7 @@ from ...config import (
     Main,
     ProxySettings,
     ServerBlock,
+    SubSettings,
     TunnelSettings,
     UpstreamTLS,
     UserIDSettings,
@@ -66,6 +67,7 @@ class Settings:
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
     userid: UserIDSettings = UserIDSettings()
+    sub: SubSettings = SubSettings()
 
 
 _GROUPS: dict[str, Any] = {
@@ -77,6 +79,7 @@ _GROUPS: dict[str, Any] = {
     "tunnel": TunnelSettings,
     "gzip": GzipSettings,
     "userid": UserIDSettings,
+    "sub": SubSettings,
 }
 
 
@@ -203,6 +206,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         tunnel=settings.tunnel,
         gzip=settings.gzip,
         userid=settings.userid,
+        sub=settings.sub,
         handler=settings.values.get("location.handler", ""),
         place=level.place,
     )
