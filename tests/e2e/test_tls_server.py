@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGHUP
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tests.support import (
     ROOT,
@@ -248,10 +250,67 @@ def test_verified_upstreams(files: Files, pairs: Pairs, tmp_path: Path) -> None:
     assert [request.target for request in upstream.requests] == ["/good", "/good"]
 
 
+def encrypted(key: str, folder: Path) -> str:
+    """The options of an encrypted copy of a key: its file and that of its password."""
+    loaded = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    form = serialization.BestAvailableEncryption(b"caf\xe9")
+    made, passwords = folder / "encrypted.key", folder / "passwords"
+    made.write_bytes(loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, form))
+    passwords.write_bytes(b"wrong\ncaf\xe9\n")
+    return f"ssl_certificate_key {made}; PREFIXssl_password_file {passwords};"
+
+
+@pytest.mark.parametrize("run", [run_nginx, run_proxy])
+def test_server_blocks_share_the_protocol_of_their_address(run: Any, files: Files, pairs: Pairs, tmp_path: Path) -> None:
+    port = free_port()
+    key = encrypted(pairs["a.test"][1], tmp_path).replace("PREFIX", "")
+    conf = f"""events {{}} http {{
+        server {{ listen 127.0.0.1:{port} ssl; server_name a.test; ssl_certificate {pairs["a.test"][0]}; {key}
+            return 200 "a $https"; }}
+        server {{ listen 127.0.0.1:{port}; server_name b.test; return 200 "b $https"; }}
+        server {{ listen 127.0.0.1:{port} ssl; server_name c.test; return 200 "c $https"; }} }}"""
+    with run(conf, tmp_path):
+        client = files.client()
+        client.check_hostname = False
+        for name in ("a", "b", "c"):
+            # The name of the block without a certificate brings the default server's.
+            assert peer_certificate(port, client, f"{name}.test") == peer_certificate(port, files.client(), "a.test")
+            with Client(port, tls=client, server_hostname=f"{name}.test") as connection:
+                assert connection.exchange(request_bytes(headers=[("Host", f"{name}.test")])).body == f"{name} on".encode()
+        assert fetch(port, "/", headers=[("Host", "b.test")]).status == 400
+
+
+@pytest.mark.ours_alone("other workers get no TLS from the configuration")
+def test_ssl_on(files: Files, pairs: Pairs, tmp_path: Path) -> None:
+    port = free_port()
+    certificate, key = pairs["a.test"]
+    conf = f"""events {{}} http {{ server {{ listen 127.0.0.1:{port}; server_name a.test; ssl on;
+        ssl_certificate {certificate}; ssl_certificate_key {key}; return 200 "$https"; }} }}"""
+    with run_proxy(conf, tmp_path) as proxy:
+        with Client(port, tls=files.client(), server_hostname="a.test") as connection:
+            assert connection.exchange(request_bytes(headers=[("Host", "a.test")])).body == b"on"
+        assert 'the "ssl" directive is deprecated, use the "listen ... ssl" directive instead' in proxy.log()
+
+
+@pytest.mark.parametrize("run", [run_nginx, run_proxy])
+def test_an_encrypted_key_for_upstreams(run: Any, files: Files, pairs: Pairs, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pairs["b.test"])
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(files.ca_path)
+    port = free_port()
+    key = "proxy_" + encrypted(pairs["alice"][1], tmp_path).replace("PREFIX", "proxy_")
+    with Recorder(tls=context) as upstream:
+        conf = f"""events {{}} http {{ server {{ listen 127.0.0.1:{port}; location / {{
+            proxy_ssl_certificate {pairs["alice"][0]}; {key} proxy_pass {upstream.url}; }} }} }}"""
+        with run(conf, tmp_path):
+            assert fetch(port, "/").status == 200
+
+
 def test_what_the_test_of_a_configuration_says(files: Files, pairs: Pairs, tmp_path: Path) -> None:
-    def check(certificate: str, key: str) -> tuple[int, str]:
+    def check(certificate: str, key: str, secure: str = "ssl") -> tuple[int, str]:
         path = tmp_path / "nginx.conf"
-        lines = ["events {}", "http {", "    server {", "        listen 127.0.0.1:1 ssl;"]
+        lines = ["events {}", "http {", "    server {", f"        listen 127.0.0.1:1 {secure};"]
         lines += [f"        ssl_certificate {certificate};", f"        ssl_certificate_key {key};", "    }", "}"]
         path.write_text("\n".join(lines))
         command = [sys.executable, "-m", "wsgi_proxy", "-t", "-c", str(path)]
@@ -264,4 +323,7 @@ def test_what_the_test_of_a_configuration_says(files: Files, pairs: Pairs, tmp_p
     status, said = check(pairs["a.test"][0], pairs["b.test"][1])
     assert status == 1 and "nginx.conf:3: the key " in said and "does not belong to the certificate" in said
     status, said = check("/missing.crt", pairs["a.test"][1])
+    assert status == 1 and 'nginx.conf:3: open() "/missing.crt" failed (2: No such file or directory)' in said
+    # nginx reads the certificates of a server block without TLS, too.
+    status, said = check("/missing.crt", pairs["a.test"][1], "")
     assert status == 1 and 'nginx.conf:3: open() "/missing.crt" failed (2: No such file or directory)' in said

@@ -189,9 +189,10 @@ def encrypted(files: Files, password: bytes) -> tuple[str, str]:
 
 @pytest.mark.parametrize("verify", ["off", "on"], ids=["ssl", "pyOpenSSL"])
 def test_passwords_of_keys(files: Files, verify: str) -> None:
-    pair = encrypted(files, b"second")
+    pair = encrypted(files, b"caf\xe9 2")
     passwords = files.folder / "passwords"
-    passwords.write_text("first\nsecond\n")
+    # Any encoding, line ends of Windows, and empty lines.
+    passwords.write_bytes(b"first\r\n\r\ncaf\xe9 2\r\nlast")
     options = {"verify_client": verify, "client_certificate": files.ca_path}
     shake(listener_context([(files.block(pair=pair, password_file=str(passwords), **options), True)]), files.client())
     with pytest.raises(ValueError, match="localhost.key"):

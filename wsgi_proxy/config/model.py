@@ -271,6 +271,7 @@ class UpstreamTLS:
     server_name: bool = False
     certificate: str = ""
     certificate_key: str = ""
+    password_file: str = ""
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
     ciphers: str = "DEFAULT"
     session_reuse: bool = True

@@ -29,7 +29,7 @@ def faults_of(config: Config) -> list[Fault]:
     """Return a fault for each file or setting that TLS with clients or upstreams cannot use."""
     faults: list[Fault] = []
     for server in config.servers:
-        if server.tls is not None and any(listen.ssl for listen in server.listens):
+        if server.tls is not None:
             _note(faults, server.place, lambda server=server: tls.listener_context([(server, True)]))  # type: ignore[misc]
     seen: set[UpstreamTLS] = set()
     for location in locations_of(config):

@@ -60,7 +60,7 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
         _load(context, settings.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     if settings.certificate:
-        passwords = Passwords("")
+        passwords = Passwords(settings.password_file)
         load_pair(context, settings.certificate, settings.certificate_key or settings.certificate, passwords)
     if not settings.session_reuse:
         context.options |= ssl.OP_NO_TICKET

@@ -67,7 +67,7 @@ class VerifyingContext:
     and a number that it returns ends the handshake with this alert.
     """
 
-    def __init__(self, tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]], passwords: Sequence[str]) -> None:
+    def __init__(self, tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]], passwords: Sequence[bytes]) -> None:
         self.sni_callback: Callable[[Any, str | None, Any], int | None] | None = None
         self.verifies = tls.verify_client != "off"
         context = self.openssl = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -128,14 +128,14 @@ class VerifyingContext:
         return VerifyingConnection(self, incoming, outgoing)
 
 
-def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Sequence[str]) -> None:
+def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Sequence[bytes]) -> None:
     """Load a certificate chain and its key; try every password. Raise ValueError with the names of the files."""
     try:
         context.use_certificate_chain_file(certificate)
     except SSL.Error as error:
         raise ValueError(f'cannot load certificate "{certificate}": {_words(error)}') from error
     data = Path(key).read_bytes()
-    for password in (None, *(line.encode() for line in passwords)):
+    for password in (None, *passwords):
         try:
             # cryptography supports more kinds of keys than pyOpenSSL's annotations name.
             loaded: Any = load_pem_private_key(data, password)

@@ -168,16 +168,19 @@ def _path(text: str) -> str:
 
 
 class Passwords:
-    """The passwords of `ssl_password_file`, one per line; [""] without a file. A call returns the present one."""
+    """The passwords of `ssl_password_file`, one per line; an empty one without a file. A call returns the present one.
+
+    Passwords are bytes, because the file may have any encoding.
+    """
 
     def __init__(self, path: str) -> None:
-        self.lines = [""]
+        self.lines = [b""]
         if path:
-            with open(path, encoding="utf-8") as file:
-                self.lines = [line.rstrip("\r\n") for line in file] or [""]
+            with open(path, "rb") as file:
+                self.lines = [line for line in (line.rstrip(b"\r\n") for line in file) if line] or [b""]
         self.turn = 0
 
-    def __call__(self) -> str:
+    def __call__(self) -> bytes:
         # Without a password OpenSSL would ask on the terminal.
         return self.lines[min(self.turn, len(self.lines) - 1)]
 

@@ -120,6 +120,7 @@ ELSEWHERE = {
     "root": "None stands for html",
     "types": "freezing",
     "listen": "depends on the user",
+    "ssl": "addresses: it sets `ssl` of listeners",
     "server_name": 'the name ""',
     "proxy_cache_convert_head": "None stands for on",
     "proxy_redirect": "None stands for default",

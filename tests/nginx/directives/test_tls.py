@@ -60,9 +60,10 @@ def test_to_upstreams() -> None:
     text = (
         "proxy_ssl_verify on; proxy_ssl_trusted_certificate t; proxy_ssl_name n; proxy_ssl_server_name on; proxy_ssl_crl r; "
         "proxy_ssl_certificate c; proxy_ssl_certificate_key k; proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off; "
-        "proxy_ssl_verify_depth 4; proxy_ssl_ciphers X;"
+        "proxy_ssl_verify_depth 4; proxy_ssl_ciphers X; proxy_ssl_password_file p;"
     )
     tls = location(text).proxy.tls
     assert (tls.verify, tls.trusted_certificate, said(tls.name), tls.server_name) == (True, "/etc/x/t", "n", True)
     assert (tls.certificate, tls.certificate_key, tls.protocols) == ("/etc/x/c", "/etc/x/k", ("TLSv1.3",))
+    assert tls.password_file == "/etc/x/p"
     assert (tls.session_reuse, tls.verify_depth, tls.ciphers, tls.crl) == (False, 4, "X", "/etc/x/r")

@@ -20,6 +20,7 @@ from ...config import (
     GzipSettings,
     If,
     Instruction,
+    Listen,
     Location,
     Main,
     ProxySettings,
@@ -29,7 +30,7 @@ from ...config import (
     UpstreamTLS,
     UserIDSettings,
 )
-from .listen import default_listen
+from .addresses import check_certificates, shared_listens
 from .log import log_format
 from .reading import Reading
 from .row import Level
@@ -215,7 +216,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
 _SERVER_FIELDS = {item.name for item in fields(ServerBlock)}
 
 
-def _server(level: Level, http: Settings) -> ServerBlock:
+def _server(level: Level, http: Settings, listens: tuple[Listen, ...]) -> ServerBlock:
     settings = settle(level, http)
     locations = [_location(inner, settings) for inner in level.inner if inner.kind == "location"]
     own: dict[str, Any] = {
@@ -223,7 +224,7 @@ def _server(level: Level, http: Settings) -> ServerBlock:
         for target, found in settings.values.items()
         if target.startswith("server.") and target[7:] in _SERVER_FIELDS
     }
-    own["listens"] = tuple(level.own.get("server.listens", ())) or (default_listen(),)
+    own["listens"] = listens
     own["names"] = tuple(level.own.get("server.names", ())) or ("",)
     own.pop("name_patterns", None)
     return ServerBlock(
@@ -232,7 +233,7 @@ def _server(level: Level, http: Settings) -> ServerBlock:
         named={location.pattern: location for location in locations if location.kind == "@"},
         settings=_place(level, settings, (), ()),
         script=_script(level, settings),
-        tls=server_tls(level, settings.values, own["listens"]),
+        tls=server_tls(level, settings.values, listens),
         place=level.place,
         **own,
     )
@@ -247,7 +248,9 @@ def freeze(reading: Reading, main: Level) -> Config:
     settings = base
     if http is not None:
         settings = settle(http, replace(base, core=_group("core", base.values)))
-        servers = tuple(_server(level, settings) for level in http.inner if level.kind == "server")
+        servers = tuple(_server(level, settings, listens) for level, listens in shared_listens(http).items())
+        if not reading.faults:
+            check_certificates(reading, servers)
     own = {**main.own, **(events.own if events is not None else {})}
     process: dict[str, Any] = {
         target[5:]: tuple(found) if isinstance(found, list) else found for target, found in own.items() if target[:5] == "main."

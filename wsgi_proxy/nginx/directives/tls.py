@@ -81,12 +81,11 @@ def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ..
     settings = {target[4:]: found for target, found in in_force.items() if target.startswith("tls.")}
     certificates = settings.pop("certificate", ())
     keys = settings.pop("certificate_key", ())
-    secure = next((listen for listen in listens if listen.ssl), None)
     if not certificates:
-        if secure is not None and not settings.get("reject_handshake"):
-            message = 'no "ssl_certificate" is defined for the "listen ... ssl" directive'
-            level.reading.fault(message, secure.place)
-        return TLS(**settings) if secure is not None else None
+        statement = _enabled_by(level, in_force)
+        if statement is not None:
+            level.reading.fault('no "ssl_certificate" is defined for the "ssl" directive', statement.place)
+        return TLS(**settings) if any(listen.ssl for listen in listens) else None
     if len(keys) < len(certificates):
         statement = level.seen.get("tls.certificate")
         folder = os.path.dirname(level.reading.path) + "/"
@@ -99,11 +98,27 @@ def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ..
     return TLS(certificates=tuple(zip(certificates, keys, strict=False)), **settings)
 
 
+def _enabled_by(level: Level, in_force: dict[str, Any]) -> Statement | None:
+    """Return the `ssl on` in force in a server block, None without one."""
+    if not in_force.get("enable.ssl"):
+        return None
+    return level.seen.get("enable.ssl") or (level.parent.seen.get("enable.ssl") if level.parent is not None else None)
+
+
+def _enable(level: Level, args: list[str]) -> bool:
+    """Read `ssl`, which nginx had until 1.25.1."""
+    found = values.flag_value("ssl", args[0])
+    message = 'the "ssl" directive is deprecated, use the "listen ... ssl" directive instead'
+    level.reading.warn(message, level.reading.names.place)
+    return found
+
+
 def _shown(template: Template) -> str:
     return str(getattr(template, "constant", None) or "")
 
 
 ROWS: tuple[Row, ...] = (
+    value("ssl", _SERVER, "FLAG", "enable.ssl", _enable),
     listed("ssl_certificate", _SERVER, "TAKE1", "tls.certificate", _file_template),
     listed("ssl_certificate_key", _SERVER, "TAKE1", "tls.certificate_key", _file_template),
     value("ssl_password_file", _SERVER, "TAKE1", "tls.password_file", _file),
@@ -140,6 +155,7 @@ ROWS: tuple[Row, ...] = (
     _flag("proxy_ssl_server_name", "proxy_tls.server_name", ALL),
     value("proxy_ssl_certificate", ALL, "TAKE1", "proxy_tls.certificate", _file),
     value("proxy_ssl_certificate_key", ALL, "TAKE1", "proxy_tls.certificate_key", _file),
+    value("proxy_ssl_password_file", ALL, "TAKE1", "proxy_tls.password_file", _file),
     summed("proxy_ssl_protocols", ALL, "proxy_tls.protocols", _protocols, _both_protocols),
     value("proxy_ssl_ciphers", ALL, "TAKE1", "proxy_tls.ciphers", values.text),
     _flag("proxy_ssl_session_reuse", "proxy_tls.session_reuse", ALL),
