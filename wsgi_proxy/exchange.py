@@ -45,7 +45,7 @@ PHASES = {
         "body_bytes_received proxy_host proxy_port request_body tried tries upgrade upload upstream_name upstream_pairs",
     ),
     "internal redirect": ("proxy static", "background content_type depth error_response error_status kept subrequest"),
-    "response": ("proxy wsgi", "added_trailers response status"),
+    "response": ("proxy wsgi static", "added_trailers response status varies"),
     "delivery": (
         "wsgi tunnel filters",
         "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
@@ -167,6 +167,8 @@ class Exchange:
     completed = False
     """The whole response was delivered (nginx's $request_completion)."""
     finished_at = 0.0
+    varies = False
+    """The client's Accept-Encoding had a part in the choice of a file (`gzip_static`)."""
     gzip_sizes: tuple[int, int] | None = None
     """The bytes of the body before and after `gzip`, once it is compressed ($gzip_ratio)."""
 

@@ -39,7 +39,7 @@ class Response:
     the client's stream. `length` is the body's length in bytes, None while it is unknown. `reason` "" means the standard phrase.
     """
 
-    __slots__ = ("body", "charset", "headers", "length", "outcome", "raw", "reason", "source", "status")
+    __slots__ = ("body", "charset", "headers", "length", "outcome", "raw", "reason", "source", "status", "varies")
 
     def __init__(
         self,
@@ -61,6 +61,8 @@ class Response:
         """The reply of an upstream or the cache entry that the response was made of; None for any other."""
         self.charset = ""
         """The character set that `charset` has added to Content-Type; "" for a field without such an addition."""
+        self.varies = False
+        """A filter has added `Vary: Accept-Encoding`."""
         self.raw = False
         """The fields are still the upstream's; the location that sends them applies `Forwarder.response_headers`."""
 

@@ -67,12 +67,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             types {{ text/plain txt; }}
             log_format ratio '$request_uri ratio=$gzip_ratio bytes=$body_bytes_sent';
             access_log {folder}/ratio.log ratio;
+            proxy_cache_path {folder}/cache keys_zone=c:1m;
             gzip on; gzip_types text/plain text/event-stream;
             server {{
                 listen {site.port};
                 location / {{ proxy_pass {up.url}; proxy_http_version 1.1; }}
                 location /unbuffered {{ proxy_buffering off; rewrite ^/unbuffered(.*)$ $1 break;
                     proxy_pass {up.url}; proxy_http_version 1.1; }}
+                location /stored/ {{ proxy_pass {up.url}; proxy_cache c; proxy_cache_valid 1h; }}
                 location /files/ {{ alias {folder}/w/; }}
                 location /slow/ {{ alias {folder}/w/; limit_rate 1m; }}
             }} }}"""
@@ -146,3 +148,20 @@ def test_the_log_has_the_ratio(site: Site) -> None:
     found = re.search(r"^/small\?log ratio=([0-9.]+) bytes=(\d+)$", path.read_text(), re.MULTILINE)
     assert found is not None and found[1] == f"{60 / int(found[2]):.2f}" and gzip.decompress(response.body) == b"small " * 10
     assert re.search(r"^/small\?plain ratio=- ", path.read_text(), re.MULTILINE)
+
+
+def test_a_range_of_a_compressed_response_is_not_cut(site: Site) -> None:
+    wanted = [("Range", "bytes=0-9")]
+    for target in ("/files/large.txt", "/stored/large", "/stored/large"):
+        response = fetch(site.port, target, headers=[*GZIP, *wanted])
+        assert response.status == 200 and gzip.decompress(response.body) == LARGE
+        response = fetch(site.port, target, headers=wanted)
+        assert response.status == 206 and response.body == LARGE[:10]
+
+
+def test_a_response_is_stored_as_the_upstream_sent_it(site: Site) -> None:
+    for fields, coding in ((GZIP, "gzip"), ([], None), (GZIP, "gzip")):
+        response = fetch(site.port, "/stored/as-sent", headers=fields)
+        assert response.get("Content-Encoding") == coding
+        assert (gzip.decompress(response.body) if coding else response.body) == LARGE
+    assert "hit" in (response.get("Cache-Status") or "")

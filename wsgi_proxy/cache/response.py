@@ -88,7 +88,20 @@ def choose(exchange: Exchange, entry: Entry, length: int | None, now: float) -> 
     if exchange.subrequest or not is_conditional(exchange):
         # A subrequest has its client's fields, but the client's conditions are about another response.
         return _WHOLE
-    return select(exchange.method, exchange.pairs, entry.status, entry.headers, length, entry.checked_at, now)
+    chosen = select(exchange.method, exchange.pairs, entry.status, entry.headers, length, entry.checked_at, now)
+    if chosen.kind in (PART, UNSATISFIABLE):
+        whole = Response(entry.status, entry.headers)
+        whole.source = entry
+        return unless_filtered(exchange, whole, chosen)
+    return chosen
+
+
+def unless_filtered(exchange: Exchange, whole: Response, chosen: Outcome) -> Outcome:
+    """Return the share, or all of a response whose length a filter of the location changes: no range of it can be sent."""
+    filters = getattr(exchange.compiled, "filters", None)
+    if filters is not None and chosen.kind in (PART, UNSATISFIABLE) and filters.whole(exchange, whole):
+        return _WHOLE
+    return chosen
 
 
 def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, forced: bool = False) -> Response | None:

@@ -1,5 +1,6 @@
 """Filters of responses: they adapt the fields and change the body on its way to the client."""
 
+from .accepting import may_compress as may_compress
 from .pipeline import Filter as Filter
 from .pipeline import FilteredBody as FilteredBody
 from .pipeline import Filters as Filters

@@ -65,5 +65,7 @@ def has_type(response: Response, types: MediaTypes) -> bool:
 
 
 def vary(response: Response) -> None:
-    """Add `Vary: Accept-Encoding`."""
-    response.headers.append(("Vary", "Accept-Encoding"))
+    """Add `Vary: Accept-Encoding`, once for all filters; an equal field of the upstream is not looked for."""
+    if not response.varies:
+        response.varies = True
+        response.headers.append(("Vary", "Accept-Encoding"))

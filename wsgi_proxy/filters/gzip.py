@@ -49,6 +49,17 @@ def encode(response: Response, coding: str) -> None:
     response.headers.append(("Content-Encoding", coding))
 
 
+def compile_vary(location: Location) -> Filter | None:
+    """Return the filter that adds Vary to a response whose file `gzip_static` chose; None without `gzip_vary on`."""
+    return _vary if location.gzip.vary else None
+
+
+def _vary(exchange: Exchange, response: Response) -> Transform | None:
+    if exchange.varies:
+        vary(response)
+    return None
+
+
 class Gzip:
     """The filter of one location."""
 

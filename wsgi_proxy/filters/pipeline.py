@@ -50,7 +50,7 @@ class Filters:
     def whole(self, exchange: Exchange, response: Response) -> bool:
         """Return True if a filter changes the length of this response, of which no range can be sent then."""
         probe = Response(response.status, response.headers.copy(), length=0)
-        probe.source = response.source
+        probe.source, probe.varies = response.source, response.varies
         for each in self._filters:
             each(exchange, probe)
         return probe.length is None

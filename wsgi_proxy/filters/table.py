@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .charset import compile_charset
-from .gzip import compile_gzip
+from .gunzip import compile_gunzip
+from .gzip import compile_gzip, compile_vary
 from .pipeline import Filter, Filters
 from .sub import compile_sub
 from .userid import compile_userid
@@ -21,7 +22,14 @@ from .userid import compile_userid
 if TYPE_CHECKING:
     from ..config import Location
 
-COMPILERS: tuple[Callable[[Location], Filter | None], ...] = (compile_userid, compile_sub, compile_charset, compile_gzip)
+COMPILERS: tuple[Callable[[Location], Filter | None], ...] = (
+    compile_userid,
+    compile_vary,
+    compile_gunzip,
+    compile_sub,
+    compile_charset,
+    compile_gzip,
+)
 """Functions that return a location's filter, or None if its settings ask for none."""
 
 

@@ -18,6 +18,7 @@ from ..response import FileBody, Response
 from ..routing import page_response, redirect_within, slash_redirect
 from ..variables import document_root, filename
 from .autoindex import listing
+from .precompressed import Compressed
 from .response import Parts, file_response
 
 if TYPE_CHECKING:
@@ -36,13 +37,26 @@ def serve(exchange: Exchange) -> Response:
     path = _path(exchange)
     if path is None:
         return page_response(404)
+    if exchange.location.gzip.static == "off" or exchange.method == "POST":
+        return _served(exchange, path)
+    found = Compressed(exchange, path)
+    return _served(exchange, path) if found.handle < 0 else _sent(exchange, found.handle, found.coding)
+
+
+def _served(exchange: Exchange, path: bytes) -> Response:
+    """Return the response for the file at a path."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return _failed(exchange, error, path)
+    return _sent(exchange, handle)
+
+
+def _sent(exchange: Exchange, handle: int, coding: str = "") -> Response:
+    """Return the response for an open file, which is closed unless the body holds it."""
     try:
         status = os.fstat(handle)
-        response = _opened(exchange, handle, status)
+        response = _opened(exchange, handle, status, coding)
     except BaseException:
         os.close(handle)
         raise
@@ -51,7 +65,7 @@ def serve(exchange: Exchange) -> Response:
     return response
 
 
-def _opened(exchange: Exchange, handle: int, status: os.stat_result) -> Response:
+def _opened(exchange: Exchange, handle: int, status: os.stat_result, coding: str) -> Response:
     if stat.S_ISDIR(status.st_mode):
         return slash_redirect(exchange, exchange.uri + "/")
     if not stat.S_ISREG(status.st_mode):
@@ -59,7 +73,7 @@ def _opened(exchange: Exchange, handle: int, status: os.stat_result) -> Response
         return page_response(404)
     if exchange.method == "POST":
         return page_response(405)
-    return file_response(exchange, handle, status)
+    return file_response(exchange, handle, status, coding)
 
 
 def _path(exchange: Exchange, uri: str | None = None) -> bytes | None:

@@ -23,11 +23,15 @@ from ..routing import content_type, page_response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
+    from ..filters import Filters
     from ..http import Pairs
 
 
-def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Response:
-    """Return the response for an open regular file, after the conditions and the range of the request."""
+def file_response(exchange: Exchange, handle: int, status: os.stat_result, coding: str = "") -> Response:
+    """Return the response for an open regular file, after the conditions and the range of the request.
+
+    `coding` is the Content-Encoding of a file that is compressed; no part of such a file is sent.
+    """
     core = exchange.location.core
     modified = int(status.st_mtime)
     size = status.st_size
@@ -38,7 +42,7 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Re
     kind = exchange.content_type or content_type(exchange.uri, core)
     if exchange.error_response not in (0, 200):
         # A file that serves as an error page is sent whole, without the fields that only hold for 200.
-        return _whole(exchange, handle, size, kind, validators)
+        return _whole(exchange, handle, size, kind, validators + _coded(coding))
     # `error_page … =200` gives an ordinary response, of which the client may ask for a part.
     exchange.error_response = 0
     validators.insert(0, ("Last-Modified", format_date(modified)))
@@ -49,9 +53,11 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Re
         return Response(304, validators)
     ranges: list[tuple[int, int]] | int | None = None
     wanted = get("HTTP_RANGE")
-    limit = exchange.location.guard.max_ranges
+    validators += _coded(coding)
+    limit = 0 if coding else exchange.location.guard.max_ranges
     if wanted is not None and limit != 0 and _if_range_holds(get("HTTP_IF_RANGE"), modified, etag):
-        ranges = parse_ranges(wanted, size, limit)
+        if not _filtered(exchange, size, kind, validators):
+            ranges = parse_ranges(wanted, size, limit)
     if ranges == NOT_SATISFIABLE:
         return _not_satisfiable(exchange, size)
     if isinstance(ranges, list):
@@ -59,6 +65,18 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result) -> Re
     if limit != 0:
         validators.append(("Accept-Ranges", "bytes"))
     return _whole(exchange, handle, size, kind, validators)
+
+
+def _coded(coding: str) -> Pairs:
+    return [("Content-Encoding", coding)] if coding else []
+
+
+def _filtered(exchange: Exchange, size: int, kind: str, validators: Pairs) -> bool:
+    """Return True if a filter changes the length of the whole file, of which no range can be sent then."""
+    filters: Filters | None = getattr(exchange.compiled, "filters", None)
+    if filters is None:
+        return False
+    return filters.whole(exchange, Response(200, [("Content-Type", kind), ("Content-Length", str(size)), *validators]))
 
 
 def _whole(exchange: Exchange, handle: int, size: int, kind: str, validators: Pairs) -> Response:

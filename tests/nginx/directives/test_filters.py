@@ -9,9 +9,9 @@ def test_values_reach_the_model() -> None:
     found = location(
         "gzip on; gzip_types text/CSS application/json; gzip_comp_level 6; gzip_min_length 1k; gzip_window 4k; gzip_hash 64k;"
         ' gzip_proxied expired no-cache; gzip_proxied auth; gzip_vary on; gzip_http_version 1.0; gzip_disable "msie6" "Foo.*Bar";'
-        " gzip_buffers 16 8k; postpone_gzipping 0; gzip_no_buffer on;"
+        " gzip_buffers 16 8k; gunzip on; gunzip_buffers 4 8k; gzip_static always; postpone_gzipping 0; gzip_no_buffer on;"
     ).gzip
-    assert found.enabled and found.vary and found.disable_msie6
+    assert found.enabled and found.gunzip and found.static == "always" and found.vary and found.disable_msie6
     assert found.types == {"text/html", "text/css", "application/json"}
     assert (found.comp_level, found.min_length, found.window, found.memory, found.http_version) == (6, 1024, 12, 8, "1.0")
     assert found.proxied == {"expired", "no-cache", "auth"}

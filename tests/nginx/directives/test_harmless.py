@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.directive import faults, http, location
-from wsgi_proxy.nginx import reader as nginx
+from tests.support.directive import faults, location
 
 
 def test_a_usual_preamble_is_accepted() -> None:
@@ -16,16 +15,9 @@ def test_a_usual_preamble_is_accepted() -> None:
     assert location("", outside).core.sendfile
 
 
-@pytest.mark.parametrize("text", ["ssi on;", "gunzip on;", "disable_symlinks on;", "proxy_store on;"])
+@pytest.mark.parametrize("text", ["ssi on;", "disable_symlinks on;", "proxy_store on;"])
 def test_what_would_change_answers_stops_the_start(text: str) -> None:
     assert faults(text) == [f'directive "{text.split()[0]}" is not supported by wsgi_proxy']
-
-
-@pytest.mark.parametrize("name", ["gzip_static"])
-def test_compression_is_optional_and_its_absence_is_told(name: str) -> None:
-    config = nginx.loads(f"events {{}}\nhttp {{\n{name} on; gzip_types text/css;\n}}", path="/etc/x/nginx.conf")
-    assert config.warnings == (f'"{name} on" has no effect: responses are not compressed in /etc/x/nginx.conf:3',)
-    assert http(f"{name} off;").warnings == ()
 
 
 def test_arguments_are_checked_all_the_same() -> None:

@@ -72,5 +72,7 @@ ROWS: tuple[Row, ...] = (
     summed("gzip_proxied", ALL, "gzip.proxied", values.words(*_PROXIED), frozenset.union),
     value("gzip_vary", ALL, "FLAG", "gzip.vary", values.flag("gzip_vary")),
     value("gzip_http_version", ALL, "TAKE1", "gzip.http_version", _http_version),
+    value("gunzip", ALL, "FLAG", "gzip.gunzip", values.flag("gunzip")),
+    value("gzip_static", ALL, "TAKE1", "gzip.static", values.word("off", "on", "always")),
     special("gzip_disable", ALL, "1MORE", _disable, "gzip.disable"),
 )

@@ -20,16 +20,6 @@ def _off(name: str) -> Row:
     return accepted(name, _IF, "FLAG", "always `off`; `on` stops the start", check)
 
 
-def _compression(name: str) -> Row:
-    """Return the row of a directive that compresses responses: no client needs compression, so `on` is a warning."""
-
-    def check(level: Level, args: list[str]) -> None:
-        if values.flag_value(name, args[0]):
-            level.reading.warn(f'"{name} on" has no effect: responses are not compressed', level.reading.names.place)
-
-    return accepted(name, _IF, "FLAG", "nothing is compressed here; `on` gives a warning", check)
-
-
 def _hash(name: str, contexts: str) -> Row:
     return accepted(name, contexts, "TAKE1", "Python's dictionaries size themselves", values.number)
 
@@ -121,6 +111,7 @@ ROWS: tuple[Row, ...] = (
     accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),
     accepted("output_buffers", ALL, "TAKE2", "files are sent in blocks of 64 KB or by sendfile", values.buffers),
     accepted("gzip_buffers", ALL, "TAKE2", "zlib sizes its buffers", values.buffers),
+    accepted("gunzip_buffers", ALL, "TAKE2", "zlib sizes its buffers", values.buffers),
     _size("postpone_gzipping", ALL, "compression begins with the first byte"),
     _flag("gzip_no_buffer", ALL, "compressed bytes leave when no more are at hand"),
     accepted("status_zone", "server, location, if in location", "TAKE1", "the status counts by server block"),
@@ -133,8 +124,6 @@ ROWS: tuple[Row, ...] = (
     accepted("ssl_certificate_cache", _SERVER, "TAKE123", "certificates with variables are kept while they do not change"),
     accepted("proxy_ssl_certificate_cache", ALL, "TAKE123", "certificates are read when a connection pool is made"),
     *(accepted(name, contexts, "TAKE1", _OBSOLETE) for name, contexts in _HTTP2_OBSOLETE),
-    _compression("gzip_static"),
-    _off("gunzip"),
     _off("ssi"),
     _unless_off("disable_symlinks", ALL, "TAKE12"),
     _unless_off("client_body_in_file_only", ALL, "TAKE1"),

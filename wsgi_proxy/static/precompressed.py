@@ -1,0 +1,54 @@
+"""`gzip_static`: files that lie compressed beside the requested one.
+
+Rules:
+- `on` serves the compressed file to clients that accept it, `always` to all of them, even if there is no other file.
+- A compressed file that cannot be opened counts as missing. As in nginx its ranges are not served.
+Source: ngx_http_gzip_static_module, by behaviour.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ..filters import may_compress
+from ..logs import errorlog
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+
+
+class Compressed:
+    """The search for a compressed file. `handle` is the open file, -1 without one."""
+
+    __slots__ = ("coding", "handle")
+
+    def __init__(self, exchange: Exchange, path: bytes) -> None:
+        self.handle = -1
+        self.coding = ""
+        settings = exchange.location.gzip
+        if settings.static != "off":
+            accepted = settings.static == "always" or may_compress(exchange, settings, None)
+            self._look(exchange, path + b".gz", "gzip", settings.static, accepted)
+
+    def _look(self, exchange: Exchange, path: bytes, coding: str, mode: str, accepted: bool) -> None:
+        if not (accepted or exchange.location.gzip.vary):
+            return
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in _MISSING:
+                name = path.decode("latin-1")
+                errorlog.line("error", f'open() "{name}" failed ({error.errno}: {error.strerror})', exchange)
+            return
+        regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        if mode == "on":
+            exchange.varies = True
+        if accepted and regular:
+            self.handle, self.coding = handle, coding
+        else:
+            os.close(handle)
