@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import wait_until
 from tests.support.recorder import Recorded, Recorder, chunked, reply
 from tests.support.recorder import Wire as Peer
 from tests.support.wire import fetch, opened, raw, route, run_on_the_loop, send
@@ -100,6 +101,36 @@ def test_blocks_come_as_they_are_sent(transport: Transport) -> None:
         assert body.read_block() == b"first"
         step.set()
         assert body.read_block() == b"second" and body.read_block() == b""
+
+
+def test_framing_alone_is_no_block_at_hand(transport: Transport) -> None:
+    framing, more = threading.Event(), threading.Event()
+
+    def script(request: Recorded, wire: Peer) -> None:
+        wire.send(reply(b"", headers=[("Transfer-Encoding", "chunked")], length=None) + b"5\r\nfirst")
+        framing.wait(30)
+        wire.send(b"\r\n6")
+        more.wait(30)
+        wire.send(b"\r\nsecond\r\n0\r\n\r\n")
+
+    with Recorder(script) as upstream:
+        body = send(transport, route(upstream)).body
+        assert body.read_block() == b"first" and not body.next_at_hand()
+        framing.set()
+        wait_until(lambda: body.next_at_hand() or body.received >= 13, "the end of the chunk")
+        assert not body.next_at_hand()
+        more.set()
+        wait_until(body.next_at_hand, "the next chunk")
+        assert body.read_block() == b"second" and body.next_at_hand() and body.read_block() == b""
+        assert len(transport.adapter.idles) == 1
+
+
+def test_a_cut_is_found_by_a_look_for_the_next_block(transport: Transport) -> None:
+    with Recorder(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")) as upstream:
+        body = send(transport, route(upstream)).body
+        assert body.read_block() == b"hello"
+        with pytest.raises(TruncatedResponse, match="prematurely closed"):
+            wait_until(body.next_at_hand, "the end")
 
 
 def test_closing_an_unread_body_closes_the_connection(transport: Transport) -> None:
