@@ -117,7 +117,7 @@ def test_framing_alone_is_no_block_at_hand(transport: Transport) -> None:
         body = send(transport, route(upstream)).body
         assert body.read_block() == b"first" and not body.next_at_hand()
         framing.set()
-        wait_until(lambda: body.next_at_hand() or body.received >= 13, "the end of the chunk")
+        wait_until(lambda: body.next_at_hand() or body.received >= 11, "the end of the chunk")
         assert not body.next_at_hand()
         more.set()
         wait_until(body.next_at_hand, "the next chunk")
