@@ -146,8 +146,23 @@ def test_include_is_beside_the_main_file_and_sorted(tmp_path: Path) -> None:
     config = nginx.load(str(tmp_path / "nginx.conf"))
     assert [server.names for server in config.servers] == [("a", "deep"), ("b", "deep")]
     assert config.servers[0].place.file == str(tmp_path / "conf.d" / "a.conf")
+    # `-T` prints each file once, as nginx does.
     assert [os.path.relpath(name, tmp_path) for name, _ in config.files] == [
-        "nginx.conf", "conf.d/a.conf", "one/name", "conf.d/b.conf", "one/name"]  # fmt: skip
+        "nginx.conf", "conf.d/a.conf", "one/name", "conf.d/b.conf"]  # fmt: skip
+
+
+def test_a_missing_mime_types_is_that_of_the_package(tmp_path: Path) -> None:
+    for where in ("mime.types", "/etc/no-such-directory/mime.types"):
+        (tmp_path / "nginx.conf").write_text(f"events {{}} http {{ include {where}; server {{}} }}")
+        types = nginx.load(str(tmp_path / "nginx.conf")).servers[0].settings.core.types
+        assert types is not None and len(types) == 110
+        assert (types["js"], types["html"], types["svgz"]) == ("application/javascript", "text/html", "image/svg+xml")
+    (tmp_path / "mime.types").write_text("types { text/x-mine js; }")
+    (tmp_path / "nginx.conf").write_text("events {} http { include mime.types; server {} }")
+    assert nginx.load(str(tmp_path / "nginx.conf")).servers[0].settings.core.types == {"js": "text/x-mine"}
+    (tmp_path / "nginx.conf").write_text("events {} http { include other.types; server {} }")
+    with pytest.raises(ConfigError, match="No such file"):
+        nginx.load(str(tmp_path / "nginx.conf"))
 
 
 def test_include_in_a_circle_is_a_fault(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ Rules:
   * only blank, tab, CR and LF are white space, and every byte survives;
   * text directly behind a closing quote is a fault, and so is a quote or a statement that is never closed.
 - Text is converted to WSGI's form (one character per byte), and escapes are resolved once, as in nginx.
-- `include` is resolved relative to the directory of the main file. Patterns are sorted, and a file never includes itself.
+- `include` is resolved relative to the directory of the main file. Patterns are sorted, and a file never includes itself. A
+  parameter file of nginx that does not exist is read from the package (`stock`).
 - All faults are collected. ConfigError holds them in the order of files and lines.
 """
 
@@ -36,6 +37,9 @@ from .directives.unsupported import UNSUPPORTED
 
 MAX_NESTING = 64
 """The largest depth of blocks and of includes. nginx stops when it runs out of stack or of open files."""
+STOCK = os.path.join(os.path.dirname(__file__), "stock")
+STOCK_FILES = frozenset({"mime.types"})
+"""The files beside every nginx that the package has as well."""
 MAX_WORD = 4096
 """The largest argument in bytes, the size of nginx's buffer."""
 
@@ -116,12 +120,13 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
 
 @dataclass
 class _Files:
-    """The files of one configuration, and the faults of the files and their text."""
+    """The files of one configuration, each once, and the faults of the files and their text."""
 
     main: str
     texts: list[tuple[str, str]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     _open: list[str] = field(default_factory=list)
+    _read: set[str] = field(default_factory=set)
 
     def read(self, path: str, included_at: SourceLine | None = None) -> list[Statement]:
         """Return the statements of a file, with its includes in their places."""
@@ -138,7 +143,9 @@ class _Files:
 
     def parse(self, path: str, data: bytes) -> list[Statement]:
         """Return the statements of a file's bytes."""
-        self.texts.append((path, data.decode("utf-8", "surrogateescape")))
+        if path not in self._read:
+            self._read.add(path)
+            self.texts.append((path, data.decode("utf-8", "surrogateescape")))
         zero = data.find(b"\0")
         if zero >= 0:
             self._fault("the file is no text: it has a zero byte", path, data.count(b"\n", 0, zero) + 1)
@@ -213,8 +220,14 @@ class _Files:
             elif len(self._open) > MAX_NESTING:
                 self._fault(f"too many nested includes, at most {MAX_NESTING} are read", path, line)
             else:
-                statements += self.read(os.path.abspath(name), SourceLine(path, line))
+                statements += self.read(_or_stock(os.path.abspath(name)), SourceLine(path, line))
         return statements
+
+
+def _or_stock(path: str) -> str:
+    """Return the path of a file to include: itself, or the package's file of that name if it does not exist."""
+    name = os.path.basename(path)
+    return os.path.join(STOCK, name + ".txt") if name in STOCK_FILES and not os.path.lexists(path) else path
 
 
 def _fault_at(message: str, path: str, line: int) -> ConfigError:
