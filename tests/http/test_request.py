@@ -189,11 +189,31 @@ def test_refused_request(name: str) -> None:
     assert caught.value.status == status
 
 
-def test_names_that_are_remembered_are_judged_once_and_bounded() -> None:
-    for number in range(MAX_NAMES + 50):
-        request(f"X-{number}: y".encode())
-    assert len(message._NAMES) <= MAX_NAMES
+def test_lines_and_names_that_are_remembered_are_bounded() -> None:
+    memory = message.LineMemory()
+    for number in range(3 * message._MAX_LINES):
+        memory.learn(f"X-{number}: y")
+    assert len(memory.lately) <= message._MAX_LINES and len(memory._older) <= message._MAX_LINES
+    assert len(memory._names) <= MAX_NAMES
     assert request(b"X-unseen-before: y", b"CONTENT-length: 3").content_length == 3
+
+
+def test_a_line_in_use_survives_a_flood_of_others() -> None:
+    memory = message.LineMemory()
+    kept = memory.learn("Accept: x")
+    for number in range(message._MAX_LINES - 1):
+        memory.learn(f"X-{number}: y")
+    assert memory.lately.get("Accept: x") is kept
+    memory.learn("X-Last: y")
+    assert "Accept: x" not in memory.lately and memory.learn("Accept: x") is kept
+
+
+@pytest.mark.parametrize("name", ["Cookie", "AUTHORIZATION", "If-None-Match", "Referer"])
+def test_secrets_and_lines_that_never_recur_are_not_remembered(name: str) -> None:
+    memory = message.LineMemory()
+    assert memory.learn(f"{name}: a").pair == (name, "a")
+    memory.learn("X-Long: " + "x" * 300)
+    assert not memory.lately
 
 
 BAD_BEGINNINGS = [

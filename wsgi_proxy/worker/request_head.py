@@ -6,6 +6,7 @@ Rules:
 - A request line is ordinary if it has one reading whatever the fields are: a common method, an acceptable target in origin form,
   HTTP/1.1. Every other head, and every fault, is left to the parser.
 - Each request gets copies, so that it cannot change the results for the next one.
+- Only a block that came twice lately is kept: heads that differ each time (cookies, validators) would only push out the others.
 - The memory is bounded to `_MAX_BLOCKS` blocks of `_MAX_SIZE` bytes. A full memory is cleared.
 """
 
@@ -31,7 +32,11 @@ _HEAD_TOO_LARGE = 494
 _MAX_BLOCKS = 256
 _MAX_SIZE = 1024
 
+_MAX_SEEN = 4096
+
 _known: dict[bytes, Request] = {}
+_seen: set[int] = set()
+"""The hashes of blocks that came once."""
 
 
 class Request:
@@ -126,7 +131,8 @@ def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
 def read_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Request:
     """Parse a complete head, CRLF CRLF included, as parse_request_head does. Raises ClientError."""
     cut = data.find(b"\r\n")
-    known = _known.get(data[cut:])
+    block = data[cut:]
+    known = _known.get(block)
     if known is not None:
         words = data[:cut].split(b" ")
         if len(words) == 3 and words[2] == b"HTTP/1.1":
@@ -145,19 +151,25 @@ def read_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Request:
                 request.expect_continue = known.expect_continue
                 request.underscored = known.underscored
                 return request
-    return _read_afresh(data, cut, methods)
+    return _read_afresh(data, block, methods)
 
 
-def _read_afresh(data: bytes, cut: int, methods: re.Pattern[str]) -> Request:
+def _read_afresh(data: bytes, block: bytes, methods: re.Pattern[str]) -> Request:
     head = parse_request_head(data, methods)
     request = _of(head)
-    if len(data) - cut <= _MAX_SIZE and head.version == (1, 1) and head.target[:1] == "/":
+    if len(block) <= _MAX_SIZE and head.version == (1, 1) and head.target[:1] == "/":
         # With another form of target, the meaning of the fields depends on it.
-        if len(_known) >= _MAX_BLOCKS:
-            _known.clear()
-        kept = _of(head)
-        kept.pairs = head.pairs[:]
-        _known[data[cut:]] = kept
+        number = hash(block)
+        if number in _seen:
+            if len(_known) >= _MAX_BLOCKS:
+                _known.clear()
+            kept = _of(head)
+            kept.pairs = head.pairs[:]
+            _known[block] = kept
+        else:
+            if len(_seen) >= _MAX_SEEN:
+                _seen.clear()
+            _seen.add(number)
     return request
 
 
@@ -173,5 +185,5 @@ def _of(head: RequestHead) -> Request:
     request.content_length = head.content_length
     request.chunked = head.chunked
     request.expect_continue = head.expect_continue
-    request.underscored = any("_" in name for name, _ in head.pairs)
+    request.underscored = head.underscored
     return request
