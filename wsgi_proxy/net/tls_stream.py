@@ -30,10 +30,12 @@ class TLSStream(Stream):
 
     __slots__ = (
         "_broken_off",
+        "_core",
         "_early",
         "_ended",
         "_fault",
         "_in",
+        "_opaque",
         "_out",
         "_tls",
         "_unsent",
@@ -56,6 +58,10 @@ class TLSStream(Stream):
         self._unsent = b""
         """Encrypted bytes from `_out` that the kernel has not accepted."""
         self._tls = context.wrap_bio(self._in, self._out, server_side=server_side, server_hostname=server_hostname)
+        self._core: Any = getattr(self._tls, "_sslobj", self._tls)
+        """The object that does the work: the C object that ssl.SSLObject wraps, which adds a Python call to each method."""
+        self._opaque = self._core is self._tls
+        """True if the object takes the bytes out of `_in` before it needs them, so that an empty `_in` says nothing."""
         self._early = b""
         """Bytes that a peek decrypted; the next read returns them."""
         self._ended = False
@@ -72,12 +78,12 @@ class TLSStream(Stream):
         """Do the TLS handshake. Raises `ssl.SSLError`, also if the peer closes during it."""
         while True:
             try:
-                self._tls.do_handshake()
+                self._core.do_handshake()
                 self._flush()
                 return
             except ssl.SSLWantReadError:
                 self._flush()
-                self._feed(self._receive(_TLS_RECORD))
+                self.feed(self._receive(_TLS_RECORD))
             except ssl.SSLError:
                 # Best-effort alert for the peer; the error is raised even if it cannot be sent.
                 self._flush_nowait()
@@ -92,7 +98,8 @@ class TLSStream(Stream):
         self.lower.read_timeout = self.read_timeout
         return self.lower.recv(size)
 
-    def _feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
+        """Take bytes that were received from the lower stream, b"" for its end."""
         if data:
             self._in.write(data)
         else:
@@ -101,8 +108,16 @@ class TLSStream(Stream):
 
     def _read(self, size: int) -> bytes | None:
         """Return decrypted bytes, b"" at the end, None if more must be fed first."""
+        if not self._opaque and not self._in.pending and not self._ended and not self._core.pending():
+            # A read would only raise SSLWantReadError, which costs more than to decrypt a small record.
+            self._flush_nowait()
+            return None
         try:
-            return self._tls.read(size)
+            data: bytes = self._core.read(size)
+            if not data:
+                # The peer's close_notify: there is no more, although the socket may be open.
+                self._ended = True
+            return data
         except ssl.SSLWantReadError:
             self._flush_nowait()
             return None
@@ -128,7 +143,7 @@ class TLSStream(Stream):
             if self._early or self._fault is not None:
                 return self._read_early(size)
             while (found := self._read(size)) is None:
-                self._feed(self._receive(2 * _TLS_RECORD))
+                self.feed(self._receive(2 * _TLS_RECORD))
             return found
         finally:
             self.being_read = False
@@ -166,7 +181,7 @@ class TLSStream(Stream):
             data = self.lower.recv_nowait(2 * _TLS_RECORD)
             if data is None:
                 return None
-            self._feed(data)
+            self.feed(data)
         return found
 
     def _look(self) -> bool:
@@ -181,6 +196,11 @@ class TLSStream(Stream):
         if found:
             self._early = found
         return found is not None
+
+    def held(self) -> bool:
+        if self._early or self._ended or self._opaque or self._fault is not None:
+            return True
+        return self._in.pending > 0 or self._core.pending() > 0
 
     def readable(self) -> bool:
         return not self.being_read and self._look()
@@ -229,11 +249,17 @@ class TLSStream(Stream):
             self._unsent = b""
 
     def sendall(self, data: Buffer) -> None:
+        if type(data) is bytes and len(data) <= _TLS_RECORD:
+            # One record, which the output buffer takes whole.
+            if data:
+                self._core.write(data)
+                self._flush()
+            return
         view = memoryview(data).cast("B")
         for start in range(0, len(view), FILE_BLOCK):
             block = view[start : start + FILE_BLOCK]
             while block:
-                taken = self._tls.write(block)
+                taken: int = self._core.write(block)
                 block = block[taken:]
             self._flush()
 

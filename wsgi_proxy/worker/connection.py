@@ -37,6 +37,12 @@ _MAX_DISCARD = 64 * 1024
 """Unread bytes of a body that are read and dropped so that the connection can be kept."""
 
 
+def _begins_tls(first: bytes) -> bool:
+    """Return True if a connection's first bytes begin a TLS handshake; also for none, whose refusal TLS reports."""
+    # The hello of SSLv2 has its highest bit set; OpenSSL refuses it.
+    return not first or first[0] == 0x16 or first[0] & 0x80 != 0
+
+
 class Connection(Link):
     """A client connection that carries HTTP/1 requests, one after the other."""
 
@@ -78,10 +84,14 @@ class Connection(Link):
                     settings.rules.check_proxy_protocol(self.peer)
                 if settings.trust_proxy_protocol and self.proxy_protocol is not None:
                     self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
+            first: bytes | None = None
             if settings.tls is not None and settings.response_plain:
-                self.plain_on_tls = not self._begins_tls()
+                first = self.stream.recv(_READ)
+                if not _begins_tls(first):
+                    self.plain_on_tls = True
+                    self.buffer = first
             if settings.tls is not None and not self.plain_on_tls:
-                stream = self.stream.start_tls(settings.tls(), server_side=True)
+                stream = self.stream.start_tls(settings.tls(), server_side=True, first=first)
                 self.stream, self.tls = stream, stream.tls
         except (OSError, ClientError) as error:
             self.service.log.info("%s: %s", self, error)
@@ -91,7 +101,10 @@ class Connection(Link):
             self._begin_http2()
             return
         self._opened()
-        self._look_again()
+        if self.buffer and self._next_head():
+            self._serve()
+        else:
+            self._look_again()
 
     def _begin_http2(self) -> None:
         """Go on by HTTP/2, whose connection takes this one's place."""
@@ -100,17 +113,9 @@ class Connection(Link):
         self.state = CLOSED
         Http2Connection(self).begin(data)
 
-    def _begins_tls(self) -> bool:
-        """Return True if the first byte, which is only peeked at, begins a TLS handshake."""
-        self.stream.wait_readable()
-        with socket.socket(fileno=socket.dup(self.stream.fileno())) as sock:
-            first = sock.recv(1, socket.MSG_PEEK)
-        # The hello of SSLv2 has its highest bit set; OpenSSL refuses it.
-        return not first or first[0] == 0x16 or first[0] & 0x80 != 0
-
     def _look_again(self) -> None:
         """Schedule a read if TLS holds decrypted bytes, which do not make the socket readable."""
-        if self.tls is not None and self.stream.readable():
+        if self.tls is not None and self.stream.held():
             self.service.hub.loop.run_callback(self._look)
 
     def _look(self) -> None:
