@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import __version__, build
 from ..errors import ConfigError
@@ -138,15 +138,12 @@ def _run(options: Options) -> int:
         config = read(options)
         _warn(config)
         _warn_of_the_build()
-        return run(config, lambda: read(options), _application, daemon=config.main.daemon)
+        # Imported before the workers are forked, which then share it.
+        from ..wsgi import ProxyApp
+
+        return run(config, lambda: read(options), ProxyApp, daemon=config.main.daemon)
     except ConfigError as error:
         return _fail(*_lines(error))
-
-
-def _application(config: Config) -> Any:
-    from ..wsgi import ProxyApp
-
-    return ProxyApp(config)
 
 
 def _signal(options: Options) -> int:

@@ -20,7 +20,10 @@ import time
 from typing import Any
 
 import gevent
-from gevent import monkey
+
+# `patch_all` imports the modules that are not used here. The workers share what is imported before they are forked.
+from gevent import events, monkey, selectors, ssl, subprocess, threading  # type: ignore[attr-defined]  # noqa: F401
+from gevent import signal as _green_signal  # noqa: F401
 from gevent.event import Event
 from gunicorn import sock as gunicorn_sock
 from gunicorn.http.wsgi import base_environ
