@@ -11,12 +11,13 @@ Rules:
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClientError
-from .http import Pairs, absolute_form, agreed_pairs, agreed_target, check_fields, check_target, framed_body, pairs_of
+from .http import METHOD, Pairs, absolute_form, agreed_pairs, agreed_target, check_fields, check_target, framed_body, pairs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -44,7 +45,10 @@ PHASES = {
         "proxy upstream balance",
         "body_bytes_received proxy_host proxy_port request_body tried tries upgrade upload upstream_name upstream_pairs",
     ),
-    "internal redirect": ("proxy static", "background content_type depth error_response error_status kept subrequest"),
+    "internal redirect": (
+        "proxy static",
+        "background content_type depth error_page_made error_response error_status kept subrequest",
+    ),
     "response": ("proxy wsgi static", "added_trailers response status varies"),
     "delivery": (
         "wsgi tunnel filters",
@@ -150,6 +154,8 @@ class Exchange:
     """The number of requests around a subrequest."""
     error_status = 0
     """The status for which an error page is being made."""
+    error_page_made = False
+    """The request has had its error page, and every further status gets the standard one."""
     error_response = 0
     """The status that this page gets instead; 0 for the page's own status."""
     content_type = ""
@@ -213,6 +219,26 @@ class Exchange:
             exchange._take_raw(pairs)
         else:
             exchange._take_environ(get("wsgi_proxy.fields") if pairs is None else pairs, sent)
+        return exchange
+
+    @staticmethod
+    def refused(environ: WSGIEnvironment) -> Exchange:
+        """Return an exchange for the response to a malformed request: of the request it has the line for the log, and no fields.
+
+        Nothing of the request can reach an upstream: its target is `/`, and it has no body.
+        """
+        exchange = Exchange()
+        exchange.environ = {key: value for key, value in environ.items() if key[:5] != "HTTP_" and key[:8] != "CONTENT_"}
+        method = environ.get("REQUEST_METHOD", "")
+        exchange.method = method if method != "CONNECT" and METHOD.fullmatch(method) else "GET"
+        exchange.protocol = environ.get("SERVER_PROTOCOL", "HTTP/1.0")
+        exchange.scheme = environ.get("wsgi.url_scheme", "http")
+        exchange.remote_addr = exchange.peer_addr = environ.get("REMOTE_ADDR") or ""
+        exchange.remote_port = str(environ.get("REMOTE_PORT") or "")
+        exchange.raw_target = environ.get("RAW_URI") or "/"
+        exchange.input = io.BytesIO()
+        if "wsgi_proxy.pairs" in environ:
+            exchange.connection = environ.get("wsgi_proxy.connection")
         return exchange
 
     def _take_raw(self, pairs: Pairs) -> None:
@@ -293,6 +319,10 @@ class Exchange:
     @property
     def has_body(self) -> bool:
         return self.chunked or bool(self.content_length)
+
+    def leave_body(self, environ: WSGIEnvironment) -> None:
+        """Note that a refused request may have a chunked body, which the server has not decoded."""
+        self.chunked = "HTTP_TRANSFER_ENCODING" in environ
 
     def drop_body(self) -> None:
         """Go on as a request without a body, after the body was refused or found broken."""

@@ -39,7 +39,7 @@ class Response:
     the client's stream. `length` is the body's length in bytes, None while it is unknown. `reason` "" means the standard phrase.
     """
 
-    __slots__ = ("body", "charset", "headers", "length", "outcome", "raw", "reason", "source", "status", "varies")
+    __slots__ = ("body", "charset", "headers", "length", "outcome", "raw", "reason", "relative", "source", "status", "varies")
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class Response:
         """The character set that `charset` has added to Content-Type; "" for a field without such an addition."""
         self.varies = False
         """A filter has added `Vary: Accept-Encoding`."""
+        self.relative = False
+        """Location is this proxy's own, and a path in it is subject to `absolute_redirect`."""
         self.raw = False
         """The fields are still the upstream's; the location that sends them applies `Forwarder.response_headers`."""
 

@@ -37,7 +37,12 @@ def test_each_decision_is_a_line() -> None:
 
 def test_answers_without_an_upstream() -> None:
     config = nginx.loads(CONFIGURATION.format(address="127.0.0.1:1", dead=2))
-    assert explain(config, "GET", "http://example.org/old")[-1].startswith("response: 301")
+    lines = explain(config, "GET", "http://example.org/old")
+    assert lines[-1].startswith("response: 301")
+    assert lines[2].startswith("location: = /old (") and lines[2].endswith(") → return, URI /old")
+    assert "return: 301 in = /old" in lines
+    files = explain(config, "GET", "http://example.org/file")
+    assert files[2] == "location: none, the server's own settings, URI /file"
     assert explain(config, "GET", "http://example.org/no/")[-1].startswith("response: 403")
 
 

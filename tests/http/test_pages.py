@@ -14,5 +14,6 @@ def test_nginxs_words() -> None:
 def test_status_lines() -> None:
     assert pages.status_line(200) == "200 OK"
     assert pages.status_line(200, "Fine") == "200 Fine"
-    assert pages.status_line(299) == "299 Unknown"
+    assert pages.status_line(299) == "299 "
+    assert pages.status_line(405) == "405 Not Allowed"
     assert [pages.shown_status(status) for status in (494, 497, 404)] == [400, 400, 404]

@@ -54,7 +54,7 @@ def test_error_pages_go_where_they_say(made: Any) -> None:
 def test_no_error_page_for_an_error_page(made: Any) -> None:
     detours, walked, exchange = made
     x = exchange()
-    x.error_status = 404
+    x.error_status, x.error_page_made = 404, True
     assert detours.special(x, 404).status == 404
     assert walked == []
 

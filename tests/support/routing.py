@@ -12,9 +12,10 @@ from typing import Any
 from tests.support import Client
 from wsgi_proxy.errors import ProxyError
 from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.http import page
 from wsgi_proxy.nginx import reader as nginx
 from wsgi_proxy.response import InternalRedirect, Page, Response
-from wsgi_proxy.routing.redirects import page_response
+from wsgi_proxy.routing.redirects import absolute, page_response
 from wsgi_proxy.routing.router import Router
 from wsgi_proxy.static.files import serve, try_files
 
@@ -79,11 +80,16 @@ class Ours:
         return self._walk(x)
 
     def ask(self, method: str, target: str, fields: Pairs, protocol: str = "HTTP/1.1") -> Seen:
-        response = self.last = self.exchange(method, target, fields, protocol)[1]
+        x, response = self.exchange(method, target, fields, protocol)
+        self.last = response
         body = b"".join(response.body)
         response.close()
         if isinstance(response.outcome, Page):
-            return response.status, None, None, b""
+            location = response.header("location")
+            if location is None:
+                return response.status, None, None, b""
+            body = page(response.status) if method != "HEAD" else b""
+            return response.status, absolute(x, location), "text/html", body
         return response.status, response.header("location"), response.header("content-type"), body
 
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def bound_body(exchange: Exchange, limit: int) -> None:
     """Limit the request body to `limit` bytes; 0 means no limit. Raises Refusal (413) if its Content-Length is larger."""
-    # A request that was refused for its body reaches the error page without it.
-    if not limit or exchange.error_status:
+    if not limit:
         return
     if exchange.content_length is not None and exchange.content_length > limit:
         errorlog.line("error", f"client intended to send too large body: {exchange.content_length} bytes", exchange)

@@ -75,7 +75,7 @@ def decisions(exchange: Exchange, response: Response, size: int) -> list[str]:
         lines.append(f"server: {_server(exchange.server)}")
     if exchange.location is not None:
         lines.append(
-            f"location: {_location(exchange.location)}, URI {exchange.uri}"
+            f"location: {_location(exchange.location, exchange.trace or [])}, URI {exchange.uri}"
             + (f", arguments {exchange.args}" if exchange.args else "")
         )
     if exchange.redirects:
@@ -102,10 +102,10 @@ def _server(server: ServerBlock) -> str:
     return f"{names}{where}"
 
 
-def _location(location: Location) -> str:
+def _location(location: Location, trace: Iterable[tuple[str, str]]) -> str:
     if location.kind == "server":
         return "none, the server's own settings"
     shown = f"{location.kind} {location.pattern}".strip()
     where = f" ({location.place.file}:{location.place.line})" if location.place.file else ""
-    handler = f" → {location.handler}" if location.handler else " → files"
-    return f"{shown}{where}{handler}"
+    returned = any(phase == "return" and text.endswith(f" in {shown}") for phase, text in trace)
+    return f"{shown}{where} → {'return' if returned else location.handler or 'files'}"

@@ -2,13 +2,12 @@
 
 Rules:
 - A page names the status and the server software, never an upstream, a path or a fault. Those belong in the log.
-- The phrases of nginx's private statuses (494 to 499) are nginx's, so that a search for them succeeds.
+- Phrases and titles are nginx's where they differ from RFC 9110 (302 Moved Temporarily, 405 Not Allowed).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -16,34 +15,57 @@ from .. import __version__
 if TYPE_CHECKING:
     from ..config import CoreSettings
 
-PHRASES: dict[int, str] = {status.value: status.phrase for status in HTTPStatus} | {
-    302: "Found",
-    413: "Content Too Large",
-    414: "URI Too Long",
-    416: "Range Not Satisfiable",
-    444: "Connection Closed Without Response",
-    494: "Bad Request",
-    495: "Bad Request",
-    496: "Bad Request",
-    497: "Bad Request",
-    499: "Client Closed Request",
+PHRASES: dict[int, str] = {
+    101: "Switching Protocols",
+    200: "OK",
+    201: "Created",
+    202: "Accepted",
+    204: "No Content",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    303: "See Other",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Time-out",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Large",
+    415: "Unsupported Media Type",
+    416: "Requested Range Not Satisfiable",
+    421: "Misdirected Request",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+    505: "HTTP Version Not Supported",
+    507: "Insufficient Storage",
 }
-"""Reason phrases by status (RFC 9110, section 15; IANA's registry)."""
+"""nginx's reason phrases; every other status has an empty one (ngx_http_header_filter_module.c)."""
 
-_TITLES = {
-    302: "302 Found",
-    408: "408 Request Time-out",
-    413: "413 Request Entity Too Large",
-    414: "414 Request-URI Too Large",
-    416: "416 Requested Range Not Satisfiable",
-    494: "400 Request Header Or Cookie Too Large",
-    495: "400 The SSL certificate error",
-    496: "400 No required SSL certificate was sent",
-    497: "400 The plain HTTP request was sent to HTTPS port",
-    503: "503 Service Temporarily Unavailable",
-    504: "504 Gateway Time-out",
+_NOTES = {
+    494: "Request Header Or Cookie Too Large",
+    495: "The SSL certificate error",
+    496: "No required SSL certificate was sent",
+    497: "The plain HTTP request was sent to HTTPS port",
 }
-_SHOWN_AS_400 = frozenset({494, 495, 496, 497})
+"""The second headings of the pages for nginx's private statuses, which are sent as 400."""
+_TITLES = {302: "302 Found", 401: "401 Authorization Required", 498: "404 Not Found"}
+"""The titles that differ from the status line (ngx_http_special_response.c)."""
 
 
 def product(core: CoreSettings) -> str:
@@ -55,26 +77,29 @@ def product(core: CoreSettings) -> str:
 
 def shown_status(status: int) -> int:
     """Return the status that the client sees: nginx's private 494 to 497 are sent as 400."""
-    return 400 if status in _SHOWN_AS_400 else status
+    return 400 if status in _NOTES else status
 
 
 @lru_cache(maxsize=256)
 def status_line(status: int, reason: str = "") -> str:
-    """Return a status with its reason phrase, such as `200 OK`, for start_response."""
-    return f"{status} {reason or PHRASES.get(status, 'Unknown')}"
+    """Return a status with its reason phrase, such as `200 OK`, for start_response. The phrase of an unknown status is empty."""
+    return f"{status} {reason or PHRASES.get(status, '')}"
 
 
 @lru_cache(maxsize=256)
 def page(status: int, product: str = "wsgi_proxy") -> bytes:
     """Return the HTML body for a status; b"" for a status without one."""
-    if status in (204, 304) or status < 300:
+    note = _NOTES.get(status)
+    if note is not None:
+        title, heading = f"400 {note}", "400 Bad Request"
+    elif status in _TITLES:
+        title = heading = _TITLES[status]
+    elif status >= 300 and status != 304 and status in PHRASES:
+        title = heading = f"{status} {PHRASES[status]}"
+    else:
         return b""
-    title = _TITLES.get(status) or f"{status} {PHRASES.get(status, 'Unknown')}"
-    heading = title
-    if status in _SHOWN_AS_400:
-        title, heading = title, "400 Bad Request"
-    note = f"<center>{title[4:]}</center>\r\n" if status in _SHOWN_AS_400 else ""
+    second = f"<center>{note}</center>\r\n" if note is not None else ""
     return (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
-        f"{note}<hr><center>{product}</center>\r\n</body>\r\n</html>\r\n"
+        f"{second}<hr><center>{product}</center>\r\n</body>\r\n</html>\r\n"
     ).encode()

@@ -3,19 +3,19 @@
 Rules:
 - An internal redirect sets the request's new URI or named location and enters the request path again at `Router.route`.
 - More than ten redirects in one request are an error, as in nginx; the router counts them.
-- While an error page is being made no other one is, except with `recursive_error_pages`.
+- A request gets one error page, unless the location that chooses it has `recursive_error_pages` (ngx_http_special_response.c).
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .. import static
 from ..errors import ClientError, ClientGone, NoLiveUpstreams, ProxyError, UpstreamError
 from ..exchange import Exchange
-from ..http import first, split_unsafe
+from ..http import first, shown_status, split_unsafe
 from ..logs import errorlog
 from ..response import InternalRedirect, Response
 from . import response_headers
@@ -45,7 +45,7 @@ class Detours:
         outcome = response.outcome
         if isinstance(outcome, InternalRedirect):
             return self._go(exchange, outcome.uri, outcome.args)
-        return self.special(exchange, response.status)
+        return self.special(exchange, response.status, response.headers)
 
     def _go(self, exchange: Exchange, uri: str, args: str | None) -> Response:
         """Answer from a named location (`@name`), or from the location of a decoded URI."""
@@ -64,28 +64,36 @@ class Detours:
                 errorlog.line("info", str(error), exchange)
         elif not isinstance(error, UpstreamError):
             errorlog.line("error", str(error), exchange)
-        response = self.special(exchange, error.status)
-        response.headers += getattr(error, "headers", ())
-        return response
+        return self.special(exchange, error.status, getattr(error, "headers", ()))
 
-    def special(self, exchange: Exchange, status: int) -> Response:
-        """Return the page for a status: by `error_page`, else the standard page."""
-        rule = self.error_page(exchange, status)
-        if rule is not None:
+    def special(self, exchange: Exchange, status: int, fields: Iterable[tuple[str, str]] = ()) -> Response:
+        """Return the page for a status: by `error_page`, else the standard page.
+
+        `fields` belong to the status (Location, WWW-Authenticate, Content-Range). They stay on an error page that has none of the
+        same name.
+        """
+        rule = None if exchange.error_page_made else self.error_page(exchange, status)
+        if rule is None:
+            exchange.error_response = 0
+            response = response_headers.standard_page(exchange, status)
+        else:
             try:
-                return self._follow(exchange, status, rule)
+                response = self._follow(exchange, status, rule)
             except ProxyError as error:
                 # As in nginx the client gets the status of the later error.
-                return self.refuse(exchange, error)
-        exchange.error_response = 0
-        return response_headers.standard_page(exchange, status)
+                response = self.refuse(exchange, error)
+        if fields:
+            present = {name.lower() for name, _ in response.headers}
+            for name, value in fields:
+                if name.lower() not in present:
+                    response.headers.append((name, value))
+                    response.relative = response.relative or name == "Location"
+        return response
 
     def error_page(self, exchange: Exchange, status: int) -> ErrorPage | None:
-        """Return the `error_page` for a status; None while one is being made, except with `recursive_error_pages`."""
+        """Return the `error_page` for a status; None without one."""
         location = exchange.location_or_none
         if location is None or exchange.redirects > MAX_REDIRECTS:
-            return None
-        if exchange.error_status and not location.core.recursive_error_pages:
             return None
         for rule in location.core.error_page:
             if status in rule.codes:
@@ -95,7 +103,9 @@ class Detours:
     def _follow(self, exchange: Exchange, status: int, rule: ErrorPage) -> Response:
         """Follow an `error_page`: an internal redirect, a named location, or a redirect of the client."""
         exchange.error_status = status
-        exchange.error_response = status if rule.response is None else rule.response
+        exchange.error_response = shown_status(status) if rule.response is None else rule.response
+        if not exchange.location.core.recursive_error_pages:
+            exchange.error_page_made = True
         uri = rule.uri(exchange)
         if uri.startswith(("@", "/")):
             if uri.startswith("/") and exchange.method != "HEAD":

@@ -26,7 +26,7 @@ from ..errors import ClientError, ProxyError, UpstreamError
 from ..exchange import Exchange
 from ..http import headers
 from ..response import Response
-from ..routing import Router
+from ..routing import Router, complete_location
 from ..shm import SharedMemory
 from ..static import serve
 from ..status import Metrics, Status
@@ -126,6 +126,11 @@ class Proxy:
         if exchange.kept or exchange.content_type:
             response_headers.keep(exchange, response)
         return self._finish(exchange, response)
+
+    def refuse(self, exchange: Exchange, error: ProxyError) -> Response:
+        """Return the finished response to a malformed request, by the error pages of the listener's default server."""
+        self.router.enter_default(exchange)
+        return self._finish(exchange, self.detours.refuse(exchange, error))
 
     def _walk(self, exchange: Exchange) -> Response:
         """Route the request, check its access, and answer it."""
@@ -233,6 +238,8 @@ class Proxy:
                 compiled.finisher(exchange, response)
             if compiled.filters is not None:
                 compiled.filters(exchange, response)
+            if response.relative:
+                complete_location(exchange, response)
             if compiled.paced or exchange.limit_rate is not None:
                 pacing.pace(exchange, response)
         return response

@@ -92,7 +92,8 @@ class UpstreamRequests:
             return Response(101, forwarder.response_headers(exchange, reply.pairs), Tunnelled(body, exchange.upgrade, idle))
         if settings.intercept_errors and reply.status >= 300 and self._detours.error_page(exchange, reply.status) is not None:
             body.close()
-            return self._detours.special(exchange, reply.status)
+            challenges = [pair for pair in reply.pairs if pair[0].lower() == "www-authenticate"] if reply.status == 401 else []
+            return self._detours.special(exchange, reply.status, challenges)
         if reply.special:
             rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
             if rate is not None:

@@ -1,7 +1,8 @@
 """Responses without an upstream or a file: `return`, redirects, and the URL of a redirect.
 
 Rules:
-- `return` of an error without a text gives only a status. Its outcome is Page: the proxy makes the page, or follows `error_page`.
+- `return` of an error without a text, and every redirect, give only a status and Location. The outcome is Page: the proxy makes
+  the page, or follows `error_page`.
 - A path in Location becomes a URL by `absolute_redirect`, `server_name_in_redirect` and `port_in_redirect`; the port is the
   listener's, as in nginx.
 - A control character never gets into Location: no text of a client can begin another field.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..http import escape, pages
+from ..http import escape
 from ..response import InternalRedirect, Page, Response
 from ..variables import server_address, server_name
 
@@ -60,16 +61,11 @@ def redirect_within(uri: str, args: str | None = None) -> Response:
 def return_response(exchange: Exchange, step: Return) -> Response:
     """Return the response of a `return`."""
     status = step.status
-    if step.text is None:
-        if status >= 400:
-            return page_response(status)
-        text = ""
-    else:
-        text = step.text(exchange)
-        if status >= 400 and not text and getattr(step.text, "constant", None) == "":
-            return page_response(status)
+    if status >= 400 and (step.text is None or getattr(step.text, "constant", None) == ""):
+        return page_response(status)
+    text = "" if step.text is None else step.text(exchange)
     if status in REDIRECTS:
-        return redirect_response(exchange, status, text)
+        return redirect_response(status, text)
     if status < 200 or status in (204, 304):
         return Response(status)
     body = text.encode("latin-1")
@@ -81,17 +77,24 @@ def return_response(exchange: Exchange, step: Return) -> Response:
     return Response(status, fields, (body,) if body and exchange.method != "HEAD" else (), length=len(body))
 
 
-def redirect_response(exchange: Exchange, status: int, location: str) -> Response:
-    """Return a redirect with nginx's small page."""
-    body = pages.page(status, pages.product(exchange.location.core))
-    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Location", absolute(exchange, location))]
-    return Response(status, fields, (body,) if exchange.method != "HEAD" else (), length=len(body))
+def redirect_response(status: int, location: str) -> Response:
+    """Return a redirect of the client; like every status of a page it is subject to `error_page`."""
+    response = page_response(status)
+    response.headers.append(("Location", location))
+    return response
 
 
 def slash_redirect(exchange: Exchange, path: str) -> Response:
     """Return a 301 to a directory's name with its slash. `path` is decoded."""
     target = escape(path)
-    return redirect_response(exchange, 301, f"{target}?{exchange.args}" if exchange.args else target)
+    return redirect_response(301, f"{target}?{exchange.args}" if exchange.args else target)
+
+
+def complete_location(exchange: Exchange, response: Response) -> None:
+    """Make the URL of this proxy's own Location (`Response.relative`), when all other fields are known."""
+    response.headers = [
+        (name, absolute(exchange, value)) if name.lower() == "location" else (name, value) for name, value in response.headers
+    ]
 
 
 def absolute(exchange: Exchange, location: str) -> str:

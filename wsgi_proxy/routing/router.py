@@ -17,6 +17,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..access import bound_body
 from ..errors import ClientError, ProxyError
 from ..http import normalise
 from ..variables import HostTable
@@ -27,7 +28,7 @@ from .rewrite import Step, compile_script, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..config import Config, Listen, Location, ServerBlock
+    from ..config import Config, Listen, Location, Return, ServerBlock
     from ..exchange import Exchange
     from ..response import Response
 
@@ -180,6 +181,14 @@ class Router:
         elif not site.tunnels:
             raise ClientError("client sent CONNECT where there is no tunnel_pass", status=405)
 
+    def enter_default(self, exchange: Exchange) -> None:
+        """Enter the default server of the request's address, for the response to a request that names none."""
+        site = (self._only or self._group(exchange)).default
+        if site is not None:
+            exchange.prefix = self.prefix
+            exchange.host = site.name
+            self._use(exchange, site)
+
     def _use(self, exchange: Exchange, site: Site) -> None:
         exchange.server = site.block
         exchange.site = site
@@ -226,7 +235,7 @@ class Router:
             exchange.relocate = False
             result = run(site.script, exchange)
             if result is not None:
-                return return_response(exchange, result)
+                return _returned(exchange, result)
         node = site.table.only
         if node is None:
             node = site.table.find(exchange.uri, exchange)[0] or site.own
@@ -242,6 +251,9 @@ class Router:
             location = node.location
             if location.guard.internal and not exchange.internal:
                 raise ClientError(status=404)
+            if exchange.content_length and not exchange.named_location:
+                # Before any response of the location's script, as in nginx; a chunked body is counted where it is read.
+                bound_body(exchange, location.core.client_max_body_size)
             if node.slash:
                 return slash_redirect(exchange, location.pattern)
             if not node.script:
@@ -253,7 +265,7 @@ class Router:
             exchange.relocate = False
             result = run(node.script, exchange)
             if result is not None:
-                return return_response(exchange, result)
+                return _returned(exchange, result)
             if not exchange.relocate:
                 return None
             self._count_change(exchange)
@@ -283,6 +295,13 @@ class Router:
             raise ProxyError(f'could not find named location "{name}"')
         exchange.internal = exchange.named_location = True
         node.enter(exchange)
+
+
+def _returned(exchange: Exchange, step: Return) -> Response:
+    if exchange.trace is not None:
+        location = exchange.location
+        exchange.why("return", f"{step.status} in {f'{location.kind} {location.pattern}'.strip()}")
+    return return_response(exchange, step)
 
 
 _ANY = frozenset({"0.0.0.0", "::"})

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.http import parse_date, parse_etags
 
-from ..http import NOT_SATISFIABLE, format_date, pages, parse_ranges
+from ..http import NOT_SATISFIABLE, format_date, parse_ranges
 from ..response import FileBody, Response
 from ..routing import content_type, page_response
 
@@ -59,7 +59,7 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result, codin
         if not _filtered(exchange, size, kind, validators):
             ranges = parse_ranges(wanted, size, limit)
     if ranges == NOT_SATISFIABLE:
-        return _not_satisfiable(exchange, size)
+        return _not_satisfiable(size)
     if isinstance(ranges, list):
         return _partial(exchange, handle, size, kind, validators, ranges)
     if limit != 0:
@@ -133,10 +133,10 @@ def _if_range_holds(value: str | None, modified: int, etag: str) -> bool:
     return _seconds(value) == modified
 
 
-def _not_satisfiable(exchange: Exchange, size: int) -> Response:
-    body = pages.page(416, pages.product(exchange.location.core))
-    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Content-Range", f"bytes */{size}")]
-    return Response(416, fields, (body,) if exchange.method != "HEAD" else (), length=len(body))
+def _not_satisfiable(size: int) -> Response:
+    response = page_response(416)
+    response.headers.append(("Content-Range", f"bytes */{size}"))
+    return response
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------------

@@ -17,15 +17,14 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ..errors import ClientError, ClientGone
-from ..http import page, shown_status, status_line
-from .counts import ACCEPTED, ACTIVE, READING, STARTED, WAITING, WRITING
+from .counts import ACCEPTED, ACTIVE, READING, WAITING, WRITING
 from .environ import make_environ
 from .http2 import PREFACE, Http2Connection
 from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .proxy_protocol import read_proxy_header
 from .request_body import NO_BODY, RequestBody
-from .request_head import take_request
-from .response import SERVER, ResponseWriter, clock, http_date
+from .request_head import Request, take_request
+from .response import ResponseWriter, clock
 from .service import QUIET
 from .socket import StreamSocket
 
@@ -179,22 +178,18 @@ class Connection(Link):
         return True
 
     def _refuse(self) -> None:
-        """Answer a refused head with its status and end the connection; runs in a greenlet."""
+        """Answer a refused head with the page for its status and end the connection; runs in a greenlet."""
         error, self.refused = self.refused, None
         assert error is not None
-        self.service.counts[STARTED] += 1
-        self.service.log.info("%s: %s", self, error)
-        body = page(error.status)
-        head = (
-            f"HTTP/1.1 {status_line(shown_status(error.status))}\r\nServer: {SERVER}\r\nDate: {http_date()}\r\n"
-            f"Content-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
+        self.head = head = Request.of_refused(self.buffer)
         self.buffer = b""
         try:
-            self.send(head.encode("latin-1") + body)
+            self.service.refuse(self, ResponseWriter(self, head, False), make_environ(self, head), error)
         except ClientGone:
             self.close()
-        else:
+        finally:
+            self.head = self.trailers = None
+        if self.state != CLOSED:
             self._linger()
 
     # --- one request, in a greenlet ---

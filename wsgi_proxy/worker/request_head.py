@@ -83,6 +83,15 @@ class Request:
         request.content_length = None
         return request
 
+    @staticmethod
+    def of_refused(head: bytes) -> Request:
+        """Return what stands for a head that was refused, with the words of its first line for the log."""
+        words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+        request = Request.refused(words[0] if METHOD.fullmatch(words[0]) else "GET")
+        if len(words) > 1:
+            request.target = words[1]
+        return request
+
     @property
     def version(self) -> tuple[int, int]:
         return (1, 1) if self.modern else (1, 0)

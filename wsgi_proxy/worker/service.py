@@ -20,6 +20,7 @@ from mypy_extensions import mypyc_attr
 from ..errors import ClientGone, ProxyError
 from ..http import field_values, page, shown_status, status_line
 from .counts import SIZE, STARTED
+from .request_body import NO_BODY
 from .response import ResponseWriter, ShortBody
 
 if TYPE_CHECKING:
@@ -271,6 +272,29 @@ class Service:
         fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
         response.start_response(status_line(shown_status(status)), fields)
         response.deliver([body])
+
+    def refuse(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment, error: ProxyError) -> None:
+        """Answer a request that was refused as malformed: by the application's error pages if it is the proxy itself.
+
+        Raises ClientGone.
+        """
+        self.counts[STARTED] += 1
+        self.log.info("%s: %s", link, error)
+        if not self.direct:
+            self.send_page(response, error.status)
+            return
+        environ["wsgi.input"] = NO_BODY
+        app: Any = self.app
+        try:
+            result = app.respond_refused(environ, response.start_response, error)
+            try:
+                response.deliver(result)
+            finally:
+                result.close()
+        except ClientGone:
+            raise
+        except Exception as failure:
+            self._failed(link, response, failure)
 
     def end(self) -> None:
         """Stop accepting and exit, because `max_requests` requests have been served."""

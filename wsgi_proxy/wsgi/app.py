@@ -107,15 +107,24 @@ class ProxyApp(proxy.Proxy):
         try:
             exchange = Exchange.from_environ(environ)
         except ProxyError as error:
-            return _refused(environ, start_response, error)
+            return self.respond_refused(environ, start_response, error)
         if exchange.carrier is None:
             self.metrics.started()
         return self.deliver(exchange, self.response(exchange), start_response)
 
-    def response(self, exchange: Exchange) -> Response:
-        """Return the response of `respond`, or a 500 for a defect of the proxy."""
+    def respond_refused(self, environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:
+        """Answer a request that is too malformed for an exchange; `error` says why. ProxyWorker calls it, too."""
+        exchange = Exchange.refused(environ)
+        if exchange.carrier is None:
+            self.metrics.started()
+        response = self.response(exchange, error)
+        exchange.leave_body(environ)
+        return self.deliver(exchange, response, start_response)
+
+    def response(self, exchange: Exchange, error: ProxyError | None = None) -> Response:
+        """Return the response of `respond`, that of `refuse` if there is an `error`, or a 500 for a defect of the proxy."""
         try:
-            return self.respond(exchange)
+            return self.respond(exchange) if error is None else self.refuse(exchange, error)
         except Exception:  # the outermost frame of the application: the client gets a 500, not a traceback
             errorlog.logger.exception("defect while answering %s %s", exchange.method, exchange.target)
             response = standard_page(exchange, 500)
@@ -139,20 +148,6 @@ class ProxyApp(proxy.Proxy):
 
 
 _CALL: Any = ProxyApp.__call__
-
-
-def _refused(environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:
-    """Answer a request that is too malformed for an exchange."""
-    from ..http import page
-
-    body = page(error.status)
-    errorlog.line("info", f"{error}, client: {environ.get('REMOTE_ADDR', '')}")
-    headers = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
-    if environ.get("HTTP_TRANSFER_ENCODING") and not environ.get("wsgi.input_terminated"):
-        start_response(status_line(error.status), _without_length(headers))
-        return iter((body,))
-    start_response(status_line(error.status), headers)
-    return [body]
 
 
 def _without_length(headers: Pairs) -> Pairs:

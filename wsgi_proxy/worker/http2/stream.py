@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ClientGone, ProxyError
-from ..counts import NOWHERE, STARTED
+from ..counts import NOWHERE
 from ..environ import make_environ
 from ..link import BUSY, CLOSED, Link
 from ..request_body import NO_BODY
@@ -117,10 +117,10 @@ class RequestStream(Link):
         """Answer what never reaches the application."""
         error = self.refused
         assert error is not None
-        self.service.counts[STARTED] += 1
-        self.service.log.info("%s: %s", self, error)
+        environ = make_environ(self, response.head)
+        environ["SERVER_PROTOCOL"] = "HTTP/2.0"
         try:
-            self.service.send_page(response, error.status)
+            self.service.refuse(self, response, environ, error)
         except ClientGone as gone:
             self.service.log.info("%s: %s", self, gone)
 
