@@ -98,6 +98,15 @@ BAD_REQUESTS: dict[str, tuple[int, bytes]] = {
     "two CL": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
     "equal CL": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n"),
     "CL list": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n"),
+    "Authorization twice": (400, b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YTpi\r\nauthorization: Basic YTpj\r\n\r\n"),
+    "Proxy-Authorization twice": (400, b"GET / HTTP/1.1\r\nHost: a\r\nProxy-Authorization: a\r\nProxy-Authorization: a\r\n\r\n"),
+    "If-Match twice": (400, b'GET / HTTP/1.1\r\nHost: a\r\nIf-Match: "a"\r\nIf-Match: "b"\r\n\r\n'),
+    "If-None-Match twice": (400, b'GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: "a"\r\nX: y\r\nIf-None-Match: "b"\r\n\r\n'),
+    "If-Range twice": (400, b'GET / HTTP/1.1\r\nHost: a\r\nIf-Range: "a"\r\nIf-Range: "a"\r\n\r\n'),
+    "If-Modified-Since twice": (400, b"GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: a\r\nIf-Modified-Since: b\r\n\r\n"),
+    "If-Unmodified-Since twice": (400, b"GET / HTTP/1.1\r\nHost: a\r\nIf-Unmodified-Since: a\r\nIf-Unmodified-Since: b\r\n\r\n"),
+    "Content-Range twice": (400, b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Range: a\r\nContent-Range: b\r\n\r\n"),
+    "Expect twice": (400, b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n\r\n"),
     "CL empty": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n"),
     "CL plus": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n"),
     "CL minus": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"),
@@ -187,6 +196,12 @@ def test_refused_request(name: str) -> None:
     with pytest.raises(ClientError) as caught:
         parse_request_head(data)
     assert caught.value.status == status
+
+
+def test_fields_that_may_be_repeated() -> None:
+    for name in ("Range", "Content-Type", "User-Agent", "Referer", "TE", "Via", "Accept", "Date", "X-Real-IP"):
+        assert len(request(f"{name}: a".encode(), f"{name}: b".encode()).pairs) == 3
+    assert len(request(b"If-Match: a", b"If-None-Match: a", b"If-Range: a", b"Expect: x", b"Authorization: y").pairs) == 6
 
 
 def test_lines_and_names_that_are_remembered_are_bounded() -> None:

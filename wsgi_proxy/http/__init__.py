@@ -8,9 +8,9 @@ from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, parse_ranges
-from .request import RequestHead, check_partial_request, parse_request_head
+from .request import RequestHead, check_partial_request, parse_request_head, with_unique
 from .response import ResponseHead, check_partial_response, parse_response_head
-from .syntax import METHOD, Pairs, length_of, single_line, tokens
+from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
 from .uri import absolute_form, bare_host, behind, check_host, escape, escape_args, normalise, printable, resolved, split_unsafe
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Pairs",
     "RequestHead",
     "ResponseHead",
+    "UNIQUE",
     "WEEKDAYS",
     "absolute_form",
     "agreed_pairs",
@@ -65,5 +66,6 @@ __all__ = [
     "split_unsafe",
     "status_line",
     "tokens",
+    "with_unique",
     "uri",
 ]

@@ -18,14 +18,14 @@ from __future__ import annotations
 import re
 
 from ..errors import ClientError
-from .syntax import ALLOWED, FRAMING, MAX_NAMES, METHOD, NO_TOKENS, TOKEN, V10, V11, Pairs, length_of, tokens
+from .syntax import ALLOWED, FRAMING, MAX_NAMES, METHOD, NO_TOKENS, TOKEN, UNIQUE, V10, V11, Pairs, length_of, tokens
 from .uri import absolute_form, check_host
 
 _SHORTEST_METHOD = 3
 """The shortest method that a pattern of methods may require, in characters."""
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
-_MEANT = frozenset((*FRAMING, "host", "expect"))
-_UNIQUE = frozenset(
+_MEANT = frozenset((*FRAMING, *UNIQUE, "host"))
+_NOT_REMEMBERED = frozenset(
     {
         "authorization",
         "content-length",
@@ -96,7 +96,7 @@ class LineMemory:
         if not TOKEN.fullmatch(name):
             raise ClientError(f"client sent an invalid header line: {line[:80]!r}")  # RFC 9112, section 5.1 and 5.2
         lower = name.lower()
-        known = lower if lower in _MEANT else _UNDERSCORE if "_" in name else "", lower not in _UNIQUE
+        known = lower if lower in _MEANT else _UNDERSCORE if "_" in name else "", lower not in _NOT_REMEMBERED
         if len(self._names) < MAX_NAMES:
             self._names[name] = known
         return known
@@ -220,9 +220,10 @@ def _request_version(version: str) -> tuple[int, int]:
 
 
 def _request_fields(head: RequestHead, special: Pairs) -> None:
-    """Apply the fields that name the host and frame the body."""
+    """Apply the fields that name the host and frame the body, and refuse a second one of those that are unique."""
     hosts = 0
     upgrade = expect = ""
+    seen: set[str] | None = None
     coding: str | None = None
     for name, value in special:
         if name == "host":
@@ -243,7 +244,9 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
         elif name == "upgrade":
             upgrade = f"{upgrade}, {value}" if upgrade else value
         else:
-            expect = f"{expect}, {value}" if expect else value
+            seen = with_unique(name, seen)
+            if name == "expect":
+                expect = value
     if hosts > 1:
         raise ClientError("client sent Host twice")  # RFC 9112, section 3.2
     if hosts and not head.host:
@@ -258,6 +261,16 @@ def _request_fields(head: RequestHead, special: Pairs) -> None:
             head.upgrade = upgrade
     if expect and modern:
         head.expect_continue = expect.lower() == "100-continue"
+
+
+def with_unique(name: str, seen: set[str] | None) -> set[str]:
+    """Return `seen` with the name of a field that a request may have once (UNIQUE). Raises ClientError if it is there already."""
+    if seen is None:
+        return {name}
+    if name in seen:
+        raise ClientError(f"client sent {name} twice")  # RFC 9110, section 5.3
+    seen.add(name)
+    return seen
 
 
 def _request_coding(head: RequestHead, coding: str) -> None:

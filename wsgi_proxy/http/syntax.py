@@ -23,6 +23,21 @@ METHOD = re.compile(r"[A-Z_-]+")
 FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
 """Fields that decide where a message ends and what becomes of its connection."""
 
+UNIQUE = frozenset(
+    {
+        "authorization",
+        "content-range",
+        "expect",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "proxy-authorization",
+    }
+)
+"""Fields that a request may have once (RFC 9110, section 5.3: no list, or one that nginx takes on one line only)."""
+
 V10, V11 = (1, 0), (1, 1)
 NO_TOKENS: frozenset[str] = frozenset()
 

@@ -149,3 +149,10 @@ def test_trailers() -> None:
     for bad in ((":path", "/"), ("X", "1"), ("x", "a\nb"), ("connection", "close")):
         with pytest.raises(StreamFault):
             read_trailers([bad])
+
+
+def test_unique_fields() -> None:
+    assert read_request(fields(("if-match", "a"), ("if-range", "a"), ("authorization", "a")), True, SETTINGS).pairs
+    for name in ("authorization", "expect", "if-none-match", "content-range"):
+        with pytest.raises(ClientError, match=f"client sent {name} twice"):
+            read_request(fields((name, "a"), ("x", "y"), (name, "a")), True, SETTINGS)

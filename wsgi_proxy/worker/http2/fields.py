@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ...errors import ClientError
-from ...http import NOT_IN_TRAILERS, Pairs, check_host, length_of
+from ...http import NOT_IN_TRAILERS, UNIQUE, Pairs, check_host, length_of, with_unique
 from ..environ import field_keys
 from ..request_head import Request
 from .frames import PROTOCOL_ERROR, StreamFault
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(r"/[\x21\x22\x24-\x7e\x80-\xff]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_MEANT = frozenset({"content-length", "host", "cookie", "te", "expect"})
+_MEANT = frozenset({"content-length", "host", "cookie", "te", *UNIQUE})
 _FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 _names: dict[str, str] = {}
 """What a field's name means here: itself, or "" for nothing."""
@@ -65,6 +65,7 @@ def read_request(fields: Pairs, ended: bool, settings: ListenerSettings) -> Requ
     pairs: Pairs = []
     host: str | None = None
     cookies: list[str] = []
+    seen: set[str] | None = None
     length = -1
     names = _names
     at = 0
@@ -98,8 +99,10 @@ def read_request(fields: Pairs, ended: bool, settings: ListenerSettings) -> Requ
             elif meaning == "te":
                 if value.lower() != "trailers":
                     raise _malformed("a TE that is not trailers")
-            elif value.lower() == "100-continue":
-                head.expect_continue = True
+            else:
+                seen = with_unique(name, seen)
+                if name == "expect" and value.lower() == "100-continue":
+                    head.expect_continue = True
         pairs.append((name, value))
         if "_" in name:
             head.underscored = True
