@@ -3,6 +3,8 @@
 from . import arguments as arguments
 from . import plugins as plugins
 from .filters import MAX_EXPIRES as MAX_EXPIRES
+from .filters import CharsetMap as CharsetMap
+from .filters import CharsetSettings as CharsetSettings
 from .filters import GzipSettings as GzipSettings
 from .filters import MediaTypes as MediaTypes
 from .filters import SubSettings as SubSettings

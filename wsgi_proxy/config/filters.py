@@ -44,6 +44,35 @@ class GzipSettings:
 
 
 @dataclass(frozen=True)
+class CharsetMap:
+    """`charset_map source target { … }`, with names in lower case. `pairs` are (byte, its character in the target)."""
+
+    source: str
+    target: str
+    pairs: tuple[tuple[int, bytes], ...] = ()
+
+
+TEXTS: MediaTypes = frozenset(
+    {"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
+)
+
+
+@dataclass(frozen=True)
+class CharsetSettings:
+    """ngx_http_charset_module."""
+
+    name: Callable[[Exchange], str] | None = None
+    """The template of `charset`, or of `off`."""
+    source: Callable[[Exchange], str] | None = None
+    """The template of `source_charset`."""
+    override: bool = False
+    types: MediaTypes = TEXTS
+    maps: tuple[CharsetMap, ...] = ()
+    known: frozenset[str] = frozenset()
+    """The names in all `charset`, `source_charset` and `charset_map` of the configuration, in lower case."""
+
+
+@dataclass(frozen=True)
 class SubSettings:
     """ngx_http_sub_module. `pairs` are (text to search, replacement), both with variables."""
 

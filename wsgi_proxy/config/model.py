@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import arguments
-from .filters import GzipSettings, SubSettings, UserIDSettings
+from .filters import CharsetSettings, GzipSettings, SubSettings, UserIDSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -514,8 +514,6 @@ class CoreSettings:
     expires: Template | None = None
     """A template for `off`, `epoch`, `max`, seconds (`+3600`, `-1`) or `@15h30m`."""
     expires_modified: bool = False
-    charset: Template | None = None
-    """A template for the name in Content-Type, or `off`."""
     access_log: tuple[AccessLog, ...] = ()
     log_not_found: bool = True
     error_log: tuple[tuple[str, str], ...] | None = None
@@ -630,6 +628,7 @@ class Location:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
+    charset: CharsetSettings = CharsetSettings()
     userid: UserIDSettings = UserIDSettings()
     sub: SubSettings = SubSettings()
     handler: str = ""

@@ -138,7 +138,8 @@ def _html(exchange: Exchange, core: CoreSettings, entries: list[Entry]) -> str:
     title = _shown(exchange.uri)
     lines = [f"<html>\r\n<head><title>Index of {title}</title></head>\r\n<body>\r\n<h1>Index of {title}</h1><hr><pre>"]
     lines.append('<a href="../">../</a>\r\n')
-    utf8 = core.charset is not None and core.charset(exchange).lower() == "utf-8"
+    charset = exchange.location.charset.name
+    utf8 = charset is not None and charset(exchange).lower() == "utf-8"
     clock = time.localtime if core.autoindex_localtime else time.gmtime
     lines += [_line(name, status, core.autoindex_exact_size, clock, utf8) for name, status in entries]
     lines.append("</pre><hr></body>\r\n</html>\r\n")

@@ -13,6 +13,7 @@ from tests.support.tls import Files
 from wsgi_proxy.config import (
     TLS,
     CacheSettings,
+    CharsetSettings,
     CoreSettings,
     GuardSettings,
     GzipSettings,
@@ -106,6 +107,7 @@ GROUPS: dict[str, Any] = {
     "guard": GuardSettings(),
     "tunnel": TunnelSettings(),
     "gzip": GzipSettings(),
+    "charset": CharsetSettings(),
     "userid": UserIDSettings(),
     "sub": SubSettings(),
     "tls": TLS(),

@@ -7,13 +7,6 @@ import pytest
 from tests.support.directive import faults, http, location, said
 
 
-def test_charset_types_are_for_a_charset() -> None:
-    config = http("charset_types text/css; server { location / { charset off; } }")
-    assert config.warnings == ('"charset_types" has no effect without "charset" in /etc/x/nginx.conf:1',)
-    fault = '"charset_types" together with "charset" is not supported by wsgi_proxy'
-    assert faults("charset_types text/css; server { location / { charset utf-8; } }") == [fault]
-
-
 def test_where_files_are() -> None:
     core = location("root web/; index a.html $host.html /last; autoindex on;").core
     assert said(core.root) == "/srv/x/web" and core.autoindex

@@ -14,6 +14,7 @@ from typing import Any
 from ...config import (
     AccessLog,
     CacheSettings,
+    CharsetSettings,
     Config,
     CoreSettings,
     GuardSettings,
@@ -31,6 +32,7 @@ from ...config import (
     UserIDSettings,
 )
 from .addresses import check_certificates, shared_listens
+from .charset import check_charset
 from .log import log_format
 from .reading import Reading
 from .row import Level
@@ -67,6 +69,7 @@ class Settings:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
+    charset: CharsetSettings = CharsetSettings()
     userid: UserIDSettings = UserIDSettings()
     sub: SubSettings = SubSettings()
 
@@ -79,6 +82,7 @@ _GROUPS: dict[str, Any] = {
     "guard": GuardSettings,
     "tunnel": TunnelSettings,
     "gzip": GzipSettings,
+    "charset": CharsetSettings,
     "userid": UserIDSettings,
     "sub": SubSettings,
 }
@@ -103,6 +107,8 @@ def settle(level: Level, outer: Settings) -> Settings:
     if "proxy" in changed:
         check_buffers(level, settings)
         check_upstream_tls(level, settings)
+    if "charset" in changed:
+        check_charset(level, settings.charset)
     return settings
 
 
@@ -206,6 +212,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         guard=settings.guard,
         tunnel=settings.tunnel,
         gzip=settings.gzip,
+        charset=settings.charset,
         userid=settings.userid,
         sub=settings.sub,
         handler=settings.values.get("location.handler", ""),

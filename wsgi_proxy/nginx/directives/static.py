@@ -102,18 +102,6 @@ def _status(level: Level, statement: Statement) -> None:
     level.own["location.handler"] = "status"
 
 
-def _charset_types(level: Level, statement: Statement) -> None:
-    """Accept `charset_types` as long as no level has a `charset`, for which nginx's default types are used."""
-
-    def unused() -> None:
-        found = [inner.own["core.charset"] for inner in level.tree() if "core.charset" in inner.own]
-        if any(getattr(charset, "constant", None) != "off" for charset in found):
-            raise Bad('"charset_types" together with "charset" is not supported by wsgi_proxy')
-        level.reading.warn('"charset_types" has no effect without "charset"', statement.place)
-
-    level.reading.later(statement.place, unused)
-
-
 ROWS: tuple[Row, ...] = (
     special("root", IFS, "TAKE1", _root, "core.root"),
     special("alias", "location", "TAKE1", _root, "core.alias"),
@@ -128,8 +116,6 @@ ROWS: tuple[Row, ...] = (
     value("add_trailer_inherit", IFS, "TAKE1", "inherit.add_trailer", values.word("on", "off", "merge")),
     listed("add_trailer", IFS, "TAKE23", "core.add_trailer", _add_header),
     special("expires", IFS, "TAKE12", _expires, "core.expires"),
-    Row("charset_types", ALL, "1MORE", _charset_types, note="no effect without `charset`; with it, the start stops"),
-    value("charset", IFS, "TAKE1", "core.charset", values.template),
     special("stub_status", "server, location", "TAKE01", _handler("stub_status", "core.stub_status"), "core.stub_status"),
     special(
         "wsgi_proxy_status",
