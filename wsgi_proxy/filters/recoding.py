@@ -87,7 +87,7 @@ def _from_utf8(table: CharsetMap) -> Transform:
             cut = _unfinished(block)
             block, saved = (block[:-cut], block[-cut:]) if cut else (block, b"")
             if block:
-                yield codecs.charmap_encode(_text(block), "xmlcharrefreplace", octets)[0]  # type: ignore[arg-type]
+                yield codecs.charmap_encode(_text(block), "xmlcharrefreplace", octets)[0]
 
     return transform
 
