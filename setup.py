@@ -28,6 +28,7 @@ COMPILED = """
     http/syntax http/request http/response http/environ http/framing http/headers http/uri http/pages
     net/stream net/plain_stream net/tls_stream net/gevent_side net/gevent_stream
     exchange response
+    gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/response gateway/variables
     logs/logfile logs/accesslog
     worker/connection worker/counts worker/link worker/service worker/listener worker/request_head worker/request_body
     worker/environ worker/settings worker/response/fields worker/response/head worker/response/writer worker/socket

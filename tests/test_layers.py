@@ -28,7 +28,7 @@ LAYERS = [
     "errors build",
     "config http",
     "exchange response",
-    "logs net shm tls",
+    "gateway logs net shm tls",
     "balance limits",
     "access transport upstream worker",
     "cache status tunnel variables",

@@ -390,7 +390,7 @@ OURS = [
     ("events {} mail {}", 'directive "mail" is not supported by wsgi_proxy'),
     ("events {} load_module x.so;", 'directive "load_module" is not supported by wsgi_proxy'),
     (_http("ssi on;"), 'directive "ssi" is not supported by wsgi_proxy'),
-    (_http("server { location / { fastcgi_pass 127.0.0.1:9000; } }"), 'directive "fastcgi_pass" is not supported by wsgi_proxy'),
+    (_http("server { location / { grpc_pass 127.0.0.1:9000; } }"), 'directive "grpc_pass" is not supported by wsgi_proxy'),
     (_http("lua_shared_dict a 1m;"), 'directive "lua_shared_dict" is not supported by wsgi_proxy'),
     (_http("server { listen 80 quic; }"), 'the "quic" parameter of "listen" is not supported by wsgi_proxy'),
     (_http("server { server_name a*b; }"), 'server name "a*b" is invalid'),

@@ -18,6 +18,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
+from ..config import FORWARDING
 from ..errors import ClientError, Refusal
 from ..logs import errorlog
 
@@ -54,7 +55,7 @@ def check_scheme(exchange: Exchange) -> None:
     if exchange.trusted_peer and exchange.header("X-Forwarded-Proto").lower() == "https":
         return
     target = exchange.location.proxy.pass_
-    forwards = exchange.location.handler == "proxy_pass" and target is not None and target.template is not None
+    forwards = exchange.location.handler in FORWARDING and target is not None and target.template is not None
     if not (forwards and target is not None and is_clients(target.url)):
         raise ClientError("client sent an https target over plain HTTP", status=421)
 

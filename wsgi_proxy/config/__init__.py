@@ -10,6 +10,7 @@ from .filters import MediaTypes as MediaTypes
 from .filters import SubSettings as SubSettings
 from .filters import UserIDSettings as UserIDSettings
 from .locations import locations_of as locations_of
+from .model import FORWARDING as FORWARDING
 from .model import TLS as TLS
 from .model import Access as Access
 from .model import AccessLog as AccessLog
@@ -20,6 +21,7 @@ from .model import CacheZone as CacheZone
 from .model import Config, HealthCheck, Policy, ProxyTarget, Server, Sticky
 from .model import CoreSettings as CoreSettings
 from .model import ErrorPage as ErrorPage
+from .model import GatewaySettings as GatewaySettings
 from .model import GuardSettings as GuardSettings
 from .model import HeaderTemplates as HeaderTemplates
 from .model import If as If
@@ -33,6 +35,7 @@ from .model import Location as Location
 from .model import LogFormat as LogFormat
 from .model import Main as Main
 from .model import Match as Match
+from .model import Param as Param
 from .model import Predicate as Predicate
 from .model import ProxyPass as ProxyPass
 from .model import ProxySettings as ProxySettings

@@ -31,6 +31,9 @@ Template = Callable[["Exchange"], str]
 
 Predicate = Callable[["Exchange"], bool]
 
+FORWARDING = frozenset({"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass"})
+"""The handlers that send a request to an upstream's server."""
+
 
 @dataclass(frozen=True)
 class SourceLine:
@@ -281,13 +284,37 @@ class UpstreamTLS:
     """Verify the name of the server that the request goes to, not `$proxy_host`."""
 
 
+@dataclass(frozen=True)
+class Param:
+    """`fastcgi_param name value [if_not_empty]`, and those of uwsgi and SCGI."""
+
+    name: str
+    value: Template
+    if_not_empty: bool = False
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """The settings of `fastcgi_*`, `uwsgi_*` and `scgi_*` that `proxy_*` has not."""
+
+    protocol: str = "fastcgi"
+    """`fastcgi`, `uwsgi` or `scgi`."""
+    param: tuple[Param, ...] = ()
+    index: str = ""
+    split_path_info: re.Pattern[str] | None = None
+    keep_conn: bool = False
+    catch_stderr: tuple[str, ...] = ()
+    modifier1: int = 0
+    modifier2: int = 0
+
+
 HeaderTemplates = tuple[tuple[str, Template], ...]
 Rewriter = Callable[["Exchange", str], str | None]
 
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """ngx_http_proxy_module, without caching."""
+    """ngx_http_proxy_module, without caching. A location with another protocol has that module's settings here."""
 
     pass_: ProxyPass | None = None
     set_header: HeaderTemplates | None = None
@@ -330,6 +357,8 @@ class ProxySettings:
     bind: Template | None = None
     tls: UpstreamTLS = UpstreamTLS()
     health_checks: tuple[HealthCheck, ...] = ()
+    gateway: GatewaySettings | None = None
+    """The protocol of `fastcgi_pass`, `uwsgi_pass` or `scgi_pass`, whose settings these are then; None for HTTP."""
 
 
 @dataclass(frozen=True)
@@ -631,8 +660,10 @@ class Location:
     charset: CharsetSettings = CharsetSettings()
     userid: UserIDSettings = UserIDSettings()
     sub: SubSettings = SubSettings()
+    fastcgi: GatewaySettings = GatewaySettings()
+    """The FastCGI settings, which `$fastcgi_script_name` reads in any location."""
     handler: str = ""
-    """"proxy_pass", "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
+    """One of FORWARDING, "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: SourceLine = SourceLine()
 
 

@@ -3,7 +3,7 @@
 from .dates import MONTHS, WEEKDAYS, format_cookie_date, format_date, parse_date
 from .environ import agreed_pairs, agreed_target, field_values, pairs_of
 from .environ_checks import check_fields, check_target, framed_body
-from .framing import LAST_CHUNK, NOT_IN_TRAILERS, ChunkedDecoder, LengthDecoder, encode_end, parse_trailers
+from .framing import LAST_CHUNK, NOT_IN_TRAILERS, ChunkedDecoder, Decoder, LengthDecoder, encode_end, parse_trailers
 from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
@@ -15,6 +15,7 @@ from .uri import absolute_form, bare_host, behind, check_host, escape, escape_ar
 
 __all__ = [
     "ChunkedDecoder",
+    "Decoder",
     "HOP_BY_HOP",
     "HeadRules",
     "LAST_CHUNK",

@@ -44,7 +44,26 @@ NOT_IN_TRAILERS = frozenset(
 )
 
 
-class ChunkedDecoder:
+class Decoder:
+    """An incremental decoder of a body; the classes below it and those of other protocols say how it is framed."""
+
+    __slots__ = ("done", "rest", "trailers")
+
+    done: bool
+    """True at the end of the body."""
+    rest: bytes
+    """The bytes that followed the body."""
+    trailers: Pairs
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the content in `data`, in order, without empty pieces."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give up the rest of the body."""
+
+
+class ChunkedDecoder(Decoder):
     """An incremental decoder of a chunked body.
 
     `feed` returns the pieces of content. At the end `done` is True, `trailers` holds the pairs that may be kept, and `rest` the
@@ -60,9 +79,6 @@ class ChunkedDecoder:
         "_limit",
         "_line",
         "_tail",
-        "done",
-        "rest",
-        "trailers",
     )
 
     def __init__(self, fault: type[ProxyError]) -> None:

@@ -58,6 +58,12 @@ RESPONSE_HIDDEN = frozenset(
 )
 """Fields of an upstream's response that nginx hides (ngx_http_proxy_module, proxy_pass_header)."""
 
+GATEWAY_DROPPED = frozenset({"proxy"})
+"""Fields that never become CGI variables; the others only inform an application (ngx_http_fastcgi_module)."""
+
+GATEWAY_HIDDEN = (RESPONSE_HIDDEN - {"date", "server", "x-pad"}) | {"status"}
+"""Fields of a CGI response that nginx hides (ngx_http_fastcgi_module, fastcgi_pass_header)."""
+
 _NGINX_NAME = re.compile(r"[A-Za-z0-9-]+")
 _NGINX_NAME_UNDERSCORE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -91,10 +97,16 @@ class RequestFilter:
     """Spellings remembered by a filter; a client that invents names cannot exceed it."""
 
     def __init__(
-        self, replaced: Iterable[str], *, trusted: bool = False, underscores: bool = False, ignore_invalid: bool = True
+        self,
+        replaced: Iterable[str],
+        *,
+        trusted: bool = False,
+        underscores: bool = False,
+        ignore_invalid: bool = True,
+        dropped: frozenset[str] = REQUEST_DROPPED,
     ) -> None:
         self._replaced = frozenset(replaced)
-        self._drop = REQUEST_DROPPED
+        self._drop = dropped
         self._trusted = trusted
         self._underscores = underscores
         self._ignore_invalid = ignore_invalid
@@ -202,9 +214,9 @@ def hops_left(max_forwards: str) -> int | None:
     return int(max_forwards) - 1
 
 
-def hidden_names(hide: Iterable[str], passed: Iterable[str]) -> frozenset[str]:
-    """Return the names that a ResponseFilter drops: hop-by-hop, nginx's list without `passed`, and `hide`."""
-    names = (RESPONSE_HIDDEN - {name.lower() for name in passed}) | {name.lower() for name in hide}
+def hidden_names(hide: Iterable[str], passed: Iterable[str], always: frozenset[str] = RESPONSE_HIDDEN) -> frozenset[str]:
+    """Return the names that a ResponseFilter drops: hop-by-hop, nginx's list `always` without `passed`, and `hide`."""
+    names = (always - {name.lower() for name in passed}) | {name.lower() for name in hide}
     return frozenset(names | HOP_BY_HOP)
 
 

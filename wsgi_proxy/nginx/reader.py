@@ -38,7 +38,7 @@ from .directives.unsupported import UNSUPPORTED
 MAX_NESTING = 64
 """The largest depth of blocks and of includes. nginx stops when it runs out of stack or of open files."""
 STOCK = os.path.join(os.path.dirname(__file__), "stock")
-STOCK_FILES = frozenset({"mime.types"})
+STOCK_FILES = frozenset({"mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"})
 """The files beside every nginx that the package has as well."""
 MAX_WORD = 4096
 """The largest argument in bytes, the size of nginx's buffer."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..config import default_redirect
 from ..errors import ProxyError
+from ..gateway import Variables
 from ..http import behind, escape, headers, printable, single_line, tokens
 from ..routing import absolute
 
@@ -46,6 +47,7 @@ class Forwarder:
         "_set",
         "_stored",
         "_upgrade",
+        "_variables",
         "_version",
         "cookies",
         "keep_prefix",
@@ -60,6 +62,7 @@ class Forwarder:
         self.settings = settings = location.proxy
         target = settings.pass_
         self._version = settings.http_version
+        self._variables = None if settings.gateway is None else Variables(settings.gateway)
         self._connection: Template | None = None
         self._upgrade: Template | None = None
         self._set: list[tuple[str, Template | None]] = []
@@ -68,16 +71,21 @@ class Forwarder:
             replaced.add(name.lower())
             self._take_set_header(name, value)
         self._host = "host" not in replaced
-        options = {"underscores": underscores, "ignore_invalid": ignore_invalid}
-        self._filter = headers.RequestFilter(replaced, **options)
-        self._trusting = headers.RequestFilter(replaced, trusted=True, **options)
+        dropped = headers.REQUEST_DROPPED if settings.gateway is None else headers.GATEWAY_DROPPED
+        self._filter, self._trusting = (
+            headers.RequestFilter(
+                replaced, trusted=trusted, underscores=underscores, ignore_invalid=ignore_invalid, dropped=dropped
+            )
+            for trusted in (False, True)
+        )
         self._verbatim = target is not None and target.verbatim
         self.uri_part = target.uri if target is not None else None
         self.keep_prefix = len(location.pattern) if location.kind in ("", "=", "^~") else 0
-        self.redirects: tuple[Rewriter, ...] = self._redirects()
+        self.redirects: tuple[Rewriter, ...] = self._redirects() if settings.gateway is None else ()
         self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
         changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
-        hidden = headers.hidden_names(settings.hide_header, settings.pass_header)
+        always = headers.RESPONSE_HIDDEN if settings.gateway is None else headers.GATEWAY_HIDDEN
+        hidden = headers.hidden_names(settings.hide_header, settings.pass_header, always)
         self._responses = headers.ResponseFilter(hidden, changed)
         # A stored response keeps the Date of its origin (RFC 9111, section 4.2.3), unless the configuration hides it.
         dateless = "date" in {name.lower() for name in settings.hide_header}
@@ -148,7 +156,12 @@ class Forwarder:
         return found
 
     def head(self, exchange: Exchange, method: str, target: str, upload: Upload | None, fetch: Fetch | None = None) -> bytes:
-        """Return the request head with its CRLF CRLF. A cache's `fetch` adds conditions, or drops the client's."""
+        """Return the request head with its CRLF CRLF, or a gateway's variables.
+
+        A cache's `fetch` adds conditions, or drops the client's.
+        """
+        if self._variables is not None:
+            return self._gateway_head(exchange, upload, fetch)
         lines = [f"{method} {target} HTTP/{self._version}"]
         if self._host:
             lines.append(f"Host: {exchange.proxy_host}")
@@ -180,6 +193,20 @@ class Forwarder:
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
             raise ProxyError("a line of the request for the upstream has a line break in it")
         return text.encode("latin-1")
+
+    def _gateway_head(self, exchange: Exchange, upload: Upload | None, fetch: Fetch | None) -> bytes:
+        """Return the CGI variables as the location's protocol sends them."""
+        assert self._variables is not None
+        exchange.upgrade = ""
+        pairs: Pairs = []
+        if self.settings.pass_request_headers:
+            pairs = exchange.pairs
+            if fetch is not None:
+                if fetch.drop_conditions:
+                    pairs = [pair for pair in pairs if pair[0].lower() not in _CONDITIONS]
+                pairs = pairs + fetch.extra
+        chosen = self._trusting if exchange.trusted_peer else self._filter
+        return self._variables.head(exchange, pairs, chosen, None if upload is None else upload.length)
 
     def _add_connection(self, exchange: Exchange, lines: list[str]) -> None:
         """Add Connection: for an upgrade that the client asked for, or for `close`."""

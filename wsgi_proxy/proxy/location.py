@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..cache import CachePlan
+from ..config import FORWARDING
 from ..exchange import Exchange
 from ..filters import Filters, compile_filters
 from ..response import Response
@@ -40,7 +41,7 @@ class CompiledLocation:
         self.location = location
         self.access = access
         self.handler = handler
-        """The function that answers; None for `proxy_pass`."""
+        """The function that answers; None for `proxy_pass`, `fastcgi_pass` and the like."""
         self.finisher = compile_finisher(location)
         """Applies `add_header`, `expires` and `add_trailer`; None without them."""
         self.filters: Filters | None = compile_filters(location)
@@ -52,7 +53,7 @@ class CompiledLocation:
         self.target: Target | None = None
         """The target of `proxy_pass`; None if it has variables."""
         self.cache: CachePlan | None = None
-        if location.handler == "proxy_pass":
+        if location.handler in FORWARDING:
             self.forwarder = forwarder = Forwarder(
                 location, underscores=server.underscores_in_headers, ignore_invalid=server.ignore_invalid_headers
             )

@@ -21,7 +21,7 @@ from mypy_extensions import mypyc_attr
 
 from ..access import Guard, destinations
 from ..cache import Cache, Entry
-from ..config import Config
+from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
 from ..exchange import Exchange
 from ..http import headers
@@ -99,7 +99,7 @@ class Proxy:
         handler: Callable[[Exchange], Response] | None = None
         if location.handler == "tunnel_pass":
             handler = Tunnel(location.tunnel, self.targets)
-        elif location.handler != "proxy_pass":
+        elif location.handler not in FORWARDING:
             handler = self._handlers[location.handler]
         return CompiledLocation(location, server, self.guard.plan(location.guard), self.targets, handler)
 

@@ -159,9 +159,8 @@ def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upl
         return None
     if exchange.content_length == 0:
         return Upload(0, data=b"")
-    # HTTP/1.0 has no chunks: a body of unknown length must be read to its end first (RFC 9112, section 6.1).
     held: Upload | None = exchange.upload
-    streamed = not settings.request_buffering and (exchange.content_length is not None or settings.http_version != "1.0")
+    streamed = not settings.request_buffering and (exchange.content_length is not None or _takes_unknown_length(settings))
     if streamed and (held is None or not held.whole):
         if held is None:
             # Faults that are already known are refused before a server is leased.
@@ -174,6 +173,14 @@ def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upl
         )
         return upload
     return collect(exchange, core)
+
+
+def _takes_unknown_length(settings: ProxySettings) -> bool:
+    """Return False if a body must be read to its end first, because its length is sent before it.
+
+    HTTP/1.0 has no chunks (RFC 9112, section 6.1), and uwsgi and SCGI have nothing like them. FastCGI has records.
+    """
+    return settings.http_version != "1.0" if settings.gateway is None else settings.gateway.protocol == "fastcgi"
 
 
 def collect(exchange: Exchange, core: CoreSettings) -> Upload:

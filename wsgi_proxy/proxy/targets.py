@@ -25,7 +25,7 @@ from ..upstream import Pool, Resolver, split, split_port
 
 if TYPE_CHECKING:
     from ..balance import Peer
-    from ..config import Config, ProxySettings
+    from ..config import Config, ProxyPass, ProxySettings
     from ..exchange import Exchange
     from ..shm import SharedMemory
     from .location import CompiledLocation
@@ -70,8 +70,9 @@ class Target:
 
     def record(self, exchange: Exchange) -> None:
         """Write the target on the exchange, for the variables and the logs."""
-        exchange.proxy_host = self.host
-        exchange.proxy_port = self.port
+        http = self.scheme in ("http", "https")
+        exchange.proxy_host = self.host if http else ""
+        exchange.proxy_port = self.port if http else ""
         exchange.upstream_name = self.pool.name
 
 
@@ -118,6 +119,8 @@ class Targets:
         if pass_ is None or pass_.template is None:
             raise ProxyError("a location without proxy_pass was asked to forward")
         url = pass_.template(exchange)
+        if compiled.location.proxy.gateway is not None:
+            return self._gateway(compiled, pass_, url)
         found = _PREFIX.match(url)
         if found is None:
             raise ProxyError(f'invalid URL prefix in "{url}"')
@@ -144,6 +147,22 @@ class Targets:
         target.judged, target.verified = base.judged, base.verified
         return target
 
+    def _gateway(self, compiled: CompiledLocation, pass_: ProxyPass, text: str) -> Target:
+        """Return the target of an address (`host:port`, `unix:/path`, the name of an upstream block) made of variables."""
+        scheme, _, address = text.rpartition("://")
+        scheme = scheme if scheme in ("uwsgi", "suwsgi") and scheme.endswith(pass_.scheme) else pass_.scheme
+        if not address:
+            raise ProxyError(f'no host in upstream "{text}"')
+        key = (compiled, f"{scheme}://{address}")
+        found = self._dynamic.get(key)
+        if found is None:
+            try:
+                found = self._keep(key, self._target(address, scheme))
+            except ValueError as error:
+                raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
+            found.judged = is_clients(pass_.url)
+        return found
+
     def to(self, authority: str) -> Target:
         """Return the target of a tunnel: `host:port` or the name of an upstream block. UpstreamError if the host is unknown."""
         key = (None, authority)
@@ -167,10 +186,12 @@ class Targets:
         Raises ValueError for an invalid address, UpstreamError if the host is unknown.
         """
         name, port = split_port(address)
-        default = 443 if scheme == "https" else 80
+        default = {"https": 443, "http": 80}.get(scheme)
         unix = name.startswith("unix:")
         place = name if unix else f"{name}:{port or default}"
         pool = self._by_name.get(name.lower()) if port is None and not unix else None
+        if pool is None and port is None and default is None and not unix:
+            raise ValueError(f'no port in "{address}"')
         pool = pool or self._by_name.get(place if unix else place.lower()) or self._new_pool(place)
         host = "localhost" if unix else name if port in (None, default) else f"{name}:{port}"
         return Target(pool, scheme, host, limits=self._upstreams.get(pool.name))

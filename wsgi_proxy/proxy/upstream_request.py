@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..access import destinations
 from ..errors import ClientGone, InvalidResponse
 from ..http import Pairs, tokens
+from ..logs import errorlog
 from ..response import Response
 from ..transport import Outgoing, Transport, watched
 from ..tunnel import Tunnelled, require_connection
@@ -73,6 +74,8 @@ class UpstreamRequests:
         out = Outgoing(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
         if exchange.upgrade:
             require_connection(exchange)
+        if settings.gateway is not None:
+            out.log = Log(exchange, target)
         if fetch is None and not settings.ignore_client_abort:
             out.client = client_of(exchange)
         if exchange.location.core.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
@@ -163,6 +166,19 @@ class Forwarding(Attempts):
 
     def url(self, lease: Lease) -> str:
         return self._target.url(lease.peer)
+
+
+class Log:
+    """Writes the lines of a FastCGI server to the error log of the request's location."""
+
+    __slots__ = ("_exchange", "_target")
+
+    def __init__(self, exchange: Exchange, target: Target) -> None:
+        self._exchange = exchange
+        self._target = target
+
+    def __call__(self, level: str, text: str) -> None:
+        errorlog.line(level, text, self._exchange, f"{self._target.scheme}://{self._exchange.tries[-1].address}")
 
 
 def client_of(exchange: Exchange) -> Any:

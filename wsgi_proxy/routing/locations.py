@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
+from ..config import FORWARDING
 from ..variables import take_captures
 from .rewrite import Step, compile_script
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from ..config import Location
     from ..exchange import Exchange
-
-_REDIRECTING = frozenset({"proxy_pass"})
 
 
 def not_compiled(location: Location) -> Any:
@@ -82,7 +81,7 @@ class LocationTable:
                 self._patterns.append((location.regex, node))
                 continue
             (self._exact if location.kind == "=" else prefixes)[pattern] = node
-            if len(pattern) > 1 and pattern.endswith("/") and location.handler in _REDIRECTING:
+            if len(pattern) > 1 and pattern.endswith("/") and location.handler in FORWARDING:
                 slashes[pattern[:-1]] = Node(location, node.compiled, slash=True)
         for uri, node in slashes.items():
             if uri not in prefixes:

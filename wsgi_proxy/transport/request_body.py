@@ -1,8 +1,9 @@
 """Sending a request with a body to an upstream, while a response may arrive early.
 
 Rules:
-- A body of known length is sent as it is, any other is chunked. If reading the client's body fails, the request to the upstream
-  stays incomplete (RFC 9112, section 8). That failure is a ClientError, so every OSError is the upstream's.
+- A body of known length is sent as it is, any other is chunked; FastCGI sends either in records. If reading the client's body
+  fails, the request to the upstream stays incomplete (RFC 9112, section 8). That failure is a ClientError, so every OSError is
+  the upstream's.
 - While the upstream does not read, an early response is waited for, too.
 - An early response does not stop the request: `go_on` sends the rest in a separate greenlet or thread until `stop`.
 - A small body is sent with the head in one call, and a body in a file by sendfile. At most one block is in memory.
@@ -21,6 +22,7 @@ from ..http import LAST_CHUNK, encode_end, parse_trailers
 from ..net import Stream, milliseconds
 
 if TYPE_CHECKING:
+    from ..gateway import Gateway
     from .wire import Wire
 
 BLOCK = 64 * 1024
@@ -54,6 +56,8 @@ class Sending:
         "_chunked",
         "_direct",
         "_file",
+        "_framed",
+        "_gateway",
         "_left",
         "_offset",
         "_over",
@@ -66,7 +70,10 @@ class Sending:
         "sent",
     )
 
-    def __init__(self, stream: Stream, head: bytes, source: Source) -> None:
+    def __init__(self, stream: Stream, head: bytes, source: Source, gateway: Gateway | None = None) -> None:
+        self._gateway = gateway
+        self._framed = gateway is not None and gateway.streams
+        """True until the end of a body in records is pending."""
         self._stream = stream
         self._source = source
         self.begun = self.done = self._direct = False
@@ -82,11 +89,14 @@ class Sending:
         self._offset = 0
         data = source.data
         if data is not None:
+            if gateway is not None:
+                data = gateway.body(data) + gateway.end()
             self._pending = memoryview(head + data if data else head)
             self._left = 0
+            self._chunked = self._framed = False
         else:
             self._pending = memoryview(head)
-            if not self._chunked:
+            if not self._chunked and not self._framed:
                 self._file = _descriptor(source)
 
     def run(self) -> bool:
@@ -163,19 +173,26 @@ class Sending:
         if self._chunked:
             block = self._read(BLOCK)
             if block:
-                self._pending = memoryview(b"%x\r\n%b\r\n" % (len(block), block))
+                framed = b"%x\r\n%b\r\n" % (len(block), block) if self._gateway is None else self._gateway.body(block)
+                self._pending = memoryview(framed)
                 return True
             self._chunked = False
-            trailers = getattr(self._source, "trailers", None)
-            self._pending = memoryview(_end(trailers) if trailers else LAST_CHUNK)
-            return True
+            if self._gateway is None:
+                trailers = getattr(self._source, "trailers", None)
+                self._pending = memoryview(_end(trailers) if trailers else LAST_CHUNK)
+                return True
         if not self._left:
-            return False
+            if not self._framed:
+                return False
+            assert self._gateway is not None
+            self._framed = False
+            self._pending = memoryview(self._gateway.end())
+            return True
         block = self._read(min(self._left, BLOCK))
         if not block:
             raise ClientGone("client prematurely closed connection while sending its request body")
         self._left -= len(block)
-        self._pending = memoryview(block)
+        self._pending = memoryview(block if self._gateway is None else self._gateway.body(block))
         return True
 
     def _read(self, size: int) -> bytes:

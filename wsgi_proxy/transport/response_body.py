@@ -9,17 +9,19 @@ Rules:
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import ClientGone, InvalidResponse, ProxyError, TruncatedResponse
-from ..http import ChunkedDecoder
+from ..http import ChunkedDecoder, Decoder
 from .connect import CLOSED, LEFT, TIMED_OUT, describe
 from .splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
 
 if TYPE_CHECKING:
+    from ..gateway import Records
     from ..http import Pairs, ResponseHead
     from ..net import Stream
     from .wire import Wire
@@ -41,7 +43,7 @@ class Body:
         data, wire.buffer = wire.buffer, b""
         self._wire: Wire | None = wire
         self._keep = keep
-        self._decoder: ChunkedDecoder | None = None
+        self._decoder: Decoder | None = None
         self.done = False
         self.on_done: Callable[[], None] | None = None
         self.received = len(data)
@@ -53,14 +55,16 @@ class Body:
             wire.buffer = data
             self._wire = None
             self.done = True
+        elif wire.decoder is not None:
+            self._take_records(wire.decoder, head.no_body)
         elif head.no_body:
             self._finish(data)
         elif head.chunked:
-            self._decoder = ChunkedDecoder(InvalidResponse)
+            self._decoder = decoder = ChunkedDecoder(InvalidResponse)
             if data:
-                self._take(self._decoder, data)
-                if self._decoder.done:
-                    self._finish(self._decoder.rest)
+                self._take(decoder, data)
+                if decoder.done:
+                    self._finish(decoder.rest)
         elif self._left is None or len(data) < self._left:
             if data:
                 self._pieces = [data]
@@ -89,7 +93,21 @@ class Body:
             return False
         return left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
 
-    def _take(self, decoder: ChunkedDecoder, data: bytes) -> None:
+    def _take_records(self, records: Records, no_body: bool) -> None:
+        """Begin a body in records. nginx does not wait for the end of a response without a body, so its connection is closed."""
+        assert self._wire is not None
+        self._wire.decoder = None
+        self._decoder = records
+        self._pieces = records.take()
+        self.received = self._content = sum(map(len, self._pieces))
+        if records.short and not no_body:
+            # The head is valid, so the client gets it; the next read finds the end.
+            self._wire.stream.shutdown(socket.SHUT_RDWR)
+        elif records.done or no_body:
+            self._keep = self._keep and records.done
+            self._finish(records.rest)
+
+    def _take(self, decoder: Decoder, data: bytes) -> None:
         """Decode data of a chunked body into one block, because each of thousands of tiny blocks would cost a system call."""
         pieces = decoder.feed(data)
         self._pieces = [b"".join(pieces)] if len(pieces) > 1 else pieces
@@ -217,6 +235,8 @@ class Body:
         wire, self._wire = self._wire, None
         if wire is None:
             return
+        if self._decoder is not None:
+            self._decoder.close()
         if self._keep and not rest:
             wire.idle.give(wire)
         else:
@@ -230,6 +250,8 @@ class Body:
         self._pieces = []
         self.on_done = None
         wire, self._wire = self._wire, None
+        if self._decoder is not None:
+            self._decoder.close()
         if wire is not None:
             wire.close()
 

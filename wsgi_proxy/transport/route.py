@@ -16,6 +16,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..config import ProxySettings, Upstream, UpstreamTLS
+from ..gateway import Gateway, gateway_of
 from ..http import bare_host
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Route:
     __slots__ = (
         "address",
         "connect_timeout",
+        "gateway",
         "head_limit",
         "idle",
         "keep",
@@ -160,9 +162,12 @@ class Route:
         """Seconds between two reads of the body."""
         self.socket_keepalive = settings.socket_keepalive
         self.head_limit = max(settings.buffer_size, HEAD_LIMIT)
-        self.keep = settings.http_version != "1.0"
+        self.gateway: Gateway | None = None if settings.gateway is None else gateway_of(settings.gateway)
+        """The protocol; None for HTTP."""
+        self.keep = settings.http_version != "1.0" if self.gateway is None else self.gateway.keeps
         self.limits = limits
-        self.key: Hashable = (address, source, self.socket_keepalive, tls, server_name if tls else "")
+        protocol = "" if self.gateway is None else self.gateway.name
+        self.key: Hashable = (address, source, self.socket_keepalive, tls, server_name if tls else "", protocol)
         self.url = "https://" if tls else "http://"
         """The part of a URL by which the session chooses the adapter."""
         self.idle: Idle | None = None
@@ -171,7 +176,7 @@ class Route:
     @classmethod
     def of(cls, peer: Any, scheme: str, settings: ProxySettings, limits: Upstream | None = None, host: str = "") -> Route:
         """Return the route to a Peer from a location. `host` is its `$proxy_host`, the default of `proxy_ssl_name`."""
-        tls = settings.tls if (peer.scheme or scheme) == "https" else None
+        tls = settings.tls if (peer.scheme or scheme) in ("https", "suwsgi") else None
         source = getattr(settings.bind, "constant", None) if settings.bind is not None else None
         name = ""
         if tls is not None:

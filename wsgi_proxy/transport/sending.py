@@ -34,11 +34,13 @@ def send(
     route: Route,
     client: Client | Watched | None = None,
     hints: Callable[[Pairs], None] | None = None,
+    log: Callable[[str, str], None] | None = None,
 ) -> tuple[Wire, ResponseHead, Body, float, bool]:
     """Send a request. Return (wire, response head, body, seconds to connect, True for a kept connection).
 
     `route.idle` must be set. Raises UpstreamError with `sent` and `fresh`, any exception of reading `upload`, and ClientGone if
-    `client` leaves. `hints` gets the fields of each 103; an exception of it ends the exchange.
+    `client` leaves. `hints` gets the fields of each 103; an exception of it ends the exchange. `log` gets the level and the text
+    of each line that a FastCGI server wants to log.
     """
     idle = route.idle
     assert idle is not None
@@ -56,8 +58,9 @@ def send(
                     raise ClientGone(LEFT)
                 wire.attend(client)
             wire.hints = hints
+            wire.log = log
             response, complete = wire.converse(method, head, upload, route)
-            wire.hints = None
+            wire.hints = wire.log = None
             keep = complete and response.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
             body = Body(wire, response, keep)
             if wire.sending is not None:

@@ -51,6 +51,8 @@ class Outgoing(requests.PreparedRequest):
         """The client's connection, if the exchange ends when the client leaves."""
         self.hints: Callable[[Pairs], None] | None = None
         """A function that takes the fields of each 103 (Early Hints) response."""
+        self.log: Callable[[str, str], None] | None = None
+        """A function that takes the level and the text of a line from a FastCGI server's STDERR."""
 
     @property
     def target(self) -> str:
@@ -196,7 +198,7 @@ class WireAdapter(BaseAdapter):
             route.idle = self.idles.of(route)
         started = time.monotonic()
         wire, head, body, connect_time, reused = send(
-            request.method or "GET", request.head, request.upload, route, request.client, request.hints
+            request.method or "GET", request.head, request.upload, route, request.client, request.hints, request.log
         )
         if route.tls is not None and not reused:
             remember_session(wire.stream, route)

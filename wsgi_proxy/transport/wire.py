@@ -8,6 +8,7 @@ Rules:
 - A response that arrives before the request is sent completely is delivered. A successful one may depend on the rest of the
   request, which is then sent concurrently where possible (request_body.py). After any other response, the rest is not sent.
 - A client that leaves ends its exchange with ClientGone.
+- A route with a `gateway` has the framing of that protocol in place of HTTP's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
+from ..gateway import Gateway, Records, end_of_head, parse_gateway_head
 from ..http import ResponseHead, check_partial_response, parse_response_head
 from ..net import Stream, reset_on_close
 from .client_watch import Watched
@@ -53,10 +55,12 @@ class Wire:
         "abandoned",
         "buffer",
         "client",
+        "decoder",
         "heard",
         "hints",
         "idle",
         "idle_since",
+        "log",
         "opened",
         "pooled",
         "received",
@@ -79,6 +83,10 @@ class Wire:
         self.heard = False
         """True once a byte of the response to the present request has arrived."""
         self.hints: Callable[[Pairs], None] | None = None
+        self.log: Callable[[str, str], None] | None = None
+        """The function for lines from a FastCGI server's STDERR."""
+        self.decoder: Records | None = None
+        """The decoder of the present response, if a gateway's protocol has records."""
         self.client: Client | None = None
         """The client of the present exchange, if its event loop reports that it leaves."""
         self.watched: Watched | None = None
@@ -141,6 +149,11 @@ class Wire:
         self.uses += 1
         self.sent = self.received = 0
         self.heard = False
+        gateway = route.gateway
+        if gateway is not None:
+            self.decoder = gateway.decoder(self.log)
+            if upload is None:
+                head += gateway.end()
         if upload is None:
             try:
                 stream.sendall(head)
@@ -156,7 +169,7 @@ class Wire:
             assert found is not None
             stream.read_timeout = route.stream_timeout
             return found, True
-        found, complete = self._converse_with_body(method, Sending(stream, head, upload), route)
+        found, complete = self._converse_with_body(method, Sending(stream, head, upload, gateway), route)
         stream.read_timeout = route.stream_timeout
         return found, complete
 
@@ -192,6 +205,8 @@ class Wire:
 
     def _read_head(self, method: str, complete: bool) -> ResponseHead | None:
         """Return the head of the final response. If the request is not `complete`, return None after 1xx responses alone."""
+        if self._route is not None and self._route.gateway is not None:
+            return self._read_gateway_head(self._route.gateway, method, complete)
         data, self.buffer = self.buffer, b""
         interim = 0
         while True:
@@ -235,6 +250,30 @@ class Wire:
         self.heard = True
         self.received += len(data)
         return data
+
+    def _read_gateway_head(self, gateway: Gateway, method: str, complete: bool) -> ResponseHead | None:
+        """Return the head of a CGI response. If the request is not `complete`, return None once nothing more can be read."""
+        limit = self._route.head_limit if self._route is not None else BLOCK
+        decoder = self.decoder
+        while True:
+            data = self.buffer
+            end = end_of_head(data)
+            if end:
+                head = parse_gateway_head(data[:end], method, gateway.status_line)
+                self.buffer = data[end:]
+                if decoder is not None:
+                    decoder.begin(self.buffer, 0 if head.no_body else head.content_length)
+                    self.buffer = b""
+                    head.keep_alive = True
+                return head
+            if len(data) > limit:
+                raise InvalidResponse("upstream sent too big header while reading response header from upstream")
+            if decoder is not None and decoder.done:
+                raise InvalidResponse("upstream prematurely closed FastCGI stdout while reading response header from upstream")
+            if not complete and not self.stream.readable():
+                return None
+            data = self._recv()
+            self.buffer += data if decoder is None else b"".join(decoder.feed(data))
 
     def _rest_of_head(self, data: bytes) -> bytes:
         """Return `data` and the following bytes up to the end of the head or later."""

@@ -38,7 +38,8 @@ TEXT: dict[str, str] = {
     "date_local": "clock().date_local",
     "document_root": "document_root(x)",
     "document_uri": "x.uri",
-    "fastcgi_script_name": "x.uri",
+    "fastcgi_path_info": "fastcgi_split(x)[1]",
+    "fastcgi_script_name": "fastcgi_script_name(x)",
     "host": "x.host",
     "hostname": "HOSTNAME",
     "hour": "clock().hour",
@@ -73,7 +74,7 @@ TEXT: dict[str, str] = {
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
     "gzip_ratio": "gzip_ratio(x)",
-    "content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "content_length": "(x.environ.get('CONTENT_LENGTH') or length_read(x))",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
     "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
@@ -101,6 +102,26 @@ getpid = os.getpid
 HOSTNAME = socket.gethostname().lower()
 
 # --- the request ------------------------------------------------------------------------------------------------------------
+
+
+def length_read(exchange: Exchange) -> str | None:
+    """Return the length of a chunked body that was read to its end, for an upstream that needs it; None of any other."""
+    upload = exchange.upload
+    return str(upload.length) if upload is not None and upload.length is not None and exchange.chunked else None
+
+
+def fastcgi_split(exchange: Exchange) -> tuple[str, str]:
+    """Return the URI's script and path information by `fastcgi_split_path_info`; (URI, "") if it does not match."""
+    location = exchange.location_or_none
+    regex = None if location is None else location.fastcgi.split_path_info
+    found = None if regex is None else regex.search(exchange.uri)
+    return (exchange.uri, "") if found is None else (found[1] or "", found[2] or "")
+
+
+def fastcgi_script_name(exchange: Exchange) -> str:
+    """Return the script's part of the URI, with `fastcgi_index` behind a final slash."""
+    name = fastcgi_split(exchange)[0]
+    return name + exchange.location.fastcgi.index if name.endswith("/") and exchange.location_or_none is not None else name
 
 
 def arg(exchange: Exchange, key: str) -> str | None:

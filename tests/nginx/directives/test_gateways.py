@@ -1,47 +1,142 @@
-"""Settings of FastCGI, uwsgi, SCGI, memcached, gRPC, QUIC and `stream`, which have no effect alone."""
+"""`fastcgi_pass`, `uwsgi_pass`, `scgi_pass` and their settings."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from crossplane.analyzer import DIRECTIVES
 
-from tests.support.directive import faults, http
-from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.nginx import reader as nginx
+from tests.support.directive import faults, http, location
+from wsgi_proxy.config import Location
+from wsgi_proxy.nginx.directives import SUBJECTS, TABLE
+from wsgi_proxy.nginx.directives.gateways import MODULES
+from wsgi_proxy.nginx.directives.reference import load
 
-
-def test_settings_without_their_module_are_accepted_with_one_warning_each() -> None:
-    config = nginx.loads(
-        "events {}\nhttp {\nfastcgi_temp_path /tmp/f 1 2;\nfastcgi_buffers 8 4k;\nuwsgi_temp_path /tmp/u;\n"
-        "server { http3 on; quic_retry on; location / { fastcgi_param A $fastcgi_script_name; } } }",
-        path="/etc/x/nginx.conf",
-    )
-    assert config.warnings == (
-        '"fastcgi_temp_path" and the other "fastcgi_*" settings have no effect without "fastcgi_pass" in /etc/x/nginx.conf:3',
-        '"uwsgi_temp_path" and the other "uwsgi_*" settings have no effect without "uwsgi_pass" in /etc/x/nginx.conf:5',
-        '"http3" and the other HTTP/3 settings have no effect without "listen ... quic" in /etc/x/nginx.conf:6',
-    )
+ENTRIES = {name: entry for (_, name), entry in load().items()}
+REPEATED = [row for rows in SUBJECTS.values() for row in rows if row.like]
+OUTSIDE = "proxy_cache_path memory keys_zone=pages:10m; proxy_cache_path memory keys_zone=slow:10m;"
 
 
-@pytest.mark.parametrize("module", ["fastcgi", "uwsgi", "scgi", "memcached", "grpc"])
-def test_a_location_that_needs_the_module_is_the_only_fault(module: str) -> None:
-    text = f"server {{ location / {{ {module}_read_timeout 5s; {module}_pass 127.0.0.1:1; }} }}"
-    assert faults(text) == [f'directive "{module}_pass" is not supported by wsgi_proxy']
+@pytest.mark.parametrize("module", MODULES)
+def test_every_setting_of_nginx_is_known(module: str) -> None:
+    missing = [name for name in DIRECTIVES if name.startswith(f"{module}_") and name not in TABLE]
+    assert missing == []
 
 
-def test_places_and_arguments_are_checked() -> None:
-    assert faults("fastcgi_buffers 8;") == ['invalid number of arguments in "fastcgi_buffers" directive']
-    assert faults("server { location / { fastcgi_cache_path a keys_zone=a:1m; } }") == [
-        '"fastcgi_cache_path" directive is not allowed here'
-    ]
-    assert faults("server { listen 443 quic; }") == ['the "quic" parameter of "listen" is not supported by wsgi_proxy']
-    assert http("grpc_set_header a b;").warnings != ()
+def settings_of(where: Location, directive: str) -> Any:
+    """Return the group of settings that a directive of `proxy_*` belongs to, without what tells the modules apart."""
+    if directive.startswith(("proxy_cache", "proxy_no_cache")):
+        return replace(where.cache, convert_head=None)
+    if directive.startswith("proxy_ssl"):
+        return where.proxy.tls
+    return replace(where.proxy, pass_=None, gateway=None, redirect=None)
 
 
-def test_a_stream_without_a_server_is_accepted() -> None:
-    def load(text: str) -> None:
-        nginx.loads(f"events {{}} stream {{ {text} }} http {{}}")
+@pytest.mark.parametrize("row", REPEATED, ids=lambda row: row.name)
+def test_a_setting_has_the_effect_of_the_one_of_proxy(row: Any) -> None:
+    if row.like == "proxy_cache_path":
+        module = row.name.partition("_")[0]
+        text = f"{row.name} memory keys_zone=own:1m; server {{ location / {{ {module}_pass a:1; {module}_cache own; }} }}"
+        assert "own" in http(text).cache_zones
+        return
+    module = row.name.partition("_")[0]
+    example = ENTRIES[row.like].example
+    beside = "proxy_buffers 8 16k;" if row.like == "proxy_busy_buffers_size" else ""
+    theirs = location(f"proxy_pass http://127.0.0.1:1; {beside} {example}", OUTSIDE)
+    text = f"{beside} {example}".replace("proxy_", f"{module}_").replace("/wsgi-proxy/", "/wsgi-proxy/")
+    ours = location(f"{module}_pass 127.0.0.1:1; {text}", OUTSIDE)
+    assert shown(settings_of(ours, row.like)) == shown(settings_of(theirs, row.like))
+    assert shown(settings_of(location(f"{module}_pass 127.0.0.1:1; {beside}", OUTSIDE), row.like)) != shown(
+        settings_of(ours, row.like)
+    ) or row.like in ("proxy_pass_request_body", "proxy_pass_request_headers")
 
-    load("")
-    load("log_format f $remote_addr; access_log /dev/null f; map_hash_max_size 2048;")
-    with pytest.raises(ConfigError, match='directive "stream" is not supported by wsgi_proxy: it forwards HTTP only'):
-        load("server { listen 1; proxy_pass 127.0.0.1:2; }")
+
+def shown(settings: Any) -> str:
+    """Return settings as text, with the text of templates."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(text, value))
+        return getattr(value, "text", sorted(value) if isinstance(value, frozenset) else value)
+
+    return repr({name: text(value) for name, value in vars(settings).items()})
+
+
+def test_settings_of_one_module_are_not_those_of_another() -> None:
+    text = "proxy_read_timeout 1s; fastcgi_read_timeout 2s; uwsgi_read_timeout 3s; scgi_read_timeout 4s;"
+    passes = ("proxy_pass http://a:1", "fastcgi_pass a:1", "uwsgi_pass a:1", "scgi_pass a:1")
+    assert [location(f"{passed};", text).proxy.read_timeout for passed in passes] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_settings_without_their_pass_have_no_effect_and_give_no_warning() -> None:
+    config = http("fastcgi_temp_path /tmp/f 1 2; uwsgi_buffers 8 4k; scgi_param A b; server { location / { } }")
+    assert config.warnings == () and config.servers[0].locations[0].handler == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "upstream"),
+    [
+        ("fastcgi_pass 127.0.0.1:9000;", "fastcgi", "127.0.0.1:9000"),
+        ("fastcgi_pass unix:/run/x.sock;", "fastcgi", "unix:/run/x.sock"),
+        ("fastcgi_pass u;", "fastcgi", "u"),
+        ("uwsgi_pass U;", "uwsgi", "u"),
+        ("uwsgi_pass uwsgi://127.0.0.1:1;", "uwsgi", "127.0.0.1:1"),
+        ("uwsgi_pass suwsgi://127.0.0.1:1;", "suwsgi", "127.0.0.1:1"),
+        ("uwsgi_pass uwsgi://unix:/run/x.sock;", "uwsgi", "unix:/run/x.sock"),
+        ("scgi_pass [::1]:4000;", "scgi", "[::1]:4000"),
+    ],
+)
+def test_destinations(text: str, scheme: str, upstream: str) -> None:
+    where = location(text, "upstream u { server 127.0.0.1:1; }")
+    passed, gateway = where.proxy.pass_, where.proxy.gateway
+    assert passed is not None and gateway is not None
+    assert (passed.scheme, passed.upstream, gateway.protocol) == (scheme, upstream, text.partition("_")[0])
+    assert where.handler == text.partition(" ")[0]
+
+
+FAULTS = [
+    ("fastcgi_pass localhost;", 'no port in upstream "localhost"'),
+    ("scgi_pass u:80;", 'upstream "u" may not have port 80'),
+    ("uwsgi_pass uwsgi://;", 'no host in upstream ""'),
+    ("fastcgi_pass a:1; fastcgi_pass b:1;", '"fastcgi_pass" directive is duplicate'),
+    ("fastcgi_param A;", 'invalid number of arguments in "fastcgi_param" directive'),
+    ("fastcgi_param A b if_empty;", 'invalid parameter "if_empty"'),
+    ("fastcgi_index /;", 'fastcgi_index "/" in location is invalid'),
+    ("fastcgi_split_path_info ^(.+)$;", 'pattern "^(.+)$" must have 2 captures'),
+    ("uwsgi_modifier1 256;", "value must be between 0 and 255"),
+    ("fastcgi_buffering maybe;", 'invalid value "maybe" in "fastcgi_buffering" directive, it must be "on" or "off"'),
+    ("scgi_read_timeout x;", '"scgi_read_timeout" directive invalid value'),
+    ("uwsgi_buffers 8 4k; uwsgi_buffers 8 4k;", '"uwsgi_buffers" directive is duplicate'),
+    ("fastcgi_buffers 1 4k;", 'there must be at least 2 "fastcgi_buffers"'),
+    ("fastcgi_cache none;", 'zero size shared memory zone "none"'),
+    ("fastcgi_store on;", 'directive "fastcgi_store" is not supported by wsgi_proxy'),
+    ("fastcgi_keep_con on;", 'unknown directive "fastcgi_keep_con"'),
+    ("uwsgi_pass suwsgi://a:1; uwsgi_ssl_verify on;", "no uwsgi_ssl_trusted_certificate for uwsgi_ssl_verify"),
+    ("health_check; fastcgi_pass a:1;", '"health_check" needs a "proxy_pass" without variables in its location'),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), FAULTS, ids=[text for text, _ in FAULTS])
+def test_faults(text: str, fault: str) -> None:
+    assert faults(f"upstream u {{ server a:1; }} server {{ location / {{ {text} }} }}") == [fault]
+
+
+def test_an_if_keeps_the_destination_of_its_location() -> None:
+    where = location("fastcgi_pass a:1; fastcgi_param A b; if ($arg_x) { add_header X y; } if ($arg_y) { uwsgi_pass a:1; }")
+    for step, handler in zip(where.script, ("fastcgi_pass", "uwsgi_pass"), strict=True):
+        inner = step.location  # type: ignore[union-attr]
+        assert inner is not None and inner.proxy.pass_ is not None and inner.handler == handler
+        assert inner.proxy.gateway is not None and inner.proxy.gateway.protocol == handler.partition("_")[0]
+        assert len(inner.proxy.gateway.param) == (handler == "fastcgi_pass")
+
+
+def test_a_nested_location_does_not_inherit_the_destination() -> None:
+    where = location("fastcgi_pass a:1; location /a { } ")
+    assert where.locations[0].handler == "" and where.locations[0].proxy.gateway is None
+
+
+def test_a_cache_without_a_key_is_warned_of() -> None:
+    config = http("fastcgi_cache_path memory keys_zone=p:1m; server { location / { fastcgi_pass a:1; fastcgi_cache p; } }")
+    assert any('no "fastcgi_cache_key" for "fastcgi_cache"' in warning for warning in config.warnings)

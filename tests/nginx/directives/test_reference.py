@@ -15,6 +15,7 @@ from wsgi_proxy.config import (
     CacheSettings,
     CharsetSettings,
     CoreSettings,
+    GatewaySettings,
     GuardSettings,
     GzipSettings,
     Main,
@@ -34,7 +35,7 @@ from wsgi_proxy.nginx.directives.reference import Entry, load
 from wsgi_proxy.nginx.directives.row import Level, Row, Statement
 
 ENTRIES = load()
-ROWS = {(subject, row.name): row for subject, rows in SUBJECTS.items() for row in rows if not row.note}
+ROWS = {(subject, row.name): row for subject, rows in SUBJECTS.items() for row in rows if not row.note and not row.like}
 PRELUDE = """
     proxy_cache_path memory keys_zone=pages:10m;
     limit_req_zone $binary_remote_addr zone=flood:1m rate=10r/s;
@@ -104,6 +105,12 @@ GROUPS: dict[str, Any] = {
     "proxy": ProxySettings(),
     "proxy_tls": UpstreamTLS(),
     "cache": CacheSettings(),
+    "fastcgi": ProxySettings(),
+    "fastcgi_own": GatewaySettings(),
+    "uwsgi": ProxySettings(),
+    "uwsgi_own": GatewaySettings("uwsgi"),
+    "scgi": ProxySettings(),
+    "scgi_own": GatewaySettings("scgi"),
     "guard": GuardSettings(),
     "tunnel": TunnelSettings(),
     "gzip": GzipSettings(),

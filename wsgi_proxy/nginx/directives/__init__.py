@@ -22,6 +22,7 @@ from . import (
     health,
     listen,
     log,
+    other_protocols,
     process,
     proxy,
     rewrite,
@@ -54,8 +55,9 @@ SUBJECTS: Mapping[str, tuple[Row, ...]] = {
     "Tunnels": tunnel.ROWS,
     "Health checks": health.ROWS,
     "Logs": log.ROWS,
+    "FastCGI, uwsgi and SCGI": gateways.ROWS,
     "Accepted without effect": harmless.ROWS,
-    "Other protocols": gateways.ROWS,
+    "Other protocols": other_protocols.ROWS,
 }
 
 

@@ -15,7 +15,7 @@ Every directive that an `nginx.conf` may have here. The page is generated from t
 (`make reference`).
 
 - A directive that is not on this page stops the start, with its file and line: `unknown directive "foo"`, or
-  `directive "fastcgi_pass" is not supported by wsgi_proxy` for one of nginx or of a well-known module.
+  `directive "grpc_pass" is not supported by wsgi_proxy` for one of nginx or of a well-known module.
 - Times, sizes, quotes, escapes, `include` and inheritance follow nginx. A time is a number with `ms`, `s` (the default),
   `m`, `h`, `d`, `w`, `M` or `y`; a size is a number of bytes, or with `k`, `m` or (for files) `g`.
 - *Context* names the blocks where the directive may stand: *main* is the file outside any block, *if* an `if` block.
@@ -51,11 +51,12 @@ def lines() -> Iterator[str]:
     for subject, rows in SUBJECTS.items():
         ordered = sorted(rows, key=lambda row: (row.name, row.contexts))
         without_effect += [row for row in ordered if row.note]
-        described = [row for row in ordered if not row.note]
+        described = [row for row in ordered if not row.note and not row.like]
         if described:
             yield f"## {subject}\n"
         for row in described:
             yield from _section(row, entries[subject, row.name])
+        yield from _repeated([row for row in ordered if row.like])
     yield "## Accepted without effect\n"
     yield "| directives | arguments | context | instead |"
     yield "|---|---|---|---|"
@@ -64,6 +65,21 @@ def lines() -> Iterator[str]:
         together.setdefault((_COUNTS[row.takes.removeprefix("BLOCK ")], row.contexts, row.note), []).append(f"`{row.name}`")
     for (count, contexts, note), names in together.items():
         yield f"| {', '.join(names)} | {count} | {contexts} | {note} |"
+    yield ""
+
+
+def _repeated(rows: list[Row]) -> Iterator[str]:
+    """Yield a table of the directives that other modules have in common with `proxy_*`."""
+    if not rows:
+        return
+    together: dict[str, list[str]] = {}
+    for row in rows:
+        together.setdefault(row.like, []).append(f"`{row.name}`")
+    yield "These directives have the syntax, the contexts and the effect of the one named.\n"
+    yield "| directives | as |"
+    yield "|---|---|"
+    for like, names in sorted(together.items()):
+        yield f"| {', '.join(sorted(names))} | [`{like}`](#{like}) |"
     yield ""
 
 

@@ -48,12 +48,15 @@ def _fixed_upgrade(location: Location) -> str:
 
 def _bypass_without_cache(location: Location) -> str:
     cache = location.cache
+    module = location.handler.removesuffix("_pass")
+    if location.proxy.gateway is not None and cache.zone is not None and cache.key is None:
+        return f'no "{module}_cache_key" for "{module}_cache"'
     if cache.zone is None and location.proxy.pass_ is not None:
         for name, found in (
-            ("proxy_cache_bypass", cache.bypass),
-            ("proxy_no_cache", cache.no_cache),
-            ("proxy_cache_valid", cache.valid),
+            (f"{module}_cache_bypass", cache.bypass),
+            (f"{module}_no_cache", cache.no_cache),
+            (f"{module}_cache_valid", cache.valid),
         ):
             if found:
-                return f'"{name}" has no effect without "proxy_cache"'
+                return f'"{name}" has no effect without "{module}_cache"'
     return ""

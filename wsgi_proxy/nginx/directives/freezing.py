@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 from ...config import (
@@ -17,6 +18,7 @@ from ...config import (
     CharsetSettings,
     Config,
     CoreSettings,
+    GatewaySettings,
     GuardSettings,
     GzipSettings,
     If,
@@ -33,6 +35,7 @@ from ...config import (
 )
 from .addresses import check_certificates, shared_listens
 from .charset import check_charset
+from .gateways import MODULES
 from .log import log_format
 from .reading import Reading
 from .row import Level
@@ -44,6 +47,7 @@ NOT_INHERITED = frozenset(
         "proxy.pass_",
         "proxy.health_checks",
         "tunnel.pass_",
+        *(f"{module}.pass_" for module in MODULES),
         "core.try_files",
         "core.stub_status",
         "core.metrics",
@@ -72,6 +76,16 @@ class Settings:
     charset: CharsetSettings = CharsetSettings()
     userid: UserIDSettings = UserIDSettings()
     sub: SubSettings = SubSettings()
+    fastcgi: ProxySettings = ProxySettings()
+    fastcgi_cache: CacheSettings = CacheSettings()
+    fastcgi_own: GatewaySettings = GatewaySettings("fastcgi")
+    uwsgi: ProxySettings = ProxySettings()
+    uwsgi_tls: UpstreamTLS = UpstreamTLS()
+    uwsgi_cache: CacheSettings = CacheSettings()
+    uwsgi_own: GatewaySettings = GatewaySettings("uwsgi")
+    scgi: ProxySettings = ProxySettings()
+    scgi_cache: CacheSettings = CacheSettings()
+    scgi_own: GatewaySettings = GatewaySettings("scgi")
 
 
 _GROUPS: dict[str, Any] = {
@@ -85,6 +99,10 @@ _GROUPS: dict[str, Any] = {
     "charset": CharsetSettings,
     "userid": UserIDSettings,
     "sub": SubSettings,
+    "uwsgi_tls": UpstreamTLS,
+    **dict.fromkeys(MODULES, ProxySettings),
+    **{f"{module}_cache": CacheSettings for module in MODULES},
+    **{f"{module}_own": partial(GatewaySettings, module) for module in MODULES},
 }
 
 
@@ -104,9 +122,11 @@ def settle(level: Level, outer: Settings) -> Settings:
         settings = replace(settings, proxy=replace(settings.proxy, tls=settings.proxy_tls))
     elif "proxy" in changed:
         settings = replace(settings, proxy=replace(settings.proxy, tls=outer.proxy_tls))
-    if "proxy" in changed:
-        check_buffers(level, settings)
-        check_upstream_tls(level, settings)
+    for module in ("proxy", *MODULES):
+        if module in changed:
+            check_buffers(level, settings, module)
+    check_upstream_tls(level, settings.proxy, settings.proxy_tls, "proxy")
+    check_upstream_tls(level, settings.uwsgi, settings.uwsgi_tls, "uwsgi")
     if "charset" in changed:
         check_charset(level, settings.charset)
     return settings
@@ -129,16 +149,17 @@ def _group(name: str, in_force: dict[str, Any]) -> Any:
     return _GROUPS[name](**{target[length:]: found for target, found in in_force.items() if target.startswith(prefix)})
 
 
-def check_buffers(level: Level, settings: Settings) -> None:
-    """Check the sizes of buffers as nginx does (ngx_http_proxy_merge_loc_conf)."""
-    own = [target for target in level.own if "buffer" in target or "temp_file" in target]
+def check_buffers(level: Level, settings: Settings, module: str) -> None:
+    """Check the sizes of a module's buffers as nginx does (ngx_http_proxy_merge_loc_conf)."""
+    own = [target for target in level.own if target.startswith(f"{module}.") and ("buffer" in target or "temp_file" in target)]
     if not own:
         return
-    in_force, proxy = settings.values, settings.proxy
+    in_force: dict[str, Any] = settings.values
+    proxy: ProxySettings = getattr(settings, module)
     count, block = proxy.buffers
     largest = max(proxy.buffer_size, block)
-    busy = in_force.get("proxy.busy_buffers_size", 2 * largest)
-    written = in_force.get("proxy.temp_file_write_size", 2 * largest)
+    busy = in_force.get(f"{module}.busy_buffers_size", 2 * largest)
+    written = in_force.get(f"{module}.temp_file_write_size", 2 * largest)
     most = proxy.max_temp_file_size
     maximum = 'the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"'
     message = ""
@@ -156,19 +177,20 @@ def check_buffers(level: Level, settings: Settings) -> None:
             f"greater than {maximum}"
         )
     if message:
+        message = message.replace("proxy_", f"{module}_")
         level.reading.fault(message, level.seen[own[0]].place if own[0] in level.seen else level.place)
 
 
-def check_upstream_tls(level: Level, settings: Settings) -> None:
+def check_upstream_tls(level: Level, proxy: ProxySettings, tls: UpstreamTLS, module: str) -> None:
     """Check that the files are named that `proxy_ssl_verify` and `proxy_ssl_certificate` need."""
-    target, tls = settings.proxy.pass_, settings.proxy.tls
-    if target is None or target.scheme != "https" or "proxy.pass_" not in level.own:
+    target = proxy.pass_
+    if target is None or target.scheme not in ("https", "suwsgi") or f"{module}.pass_" not in level.own:
         return
     if tls.verify and not tls.trusted_certificate:
-        level.reading.fault("no proxy_ssl_trusted_certificate for proxy_ssl_verify", target.place)
+        level.reading.fault(f"no {module}_ssl_trusted_certificate for {module}_ssl_verify", target.place)
     if tls.certificate and not tls.certificate_key:
         name = tls.certificate.removeprefix(os.path.dirname(level.reading.path) + "/")
-        level.reading.fault(f'no "proxy_ssl_certificate_key" is defined for certificate "{name}"', target.place)
+        level.reading.fault(f'no "{module}_ssl_certificate_key" is defined for certificate "{name}"', target.place)
 
 
 # --- locations and servers --------------------------------------------------------------------------------------------------
@@ -198,8 +220,19 @@ def _location(level: Level, outer: Settings) -> Location:
     return _place(level, settings, inner_locations, _script(level, settings))
 
 
+def _forwarding(settings: Settings) -> tuple[ProxySettings, CacheSettings]:
+    """Return the settings of the module that the location forwards by, `proxy_*` unless another `_pass` is in force."""
+    module = settings.values.get("location.handler", "").removesuffix("_pass")
+    if module not in MODULES:
+        return settings.proxy, settings.cache
+    tls = settings.uwsgi_tls if module == "uwsgi" else UpstreamTLS()
+    proxy = replace(getattr(settings, module), gateway=getattr(settings, f"{module}_own"), tls=tls, redirect=())
+    return proxy, replace(getattr(settings, f"{module}_cache"), convert_head=False)
+
+
 def _place(level: Level, settings: Settings, locations: tuple[Location, ...], script: tuple[Instruction, ...]) -> Location:
     kind = "server" if level.kind == "server" else level.own["location.kind"]
+    proxy, cache = _forwarding(settings)
     return Location(
         kind=kind,
         pattern=level.own.get("location.pattern", ""),
@@ -207,14 +240,15 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         locations=locations,
         script=script,
         core=settings.core,
-        proxy=settings.proxy,
-        cache=settings.cache,
+        proxy=proxy,
+        cache=cache,
         guard=settings.guard,
         tunnel=settings.tunnel,
         gzip=settings.gzip,
         charset=settings.charset,
         userid=settings.userid,
         sub=settings.sub,
+        fastcgi=settings.fastcgi_own,
         handler=settings.values.get("location.handler", ""),
         place=level.place,
     )

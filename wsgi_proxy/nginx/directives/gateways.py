@@ -1,93 +1,186 @@
-"""Settings of modules whose main directive wsgi_proxy has not: FastCGI, uwsgi, SCGI, memcached, gRPC, QUIC, and `stream`.
+"""FastCGI, uwsgi and SCGI upstreams: `fastcgi_pass` and the like, with their settings.
 
 Rules:
-- A setting has no effect without its main directive (`fastcgi_pass`, `listen … quic`), which stops the start. So the settings are
-  accepted wherever nginx allows them, with one warning for each module; packaged files set `fastcgi_temp_path` and the like.
-- The place and the number of arguments are checked, values are not.
+- A setting that `proxy_*` has as well is its row under another name (`mirrored`): same arguments, same effect. The values of
+  `fastcgi_*` are kept under `fastcgi.` where those of `proxy_*` are under `proxy.`, and so for its cache and its TLS settings.
+- Settings of these modules without their `_pass` have no effect, as in nginx.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
+from typing import Any
 
-from .row import ALL, Bad, Level, Row, Statement
+from ...config import Param, ProxyPass
+from ...variables import compile_regex
+from . import cache, harmless, proxy, tls, values
+from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
 
-_CONNECTIONS = {
-    "TAKE1": "buffer_size connect_timeout next_upstream_timeout next_upstream_tries read_timeout send_timeout",
-    "TAKE12": "bind",
-    "FLAG": "socket_keepalive",
-    "1MORE": "next_upstream",
-}
-_FIELDS = {"TAKE1": "hide_header pass_header", "FLAG": "intercept_errors", "1MORE": "ignore_headers"}
-_BUFFERS_AND_CACHE = {
-    "TAKE1": "busy_buffers_size cache cache_key cache_lock_age cache_lock_timeout cache_max_range_offset cache_min_uses "
-    "limit_rate max_temp_file_size store temp_file_write_size",
-    "TAKE2": "buffers",
-    "TAKE23": "param",
-    "TAKE123": "store_access",
-    "TAKE1234": "temp_path",
-    "FLAG": "buffering cache_background_update cache_lock cache_revalidate force_ranges ignore_client_abort pass_request_body "
-    "pass_request_headers request_buffering",
-    "1MORE": "cache_bypass cache_methods cache_use_stale cache_valid no_cache",
-}
-_TLS = {
-    "TAKE1": "ssl_certificate ssl_certificate_key ssl_ciphers ssl_crl ssl_name ssl_password_file ssl_trusted_certificate "
-    "ssl_verify_depth",
-    "TAKE2": "ssl_conf_command",
-    "TAKE123": "ssl_certificate_cache",
-    "FLAG": "ssl_server_name ssl_session_reuse ssl_verify",
-    "1MORE": "ssl_protocols",
-}
-_MODULES: dict[str, tuple[dict[str, str], ...]] = {
-    "fastcgi": (
-        _CONNECTIONS,
-        _FIELDS,
-        _BUFFERS_AND_CACHE,
-        {"TAKE1": "catch_stderr index send_lowat split_path_info", "FLAG": "keep_conn"},
-    ),
-    "uwsgi": (_CONNECTIONS, _FIELDS, _BUFFERS_AND_CACHE, _TLS, {"TAKE1": "modifier1 modifier2 string"}),
-    "scgi": (_CONNECTIONS, _FIELDS, _BUFFERS_AND_CACHE),
-    "grpc": (_CONNECTIONS, _FIELDS, _TLS, {"TAKE2": "set_header"}),
-    "memcached": (_CONNECTIONS, {"TAKE1": "gzip_flag"}),
-}
-_QUIC = {
-    "TAKE1": "http3_max_concurrent_streams http3_stream_buffer_size quic_active_connection_id_limit quic_host_key",
-    "FLAG": "http3 http3_hq quic_gso quic_retry",
-}
+MODULES = ("fastcgi", "uwsgi", "scgi")
+
+_SHARED = frozenset(
+    """
+    bind buffer_size buffering buffers busy_buffers_size cache cache_background_update cache_bypass cache_key cache_lock
+    cache_lock_age cache_lock_timeout cache_max_range_offset cache_methods cache_min_uses cache_path cache_purge
+    cache_revalidate cache_use_stale cache_valid connect_timeout force_ranges hide_header ignore_client_abort ignore_headers
+    intercept_errors limit_rate max_temp_file_size next_upstream next_upstream_timeout next_upstream_tries no_cache pass_header
+    pass_request_body pass_request_headers read_timeout request_buffering send_timeout socket_keepalive store store_access
+    temp_file_write_size temp_path
+    """.split()
+)
+"""The names, without `proxy_`, of the settings that all three modules have."""
 
 
-def _unused(name: str, contexts: str, takes: str, family: str, needed: str) -> Row:
-    """Return the row of a setting without effect. Its family of settings is warned of once."""
+def group_of(group: str, module: str) -> str:
+    """Return the group of a module's settings that correspond to a group of `proxy_*`; the same group if there is none.
+
+    >>> group_of("cache", "fastcgi"), group_of("core", "fastcgi")
+    ('fastcgi_cache', 'core')
+    """
+    return {"proxy": module, "cache": f"{module}_cache", "proxy_tls": f"{module}_tls"}.get(group, group)
+
+
+class _View(MutableMapping[str, Any]):
+    """The settings of a level under the names of `proxy_*`, for one module."""
+
+    def __init__(self, inner: MutableMapping[str, Any], module: str) -> None:
+        self._inner = inner
+        self._module = module
+
+    def _key(self, key: str) -> str:
+        group, dot, name = key.partition(".")
+        return group_of(group, self._module) + dot + name
+
+    def __getitem__(self, key: str) -> Any:
+        return self._inner[self._key(key)]
+
+    def __setitem__(self, key: str, found: Any) -> None:
+        self._inner[self._key(key)] = found
+
+    def __delitem__(self, key: str) -> None:
+        del self._inner[self._key(key)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+
+def mirrored(row: Row, module: str) -> Row:
+    """Return a row of `proxy_*` for another module."""
 
     def act(level: Level, statement: Statement) -> None:
-        if family not in level.reading.unused:
-            level.reading.unused.add(family)
-            level.reading.warn(f'"{name}" and the other {family} settings have no effect without {needed}', statement.place)
+        view = replace(level, own=_View(level.own, module), seen=_View(level.seen, module))
+        try:
+            row.act(view, statement)
+        except Bad as error:
+            raise type(error)(str(error).replace("proxy_", f"{module}_")) from None
 
-    needed_in_text = f"`{needed}`".replace('"', "")
-    return Row(name, contexts, takes, act, note=f"no effect without {needed_in_text}, which stops the start")
-
-
-def _settings() -> Iterator[Row]:
-    for module, groups in _MODULES.items():
-        family, needed = f'"{module}_*"', f'"{module}_pass"'
-        for group in groups:
-            for takes, names in group.items():
-                yield from (_unused(f"{module}_{name}", ALL, takes, family, needed) for name in names.split())
-        if _BUFFERS_AND_CACHE in groups:
-            yield _unused(f"{module}_cache_path", "http", "2MORE", family, needed)
-    for takes, names in _QUIC.items():
-        yield from (_unused(name, "http, server", takes, "HTTP/3", '"listen ... quic"') for name in names.split())
-    yield _unused("quic_bpf", "main", "FLAG", "HTTP/3", '"listen ... quic"')
+    group, dot, name = row.target.partition(".")
+    target = group_of(group, module) + dot + name if row.target else ""
+    renamed = row.name.replace("proxy", module, 1)
+    return Row(renamed, row.contexts, row.takes, act, target, row.note, "" if row.note else row.name)
 
 
-def _stream(level: Level, statement: Statement) -> None:
-    """Accept a `stream` block without a server, as packaged files have it: nginx does nothing for it either."""
-    if any(inner.name in ("server", "upstream") for inner in statement.block or ()):
-        raise Bad('directive "stream" is not supported by wsgi_proxy: it forwards HTTP only')
+def _mirrored() -> Iterator[Row]:
+    for module in MODULES:
+        for row in (*proxy.ROWS, *cache.ROWS, *harmless.ROWS, *tls.ROWS):
+            name = row.name.removeprefix("proxy_")
+            if name != row.name and (name in _SHARED or (module == "uwsgi" and name.startswith("ssl_"))):
+                yield mirrored(row, module)
 
+
+# --- the destination --------------------------------------------------------------------------------------------------------
+
+
+def _pass(module: str) -> Row:
+    target = f"{module}.pass_"
+
+    def act(level: Level, statement: Statement) -> None:
+        if target in level.own:
+            raise BadValue("is duplicate")
+        url = statement.args[0]
+        level.own["location.handler"] = f"{module}_pass"
+        if "$" in url:
+            level.own[target] = ProxyPass(url, module, template=level.template(url), place=statement.place)
+            return
+        prefix = re.match(r"s?uwsgi://", url, re.IGNORECASE) if module == "uwsgi" else None
+        scheme = prefix[0][:-3].lower() if prefix else module
+        address = url[prefix.end() :] if prefix else url
+        if not address:
+            raise Bad('no host in upstream ""')
+        name, port = proxy.address_of(address)
+        host = name if port is None else f"{name}:{port}"
+        passed = ProxyPass(url, scheme, address, None, host, place=statement.place)
+        level.own[target] = passed
+        level.reading.later(statement.place, lambda: _find_upstream(level, target, passed, name, port))
+
+    return special(f"{module}_pass", "location, if in location", "TAKE1", act, target)
+
+
+def _find_upstream(level: Level, target: str, passed: ProxyPass, name: str, port: int | None) -> None:
+    """Set the destination's upstream when all upstream blocks are known; an address without a block needs a port."""
+    block = level.reading.upstreams.get(name.lower())
+    if block is not None and block.place.line and port is not None:
+        raise Bad(f'upstream "{name}" may not have port {port}')
+    if block is None or not block.place.line:
+        if port is None and not name.startswith("unix:"):
+            raise Bad(f'no port in upstream "{name}"')
+        block = proxy.implicit_upstream(level.reading, name, port or 0, passed)
+    level.own[target] = replace(passed, upstream=block.name)
+
+
+# --- settings of the modules alone ------------------------------------------------------------------------------------------
+
+
+def _param(level: Level, args: list[str]) -> Param:
+    if len(args) == 3 and args[2] != "if_not_empty":
+        raise Bad(f'invalid parameter "{args[2]}"')
+    return Param(args[0], level.template(args[1]), len(args) == 3)
+
+
+def _index(level: Level, args: list[str]) -> str:
+    if args[0].endswith("/"):
+        raise Bad(f'fastcgi_index "{args[0]}" in location is invalid')
+    return args[0]
+
+
+def _split_path_info(level: Level, args: list[str]) -> re.Pattern[str]:
+    regex = compile_regex(args[0], False)
+    if regex.groups != 2:
+        raise Bad(f'pattern "{args[0]}" must have 2 captures')
+    return regex
+
+
+def _unread(name: str, takes: str) -> Row:
+    """Return the row of a setting that `proxy_*` does not have here either."""
+
+    def act(level: Level, statement: Statement) -> None:
+        level.reading.warn(f'"{name}" has no effect', statement.place)
+
+    return Row(name, ALL, takes, act, note="no effect; gives a warning")
+
+
+_KERNEL = "the kernel decides when a socket is writable"
 
 ROWS: tuple[Row, ...] = (
-    *_settings(),
-    Row("stream", "main", "BLOCK NOARGS", _stream, note="accepted without a `server`, which stops the start"),
+    *(_pass(module) for module in MODULES),
+    *(listed(f"{module}_param", ALL, "TAKE23", f"{module}_own.param", _param) for module in MODULES),
+    value("fastcgi_index", ALL, "TAKE1", "fastcgi_own.index", _index),
+    value("fastcgi_split_path_info", ALL, "TAKE1", "fastcgi_own.split_path_info", _split_path_info),
+    value("fastcgi_keep_conn", ALL, "FLAG", "fastcgi_own.keep_conn", values.flag("fastcgi_keep_conn")),
+    listed("fastcgi_catch_stderr", ALL, "TAKE1", "fastcgi_own.catch_stderr", values.text),
+    value("uwsgi_modifier1", ALL, "TAKE1", "uwsgi_own.modifier1", values.between(0, 255)),
+    value("uwsgi_modifier2", ALL, "TAKE1", "uwsgi_own.modifier2", values.between(0, 255)),
+    accepted("fastcgi_send_lowat", ALL, "TAKE1", _KERNEL, values.size),
+    accepted("uwsgi_string", ALL, "TAKE1", "undocumented in nginx; nothing is sent"),
+    *(_repeated := tuple(_mirrored())),
+    *(
+        _unread(name, takes)
+        for name, takes in (("uwsgi_ssl_password_file", "TAKE1"), ("uwsgi_ssl_conf_command", "TAKE2"))
+        if all(row.name != name for row in _repeated)
+    ),
 )

@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -61,10 +61,10 @@ class Level:
     reading: Reading
     parent: Level | None = None
     statement: Statement | None = None
-    own: dict[str, Any] = field(default_factory=dict)
+    own: MutableMapping[str, Any] = field(default_factory=dict)
     script: list[Any] = field(default_factory=list)
     inner: list[Level] = field(default_factory=list)
-    seen: dict[str, Statement] = field(default_factory=dict)
+    seen: MutableMapping[str, Statement] = field(default_factory=dict)
     """The statement that set each field, for faults that concern two directives."""
 
     @property
@@ -103,8 +103,8 @@ class Row:
 
     `contexts` are the names of blocks in nginx's documentation, joined by commas. `takes` is nginx's code for the arguments, with
     BLOCK in front for a directive that opens a block. `note` is given for a directive without effect: the behaviour here, in
-    place of the
-    directive's. The documentation of every other directive is in `reference.txt`.
+    place of the directive's. `like` is the name of the `proxy_*` row that this one repeats for another module. The documentation
+    of every other directive is in `reference.txt`.
     """
 
     name: str
@@ -113,6 +113,7 @@ class Row:
     act: Action
     target: str = ""
     note: str = ""
+    like: str = ""
 
     @cached_property
     def places(self) -> frozenset[str]:

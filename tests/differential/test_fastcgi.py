@@ -1,0 +1,290 @@
+"""FastCGI to a real php-fpm, beside nginx: the same file, the same script, the same requests.
+
+Rules:
+- The script tells in its response what it was sent: variables, and the length and digest of the body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import free_port, parse_response, request_bytes, run_nginx, run_proxy, send_raw, wait_until
+from tests.support.client import Response
+from tests.support.php import needs_php, run_php
+
+pytestmark = needs_php
+
+SCRIPT = r"""<?php
+parse_str($_SERVER['QUERY_STRING'] ?? '', $q);
+$body = file_get_contents('php://input');
+foreach ($q['h'] ?? [] as $line) header($line, false);
+if (isset($q['status'])) http_response_code((int)$q['status']);
+if (isset($q['err'])) error_log($q['err']);
+if (isset($q['size'])) {
+    ini_set('output_buffering', 'off');
+    for ($left = (int)$q['size']; $left > 0; $left -= 8192) {
+        echo str_repeat('x', min($left, 8192));
+        if (isset($q['slow'])) { flush(); usleep(1000); }
+        if (isset($q['die']) && $left < (int)$q['size'] / 2) { flush(); exec('kill -9 ' . getmypid()); }
+    }
+    return;
+}
+if (isset($q['echo'])) { echo $body; return; }
+$kept = [];
+foreach ($_SERVER as $name => $value)
+    if (is_string($value) && !preg_match('/^(REQUEST_TIME|REMOTE_PORT|HTTP_HOST|USER|HOME|argv|argc)/', $name))
+        $kept[$name] = bin2hex($value);
+ksort($kept);
+header('Content-Type: application/json');
+echo json_encode(['vars' => $kept, 'length' => strlen($body), 'digest' => hash('sha256', $body)]);
+"""
+
+CONF = """
+events {}
+http {
+    access_log off;
+    include fastcgi_params;
+    fastcgi_param SCRIPT_FILENAME $document_root/index.php;
+    fastcgi_param EMPTY "" if_not_empty;
+    fastcgi_param BLANK "";
+    fastcgi_param HTTP_X_SET "by the file";
+    upstream php { server unix:FOLDER/php.sock; keepalive 4; }
+    upstream two { server unix:FOLDER/none.sock; server unix:FOLDER/php.sock backup; }
+    fastcgi_cache_path cache keys_zone=pages:1m;
+    server {
+        listen 127.0.0.1:PORT;
+        root FOLDER;
+        client_max_body_size 100m;
+        location / { fastcgi_pass unix:FOLDER/php.sock; }
+        location /keep/ { fastcgi_pass php; fastcgi_keep_conn on; }
+        location /stream/ { fastcgi_pass php; fastcgi_request_buffering off; fastcgi_buffering off; }
+        location /two/ { fastcgi_pass two; }
+        location /var/ { set $where unix:FOLDER/php.sock; fastcgi_pass $where; }
+        location /named/ { set $where php; fastcgi_pass $where; }
+        location /cached/ {
+            fastcgi_pass php; fastcgi_cache pages; fastcgi_cache_key $request_uri; fastcgi_cache_valid 200 1m;
+            add_header X-Cache $upstream_cache_status;
+        }
+        location /pages/ { fastcgi_pass php; fastcgi_intercept_errors on; error_page 404 503 /sorry.html; }
+        location /hide/ { fastcgi_pass php; fastcgi_hide_header X-App; fastcgi_pass_header X-Accel-Expires; }
+        location /ignore/ { fastcgi_pass php; fastcgi_ignore_headers X-Accel-Redirect; }
+        location /bare/ { fastcgi_pass php; fastcgi_pass_request_headers off; fastcgi_pass_request_body off; }
+        location /own/ { fastcgi_param SCRIPT_FILENAME $document_root/index.php; fastcgi_param REQUEST_METHOD $request_method;
+            fastcgi_param CONTENT_LENGTH $content_length; fastcgi_pass php; }
+        location /caught/ { fastcgi_pass php; fastcgi_catch_stderr "PHP message: caught"; }
+        location ~ ^/app/.+\\.php {
+            fastcgi_split_path_info ^(.+\\.php)(/.*)$;
+            fastcgi_param PATH_INFO $fastcgi_path_info;
+            fastcgi_param SCRIPT_SEEN $fastcgi_script_name;
+            fastcgi_param SCRIPT_FILENAME $document_root/index.php;
+            fastcgi_pass php;
+        }
+        location /index/ {
+            fastcgi_index index.php;
+            fastcgi_param SCRIPT_SEEN $fastcgi_script_name;
+            fastcgi_param SCRIPT_FILENAME $document_root/index.php;
+            fastcgi_pass php;
+        }
+        location /gone/ { fastcgi_pass unix:FOLDER/none.sock; }
+        location = /sorry.html { }
+        location /file/ { internal; }
+    }
+}
+"""
+PARAMS = """
+fastcgi_param QUERY_STRING $query_string;
+fastcgi_param REQUEST_METHOD $request_method;
+fastcgi_param CONTENT_TYPE $content_type;
+fastcgi_param CONTENT_LENGTH $content_length;
+fastcgi_param REQUEST_URI $request_uri;
+fastcgi_param DOCUMENT_ROOT $document_root;
+fastcgi_param HTTPS $https if_not_empty;
+"""
+
+
+class Both:
+    """nginx and this proxy on the same file, in front of the same php-fpm."""
+
+    def __init__(self, nginx: int, ours: int, logs: tuple[Any, Any]) -> None:
+        self.ports = nginx, ours
+        self.logs = logs
+
+    def ask(self, data: bytes, method: str = "GET") -> tuple[Response, Response]:
+        """nginx's response and ours."""
+        found = [parse_response(send_raw(port, data, timeout=60.0), method) for port in self.ports]
+        assert found[0] is not None and found[1] is not None
+        return found[0], found[1]
+
+    def same(self, data: bytes, method: str = "GET") -> Response:
+        """Return our response, which must be nginx's."""
+        theirs, ours = self.ask(data, method)
+        assert shown(ours) == shown(theirs)
+        return ours
+
+
+def shown(response: Response) -> dict[str, object]:
+    """Return what is compared of a response."""
+    left_out = {"date", "server", "connection", "transfer-encoding", "x-powered-by", "etag", "last-modified", "expires"}
+    fields = sorted((name.lower(), value) for name, value in response.headers if name.lower() not in left_out)
+    # The length of a body that arrived whole is known here, where nginx sends chunks.
+    fields = [pair for pair in fields if pair != ("content-length", str(len(response.body)))]
+    body: object = response.body
+    if b"<hr>" in response.body:
+        body = response.body.partition(b"<hr>")[0]
+        fields = [pair for pair in fields if pair[0] != "content-length"]
+    elif response.body[:1] == b"{":
+        body = json.loads(response.body)
+    reason = response.reason if response.status < 500 else ""
+    return {"status": response.status, "reason": reason, "complete": response.complete, "body": body, "fields": fields}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp("php")
+    (folder / "index.php").write_text(SCRIPT)
+    (folder / "sorry.html").write_text("sorry")
+    (folder / "file").mkdir()
+    (folder / "file" / "a.txt").write_text("a file")
+    text = CONF.replace("FOLDER", str(folder)).replace("include fastcgi_params;", PARAMS)
+    theirs, ours = free_port(), free_port()
+    with (
+        run_php(folder),
+        run_nginx(text.replace("PORT", str(theirs)), folder) as nginx,
+        run_proxy(text.replace("PORT", str(ours)), folder) as proxy,
+    ):
+        yield Both(theirs, ours, (nginx, proxy))
+
+
+def content(size: int) -> bytes:
+    """Return `size` bytes that do not repeat."""
+    return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(size // 32 + 1))[:size]
+
+
+SIZES = (0, 1, 32767, 32768, 32769, 65535, 65536, 65537, 1024 * 1024)
+PLACES = ("/", "/keep/", "/stream/", "/var/", "/named/", "/two/", "/own/", "/bare/")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("size", SIZES)
+def test_bodies_of_every_size(both: Both, place: str, size: int) -> None:
+    body = content(size)
+    fields = [("Content-Length", str(size)), ("Content-Type", "text/x-test")]
+    found = both.same(request_bytes(place, "POST", fields, body, close=True))
+    if place != "/bare/":
+        told = json.loads(found.body)
+        assert (told["length"], told["digest"]) == (size, hashlib.sha256(body).hexdigest())
+
+
+@pytest.mark.parametrize("place", ["/", "/keep/", "/var/"])
+@pytest.mark.parametrize("size", [0, 1, 65537, 1024 * 1024])
+def test_a_chunked_body_has_its_length(both: Both, place: str, size: int) -> None:
+    body = content(size)
+    pieces = [body[at : at + 50_000] for at in range(0, size, 50_000)]
+    data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    head = request_bytes(place, "POST", [("Transfer-Encoding", "chunked")], close=True)
+    found = both.same(head + data)
+    told = json.loads(found.body)
+    assert bytes.fromhex(told["vars"]["CONTENT_LENGTH"]).decode() == str(size)
+    assert told["digest"] == hashlib.sha256(body).hexdigest()
+
+
+REQUESTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
+    "plain": ("GET", "/a/b.php?x=1&y=%20", []),
+    "fields": ("GET", "/", [("X-One", "1"), ("X-Two-Words", "a b"), ("Accept", "*/*"), ("User-Agent", "t")]),
+    "repeated fields": ("GET", "/", [("X-A", "1"), ("X-A", "2"), ("Cookie", "a=1"), ("Cookie", "b=2")]),
+    "a field that the file sets": ("GET", "/", [("X-Set", "by the client")]),
+    "an underscore": ("GET", "/", [("X_Set", "by the client"), ("X-Ok", "1")]),
+    "long value": ("GET", "/", [("X-Long", "y" * 3000)]),
+    "own parameters replace all": ("GET", "/own/", [("X-A", "1")]),
+    "no fields": ("GET", "/bare/", [("X-A", "1")]),
+    "HEAD": ("HEAD", "/?h[]=X-App:+1", []),
+    "HEAD of much": ("HEAD", "/?size=300000", []),
+    "HEAD kept": ("HEAD", "/keep/?size=300000", []),
+    "DELETE": ("DELETE", "/thing", []),
+    "status": ("GET", "/?status=404", []),
+    "unknown status": ("GET", "/?h[]=Status:+299+Odd", []),
+    "status 204": ("GET", "/?status=204", []),
+    "status 304": ("GET", "/?status=304", []),
+    "location": ("GET", "/?h[]=Location:+https://elsewhere.test/x", []),
+    "relative location": ("GET", "/?h[]=Location:+/there", []),
+    "location 201": ("GET", "/?status=201&h[]=Location:+/there", []),
+    "cookies": ("GET", "/?" + "&".join(f"h[]=Set-Cookie:+c{n}=v{n}" for n in range(40)), []),
+    "own date and server": ("GET", "/?h[]=X-Pad:+1&h[]=X-App:+2", []),
+    "hidden": ("GET", "/hide/?h[]=X-App:+1&h[]=X-Other:+2&h[]=X-Accel-Expires:+10", []),
+    "accel redirect": ("GET", "/?h[]=X-Accel-Redirect:+/file/a.txt&h[]=Set-Cookie:+a=b", []),
+    "accel redirect ignored": ("GET", "/ignore/?h[]=X-Accel-Redirect:+/file/a.txt", []),
+    "intercepted": ("GET", "/pages/?status=404", []),
+    "intercepted 503": ("GET", "/pages/?status=503", []),
+    "not intercepted": ("GET", "/pages/?status=500", []),
+    "split": ("GET", "/app/x.php/path/info?q=1", []),
+    "split without information": ("GET", "/app/x.php", []),
+    "index": ("GET", "/index/a/", []),
+    "index of a file": ("GET", "/index/a/b", []),
+    "large": ("GET", "/?size=5000000", []),
+    "large kept": ("GET", "/keep/?size=5000000", []),
+    "large unbuffered": ("GET", "/stream/?size=5000000", []),
+    "slow": ("GET", "/?size=200000&slow=1", []),
+    "slow unbuffered": ("GET", "/stream/?size=200000&slow=1", []),
+    "declared length": ("GET", "/?h[]=Content-Length:+20000&size=20000", []),
+    "longer than declared": ("GET", "/?h[]=Content-Length:+10&size=20000", []),
+    "shorter than declared": ("GET", "/?h[]=Content-Length:+30000&size=20000", []),
+    "no server": ("GET", "/gone/", []),
+    "second server": ("GET", "/two/", []),
+    "caught": ("GET", "/caught/?err=caught+it", []),
+    "not caught": ("GET", "/caught/?err=other", []),
+    "too many variables": ("GET", "/", [(f"X-Big-{n}", "z" * 7000) for n in range(4)]),
+    "range": ("GET", "/?size=100", [("Range", "bytes=0-9")]),
+    "conditions": ("GET", "/", [("If-None-Match", '"x"'), ("If-Modified-Since", "Sat, 01 Jan 2000 00:00:00 GMT")]),
+    "hop by hop": ("GET", "/", [("Keep-Alive", "300"), ("TE", "trailers")]),
+    "authorization": ("GET", "/", [("Authorization", "Basic dTpw")]),
+    "expect": ("POST", "/", [("Content-Length", "0")]),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests_and_responses(both: Both, name: str) -> None:
+    method, target, fields = REQUESTS[name]
+    both.same(request_bytes(target, method, fields, close=True), method)
+
+
+def test_a_killed_worker_in_mid_response_breaks_the_response(both: Both) -> None:
+    for target in ("/?size=400000&slow=1&die=1", "/keep/?size=400000&slow=1&die=1", "/stream/?size=400000&slow=1&die=1"):
+        theirs, ours = both.ask(request_bytes(target, close=True))
+        assert (ours.status, ours.complete) == (theirs.status, theirs.complete) == (200, False)
+
+
+def test_a_killed_worker_before_the_head_is_a_502(both: Both) -> None:
+    both.same(request_bytes("/?size=0&die=1", close=True))
+    theirs, ours = both.ask(request_bytes("/?size=10&die=1", close=True))
+    assert theirs.status == ours.status
+
+
+def test_lines_of_stderr_are_in_the_error_log(both: Both) -> None:
+    theirs, ours = both.ask(request_bytes("/?err=the+line%0Aand+another.", close=True))
+    assert theirs.status == ours.status == 200
+    wanted = 'FastCGI sent in stderr: "PHP message: the line'
+    for log in both.logs:
+        wait_until(lambda log=log: wanted in log.log(), "the line of the script")
+    line = next(line for line in both.logs[1].log().splitlines() if wanted in line)
+    assert '" while reading response header from upstream, client: 127.0.0.1' in line
+    assert 'upstream: "fastcgi://unix:' in line
+
+
+def test_an_entry_of_the_cache(both: Both) -> None:
+    for wanted in ("MISS", "HIT", "HIT"):
+        theirs, ours = both.ask(request_bytes("/cached/x?size=1000", close=True))
+        assert ours.get("X-Cache") == theirs.get("X-Cache") == wanted
+        assert ours.body == theirs.body == b"x" * 1000
+    for port in both.ports:
+        kept = parse_response(send_raw(port, request_bytes("/cached/n?h[]=Cache-Control:+no-store&size=9", close=True)))
+        assert kept is not None and kept.get("X-Cache") == "MISS"
+
+
+def test_a_connection_that_is_kept_serves_many_requests(both: Both) -> None:
+    for number in range(30):
+        both.same(request_bytes(f"/keep/?n={number}", "POST", body=b"x" * number, close=True))

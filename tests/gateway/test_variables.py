@@ -1,0 +1,76 @@
+"""The CGI variables of a location."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from tests.support.directive import location
+from tests.support.gateway import Asked, _fastcgi
+from tests.support.routing import environ
+from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.gateway import FastCGI, Variables
+from wsgi_proxy.http import headers
+
+
+def asked(text: str, fields: list[tuple[str, str]] | None = None, **changes: Any) -> Asked:
+    """Return the request that a location with these directives sends."""
+    where = location(f"fastcgi_pass 127.0.0.1:9000; {text}")
+    settings = where.proxy.gateway
+    assert settings is not None
+    exchange = Exchange.from_environ(environ("GET", "/a?b", fields or [], 80))
+    exchange.location = where
+    for name, value in changes.items():
+        setattr(exchange, name, value)
+    chosen = headers.RequestFilter((), dropped=headers.GATEWAY_DROPPED)
+    head = Variables(settings).head(exchange, exchange.pairs, chosen, None)
+    found = _fastcgi(io.BytesIO(head + FastCGI(settings).end()))
+    assert found is not None
+    return found
+
+
+def test_parameters_in_the_order_written_then_fields() -> None:
+    found = asked("fastcgi_param B $request_method; fastcgi_param A x; fastcgi_param B again;", [("X-One", "1")])
+    assert found.params[:3] == [(b"B", b"GET"), (b"A", b"x"), (b"B", b"again")]
+    assert found["HTTP_X_ONE"] == "1"
+
+
+def test_if_not_empty() -> None:
+    found = asked(
+        'fastcgi_param A "" if_not_empty; fastcgi_param B ""; fastcgi_param C $arg_none if_not_empty;'
+        "fastcgi_param D $arg_none; fastcgi_param E $uri if_not_empty;",
+        uri="/e",
+    )
+    assert [name for name in found.names() if len(name) == 1] == ["B", "D", "E"]
+    assert (found["B"], found["D"], found["E"]) == ("", "", "/e")
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ([("X-A", "1"), ("x-a", "2")], {"HTTP_X_A": "1, 2"}),
+        ([("Cookie", "a=1"), ("Cookie", "b=2")], {"HTTP_COOKIE": "a=1; b=2"}),
+        ([("Proxy", "http://evil.test"), ("X-Ok", "1")], {"HTTP_X_OK": "1"}),
+        ([("X_Under", "1"), ("X-Ok", "1")], {"HTTP_X_OK": "1"}),
+        (
+            [("Connection", "close, X-Gone"), ("X-Gone", "1"), ("X-Ok", "1")],
+            {"HTTP_X_OK": "1", "HTTP_CONNECTION": "close, X-Gone"},
+        ),
+        ([("Content-Type", "a/b"), ("Content-Length", "0")], {"HTTP_CONTENT_TYPE": "a/b", "HTTP_CONTENT_LENGTH": "0"}),
+        ([("X-Set", "client")], {}),
+        ([("X-Latin", "\xe9")], {"HTTP_X_LATIN": "\xe9"}),
+    ],
+)
+def test_the_fields_of_a_client(fields: list[tuple[str, str]], wanted: dict[str, str]) -> None:
+    found = asked("fastcgi_param HTTP_X_SET file;", fields)
+    left = {name: found[name] for name in found.names() if name not in ("HTTP_HOST", "HTTP_X_SET")}
+    assert left == wanted
+    assert found["HTTP_X_SET"] == "file"
+
+
+def test_a_level_that_sets_a_parameter_inherits_none() -> None:
+    for text, names in (("fastcgi_param A b;", ["A"]), ("", ["C", "D"])):
+        gateway = location(f"fastcgi_pass a:1; {text}", "fastcgi_param C d; fastcgi_param D e;").proxy.gateway
+        assert gateway is not None and [param.name for param in gateway.param] == names

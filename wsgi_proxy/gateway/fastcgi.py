@@ -1,0 +1,62 @@
+"""FastCGI requests to a responder.
+
+Source: FastCGI Specification 1.0, sections 3.4, 5.1 and 6.2; ngx_http_fastcgi_create_request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import ProxyError
+from ..http import Pairs
+from .protocols import Gateway
+from .records import BEGIN_REQUEST, END_OF_STDIN, PARAMS, Records, record, stdin
+
+if TYPE_CHECKING:
+    from ..config import GatewaySettings
+
+_MOST = 65535
+_NO_PARAMS = record(PARAMS, b"")
+
+
+class FastCGI(Gateway):
+    """A responder's requests; with `fastcgi_keep_conn` the connection is kept."""
+
+    __slots__ = ("_begin", "_caught")
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        super().__init__(settings)
+        self.streams = True
+        self.keeps = settings.keep_conn
+        self.status_line = False
+        self._caught = tuple(text.encode("latin-1") for text in settings.catch_stderr)
+        self._begin = record(BEGIN_REQUEST, bytes((0, 1, 1 if self.keeps else 0, 0, 0, 0, 0, 0)))
+
+    def head(self, params: Pairs, length: int | None) -> bytes:
+        pieces = []
+        for name, value in params:
+            name_size, size = len(name), len(value)
+            pieces.append(chr(name_size) if name_size < 128 else _long(name_size))
+            pieces.append(chr(size) if size < 128 else _long(size))
+            pieces.append(name)
+            pieces.append(value)
+        content = "".join(pieces).encode("latin-1")
+        if len(content) > _MOST:
+            # A responder need not join a pair that lies in two records, and PHP does not.
+            raise ProxyError(f"fastcgi request record is too big: {len(content)}")
+        return self._begin + (record(PARAMS, content) if content else b"") + _NO_PARAMS
+
+    def body(self, data: bytes) -> bytes:
+        return stdin(data) if data else b""
+
+    def end(self) -> bytes:
+        return END_OF_STDIN
+
+    def decoder(self, log: Callable[[str, str], None] | None) -> Records | None:
+        return Records(self.keeps, self._caught, log)
+
+
+def _long(size: int) -> str:
+    """Return a length in four bytes, of which the highest bit is set."""
+    return chr(size >> 24 & 127 | 128) + chr(size >> 16 & 255) + chr(size >> 8 & 255) + chr(size & 255)

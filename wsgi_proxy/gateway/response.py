@@ -1,0 +1,65 @@
+"""The head of a CGI response: fields without a status line, which `Status` replaces.
+
+Rules (RFC 3875, section 6; ngx_http_fastcgi_process_header, ngx_http_uwsgi_process_status_line):
+- Without `Status` the status is 302 if there is a Location, else 200. A uwsgi or SCGI server may send an HTTP status line
+  as well.
+- A line ends with CRLF or LF. An empty line ends the head, and a response may begin with it.
+- The framing is the protocol's: Transfer-Encoding and Connection have no meaning here and are dropped.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import InvalidResponse
+from ..http import ResponseHead, parse_response_head
+
+_END = re.compile(rb"\A\r?\n|\n\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/[0-9]+\.[0-9]+ +([0-9]{3})(?: +(.*))?\Z", re.DOTALL)
+_DROPPED = (b"connection", b"keep-alive", b"transfer-encoding", b"upgrade")
+_WHILE = "while reading response header from upstream"
+
+
+def end_of_head(data: bytes) -> int:
+    """Return the index behind the empty line that ends the head; 0 if it has not arrived."""
+    found = _END.search(data)
+    return found.end() if found is not None else 0
+
+
+def parse_gateway_head(data: bytes, method: str, status_line: bool = False) -> ResponseHead:
+    """Return the head in `data`, which ends with its empty line. Raise InvalidResponse.
+
+    `keep_alive` is False: the protocol decides about the connection. `status_line` accepts an HTTP status line.
+    """
+    lines = data.replace(b"\r\n", b"\n").split(b"\n")
+    first = b""
+    if status_line and lines[0][:5] == b"HTTP/":
+        found = _STATUS_LINE.match(lines[0])
+        if found is not None:
+            first = found[1] + b" " + (found[2] or b"")
+            del lines[0]
+    kept = []
+    status = location = b""
+    for line in lines:
+        if not line:
+            continue
+        name, _, value = line.partition(b":")
+        lower = name.lower()
+        if lower == b"status":
+            status = status or value.strip(b" \t")
+        elif lower == b"location":
+            location = line
+        elif lower in _DROPPED:
+            continue
+        kept.append(line)
+    if not first:
+        first = status or (b"302 Found" if location else b"200 OK")
+        if not first[:3].isdigit():
+            shown = status.decode("latin-1")
+            raise InvalidResponse(f'upstream sent invalid status "{shown}" {_WHILE}')
+    code, reason = first[:3], first[3:].strip(b" \t")
+    if int(code) < 200:
+        raise InvalidResponse(f"upstream sent the status {int(code)} {_WHILE}")
+    head = parse_response_head(b"\r\n".join([b"HTTP/1.1 " + code + b" " + reason, *kept, b"", b""]), method)
+    head.keep_alive = False
+    return head
