@@ -11,7 +11,7 @@ from wsgi_proxy.proxy.proxy import Proxy
 from wsgi_proxy.response import Response
 
 CONF = """events {} http {
-    proxy_cache_path memory: keys_zone=z:1m;
+    proxy_cache_path memory keys_zone=z:1m;
     upstream u { server 127.0.0.1:1; }
     server {
         add_header X-Server 1;
