@@ -35,8 +35,8 @@ PHASES = {
     ),
     "routing": (
         "routing static",
-        """args captures compiled host internal location named_location prefix redirects relocate rewritten_in_place server
-        site uri uri_changed""",
+        """args behind_alias captures compiled host internal location named_location prefix redirects relocate
+        rewritten_in_place server site uri uri_changed""",
     ),
     "scripts": ("routing nginx variables", "captures variables"),
     "access": ("access limits", "limit_conn_status limit_req_status remote_user"),
@@ -111,6 +111,8 @@ class Exchange:
     """Internal redirects so far; more than ten are an error, as in nginx."""
     uri_changed = False
     """A rewrite, a try_files or an error page changed `uri`: the upstream then gets `uri` instead of the raw target."""
+    behind_alias = False
+    """`uri` is a candidate of `try_files` that follows the `alias` of a regular expression (nginx's add_uri_to_alias)."""
     rewritten_in_place = False
     """`rewrite … break` changed `uri` in its location: the URI of `proxy_pass` is then left out (nginx's !valid_location)."""
     relocate = False

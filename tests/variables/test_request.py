@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,10 @@ def value(name: str, x: Exchange) -> str:
     return compile_text(f"${name}", Names())(x)
 
 
-def core(x: Exchange, **settings: str) -> None:
+def core(x: Exchange, alias_cut: int = 0, **settings: str) -> None:
     names = Names()
-    x.location = Location(core=CoreSettings(**{name: compile_text(text, names) for name, text in settings.items()}))
+    templates: dict[str, Any] = {name: compile_text(text, names) for name, text in settings.items()}
+    x.location = Location(core=CoreSettings(alias_cut=alias_cut, **templates))
 
 
 @pytest.mark.parametrize("name", [*variable_table.TEXT, *variable_table.OPTIONAL])
@@ -78,10 +80,10 @@ def test_files() -> None:
     core(x, root="/www/$host")
     x.host = "h"
     assert (value("document_root", x), value("request_filename", x)) == ("/www/h", "/www/h/a/b")
-    core(x, alias="rel/")
+    core(x, alias="rel/", alias_cut=3)
     x.location = Location(pattern="/a/", core=x.location.core)
     assert value("request_filename", x) == "/srv/rel/b"
-    x.location = Location(kind="~", pattern="^/a", regex=re.compile("^/a"), core=x.location.core)
+    core(x, alias="rel/", alias_cut=-1)
     assert value("request_filename", x) == "/srv/rel/"
     assert value("realpath_root", x) == ""
 

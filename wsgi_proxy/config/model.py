@@ -522,6 +522,9 @@ class CoreSettings:
     root: Template | None = None
     """None: `html` under the prefix."""
     alias: Template | None = None
+    alias_cut: int = 0
+    """The characters of a URI that `alias` replaces: the prefix of the location that has the directive, also in the locations
+    inside it; -1 for a regular expression, whose alias is the whole path."""
     index: tuple[Template, ...] | None = None
     autoindex: bool = False
     autoindex_format: str = "html"

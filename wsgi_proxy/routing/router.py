@@ -284,7 +284,7 @@ class Router:
         self._count_change(exchange)
         exchange.uri, exchange.args = uri, args or ""
         exchange.internal = exchange.uri_changed = True
-        exchange.named_location = exchange.rewritten_in_place = False
+        exchange.named_location = exchange.rewritten_in_place = exchange.behind_alias = False
 
     def named(self, exchange: Exchange, name: str) -> None:
         """Send the request to a named location; `route` then runs its script."""

@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ..errors import ProxyError
 from ..logs import errorlog
 from ..response import FileBody, Response
 from ..routing import page_response, redirect_within, slash_redirect
@@ -76,14 +77,23 @@ def _opened(exchange: Exchange, handle: int, status: os.stat_result, coding: str
     return file_response(exchange, handle, status, coding)
 
 
-def _path(exchange: Exchange, uri: str | None = None) -> bytes | None:
-    """Return the path of the file for a URI, as bytes; None if it is outside of the configured directory."""
-    path = filename(exchange, uri)
+def _path(exchange: Exchange, suffix: str = "") -> bytes | None:
+    """Return the path of the file for the URI with a suffix, as bytes; None if it is outside of the configured directory."""
+    return _checked(exchange, filename(exchange) + suffix)
+
+
+def _checked(exchange: Exchange, path: str) -> bytes | None:
+    """Return a path as bytes; None if it is outside of the configured directory.
+
+    Raises ProxyError (500) if the URI was rewritten in a location with `alias`, whose prefix it may not have any more.
+    """
+    core = exchange.location.core
+    if core.alias is not None and exchange.rewritten_in_place:
+        raise ProxyError(f'"alias" cannot be used in location "{exchange.location.pattern}" where URI was rewritten')
     if "\0" in path:
         return None
     if "/.." in path:
         # Only the constant text of the configuration may contain `..`.
-        core = exchange.location.core
         fixed = getattr(core.alias or core.root, "constant", None) is not None
         brought = path[len(document_root(exchange)) :] if fixed else path
         if ".." in brought.split("/"):
@@ -112,7 +122,7 @@ def _directory(exchange: Exchange) -> Response:
         name = "index.html" if template is None else template(exchange)
         if name[:1] == "/":
             return redirect_within(name, exchange.args)
-        found = _path(exchange, exchange.uri + name) if name else None
+        found = _path(exchange, name) if name else None
         if found is None:
             continue
         try:
@@ -149,7 +159,10 @@ def _missing_directory(exchange: Exchange) -> Response | None:
         mode = os.stat(path).st_mode
     except OSError as error:
         return _failed(exchange, error, path)
-    return None if stat.S_ISDIR(mode) else page_response(404)
+    if stat.S_ISDIR(mode):
+        return None
+    # Only the `alias` of a regular expression can lead here: every other path ends with the URI's slash.
+    raise ProxyError(f'"{path.decode("latin-1")}" is not a directory')
 
 
 def try_files(exchange: Exchange) -> Response | None:
@@ -160,7 +173,8 @@ def try_files(exchange: Exchange) -> Response | None:
     """
     *candidates, last = exchange.location.core.try_files
     core = exchange.location.core
-    prefix = exchange.location.pattern if core.alias is not None and exchange.location.kind not in ("~", "~*") else ""
+    cut = core.alias_cut if core.alias is not None else 0
+    prefix = exchange.uri[:cut] if cut > 0 else ""
     for candidate in candidates:
         assert not isinstance(candidate, int)
         uri = candidate(exchange)
@@ -168,10 +182,11 @@ def try_files(exchange: Exchange) -> Response | None:
         wants_directory = candidate.text.endswith("/")  # type: ignore[attr-defined]
         if wants_directory:
             uri = uri[:-1]
-        # `alias` replaces the location's prefix, so the prefix is put before a candidate that lacks it. Constant ones always do.
+        # `alias` replaces a prefix, which a candidate may have or lack. A constant one lacks it.
         fixed = candidate.constant is not None  # type: ignore[attr-defined]
-        tried = uri if uri.startswith(prefix) and not (prefix and fixed) else prefix + uri
-        path = _path(exchange, tried)
+        if prefix and not fixed and uri.startswith(prefix):
+            uri = uri[cut:]
+        path = _checked(exchange, document_root(exchange) + uri)
         if path is None:
             continue
         try:
@@ -179,7 +194,10 @@ def try_files(exchange: Exchange) -> Response | None:
         except OSError:
             continue
         if stat.S_ISDIR(mode) is wants_directory:
-            exchange.uri = tried
+            if cut >= 0:
+                exchange.uri = prefix + uri
+            elif not wants_directory:
+                exchange.uri, exchange.behind_alias = uri, True
             return None
     if isinstance(last, int):
         return page_response(last)

@@ -224,20 +224,18 @@ def realpath_root(exchange: Exchange) -> str | None:
         return None
 
 
-def filename(exchange: Exchange, uri: str | None = None) -> str:
-    """Return the path of the file for a URI (default: the present one) under `root` or `alias`.
+def filename(exchange: Exchange) -> str:
+    """Return the path of the file for the URI under `root` or `alias`.
 
-    `alias` replaces the location's prefix; in a location given by a regular expression it is the whole path.
+    `alias` replaces the prefix of its location; in a location given by a regular expression it is the whole path, which a
+    candidate of `try_files` may follow.
     """
-    location = exchange.location
-    core: CoreSettings = location.core
-    if uri is None:
-        uri = exchange.uri
+    core: CoreSettings = exchange.location.core
     if core.alias is None:
-        return document_root(exchange) + uri
-    if location.kind in ("~", "~*"):
-        return document_root(exchange)
-    return document_root(exchange) + uri[len(location.pattern) :]
+        return document_root(exchange) + exchange.uri
+    if core.alias_cut < 0:
+        return document_root(exchange) + (exchange.uri if exchange.behind_alias else "")
+    return document_root(exchange) + exchange.uri[core.alias_cut :]
 
 
 def limit_rate(exchange: Exchange) -> str:

@@ -27,6 +27,9 @@ def _root(level: Level, statement: Statement) -> None:
     if name == "root":
         text = text.rstrip("/") or text[:1]
     level.own[f"core.{name}"] = values.path_template(level, text)
+    if name == "alias":
+        pattern = level.own["location.pattern"]
+        level.own["core.alias_cut"] = -1 if level.own["location.kind"] in ("~", "~*") else len(pattern)
     # Either directive replaces the inherited one.
     level.own[f"core.{other}"] = None
 
