@@ -52,6 +52,7 @@ LIBRARIES = {
     "gevent": "net worker access",
     "greenlet": "net worker",
     "bcrypt": "access",
+    "brotli": "filters",
     "OpenSSL": "tls",
     "cryptography": "tls cli",
     "mypy_extensions": "*",

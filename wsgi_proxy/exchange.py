@@ -176,7 +176,7 @@ class Exchange:
     """The whole response was delivered (nginx's $request_completion)."""
     finished_at = 0.0
     varies = False
-    """The client's Accept-Encoding had a part in the choice of a file (`gzip_static`)."""
+    """The client's Accept-Encoding had a part in the choice of a file (`gzip_static`, `brotli_static`)."""
     gzip_sizes: tuple[int, int] | None = None
     """The bytes of the body before and after `gzip`, once it is compressed ($gzip_ratio)."""
 

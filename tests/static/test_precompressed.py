@@ -48,6 +48,15 @@ def test_always_asks_no_client(tmp_path: Path) -> None:
     assert asked(site(tmp_path, "gzip_static always;"), "/a.html", []) == (200, "gzip", b"a.html.gz", False)
 
 
+def test_brotli_comes_first(tmp_path: Path) -> None:
+    ours = site(tmp_path, "gzip_static on; brotli_static on;")
+    (tmp_path / "a.html.br").write_text("br")
+    both = [("Accept-Encoding", "gzip, br")]
+    assert asked(ours, "/a.html", both) == (200, "br", b"br", True)
+    assert asked(ours, "/a.html", GZIP)[:3] == (200, "gzip", b"a.html.gz")
+    assert asked(ours, "/only.html", both)[:3] == (200, "gzip", b"only.html.gz")
+
+
 def test_no_part_of_a_compressed_file_is_sent(tmp_path: Path) -> None:
     ours = site(tmp_path, "gzip_static on;")
     assert asked(ours, "/a.html", [*GZIP, ("Range", "bytes=0-1")])[:3] == (200, "gzip", b"a.html.gz")

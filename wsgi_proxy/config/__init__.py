@@ -3,6 +3,7 @@
 from . import arguments as arguments
 from . import plugins as plugins
 from .filters import MAX_EXPIRES as MAX_EXPIRES
+from .filters import BrotliSettings as BrotliSettings
 from .filters import CharsetMap as CharsetMap
 from .filters import CharsetSettings as CharsetSettings
 from .filters import GzipSettings as GzipSettings

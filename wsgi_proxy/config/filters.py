@@ -44,6 +44,20 @@ class GzipSettings:
 
 
 @dataclass(frozen=True)
+class BrotliSettings:
+    """The settings of ngx_brotli."""
+
+    enabled: bool = False
+    types: MediaTypes = HTML
+    comp_level: int = 6
+    min_length: int = 20
+    window: int = 19
+    """The binary logarithm of the window's size (`brotli_window`)."""
+    static: str = "off"
+    """`brotli_static`: "off", "on" or "always"."""
+
+
+@dataclass(frozen=True)
 class CharsetMap:
     """`charset_map source target { … }`, with names in lower case. `pairs` are (byte, its character in the target)."""
 

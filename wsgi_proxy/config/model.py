@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import arguments
-from .filters import CharsetSettings, GzipSettings, SubSettings, UserIDSettings
+from .filters import BrotliSettings, CharsetSettings, GzipSettings, SubSettings, UserIDSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -660,6 +660,7 @@ class Location:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
+    brotli: BrotliSettings = BrotliSettings()
     charset: CharsetSettings = CharsetSettings()
     userid: UserIDSettings = UserIDSettings()
     sub: SubSettings = SubSettings()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .brotli import compile_brotli
 from .charset import compile_charset
 from .gunzip import compile_gunzip
 from .gzip import compile_gzip, compile_vary
@@ -28,6 +29,7 @@ COMPILERS: tuple[Callable[[Location], Filter | None], ...] = (
     compile_gunzip,
     compile_sub,
     compile_charset,
+    compile_brotli,
     compile_gzip,
 )
 """Functions that return a location's filter, or None if its settings ask for none."""

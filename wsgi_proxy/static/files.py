@@ -38,7 +38,8 @@ def serve(exchange: Exchange) -> Response:
     path = _path(exchange)
     if path is None:
         return page_response(404)
-    if exchange.location.gzip.static == "off" or exchange.method == "POST":
+    location = exchange.location
+    if exchange.method == "POST" or location.gzip.static == location.brotli.static == "off":
         return _served(exchange, path)
     found = Compressed(exchange, path)
     return _served(exchange, path) if found.handle < 0 else _sent(exchange, found.handle, found.coding)

@@ -1,7 +1,8 @@
-"""`gzip_static`: files that lie compressed beside the requested one.
+"""`gzip_static` and `brotli_static`: files that lie compressed beside the requested one.
 
 Rules:
 - `on` serves the compressed file to clients that accept it, `always` to all of them, even if there is no other file.
+- A client that accepts both codings gets Brotli.
 - A compressed file that cannot be opened counts as missing. As in nginx its ranges are not served.
 Source: ngx_http_gzip_static_module, by behaviour.
 """
@@ -13,7 +14,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ..filters import may_compress
+from ..filters import accepts_brotli, may_compress
 from ..logs import errorlog
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ class Compressed:
     def __init__(self, exchange: Exchange, path: bytes) -> None:
         self.handle = -1
         self.coding = ""
-        settings = exchange.location.gzip
-        if settings.static != "off":
+        brotli, settings = exchange.location.brotli, exchange.location.gzip
+        if brotli.static != "off":
+            accepted = brotli.static == "always" or accepts_brotli(exchange)
+            self._look(exchange, path + b".br", "br", brotli.static, accepted)
+        if settings.static != "off" and self.handle < 0:
             accepted = settings.static == "always" or may_compress(exchange, settings, None)
             self._look(exchange, path + b".gz", "gzip", settings.static, accepted)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.directive import faults, http, location
+from wsgi_proxy.nginx.directives import filters
 
 
 def test_values_reach_the_model() -> None:
@@ -24,6 +27,22 @@ def test_types_add_up_at_a_level_and_replace_those_around_it() -> None:
     assert location("gzip_types a/b * c/d;").gzip.types is None
     assert location("gzip_types *; gzip_types c/d;").gzip.types is None
     assert http("gzip_types text/html;").warnings == ('duplicate MIME type "text/html" in /etc/x/nginx.conf:1',)
+
+
+def test_brotli() -> None:
+    found = location(
+        "brotli on; brotli_types text/css; brotli_comp_level 11; brotli_min_length 1k; brotli_window 16m; brotli_static always;"
+        " brotli_buffers 16 8k;"
+    ).brotli
+    assert found.enabled and found.types == {"text/html", "text/css"} and found.static == "always"
+    assert (found.comp_level, found.min_length, found.window) == (11, 1024, 24)
+    assert faults("brotli_window 32m;")[0].endswith("4m, 8m, or 16m")
+
+
+def test_brotli_without_its_library_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "has_brotli", lambda: False)
+    assert faults("brotli on;") == ['"brotli" needs the library of that name: pip install "wsgi-proxy-nginx[brotli]"']
+    assert location("brotli off; brotli_static on;").brotli.static == "on"
 
 
 def test_faults() -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.support.tls import Files
 from wsgi_proxy.config import (
     TLS,
+    BrotliSettings,
     CacheSettings,
     CharsetSettings,
     CoreSettings,
@@ -114,6 +115,7 @@ GROUPS: dict[str, Any] = {
     "guard": GuardSettings(),
     "tunnel": TunnelSettings(),
     "gzip": GzipSettings(),
+    "brotli": BrotliSettings(),
     "charset": CharsetSettings(),
     "userid": UserIDSettings(),
     "sub": SubSettings(),

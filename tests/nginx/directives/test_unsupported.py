@@ -10,7 +10,7 @@ from wsgi_proxy.nginx.directives.unsupported import UNSUPPORTED
 
 
 @pytest.mark.parametrize(
-    "name", ["grpc_pass", "content_by_lua_block", "js_content", "geoip2_proxy", "memcached_pass", "brotli", "acme_issuer"]
+    "name", ["grpc_pass", "content_by_lua_block", "js_content", "geoip2_proxy", "memcached_pass", "acme_issuer"]
 )
 def test_well_known_names(name: str) -> None:
     assert name in UNSUPPORTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...filters import has_brotli
 from ...variables import compile_regex
 from . import values
 from .row import ALL, IFS, Bad, BadValue, Converter, Level, Row, Statement, special, summed, value
@@ -34,7 +35,8 @@ def _logarithm(low: int, high: int) -> Converter:
     def convert(level: Level, args: list[str]) -> int:
         found = values.size(level, args)
         if found & (found - 1) or not low <= found <= high:
-            shown = [f"{size // 1024}k" if size >= 1024 else str(size) for size in (1 << n for n in range(9, 18)) if size <= high]
+            sizes = [1 << number for number in range(low.bit_length() - 1, high.bit_length())]
+            shown = [f"{size >> 20}m" if size >> 20 else f"{size >> 10}k" if size >> 10 else str(size) for size in sizes]
             raise BadValue("must be " + ", ".join(shown[:-1]) + f", or {shown[-1]}")
         return found.bit_length() - 1
 
@@ -62,6 +64,13 @@ def _http_version(level: Level, args: list[str]) -> str:
     return args[0]
 
 
+def _brotli(level: Level, args: list[str]) -> bool:
+    enabled = values.flag_value("brotli", args[0])
+    if enabled and not has_brotli():
+        raise Bad('"brotli" needs the library of that name: pip install "wsgi-proxy-nginx[brotli]"')
+    return enabled
+
+
 ROWS: tuple[Row, ...] = (
     value("gzip", IFS, "FLAG", "gzip.enabled", values.flag("gzip")),
     media_types("gzip_types", "gzip.types", "text/html"),
@@ -74,5 +83,11 @@ ROWS: tuple[Row, ...] = (
     value("gzip_http_version", ALL, "TAKE1", "gzip.http_version", _http_version),
     value("gunzip", ALL, "FLAG", "gzip.gunzip", values.flag("gunzip")),
     value("gzip_static", ALL, "TAKE1", "gzip.static", values.word("off", "on", "always")),
+    value("brotli", IFS, "FLAG", "brotli.enabled", _brotli),
+    media_types("brotli_types", "brotli.types", "text/html"),
+    value("brotli_comp_level", ALL, "TAKE1", "brotli.comp_level", values.between(0, 11)),
+    value("brotli_min_length", ALL, "TAKE1", "brotli.min_length", values.size),
+    value("brotli_window", ALL, "TAKE1", "brotli.window", _logarithm(1024, 16777216)),
+    value("brotli_static", ALL, "TAKE1", "brotli.static", values.word("off", "on", "always")),
     special("gzip_disable", ALL, "1MORE", _disable, "gzip.disable"),
 )

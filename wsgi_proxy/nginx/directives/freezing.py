@@ -14,6 +14,7 @@ from typing import Any
 
 from ...config import (
     AccessLog,
+    BrotliSettings,
     CacheSettings,
     CharsetSettings,
     Config,
@@ -73,6 +74,7 @@ class Settings:
     guard: GuardSettings = GuardSettings()
     tunnel: TunnelSettings = TunnelSettings()
     gzip: GzipSettings = GzipSettings()
+    brotli: BrotliSettings = BrotliSettings()
     charset: CharsetSettings = CharsetSettings()
     userid: UserIDSettings = UserIDSettings()
     sub: SubSettings = SubSettings()
@@ -96,6 +98,7 @@ _GROUPS: dict[str, Any] = {
     "guard": GuardSettings,
     "tunnel": TunnelSettings,
     "gzip": GzipSettings,
+    "brotli": BrotliSettings,
     "charset": CharsetSettings,
     "userid": UserIDSettings,
     "sub": SubSettings,
@@ -245,6 +248,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         guard=settings.guard,
         tunnel=settings.tunnel,
         gzip=settings.gzip,
+        brotli=settings.brotli,
         charset=settings.charset,
         userid=settings.userid,
         sub=settings.sub,

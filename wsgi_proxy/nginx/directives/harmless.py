@@ -111,6 +111,7 @@ ROWS: tuple[Row, ...] = (
     accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),
     accepted("output_buffers", ALL, "TAKE2", "files are sent in blocks of 64 KB or by sendfile", values.buffers),
     accepted("gzip_buffers", ALL, "TAKE2", "zlib sizes its buffers", values.buffers),
+    accepted("brotli_buffers", ALL, "TAKE2", "the library sizes its buffers", values.buffers),
     accepted("gunzip_buffers", ALL, "TAKE2", "zlib sizes its buffers", values.buffers),
     _size("postpone_gzipping", ALL, "compression begins with the first byte"),
     _flag("gzip_no_buffer", ALL, "compressed bytes leave when no more are at hand"),

@@ -6,7 +6,7 @@ import re
 
 _NAMES = frozenset(
     """
-    brotli echo grpc_pass keyval least_conn_zone memcached_pass mgmt
+    echo grpc_pass keyval least_conn_zone memcached_pass mgmt
     modsecurity post_action proxy_downstream_buffer proxy_half_close proxy_pass_trailers
     proxy_ssl_alpn proxy_ssl_conf_command proxy_upstream_buffer ssi_ignore_recycled_buffers ssl_certificate_compression
     ssl_conf_command ssl_ech_file ssl_ocsp ssl_ocsp_cache ssl_ocsp_responder sticky_cookie_insert tunnel_bind_dynamic
@@ -14,7 +14,7 @@ _NAMES = frozenset(
     """.split()
 )
 _FAMILIES = re.compile(
-    r"(acme|auth_jwt|auth_oidc|brotli|echo|geoip2?|js|keyval|lua|modsecurity|more|otel|passenger|"
+    r"(acme|auth_jwt|auth_oidc|echo|geoip2?|js|keyval|lua|modsecurity|more|otel|passenger|"
     r"perl|push_stream|rtmp|session_log|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|"
     r"set_(escape|unescape|decode|encode|md5|sha1|hmac|random|secure_random|form_input|quote|misc|if_empty|base32|formatted|"
     r"hashed|local|rotate)\w*"
