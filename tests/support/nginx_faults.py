@@ -33,6 +33,10 @@ _MAIN = [
     "events {} user nosuchuser;",
 ]
 _HTTP = [
+    "http2_chunk_size 0;",
+    "http2_recv_buffer_size 1;",
+    "http2_max_concurrent_streams x;",
+    "http2_body_preread_size 3000m;",
     "server { listen 80x; }",
     "server { listen 127.0.0.1:0; }",
     "server { listen 127.0.0.1:70000; }",

@@ -569,6 +569,8 @@ class CoreSettings:
     if_modified_since: str = "exact"
     sendfile: bool = False
     chunked_transfer_encoding: bool = True
+    http2_chunk_size: int = 16 * 1024
+    """The largest DATA frame to a client; nginx's default is 8 KB."""
     resolver: tuple[str, ...] = ()
     resolver_valid: float | None = None
     resolver_timeout: float = 30.0
@@ -737,6 +739,9 @@ class ServerBlock:
     script: tuple[Instruction, ...] = ()
     tls: TLS | None = None
     http2: bool = False
+    http2_max_concurrent_streams: int = 128
+    http2_body_preread_size: int = 256 * 1024
+    """Bytes of a body that a client may send before the request is worked on; nginx's default is 64 KB."""
     client_header_timeout: float = 60.0
     client_header_buffer_size: int = 1024
     large_client_header_buffers: tuple[int, int] = (4, 8192)

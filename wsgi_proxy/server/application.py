@@ -68,6 +68,9 @@ class ServerPlan:
             tls=None if context is None else (lambda: context),
             response_plain=True,
             http2=server.http2 or listen.http2,
+            http2_streams=server.http2_max_concurrent_streams,
+            http2_window=server.http2_body_preread_size,
+            http2_chunk=core.http2_chunk_size,
         )
 
 

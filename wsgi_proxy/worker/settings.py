@@ -69,6 +69,12 @@ class ListenerSettings:
     """The application answers plain HTTP that arrives at a TLS listener (`Connection.plain_on_tls`)."""
     http2: bool = False
     """A client on a plain listener may begin with the preface of HTTP/2 (RFC 9113, section 3.3)."""
+    http2_streams: int = 128
+    """Requests of one connection that are worked on at a time."""
+    http2_window: int = 256 * 1024
+    """Bytes of a body that a client may send before the application reads."""
+    http2_chunk: int = 16 * 1024
+    """The largest DATA frame that is sent."""
     rules: HeadRules | None = None
     """gunicorn's settings about request heads, where they govern this listener."""
     keep_line: str = field(init=False)
@@ -101,5 +107,6 @@ class ListenerSettings:
             client_body_timeout=core.client_body_timeout,
             send_timeout=core.send_timeout,
             chunks=core.chunked_transfer_encoding,
+            http2_chunk=core.http2_chunk_size,
         )
         return self if changed == self else changed

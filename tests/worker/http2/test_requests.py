@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from tests.support.frames import (
@@ -14,6 +16,7 @@ from tests.support.frames import (
     PING,
     PRIORITY,
     RST_STREAM,
+    SETTINGS,
     WINDOW_UPDATE,
     FrameClient,
     fields,
@@ -23,12 +26,13 @@ from tests.support.frames import (
 )
 from tests.support.ports import wait_until
 from wsgi_proxy.worker.http2.connection import Http2Connection
-from wsgi_proxy.worker.http2.requests import MAX_STREAMS
+from wsgi_proxy.worker.settings import ListenerSettings
 
 from .support import serving_http2
 
 CALM = ("goaway", 11)
 POST = fields(method="POST", path="/echo")
+MAX_STREAMS = ListenerSettings().http2_streams
 
 
 def test_rapid_reset() -> None:
@@ -68,6 +72,44 @@ def test_malformed_requests_run_out() -> None:
             client.request(stream, fields(("connection", "x")))
         assert client.until(lambda found: found.kind == GOAWAY) is not None
         assert client.seen[-1].code == 11 and app.begun == 0
+
+
+def test_the_limit_of_streams_is_the_listeners() -> None:
+    with serving_http2(http2_streams=3) as (server, app), FrameClient(server.port) as client:
+        assert client.until(lambda found: found.kind == SETTINGS) is not None
+        assert (3, 3) in struct.iter_unpack(">HI", client.seen[-1].payload)
+        for stream in (1, 3, 5, 7):
+            client.request(stream, fields(path="/wait?x"))
+        assert client.outcome(7) == ("reset", 7) and app.begun == 3
+        server.call(lambda: app.let_go.set())
+        assert client.outcome(5) == ("response", 200)
+        assert client.get(9) == (200, b"hello")
+
+
+def test_a_small_window_opens_when_the_body_is_read() -> None:
+    with serving_http2(http2_window=10) as (server, app), FrameClient(server.port) as client:
+        assert client.until(lambda found: found.kind == SETTINGS) is not None
+        assert (4, 10) in struct.iter_unpack(">HI", client.seen[-1].payload)
+        client.send(frame(SETTINGS, 1))
+        client.request(1, POST, end=False)
+        # The application waits for the body, which opens the window to its usual size.
+        opened = client.until(lambda found: found.kind == WINDOW_UPDATE and found.stream == 1)
+        assert opened is not None and int.from_bytes(opened.payload, "big") == 256 * 1024 - 10
+        client.send(frame(DATA, END_STREAM, 1, b"b" * 16000))
+        assert client.outcome() == ("response", 200)
+        client.request(3, fields(method="POST", path="/wait"), end=False)
+        client.send(frame(DATA, END_STREAM, 3, b"b" * 11))
+        assert client.outcome(3) == ("reset", 3)
+        assert app.begun
+
+
+def test_a_client_that_has_not_read_the_settings_has_the_usual_window() -> None:
+    with serving_http2(http2_window=10) as (server, _), FrameClient(server.port) as client:
+        client.request(1, POST, end=False)
+        for _ in range(4):
+            client.send(frame(DATA, 0, 1, b"b" * 16000))
+        client.send(frame(DATA, END_STREAM, 1))
+        assert client.outcome() == ("response", 200)
 
 
 def test_more_streams_than_are_allowed_are_refused() -> None:

@@ -11,6 +11,8 @@ from . import values
 from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, special, value
 
 _SERVER = "http, server"
+MAX_WINDOW = 2**31 - 1
+"""The largest window of HTTP/2 (RFC 9113, section 6.9.1)."""
 
 
 def _keepalive_timeout(level: Level, statement: Statement) -> None:
@@ -146,6 +148,20 @@ def _mirror(level: Level, statement: Statement) -> None:
         level.own.setdefault("core.mirror", []).append(text)
 
 
+def _preread_size(level: Level, args: list[str]) -> int:
+    found = values.size(level, args)
+    if found > MAX_WINDOW:
+        raise Bad(f"the maximum body preread buffer size is {MAX_WINDOW}")
+    return found
+
+
+def _chunk_size(level: Level, args: list[str]) -> int:
+    found = values.size(level, args)
+    if not found:
+        raise Bad("the http2 chunk size cannot be zero")
+    return found
+
+
 ROWS: tuple[Row, ...] = (
     value("client_max_body_size", ALL, "TAKE1", "core.client_max_body_size", values.offset),
     value("client_body_buffer_size", ALL, "TAKE1", "core.client_body_buffer_size", values.size),
@@ -184,5 +200,8 @@ ROWS: tuple[Row, ...] = (
     value("underscores_in_headers", _SERVER, "FLAG", "server.underscores_in_headers", values.flag("underscores_in_headers")),
     value("merge_slashes", _SERVER, "FLAG", "server.merge_slashes", values.flag("merge_slashes")),
     value("http2", _SERVER, "FLAG", "server.http2", values.flag("http2")),
+    value("http2_max_concurrent_streams", _SERVER, "TAKE1", "server.http2_max_concurrent_streams", values.number),
+    value("http2_body_preread_size", _SERVER, "TAKE1", "server.http2_body_preread_size", _preread_size),
+    value("http2_chunk_size", ALL, "TAKE1", "core.http2_chunk_size", _chunk_size),
     value("early_hints", ALL, "1MORE", "core.early_hints", values.templates),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import values
-from .row import ALL, Bad, Level, Row, accepted
+from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted
 
 _SERVER = "http, server"
 _IF = "http, server, location, if in location"
@@ -48,17 +48,33 @@ _LINGER = "a worker reads the rest of a client's data before it closes the conne
 
 _OBSOLETE = "obsolete in nginx too"
 _HTTP2_OBSOLETE = (
-    ("http2_idle_timeout", _SERVER),
-    ("http2_max_field_size", _SERVER),
-    ("http2_max_header_size", _SERVER),
-    ("http2_max_requests", _SERVER),
-    ("http2_recv_timeout", _SERVER),
-    ("http2_max_concurrent_pushes", _SERVER),
-    ("http2_pool_size", _SERVER),
-    ("http2_streams_index_size", _SERVER),
-    ("http2_push", ALL),
-    ("http2_push_preload", ALL),
+    ("http2_idle_timeout", _SERVER, "keepalive_timeout"),
+    ("http2_max_field_size", _SERVER, "large_client_header_buffers"),
+    ("http2_max_header_size", _SERVER, "large_client_header_buffers"),
+    ("http2_max_requests", _SERVER, "keepalive_requests"),
+    ("http2_recv_timeout", _SERVER, "client_header_timeout"),
+    ("http2_max_concurrent_pushes", _SERVER, ""),
+    ("http2_push", ALL, ""),
+    ("http2_push_preload", ALL, ""),
 )
+"""(name, contexts, the directive that nginx recommends instead)."""
+_SMALLEST_RECV_BUFFER = 32
+
+
+def _http2_obsolete(name: str, contexts: str, instead: str) -> Row:
+    """Return the row of a directive that nginx ignores with a warning."""
+    advice = f'use the "{instead}" directive instead' if instead else "ignored"
+
+    def act(level: Level, statement: Statement) -> None:
+        level.reading.warn(f'the "{name}" directive is obsolete, {advice}', statement.place)
+
+    return Row(name, contexts, "TAKE1", act, note=_OBSOLETE)
+
+
+def _recv_buffer(level: Level, args: list[str]) -> None:
+    if values.size(level, args) < _SMALLEST_RECV_BUFFER:
+        raise BadValue("value is too small")
+
 
 ROWS: tuple[Row, ...] = (
     _hash("variables_hash_max_size", "http"),
@@ -82,10 +98,7 @@ ROWS: tuple[Row, ...] = (
     _size("sendfile_max_chunk", ALL, "other connections of a worker are served between two blocks"),
     _size("proxy_send_lowat", ALL, "the kernel decides when a socket is writable"),
     _size("ssl_buffer_size", _SERVER, "a TLS record is as long as the block that is written"),
-    _size("http2_chunk_size", ALL, "a frame has at most 16 KB"),
-    _size("http2_recv_buffer_size", "http", "the worker has one buffer for each connection"),
-    _size("http2_body_preread_size", _SERVER, "a stream takes 256 KB before the application reads"),
-    accepted("http2_max_concurrent_streams", _SERVER, "TAKE1", "a connection works on at most 128 requests", values.number),
+    accepted("http2_recv_buffer_size", "http", "TAKE1", "the worker has one buffer for each connection", _recv_buffer),
     _flag("tcp_nopush", ALL, "heads and bodies are written together"),
     _flag("tcp_nodelay", ALL, "always on"),
     _flag("reset_timedout_connection", ALL, "a connection that timed out is closed"),
@@ -124,7 +137,9 @@ ROWS: tuple[Row, ...] = (
     accepted("proxy_store_access", ALL, "TAKE123", "nothing is stored: see `proxy_store`"),
     accepted("ssl_certificate_cache", _SERVER, "TAKE123", "certificates with variables are kept while they do not change"),
     accepted("proxy_ssl_certificate_cache", ALL, "TAKE123", "certificates are read when a connection pool is made"),
-    *(accepted(name, contexts, "TAKE1", _OBSOLETE) for name, contexts in _HTTP2_OBSOLETE),
+    *(_http2_obsolete(name, contexts, instead) for name, contexts, instead in _HTTP2_OBSOLETE),
+    accepted("http2_pool_size", _SERVER, "TAKE1", "Python manages its memory"),
+    accepted("http2_streams_index_size", _SERVER, "TAKE1", "streams are in a dictionary"),
     _off("ssi"),
     _unless_off("disable_symlinks", ALL, "TAKE12"),
     _unless_off("client_body_in_file_only", ALL, "TAKE1"),

@@ -93,6 +93,7 @@ class StreamBody(Body):
         while not self._queue:
             if self._ends():
                 return False
+            self._stream.ask()
             if self._gate.wait(self._stream.settings.client_body_timeout or None) == LATE:
                 raise self._late()
         if self._fault is not None:

@@ -19,8 +19,8 @@ from ..link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER
 from ..service import QUIET
 from . import frames
 from .frames import ConnectionFault
-from .output import CONNECTION_WINDOW, STREAM_WINDOW
-from .requests import LIST_LIMIT, MAX_STREAMS, StreamFrames
+from .output import CONNECTION_WINDOW
+from .requests import LIST_LIMIT, StreamFrames
 
 if TYPE_CHECKING:
     from ..link import Link
@@ -52,8 +52,8 @@ class Http2Connection(StreamFrames):
         self.write(
             frames.settings_frame(
                 [
-                    (frames.MAX_CONCURRENT_STREAMS, MAX_STREAMS),
-                    (frames.INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+                    (frames.MAX_CONCURRENT_STREAMS, settings.http2_streams),
+                    (frames.INITIAL_WINDOW_SIZE, settings.http2_window),
                     (frames.MAX_HEADER_LIST_SIZE, min(settings.max_head, LIST_LIMIT)),
                 ]
             )
@@ -179,6 +179,7 @@ class Http2Connection(StreamFrames):
         if flags & frames.ACK:
             if payload:
                 raise ConnectionFault(frames.FRAME_SIZE_ERROR, "an acknowledgement with settings")
+            self.first_window = self.listener.settings.http2_window
             return
         for name, value in frames.read_settings(payload):
             if name == frames.INITIAL_WINDOW_SIZE:

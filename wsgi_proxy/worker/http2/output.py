@@ -58,6 +58,7 @@ class Output(Link):
         "_scheduled",
         "_unsaid",
         "blocked",
+        "first_window",
         "initial_window",
         "receive_window",
         "streams",
@@ -69,7 +70,11 @@ class Output(Link):
         self.streams: dict[int, RequestStream] = {}
         """The streams that are open, or half-closed on either side."""
         self.window = self.initial_window = DEFAULT_WINDOW
-        self.receive_window = STREAM_WINDOW
+        window = self.listener.settings.http2_window
+        self.receive_window = max(STREAM_WINDOW, window)
+        """What a client may send on a stream whose body is read."""
+        self.first_window = max(DEFAULT_WINDOW, window)
+        """What it may send before; until it acknowledges the SETTINGS, RFC 9113's default at least."""
         self._receivable = CONNECTION_WINDOW
         self._unsaid = 0
         self.blocked: list[RequestStream] = []

@@ -4,7 +4,7 @@ Rules:
 - A frame that breaks the protocol ends the connection with GOAWAY, a request that does so its stream; the sections are named
   where it is decided.
 - A stream counts as long as its greenlet works for it, whoever reset it: rapid resets (CVE-2023-44487), and resets that a client
-  provokes (CVE-2025-8671), do not get more work done than `MAX_STREAMS` requests, and cost the client's patience.
+  provokes (CVE-2025-8671), do not get more work done than `http2_streams` requests, and cost the client's patience.
 - A field block is bounded while it comes (CVE-2024-27316), and in what it expands to.
 """
 
@@ -30,8 +30,6 @@ from .stream import RequestStream
 if TYPE_CHECKING:
     from ..link import Link
 
-MAX_STREAMS = 128
-"""Requests of one connection that are worked on at a time."""
 LIST_LIMIT = 128 * 1024
 """What a field block may expand to; a request's own limits are smaller."""
 _BLOCK_LIMIT = 64 * 1024
@@ -170,7 +168,7 @@ class StreamFrames(Output):
             if self._final:
                 # The client knows from GOAWAY that it is not worked on.
                 self.ignore(number)
-            elif self.running >= MAX_STREAMS:
+            elif self.running >= self.listener.settings.http2_streams:
                 self.write_reset(number, frames.REFUSED_STREAM)
                 self.charge(RESET_COST)
             else:

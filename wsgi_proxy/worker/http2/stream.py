@@ -46,7 +46,7 @@ _FILE_BLOCK = 64 * 1024
 class RequestStream(Link):
     """A stream, from its request's head to its end. `window` is what the client still takes, `receivable` what it may send."""
 
-    __slots__ = ("_gate", "_unsaid", "connection", "held", "id", "receivable", "window")
+    __slots__ = ("_asked", "_gate", "_unsaid", "connection", "held", "id", "receivable", "window")
 
     def __init__(self, connection: StreamFrames, number: int, head: Request, ended: bool) -> None:
         self.adopt(connection)
@@ -54,7 +54,8 @@ class RequestStream(Link):
         self.connection = connection
         self.id = number
         self.window = connection.initial_window
-        self.receivable = connection.receive_window
+        self.receivable = connection.first_window
+        self._asked = False
         self.held = 0
         """Bytes that have come and were not read."""
         self._unsaid = 0
@@ -164,6 +165,16 @@ class RequestStream(Link):
             self.receivable += self._unsaid
             self._unsaid = 0
 
+    def ask(self) -> None:
+        """The application waits for the body: open the window beyond what a client may send without that."""
+        if not self._asked and self.state != CLOSED:
+            self._asked = True
+            connection = self.connection
+            more = connection.receive_window - connection.listener.settings.http2_window
+            if more > 0:
+                connection.update_window(self.id, more)
+                self.receivable += more
+
     def leave(self, fault: ProxyError) -> None:
         """The stream has been reset, or the connection is lost: wake everything that waits for the client."""
         if self.state == CLOSED:
@@ -206,7 +217,7 @@ class RequestStream(Link):
                 if head and (self.window <= 0 or connection.window <= 0 or connection.congested()):
                     self.send(head)
                     head = b""
-                count = min(self._room(), size - start, FRAME_SIZE)
+                count = min(self._room(), size - start, FRAME_SIZE, self.settings.http2_chunk)
             else:
                 count = 0
                 if self.state == CLOSED:
