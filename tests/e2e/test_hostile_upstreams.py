@@ -149,9 +149,9 @@ STATUS_LINES = [
 ]
 
 FIELDS = [
-    Case("bare LFs for line ends", b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello", 502),
-    Case("one bare LF among the fields", b"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 5\r\n\r\nhello", 502),
-    Case("a bare LF for the empty line", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\nhello", 502, "hold"),
+    Case("bare LFs for line ends", b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello", Whole(kept=True)),
+    Case("one bare LF among the fields", b"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 5\r\n\r\nhello", Whole(kept=True)),
+    Case("a bare LF for the empty line", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\nhello", Whole(kept=True)),
     Case("a bare CR in a value", head(b"X-A: a\rContent-Length: 0", b"Content-Length: 5"), 502),
     Case("bare CRs for line ends", b"HTTP/1.1 200 OK\rContent-Length: 5\r\rhello", 502, "close"),
     Case("a NUL in a value", head(b"X-A: a\0b", b"Content-Length: 5"), 502),

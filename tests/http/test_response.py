@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from wsgi_proxy.errors import InvalidResponse
-from wsgi_proxy.http.response import ResponseHead, check_partial_response, parse_response_head
+from wsgi_proxy.http.response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 
 
 def response(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: str = "GET") -> ResponseHead:
@@ -73,7 +75,8 @@ BAD_RESPONSES: dict[str, bytes] = {
     "NUL in reason": b"HTTP/1.1 200 O\0K\r\n\r\n",
     "no colon": b"HTTP/1.1 200 OK\r\nfoo\r\nContent-Length: 1\r\n\r\n",
     "bare CR": b"HTTP/1.1 200 OK\r\nX: a\rContent-Length: 1\r\n\r\n",
-    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 1\r\n\r\n",
+    "CR CR LF": b"HTTP/1.1 200 OK\r\r\nContent-Length: 1\r\n\r\n",
+    "obs-fold behind LF": b"HTTP/1.1 200 OK\nX: a\n b\n\n",
     "obs-fold": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
     "NUL in value": b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
     "NUL in name": b"HTTP/1.1 200 OK\r\nX\0: b\r\n\r\n",
@@ -103,7 +106,22 @@ def test_refused_answer(name: str) -> None:
         parse_response_head(BAD_RESPONSES[name])
 
 
-@pytest.mark.parametrize("data", [b"S", b"HTTP/2", b"SSH-2.0", b"\x15\x03\x01", b"HTTP/1.1 200 OK\nX: y"])
+LINES = b"HTTP/1.1 200 OK", b"X: a", b"Content-Length: 1"
+
+
+@pytest.mark.parametrize("ends", list(product([b"\r\n", b"\n"], repeat=4)))
+def test_a_lone_lf_ends_a_line(ends: tuple[bytes, ...]) -> None:
+    data = b"".join(line + end for line, end in zip((*LINES, b""), ends, strict=True))
+    # The body may look like an empty line, too.
+    for body in (b"", b"x", b"\n\n", b"\r\n\r\n"):
+        assert end_of_response_head(data + body) == len(data)
+    assert [end_of_response_head(data[:size]) for size in range(len(data))] == [-1] * len(data)
+    head = parse_response_head(data)
+    assert (head.status, head.reason, head.content_length) == (200, "OK", 1)
+    assert head.pairs == [("X", "a"), ("Content-Length", "1")]
+
+
+@pytest.mark.parametrize("data", [b"S", b"HTTP/2", b"SSH-2.0", b"\x15\x03\x01"])
 def test_a_partial_answer_that_cannot_become_good(data: bytes) -> None:
     with pytest.raises(InvalidResponse):
         check_partial_response(data)

@@ -9,7 +9,7 @@ from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, parse_ranges
 from .request import RequestHead, check_partial_request, parse_request_head, with_unique
-from .response import ResponseHead, check_partial_response, parse_response_head
+from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
 from .uri import absolute_form, bare_host, behind, check_host, escape, escape_args, normalise, printable, resolved, split_unsafe
 
@@ -40,6 +40,7 @@ __all__ = [
     "check_partial_response",
     "check_target",
     "encode_end",
+    "end_of_response_head",
     "environ_key",
     "escape",
     "escape_args",

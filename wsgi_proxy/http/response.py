@@ -2,7 +2,9 @@
 
 Rules:
 - The rules of `http.request` hold, with InvalidResponse for a refusal: upstreams are trusted no more than clients.
-- White space before a colon is the only fault that is repaired (RFC 9112, section 5.1). The repaired field counts.
+- Two faults are repaired: white space before a colon (RFC 9112, section 5.1), and a lone LF as the end of a line, which CGI scripts
+  and appliances send (RFC 9112, section 2.2; nginx does the same). The repaired head counts. A bare CR is refused, and in the
+  framing of chunks a lone LF is too.
 """
 
 from __future__ import annotations
@@ -59,14 +61,17 @@ class ResponseHead:
 
 
 def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
-    """Parse a complete head, status line to CRLF CRLF, of the response to a request by `method`. Raises InvalidResponse."""
+    """Parse a complete head, status line to empty line, of the response to a request by `method`. Raises InvalidResponse."""
     if data.translate(None, ALLOWED):
         raise InvalidResponse("upstream sent a control character in the response's head")  # RFC 9110, section 5.5
     text = data.decode("latin-1")
     lines = text.split("\r\n")
     ends = len(lines) - 1
     if text.count("\n") != ends or text.count("\r") != ends:
-        raise InvalidResponse("upstream sent a bare CR or LF")  # RFC 9112, section 2.2
+        lines = text.replace("\r\n", "\n").split("\n")
+        ends = len(lines) - 1
+        if text.count("\r") != text.count("\r\n"):
+            raise InvalidResponse("upstream sent a bare CR")  # RFC 9112, section 2.2
     if ends < 2 or lines.pop() or lines.pop():
         raise InvalidResponse("upstream sent an incomplete head")
 
@@ -85,6 +90,21 @@ def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
             special.append((meaning, pair[1]))
     _response_framing(head, special, method)
     return head
+
+
+def end_of_response_head(data: bytes, seen: int = 0) -> int:
+    """Return the index behind the first empty line, -1 without one. A line ends with CRLF or LF (RFC 9112, section 2.2).
+
+    `seen` is an index before which no empty line begins.
+
+    >>> end_of_response_head(b"HTTP/1.1 200 OK\\r\\n\\r\\nbody"), end_of_response_head(b"HTTP/1.1 200 OK\\n\\nbody"), end_of_response_head(b"HTTP/1.1 200 OK\\r\\n")
+    (19, 17, -1)
+    """
+    end = data.find(b"\n\r\n", seen)
+    bare = data.find(b"\n\n", seen) if end < 0 else data.find(b"\n\n", seen, end + 1)
+    if bare >= 0:
+        return bare + 2
+    return end + 3 if end >= 0 else -1
 
 
 def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
@@ -166,5 +186,3 @@ def check_partial_response(data: bytes) -> None:
     """
     if data[:7] != b"HTTP/1."[: len(data)]:
         raise InvalidResponse(f"upstream sent no HTTP/1 status line: {data[:40]!r}")
-    if data.count(b"\n") != data.count(b"\r\n"):
-        raise InvalidResponse("upstream sent a bare LF")

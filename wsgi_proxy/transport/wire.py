@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
 from ..gateway import Gateway, Records, end_of_head, parse_gateway_head
-from ..http import ResponseHead, check_partial_response, parse_response_head
+from ..http import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 from ..net import Stream, reset_on_close
 from .client_watch import Watched
 from .connect import CLOSED, TIMED_OUT, describe
@@ -214,11 +214,10 @@ class Wire:
                 if not complete and interim and not self.stream.readable():
                     return None
                 data = self._recv()
-            end = data.find(b"\r\n\r\n")
+            end = end_of_response_head(data)
             if end < 0:
                 data = self._rest_of_head(data)
-                end = data.find(b"\r\n\r\n")
-            end += 4
+                end = end_of_response_head(data)
             if end == len(data):
                 head = parse_response_head(data, method)
                 data = b""
@@ -285,5 +284,6 @@ class Wire:
                 raise InvalidResponse("upstream sent too big header while reading response header from upstream")
             seen = max(0, len(parts) - 3)
             parts += self._recv()
-            if parts.find(b"\r\n\r\n", seen) >= 0:
-                return bytes(parts)
+            data = bytes(parts)
+            if end_of_response_head(data, seen) >= 0:
+                return data
