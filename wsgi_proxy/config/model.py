@@ -321,6 +321,10 @@ class ProxySettings:
     hide_header: tuple[str, ...] = ()
     pass_header: tuple[str, ...] = ()
     pass_request_headers: bool = True
+    pass_forwarded: bool = False
+    """Pass on the client's `Forwarded`, `X-Real-IP` and `X-Forwarded-*`, as nginx does. In a configuration made in Python only
+    those of a trusted peer are passed on.
+    """
     pass_request_body: bool = True
     set_body: Template | None = None
     method: Template | None = None

@@ -76,7 +76,7 @@ class Forwarder:
             headers.RequestFilter(
                 replaced, trusted=trusted, underscores=underscores, ignore_invalid=ignore_invalid, dropped=dropped
             )
-            for trusted in (False, True)
+            for trusted in (settings.pass_forwarded, True)
         )
         self._verbatim = target is not None and target.verbatim
         self.uri_part = target.uri if target is not None else None

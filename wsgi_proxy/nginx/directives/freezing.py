@@ -288,7 +288,8 @@ def freeze(reading: Reading, main: Level) -> Config:
     """Return the model of a configuration that was read without a fault so far. New faults are added to `reading`."""
     http = next((level for level in main.inner if level.kind == "http"), None)
     events = next((level for level in main.inner if level.kind == "events"), None)
-    base = Settings(values={"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading)})
+    values = {"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading), "proxy.pass_forwarded": True}
+    base = Settings(values=values, proxy=ProxySettings(pass_forwarded=True))
     servers: tuple[ServerBlock, ...] = ()
     settings = base
     if http is not None:
