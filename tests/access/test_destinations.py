@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.support.limits import exchange, text
-from wsgi_proxy.access.destinations import check, check_scheme, is_clients, is_elsewhere
+from wsgi_proxy.access.destinations import check, check_scheme, client_names, is_configured, is_elsewhere
 from wsgi_proxy.config import GuardSettings
 from wsgi_proxy.errors import ClientError, Refusal
 from wsgi_proxy.exchange import Exchange
@@ -34,10 +34,47 @@ from wsgi_proxy.routing.router import Router
         ("http://10.0.0.1:3000$request_uri", False),
         ("https://$proxied_name/x?h=$host", False),
         ("$hostname:80", False),
+        # A port does not choose the host.
+        ("http://127.0.0.1:$1", False),
+        ("http://127.0.0.1:30$1/x", False),
+        ("http://$backend:${arg_port}", False),
+        ("http://127.0.0.1$1", True),
+        ("http://[::1]:$arg_port", False),
+        ("http://[$1]:80", True),
+        # A named group is a capture like $1.
+        ("http://$app:3000", True),
+        ("http://${app}.internal", True),
+        ("http://127.0.0.1:$app", False),
+        ("http://unix:$app", True),
+        ("http://unix:/run/$app.sock", False),
     ],
 )
 def test_whose_choice_it_is(url: str, expected: bool) -> None:
-    assert is_clients(url) is expected
+    assert bool(client_names(url, {"app"})) is expected
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "expected"),
+    [
+        ("a.test", "a.test", True),
+        ("b.test a.test", "a.test", True),
+        (".a.test", "a.test", True),
+        (".a.test", "x.a.test", True),
+        ("*.a.test", "x.a.test", True),
+        ("*.a.test", "b.test", False),
+        ("a.test", "x.a.test", False),
+        ("a.*", "a.test", False),
+        ("~^(?<app>.+)$", "a.test", False),
+        ('""', "a.test", False),
+        ("_", "127.0.0.1", False),
+    ],
+)
+def test_a_host_that_the_server_block_is_for(names: str, host: str, expected: bool) -> None:
+    config = nginx.loads(f"events {{}} http {{ server {{ server_name {names}; return 200; }} }}")
+    x = exchange(host=host)
+    x.server = config.servers[0]
+    assert is_configured(x, frozenset({"host"})) is expected
+    assert not is_configured(x, frozenset({"host", "arg_x"}))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +127,11 @@ def test_refused_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.ERROR, "wsgi_proxy"), pytest.raises(Refusal) as refusal:
         check(x, GuardSettings(), ("127.0.0.1", 22))
     assert refusal.value.status == 403
-    assert caplog.records[0].getMessage().startswith("access to 127.0.0.1:22 forbidden by rule, client: ")
+    assert (
+        caplog.records[0]
+        .getMessage()
+        .startswith('access to 127.0.0.1:22 forbidden by rule: "tunnel_allow_upstream" does not allow it, client: ')
+    )
     check(x, GuardSettings(), ("192.0.2.1", 22))
     with pytest.raises(Refusal):
         check(x, GuardSettings(), "/run/docker.sock")

@@ -76,3 +76,29 @@ def test_a_socket_that_the_client_names_is_judged() -> None:
     x = exchange()
     x.args = "v=/run/x"
     assert known.of(x, location).judged
+
+
+def judged(names: str, place: str, host: str = "a.test", uri: str = "/127.0.0.1:9") -> bool:
+    text = f"events {{}} http {{ server {{ server_name {names}; {place} }} }}"
+    config = nginx.loads(text)
+    known = Targets(config, SharedMemory.open(uuid.uuid4().hex), {})
+    block = config.servers[0]
+    x = exchange()
+    x.host, x.server, x.uri = host, block, uri
+    found = block.locations[0].regex
+    if found is not None:
+        match = found.search(uri)
+        assert match is not None
+        x.captures = (match[0], *match.groups())
+        x.variables.update(match.groupdict())
+    compiled = CompiledLocation(block.locations[0], block, AccessPlan(block.locations[0].guard), known, None)
+    return known.of(x, compiled).judged
+
+
+def test_only_a_host_that_the_client_chooses_is_judged() -> None:
+    assert not judged("localhost", "location / { proxy_pass http://$host:8080; }", "localhost")
+    assert judged("_", "location / { proxy_pass http://$host:8080; }", "localhost")
+    assert not judged("_", "location ~ :([0-9]+)$ { proxy_pass http://127.0.0.1:$1; }")
+    assert not judged("_", "location ~ :(?<port>[0-9]+)$ { proxy_pass http://127.0.0.1:$port; }")
+    assert judged("_", "location ~ ^/(.+)$ { proxy_pass http://$1; }")
+    assert judged("_", "location ~ ^/(?<to>.+)$ { proxy_pass http://$to; }")

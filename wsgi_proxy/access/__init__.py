@@ -2,7 +2,7 @@
 
 from .body_limit import bound_body
 from .client_certificate import tls_of, verdict
-from .destinations import is_clients, is_elsewhere
+from .destinations import client_names, is_elsewhere
 from .guard import AccessPlan, Guard
 from .passwords import load_libraries
 
@@ -10,8 +10,8 @@ __all__ = [
     "AccessPlan",
     "Guard",
     "bound_body",
+    "client_names",
     "destinations",
-    "is_clients",
     "is_elsewhere",
     "load_libraries",
     "tls_of",

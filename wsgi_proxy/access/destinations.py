@@ -2,7 +2,8 @@
 
 Rules:
 - Only destinations that the client names are checked: CONNECT, and a `proxy_pass` whose host comes from the request. Destinations
-  in the configuration are trusted.
+  in the configuration are trusted. A port or a path that comes from the request does not matter, and `$host` is the
+  configuration's if a `server_name` of the server block is that name or a domain that contains it.
 - The check is on the address of the connection about to be opened, not on the name, so a later DNS answer cannot evade it.
 - `tunnel_allow_upstream` decides alone where it is set (ngx_http_tunnel_module). Each condition must be neither empty nor "0",
   and $upstream_last_addr is the address in question. Without it, loopback, link-local, multicast and unspecified addresses and
@@ -16,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from ..config import FORWARDING
@@ -26,23 +28,47 @@ if TYPE_CHECKING:
     from ..config import GuardSettings
     from ..exchange import Exchange
 
-_CLIENTS_HOST = re.compile(r"\$\{?(http_|host\b|arg_|cookie_|request_uri\b|uri\b|document_uri\b|args\b|[0-9])")
+_CLIENTS = re.compile(r"(http_|arg_|cookie_)\w*|host|request_uri|uri|document_uri|args|query_string|[0-9]")
+"""The variables that a client chooses, besides the named groups of regular expressions."""
+_VARIABLE = re.compile(r"\$\{(\w+)\}|\$([0-9])|\$(\w+)")
+_PORT = re.compile(r":([0-9]+|\$\w+|\$\{\w+\})+\Z")
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _DISCARD_PORT = 9
 
 
-def is_clients(url: str) -> bool:
-    """Return True if the host in a `proxy_pass` or `tunnel_pass` is chosen by the client.
+def client_names(url: str, captures: Container[str] = ()) -> frozenset[str]:
+    """Return the names of the variables by which the client chooses the host in a `proxy_pass`; empty if it does not.
 
-    >>> is_clients("http://$http_host$request_uri"), is_clients("http://$backend$request_uri")
-    (True, False)
+    `captures` are the names of groups in regular expressions, in lower case.
+
+    >>> client_names("http://$http_host$request_uri"), client_names("http://$backend$request_uri"), client_names("http://10.0.0.1:$1")
+    (frozenset({'http_host'}), frozenset(), frozenset())
     """
     _, _, rest = url.rpartition("://")
     authority, slash, _ = rest.partition("/")
     if not slash:
         # In http://$backend$request_uri the second variable is the path, although no slash separates it from the host.
         authority = re.sub(r"\$\{?(request_uri|uri|document_uri|is_args|args)\}?.*", "", authority) or authority
-    return _CLIENTS_HOST.search(authority) is not None
+    host = authority if authority.startswith("unix:") else _PORT.sub("", authority)
+    names = {"".join(found).lower() for found in _VARIABLE.findall(host)}
+    return frozenset(name for name in names if _CLIENTS.fullmatch(name) or name in captures)
+
+
+def is_configured(exchange: Exchange, names: frozenset[str]) -> bool:
+    """Return True if these variables only say `$host`, and the server block has a name for that host or a domain around it.
+
+    A server block that answers for any host (a default server, a regular expression, `name.*`) does not limit the client.
+    """
+    return names <= {"host", "http_host"} and any(_covers(name, exchange.host) for name in exchange.server.names)
+
+
+def _covers(name: str, host: str) -> bool:
+    """Return True if a `server_name` is the host or `*.domain` around it."""
+    if not name or name.startswith("~") or name.endswith(".*"):
+        return False
+    if name.startswith("."):
+        return host == name[1:] or host.endswith(name)
+    return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
 def check_scheme(exchange: Exchange) -> None:
@@ -55,8 +81,7 @@ def check_scheme(exchange: Exchange) -> None:
     if exchange.trusted_peer and exchange.header("X-Forwarded-Proto").lower() == "https":
         return
     target = exchange.location.proxy.pass_
-    forwards = exchange.location.handler in FORWARDING and target is not None and target.template is not None
-    if not (forwards and target is not None and is_clients(target.url)):
+    if exchange.location.handler not in FORWARDING or target is None or not target.client_names:
         raise ClientError("client sent an https target over plain HTTP", status=421)
 
 
@@ -72,7 +97,7 @@ def check(exchange: Exchange, settings: GuardSettings, address: tuple[str, int] 
         good = not isinstance(address, str) and is_elsewhere(address[0])
     if not good:
         shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-        errorlog.line("error", f"access to {shown} forbidden by rule", exchange)
+        errorlog.line("error", f'access to {shown} forbidden by rule: "tunnel_allow_upstream" does not allow it', exchange)
         raise Refusal(status=403)
 
 

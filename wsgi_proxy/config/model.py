@@ -256,6 +256,8 @@ class ProxyPass:
     uri: str | None = None
     host: str = ""
     template: Template | None = None
+    client_names: frozenset[str] = frozenset()
+    """The variables by which the client chooses the host: `access.destinations` then decides about each address."""
     verbatim: bool = False
     """Send the part of the target behind the location's prefix as the client wrote it (mappings made in Python)."""
     place: SourceLine = SourceLine()

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..access import is_clients
+from ..access import destinations
 from ..config import Server, Upstream
 from ..errors import ClientError, ConfigError, ProxyError, UpstreamError
 from ..http import printable
@@ -126,7 +126,7 @@ class Targets:
             raise ProxyError(f'invalid URL prefix in "{url}"')
         scheme, verified = found[1].lower(), False
         address, uri = split(url[found.end() :])
-        if exchange.absolute not in ("", "http") and is_clients(pass_.url):
+        if exchange.absolute not in ("", "http") and pass_.client_names:
             if exchange.absolute != "https":
                 raise ClientError(f'client asked a forward proxy for the scheme "{exchange.absolute}"')
             scheme, verified = "https", True
@@ -137,12 +137,12 @@ class Targets:
                 base = self._keep(key, self._target(address, scheme))
             except ValueError as error:
                 raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
-            base.judged = is_clients(pass_.url)
+            base.judged = bool(pass_.client_names) and not destinations.is_configured(exchange, pass_.client_names)
             base.verified = verified
         if uri is None:
             return base
         path = printable(uri)
-        target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path)
+        target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path, base.limits)
         target._routes = base._routes
         target.judged, target.verified = base.judged, base.verified
         return target

@@ -91,6 +91,11 @@ class Names:
         for name in pattern.groupindex:
             self._captures.add(self._checked(name))
 
+    @property
+    def captures(self) -> frozenset[str]:
+        """The names of groups in regular expressions, in lower case."""
+        return frozenset(self._captures)
+
     def _checked(self, name: str) -> str:
         """Return the name in lower case. Raise ConfigError if it cannot be declared."""
         name = name.lower()

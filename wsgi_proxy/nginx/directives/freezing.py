@@ -229,7 +229,8 @@ def _forwarding(settings: Settings) -> tuple[ProxySettings, CacheSettings]:
     if module not in MODULES:
         return settings.proxy, settings.cache
     tls = settings.uwsgi_tls if module == "uwsgi" else UpstreamTLS()
-    proxy = replace(getattr(settings, module), gateway=getattr(settings, f"{module}_own"), tls=tls, redirect=())
+    own = getattr(settings, f"{module}_own")
+    proxy = replace(getattr(settings, module), gateway=own, tls=tls, redirect=(), pass_forwarded=True)
     return proxy, replace(getattr(settings, f"{module}_cache"), convert_head=False)
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from ...access import client_names
 from ...config import PrefixRewriter, ProxyPass, Server, Template, Upstream, default_redirect
 from ...upstream import split, split_port
 from ...variables import compile_regex
@@ -39,8 +40,13 @@ def _proxy_pass(level: Level, statement: Statement) -> None:
     level.own["location.handler"] = "proxy_pass"
     if "$" in url:
         scheme = "https" if url.lower().startswith("https://") else "http"
-        template = level.template(url)
-        level.own["proxy.pass_"] = ProxyPass(url, scheme, template=template, place=statement.place)
+        passed = level.own["proxy.pass_"] = ProxyPass(url, scheme, template=level.template(url), place=statement.place)
+
+        def judge() -> None:
+            names = client_names(url, level.reading.names.captures)
+            level.own["proxy.pass_"] = replace(passed, client_names=names)
+
+        level.reading.later(statement.place, judge)
         return
     found = re.match(r"(https?)://(.*)", url, re.IGNORECASE | re.DOTALL)
     if found is None:
