@@ -118,7 +118,8 @@ GOOD: dict[str, tuple[Pairs, bytes | None, list[str], bytes]] = {
     "a request as a body": (fields(), HIDDEN, [f"Content-Length: {len(HIDDEN)}"], HIDDEN),
     "repeated fields": (fields(("x", "1"), ("y", "2"), ("x", "3")), None, ["x: 1", "y: 2", "x: 3"], b""),
     "a Cookie in pieces": (fields(("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")), None, ["x: y", "cookie: a=1; b=2"], b""),
-    "what ends here": (fields(("proxy", "x"), ("x_y", "z"), ("x-forwarded-for", "6.6.6.6"), ("te", "trailers")), None, [], b""),
+    "what ends here": (fields(("proxy", "x"), ("x_y", "z"), ("x_forwarded_for", "6.6.6.6"), ("te", "trailers")), None, [], b""),
+    "passed on": (fields(("x-forwarded-for", "6.6.6.6")), None, ["x-forwarded-for: 6.6.6.6"], b""),
 }
 
 

@@ -22,11 +22,11 @@ __all__ = ["made", "upstream"]  # fixtures
 
 def test_a_pool_is_an_application(upstream: Recorder, made: Made) -> None:
     app = made(Proxy(Pool([Server(upstream.url, weight=10)], policy="least_conn")))
-    response = get(app, "/a%20b?c=d", headers={"Host": "example.org", "X-Forwarded-For": "6.6.6.6"})
+    response = get(app, "/a%20b?c=d", headers={"Host": "example.org", "X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6"})
     assert (response.status_code, response.data) == (200, b"upstream /a%20b?c=d")
     assert response.headers["Server"] == "theirs" and response.headers["X-A"] == "1"
     seen = upstream.requests[0]
-    assert seen.get("Host") == "example.org"
+    assert seen.get("Host") == "example.org" and seen.get("X-Real-IP") is None
     assert (seen.get("X-Forwarded-For"), seen.get("X-Forwarded-Proto"), seen.get("X-Forwarded-Host")) == (
         "127.0.0.1",
         "http",

@@ -2,9 +2,9 @@
 
 Rules:
 - The rules of `http.request` hold, with InvalidResponse for a refusal: upstreams are trusted no more than clients.
-- Two faults are repaired: white space before a colon (RFC 9112, section 5.1), and a lone LF as the end of a line, which CGI scripts
-  and appliances send (RFC 9112, section 2.2; nginx does the same). The repaired head counts. A bare CR is refused, and in the
-  framing of chunks a lone LF is too.
+- Two faults are repaired: white space before a colon (RFC 9112, section 5.1), and a lone LF as the end of a line, which CGI
+  scripts and appliances send (RFC 9112, section 2.2; nginx does the same). The repaired head counts. A bare CR is refused, and so
+  is a lone LF in the framing of chunks.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ def end_of_response_head(data: bytes, seen: int = 0) -> int:
 
     `seen` is an index before which no empty line begins.
 
-    >>> end_of_response_head(b"HTTP/1.1 200 OK\\r\\n\\r\\nbody"), end_of_response_head(b"HTTP/1.1 200 OK\\n\\nbody"), end_of_response_head(b"HTTP/1.1 200 OK\\r\\n")
-    (19, 17, -1)
+    >>> heads = b"HTTP/1.1 200 OK\r\n\r\nbody", b"HTTP/1.1 200 OK\n\nbody", b"HTTP/1.1 200 OK"
+    >>> [end_of_response_head(head) for head in heads]
+    [19, 17, -1]
     """
     end = data.find(b"\n\r\n", seen)
     bare = data.find(b"\n\n", seen) if end < 0 else data.find(b"\n\n", seen, end + 1)

@@ -83,6 +83,11 @@ def _port(pool: Pool, scheme: str, host: str) -> str:
     return port if name and port.isdigit() else ("443" if scheme == "https" else "80")
 
 
+def _is_judged(exchange: Exchange, pass_: ProxyPass) -> bool:
+    """Return True if the client chose the host, so that `destinations` decides about each address."""
+    return bool(pass_.client_names) and not destinations.is_configured(exchange, pass_.client_names)
+
+
 class Targets:
     """The pools of a configuration by name, and the targets that variables called for."""
 
@@ -120,7 +125,7 @@ class Targets:
             raise ProxyError("a location without proxy_pass was asked to forward")
         url = pass_.template(exchange)
         if compiled.location.proxy.gateway is not None:
-            return self._gateway(compiled, pass_, url)
+            return self._gateway(exchange, compiled, pass_, url)
         found = _PREFIX.match(url)
         if found is None:
             raise ProxyError(f'invalid URL prefix in "{url}"')
@@ -137,7 +142,7 @@ class Targets:
                 base = self._keep(key, self._target(address, scheme))
             except ValueError as error:
                 raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
-            base.judged = bool(pass_.client_names) and not destinations.is_configured(exchange, pass_.client_names)
+            base.judged = _is_judged(exchange, pass_)
             base.verified = verified
         if uri is None:
             return base
@@ -147,7 +152,7 @@ class Targets:
         target.judged, target.verified = base.judged, base.verified
         return target
 
-    def _gateway(self, compiled: CompiledLocation, pass_: ProxyPass, text: str) -> Target:
+    def _gateway(self, exchange: Exchange, compiled: CompiledLocation, pass_: ProxyPass, text: str) -> Target:
         """Return the target of an address (`host:port`, `unix:/path`, the name of an upstream block) made of variables."""
         scheme, _, address = text.rpartition("://")
         scheme = scheme if scheme in ("uwsgi", "suwsgi") and scheme.endswith(pass_.scheme) else pass_.scheme
@@ -160,7 +165,7 @@ class Targets:
                 found = self._keep(key, self._target(address, scheme))
             except ValueError as error:
                 raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
-            found.judged = is_clients(pass_.url)
+            found.judged = _is_judged(exchange, pass_)
         return found
 
     def to(self, authority: str) -> Target:

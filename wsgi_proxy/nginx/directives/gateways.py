@@ -105,7 +105,8 @@ def _pass(module: str) -> Row:
         url = statement.args[0]
         level.own["location.handler"] = f"{module}_pass"
         if "$" in url:
-            level.own[target] = ProxyPass(url, module, template=level.template(url), place=statement.place)
+            named = level.own[target] = ProxyPass(url, module, template=level.template(url), place=statement.place)
+            proxy.note_client_names(level, target, named)
             return
         prefix = re.match(r"s?uwsgi://", url, re.IGNORECASE) if module == "uwsgi" else None
         scheme = prefix[0][:-3].lower() if prefix else module

@@ -41,12 +41,7 @@ def _proxy_pass(level: Level, statement: Statement) -> None:
     if "$" in url:
         scheme = "https" if url.lower().startswith("https://") else "http"
         passed = level.own["proxy.pass_"] = ProxyPass(url, scheme, template=level.template(url), place=statement.place)
-
-        def judge() -> None:
-            names = client_names(url, level.reading.names.captures)
-            level.own["proxy.pass_"] = replace(passed, client_names=names)
-
-        level.reading.later(statement.place, judge)
+        note_client_names(level, "proxy.pass_", passed)
         return
     found = re.match(r"(https?)://(.*)", url, re.IGNORECASE | re.DOTALL)
     if found is None:
@@ -63,6 +58,15 @@ def _proxy_pass(level: Level, statement: Statement) -> None:
     target = ProxyPass(url, scheme, address, uri, host, place=statement.place)
     level.own["proxy.pass_"] = target
     level.reading.later(statement.place, lambda: _find_upstream(level, target, name, port))
+
+
+def note_client_names(level: Level, target: str, passed: ProxyPass) -> None:
+    """Set the destination's `client_names` when all regular expressions are known, whose groups a client chooses, too."""
+
+    def note() -> None:
+        level.own[target] = replace(passed, client_names=client_names(passed.url, level.reading.names.captures))
+
+    level.reading.later(passed.place, note)
 
 
 def _may_have_uri(level: Level) -> bool:
