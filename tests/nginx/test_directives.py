@@ -29,7 +29,8 @@ AROUND = {
 }
 # Directives that the tests' nginx has not: nginx Plus's, obsolete ones, those of modules not built into it, and wsgi_proxy's.
 NOT_NGINX = frozenset(
-    "balance fastcgi_cache_purge gunzip gunzip_buffers gzip_static health_check match proxy_cache_purge queue "
+    "balance brotli brotli_buffers brotli_comp_level brotli_min_length brotli_static brotli_types brotli_window "
+    "fastcgi_cache_purge gunzip gunzip_buffers gzip_static health_check match proxy_cache_purge queue "
     "scgi_cache_purge status_zone stub_status tunnel_allow_upstream uwsgi_cache_purge "
     "wsgi_proxy_status http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_active_connection_id_limit "
     "sub_filter sub_filter_last_modified sub_filter_once sub_filter_types add_before_body add_after_body "
