@@ -196,6 +196,23 @@ def test_what_was_not_edited_keeps_its_form(servers: Servers) -> None:
     assert kept == [("X-User", "good"), *SENT[1:]] and request.target == RAW
 
 
+@pytest.mark.parametrize("user", ["good", "evil"])
+def test_a_client_cannot_remove_a_field_that_a_middleware_sets(servers: Servers, user: str) -> None:
+    """Connection lists fields of the client (RFC 9110, section 7.6.1), which may guess the middleware's value."""
+    servers.recorder.requests.clear()
+    edits = json.dumps({"HTTP_X_USER": user, "HTTP_X_NEW": "n"})
+    fields = [("X-User", "evil"), ("X-Hop", "11"), ("Connection", "X-User, x-new, X-Hop"), ("X-Edits", edits)]
+    assert fetch(servers.ports[PROXY], "/", headers=fields).text == "ok"
+    request = servers.recorder.requests[0]
+    assert (request.get_all("X-User"), request.get_all("X-New"), request.get_all("X-Hop")) == ([user], ["n"], [])
+
+
+def test_an_absolute_target_does_not_replace_an_edited_host(servers: Servers) -> None:
+    for name in (PROXY, GTHREAD):
+        request = servers.ask(name, {"HTTP_HOST": "other.example"}, f"http://localhost{RAW}")
+        assert (request.get_all("Host"), request.target) == (["other.example"], RAW), name
+
+
 @pytest.mark.parametrize("spec", ["edits:passing", "edits:own"])
 def test_a_wrapper_that_looks_like_the_proxy(servers: Servers, tmp_path: Path, spec: str) -> None:
     """Under ProxyWorker the environ is trusted to be untouched only where nothing stands before the proxy."""
@@ -224,9 +241,11 @@ def test_what_a_hook_of_gunicorn_changes(servers: Servers, tmp_path: Path, spec:
     env = {"UPSTREAM": servers.recorder.url}
     with run_gunicorn(spec, tmp_path, "wsgi_proxy.worker.ProxyWorker", env=env, args=["-c", "hooks.py"]) as server:
         servers.recorder.requests.clear()
-        assert fetch(server.port, "/a%2Fb?q=1", headers=[("X-User", "evil"), ("x-a", "1")]).text == "ok"
+        fields = [("X-User", "evil"), ("x-a", "1"), ("X-Hop", "11"), ("Connection", "X-User, X-Hop")]
+        assert fetch(server.port, "/a%2Fb?q=1", headers=fields).text == "ok"
         request = servers.recorder.requests[0]
         assert (request.target, request.get_all("X-User"), request.get("x-a")) == ("/changed%20path?r=2", ["good"], "1")
+        assert request.get_all("X-Hop") == []
 
 
 @pytest.mark.parametrize("spec", ["edits:proxy", "edits:passing"])

@@ -35,9 +35,21 @@ def test_other_servers_give_what_they_have() -> None:
 )
 def test_absolute_form_names_the_host(target: str, host: str, path: str) -> None:
     info, _, query = path.partition("?")
-    x = exchange(RAW_URI=target, HTTP_HOST="other", PATH_INFO=info, QUERY_STRING=query)
-    assert (x.environ["HTTP_HOST"], x.target, x.raw_target) == (host, path, target)
-    assert x.pairs == [("Host", host)]
+    for keys in (
+        {},
+        {"HTTP_HOST": "other", "wsgi_proxy.pairs": [("Host", host)], "wsgi_proxy.keys": {"HTTP_HOST": "other"}},
+    ):
+        x = exchange(RAW_URI=target, PATH_INFO=info, QUERY_STRING=query, **keys)
+        assert (x.environ["HTTP_HOST"], x.target, x.raw_target) == (host, path, target)
+        assert x.pairs == [("Host", host)]
+
+
+def test_a_host_that_may_be_a_middleware_s_stays_in_absolute_form() -> None:
+    """Other servers do not hand over the client's fields, so that the environ's Host may be the client's or a middleware's."""
+    x = exchange(RAW_URI="http://a/b", HTTP_HOST="edited", PATH_INFO="/b")
+    assert (x.environ["HTTP_HOST"], x.target, x.absolute, x.pairs) == ("edited", "/b", "http", [("Host", "edited")])
+    x = exchange(RAW_URI="a:443", HTTP_HOST="b", REQUEST_METHOD="CONNECT")
+    assert (x.environ["HTTP_HOST"], x.target) == ("a:443", "a:443")
 
 
 def test_a_middleware_s_host_stays_in_absolute_form() -> None:

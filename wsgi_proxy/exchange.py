@@ -17,7 +17,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClientError
-from .http import METHOD, Pairs, absolute_form, agreed_pairs, agreed_target, check_fields, check_target, framed_body, pairs_of
+from .http import (
+    METHOD,
+    Pairs,
+    absolute_form,
+    agreed_pairs,
+    agreed_target,
+    check_fields,
+    check_target,
+    client_options,
+    framed_body,
+    pairs_of,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -220,7 +231,7 @@ class Exchange:
             # ProxyWorker calls the application itself: no middleware has changed its environ.
             exchange._take_raw(pairs)
         else:
-            exchange._take_environ(get("wsgi_proxy.fields") if pairs is None else pairs, sent)
+            exchange._take_environ(pairs, sent)
         return exchange
 
     @staticmethod
@@ -274,7 +285,13 @@ class Exchange:
         check_target(self.method, judged or "/", self.protocol)
         self.raw_target = self.target = raw
         if raw[:1] != "/":
-            self._take_other_form(sent is None or environ.get("HTTP_HOST") == sent.get("HTTP_HOST"))
+            host = environ.get("HTTP_HOST")
+            if sent is not None:
+                authoritative = host == sent.get("HTTP_HOST")
+            else:
+                # A Host that differs may be a middleware's. The target of a CONNECT is nowhere else.
+                authoritative = host is None or self.method == "CONNECT"
+            self._take_other_form(authoritative)
         if self.target[:1] in "/" or self.method != ("OPTIONS" if self.target == "*" else "CONNECT"):
             self.target = agreed_target(environ, self.target)
             self.raw_target = raw or self.target
@@ -282,13 +299,15 @@ class Exchange:
             self.pairs = pairs or pairs_of(environ)
         else:
             self.pairs = agreed_pairs(environ, pairs, sent)
+            if "HTTP_CONNECTION" in environ:
+                environ["HTTP_CONNECTION"] = client_options(environ, sent)
         check_fields(environ)
         self.content_length, self.chunked, self.input = framed_body(environ, self.protocol, self.input)
 
     def _take_other_form(self, authoritative: bool) -> None:
         """Take the authority of absolute form or of CONNECT as the host, whatever Host says (RFC 9112, section 3.2.2).
 
-        It is not `authoritative` if a middleware has changed Host. The target `*` stays as it is.
+        It is not `authoritative` if a middleware has or may have changed Host. The target `*` stays as it is.
         """
         if self.method == "CONNECT":
             authority = self.target
@@ -308,14 +327,9 @@ class Exchange:
         return self.location
 
     @property
-    def carrier(self) -> Any:
-        """The worker's connection, also one that carries several requests (HTTP/2); None under other servers."""
-        return self.connection if self.connection is not None else self.environ.get("wsgi_proxy.carrier")
-
-    @property
     def proxy_protocol(self) -> tuple[str, str, str, str] | None:
         """(client address, client port, server address, server port) of the connection's PROXY protocol line."""
-        found = getattr(self.carrier, "proxy_protocol", None)
+        found = getattr(self.connection, "proxy_protocol", None)
         return (found[0], str(found[1]), found[2], str(found[3])) if found else None
 
     @property

@@ -139,7 +139,7 @@ def test_http2_requests_are_looked_at_too(files: Files) -> None:
     context = listener_context([(server, True)])
     for pair, expected in [(None, 496), (files.pair("good"), 0), (files.pair("stranger", trustme.CA()), 495)]:
         x = exchange(server=server, host="localhost")
-        x.environ["wsgi_proxy.carrier"] = SimpleNamespace(tls=shake(context, files.client(pair)).server)
+        x.connection = SimpleNamespace(tls=shake(context, files.client(pair)).server)
         try:
             check(x)
         except Refusal as refusal:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ProxyError
-from wsgi_proxy.http.environ import agreed_pairs, agreed_target, field_values, pairs_of
+from wsgi_proxy.http.environ import agreed_pairs, agreed_target, client_options, field_values, pairs_of
 from wsgi_proxy.worker.environ import field_keys
 
 RAW = [("Host", "h"), ("X-User", "evil"), ("x-a", "1"), ("X-User", "more"), ("X_User", "twin"), ("Cookie", "c"), ("coOkie", "d")]
@@ -33,6 +33,29 @@ def test_fields_agree_one_by_one(edits: dict[str, str | None], expected: list[tu
     environ: dict[str, Any] = {**sent, **edits}
     environ = {key: value for key, value in environ.items() if value is not None}
     assert agreed_pairs(environ, RAW, sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("edits", "options"),
+    [
+        ({}, "close, X-User, Upgrade, X-None"),
+        ({"HTTP_X_USER": "".join(["e", "vil"])}, "close, Upgrade, X-None"),
+        ({"HTTP_X_USER": "good"}, "close, Upgrade, X-None"),
+        ({"HTTP_X_NONE": "set"}, "close, X-User, Upgrade"),
+        ({"HTTP_X_USER": None}, "close, X-User, Upgrade, X-None"),
+        ({"HTTP_UPGRADE": "b"}, "close, X-User, Upgrade, X-None"),
+    ],
+)
+def test_connection_lists_the_client_s_fields_alone(edits: dict[str, str | None], options: str) -> None:
+    raw = [("Connection", "close, X-User, Upgrade, X-None"), ("X-User", "evil"), ("Upgrade", "a")]
+    sent = field_keys(raw)
+    environ = {key: value for key, value in {**sent, **edits}.items() if value is not None}
+    assert [part.strip() for part in client_options(environ, sent).split(",")] == options.split(", ")
+
+
+def test_a_guessed_value_of_one_character_is_the_middleware_s() -> None:
+    sent = field_keys([("Connection", "X-Guest"), ("X-Guest", "1")])
+    assert client_options({**sent, "HTTP_X_GUEST": "1"}, sent) == ""
 
 
 def test_a_new_field_has_no_twin() -> None:

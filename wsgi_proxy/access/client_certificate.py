@@ -32,8 +32,8 @@ def verdict(connection: Any) -> str:
 
 def tls_of(exchange: Exchange) -> Any:
     """Return the client's TLS connection (SSLObject or SSLSocket); None without TLS, or if the server does not expose it."""
-    carrier = exchange.carrier
-    found = exchange.environ.get("gunicorn.socket") if carrier is None else carrier.tls
+    connection = exchange.connection
+    found = exchange.environ.get("gunicorn.socket") if connection is None else connection.tls
     return found if hasattr(found, "getpeercert") else None
 
 

@@ -1,7 +1,7 @@
 """HTTP messages: heads, fields, framing, targets, dates and standard pages. No module here opens a socket."""
 
 from .dates import MONTHS, WEEKDAYS, format_cookie_date, format_date, parse_date
-from .environ import agreed_pairs, agreed_target, field_values, pairs_of
+from .environ import agreed_pairs, agreed_target, client_options, field_values, pairs_of
 from .environ_checks import check_fields, check_target, framed_body
 from .framing import LAST_CHUNK, NOT_IN_TRAILERS, ChunkedDecoder, Decoder, LengthDecoder, encode_end, parse_trailers
 from .head_rules import HeadRules, environ_key
@@ -39,6 +39,7 @@ __all__ = [
     "check_partial_request",
     "check_partial_response",
     "check_target",
+    "client_options",
     "encode_end",
     "end_of_response_head",
     "environ_key",

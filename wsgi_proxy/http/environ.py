@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ProxyError
+from .headers import HOP_BY_HOP, listed
 from .syntax import Pairs
 from .uri import escape, printable
 
@@ -68,6 +69,29 @@ def agreed_pairs(environ: Mapping[str, Any], pairs: Pairs, sent: Mapping[str, st
         elif key in now and "_" not in name:
             merged.append((name, now.pop(key)))
     return merged + [(_name(key), now[key]) for key in now if key in edited]
+
+
+def client_options(environ: Mapping[str, Any], sent: Mapping[str, str]) -> str:
+    """Return the environ's Connection without the names of fields that a middleware has set.
+
+    Connection lists the client's own fields (RFC 9110, section 7.6.1). A client must not remove one that a middleware sets, for
+    example to say who the user is. `sent` has the keys and values that the server made of the client's fields. A field is the
+    client's if its value is still the same object: a middleware may set the very value that the client has guessed. For values
+    of one character, which share one object, the field counts as the middleware's.
+    """
+    connection: str = environ["HTTP_CONNECTION"]
+    names = listed(connection) - HOP_BY_HOP
+    if not names:
+        return connection
+    kept = []
+    for option in connection.split(","):
+        name = option.strip(" \t")
+        key = _key(name)
+        value: str = environ.get(key, "")
+        untouched = key in environ and value is sent.get(key) and len(value) > 1
+        if untouched or key not in environ or name.lower() not in names:
+            kept.append(option)
+    return ",".join(kept)
 
 
 def _untouched(environ: Mapping[str, Any], sent: Mapping[str, str]) -> bool:

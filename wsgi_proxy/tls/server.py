@@ -141,7 +141,7 @@ class _Hello:
 
     def __init__(self, connection: Any, name: str | None, server: ServerBlock) -> None:
         self.scheme = "https"
-        self.connection = self.carrier = SimpleNamespace(tls=connection, sni=name)
+        self.connection = SimpleNamespace(tls=connection, sni=name)
         self.host = (name or "").lower()
         self.server = server
         self.location = None

@@ -67,8 +67,8 @@ class Watched:
 
 
 def watched(environ: dict[str, Any]) -> Watched | None:
-    """Return the client's socket to watch; None if the server does not provide it, or if it carries more than one request."""
-    if "wsgi_proxy.carrier" in environ or not hasattr(select, "POLLRDHUP"):
+    """Return the client's socket to watch; None if the server does not provide it."""
+    if not hasattr(select, "POLLRDHUP"):
         return None
     sock = client_socket(environ)
     return None if sock is None else Watched(sock)

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from ..http import environ_key, field_values
+from ..http import client_options, environ_key, field_values
 from .response import ResponseWriter
 from .service import Hooks
 
@@ -99,12 +99,14 @@ class GunicornRequest:
         pairs: list[tuple[str, str]] = environ["wsgi_proxy.pairs"]
         spelled = {(name.upper(), value): name for name, value in pairs}
         environ["wsgi_proxy.pairs"] = [(spelled.get((name, value), name.title()), value) for name, value in self.headers]
-        for key in [key for key in environ if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")]:
-            del environ[key]
+        keys = [key for key in environ if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")]
+        sent = {key: environ.pop(key) for key in keys}
         for name, value in self.headers:
             key = environ_key(name.upper())
             separator = "; " if key == "HTTP_COOKIE" else ", "
             environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
+        if "HTTP_CONNECTION" in environ:
+            environ["HTTP_CONNECTION"] = client_options(environ, sent)
         environ["wsgi_proxy.keys"] = field_values(environ)
         environ["REQUEST_METHOD"] = self.method
         environ["RAW_URI"] = self.uri

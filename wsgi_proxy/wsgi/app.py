@@ -101,21 +101,21 @@ class ProxyApp(proxy.Proxy):
         """Answer a request (PEP 3333)."""
         if not self.upkeep.pid:
             self.upkeep.begin()
-            carrier = environ.get("wsgi_proxy.connection") or environ.get("wsgi_proxy.carrier")
-            if carrier is not None:
-                self.count_for(carrier.service)
+            connection = environ.get("wsgi_proxy.connection")
+            if connection is not None:
+                self.count_for(connection.service)
         try:
             exchange = Exchange.from_environ(environ)
         except ProxyError as error:
             return self.respond_refused(environ, start_response, error)
-        if exchange.carrier is None:
+        if exchange.connection is None:
             self.metrics.started()
         return self.deliver(exchange, self.response(exchange), start_response)
 
     def respond_refused(self, environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:
         """Answer a request that is too malformed for an exchange; `error` says why. ProxyWorker calls it, too."""
         exchange = Exchange.refused(environ)
-        if exchange.carrier is None:
+        if exchange.connection is None:
             self.metrics.started()
         response = self.response(exchange, error)
         exchange.leave_body(environ)
