@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .config import parse_size
 from .errors import ClientError
 from .http import (
     METHOD,
@@ -58,14 +59,14 @@ PHASES = {
     ),
     "internal redirect": (
         "proxy static",
-        "background content_type depth error_page_made error_response error_status kept subrequest",
+        "background content_type depth error_page_made error_response error_status kept main subrequest",
     ),
     "response": ("proxy wsgi static", "added_trailers response status varies"),
     "delivery": (
         "wsgi tunnel filters",
         "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
     ),
-    "any": ("limits proxy routing variables cli", "leases limit_rate metrics request_id_value trace user_id"),
+    "any": ("limits proxy variables cli", "leases limit_rate metrics request_id_value trace user_id"),
 }
 """The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""
 
@@ -159,6 +160,8 @@ class Exchange:
     """The whole body if it was read into memory ($request_body)."""
 
     # Internal redirects.
+    main: Exchange | None = None
+    """The client's request, if this one is a subrequest for it."""
     subrequest = False
     """A request of the proxy on behalf of another one, which has passed the access phase for both."""
     background = False
@@ -339,6 +342,16 @@ class Exchange:
     def leave_body(self, environ: WSGIEnvironment) -> None:
         """Note that a refused request may have a chunked body, which the server has not decoded."""
         self.chunked = "HTTP_TRANSFER_ENCODING" in environ
+
+    def assign(self, name: str, value: str) -> None:
+        """Set a variable as `set` and `auth_request_set` do; $args and $limit_rate change the request itself."""
+        if name == "args":
+            self.args = value
+            self.uri_changed = True
+        elif name == "limit_rate":
+            self.limit_rate = parse_size(value)
+        else:
+            self.variables[name] = value
 
     def drop_body(self) -> None:
         """Go on as a request without a body, after the body was refused or found broken."""

@@ -30,6 +30,7 @@ from wsgi_proxy.config import (
 )
 from wsgi_proxy.errors import ClientError, ProxyError, Refusal
 from wsgi_proxy.exchange import Exchange
+from wsgi_proxy.proxy.subrequests.request import Subresponse
 from wsgi_proxy.response import Response
 
 CONFIG = Config(
@@ -111,7 +112,7 @@ def basic(password: str = "secret") -> dict[str, str]:
 def test_satisfy(tmp_path: Path, satisfy: str, address: str, headers: dict[str, str], request_status: int) -> None:
     (tmp_path / "htpasswd").write_text("alice:{PLAIN}secret\n")
     g = Guard(Config(prefix=str(tmp_path)), PrivateMemory())
-    g.subrequest = lambda x, uri: Response(request_status, [("WWW-Authenticate", "Bearer")])
+    g.subrequest = lambda x, uri: Subresponse(x, Response(request_status, [("WWW-Authenticate", "Bearer")]))
     settings = GuardSettings(
         access=ALLOW_ONE,
         auth_basic=text("r"),
@@ -140,7 +141,7 @@ def test_any_with_nothing_but_denials_says_so_once(caplog: pytest.LogCaptureFixt
 def test_any_keeps_the_first_challenge(tmp_path: Path) -> None:
     (tmp_path / "htpasswd").write_text("")
     g = Guard(Config(prefix=str(tmp_path)), PrivateMemory())
-    g.subrequest = lambda x, uri: Response(403)
+    g.subrequest = lambda x, uri: Subresponse(x, Response(403))
     settings = GuardSettings(
         access=(DENY,), auth_basic=text("r"), auth_basic_user_file=text("htpasswd"), satisfy_any=True, auth_request="/auth"
     )

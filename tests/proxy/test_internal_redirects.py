@@ -70,21 +70,3 @@ def test_a_refusal_becomes_its_page(made: Any) -> None:
     detours, _, exchange = made
     assert detours.refuse(exchange(), ClientError("no", status=403)).status == 403
     assert detours.refuse(exchange(), ProxyError("defect")).status == 500
-
-
-def test_a_subrequest_leaves_the_body_alone(made: Any) -> None:
-    """HTTP/2 tells of a body by its first byte where no length is given."""
-    detours, _, exchange = made
-    x = exchange("/", "POST", SERVER_PROTOCOL="HTTP/2.0", **{"wsgi.input": io.BytesIO(b"hello")})
-    detours.subrequest(x, "/auth")
-    assert x.input.read() == b"hello"
-
-
-def test_subrequests_carry_no_body_and_do_not_go_round_in_circles(made: Any) -> None:
-    detours, walked, exchange = made
-    x = exchange("/", "POST", CONTENT_LENGTH="5")
-    detours.subrequest(x, "/auth?q")
-    assert walked == ["GET /auth?q"]
-    x.redirects = 10
-    with pytest.raises(ProxyError, match="cycle"):
-        detours.subrequest(x, "/auth")

@@ -15,7 +15,7 @@ import base64
 import binascii
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProxyError, Refusal
 from ..http import single_line
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..response import Response
 
-Subrequest = Callable[["Exchange", str], "Response"]
+Subrequest = Callable[["Exchange", str], Any]
+"""Answers a subrequest for a URI: an object with `response`, the subrequest's `exchange`, and `close`."""
 
 
 def is_proxied(exchange: Exchange) -> bool:
@@ -126,19 +127,15 @@ class RequestCheck:
 
     def __call__(self, exchange: Exchange) -> bool:
         """Return True for a 2xx of the subrequest. Raises Refusal (401, 403), or ProxyError (500) for any other status."""
-        headers: list[tuple[str, str]] = []
+        answer = self._subrequest()(exchange, self._settings.auth_request)
         try:
-            response = self._subrequest()(exchange, self._settings.auth_request)
-        except ProxyError as error:
-            errorlog.line("error", str(error), exchange)
-            status = error.status
-        else:
-            try:
-                status = response.status
-                headers = [pair for pair in response.headers if pair[0].lower() == "www-authenticate"]
-                self._set_variables(exchange, response)
-            finally:
-                response.close()
+            response: Response = answer.response
+            status = response.status
+            headers = [pair for pair in response.headers if pair[0].lower() == "www-authenticate"]
+            for name, template in self._settings.auth_request_set:
+                exchange.assign(name, template(answer.exchange))
+        finally:
+            answer.close()
         if exchange.trace is not None:
             exchange.why("auth", f"{self._settings.auth_request} answered {status}")
         if 200 <= status < 300:
@@ -148,14 +145,3 @@ class RequestCheck:
         if status == 403:
             raise Refusal(status=403)
         raise ProxyError(f"auth request unexpected status: {status}", status=500)
-
-    def _set_variables(self, exchange: Exchange, response: Response) -> None:
-        """Set the variables of `auth_request_set` from the response of the subrequest."""
-        if not self._settings.auth_request_set:
-            return
-        answered = exchange.copy()
-        answered.response = response
-        answered.status = response.status
-        answered.upstream_pairs = getattr(response.source, "pairs", response.headers)
-        values = [(name, template(answered)) for name, template in self._settings.auth_request_set]
-        exchange.variables.update(values)

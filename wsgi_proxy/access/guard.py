@@ -52,7 +52,7 @@ class AccessPlan:
 class Guard:
     """All checks of a configuration.
 
-    The application sets `subrequest(exchange, uri)`, which returns the response of a subrequest for `auth_request`.
+    The application sets `subrequest(exchange, uri)`, which answers a subrequest for `auth_request`.
     """
 
     subrequest: Subrequest

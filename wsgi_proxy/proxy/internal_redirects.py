@@ -1,4 +1,4 @@
-"""Internal redirects (`error_page`, `try_files`, `X-Accel-Redirect`, an index) and subrequests.
+"""Internal redirects (`error_page`, `try_files`, `X-Accel-Redirect`, an index).
 
 Rules:
 - An internal redirect sets the request's new URI or named location and enters the request path again at `Router.route`.
@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -141,20 +140,3 @@ class Detours:
         if exchange.method != "HEAD":
             exchange.method = "GET"
         return self._go(exchange, *parts)
-
-    def subrequest(self, exchange: Exchange, uri: str) -> Response:
-        """Return the response to a request on the client's behalf, without a body (auth_request); its body must be closed."""
-        # The input stays with the client's request, which still has to read it.
-        inner = Exchange.from_environ({**exchange.environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()})
-        inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in ("content-length", "transfer-encoding")]
-        inner.content_length, inner.chunked = None, False
-        inner.server, inner.site = exchange.server, exchange.site
-        inner.remote_addr, inner.variables = exchange.remote_addr, exchange.variables
-        inner.method = "GET"
-        inner.subrequest = True
-        inner.redirects = exchange.redirects + 1
-        if inner.redirects > MAX_REDIRECTS:
-            raise ProxyError("subrequests cycle")
-        path, mark, args = uri.partition("?")
-        self._router.redirect(inner, path, args if mark else "")
-        return self._walk(inner)

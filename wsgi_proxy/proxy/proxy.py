@@ -89,8 +89,8 @@ class Proxy:
         }
         self.router = Router(config, self._compile)
         self.detours = Detours(self.router, self._walk)
-        self.guard.subrequest = self.detours.subrequest
         self.subrequests = Subrequests(self.router, self.respond)
+        self.guard.subrequest = self.subrequests.check
         self.mirrors = Mirrors(self.subrequests, spawn)
         self.requests = UpstreamRequests(self.transport, self.targets, self.detours)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Break, If, Return, Rewrite, Set
 from ..errors import ConfigError, Fault, ProxyError
-from ..variables import SETTABLE, compile_regex, compile_text, take_captures
+from ..variables import compile_regex, compile_text, take_captures
 
 if TYPE_CHECKING:
     from ..config import Instruction, Location, Predicate, Template
@@ -250,7 +250,7 @@ def _run(script: tuple[Step, ...], exchange: Exchange) -> Return | bool:
                     return result
         elif kind is Set:
             assert isinstance(step, Set)
-            _set(exchange, step.name, step.value(exchange))
+            exchange.assign(step.name, step.value(exchange))
         elif kind is Return:
             assert isinstance(step, Return)
             return step
@@ -266,23 +266,3 @@ def _run(script: tuple[Step, ...], exchange: Exchange) -> Return | bool:
                 exchange.rewritten_in_place = True
             return True
     return False
-
-
-def _set(exchange: Exchange, name: str, value: str) -> None:
-    """Perform a `set`. Most names are kept in `exchange.variables`; a few change the exchange itself."""
-    if name in SETTABLE:
-        if name == "args":
-            exchange.args = value
-            exchange.uri_changed = True
-        else:
-            exchange.limit_rate = _size(value)
-    else:
-        exchange.variables[name] = value
-
-
-def _size(value: str) -> int | None:
-    """Return the bytes of a size such as `10k`; None for any other text, which nginx ignores."""
-    match = re.fullmatch(r"(\d+)([kKmM]?)", value, re.ASCII)
-    if match is None:
-        return None
-    return int(match[1]) * {"": 1, "k": 1024, "m": 1024 * 1024}[match[2].lower()]

@@ -51,13 +51,13 @@ TEXT: dict[str, str] = {
     "msec": "seconds(now())",
     "nginx_version": "NGINX_VERSION",
     "pid": "str(getpid())",
-    "request": "f'{x.method} {x.raw_target} {x.protocol}'",
+    "request": "f'{sent_method(x)} {x.raw_target} {x.protocol}'",
     "http2": "('' if x.protocol[:6] != 'HTTP/2' else 'h2' if x.scheme == 'https' else 'h2c')",
     "request_completion": "('OK' if x.completed else '')",
     "request_filename": "filename(x)",
     "request_id": "request_id(x)",
     "request_length": "str(request_length(x))",
-    "request_method": "x.method",
+    "request_method": "(x.method if x.main is None else x.main.method)",
     "request_port": "request_port(x)",
     "request_time": "seconds((x.finished_at or now()) - x.started)",
     "request_uri": "x.target",
@@ -74,9 +74,9 @@ TEXT: dict[str, str] = {
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
     "gzip_ratio": "gzip_ratio(x)",
-    "content_length": "(x.environ.get('CONTENT_LENGTH') or length_read(x))",
+    "content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x) or length_read(x))",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
-    "http_content_length": "(x.environ.get('CONTENT_LENGTH') or None)",
+    "http_content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x))",
     "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "invalid_referer": "invalid_referer(x)",
     "limit_conn_status": "(x.limit_conn_status or None)",
@@ -167,6 +167,19 @@ def basic_user(exchange: Exchange) -> str | None:
     except (NotBase64, ValueError):
         return None
     return (user if colon else None) or None
+
+
+def sent_method(exchange: Exchange) -> str:
+    """Return the method of the client's request line, which `error_page` and a subrequest do not change."""
+    environ = exchange.environ if exchange.main is None else exchange.main.environ
+    method: str = environ.get("REQUEST_METHOD") or exchange.method
+    return method
+
+
+def main_length(exchange: Exchange) -> str | None:
+    """Return the Content-Length of the client's request in a subrequest, which has no body itself."""
+    length: str | None = None if exchange.main is None else exchange.main.environ.get("CONTENT_LENGTH")
+    return length or None
 
 
 def request_port(exchange: Exchange) -> str:

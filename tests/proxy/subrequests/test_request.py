@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from tests.support.routing import environ
@@ -42,3 +44,23 @@ def test_a_cycle_ends() -> None:
         inner = within(inner)
     with pytest.raises(ProxyError, match="cycle"):
         within(inner)
+
+
+def test_a_check_has_the_clients_conditions() -> None:
+    inner = within(exchange(), conditions=True)
+    assert [name for name, _ in inner.pairs] == ["Host", "Range", "If-None-Match", "X-A", "Connection"]
+    assert inner.environ["HTTP_RANGE"] == "bytes=0-1" and "HTTP_UPGRADE" not in inner.environ
+
+
+def test_the_clients_request_is_known_at_every_depth() -> None:
+    outer = exchange()
+    inner = within(within(outer))
+    assert (inner.main, outer.main) == (outer, None)
+
+
+def test_the_clients_body_is_left_alone() -> None:
+    """HTTP/2 tells of a body by its first byte where no length is given."""
+    outer = exchange()
+    outer.input = io.BytesIO(b"hello")
+    assert within(outer).input.read() == b""
+    assert outer.input.read() == b"hello"

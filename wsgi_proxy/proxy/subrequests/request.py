@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 50
 
-_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range", "upgrade"})
+_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
+_UPGRADE = frozenset({"upgrade"})
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
@@ -59,19 +60,28 @@ class Subrequests:
         """Answer a GET for a decoded URI on behalf of `exchange`. Raises ProxyError if the subrequests form a cycle."""
         return self.send(within(exchange), uri, args)
 
+    def check(self, exchange: Exchange, uri: str) -> Subresponse:
+        """Answer the GET of an `auth_request`, which has the client's conditions and range. Raises ProxyError as `answer`."""
+        return self.send(within(exchange, conditions=True), uri, "")
+
     def send(self, inner: Exchange, uri: str, args: str) -> Subresponse:
         """Answer a subrequest that `within` has made, at a decoded URI."""
         self._router.redirect(inner, uri, args)
         return Subresponse(inner, self._respond(inner))
 
 
-def within(exchange: Exchange, background: bool = False) -> Exchange:
-    """Return a subrequest's exchange: a GET without a body, with an empty record. Raises ProxyError below 50 levels."""
+def within(exchange: Exchange, background: bool = False, conditions: bool = False) -> Exchange:
+    """Return a subrequest's exchange: a GET without a body, with an empty record. Raises ProxyError below 50 levels.
+
+    `conditions` keeps the client's conditions and range.
+    """
     if exchange.depth >= MAX_DEPTH:
         raise ProxyError(f'subrequests cycle while processing "{exchange.uri}"')
     inner = Exchange()
-    inner.environ = _environ(exchange.environ)
-    inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in _CONDITIONS and pair[0].lower() not in _FRAMING]
+    dropped = _UPGRADE if conditions else _CONDITIONS | _UPGRADE
+    inner.environ = _environ(exchange.environ, dropped)
+    inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in dropped and pair[0].lower() not in _FRAMING]
+    inner.main = exchange if exchange.main is None else exchange.main
     for name in _SHARED:
         setattr(inner, name, getattr(exchange, name))
     inner.variables = dict(exchange.variables) if background else exchange.variables
@@ -90,12 +100,12 @@ _SHARED = (
 """The attributes of the client's request that a subrequest shares."""
 
 
-def _environ(environ: dict[str, Any]) -> dict[str, Any]:
-    """Return the environ without the client's body, conditions and upgrade."""
+def _environ(environ: dict[str, Any], dropped: frozenset[str]) -> dict[str, Any]:
+    """Return the environ without the client's body and the fields with these lower-case names."""
     made = {**environ, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
     for name in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "wsgi.early_hints"):
         made.pop(name, None)
-    for name in _CONDITIONS:
+    for name in dropped:
         made.pop("HTTP_" + name.upper().replace("-", "_"), None)
     connection = made.get("HTTP_CONNECTION")
     if connection is not None:
