@@ -219,7 +219,8 @@ def test_a_program_forwards(key: tuple[str, int], behind: Recorder, tmp_path: Pa
     with run_gunicorn(f"example:{name}", tmp_path, "gthread") as server:
         for target, body in PROGRAMS[key]:
             assert fetch(server.port, target, headers=[("X-Forwarded-For", "198.51.100.7")]).body == body.encode()
-    address = "198.51.100.7" if "ProxyFix" in text else "127.0.0.1"
+    # Under an nginx.conf the client's own field is passed on.
+    address = "198.51.100.7" if "ProxyFix" in text or "nginx.conf" in text else "127.0.0.1"
     assert behind.requests[-1].get("X-Forwarded-For") in (address, None)
 
 
