@@ -41,6 +41,7 @@ COMPILED = """
     transport/wire transport/sending transport/route transport/response_body transport/request_body transport/client_watch
     proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
     proxy/proxy
+    cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
     status/metrics
     wsgi/app wsgi/delivery
 """.split()

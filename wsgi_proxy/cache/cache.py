@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from ..errors import ProxyError
 from ..logs import errorlog
 from ..response import Response
@@ -36,6 +38,7 @@ _RETRY_ZONE_AFTER = 30.0
 """Seconds before a zone that could not be opened is tried again."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cache:
     """All zones of a configuration in one process.
 

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from ..config import CacheZone
 from ..logs import errorlog
 from .fill import Fill, FillDirectory
@@ -43,6 +45,7 @@ _SAME_FAULT_EVERY: Final = 60.0
 _MEMORY_MAX: Final = 32 * 1024 * 1024
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ZoneCache:
     """A zone at work. `directory` holds the state shared by this machine's processes, whatever the storage is.
 
