@@ -66,7 +66,10 @@ PHASES = {
         "wsgi tunnel filters",
         "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
     ),
-    "any": ("limits proxy variables cli", "leases limit_rate metrics request_id_value trace user_id"),
+    "any": (
+        "filters limits proxy variables cli",
+        "leases limit_rate metrics page request_id_value subrequests trace user_id",
+    ),
 }
 """The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""
 
@@ -201,6 +204,10 @@ class Exchange:
     """Objects to close when the exchange ends, however it ends: the counts of limit_conn, the upload."""
     limit_rate: int | None = None
     request_id_value = ""
+    page: Any = None
+    """The variables and blocks of Server Side Includes, shared with subrequests (`filters.ssi.page.Page`)."""
+    subrequests: Any = None
+    """Answers subrequests (`proxy.subrequests.Subrequests`), for the filters of bodies."""
     user_id: Any = None
     """The identifiers of the `userid` cookie (`variables.userid.UserID`), once they are asked for."""
     trace: list[tuple[str, str]] | None = None

@@ -3,11 +3,13 @@
 from . import arguments as arguments
 from . import plugins as plugins
 from .filters import MAX_EXPIRES as MAX_EXPIRES
+from .filters import AdditionSettings as AdditionSettings
 from .filters import BrotliSettings as BrotliSettings
 from .filters import CharsetMap as CharsetMap
 from .filters import CharsetSettings as CharsetSettings
 from .filters import GzipSettings as GzipSettings
 from .filters import MediaTypes as MediaTypes
+from .filters import SSISettings as SSISettings
 from .filters import SubSettings as SubSettings
 from .filters import UserIDSettings as UserIDSettings
 from .locations import locations_of as locations_of

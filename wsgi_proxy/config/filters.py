@@ -96,6 +96,27 @@ class SubSettings:
     last_modified: bool = False
 
 
+@dataclass(frozen=True)
+class SSISettings:
+    """ngx_http_ssi_module. `lookup` gives the value of a variable by its lower-case name, None if there is none."""
+
+    enabled: bool = False
+    silent_errors: bool = False
+    types: MediaTypes = HTML
+    value_length: int = 255
+    last_modified: bool = False
+    lookup: Callable[[Exchange, str], str | None] | None = None
+
+
+@dataclass(frozen=True)
+class AdditionSettings:
+    """ngx_http_addition_module: the URIs whose responses surround a body; "" for none."""
+
+    before: str = ""
+    after: str = ""
+    types: MediaTypes = HTML
+
+
 MAX_EXPIRES = -1.0
 """The value of `userid_expires max`."""
 

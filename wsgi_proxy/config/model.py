@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import arguments
-from .filters import BrotliSettings, CharsetSettings, GzipSettings, SubSettings, UserIDSettings
+from .filters import AdditionSettings, BrotliSettings, CharsetSettings, GzipSettings, SSISettings, SubSettings, UserIDSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -538,6 +538,8 @@ class CoreSettings:
     autoindex_localtime: bool = False
     try_files: tuple[Template | int, ...] = ()
     """The candidates. The last is the fallback: a URI or @name template, or a status for `=code`."""
+    subrequest_output_buffer_size: int = 4096
+    """The largest response to a subrequest that is put into a variable, in bytes."""
     mirror: tuple[str, ...] = ()
     """The URIs that copies of requests are sent to."""
     mirror_request_body: bool = True
@@ -674,6 +676,8 @@ class Location:
     sub: SubSettings = SubSettings()
     fastcgi: GatewaySettings = GatewaySettings()
     """The FastCGI settings, which `$fastcgi_script_name` reads in any location."""
+    ssi: SSISettings = SSISettings()
+    addition: AdditionSettings = AdditionSettings()
     handler: str = ""
     """One of FORWARDING, "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     place: SourceLine = SourceLine()

@@ -237,9 +237,10 @@ class Proxy:
             if compiled.finisher is not None:
                 compiled.finisher(exchange, response)
             if compiled.filters is not None:
+                exchange.subrequests = self.subrequests
                 compiled.filters(exchange, response)
             if response.relative:
                 complete_location(exchange, response)
-            if compiled.paced or exchange.limit_rate is not None:
+            if (compiled.paced or exchange.limit_rate is not None) and not exchange.subrequest:
                 pacing.pace(exchange, response)
         return response

@@ -47,6 +47,8 @@ SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
 """The built-in names that `set` may change, and the attribute of the Exchange behind each."""
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port", "uid_reset"})
 
+_LOOKED_UP = 1000
+
 
 class Names:
     """The variables of one configuration.
@@ -60,6 +62,7 @@ class Names:
         self._set: set[str] = set()
         self._captures: set[str] = set()
         self._texts: dict[str, Template] = {}
+        self._looked_up: dict[str, Any] = {}
         self._pending: list[tuple[Any, list[tuple[str, str]], str, SourceLine]] = []
         self._globals: dict[str, Any] = {
             **{name: value for table in _TABLES for name, value in _functions_of(table).items()},
@@ -128,6 +131,19 @@ class Names:
             if name.startswith(prefix):
                 return row(name[len(prefix) :]), True
         return None
+
+    def lookup(self, exchange: Exchange, name: str) -> str | None:
+        """Return the value of a variable by its name in lower case, None if there is none; for names that requests bring."""
+        function = self._looked_up.get(name)
+        if function is None:
+            found = self.expression(name)
+            body = ast.Constant(None) if found is None else parse(found[0])
+            function = types.FunctionType(expression_code(body), self._globals, "variable")
+            if len(self._looked_up) >= _LOOKED_UP:
+                self._looked_up.clear()
+            self._looked_up[name] = function
+        value: str | None = function(exchange)
+        return value
 
     def getter(self, name: str) -> Template:
         """Return the variable alone as a template. `check` reports an unknown name."""

@@ -12,6 +12,7 @@ import pytest
 from tests.support.tls import Files
 from wsgi_proxy.config import (
     TLS,
+    AdditionSettings,
     BrotliSettings,
     CacheSettings,
     CharsetSettings,
@@ -23,6 +24,7 @@ from wsgi_proxy.config import (
     ProxySettings,
     Server,
     ServerBlock,
+    SSISettings,
     SubSettings,
     TunnelSettings,
     Upstream,
@@ -119,6 +121,8 @@ GROUPS: dict[str, Any] = {
     "charset": CharsetSettings(),
     "userid": UserIDSettings(),
     "sub": SubSettings(),
+    "ssi": SSISettings(),
+    "addition": AdditionSettings(),
     "tls": TLS(),
     "server": ServerBlock(),
     "upstream": Upstream("u", ()),

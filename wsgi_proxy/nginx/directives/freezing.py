@@ -14,6 +14,7 @@ from typing import Any
 
 from ...config import (
     AccessLog,
+    AdditionSettings,
     BrotliSettings,
     CacheSettings,
     CharsetSettings,
@@ -29,6 +30,7 @@ from ...config import (
     Main,
     ProxySettings,
     ServerBlock,
+    SSISettings,
     SubSettings,
     TunnelSettings,
     UpstreamTLS,
@@ -88,6 +90,8 @@ class Settings:
     scgi: ProxySettings = ProxySettings()
     scgi_cache: CacheSettings = CacheSettings()
     scgi_own: GatewaySettings = GatewaySettings("scgi")
+    ssi: SSISettings = SSISettings()
+    addition: AdditionSettings = AdditionSettings()
 
 
 _GROUPS: dict[str, Any] = {
@@ -106,6 +110,8 @@ _GROUPS: dict[str, Any] = {
     **dict.fromkeys(MODULES, ProxySettings),
     **{f"{module}_cache": CacheSettings for module in MODULES},
     **{f"{module}_own": partial(GatewaySettings, module) for module in MODULES},
+    "ssi": SSISettings,
+    "addition": AdditionSettings,
 }
 
 
@@ -254,6 +260,8 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         userid=settings.userid,
         sub=settings.sub,
         fastcgi=settings.fastcgi_own,
+        ssi=settings.ssi,
+        addition=settings.addition,
         handler=settings.values.get("location.handler", ""),
         place=level.place,
     )

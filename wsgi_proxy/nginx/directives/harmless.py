@@ -10,16 +10,6 @@ _IF = "http, server, location, if in location"
 _REWRITE = "http, server, location, if in server, if in location"
 
 
-def _off(name: str) -> Row:
-    """Return the row of a directive of a missing module: `off` is accepted, `on` is not supported."""
-
-    def check(level: Level, args: list[str]) -> None:
-        if values.flag_value(name, args[0]):
-            raise Bad(f'directive "{name}" is not supported by wsgi_proxy')
-
-    return accepted(name, _IF, "FLAG", "always `off`; `on` stops the start", check)
-
-
 def _hash(name: str, contexts: str) -> Row:
     return accepted(name, contexts, "TAKE1", "Python's dictionaries size themselves", values.number)
 
@@ -91,7 +81,6 @@ ROWS: tuple[Row, ...] = (
     _hash("referer_hash_bucket_size", "server, location"),
     _size("connection_pool_size", _SERVER, "Python manages its memory"),
     _size("request_pool_size", _SERVER, "Python manages its memory"),
-    _size("subrequest_output_buffer_size", ALL, "the response of a subrequest is streamed"),
     _size("postpone_output", ALL, "a response is written as soon as it arrives"),
     _size("send_lowat", ALL, "the kernel decides when a socket is writable"),
     _size("read_ahead", ALL, "the kernel reads ahead"),
@@ -140,7 +129,8 @@ ROWS: tuple[Row, ...] = (
     *(_http2_obsolete(name, contexts, instead) for name, contexts, instead in _HTTP2_OBSOLETE),
     accepted("http2_pool_size", _SERVER, "TAKE1", "Python manages its memory"),
     accepted("http2_streams_index_size", _SERVER, "TAKE1", "streams are in a dictionary"),
-    _off("ssi"),
+    _flag("ssi_ignore_recycled_buffers", ALL, "buffers are not recycled"),
+    _size("ssi_min_file_chunk", ALL, "a body is sent as it is made"),
     _unless_off("disable_symlinks", ALL, "TAKE12"),
     _unless_off("client_body_in_file_only", ALL, "TAKE1"),
     _unless_off("proxy_store", ALL, "TAKE1"),

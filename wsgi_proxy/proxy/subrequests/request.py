@@ -4,7 +4,7 @@ Rules:
 - A subrequest has a record of its own, so that nothing that it does shows in the log line of the client's request. It shares the
   variables that `set` has filled, except in the background.
 - The client's conditions, range and upgrade are about the response to the client and are left out.
-- A subrequest in the background goes on when the client leaves.
+- A subrequest goes on when the client leaves.
 - Subrequests inside subrequests are limited as in nginx: 50 levels.
 Source: nginx, ngx_http_subrequest.
 """
@@ -56,9 +56,15 @@ class Subrequests:
         self._router = router
         self._respond = respond
 
-    def answer(self, exchange: Exchange, uri: str, args: str) -> Subresponse:
-        """Answer a GET for a decoded URI on behalf of `exchange`. Raises ProxyError if the subrequests form a cycle."""
-        return self.send(within(exchange), uri, args)
+    def answer(self, exchange: Exchange, uri: str, args: str, bare: bool = False) -> Subresponse:
+        """Answer a GET for a decoded URI on behalf of `exchange`. With `bare` a page of the proxy for a status has no body.
+
+        Raises ProxyError if the subrequests form a cycle.
+        """
+        found = self.send(within(exchange), uri, args)
+        if bare and found.response.status >= 300 and found.response.source is None:
+            found.response.close()
+        return found
 
     def check(self, exchange: Exchange, uri: str) -> Subresponse:
         """Answer the GET of an `auth_request`, which has the client's conditions and range. Raises ProxyError as `answer`."""
@@ -88,13 +94,13 @@ def within(exchange: Exchange, background: bool = False, conditions: bool = Fals
     inner.method = "GET"
     inner.input = io.BytesIO()
     inner.subrequest = inner.internal = True
-    inner.background = background
+    inner.background = True
     inner.depth = exchange.depth + 1
     return inner
 
 
 _SHARED = (
-    "absolute captures compiled connection host location peer_addr prefix protocol raw_target remote_addr remote_port "
+    "absolute captures compiled connection host location page peer_addr prefix protocol raw_target remote_addr remote_port "
     "remote_user request_id_value scheme server site started target trace trusted_peer user_id"
 ).split()
 """The attributes of the client's request that a subrequest shares."""

@@ -1,0 +1,5 @@
+"""Server Side Includes."""
+
+from .filter import compile_ssi
+
+__all__ = ["compile_ssi"]
