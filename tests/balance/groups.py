@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from tests.support.pools import Clock
 from wsgi_proxy.balance.health import Health, size
 from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.config import Server
@@ -15,13 +16,6 @@ class Request:
         self.remote_addr = ".".join(str(part) for part in random.Random(number).choices(range(1, 255), k=4))
         self.number = number
         self.tried: set[Any] | None = None
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def group(weights: list[int], clock: Clock | None = None, **options: Any) -> PeerGroup:

@@ -5,26 +5,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from tests.support.pools import Clock, Request
 from wsgi_proxy.balance.health import HEADER_MS, Health, size
 from wsgi_proxy.balance.least_time import Inflight, LeastTime
 from wsgi_proxy.balance.peers import Peer, PeerGroup
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Pool
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Request:
-    remote_addr = "127.0.0.1"
-
-    def __init__(self) -> None:
-        self.tried: set[Any] | None = None
+from wsgi_proxy.upstream.pool_state import Runtime
 
 
 def group(count: int, clock: Clock | None = None, **options: Any) -> PeerGroup:
@@ -83,7 +71,7 @@ def test_a_server_that_hangs_is_avoided_before_it_has_answered() -> None:
         clock = Clock()
         options = ("header", "inflight") if inflight else ("header",)
         servers = [Server("127.0.0.1:1"), Server("127.0.0.1:2"), Server("127.0.0.1:3", down=True)]
-        pool = Pool(servers, Policy("least_time", options=options), memory=PrivateMemory(), clock=clock)
+        pool = Pool(servers, Policy("least_time", options=options), runtime=Runtime(PrivateMemory(), clock=clock))
         for _ in range(2):
             pool.lease(Request()).settle(False, 0.03, 0.03)
         hanging = pool.lease(Request())

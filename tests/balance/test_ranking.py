@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.pools import Clock, Request
 from wsgi_proxy.balance import policies as balance
 from wsgi_proxy.balance.ranking import Ranked
 from wsgi_proxy.config import Policy, Server
 from wsgi_proxy.errors import NoLiveUpstreams
 from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Lease, Pool
+from wsgi_proxy.upstream.pool_state import Runtime
 
 METHODS = [
     Policy("round_robin"), Policy("least_conn"), Policy("least_time", options=("header",)),
@@ -22,26 +24,12 @@ METHODS = [
 ]  # fmt: skip
 
 
-class Request:
-    remote_addr = "127.0.0.1"
-
-    def __init__(self) -> None:
-        self.tried: set[Any] | None = None
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Side:
     """A pool and the leases open in it; all its steps give the index of the peer chosen, -1 when there is none."""
 
     def __init__(self, servers: list[Server], policy: Policy, walked_max: int, clock: Clock) -> None:
         with patch.object(balance, "WALKED_MAX", walked_max):
-            self.pool = Pool(servers, policy, memory=PrivateMemory(), clock=clock)
+            self.pool = Pool(servers, policy, runtime=Runtime(PrivateMemory(), clock=clock))
         self.open: list[Lease] = []
 
     def lease(self) -> int:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 
+from tests.support.pools import Clock, Request
 from wsgi_proxy.config import Policy, Server, Upstream
 from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Pool
+from wsgi_proxy.upstream.pool_state import Runtime
 
 SERVERS = (Server("127.0.0.1:1", weight=5), Server("127.0.0.1:2"), Server("127.0.0.1:3", weight=2, max_fails=2))
-
-
-class Request:
-    remote_addr = "127.0.0.1"
-
-    def __init__(self) -> None:
-        self.tried: set[Any] | None = None
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def choose(pool: Pool, fail: int = -1) -> int:
@@ -37,8 +24,8 @@ def choose(pool: Pool, fail: int = -1) -> int:
 @pytest.mark.parametrize("method", ["round_robin", "least_conn"])
 def test_one_worker_sees_no_difference(method: str) -> None:
     clock = Clock()
-    shared = Pool(SERVERS, method, memory=PrivateMemory(), clock=clock, shared_turns=True)
-    own = Pool(SERVERS, method, memory=PrivateMemory(), clock=clock)
+    shared = Pool(SERVERS, method, shared_turns=True, runtime=Runtime(PrivateMemory(), clock=clock))
+    own = Pool(SERVERS, method, runtime=Runtime(PrivateMemory(), clock=clock))
     for number in range(200):
         fail = 2 if number in (10, 60, 61) else -1
         clock.now += 0.5
@@ -48,7 +35,7 @@ def test_one_worker_sees_no_difference(method: str) -> None:
 def test_workers_in_turn_take_the_sequence_of_one() -> None:
     """Three processes; a token goes round, so that the order of the choices is known."""
     pool = Pool.from_config(Upstream("u", SERVERS, Policy("round_robin"), zone="u 64k"))
-    alone = Pool(SERVERS, "round_robin", memory=PrivateMemory())
+    alone = Pool(SERVERS, "round_robin", runtime=Runtime(PrivateMemory()))
     chosen = pool.memory.area("chosen", 300)
     pipes = [os.pipe() for _ in range(3)]
     pids = []
@@ -92,7 +79,10 @@ def test_a_failure_is_taken_off_once_for_all() -> None:
 def test_slow_start_is_shared_too() -> None:
     clock = Clock()
     servers = [Server("127.0.0.1:1", weight=4, slow_start=10.0, fail_timeout=1.0), Server("127.0.0.1:2", weight=4)]
-    pools = [Pool(servers, "round_robin", memory=PrivateMemory(), clock=clock, shared_turns=shared) for shared in (False, True)]
+    pools = [
+        Pool(servers, "round_robin", shared_turns=shared, runtime=Runtime(PrivateMemory(), clock=clock))
+        for shared in (False, True)
+    ]
     shares: list[list[int]] = []
     for pool in pools:
         clock.now = 1000.0

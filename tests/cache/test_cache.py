@@ -2,20 +2,9 @@
 
 import pytest
 
-from tests.support.caching import Body, Constant, Site, exchange, location
+from tests.support.caching import FRESH, TAG, Body, Constant, Site, exchange, location
 from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
 from wsgi_proxy.response import Response
-
-FRESH = [("Cache-Control", "max-age=60")]
-TAG = [*FRESH, ("ETag", '"a"')]
-
-
-@pytest.fixture
-def site(tmp_path):
-    site = Site(tmp_path / "cache")
-    site.responses((200, FRESH, b"one"), (200, FRESH, b"two"), (200, FRESH, b"three"))
-    yield site
-    site.cache.close()
 
 
 def test_a_miss_and_then_hits(site):

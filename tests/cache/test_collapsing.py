@@ -7,27 +7,14 @@ import time
 
 import pytest
 
-from tests.support.caching import Body, Site, exchange, location
+from tests.support import wait_until
+from tests.support.caching import FRESH, Body, Held, Site, exchange, location
 from wsgi_proxy.cache import fill
 from wsgi_proxy.cache.fill import FillDirectory
-from wsgi_proxy.cache.rfc9111.freshness import Freshness
-from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
 
-FRESH = [("Cache-Control", "max-age=60")]
 processes = multiprocessing.get_context("spawn")
-
-
-def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.005)
-
-
-def entry():
-    return Entry("k", "/", 200, "", [("A", "1")], Freshness(0.0, 60.0), 0.0)
 
 
 @pytest.fixture
@@ -82,7 +69,7 @@ def test_concurrent_misses_make_one_fetch_and_all_stream(site):
         return body
 
     threads, results = run(20, read)
-    until(lambda: len(firsts) == 20)
+    wait_until(lambda: len(firsts) == 20)
     assert set(firsts) == {b"first "}
     gate.go.set()
     for thread in threads:
@@ -102,7 +89,7 @@ def test_an_uncacheable_answer_frees_all_at_once(site, headers):
         assert go.wait(30)
         if site.fetches > 1:
             # None of those who waited waits for another of them.
-            until(lambda: len(inside) == 10)
+            wait_until(lambda: len(inside) == 10)
         return site._maker(200, headers, b"x")(method)
 
     site.origin.responses = [slow]
@@ -146,7 +133,7 @@ def test_followers_of_a_body_that_breaks_never_look_complete(site):
             response.close()
 
     threads, results = run(4, read)
-    until(lambda: len(firsts) == 4)
+    wait_until(lambda: len(firsts) == 4)
     gate.go.set()
     for thread in threads:
         thread.join(30)
@@ -160,7 +147,7 @@ def test_followers_that_need_another_variant_do_not_take_this_one(site):
     vary = [*FRESH, ("Vary", "A")]
     site.responses((200, vary, gate), (200, vary, b"other"))
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
-    until(lambda: site.fetches == 1)
+    wait_until(lambda: site.fetches == 1)
     assert site.get("/", headers=[("A", "2")]).body == b"other"
     gate.go.set()
     threads[0].join(30)
@@ -173,9 +160,9 @@ def test_who_needs_another_variant_meets_others_who_do(site):
     vary = [*FRESH, ("Vary", "A")]
     site.responses(*((200, vary, gate) for gate in gates))
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
-    until(lambda: site.fetches == 1)
+    wait_until(lambda: site.fetches == 1)
     more, others = run(4, lambda: site.get("/", headers=[("A", "2")]).body)
-    until(lambda: site.fetches == 2)
+    wait_until(lambda: site.fetches == 2)
     # Whoever comes while the second is under way follows it, with the first stored and without.
     gates[0].go.set()
     threads[0].join(30)
@@ -210,37 +197,25 @@ def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again
 
 def test_a_waiter_whose_patience_ends_goes_alone_and_stores_nothing(site):
     site.location = location(lock_timeout=0.05, lock_age=60.0)
-    began, go = threading.Event(), threading.Event()
-
-    def slow(method):
-        began.set()
-        assert go.wait(30)
-        return site._maker(200, FRESH, b"slow")(method)
-
+    slow = Held(site._maker(200, FRESH, b"slow"))
     site.origin.responses = [slow, site._maker(200, FRESH, b"alone")]
     threads, results = run(1, lambda: site.get("/").body)
-    assert began.wait(30)
+    assert slow.began.wait(30)
     assert site.get("/").body == b"alone"
-    go.set()
+    slow.go.set()
     threads[0].join(30)
     assert results == [b"slow"] and site.get("/").body == b"slow"
 
 
 def test_a_lock_that_is_too_old_lets_one_more_through(site):
     site.location = location(lock_timeout=60.0, lock_age=0.05)
-    began, go = threading.Event(), threading.Event()
-
-    def slow(method):
-        began.set()
-        assert go.wait(30)
-        return site._maker(200, FRESH, b"slow")(method)
-
+    slow = Held(site._maker(200, FRESH, b"slow"))
     site.origin.responses = [slow, site._maker(200, FRESH, b"second")]
     threads, _ = run(1, lambda: site.get("/").body)
-    assert began.wait(30)
+    assert slow.began.wait(30)
     assert site.get("/").body == b"second"
     assert site.get("/").word == "HIT"
-    go.set()
+    slow.go.set()
     threads[0].join(30)
 
 
@@ -267,9 +242,9 @@ def test_a_lock_that_is_too_old_lets_one_waiter_go_and_not_all(site, monkeypatch
     path = os.path.join(zone.fills.path, os.listdir(zone.fills.path)[0])
     long_ago = time.time() - 2000
     os.utime(path, (long_ago, long_ago))
-    until(lambda: site.fetches == 2)
+    wait_until(lambda: site.fetches == 2)
     # The age began anew with the one that went: each of the others looks, and waits on.
-    until(lambda: len(looks) >= 20)
+    wait_until(lambda: len(looks) >= 20)
     second.set()
     for thread in waiters:
         thread.join(30)
@@ -283,36 +258,24 @@ def test_concurrent_revalidations_make_one_request(site):
     site.responses((200, tag, b"x"))
     site.get("/")
     site.now += 61
-    began, go = threading.Event(), threading.Event()
-
-    def slow(method):
-        began.set()
-        assert go.wait(30)
-        return site._maker(304, tag, b"")(method)
-
+    slow = Held(site._maker(304, tag, b""))
     site.origin.responses = [slow]
     threads, results = run(8, lambda: site.get("/").body)
-    assert began.wait(30)
+    assert slow.began.wait(30)
     time.sleep(0.05)
-    go.set()
+    slow.go.set()
     for thread in threads:
         thread.join(30)
     assert results == [b"x"] * 8 and site.fetches == 2
 
 
 def test_a_head_leads_nobody(site):
-    began, go = threading.Event(), threading.Event()
-
-    def slow(method):
-        began.set()
-        assert go.wait(30)
-        return site._maker(200, FRESH, b"x")(method)
-
+    slow = Held(site._maker(200, FRESH, b"x"))
     site.origin.responses = [slow, site._maker(200, FRESH, b"x")]
     threads, results = run(1, lambda: site.get("/", "HEAD").status)
-    assert began.wait(30)
+    assert slow.began.wait(30)
     assert (site.get("/").word, site.get("/").word) == ("MISS", "HIT")
-    go.set()
+    slow.go.set()
     threads[0].join(30)
     assert results == [200]
 
@@ -367,7 +330,7 @@ def test_only_if_cached_does_not_wait_for_a_response_under_way(site):
     gate = Gate()
     site.responses((200, FRESH, gate))
     threads, _ = run(1, lambda: site.get("/"))
-    until(lambda: site.fetches)
+    wait_until(lambda: site.fetches)
     assert site.get("/", headers=ONLY_IF_CACHED).status == 504
     gate.go.set()
     threads[0].join(30)
@@ -389,7 +352,7 @@ def test_lock_off_lets_all_through(site):
     gate = Gate()
     site.responses((200, FRESH, gate))
     threads, results = run(3, lambda: site.get("/").body)
-    until(lambda: site.fetches == 3)
+    wait_until(lambda: site.fetches == 3)
     gate.go.set()
     for thread in threads:
         thread.join(30)

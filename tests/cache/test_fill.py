@@ -7,26 +7,13 @@ import time
 
 import pytest
 
+from tests.support.caching import stored
 from wsgi_proxy.cache.fill import Fill, join, private_fill
 from wsgi_proxy.cache.follower import Follower, GrowingBody
-from wsgi_proxy.cache.rfc9111.freshness import Freshness
-from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.cache.storage.format import COMPLETE, load
 from wsgi_proxy.errors import TruncatedResponse
 
-FRESH = [("Cache-Control", "max-age=60")]
 processes = multiprocessing.get_context("spawn")
-
-
-def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.005)
-
-
-def entry():
-    return Entry("k", "/", 200, "", [("A", "1")], Freshness(0.0, 60.0), 0.0)
 
 
 def test_one_leads_and_the_others_follow(tmp_path):
@@ -35,7 +22,7 @@ def test_one_leads_and_the_others_follow(tmp_path):
     assert isinstance(leader, Fill) and isinstance(follower, Follower)
     assert isinstance(join(str(tmp_path), "other"), Fill)
     assert follower.under_way() and follower.wait(0.01) is None and not follower.died()
-    leader.begin(entry())
+    leader.begin(stored())
     block = follower.wait(1)
     assert block is not None and load(follower.fd, whole=False)[1].headers == [("A", "1")]
     body = iter(follower.body(block, None))
@@ -60,7 +47,7 @@ def test_who_gives_up_frees_its_followers(tmp_path):
 
 def test_who_gives_up_in_the_middle_breaks_the_bodies_that_follow(tmp_path):
     leader, follower = join(str(tmp_path), "f"), join(str(tmp_path), "f")
-    leader.begin(entry())
+    leader.begin(stored())
     leader.add(b"one")
     body = follower.body(follower.wait(1), None)
     blocks = iter(body)
@@ -82,7 +69,7 @@ def test_a_fill_of_ones_own_meets_nobody(tmp_path):
 
 def test_a_body_ends_where_its_length_says(tmp_path):
     leader = private_fill(str(tmp_path))
-    leader.begin(entry())
+    leader.begin(stored())
     leader.add(b"0123456789")
     growing = GrowingBody(Follower(os.dup(leader.fd)), leader.body_offset, 6, 2)
     assert b"".join(growing) == b"2345"
@@ -93,7 +80,7 @@ def test_a_body_ends_where_its_length_says(tmp_path):
 def _lead_and_wait(directory, ready, how):
     fill = join(directory, "f")
     if how == "filling":
-        fill.begin(entry())
+        fill.begin(stored())
         fill.add(b"half")
     ready.set()
     time.sleep(60)

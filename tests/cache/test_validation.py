@@ -2,19 +2,8 @@
 
 import pytest
 
-from tests.support.caching import Site, location
+from tests.support.caching import FRESH, TAG, Site, location
 from wsgi_proxy.errors import ConnectFailed, UpstreamError
-
-FRESH = [("Cache-Control", "max-age=60")]
-TAG = [*FRESH, ("ETag", '"a"')]
-
-
-@pytest.fixture
-def site(tmp_path):
-    site = Site(tmp_path / "cache")
-    site.responses((200, FRESH, b"one"), (200, FRESH, b"two"), (200, FRESH, b"three"))
-    yield site
-    site.cache.close()
 
 
 def test_a_304_freshens_what_is_stored(site):

@@ -25,6 +25,7 @@ from tests.support.recorder import Recorded, Wire, reply
 from wsgi_proxy import config
 from wsgi_proxy.errors import NoLiveUpstreams
 from wsgi_proxy.upstream.pool import Lease, Pool
+from wsgi_proxy.upstream.pool_state import Runtime
 
 LIVE, DEAD = 6, 2
 
@@ -510,7 +511,7 @@ def test_random_is_distributed_by_weight(options: tuple[str, ...]) -> None:
     """Six servers, weights 1 to 6. `two` without connections keeps the second of two different draws."""
     weights = {place: place for place in range(1, 7)}
     servers = [config.Server(f"127.0.0.1:{19000 + place}", weight=weight) for place, weight in weights.items()]
-    pool = Pool(servers, config.Policy("random", options=options), dice=Seeded(11))
+    pool = Pool(servers, config.Policy("random", options=options), runtime=Runtime(dice=Seeded(11)))
     chosen: Counter[int] = Counter()
     count, total = 20_000, sum(weights.values())
     for number in range(count):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.pools import Clock
 from wsgi_proxy.config import ProxySettings, Server
 from wsgi_proxy.errors import NoLiveUpstreams, Refusal, UpstreamError
 from wsgi_proxy.exchange import Exchange
@@ -12,13 +13,7 @@ from wsgi_proxy.proxy.request_body import Upload
 from wsgi_proxy.response import Attempt
 from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.upstream.pool import Lease, Pool
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from wsgi_proxy.upstream.pool_state import Runtime
 
 
 def retries(
@@ -97,7 +92,7 @@ class Sends(Attempts):
 
 
 def sends(words: str, *outcomes: object) -> Sends:
-    pool = Pool(["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"], memory=PrivateMemory())
+    pool = Pool(["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"], runtime=Runtime(PrivateMemory()))
     exchange = Exchange()
     settings = ProxySettings(next_upstream=frozenset(words.split()))
     return Sends(exchange, pool, Retries(settings, "GET", pool.tries_limit, None, Clock())).prepare(*outcomes)
@@ -134,7 +129,7 @@ def test_a_defect_settles_the_lease() -> None:
 
 
 def test_a_pool_without_a_live_server_is_on_the_record() -> None:
-    pool = Pool([Server("http://127.0.0.1:1", max_conns=1)], memory=PrivateMemory())
+    pool = Pool([Server("http://127.0.0.1:1", max_conns=1)], runtime=Runtime(PrivateMemory()))
     pool.lease(Exchange())
     loop = Sends(Exchange(), pool, Retries(ProxySettings(), "GET", 1, None, Clock())).prepare()
     with pytest.raises(NoLiveUpstreams):

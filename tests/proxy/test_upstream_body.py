@@ -12,6 +12,7 @@ from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Transport
 from wsgi_proxy.upstream.pool import Pool
+from wsgi_proxy.upstream.pool_state import Runtime
 
 
 def test_closing_settles_once() -> None:
@@ -19,7 +20,7 @@ def test_closing_settles_once() -> None:
     response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     with Recorder(lambda request, wire: wire.send(response)) as upstream:
         policy = Policy("least_time", options=("last_byte",))
-        pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, memory=PrivateMemory())
+        pool = Pool([upstream.url, upstream.url.replace("127.0.0.1", "127.0.0.2")], policy, runtime=Runtime(PrivateMemory()))
         lease, attempt = pool.lease(SimpleNamespace(tried=None)), Attempt("a")
         pool.lease(SimpleNamespace(tried=None))
         index = lease.peer.index

@@ -13,30 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_until
+from tests.support.forks import ended, forked, killed
 from wsgi_proxy.shm.shared_memory import SharedMemory
-
-
-def forked(work: object) -> int:
-    """The pid of a forked child that runs `work()` and ends with 0, or with 1 after an exception."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()  # type: ignore[operator]
-        code = 0
-    finally:
-        os._exit(code)
-    return 0
-
-
-def ended(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def killed(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
 
 
 @pytest.fixture

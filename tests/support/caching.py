@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from wsgi_proxy.cache.cache import Cache
 from wsgi_proxy.cache.fetch import Fetch
 from wsgi_proxy.cache.plan import CachePlan
+from wsgi_proxy.cache.rfc9111.freshness import Freshness
+from wsgi_proxy.cache.storage.entry import Entry
 from wsgi_proxy.config import CacheSettings, CacheZone, Location, ProxySettings
 from wsgi_proxy.errors import UpstreamError
 from wsgi_proxy.exchange import Exchange
@@ -18,6 +21,9 @@ from wsgi_proxy.http.dates import format_date
 from wsgi_proxy.response import Response
 
 Pairs = list[tuple[str, str]]
+
+FRESH = [("Cache-Control", "max-age=60")]
+TAG = [*FRESH, ("ETag", '"a"')]
 
 
 class Constant:
@@ -68,6 +74,24 @@ class Body:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Held:
+    """The origin's response `made`, held back until `go` is set; `began` is set when it is asked for."""
+
+    def __init__(self, made: Callable[[str], Response]) -> None:
+        self.made = made
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, method: str) -> Response:
+        self.began.set()
+        assert self.go.wait(30)
+        return self.made(method)
+
+
+def stored() -> Entry:
+    """Return an entry with one field, fresh for 60 seconds from 1970 on."""
+    return Entry("k", "/", 200, "", [("A", "1")], Freshness(0.0, 60.0), 0.0)
 
 
 class Origin:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import Recorder, fetch, free_port, reply, run_gunicorn, wait_until
+from tests.support.pools import Request
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Config, HealthCheck, If, Location, Match, ProxyPass, ProxySettings, Server, ServerBlock
 from wsgi_proxy.errors import CheckFailed, NoLiveUpstreams
@@ -21,15 +22,9 @@ from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.upstream.checks import CHECKS, Probe, Probes, make_check
 from wsgi_proxy.upstream.pool import Pool
+from wsgi_proxy.upstream.pool_state import Runtime
 
 FAST = {"interval": 0.02}
-
-
-class Request:
-    remote_addr = "127.0.0.1"
-
-    def __init__(self) -> None:
-        self.tried: set[Any] | None = None
 
 
 def chosen(pool: Pool, count: int = 4) -> set[str]:
@@ -66,7 +61,7 @@ def started() -> Iterator[list[Probes]]:
 def pool_of(verdicts: Verdicts, memory: SharedMemory | None = None, **settings: Any) -> Pool:
     servers = [Server(f"127.0.0.1:{port}") for port in (1, 2, 3)]
     check = HealthCheck(check=verdicts, **{**FAST, **settings})
-    return Pool(servers, "round_robin", health_check=check, memory=memory or PrivateMemory())
+    return Pool(servers, "round_robin", health_check=check, runtime=Runtime(memory or PrivateMemory()))
 
 
 def begin(pool: Pool, started: list[Probes]) -> Probes:
@@ -118,7 +113,7 @@ def test_a_check_that_raises_something_else_is_a_failed_check(
 
     servers = [Server(f"127.0.0.1:{port}") for port in (1, 2, 3)]
     settings = HealthCheck(check=check, fails=2, **FAST)
-    pool = Pool(servers, "round_robin", health_check=settings, memory=PrivateMemory())
+    pool = Pool(servers, "round_robin", health_check=settings, runtime=Runtime(PrivateMemory()))
     probe = Probe(pool, settings, check)
     with caplog.at_level("INFO", "wsgi_proxy"):
         probe.run(pool.peers[1])
@@ -149,7 +144,7 @@ def test_a_check_whose_close_raises_does_not_end_the_checks(caplog: pytest.LogCa
 
 def test_a_single_server_found_bad_is_not_used(started: list[Probes]) -> None:
     verdicts = Verdicts()
-    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=verdicts, interval=0.02), memory=PrivateMemory())
+    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=verdicts, interval=0.02), runtime=Runtime(PrivateMemory()))
     begin(pool, started)
     assert chosen(pool) == {"127.0.0.1:1"}
     verdicts.bad.add(1)
@@ -177,7 +172,7 @@ def test_mandatory_means_not_before_the_first_good_check(started: list[Probes]) 
 
 def test_a_server_that_is_down_is_not_asked() -> None:
     verdicts = Verdicts()
-    pool = Pool([Server("127.0.0.1:1", down=True), Server("127.0.0.1:2")], memory=PrivateMemory())
+    pool = Pool([Server("127.0.0.1:1", down=True), Server("127.0.0.1:2")], runtime=Runtime(PrivateMemory()))
     probe = Probe(pool, HealthCheck(interval=5.0, jitter=1.0), verdicts)
     dice = random.Random(1)
     assert [peer.name for peer in probe.due_peers(100.0, dice)] == ["127.0.0.1:2"]
@@ -196,7 +191,7 @@ def test_nobody_is_asked_twice_at_once(started: list[Probes]) -> None:
         gate.wait(0.1)
         running[0] -= 1
 
-    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=slow, interval=0.01), memory=PrivateMemory())
+    pool = Pool(["127.0.0.1:1"], health_check=HealthCheck(check=slow, interval=0.01), runtime=Runtime(PrivateMemory()))
     begin(pool, started)
     wait_until(lambda: most[0], "a check")
     gate.wait(0.15)
@@ -239,7 +234,7 @@ def test_one_worker_leads_and_another_takes_over_when_it_is_killed(memory: Share
             raise CheckFailed("said so")
 
     servers = [Server("127.0.0.1:1"), Server("127.0.0.1:2")]
-    pool = Pool(servers, "round_robin", memory=memory, health_check=HealthCheck(check=check, interval=0.02))
+    pool = Pool(servers, "round_robin", health_check=HealthCheck(check=check, interval=0.02), runtime=Runtime(memory))
     # Created before the fork. Only the children start the checks.
     kept = Probes.of(Config(), {"p": pool}, memory)
     pids = []
@@ -331,7 +326,7 @@ def test_every_location_is_looked_at() -> None:
     inner = location("b", script=(conditional,))
     outer = If(lambda x: True, (), location("s"))
     server = ServerBlock(locations=(location("a", locations=(inner,)),), named={"@n": location("n")}, script=(outer,))
-    pools = {name: Pool(["127.0.0.1:1"], name=name, memory=PrivateMemory()) for name in "abcns"}
+    pools = {name: Pool(["127.0.0.1:1"], name=name, runtime=Runtime(PrivateMemory())) for name in "abcns"}
     match = Match("m", status=lambda status: status == 204)
     probes = Probes.of(Config(servers=(server,), matches={"m": match}), pools, PrivateMemory())
     assert sorted(probe.pool.name for probe in probes.probes) == ["a", "b", "c", "n", "s"]

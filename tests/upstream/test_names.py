@@ -8,18 +8,12 @@ from contextlib import nullcontext
 import pytest
 
 from tests.support import wait_until
+from tests.support.pools import Clock
 from wsgi_proxy.balance.peers import Address
 from wsgi_proxy.config import Server
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.upstream.names import Addresses
 from wsgi_proxy.upstream.resolver import Resolver, Target
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Responses(Resolver):
@@ -57,7 +51,7 @@ A, B, C = ("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 80)
 
 def test_servers_before_backups_in_the_order_written() -> None:
     servers = [Server("1.1.1.1", backup=True), Server("2.2.2.2"), Server("unix:/x")]
-    names = Addresses(servers, Resolver(), Clock(), Memory(), nullcontext())
+    names = Addresses(servers, Resolver(), Clock(1000.0), Memory(), nullcontext())
     assert [peer.name for peer in names.peers([])] == ["2.2.2.2:80", "unix:/x", "1.1.1.1:80"]
     assert names.named == [] and names.due == float("inf")
 
@@ -75,7 +69,7 @@ def ask(names: Addresses) -> list[bool]:
 
 
 def test_an_address_that_stays_is_the_same_peer() -> None:
-    clock, resolver = Clock(), Responses(valid=2.0).set(2.0, a=[A, B])
+    clock, resolver = Clock(1000.0), Responses(valid=2.0).set(2.0, a=[A, B])
     names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     assert names.due == 1002
     before = names.peers([])
@@ -90,7 +84,7 @@ def test_an_address_that_stays_is_the_same_peer() -> None:
 
 
 def test_what_cannot_be_resolved_again_stays() -> None:
-    clock, resolver = Clock(), Responses().set(60.0, a=[A])
+    clock, resolver = Clock(1000.0), Responses().set(60.0, a=[A])
     names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
     resolver.set(60.0)
     assert ask(names) == [False]
@@ -99,7 +93,7 @@ def test_what_cannot_be_resolved_again_stays() -> None:
 
 
 def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     server = Server("localhost:1")
     names = Addresses([server, Server("127.0.0.1:2")], Responses().set(1.0), clock, Memory(), nullcontext())
     assert names.due == float("inf")
@@ -114,15 +108,15 @@ def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
 
 
 def test_unknown_at_the_start() -> None:
-    assert Addresses([Server("later", resolve=True)], Responses().set(9.0), Clock(), Memory(), nullcontext()).due == 1001
+    assert Addresses([Server("later", resolve=True)], Responses().set(9.0), Clock(1000.0), Memory(), nullcontext()).due == 1001
     with pytest.raises(ConfigError, match="host not found"):
-        Addresses([Server("never.invalid")], Responses().set(9.0), Clock(), Memory(), nullcontext())
+        Addresses([Server("never.invalid")], Responses().set(9.0), Clock(1000.0), Memory(), nullcontext())
 
 
 @pytest.mark.parametrize("resolve", [False, True])
 def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_known(resolve: bool) -> None:
     """Its container is being restarted, or the name server is away: no reason for a worker not to start."""
-    memory, clock, responses = Memory(), Clock(), Responses().set(9.0, a=[A, B])
+    memory, clock, responses = Memory(), Clock(1000.0), Responses().set(9.0, a=[A, B])
     servers = [Server("a", resolve=resolve), Server("1.1.1.1")]
 
     def worker() -> Addresses:
@@ -146,5 +140,5 @@ def test_more_addresses_than_fit_are_not_remembered_by_halves() -> None:
     memory = Memory()
     many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(400)]
     server = Server("a", resolve=True)
-    Addresses([server], Responses().set(9.0, a=many), Clock(), memory, nullcontext())
-    assert Addresses([server], Responses().set(9.0), Clock(), memory, nullcontext()).peers([]) == []
+    Addresses([server], Responses().set(9.0, a=many), Clock(1000.0), memory, nullcontext())
+    assert Addresses([server], Responses().set(9.0), Clock(1000.0), memory, nullcontext()).peers([]) == []

@@ -1,4 +1,4 @@
-"""The pool: leases, failing over, quarantine, backups, and what the hallway relies on. No socket: addresses are numbers."""
+"""The pool: leases, failover, quarantine, backups, and the counts of several workers. No socket is opened."""
 
 from __future__ import annotations
 
@@ -9,37 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from tests.support import wait_until
-from wsgi_proxy.balance.peers import Address, Peer
+from tests.support.pools import Clock, Request
+from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Policy, Server, Sticky
 from wsgi_proxy.errors import ConfigError, NoLiveUpstreams
 from wsgi_proxy.upstream.pool import Lease, Pool
-from wsgi_proxy.upstream.resolver import Resolver, Target
-
-
-class Request:
-    """As much of an Exchange as choosing looks at."""
-
-    def __init__(self, remote_addr: str = "127.0.0.1", cookie: str = "") -> None:
-        self.remote_addr = remote_addr
-        self.tried: set[Any] | None = None
-        self.cookie = cookie
-
-    def header(self, name: str) -> str:
-        assert name == "Cookie"
-        return self.cookie
-
-
-class Clock:
-    def __init__(self, now: float = 1_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+from wsgi_proxy.upstream.pool_state import Runtime
 
 
 def servers(*options: dict[str, Any]) -> list[Server]:
@@ -88,7 +67,7 @@ def test_a_failed_peer_is_not_tried_again_in_the_same_request() -> None:
 def test_quarantine_after_max_fails_and_one_probe_per_fail_timeout() -> None:
     """max_fails=3 fail_timeout=3: what a request every 0.2 s tries."""
     clock = Clock()
-    pool = Pool(servers({"max_fails": 3, "fail_timeout": 3.0}, {}), "round_robin", clock=clock)
+    pool = Pool(servers({"max_fails": 3, "fail_timeout": 3.0}, {}), "round_robin", runtime=Runtime(clock=clock))
     tries = []
     for tenth in range(1, 100, 2):
         clock.now = 1_000_000 + tenth / 10
@@ -107,7 +86,7 @@ def test_quarantine_after_max_fails_and_one_probe_per_fail_timeout() -> None:
 
 def test_a_server_that_came_back_is_used_again() -> None:
     clock = Clock()
-    pool = Pool(servers({"fail_timeout": 10.0}, {}), "round_robin", clock=clock)
+    pool = Pool(servers({"fail_timeout": 10.0}, {}), "round_robin", runtime=Runtime(clock=clock))
     pool.lease(Request()).settle(failed=True)
     assert choose(pool, 3) == "222"
     clock.now += 11
@@ -138,7 +117,7 @@ def test_one_live_and_one_down_is_not_single() -> None:
 
 def test_backups_serve_when_no_server_can() -> None:
     clock = Clock()
-    pool = Pool(servers({}, {}, {"backup": True}, {"backup": True}), "round_robin", clock=clock)
+    pool = Pool(servers({}, {}, {"backup": True}, {"backup": True}), "round_robin", runtime=Runtime(clock=clock))
     assert choose(pool, 4) == "1212"
     request = Request()
     seen = []
@@ -249,7 +228,7 @@ def test_parameters_are_refused_with_the_methods_that_ignore_them() -> None:
 
 def test_slow_start_brings_a_recovered_server_in_slowly() -> None:
     clock = Clock()
-    pool = Pool(servers({"weight": 4, "slow_start": 10.0}, {"weight": 4}), "round_robin", clock=clock)
+    pool = Pool(servers({"weight": 4, "slow_start": 10.0}, {"weight": 4}), "round_robin", runtime=Runtime(clock=clock))
     pool.lease(Request()).settle(failed=True)
     clock.now += 11
     request = Request()
@@ -262,87 +241,6 @@ def test_slow_start_brings_a_recovered_server_in_slowly() -> None:
         clock.now += 1
     assert shares[0] < 8 and shares[-1] == 20
     assert all(later >= earlier - 2 for earlier, later in itertools.pairwise(shares))
-
-
-class Names(Resolver):
-    """A resolver whose answers the test changes."""
-
-    responses: ClassVar[dict[str, list[Address]]] = {}
-    asked = threading.Semaphore(0)
-
-    def addresses(self, target: Target) -> tuple[list[Address], float]:
-        try:
-            found = self.responses.get(target.host)
-            if found is None:
-                raise OSError("no such name")
-            return list(found), 1.0
-        finally:
-            self.asked.release()
-
-
-def asked_again(pool: Pool, clock: Clock) -> None:
-    """Let time pass until the background thread has asked and its answer is in force."""
-    for _ in range(100):
-        if not Names.asked.acquire(blocking=False):
-            break
-    clock.now += 60
-    pool.lease(Request()).settle()
-    assert Names.asked.acquire(timeout=30)
-    wait_until(lambda: not pool._names.resolving, "the answer to be taken in")
-
-
-def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() -> None:
-    clock = Clock()
-    Names.responses = {"moving": [("10.0.0.1", 80), ("10.0.0.2", 80)]}
-    servers_ = [Server("moving:80", resolve=True), Server("127.0.0.9:80", backup=True)]
-    pool = Pool(servers_, "least_conn", clock=clock, resolver=Names())
-    first, second = pool.lease(Request()), pool.lease(Request())
-    assert [first.peer.name, second.peer.name] == ["10.0.0.1:80", "10.0.0.2:80"]
-    Names.responses = {"moving": [("10.0.0.2", 80), ("10.0.0.3", 80)]}
-    asked_again(pool, clock)
-    assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
-    # The second one's connection still counts, so the new address is next; the first one's end does no harm.
-    assert pool.lease(Request()).peer.name == "10.0.0.3:80"
-    first.settle(failed=True)
-    second.settle()
-    assert pool.lease(Request()).peer.name == "10.0.0.2:80"
-    # The resolver is in trouble: what is known stays.
-    Names.responses = {}
-    asked_again(pool, clock)
-    assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
-
-
-def test_a_name_not_known_at_the_start_is_found_later() -> None:
-    clock = Clock()
-    Names.responses = {}
-    pool = Pool([Server("later:80", resolve=True), Server("127.0.0.9:80", backup=True)], clock=clock, resolver=Names())
-    assert pool.lease(Request()).peer.name == "127.0.0.9:80"
-    Names.responses = {"later": [("10.0.0.1", 80)]}
-    asked_again(pool, clock)
-    assert pool.lease(Request()).peer.name == "10.0.0.1:80"
-
-
-def test_a_name_that_nobody_knows_is_told_from_servers_that_are_out() -> None:
-    Names.responses = {}
-    pool = Pool([Server("nowhere.test:80", resolve=True)], name="nowhere.test", clock=Clock(), resolver=Names())
-    with pytest.raises(NoLiveUpstreams, match="nowhere.test could not be resolved"):
-        pool.lease(Request())
-
-
-def test_many_addresses_are_kept_in_order_through_a_change() -> None:
-    """More than are walked: the order that is kept is made anew."""
-    clock = Clock()
-    Names.responses = {"many": [(f"10.0.0.{number}", 80) for number in range(40)]}
-    pool = Pool([Server("many:80", resolve=True)], "least_conn", clock=clock, resolver=Names())
-    leases = [pool.lease(Request()) for _ in range(40)]
-    assert len({lease.peer for lease in leases}) == 40
-    Names.responses = {"many": [(f"10.0.0.{number}", 80) for number in range(20, 60)]}
-    clock.now += 60
-    leases.append(pool.lease(Request()))
-    wait_until(lambda: pool.peers[0].name == "10.0.0.20:80", "the new addresses")
-    assert {pool.lease(Request()).peer.name for _ in range(20)} == {f"10.0.0.{number}:80" for number in range(40, 60)}
-    for lease in leases:
-        lease.settle()
 
 
 def four_workers(work: Callable[[], None]) -> None:
@@ -384,7 +282,7 @@ def test_four_workers_together_fail_max_fails_times() -> None:
 def test_one_probe_among_four_workers() -> None:
     """Quarantine is over for all at once; the first to pick closes it for the others."""
     clock = Clock()
-    pool = Pool(servers({}, {"fail_timeout": 5.0, "weight": 100}), "round_robin", clock=clock)
+    pool = Pool(servers({}, {"fail_timeout": 5.0, "weight": 100}), "round_robin", runtime=Runtime(clock=clock))
     for _ in range(2):
         lease = pool.lease(Request())
         lease.settle(failed=number(lease.peer) == 2)
@@ -407,7 +305,7 @@ def test_one_probe_among_four_workers() -> None:
 
 def test_what_a_killed_worker_held_is_free_at_once() -> None:
     """Not only when the next second's look for dead workers comes."""
-    pool = Pool(servers({"max_conns": 2}, {"max_conns": 1}), clock=Clock())
+    pool = Pool(servers({"max_conns": 2}, {"max_conns": 1}), runtime=Runtime(clock=Clock()))
     pool.lease(Request()).settle()
     ready, done = os.pipe()
     pid = os.fork()

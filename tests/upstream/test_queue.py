@@ -5,31 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support import wait_until
+from tests.support.pools import Request
 from wsgi_proxy.config import Server
 from wsgi_proxy.errors import NoLiveUpstreams
 from wsgi_proxy.shm.private_memory import PrivateMemory
 from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.upstream.pool import Pool
+from wsgi_proxy.upstream.pool_state import Runtime
 from wsgi_proxy.upstream.queue import Queue
-
-
-class Request:
-    remote_addr = "127.0.0.1"
-
-    def __init__(self) -> None:
-        self.tried: set[Any] | None = None
 
 
 @pytest.fixture
 def pool() -> Pool:
     """One server that takes one request at a time, a second one that is down, and two places to wait."""
     servers = [Server("127.0.0.1:1", max_conns=1), Server("127.0.0.1:2", down=True)]
-    return Pool(servers, "round_robin", queue=2, queue_timeout=600.0, memory=PrivateMemory())
+    return Pool(servers, "round_robin", queue=2, queue_timeout=600.0, runtime=Runtime(PrivateMemory()))
 
 
 class Waiter(threading.Thread):
@@ -68,7 +62,7 @@ def test_they_go_on_in_the_order_they_came(pool: Pool) -> None:
 
 
 def test_whose_time_is_up_is_refused() -> None:
-    pool = Pool([Server("127.0.0.1:1", max_conns=1)], queue=5, queue_timeout=0.05, memory=PrivateMemory())
+    pool = Pool([Server("127.0.0.1:1", max_conns=1)], queue=5, queue_timeout=0.05, runtime=Runtime(PrivateMemory()))
     lease = pool.lease(Request())
     started = time.monotonic()
     with pytest.raises(NoLiveUpstreams):

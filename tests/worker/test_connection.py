@@ -13,21 +13,8 @@ import trustme
 
 from tests.support.client import Client, send_raw
 from tests.support.ports import wait_until
-from tests.support.service import serving
+from tests.support.service import GET, echo, hello, serving
 from wsgi_proxy.worker.service import Hooks
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
-
-
-def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    body = environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Length", str(len(body)))])
-    return [body]
 
 
 def deaf(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -11,21 +11,8 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.ports import wait_until
-from tests.support.service import serving
+from tests.support.service import GET, echo, hello, serving
 from wsgi_proxy.config import CoreSettings
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
-
-
-def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    body = environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Length", str(len(body)))])
-    return [body]
 
 
 def test_a_location_s_own_limits_hold_for_its_requests() -> None:

@@ -21,7 +21,7 @@ from ..errors import ClientError, ConfigError, ProxyError, UpstreamError
 from ..http import printable
 from ..shm import PrivateMemory
 from ..transport import Route
-from ..upstream import Pool, Resolver, split, split_port
+from ..upstream import Pool, Resolver, Runtime, split, split_port
 
 if TYPE_CHECKING:
     from ..balance import Peer
@@ -94,7 +94,8 @@ class Targets:
     def __init__(self, config: Config, memory: SharedMemory, pools: Mapping[str, Pool]) -> None:
         core = config.core
         self._resolver = Resolver(core.resolver, core.resolver_valid, core.resolver_timeout)
-        made = {name: Pool.from_config(each, memory, resolver=self._resolver) for name, each in config.upstreams.items()}
+        runtime = Runtime(memory, resolver=self._resolver)
+        made = {name: Pool.from_config(each, runtime) for name, each in config.upstreams.items()}
         self.pools = made | dict(pools)
         self._by_name = {name if name.startswith("unix:") else name.lower(): pool for name, pool in self.pools.items()}
         """The pools by the names that variables may have; nginx compares the names of upstreams without regard to case."""
@@ -206,6 +207,7 @@ class Targets:
         address = os.fsdecode(place.encode("latin-1"))
         try:
             # Such a pool comes and goes with the requests, so its counts stay out of the workers' shared memory.
-            return Pool.from_config(Upstream(place, (Server(address, resolve=True),)), PrivateMemory(), resolver=self._resolver)
+            runtime = Runtime(PrivateMemory(), resolver=self._resolver)
+            return Pool.from_config(Upstream(place, (Server(address, resolve=True),)), runtime)
         except ConfigError as error:
             raise UpstreamError(f"{place} could not be resolved: {error}", sent=False) from error

@@ -13,40 +13,17 @@ Rules:
 from __future__ import annotations
 
 import os
-import random
 import ssl
-import time
-from _thread import RLock
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mypy_extensions import mypyc_attr
 
 from .. import config
-from ..balance import (
-    EPOCH,
-    FIRST_FAILS,
-    HEADER_MS,
-    LAST_MS,
-    SHARED_MAX,
-    Balancer,
-    Dice,
-    Peer,
-    PeerGroup,
-    SharedTurns,
-    Standing,
-    Tried,
-    balancer,
-    walking,
-)
-from ..errors import ConfigError, Fault, NoLiveUpstreams
-from ..shm import SharedMemory, forked_without_exec
+from ..balance import EPOCH, FIRST_FAILS, Peer, Tried
+from ..errors import NoLiveUpstreams
 from . import arguments
-from .columns import Columns
-from .lineup import Lineup
-from .names import Addresses
-from .queue import Queue
-from .resolver import SYSTEM, Resolver
+from .pool_state import DEFAULT_RUNTIME, PoolState, Runtime
 from .sticky import cookie, set_cookie
 
 __all__ = ["Lease", "Peer", "Pool"]
@@ -89,7 +66,7 @@ class Lease:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Pool:
+class Pool(PoolState):
     """The servers of an upstream, with the state that all workers share.
 
     Pools that the workers of one server create in the same order share their state through shared memory.
@@ -99,18 +76,15 @@ class Pool:
         policy: The balancing method: `"least_conn"`, `"round_robin"`, `"least_time"`, `"random"`, `"ip_hash"`, `"hash"`, a
             `Policy`, `"package.module:name"`, or a function `f(servers, exchange)` that returns one of the servers.
         name: The name of the upstream, for logs and the status page.
-        memory: The shared memory to use; by default that of this process and its siblings.
-        clock: The function that gives the present time, in seconds since the epoch.
-        dice: The source of random numbers; by default a new `random.Random`.
         sticky: The cookie that keeps a client with its server.
         queue: The number of requests that may wait when every server has reached `max_conns`; 0 allows none.
         queue_timeout: The longest wait in the queue, in seconds.
-        resolver: The source of the addresses of names; by default the system's.
         health_check: The active health check of these servers.
         shared_turns: Share the round robin position among the workers, as nginx does for an upstream with a `zone`.
         verify: Which certificates of https servers are trusted: True for the system's authorities, or the path of a file with
             certificates; False verifies nothing.
         ssl_context: The TLS context for https servers, instead of `verify`.
+        runtime: Internal: the shared memory, clock, random numbers and resolver.
 
     Raises:
         ConfigError: An argument has a wrong type or value, a name is unknown, or the combination of options has no meaning.
@@ -122,93 +96,40 @@ class Pool:
         policy: config.Policy | str | Callable[..., Any] | Any = "least_conn",
         *,
         name: str | Any = "",
-        memory: SharedMemory | None = None,
-        clock: Callable[[], float] = time.time,
-        dice: Dice | None = None,
         sticky: config.Sticky | None = None,
         queue: int | Any = 0,
         queue_timeout: float | Any = 60.0,
-        resolver: Resolver = SYSTEM,
         health_check: config.HealthCheck | None = None,
         shared_turns: bool | Any = False,
         verify: bool | str | os.PathLike[str] | Any = True,
         ssl_context: ssl.SSLContext | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
-        self.servers = arguments.servers(servers)
         arguments.check(policy, name, sticky, queue, queue_timeout, health_check, shared_turns)
-        self.name: str = name
-        self.policy = policy
-        self.sticky = sticky
-        self.resolver = resolver
+        super().__init__(
+            arguments.servers(servers), policy, name, sticky, queue, queue_timeout, shared_turns, runtime or DEFAULT_RUNTIME
+        )
         self.health_check = health_check
         """The active check of these servers, in addition to those of locations."""
-        self.on_tick: Callable[[], None] | None = None
-        """A function to call at most once a second during requests. It must not wait."""
-        self.memory = memory or SharedMemory.open("pools")
-        self._clock = clock
-        self._dice: Dice = dice or random.Random()
-        self._guard = RLock()
-        arguments.check_together(self.servers, policy, name)
-        self._shared_turns = shared_turns
-        area = self._area = self.memory.unique(f"pool/{name}")
-        self._lock = self.memory.lock(area)
-        self._gate = self.memory.lock(f"{area}/gate")
-        names = f"{area}/names"
-        lock = self.memory.lock(names)
-        self._names = Addresses(self.servers, resolver, clock, lambda size: self.memory.area(names, size), lock)
         self.scheme = self._names.targets[self.servers[0]].scheme or "http"
         """The scheme of servers given as URLs, else http."""
         self.tls = arguments.tls(verify, ssl_context, any(each.scheme == "https" for each in self._names.targets.values()))
         """The TLS settings for https servers of a pool created in Python."""
-        self._columns = Columns(self.memory, area, self._lock, self.servers, len(self._names.named))
-        self.counts = self._columns.counts
-        self.health = self._columns.health
-        self._words = self.health.words
-        self._queue = Queue(self.memory, area, queue, queue_timeout) if queue else None
-        try:
-            self._install()
-        except ValueError as error:
-            raise ConfigError(Fault(f"policy: {error}")) from error
-        self._second = -1
-        if forked_without_exec():
-            # A worker claims its slot at once, which also removes the numbers of killed workers.
-            self.memory.join()
 
     @classmethod
-    def from_config(cls, upstream: config.Upstream, memory: SharedMemory | None = None, **options: Any) -> Pool:
+    def from_config(cls, upstream: config.Upstream, runtime: Runtime | None = None, **options: Any) -> Pool:
         """Return the pool of an `upstream` block.
 
         Args:
             upstream: The block, from `Config.upstreams`.
-            memory: The shared memory to use; by default that of this process and its siblings.
+            runtime: Internal: the shared memory, clock, random numbers and resolver.
             options: Further arguments of `Pool`.
         """
         options.setdefault("sticky", upstream.sticky)
         options.setdefault("queue", upstream.queue)
         options.setdefault("shared_turns", upstream.zone is not None)
         options.setdefault("queue_timeout", upstream.queue_timeout)
-        return cls(upstream.servers, upstream.policy, name=upstream.name, memory=memory, **options)
-
-    def _install(self, before: Sequence[Peer] = ()) -> None:
-        """Create a peer for each known address. Peers of `before` stay the same objects with all their numbers."""
-        peers = self._columns.assign(self._names.peers(before))
-        self._lineup = lineup = Lineup(peers, self._columns, self._group, self._names.suspect)
-        self.peers = lineup.peers
-        self.single = lineup.single
-        self.tries_limit = lineup.tries_limit
-        """The default number of attempts per request: one per address that is not down, backups included."""
-        plain = self.sticky is None and not (lineup.measures or lineup.single) and lineup.main is not None
-        self._plain_pick = lineup.main.pick if plain and lineup.main is not None else None
-        """The policy's `pick`, if a first attempt needs nothing else."""
-        self._timed = bool(lineup.inflight)
-
-    def _group(self, peers: Sequence[Peer]) -> tuple[PeerGroup, Balancer]:
-        """Return a group of peers and its policy."""
-        group = PeerGroup(peers, self.counts.totals, self.health, self._dice, self._clock)
-        walk = walking(self.policy, group) if self._shared_turns and 1 < len(peers) <= SHARED_MAX else None
-        if walk is not None:
-            return group, SharedTurns(group, walk, self.memory, self._area, self._lock)
-        return group, balancer(self.policy, group)
+        return cls(upstream.servers, upstream.policy, name=upstream.name, runtime=runtime, **options)
 
     # --- choosing --------------------------------------------------------------------------------------------------
 
@@ -339,67 +260,3 @@ class Pool:
                 return False
             self.health.picked(peer.index, now)
         return True
-
-    # --- settling ----------------------------------------------------------------------------------------------------
-
-    def _measure(self, lease: Lease, failed: bool, header_time: float | None, last_byte_time: float | None) -> None:
-        """Record the response times for least_time."""
-        index = lease.peer.index
-        if lease.begun and lease.peer.group in self._lineup.inflight:
-            self._lineup.inflight[lease.peer.group].end(lease.peer, lease.begun)
-        if failed or header_time is None:
-            return
-        with self._lock:
-            self.health.measured(HEADER_MS, index, int(header_time * 1000))
-            if last_byte_time is not None:
-                self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
-
-    def _judge(self, index: int, failed: bool) -> None:
-        """Record a failed attempt, or a successful one at a server with failures."""
-        now = int(self._clock())
-        with self._lock:
-            if not failed:
-                self.health.passed(index, now)
-            elif not self.single:
-                self.health.failed(index, now)
-
-    # --- keeping up ----------------------------------------------------------------------------------------------------
-
-    def _tick(self, now: int) -> None:
-        """Free the slots of dead workers and start a resolution that is due, once a second."""
-        self._second = now
-        if self.memory.reaped != now:
-            self.memory.reaped = now
-            self.memory.reap()
-        if self.on_tick is not None:
-            self.on_tick()
-        self._lineup.age(now)
-        if now >= self._names.due:
-            self._names.resolve_again(self._take_in)
-
-    def _take_in(self, news: Callable[[], bool]) -> None:
-        """Store the result of a resolution, and create new peers if an address has changed. Called in the resolving thread."""
-        with self._guard:
-            if news():
-                self._install(self._lineup.dissolve())
-
-    # --- for active checks and the status page ---------------------------------------------------------------------------
-
-    def checked(self, peer: Peer, good: bool) -> bool:
-        """Record the result of an active check. Return True if it is new."""
-        with self._guard, self._lock:
-            return self.health.checked(peer.index, good, int(self._clock()))
-
-    def require_checks(self) -> None:
-        """Use no server before it has passed a check (`mandatory`)."""
-        with self._guard:
-            self.health.mandatory = True
-            self._lineup.epoch = -1
-
-    def standing(self) -> list[tuple[Peer, int, bool, Standing]]:
-        """Return each peer with its open connections, True if it may be chosen now, and its numbers."""
-        with self._guard:
-            self.counts.sync()
-            self._lineup.refresh(int(self._clock()))
-            totals = self.counts.totals
-            return [(peer, totals[peer.index], peer.ready, self.health.standing(peer.index)) for peer in self.peers]
