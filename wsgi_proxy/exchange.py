@@ -48,7 +48,7 @@ PHASES = {
     "routing": (
         "routing static",
         """args behind_alias captures compiled host internal location named_location prefix redirects relocate
-        rewritten_in_place server site uri uri_changed""",
+        rewritten_in_place server site underscored uri uri_changed""",
     ),
     "scripts": ("routing nginx variables", "captures variables"),
     "access": ("access limits", "limit_conn_status limit_req_status remote_user"),
@@ -117,6 +117,8 @@ class Exchange:
     site: Any = None
     location: Location = None  # type: ignore[assignment]
     compiled: Any = None
+    underscored = False
+    """A field's name has an underscore that the server block allows: $http_* then look at the fields themselves."""
     captures: tuple[str | None, ...] = ()
     """$0 is captures[0], $1 captures[1]… of the last regular expression that matched."""
     variables: dict[str, str]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 import trustme
 
-from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, wait_until
+from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, running, wait_until
 from wsgi_proxy.cli import command as cli
 
 GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
@@ -187,6 +187,22 @@ def test_a_running_proxy_reloads_and_stops(proxy: tuple[Running, int, Path]) -> 
     wait_until(lambda: running.process.poll() is not None, "the proxy to end")
     assert running.process.returncode == 0
     assert not (where / "logs" / "nginx.pid").exists()
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- 1>&- 0<&-"])
+def test_a_start_with_closed_standard_streams(closed: str, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; events {{}} http {{ http2_push /x; server {{ listen 127.0.0.1:{port}; return 204; }} }}"
+    )
+    (tmp_path / "logs").mkdir()
+    line = f"exec {sys.executable} -m wsgi_proxy -p {tmp_path}/ -c {tmp_path}/nginx.conf"
+    told = subprocess.run(["sh", "-c", f"{line} -t {closed}"], env=environment(), capture_output=True, timeout=60)
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
+    with running(Running(["sh", "-c", f"{line} {closed}"], tmp_path), [port]) as process:
+        assert fetch(port).status == 204
+        numbers = (2,) if closed == "2>&-" else (0, 1, 2)
+        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in numbers} == {"/dev/null"}
 
 
 def test_a_fault_at_the_start_is_told_once(folder: Path, command: Command) -> None:

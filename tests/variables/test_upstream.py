@@ -60,7 +60,7 @@ def test_fields_and_cookies_of_the_upstream() -> None:
     x.upstream_pairs += [("Set-Cookie", "sid=a; Path=/"), ("set-cookie", "SID=b"), ("Set-Cookie", "side=c")]
     x.upstream_trailers = [("Sum", "9")]
     assert value("upstream_http_x_y", x) == "1, 2"
-    assert value("upstream_cookie_sid", x) == "b"
+    assert value("upstream_cookie_sid", x) == "a"
     assert value("upstream_trailer_sum", x) == "9"
 
 

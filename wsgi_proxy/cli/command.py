@@ -29,6 +29,7 @@ _COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in _COMMANDS:
         return _command(words[0], words[1:])
@@ -44,6 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.test or options.dump:
         return _test(options)
     return _run(options)
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null for each standard stream that is closed.
+
+    Otherwise a socket or a file would get its number and with it the messages, and `print` would write them to standard output.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - open as long as the process
 
 
 def _fail(*lines: str) -> int:

@@ -24,6 +24,8 @@ def _below(location: Location) -> Iterator[Location]:
     yield location
     for nested in location.locations:
         yield from _below(nested)
+    if location.excepted is not None:
+        yield location.excepted
     yield from _in_script(location.script)
 
 

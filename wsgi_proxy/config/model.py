@@ -680,6 +680,8 @@ class Location:
     addition: AdditionSettings = AdditionSettings()
     handler: str = ""
     """One of FORWARDING, "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
+    excepted: Location | None = None
+    """The settings for the methods that `limit_except` does not name, if they differ in more than access."""
     place: SourceLine = SourceLine()
 
 

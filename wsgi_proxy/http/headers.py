@@ -108,7 +108,8 @@ class RequestFilter:
         self._replaced = frozenset(replaced)
         self._drop = dropped
         self._trusted = trusted
-        self._underscores = underscores
+        # `ignore_invalid_headers off` accepts every name that is a token.
+        self._underscores = underscores or not ignore_invalid
         self._ignore_invalid = ignore_invalid
         self._known: dict[str, bool] = {}
 

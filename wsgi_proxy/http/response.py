@@ -20,7 +20,13 @@ _ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-l
 _MEANT = frozenset(FRAMING + _ACCEL)
 _NAMES: dict[str, str] = {}
 _FIRSTS: dict[str, tuple[int, str, tuple[int, int]]] = {}
-_LINES: dict[str, tuple[tuple[str, str], str]] = {}
+_LINES: dict[str, tuple[tuple[str, str], str, int]] = {}
+_SINGLE = (
+    *("content-type", "date", "etag", "expires", "last-modified", "location", "refresh", "server", "status"),
+    *(name for name in _ACCEL if name != "x-accel-charset"),
+)
+"""Fields that a response has once: nginx ignores every further one (ngx_http_upstream_process_header_line)."""
+_BITS = {name: 1 << number for number, name in enumerate(_SINGLE)}
 _MAX_LINES = 2048
 _SHORT = 80
 """Characters of a line that is remembered; longer ones seldom recur (cookies, tags, policies with a nonce)."""
@@ -83,11 +89,19 @@ def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
     append = pairs.append
     known = _LINES
     special: Pairs = []
+    seen = 0
+    repeated = False
     for line in lines:
-        pair, meaning = known.get(line) or _read_line(line)
+        pair, meaning, bit = known.get(line) or _read_line(line)
         append(pair)
+        if bit:
+            if seen & bit:
+                repeated = True
+            seen |= bit
         if meaning:
             special.append((meaning, pair[1]))
+    if repeated:
+        head.pairs = _without_repetitions(pairs)
     _response_framing(head, special, method)
     return head
 
@@ -119,8 +133,21 @@ def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
     return begun
 
 
-def _read_line(line: str) -> tuple[tuple[str, str], str]:
-    """Return the pair of a field line and the meaning of its name, and remember them: upstreams repeat themselves."""
+def _without_repetitions(pairs: Pairs) -> Pairs:
+    """Return the fields without the second and further ones of a name in _SINGLE."""
+    kept: Pairs = []
+    seen: set[str] = set()
+    for pair in pairs:
+        lower = pair[0].lower()
+        if lower not in seen:
+            kept.append(pair)
+            if lower in _BITS:
+                seen.add(lower)
+    return kept
+
+
+def _read_line(line: str) -> tuple[tuple[str, str], str, int]:
+    """Return the pair of a field line, the meaning of its name and its bit, and remember them: upstreams repeat themselves."""
     name, colon, value = line.partition(":")
     meaning = _NAMES.get(name)
     if meaning is None:
@@ -130,7 +157,7 @@ def _read_line(line: str) -> tuple[tuple[str, str], str]:
             raise InvalidResponse(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, section 5.1 and 5.2
     if not colon:
         raise InvalidResponse(f"upstream sent a header line without a colon: {line[:80]!r}")
-    read = ((name, value.strip(" \t")), meaning)
+    read = ((name, value.strip(" \t")), meaning, _BITS.get(name.lower(), 0))
     _remember(_LINES, line, read)
     return read
 

@@ -29,6 +29,11 @@ CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
 malformed request may not be a request."""
 
 
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_REPLACED = frozenset({"etag", "last-modified"})
+"""The fields that `add_header` replaces or, with an empty value, removes (ngx_http_set_response_header)."""
+
+
 Finisher = Callable[["Exchange", Response], None]
 
 
@@ -94,13 +99,16 @@ class _AddHeaders:
     __slots__ = ("_fields",)
 
     def __init__(self, fields: tuple[AddHeader, ...]) -> None:
-        self._fields = fields
+        self._fields = tuple(field for field in fields if field.name.lower() not in _FRAMING)
 
     def __call__(self, exchange: Exchange, response: Response) -> None:
         touched = response.status in TOUCHED
         for field in self._fields:
             if touched or field.always:
                 value = single_line(field.value(exchange))
+                lower = field.name.lower()
+                if lower in _REPLACED:
+                    response.headers = [pair for pair in response.headers if pair[0].lower() != lower]
                 if value:
                     response.headers.append((field.name, value))
 

@@ -108,6 +108,10 @@ class UpstreamRequests:
             body.rate = pacing.evaluated(settings.limit_rate, exchange)
         raw = fetch is not None and not fetch.unsafe
         pairs = list(reply.pairs) if raw else forwarder.response_headers(exchange, reply.pairs)
+        if reply.status == 426 and exchange.connection is not None and not raw:
+            # RFC 9110, section 15.5.22: the field says which protocol is required.
+            pairs += [pair for pair in reply.pairs if pair[0].lower() == "upgrade"]
+            pairs.append(("Connection", "upgrade"))
         response = Response(reply.status, pairs, body, reason=reply.reason)
         response.raw = raw
         cookie = body.lease.sticky_cookie()

@@ -32,7 +32,7 @@ def not_compiled(location: Location) -> Any:
 class Node:
     """A location, its compiled form and the locations in it. `slash`: the location answers with a redirect to itself."""
 
-    __slots__ = ("compiled", "location", "plain", "script", "slash", "stops", "table")
+    __slots__ = ("compiled", "excepted", "location", "plain", "script", "slash", "stops", "table")
 
     def __init__(
         self,
@@ -42,14 +42,17 @@ class Node:
         table: LocationTable | None = None,
         *,
         slash: bool = False,
+        excepted: Node | None = None,
     ) -> None:
         self.location = location
         self.compiled = compiled
         self.script = script
         self.table = table
         self.slash = slash
+        self.excepted = excepted
+        """The node for methods that `limit_except` does not name, if that block has settings of other kinds than access."""
         self.stops = location.kind == "^~"
-        self.plain = not (slash or script or location.guard.internal)
+        self.plain = not (slash or script or excepted or location.guard.internal)
         """Entering the location needs no work."""
 
     def enter(self, exchange: Exchange) -> None:
@@ -61,7 +64,9 @@ class Node:
 def make_node(location: Location, compile_location: Callable[[Location], Any] = not_compiled) -> Node:
     """Return the node of a location. `compile_location` makes the value for `Exchange.compiled`."""
     table = LocationTable(location.locations, compile_location) if location.locations else None
-    return Node(location, compile_location(location), compile_script(location.script, compile_location), table)
+    excepted = None if location.excepted is None else make_node(location.excepted, compile_location)
+    script = compile_script(location.script, compile_location)
+    return Node(location, compile_location(location), script, table, excepted=excepted)
 
 
 class LocationTable:

@@ -41,7 +41,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 class Site:
     """A server block prepared for routing. `own` is the node of its settings outside any location."""
 
-    __slots__ = ("block", "merge_slashes", "name", "named", "own", "script", "table", "tunnels")
+    __slots__ = ("block", "merge_slashes", "name", "named", "own", "script", "table", "tunnels", "underscores")
 
     def __init__(self, block: ServerBlock, compile_location: Callable[[Location], Any] = not_compiled) -> None:
         self.block = block
@@ -51,6 +51,7 @@ class Site:
         self.named = {name: make_node(location, compile_location) for name, location in block.named.items()}
         self.merge_slashes = block.merge_slashes
         self.tunnels = _tunnels((block.settings, *block.locations, *block.named.values()))
+        self.underscores = block.underscores_in_headers or not block.ignore_invalid_headers
         self.name = block.names[0].removeprefix(".") if block.names else ""
 
 
@@ -81,10 +82,12 @@ class _Found:
 class ServerNames:
     """The server blocks of one listening address."""
 
-    __slots__ = ("_known", "_names", "_patterns", "default")
+    __slots__ = ("_known", "_names", "_patterns", "default", "nameless")
 
     def __init__(self) -> None:
         self.default: Site | None = None
+        self.nameless: Site | None = None
+        """The first server block with the empty name, for requests without Host."""
         self._names: HostTable[Site] = HostTable()
         self._patterns: list[tuple[re.Pattern[str], Site]] = []
         self._known: dict[str, _Found] = {}
@@ -98,6 +101,8 @@ class ServerNames:
             pattern = patterns.get(name)
             if pattern is not None:
                 self._patterns.append((pattern, site))
+            elif not name:
+                self.nameless = self.nameless or site
             elif not name.startswith("~"):
                 self._names.add(name.lower(), site)
 
@@ -162,6 +167,9 @@ class Router:
         if raw is None:
             if exchange.protocol not in ("HTTP/1.0", "HTTP/0.9"):
                 raise ClientError('client sent HTTP/1.1 request without "Host" header')
+            if group.nameless is not None and group.nameless is not site:
+                site = group.nameless
+                self._use(exchange, site)
             exchange.host = site.name
         else:
             found = group.find(raw)
@@ -172,6 +180,8 @@ class Router:
             if found.captures:
                 exchange.captures = found.captures
                 exchange.variables.update(found.variables)
+        if site.underscores:
+            exchange.underscored = any("_" in name for name, _ in exchange.pairs)
         target = exchange.target
         if target[:1] == "/":
             # As in nginx the request line is read before Host, by the settings of the listener's default server.
@@ -256,11 +266,13 @@ class Router:
                 bound_body(exchange, location.core.client_max_body_size)
             if node.slash:
                 return slash_redirect(exchange, location.pattern)
-            if not node.script:
-                return None
             limits = location.guard.limit_except
             if limits is not None and exchange.method not in limits[0]:
                 # In nginx limit_except is a location inside this one, without this one's script.
+                if node.excepted is not None:
+                    node.excepted.enter(exchange)
+                return None
+            if not node.script:
                 return None
             exchange.relocate = False
             result = run(node.script, exchange)

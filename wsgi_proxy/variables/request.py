@@ -93,7 +93,7 @@ OPTIONAL: dict[str, str] = {
 PREFIXES: dict[str, Callable[[str], str]] = {
     "arg_": lambda rest: f"arg(x, {rest + '='!r})" if rest else "None",
     "cookie_": lambda rest: f"cookie(x, {rest!r})",
-    "http_": lambda rest: f"x.environ.get({'HTTP_' + rest.upper()!r})",
+    "http_": lambda rest: f"(http_field(x, {rest!r}) if x.underscored else x.environ.get({'HTTP_' + rest.upper()!r}))",
     "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
     "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
 }
@@ -180,6 +180,14 @@ def main_length(exchange: Exchange) -> str | None:
     """Return the Content-Length of the client's request in a subrequest, which has no body itself."""
     length: str | None = None if exchange.main is None else exchange.main.environ.get("CONTENT_LENGTH")
     return length or None
+
+
+def http_field(exchange: Exchange, name: str) -> str | None:
+    """Return the request's fields of this name (lower case, underscores), those whose names have underscores included."""
+    found = [value for key, value in exchange.pairs if key.lower().replace("-", "_") == name]
+    if not found:
+        return None
+    return ("; " if name == "cookie" else ", ").join(found)
 
 
 def request_port(exchange: Exchange) -> str:

@@ -118,12 +118,11 @@ def length(attempt: Attempt) -> str:
 
 
 def set_cookie(pairs: Pairs, name: str) -> str | None:
-    """Return the value of the last cookie of this name that the upstream set."""
-    found = None
+    """Return the value of the first cookie of this name that the upstream set."""
     for key, value in pairs:
-        if key.lower() == "set-cookie" and value[: len(name)].lower() == name:
-            found = find_cookie(value, name) if value[len(name) :].lstrip(" ")[:1] == "=" else found
-    return found
+        if key.lower() == "set-cookie" and value[: len(name)].lower() == name and value[len(name) :].lstrip(" ")[:1] == "=":
+            return find_cookie(value, name)
+    return None
 
 
 def forwarded_for(exchange: Exchange) -> str:

@@ -24,7 +24,7 @@ from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 from .proxy_protocol import read_proxy_header
 from .request_body import NO_BODY, RequestBody
 from .request_head import Request, take_request
-from .response import ResponseWriter, clock
+from .response import ResponseWriter
 from .service import QUIET
 from .socket import StreamSocket
 
@@ -199,7 +199,7 @@ class Connection(Link):
         settings = self.settings
         if self.requests >= settings.keepalive_requests or settings.keepalive_timeout <= 0:
             return False
-        if clock.second - self.started > settings.keepalive_time:
+        if time.time() - self.started > settings.keepalive_time:
             return False
         body = self.body
         if not body.ended and (body.expecting or body.left is None or body.left > _MAX_DISCARD):

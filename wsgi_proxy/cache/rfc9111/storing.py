@@ -89,7 +89,8 @@ def judge(
         return Verdict(False, "no-freshness")
     freshness = _numbers(response, directives, lifetime, sent_at, received_at, ruled=accelerated is not None)
     headers = stored_fields(response, received_at, _withheld(directives))
-    if (freshness.left(received_at) <= 0 or freshness.no_cache) and not _useful_when_stale(freshness, headers):
+    expired = accelerated is not None and accelerated < 0  # stored as stale, as nginx does, for `proxy_cache_use_stale`
+    if (freshness.left(received_at) <= 0 or freshness.no_cache) and not expired and not _useful_when_stale(freshness, headers):
         return Verdict(False, "no-validator")
     return Verdict(True, "stored", freshness, headers)
 
@@ -143,14 +144,14 @@ def _withheld(directives: Directives) -> frozenset[str]:
 def _accelerated(response: Pairs, now: float) -> float | None:
     """Return the lifetime of X-Accel-Expires, in seconds; None if it is absent or unreadable.
 
-    Its value is in seconds, or `@` and seconds since 1970. It overrides every other field (ngx_http_proxy_module,
-    proxy_cache_valid).
+    Its value is in seconds, or `@` and seconds since 1970, which gives a negative lifetime for the past. It overrides every other
+    field (ngx_http_proxy_module, proxy_cache_valid).
     """
     for value in values(response, "x-accel-expires"):
         absolute = value.startswith("@")
         seconds = parse_delta(value[1:] if absolute else value)
         if seconds is not None:
-            return max(0.0, seconds - now) if absolute else float(seconds)
+            return float(seconds) - now if absolute else float(seconds)
     return None
 
 

@@ -219,14 +219,18 @@ def _if(around: Level, outer: Settings, condition: Any, level: Level) -> If:
 
 def _location(level: Level, outer: Settings) -> Location:
     settings = settle(level, outer)
+    excepted: Location | None = None
     limits = level.own.get("location.limit_except")
     if limits is not None:
         methods, inner = limits
-        guard = replace(settle(inner, settings).guard, limit_except=None)
+        others = settle(inner, settings)
+        guard = replace(others.guard, limit_except=None)
+        if any(not target.startswith("guard.") for target in inner.own):
+            excepted = _place(level, replace(others, guard=guard), (), ())
         settings = replace(settings, guard=replace(settings.guard, limit_except=(methods, guard)))
         settings.values["guard.limit_except"] = settings.guard.limit_except
     inner_locations = tuple(_location(inner, settings) for inner in level.inner if inner.kind == "location")
-    return _place(level, settings, inner_locations, _script(level, settings))
+    return replace(_place(level, settings, inner_locations, _script(level, settings)), excepted=excepted)
 
 
 def _forwarding(settings: Settings) -> tuple[ProxySettings, CacheSettings]:

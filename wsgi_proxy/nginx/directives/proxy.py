@@ -240,7 +240,7 @@ def _size(name: str) -> Row:
 ROWS: tuple[Row, ...] = (
     special(
         "proxy_pass",
-        "location, if in location",
+        "location, if in location, limit_except",
         "TAKE1",
         _proxy_pass,
         "proxy.pass_",

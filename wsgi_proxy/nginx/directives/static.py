@@ -9,6 +9,7 @@ from ...config import AddHeader, Template, parse_expires
 from . import values
 from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, listed, special, value
 
+FRAMING = frozenset({"content-length", "transfer-encoding"})
 _SELF = re.compile(r"\$(\{)?(document_root|realpath_root)\b")
 
 
@@ -67,6 +68,8 @@ def _try_files(level: Level, args: list[str]) -> tuple[Template | int, ...]:
 def _add_header(level: Level, args: list[str]) -> AddHeader:
     if len(args) == 3 and args[2] != "always":
         raise Bad(f'invalid parameter "{args[2]}"')
+    if args[0].lower() in FRAMING:
+        level.reading.warn(f'"add_header {args[0]}" has no effect: the server frames its responses', level.reading.names.place)
     return AddHeader(args[0], level.template(args[1]), len(args) == 3)
 
 
