@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.support import free_port, parse_response, request_bytes, run_nginx, run_proxy, send_raw, wait_until
-from tests.support.client import Response
+from tests.support import parse_response, request_bytes, send_raw, wait_until
+from tests.support.beside import Both, beside_nginx
 from tests.support.php import needs_php, run_php
 
 pytestmark = needs_php
@@ -53,18 +52,18 @@ http {
     fastcgi_param EMPTY "" if_not_empty;
     fastcgi_param BLANK "";
     fastcgi_param HTTP_X_SET "by the file";
-    upstream php { server unix:FOLDER/php.sock; keepalive 4; }
-    upstream two { server unix:FOLDER/none.sock; server unix:FOLDER/php.sock backup; }
+    upstream php { server unix:@FOLDER@/php.sock; keepalive 4; }
+    upstream two { server unix:@FOLDER@/none.sock; server unix:@FOLDER@/php.sock backup; }
     fastcgi_cache_path cache keys_zone=pages:1m;
     server {
-        listen 127.0.0.1:PORT;
-        root FOLDER;
+        listen 127.0.0.1:@PORT@;
+        root @FOLDER@;
         client_max_body_size 100m;
-        location / { fastcgi_pass unix:FOLDER/php.sock; }
+        location / { fastcgi_pass unix:@FOLDER@/php.sock; }
         location /keep/ { fastcgi_pass php; fastcgi_keep_conn on; }
         location /stream/ { fastcgi_pass php; fastcgi_request_buffering off; fastcgi_buffering off; }
         location /two/ { fastcgi_pass two; }
-        location /var/ { set $where unix:FOLDER/php.sock; fastcgi_pass $where; }
+        location /var/ { set $where unix:@FOLDER@/php.sock; fastcgi_pass $where; }
         location /named/ { set $where php; fastcgi_pass $where; }
         location /cached/ {
             fastcgi_pass php; fastcgi_cache pages; fastcgi_cache_key $request_uri; fastcgi_cache_valid 200 1m;
@@ -90,7 +89,7 @@ http {
             fastcgi_param SCRIPT_FILENAME $document_root/index.php;
             fastcgi_pass php;
         }
-        location /gone/ { fastcgi_pass unix:FOLDER/none.sock; }
+        location /gone/ { fastcgi_pass unix:@FOLDER@/none.sock; }
         location = /sorry.html { }
         location /file/ { internal; }
     }
@@ -107,42 +106,6 @@ fastcgi_param HTTPS $https if_not_empty;
 """
 
 
-class Both:
-    """nginx and this proxy on the same file, in front of the same php-fpm."""
-
-    def __init__(self, nginx: int, ours: int, logs: tuple[Any, Any]) -> None:
-        self.ports = nginx, ours
-        self.logs = logs
-
-    def ask(self, data: bytes, method: str = "GET") -> tuple[Response, Response]:
-        """nginx's response and ours."""
-        found = [parse_response(send_raw(port, data, timeout=60.0), method) for port in self.ports]
-        assert found[0] is not None and found[1] is not None
-        return found[0], found[1]
-
-    def same(self, data: bytes, method: str = "GET") -> Response:
-        """Return our response, which must be nginx's."""
-        theirs, ours = self.ask(data, method)
-        assert shown(ours) == shown(theirs)
-        return ours
-
-
-def shown(response: Response) -> dict[str, object]:
-    """Return what is compared of a response."""
-    left_out = {"date", "server", "connection", "transfer-encoding", "x-powered-by", "etag", "last-modified", "expires"}
-    fields = sorted((name.lower(), value) for name, value in response.headers if name.lower() not in left_out)
-    # The length of a body that arrived whole is known here, where nginx sends chunks.
-    fields = [pair for pair in fields if pair != ("content-length", str(len(response.body)))]
-    body: object = response.body
-    if b"<hr>" in response.body:
-        body = response.body.partition(b"<hr>")[0]
-        fields = [pair for pair in fields if pair[0] != "content-length"]
-    elif response.body[:1] == b"{":
-        body = json.loads(response.body)
-    reason = response.reason if response.status < 500 else ""
-    return {"status": response.status, "reason": reason, "complete": response.complete, "body": body, "fields": fields}
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("php")
@@ -150,14 +113,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     (folder / "sorry.html").write_text("sorry")
     (folder / "file").mkdir()
     (folder / "file" / "a.txt").write_text("a file")
-    text = CONF.replace("FOLDER", str(folder)).replace("include fastcgi_params;", PARAMS)
-    theirs, ours = free_port(), free_port()
-    with (
-        run_php(folder),
-        run_nginx(text.replace("PORT", str(theirs)), folder) as nginx,
-        run_proxy(text.replace("PORT", str(ours)), folder) as proxy,
-    ):
-        yield Both(theirs, ours, (nginx, proxy))
+    with run_php(folder), beside_nginx(CONF.replace("include fastcgi_params;", PARAMS), folder) as found:
+        yield found
 
 
 def content(size: int) -> bytes:
@@ -268,9 +225,9 @@ def test_lines_of_stderr_are_in_the_error_log(both: Both) -> None:
     theirs, ours = both.ask(request_bytes("/?err=the+line%0Aand+another.", close=True))
     assert theirs.status == ours.status == 200
     wanted = 'FastCGI sent in stderr: "PHP message: the line'
-    for log in both.logs:
-        wait_until(lambda log=log: wanted in log.log(), "the line of the script")
-    line = next(line for line in both.logs[1].log().splitlines() if wanted in line)
+    for server in both.servers:
+        wait_until(lambda server=server: wanted in server.log(), "the line of the script")
+    line = next(line for line in both.servers[1].log().splitlines() if wanted in line)
     assert '" while reading response header from upstream, client: 127.0.0.1' in line
     assert 'upstream: "fastcgi://unix:' in line
 

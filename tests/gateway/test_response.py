@@ -17,8 +17,9 @@ HEADS = [
     (b"STATUS:404\r\n\r\n", 404, "", None),
     (b"Status: 299 Our Own Words\n\n", 299, "Our Own Words", None),
     (b"Status: 404 One\nStatus: 500 Two\n\n", 404, "One", None),
-    (b"Location: /x\r\n\r\n", 302, "Found", None),
+    (b"Location: /x\r\n\r\n", 302, "Moved Temporarily", None),
     (b"Location: /x\r\nStatus: 201 Created\r\n\r\n", 201, "Created", None),
+    (b"HTTP/1.1 404 Not There\r\nA: b\r\n\r\n", 200, "OK", None),
     (b"Content-Length: 7\r\n\r\n", 200, "OK", 7),
     (b"Transfer-Encoding: chunked\r\nConnection: close\r\nContent-Length: 7\r\n\r\n", 200, "OK", 7),
 ]
@@ -52,7 +53,6 @@ def test_an_incomplete_head(data: bytes) -> None:
         b"A: b\rc\r\n\r\n",
         b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"Content-Length: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n\r\n",
     ],
 )
 def test_an_invalid_head(data: bytes) -> None:

@@ -1,88 +1,61 @@
-"""One configuration in real nginx and in the wsgi-proxy command, and one request to both: heads and bodies compared.
-
-Rules:
-- `shown` keeps the status line, every field but Date, Server and the connection's own, and the body. The product's name in a
-  standard page is replaced, and the page's length is left out with it, also where a HEAD names the length only.
-- A configuration names its port `PORT`; it is written twice, with a free port for each of the two.
-"""
+"""nginx and this proxy on the same file, in front of the same upstream, and the comparison of their responses."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .client import Response, parse_response, request_bytes, send_raw
+from .client import Response, parse_response, send_raw
 from .ports import free_port
-from .processes import run_nginx, run_proxy
+from .processes import Running, run_nginx, run_proxy
 
-Pairs = Sequence[tuple[str, str]]
-_PRODUCT = re.compile(rb"<hr><center>[^<]*</center>")
-_LEFT_OUT = frozenset({"date", "server", "connection", "keep-alive", "transfer-encoding"})
+LEFT_OUT = frozenset("date server connection transfer-encoding x-powered-by etag last-modified expires".split())
 
 
-class Beside:
-    """nginx at the port `theirs` and this proxy at the port `ours`, with the same configuration."""
+class Both:
+    """`ports` and `servers` are nginx's and ours."""
 
-    def __init__(self, theirs: int, ours: int) -> None:
-        self.theirs = theirs
-        self.ours = ours
-        self.up = 0
-        """The port of the upstream, for the tests that need it."""
+    def __init__(self, ports: tuple[int, int], servers: tuple[Running, Running]) -> None:
+        self.ports = ports
+        self.servers = servers
 
-    def send(self, data: bytes, method: str = "GET") -> tuple[Response, Response]:
-        """Return nginx's response to these bytes, and this proxy's."""
-        return answer(self.theirs, data, method), answer(self.ours, data, method)
+    def ask(self, data: bytes, method: str = "GET") -> tuple[Response, Response]:
+        """Return nginx's response and ours."""
+        found = [parse_response(send_raw(port, data, timeout=60.0), method) for port in self.ports]
+        assert found[0] is not None and found[1] is not None
+        return found[0], found[1]
 
-    def ask(self, target: str, method: str = "GET", fields: Pairs = (), body: bytes = b"") -> tuple[Response, Response]:
-        """Return nginx's response to a request that closes its connection, and this proxy's."""
-        return self.send(request_bytes(target, method, list(fields), body, close=True), method)
-
-    def compare(self, target: str, method: str = "GET", fields: Pairs = (), body: bytes = b"") -> Response:
-        """Assert that both respond alike, and return this proxy's response."""
-        theirs, ours = self.ask(target, method, fields, body)
-        assert self.shown(ours) == self.shown(theirs), (
-            f"{method} {target} {fields}: ours {self.shown(ours)}, theirs {self.shown(theirs)}"
-        )
+    def same(self, data: bytes, method: str = "GET") -> Response:
+        """Return our response, which must be nginx's."""
+        theirs, ours = self.ask(data, method)
+        assert shown(ours) == shown(theirs)
         return ours
 
-    def shown(self, response: Response) -> dict[str, object]:
-        """Return the parts of a response that are compared."""
-        body = _PRODUCT.sub(b"<hr><center>product</center>", response.body)
-        fields = []
-        for name, value in response.headers:
-            lower = name.lower()
-            if lower in _LEFT_OUT or (
-                lower == "content-length" and (body != response.body or not response.body and int(value) > 100)
-            ):
-                continue
-            for port in (self.theirs, self.ours):
-                value = value.replace(f":{port}", ":PORT")
-            fields.append((lower, value))
-        return {
-            "status": f"{response.status} {response.reason}",
-            "fields": sorted(fields),
-            "body": body,
-            "complete": response.complete,
-            "trailers": response.trailers,
-        }
 
-
-def answer(port: int, data: bytes, method: str = "GET") -> Response:
-    """Return the response to these bytes on a new connection."""
-    found = parse_response(send_raw(port, data, timeout=30.0), method)
-    assert found is not None, f"no response to {data[:200]!r}"
-    return found
+def shown(response: Response) -> dict[str, object]:
+    """Return what is compared of a response."""
+    fields = sorted((name.lower(), value) for name, value in response.headers if name.lower() not in LEFT_OUT)
+    # The length of a body that arrived whole is known here, where nginx sends chunks.
+    fields = [pair for pair in fields if pair != ("content-length", str(len(response.body)))]
+    body: object = response.body
+    if b"<hr>" in response.body:
+        body = response.body.partition(b"<hr>")[0]
+        fields = [pair for pair in fields if pair[0] != "content-length"]
+    elif response.body[:1] == b"{":
+        body = json.loads(response.body)
+    reason = response.reason if response.status < 500 else ""
+    return {"status": response.status, "reason": reason, "complete": response.complete, "body": body, "fields": fields}
 
 
 @contextmanager
-def run_beside(conf: str, folder: Path) -> Iterator[Beside]:
-    """Run nginx and this proxy with `conf`, which names its port PORT and may name `FOLDER`, until the end of the block."""
+def beside_nginx(text: str, folder: Path) -> Iterator[Both]:
+    """Run both with a configuration in which @PORT@ stands for the port and @FOLDER@ for the folder."""
     theirs, ours = free_port(), free_port()
-    text = conf.replace("FOLDER", str(folder))
+    text = text.replace("@FOLDER@", str(folder))
     with (
-        run_nginx(text.replace("PORT", str(theirs)), folder),
-        run_proxy(text.replace("PORT", str(ours)), folder),
+        run_nginx(text.replace("@PORT@", str(theirs)), folder) as nginx,
+        run_proxy(text.replace("@PORT@", str(ours)), folder) as proxy,
     ):
-        yield Beside(theirs, ours)
+        yield Both((theirs, ours), (nginx, proxy))

@@ -5,7 +5,7 @@ Rules:
 - STDOUT is the response, head and body. STDERR goes to the error log. END_REQUEST ends the response; with a connection that is
   not kept, the end of STDOUT does as well (ngx_http_fastcgi_input_filter).
 - A body never exceeds the declared Content-Length: further bytes are dropped with a line in the log, as in nginx. Fewer bytes
-  before the end are InvalidResponse.
+  leave the body incomplete (`short`).
 Source: FastCGI Specification 1.0, sections 3 and 5; ngx_http_fastcgi_module.
 """
 
@@ -45,7 +45,7 @@ class Records(Decoder):
     `caught` are the texts of `fastcgi_catch_stderr`: one in STDERR before the head is complete makes the response invalid.
     """
 
-    __slots__ = ("_caught", "_held", "_kind", "_left", "_log", "_pad", "_past", "_room", "_stderr", "_tail", "kept", "short")
+    __slots__ = ("_caught", "_held", "_kind", "_left", "_log", "_pad", "_past", "_room", "_stderr", "_tail", "kept")
 
     def __init__(self, kept: bool = False, caught: tuple[bytes, ...] = (), log: Log | None = None) -> None:
         self.done = False
@@ -60,7 +60,6 @@ class Records(Decoder):
         self._left = self._pad = 0
         self._stderr = b""
         self.short = False
-        """True if the response ended with its head, before the declared length."""
         self._past = False
         """True once the head is complete."""
         self._room = -1
@@ -99,11 +98,7 @@ class Records(Decoder):
             self._report()
         if self.done:
             self.rest = data[at:]
-        if self._past:
-            pieces = self._bounded(pieces)
-            if self.done and self._room > 0:
-                raise InvalidResponse("upstream prematurely closed FastCGI request")
-        return pieces
+        return self._bounded(pieces) if self._past else pieces
 
     def _begin(self, head: bytes) -> None:
         """Read the head of a record: version, type, ID, length, padding."""
@@ -137,7 +132,6 @@ class Records(Decoder):
         self._past = True
         self._room = -1 if length is None else length
         self._held = self._bounded([rest] if rest else [])
-        self.short = self.done and self._room > 0
 
     def take(self) -> list[bytes]:
         """Return the pieces of the body that arrived together with the head."""
@@ -161,6 +155,9 @@ class Records(Decoder):
                 room -= len(piece)
             self._room = room
             pieces = kept
+            if self.done and room > 0:
+                # The body is not complete, and no more of it will come.
+                self.done, self.short = False, True
         return pieces
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from ..http import ResponseHead, parse_response_head
 
 _END = re.compile(rb"\A\r?\n|\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/[0-9]+\.[0-9]+ +([0-9]{3})(?: +(.*))?\Z", re.DOTALL)
-_DROPPED = (b"connection", b"keep-alive", b"transfer-encoding", b"upgrade")
+_DROPPED = (b"connection", b"keep-alive", b"transfer-encoding")
 _WHILE = "while reading response header from upstream"
 
 
@@ -41,19 +41,22 @@ def parse_gateway_head(data: bytes, method: str, status_line: bool = False) -> R
     kept = []
     status = location = b""
     for line in lines:
-        if not line:
+        if not line or line[:5] == b"HTTP/":
+            # nginx skips a second status line, which some servers send.
             continue
         name, _, value = line.partition(b":")
         lower = name.lower()
         if lower == b"status":
-            status = status or value.strip(b" \t")
+            if status:
+                continue
+            status = value.strip(b" \t")
         elif lower == b"location":
             location = line
         elif lower in _DROPPED:
             continue
         kept.append(line)
     if not first:
-        first = status or (b"302 Found" if location else b"200 OK")
+        first = status or (b"302 Moved Temporarily" if location else b"200 OK")
         if not first[:3].isdigit():
             shown = status.decode("latin-1")
             raise InvalidResponse(f'upstream sent invalid status "{shown}" {_WHILE}')

@@ -47,12 +47,14 @@ NOT_IN_TRAILERS = frozenset(
 class Decoder:
     """An incremental decoder of a body; the classes below it and those of other protocols say how it is framed."""
 
-    __slots__ = ("done", "rest", "trailers")
+    __slots__ = ("done", "rest", "short", "trailers")
 
     done: bool
     """True at the end of the body."""
     rest: bytes
     """The bytes that followed the body."""
+    short: bool
+    """True if the body will never be complete, although the connection is open."""
     trailers: Pairs
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -88,7 +90,7 @@ class ChunkedDecoder(Decoder):
         self._line, self._begun = _FIRST, _FIRST_BEGUN
         self._tail = b""
         self._in_trailers = False
-        self.done = False
+        self.done = self.short = False
         self.rest = b""
         self.trailers: Pairs = []
 

@@ -61,8 +61,8 @@ RESPONSE_HIDDEN = frozenset(
 GATEWAY_DROPPED = frozenset({"proxy"})
 """Fields that never become CGI variables; the others only inform an application (ngx_http_fastcgi_module)."""
 
-GATEWAY_HIDDEN = (RESPONSE_HIDDEN - {"date", "server", "x-pad"}) | {"status"}
-"""Fields of a CGI response that nginx hides (ngx_http_fastcgi_module, fastcgi_pass_header)."""
+GATEWAY_HIDDEN = RESPONSE_HIDDEN - {"date", "server", "x-pad"}
+"""Fields of a CGI response that nginx hides (ngx_http_uwsgi_module, uwsgi_pass_header); for FastCGI and SCGI Status as well."""
 
 _NGINX_NAME = re.compile(r"[A-Za-z0-9-]+")
 _NGINX_NAME_UNDERSCORE = re.compile(r"[A-Za-z0-9_-]+")

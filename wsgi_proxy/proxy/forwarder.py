@@ -84,7 +84,9 @@ class Forwarder:
         self.redirects: tuple[Rewriter, ...] = self._redirects() if settings.gateway is None else ()
         self.cookies = bool(settings.cookie_domain or settings.cookie_path or settings.cookie_flags)
         changed = (("location", "refresh") if self.redirects else ()) + (("set-cookie",) if self.cookies else ())
-        always = headers.RESPONSE_HIDDEN if settings.gateway is None else headers.GATEWAY_HIDDEN
+        always = headers.RESPONSE_HIDDEN
+        if settings.gateway is not None:
+            always = headers.GATEWAY_HIDDEN if settings.gateway.protocol == "uwsgi" else headers.GATEWAY_HIDDEN | {"status"}
         hidden = headers.hidden_names(settings.hide_header, settings.pass_header, always)
         self._responses = headers.ResponseFilter(hidden, changed)
         # A stored response keeps the Date of its origin (RFC 9111, section 4.2.3), unless the configuration hides it.

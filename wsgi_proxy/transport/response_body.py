@@ -101,7 +101,6 @@ class Body:
         self._pieces = records.take()
         self.received = self._content = sum(map(len, self._pieces))
         if records.short and not no_body:
-            # The head is valid, so the client gets it; the next read finds the end.
             self._wire.stream.shutdown(socket.SHUT_RDWR)
         elif records.done or no_body:
             self._keep = self._keep and records.done
@@ -199,6 +198,9 @@ class Body:
                 raise TruncatedResponse(f"{error} while reading upstream") from error
             if decoder.done:
                 self._finish(decoder.rest)
+            elif decoder.short:
+                # The client gets what there is, and the next read finds an end.
+                wire.stream.shutdown(socket.SHUT_RDWR)
             return
         if not data:
             if left is not None or wire.abandoned:
