@@ -55,7 +55,8 @@ PHASES = {
     "cache": ("cache", "cache_key cache_status"),
     "upstream": (
         "proxy upstream balance",
-        "body_bytes_received proxy_host proxy_port request_body tried tries upgrade upload upstream_name upstream_pairs",
+        """body_bytes_received proxy_host proxy_port request_body request_body_file
+        tried tries upgrade upload upstream_name upstream_pairs""",
     ),
     "internal redirect": (
         "proxy static",
@@ -163,6 +164,8 @@ class Exchange:
     body_bytes_received = 0
     request_body: bytes | None = None
     """The whole body if it was read into memory ($request_body)."""
+    request_body_file = ""
+    """The path of the body's file under `client_body_in_file_only`."""
 
     # Internal redirects.
     main: Exchange | None = None

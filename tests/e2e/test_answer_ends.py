@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Client, Recorded, Recorder, Response, Running, Wire, chunked, free_port, reply, run_nginx, run_proxy
+from tests.support import (
+    Client,
+    Recorded,
+    Recorder,
+    Response,
+    Running,
+    Wire,
+    chunked,
+    fetch,
+    free_port,
+    reply,
+    run_nginx,
+    run_proxy,
+)
 
 CONFIGURATION = """
 worker_processes 1;
@@ -95,3 +108,21 @@ def test_a_variable_cannot_end_the_answer(both: tuple[Running, Running]) -> None
     got, kept = ask(both[0], "/injected/a%0d%0aX-Evil:%201", "GET", "HTTP/1.1")
     assert (got.status, got.trailers, kept) == (200, [], True)
     assert ask(both[0], "/injected/a", "GET", "HTTP/1.1")[0].trailers == [("X-T", "a")]
+
+
+@pytest.mark.ours_alone("gunicorn's own workers send no trailers")
+def test_trailers_of_the_upstream_are_passed_as_by_nginx(tmp_path: Path) -> None:
+    def upstream(request: Recorded, wire: Wire) -> bytes:
+        return reply(headers=[("Transfer-Encoding", "chunked")], length=None) + chunked(b"body", trailers=[("X-T", "1")])
+
+    told = []
+    for run in (run_nginx, run_proxy):
+        port = free_port()
+        with Recorder(upstream) as up:
+            text = f"""events {{}} http {{ access_log off; proxy_http_version 1.1; server {{ listen {port};
+                location /on {{ proxy_pass_trailers on; proxy_pass {up.url}; }}
+                location /off {{ proxy_pass_trailers off; proxy_pass {up.url}; }}
+                location /added {{ proxy_pass_trailers off; add_trailer X-Added 2; proxy_pass {up.url}; }} }} }}"""
+            with run(text, tmp_path):
+                told.append([(found.trailers, found.body) for found in (fetch(port, path) for path in ("/on", "/off", "/added"))])
+    assert told[0] == told[1] == [([("X-T", "1")], b"body"), ([], b"body"), ([("X-Added", "2")], b"body")]

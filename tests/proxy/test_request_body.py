@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import Recorded, Recorder, Wire, fetch, free_port, reply, run_nginx, run_proxy
 from wsgi_proxy.config import CoreSettings, ProxySettings
 from wsgi_proxy.errors import ClientError, ClientGone, ProxyError
 from wsgi_proxy.exchange import Exchange
@@ -131,3 +133,33 @@ def test_a_body_in_memory_can_be_shown() -> None:
     x = exchange(b"abc", length=3)
     take(x, ProxySettings(request_buffering=False), CoreSettings())
     assert x.request_body is None
+
+
+def test_bodies_in_files_are_nginxs(tmp_path: Path) -> None:
+    """The upstream sees a file with the body during the request; afterwards `clean` has removed it."""
+    told: list[object] = []
+    for run in (run_nginx, run_proxy):
+        port, found = free_port(), []
+
+        def upstream(request: Recorded, wire: Wire) -> bytes:
+            path = request.get("X-File")
+            found.append((path, Path(path).read_bytes() if path else None, request.body, request.get("X-Body")))  # noqa: B023
+            return reply()
+
+        with Recorder(upstream) as up:
+            common = f'proxy_pass {up.url}; proxy_set_header X-File $request_body_file; proxy_set_header X-Body "$request_body";'
+            bare = 'proxy_pass_request_body off; proxy_set_header Content-Length "";'
+            text = f"""events {{}} http {{ access_log off; server {{
+                listen {port}; client_body_temp_path {tmp_path}/{run.__name__}; client_max_body_size 0; proxy_http_version 1.1;
+                location /on {{ client_body_in_file_only on; {common} }}
+                location /clean {{ client_body_in_file_only clean; {bare} {common} }}
+                location /off {{ {common} }} }} }}"""
+            with run(text, tmp_path):
+                for size in (0, 5, 100_000):
+                    for target in ("/on", "/clean", "/off"):
+                        if size < 100_000 or target != "/off":
+                            assert fetch(port, target, "POST", body=b"x" * size).status == 200
+        told.append([(bool(path), *rest) for path, *rest in found])
+        left = [path for path, *_ in found if path and Path(path).exists()]
+        assert len(left) == 2 and all(path.startswith(f"{tmp_path}/{run.__name__}/") for path in left)
+    assert told[0] == told[1]

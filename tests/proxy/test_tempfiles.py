@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsgi_proxy.errors import ProxyError
+from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.proxy import tempfiles as tempfolder
 
 
@@ -43,3 +44,15 @@ def test_folders_are_made_for_their_account_or_a_line(tmp_path: Path, caplog: py
     (tmp_path / "file").write_text("")
     tempfolder.make_directories([str(tmp_path / "file" / "x"), str(tmp_path / "a")], account)
     assert (tmp_path / "a").stat().st_uid == account[0] and caplog.text.count("mkdir()") == 1
+
+
+def test_a_named_file_is_kept_or_removed(tmp_path: Path) -> None:
+    for keep in (True, False):
+        x = Exchange()
+        file = tempfolder.named_file(str(tmp_path / "new"), keep, x)
+        tempfolder.write(file, b"body", "")
+        assert Path(x.request_body_file).read_bytes() == b"body"
+        assert os.stat(x.request_body_file).st_mode & 0o777 == 0o660
+        file.close()
+        file.close()
+        assert Path(x.request_body_file).exists() is keep

@@ -349,6 +349,7 @@ _LOCATION = [
     "limit_except FOO { }",
     "etag x;",
     "autoindex x;",
+    "client_body_in_file_only x;",
     "ssi x;",
     "ssi on; ssi on;",
     "ssi_silent_errors x;",

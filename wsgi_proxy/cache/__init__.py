@@ -2,6 +2,7 @@
 
 from .cache import Cache
 from .fetch import Fetch
+from .partial import met_alone
 from .plan import CachePlan
 from .purge import by_pattern, matches
 from .rfc9111 import validators
@@ -18,6 +19,7 @@ __all__ = [
     "is_directory",
     "make_directories",
     "matches",
+    "met_alone",
     "memory_zones",
     "open_zone",
     "validators",

@@ -322,6 +322,8 @@ class ProxySettings:
     set_header: HeaderTemplates | None = None
     hide_header: tuple[str, ...] = ()
     pass_header: tuple[str, ...] = ()
+    pass_trailers: bool = True
+    force_ranges: bool = False
     pass_request_headers: bool = True
     pass_forwarded: bool = False
     """Pass on the client's `Forwarded`, `X-Real-IP` and `X-Forwarded-*`, as nginx does. In a configuration made in Python only
@@ -561,6 +563,7 @@ class CoreSettings:
     client_max_body_size: int = 1024 * 1024
     client_body_buffer_size: int = 16 * 1024
     client_body_temp_path: str = ""
+    client_body_in_file_only: str = "off"
     client_body_timeout: float = 60.0
     send_timeout: float = 60.0
     keepalive_timeout: float = 75.0

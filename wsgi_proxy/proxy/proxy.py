@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
 from ..access import Guard, destinations
-from ..cache import Cache, Entry
+from ..cache import Cache, Entry, met_alone
 from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
 from ..exchange import Exchange
@@ -53,6 +54,16 @@ if TYPE_CHECKING:
 def _nothing(exchange: Exchange) -> Response:
     """Answer 404: a configuration made in Python serves no files."""
     raise ClientError(status=404)
+
+
+def _ranged(exchange: Exchange, response: Response) -> Response:
+    """Return the client's part of an upstream's response, or all of it with the offer of parts (`proxy_force_ranges`)."""
+    found = met_alone(exchange, response, time.time())
+    fields = [pair for pair in found.headers if pair[0].lower() != "accept-ranges"]
+    if found.status == 200 and found.length is not None:
+        fields.append(("Accept-Ranges", "bytes"))
+    found.headers = fields
+    return found
 
 
 def spawn(function: Callable[[], None]) -> None:
@@ -172,7 +183,11 @@ class Proxy:
             return Response(200, [("Content-Length", "0")], length=0)
         plan = compiled.cache
         if plan is None:
-            return self.requests.ask(exchange, compiled)
+            response = self.requests.ask(exchange, compiled)
+            forwarder = compiled.forwarder
+            if forwarder is not None and forwarder.settings.force_ranges and type(response.body) is Forwarded:
+                return _ranged(exchange, response)
+            return response
         return self._through_cache(exchange, compiled, plan)
 
     def _through_cache(self, exchange: Exchange, compiled: CompiledLocation, plan: CachePlan) -> Response:

@@ -2,7 +2,8 @@
 
 Rules:
 - With `proxy_request_buffering on` (nginx's default) the whole body is read before a server is leased: into memory up to
-  `client_body_buffer_size`, beyond that into an unnamed temporary file. It can then be sent again to the next server, and has a
+  `client_body_buffer_size`, beyond that into an unnamed temporary file, or always into a named one
+  (`client_body_in_file_only`). It can then be sent again to the next server, and has a
   Content-Length even if the client sent chunks.
 - With `off` the body is streamed with the client's framing. Once a byte was read it cannot be sent again to the next server.
 - A body belongs to its exchange: it is read once, and sent to every upstream that internal redirects lead to. A streamed body can
@@ -155,6 +156,9 @@ def take(exchange: Exchange, settings: ProxySettings, core: CoreSettings) -> Upl
             collect(exchange, core)
         data = settings.set_body(exchange).encode("latin-1")
         return Upload(len(data), data=data)
+    if not settings.pass_request_body and core.client_body_in_file_only != "off" and exchange.has_body:
+        # The upstream may read the file, whose name is in `$request_body_file`.
+        collect(exchange, core)
     if not settings.pass_request_body or not (exchange.chunked or exchange.content_length is not None):
         return None
     if exchange.content_length == 0:
@@ -212,6 +216,8 @@ def _spool(exchange: Exchange, core: CoreSettings, source: Any) -> Upload:
     size = 0
     file: IO[bytes] | None = None
     expected = exchange.content_length
+    if core.client_body_in_file_only != "off":
+        file = tempfiles.named_file(core.client_body_temp_path, core.client_body_in_file_only == "on", exchange)
     try:
         while expected is None or size < expected:
             block = source.read(BLOCK if expected is None else min(BLOCK, expected - size))

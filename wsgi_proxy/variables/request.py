@@ -85,7 +85,7 @@ OPTIONAL: dict[str, str] = {
     "realpath_root": "realpath_root(x)",
     "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
     "request_body": "request_body(x)",
-    "request_body_file": "None",
+    "request_body_file": "(x.request_body_file or None)",
     "secure_link": "(secure_link(x) or None)",
     "secure_link_expires": "(secure_link_expires(x) or None)",
 }

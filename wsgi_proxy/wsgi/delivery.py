@@ -61,7 +61,9 @@ class Delivery:
         exchange, response = self._exchange, self._response
         trailers: Pairs = [] if response is None else getattr(response.source, "trailers", [])
         exchange.upstream_trailers = trailers
-        exchange.sent_trailers = trailers = list(trailers)
+        location = exchange.location_or_none
+        passed = location is None or location.proxy.pass_trailers
+        exchange.sent_trailers = trailers = list(trailers) if passed else []
         for field in exchange.added_trailers:
             # A value may use $sent_trailer_ of the fields before it.
             value = single_line(field.value(exchange))

@@ -97,7 +97,6 @@ ROWS: tuple[Row, ...] = (
     _flag("aio_write", ALL, "files are written by the worker itself"),
     _flag("client_body_in_single_buffer", ALL, "a body is read as a stream"),
     _flag("open_file_cache_errors", ALL, "files are opened for each request"),
-    _flag("proxy_force_ranges", ALL, "ranges of stored responses are always served"),
     _time("lingering_time", ALL, _LINGER),
     _time("lingering_timeout", ALL, _LINGER),
     _time("open_file_cache_valid", ALL, "files are opened for each request"),
@@ -132,6 +131,5 @@ ROWS: tuple[Row, ...] = (
     _flag("ssi_ignore_recycled_buffers", ALL, "buffers are not recycled"),
     _size("ssi_min_file_chunk", ALL, "a body is sent as it is made"),
     _unless_off("disable_symlinks", ALL, "TAKE12"),
-    _unless_off("client_body_in_file_only", ALL, "TAKE1"),
     _unless_off("proxy_store", ALL, "TAKE1"),
 )

@@ -269,6 +269,8 @@ ROWS: tuple[Row, ...] = (
     summed("proxy_next_upstream", ALL, "proxy.next_upstream", next_upstream, values.either),
     value("proxy_next_upstream_tries", ALL, "TAKE1", "proxy.next_upstream_tries", values.number),
     _time("proxy_next_upstream_timeout"),
+    _flag("proxy_pass_trailers"),
+    _flag("proxy_force_ranges"),
     _flag("proxy_buffering"),
     _size("proxy_buffer_size"),
     value("proxy_buffers", ALL, "TAKE2", "proxy.buffers", values.buffers),
