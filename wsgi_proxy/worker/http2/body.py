@@ -1,10 +1,10 @@
 """The body of a request by HTTP/2 as `wsgi.input` (PEP 3333).
 
 Rules:
-- DATA frames wait here until the application reads; only then may the client send more (RFC 9113, section 5.2), so a body that is
-  not read takes no more memory than its stream's window.
-- A body that differs from its Content-Length, or a stream that is reset in its midst, is the read's fault: ClientError(400),
-  ClientGone. A client that sends nothing for `client_body_timeout` is ClientError(408).
+- DATA frames are queued until the application reads. Only then may the client send more (RFC 9113, section 5.2), so an unread
+  body takes no more memory than its stream's window.
+- Reading raises ClientError(400) for a body that differs from its Content-Length, ClientGone after a reset, and ClientError(408)
+  if the client sends nothing for `client_body_timeout`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StreamBody(Body):
     # --- the connection's side, in the hub ---
 
     def feed(self, data: bytes) -> bool:
-        """Take a part; False when it is more than Content-Length says."""
+        """Queue a part of the body; return False if Content-Length is exceeded."""
         size = len(data)
         self.received += size
         if self.left is not None:
@@ -54,7 +54,7 @@ class StreamBody(Body):
         return True
 
     def finish(self, trailers: Pairs) -> bool:
-        """Take the end; False when it comes before Content-Length says."""
+        """Note the end of the body; return False if it is shorter than Content-Length."""
         if self.left:
             return False
         self._over = True
@@ -63,7 +63,7 @@ class StreamBody(Body):
         return True
 
     def fail(self, fault: ProxyError) -> None:
-        """Let every further read raise `fault`."""
+        """Make every further read raise `fault`."""
         if self._fault is None:
             self._fault = fault
         self._queue = []
@@ -73,7 +73,7 @@ class StreamBody(Body):
 
     @property
     def ended(self) -> bool:
-        """Whether everything of it has come in from the connection."""
+        """True if the whole body has arrived."""
         return self._over
 
     @property
@@ -81,12 +81,12 @@ class StreamBody(Body):
         return self._trailers
 
     def check(self) -> None:
-        """Raise what the first read would raise for what has come with the head."""
+        """Raise the fault that the first read would raise."""
         if self._fault is not None:
             raise self._fault
 
     def begins(self) -> bool:
-        """Wait for the first byte or the end; True for a byte."""
+        """Wait for the first byte or the end; return True for a byte."""
         return bool(self._pieces) or self._more()
 
     def _more(self) -> bool:
@@ -105,7 +105,7 @@ class StreamBody(Body):
         return True
 
     def _ends(self) -> bool:
-        """Return True at the end; raise the fault; ask the client for its body where it waits to be asked."""
+        """Return True at the end. Raises the fault. Sends 100 (Continue) first if the client waits for it."""
         if self._fault is not None:
             raise self._fault
         if not self._over and self.expecting:
@@ -114,7 +114,7 @@ class StreamBody(Body):
         return self._over
 
     def discard_rest(self, seconds: float) -> bool:
-        """Drop the unread rest and return True at its end; False after `seconds`, or when the client's window is used up."""
+        """Drop the unread rest; return True at its end, False after `seconds` or when the client's window is used up."""
         until = time.monotonic() + seconds
         while True:
             self._queue = []
@@ -129,7 +129,7 @@ class StreamBody(Body):
         return ClientError("client timed out while sending its request body", status=408)
 
     def wait(self, other: int) -> bool:
-        """Wait until a piece or the end can be read at once: True; or the descriptor `other` can be read: False."""
+        """Wait until a piece or the end can be read and return True, or until the descriptor `other` is readable: False."""
         while not (self._pieces or self._queue or self._fault is not None or self._ends()):
             outcome = self._gate.wait(self._stream.settings.client_body_timeout or None, other)
             if outcome == LATE:

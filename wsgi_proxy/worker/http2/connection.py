@@ -1,9 +1,9 @@
-"""A client's connection once it speaks HTTP/2 (RFC 9113): reading frames, those of the connection itself, and how it ends.
+"""A client's HTTP/2 connection (RFC 9113): its reader, the frames of the connection itself, and its end.
 
 Rules:
-- One reader: the loop's callback takes what has come, frame by frame, and never waits. A complete request gets a greenlet.
-- A connection that ends by itself, for the worker's end or after `keepalive_requests`, says so first (GOAWAY), finishes the
-  streams it has begun, and is read until the client closes it: no request is lost, and none is cut.
+- A callback of the event loop is the only reader. It takes frame by frame and never waits. A complete request gets a greenlet.
+- Before the worker ends a connection, for its own end or after `keepalive_requests`, it sends GOAWAY, finishes the open streams,
+  and reads until the client closes. No request is lost, and none is cut.
 - Priorities are read and ignored (RFC 9113, section 5.3.2). Nothing is pushed.
 """
 
@@ -29,7 +29,7 @@ _READ = 64 * 1024
 
 
 class Http2Connection(StreamFrames):
-    """See the module's rules. It takes the place of the `Connection` that it is made of."""
+    """A connection that speaks HTTP/2. It replaces the `Connection` that accepted the client."""
 
     __slots__ = (
         "_greeted",
@@ -39,10 +39,10 @@ class Http2Connection(StreamFrames):
     def __init__(self, link: Link) -> None:
         super().__init__(link)
         self._greeted = self._settled = False
-        """The client's preface, and its first SETTINGS, have come."""
+        """True once the client's preface, or its first SETTINGS, has arrived."""
 
     def begin(self, data: bytes) -> None:
-        """Take over from the connection that this one is made of; `data` is what has come."""
+        """Take over from the replaced connection; `data` are the bytes received so far."""
         service = self.service
         service.connections.add(self)
         self.state = IDLE
@@ -90,7 +90,7 @@ class Http2Connection(StreamFrames):
             self.close()
 
     def _take(self, data: bytes) -> None:
-        """Read the frames in what came."""
+        """Read the frames in received bytes."""
         try:
             self._frames(self.buffer + data if self.buffer else data)
         except ConnectionFault as fault:
@@ -148,7 +148,7 @@ class Http2Connection(StreamFrames):
             self._control(kind, flags, number, payload)
 
     def _control(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        """Frames that are no stream's own, and those that are ignored."""
+        """Handle the frames of the connection, and ignore unknown ones."""
         self.charge(1.0)
         if kind == frames.PRIORITY:
             if not number:
@@ -159,7 +159,7 @@ class Http2Connection(StreamFrames):
         if kind == frames.PUSH_PROMISE:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
         if kind not in (frames.SETTINGS, frames.PING, frames.GOAWAY):
-            # RFC 9113, section 5.5: what is not known is ignored.
+            # RFC 9113, section 5.5: unknown frames are ignored.
             return
         if number:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "a frame of the connection on a stream")
@@ -198,14 +198,14 @@ class Http2Connection(StreamFrames):
     # --- ends ---
 
     def drain(self, quiet_until: float) -> None:
-        """The worker is to end: ask for no new streams, and take those that are on their way (RFC 9113, section 6.8)."""
+        """Ask for no new streams for the shutdown, and accept those that are on their way (RFC 9113, section 6.8)."""
         if self.state in (IDLE, HEAD, BUSY) and not self._final and not self._draining:
             self.write(frames.goaway(frames.MAX_WINDOW, frames.NO_ERROR))
             self._draining = True
             self.deadline = quiet_until
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle a deadline that has passed."""
         if self.state == LINGER or self.state == DISCARD or not self._greeted:
             self.close()
         elif self.state == HEAD:
@@ -214,7 +214,7 @@ class Http2Connection(StreamFrames):
             self._say_last()
 
     def _say_last(self) -> None:
-        """Take no more streams, and end when those that are begun have ended."""
+        """Accept no more streams, and end the connection when the open ones have ended."""
         if self._final:
             return
         self._final = True
@@ -224,7 +224,7 @@ class Http2Connection(StreamFrames):
             self._finish()
 
     def _fail(self, fault: ConnectionFault) -> None:
-        """End the connection for a fault of the client's, and tell it."""
+        """End the connection because of the client's fault, and send it the error code."""
         self.service.log.info("%s: HTTP/2: %s", self, fault)
         if self.state == CLOSED:
             return
@@ -234,7 +234,7 @@ class Http2Connection(StreamFrames):
         self.lose(f"HTTP/2 ended: {fault}")
 
     def _finish(self) -> None:
-        """Send what is queued, and then end our half."""
+        """Send the queued frames, then close the sending half."""
         self.state = DISCARD
         self.buffer = b""
         now = time.monotonic()
@@ -253,5 +253,5 @@ class Http2Connection(StreamFrames):
 
 
 def is_preface(data: bytes) -> bool:
-    """Whether what came first on a connection is, or may still become, the preface of HTTP/2."""
+    """Return True if a connection's first bytes are, or may become, the preface of HTTP/2."""
     return frames.PREFACE.startswith(data[:24])

@@ -1,12 +1,12 @@
-"""The fields of a request by HTTP/2, judged, as the request that the worker serves.
+"""The fields of an HTTP/2 request: checked, and turned into the request that the worker serves.
 
 Rules:
 - A request that RFC 9113, sections 8.1 to 8.3, calls malformed is StreamFault(PROTOCOL_ERROR): pseudo-header fields, names and
-  values, fields of the connection, lengths. What would be refused in HTTP/1.1 as well is ClientError, with nginx's status.
-- No byte passes that means anything in an HTTP/1.1 head: CR, LF, NUL and every other control character, a colon or space in a
+  values, fields of the connection, lengths. A request that HTTP/1.1 would refuse as well is ClientError, with nginx's status.
+- Bytes with a meaning in an HTTP/1.1 head are refused: CR, LF, NUL and every other control character, a colon or space in a
   name, a space in the target.
-- Fields keep their order and repetitions, in lower case. `host` comes first and says what `:authority` says. A cookie in pieces
-  is one again, and comes last (RFC 9113, section 8.2.3).
+- Fields keep their order and repetitions, in lower case. `host` comes first and equals `:authority`. The parts of a split cookie
+  are joined, and come last (RFC 9113, section 8.2.3).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _MEANT = frozenset({"content-length", "host", "cookie", "te", *UNIQUE})
 _FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 _names: dict[str, str] = {}
-"""What a field's name means here: itself, or "" for nothing."""
+"""Return a field's name if it has a meaning here, else ""."""
 _MAX_NAMES = 4096
 _LINE_TOO_LONG = 414
 _HEAD_TOO_LARGE = 494
@@ -127,7 +127,7 @@ def _length(value: str, before: int) -> int:
 
 
 def _target(head: Request, pseudo: dict[str, str], pairs: Pairs, host: str | None, settings: ListenerSettings) -> None:
-    """Work out what the pseudo-header fields ask for (RFC 9113, sections 8.3.1 and 8.5)."""
+    """Read the pseudo-header fields (RFC 9113, sections 8.3.1 and 8.5)."""
     method = pseudo.get(":method", "")
     authority = pseudo.get(":authority")
     path = pseudo.get(":path")
@@ -165,7 +165,7 @@ def _target(head: Request, pseudo: dict[str, str], pairs: Pairs, host: str | Non
 
 
 def _check_sizes(fields: Pairs, head: Request, settings: ListenerSettings) -> None:
-    """`large_client_header_buffers`, by the sizes that the request has in HTTP/1.1: 414 for the target, 400 for fields."""
+    """Apply `large_client_header_buffers` to the sizes of the same request in HTTP/1.1: 414 for the target, 400 for fields."""
     if len(head.method) + len(head.target) + 10 > settings.max_line:
         raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
     total = 0

@@ -1,11 +1,11 @@
-"""HTTP/2's frames (RFC 9113, sections 4 and 6): their numbers, how they are written, and what is raised for broken ones."""
+"""HTTP/2's frames (RFC 9113, sections 4 and 6): their numbers, their encoding, and the exceptions for broken ones."""
 
 from __future__ import annotations
 
 from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client sends before its first frame (RFC 9113, section 3.4)."""
+"""The client's connection preface (RFC 9113, section 3.4)."""
 
 DATA: Final = 0
 HEADERS: Final = 1
@@ -44,14 +44,14 @@ MAX_HEADER_LIST_SIZE: Final = 6
 
 FRAME_HEADER: Final = 9
 FRAME_SIZE: Final = 16384
-"""Bytes of payload that every peer takes (RFC 9113, section 4.2); no frame of ours is larger, and none that a client may send."""
+"""The payload in bytes that every peer accepts (RFC 9113, section 4.2). Neither side sends larger frames."""
 LARGEST_FRAME: Final = 2**24 - 1
 MAX_WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65535
 
 
 class ConnectionFault(Exception):
-    """A connection error (RFC 9113, section 5.4.1): the client is told `code`, and the connection ends."""
+    """A connection error (RFC 9113, section 5.4.1): GOAWAY with `code` ends the connection."""
 
     def __init__(self, code: int, what: str) -> None:
         super().__init__(what)

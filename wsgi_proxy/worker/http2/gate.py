@@ -1,8 +1,8 @@
-"""A greenlet's wait for another party of its connection: the reader of frames, the writer, or another stream.
+"""A greenlet's wait for another part of its connection: the reader of frames, the writer, or another stream.
 
 Rules:
-- One greenlet waits at a time. It is woken in the loop's next round, never in the midst of what the other party does.
-- A wait that has ended cannot be woken: each has its number.
+- One greenlet waits at a time. The loop wakes it in its next round, never during the other part's work.
+- Each wait has a number, so that a late wake-up cannot end the next wait.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from greenlet import getcurrent, greenlet
 
 _switch = greenlet.switch
 OPENED, LATE, OTHER = 1, 2, 3
-"""Why a wait ended: `open` was called, the time is over, or the other descriptor can be read."""
+"""The reason for the end of a wait: a call of `open`, a timeout, or the readable other descriptor."""
 
 
 class Gate:
-    """See the module's rules; `hub` is the loop's greenlet."""
+    """A gate at which one greenlet waits. `hub` is the loop's greenlet."""
 
     __slots__ = ("_hub", "_number", "_waiter")
 
@@ -53,7 +53,7 @@ class Gate:
         return outcome
 
     def open(self) -> None:
-        """Wake the greenlet that waits, if there is one."""
+        """Wake the waiting greenlet, if there is one."""
         if self._waiter is not None:
             self._hub.loop.run_callback(self._wake, self._number, OPENED)
 

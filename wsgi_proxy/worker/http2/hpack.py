@@ -1,11 +1,11 @@
 """Header compression (RFC 7541): the decoder of requests' fields, and the encoder of responses'.
 
 Rules:
-- The decoder is strict: an index of nothing, a truncated or overlong integer, a size update behind a field or above the limit,
-  and bad padding are DecodeError, after which the connection cannot go on (RFC 9113, section 4.3).
-- What one block may expand to is bounded (`limit`), so that few bytes that name a large entry again and again cost little.
-- The encoder uses the static table and literals only, as nginx does: it has no state, so nothing of one response can be guessed
-  from the size of another (CRIME), and no order binds the responses of a connection.
+- The decoder is strict: an index without an entry, a truncated or overlong integer, a size update behind a field or above the
+  limit, and bad padding are DecodeError, after which the connection cannot continue (RFC 9113, section 4.3).
+- The expanded size of a block is bounded (`limit`), because a few bytes can name a large entry again and again.
+- The encoder uses the static table and literals only, as nginx does. It has no state: the size of one response tells nothing
+  about another (CRIME), and the responses of a connection may be sent in any order.
 - Text is WSGI's: a character is a byte (latin-1).
 """
 
@@ -83,9 +83,9 @@ www-authenticate
 TABLE_SIZE = 4096
 """Bytes of the decoder's dynamic table, the default of SETTINGS_HEADER_TABLE_SIZE."""
 _OVERHEAD = 32
-"""What an entry counts beside its octets (RFC 7541, section 4.1)."""
+"""The octets that count for each entry in addition to its own (RFC 7541, section 4.1)."""
 _MAX_SHIFT = 28
-"""Bits of an integer behind which another seven are refused."""
+"""The largest number of bits of an integer before another seven are refused."""
 
 
 def _static() -> Pairs:
@@ -98,7 +98,7 @@ _SIZE: Final = len(_TABLE)
 
 
 class DecodeError(ValueError):
-    """A block that is no HPACK, or expands to more than the limit (`too_large`)."""
+    """A block that is not HPACK, or exceeds the limit when expanded (`too_large`)."""
 
     def __init__(self, what: str, too_large: bool = False) -> None:
         super().__init__(what)
@@ -106,7 +106,7 @@ class DecodeError(ValueError):
 
 
 class Decoder:
-    """The decoder of one connection. `limit` bounds a block's fields, counted as RFC 9113, section 6.5.2, says."""
+    """The decoder of one connection. `limit` bounds the size of a block's fields (RFC 9113, section 6.5.2)."""
 
     __slots__ = ("_data", "_dynamic", "_max_size", "_position", "_size", "limit")
 
@@ -120,7 +120,7 @@ class Decoder:
         self._position = 0
 
     def decode(self, data: bytes) -> Pairs:
-        """Return the fields of a complete block; DecodeError."""
+        """Return the fields of a complete block. Raises DecodeError."""
         self._data = data
         self._position = 0
         end = len(data)
@@ -225,7 +225,7 @@ class Decoder:
             self._size += size
 
     def _evict(self, size: int) -> None:
-        """Drop the oldest entries until the table has at most so many bytes."""
+        """Drop the oldest entries until the table has at most `size` bytes."""
         gone = 0
         dynamic = self._dynamic
         while self._size > size and gone < len(dynamic):
@@ -259,7 +259,7 @@ def _integer_bytes(value: int, prefix: int, flags: int) -> bytes:
 
 
 def _name_bytes(name: str) -> bytes:
-    """Return what a literal field begins with: its name, by index where the static table has it."""
+    """Return the beginning of a literal field: its name, as an index if the static table has it."""
     flags = 0x10 if name == "set-cookie" else 0
     for index in range(1, _SIZE):
         if _TABLE[index][0] == name:
@@ -294,4 +294,4 @@ def encode_field(name: str, value: str) -> bytes:
 
 
 EMPTY_TABLE = b"\x20"
-"""A size update to 0, which a peer that made its table smaller is owed at the next block (RFC 7541, section 4.2)."""
+"""A size update to 0. It must open the next block after a peer has made its table smaller (RFC 7541, section 4.2)."""

@@ -3,7 +3,7 @@
 Rules:
 - Padding longer than 7 bits, padding that is not the beginning of EOS, and EOS itself are errors (RFC 7541, section 5.2).
 - Text is WSGI's: a character is a byte (latin-1).
-- The code is canonical: the lengths of the codes are all that the table has to say.
+- The code is canonical, so the table holds only the lengths of the codes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST_KEPT = 96
 
 
 class HuffmanError(ValueError):
-    """Bytes that are no Huffman code."""
+    """Bytes that are not a Huffman code."""
 
 
 def codes() -> list[tuple[int, int]]:
@@ -88,7 +88,7 @@ _known: dict[bytes, str] = {}
 
 
 def decode(data: bytes) -> str:
-    """Return the text of a Huffman-coded string; what repeats is remembered. Raises HuffmanError."""
+    """Return the text of a Huffman-coded string, from memory if it has been decoded before. Raises HuffmanError."""
     text = _known.get(data)
     if text is not None:
         return text

@@ -1,11 +1,12 @@
-"""What a connection of HTTP/2 sends: frames of all its streams, gathered and sent together, within the client's windows.
+"""The sending half of an HTTP/2 connection: frames of all its streams, sent together and within the client's windows.
 
 Rules:
-- Frames that are written in one round of the loop leave together. What the kernel does not take at once is sent by one greenlet.
-- A stream's DATA waits while much is queued (`congested`), so that a client that does not read costs a bounded memory. What is
-  queued without waiting, heads and replies, is bounded by the number of streams and by the client's `patience`.
-- `patience` is what a connection may still ask for that costs the client less than the worker: it shrinks by frames that ask for
-  a reply or undo work, and grows by time and by what is served. A client without it is told ENHANCE_YOUR_CALM.
+- Frames that are written in one round of the loop leave together. One greenlet sends the bytes that the kernel does not take
+  at once.
+- A stream's DATA waits while the queue is long (`congested`), so that a client that does not read costs a bounded memory. Heads
+  and replies do not wait. The number of streams and the client's `patience` bound them.
+- `patience` is the client's credit for frames that cost the worker more than the client. Frames that ask for a reply or undo
+  work reduce it; time and served requests restore it. ENHANCE_YOUR_CALM ends a connection without credit.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from .stream import RequestStream
 
 STREAM_WINDOW = 256 * 1024
-"""Bytes of a body that a client may send before the application reads them."""
+"""The bytes of a body that a client may send before the application reads."""
 CONNECTION_WINDOW = 4 * 1024 * 1024
-"""The same of all bodies of a connection."""
+"""The same for all bodies of a connection together."""
 _CONGESTED = 256 * 1024
 _MOST_QUEUED = 2 * 1024 * 1024
 _PATIENCE = 2000.0
@@ -44,7 +45,7 @@ _LENIENT = 1024
 
 
 class Output(Link):
-    """The sending half of `connection.Http2Connection`. `window` is what the client still takes of all streams together."""
+    """The sending half of `connection.Http2Connection`. `window` are the bytes that the client accepts in all."""
 
     __slots__ = (
         "_lenient",
@@ -72,20 +73,20 @@ class Output(Link):
         self.window = self.initial_window = DEFAULT_WINDOW
         window = self.listener.settings.http2_window
         self.receive_window = max(STREAM_WINDOW, window)
-        """What a client may send on a stream whose body is read."""
+        """The bytes that a client may send on a stream whose body is being read."""
         self.first_window = max(DEFAULT_WINDOW, window)
-        """What it may send before; until it acknowledges the SETTINGS, RFC 9113's default at least."""
+        """The bytes that it may send before that; at least the default of RFC 9113 until it acknowledges the SETTINGS."""
         self._receivable = CONNECTION_WINDOW
         self._unsaid = 0
         self.blocked: list[RequestStream] = []
-        """Streams that wait for the connection's window, or for what is queued to go."""
+        """Streams that wait for the connection's window or for a shorter queue."""
         self._out: list[Any] = []
         self._queued = 0
         self._scheduled = False
-        """`_flush` will be called, or the writing greenlet is at work."""
+        """True if `_flush` will be called or the writing greenlet is active."""
         self._owes_table = False
         self._lenient: dict[int, None] = {}
-        """Streams that were reset from here: the client may have sent frames for them before it heard of it."""
+        """Streams that this side reset. The client may have sent frames for them before it knew."""
         self._lenient_below = 0
         self._patience = _PATIENCE
         self._patience_at = time.monotonic()
@@ -109,16 +110,16 @@ class Output(Link):
         self._patience += _DATA_GAIN
         self.write(head)
         if count and self.state != CLOSED:
-            # An application may change what it handed over.
+            # The application may change its buffer afterwards.
             self._out.append(block if type(block) is bytes else bytes(block))
             self._queued += count
 
     def congested(self) -> bool:
-        """Whether DATA must wait for what is queued."""
+        """Return True if DATA must wait for a shorter queue."""
         return self._queued >= _CONGESTED
 
     def _flush(self) -> None:
-        """In the hub: send what the kernel takes now, and let a greenlet send the rest."""
+        """Send the bytes that the kernel takes now, and start a greenlet for the rest. Called in the hub."""
         if self.state == CLOSED:
             return
         if self.stream.plain:
@@ -137,7 +138,7 @@ class Output(Link):
         self.service.crew.run(self._write_out)
 
     def _write_out(self) -> None:
-        """In a greenlet: send everything that is queued."""
+        """Send the whole queue. Runs in a greenlet."""
         try:
             while self._out and self.state != CLOSED:
                 out, self._out = self._out, []
@@ -151,12 +152,12 @@ class Output(Link):
             self._sent()
 
     def _sent(self) -> None:
-        """Everything that was queued has gone."""
+        """Note that the queue is empty."""
         self._scheduled = False
         self._wake_blocked()
 
     def _broken(self, error: OSError) -> None:
-        """The client takes nothing any more."""
+        """Note that the client accepts no more bytes."""
         self.service.log.info("%s: sending by HTTP/2 failed: %s", self, error)
         self.close()
 
@@ -167,7 +168,7 @@ class Output(Link):
                 stream.opened()
 
     def table_update(self) -> bytes:
-        """Return what a field block must begin with; to be asked as the block is queued."""
+        """Return the size update that a field block must begin with, or b"". Call it when the block is queued."""
         if not self._owes_table:
             return b""
         self._owes_table = False
@@ -176,19 +177,19 @@ class Output(Link):
     # --- streams ---
 
     def reset(self, stream: RequestStream, code: int) -> None:
-        """Reset a stream, and tell the client."""
+        """Reset a stream and send RST_STREAM."""
         if stream.state != CLOSED:
             self.streams.pop(stream.id, None)
             self.write_reset(stream.id, code)
             stream.state = CLOSED
 
     def write_reset(self, number: int, code: int) -> None:
-        """Tell the client that a stream is reset; what it still sends for it is ignored."""
+        """Send RST_STREAM. Later frames of the stream are ignored."""
         self.write(number_frame(RST_STREAM, number, code))
         self.ignore(number)
 
     def ignore(self, number: int) -> None:
-        """Take frames of a stream that is over for late ones, not for a fault; so many streams, and all before them."""
+        """Ignore later frames of an ended stream. Only the newest such streams are remembered."""
         lenient = self._lenient
         lenient[number] = None
         if len(lenient) > _LENIENT:
@@ -197,7 +198,7 @@ class Output(Link):
             self._lenient_below = max(self._lenient_below, oldest)
 
     def lose(self, why: str) -> None:
-        """End all streams: the connection is over."""
+        """End all streams, because the connection has ended."""
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             stream.leave(ClientGone(why))
@@ -206,7 +207,7 @@ class Output(Link):
     # --- receiving windows ---
 
     def consumed(self, count: int) -> None:
-        """So many bytes of DATA are no longer held: the client may send as many again on any stream."""
+        """Note that `count` bytes of DATA were released, and let the client send as many again."""
         self._unsaid += count
         if self._unsaid * 2 >= CONNECTION_WINDOW:
             self.update_window(0, self._unsaid)
@@ -218,7 +219,7 @@ class Output(Link):
         self.write(number_frame(WINDOW_UPDATE, number, count))
 
     def widen(self, increment: int) -> None:
-        """The client takes more of all streams together."""
+        """Widen the client's window for all streams together."""
         self.window += increment
         if self.window > MAX_WINDOW:
             raise ConnectionFault(3, "a window above 2^31 - 1")
@@ -227,7 +228,7 @@ class Output(Link):
     # --- patience ---
 
     def charge(self, cost: float) -> None:
-        """Take `cost` from the client's patience; ConnectionFault(ENHANCE_YOUR_CALM) when there is none left."""
+        """Reduce the client's patience. Raises ConnectionFault(ENHANCE_YOUR_CALM) when none is left."""
         self._patience -= cost
         if self._patience < 0 or self._queued > _MOST_QUEUED:
             now = time.monotonic()
@@ -237,7 +238,7 @@ class Output(Link):
                 raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that ask for work or undo it")
 
     def gain(self, amount: float) -> None:
-        """Give patience back for what was served."""
+        """Restore patience for a served request."""
         self._patience = min(_PATIENCE, self._patience + amount)
 
     def close(self) -> None:

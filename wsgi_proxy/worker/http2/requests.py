@@ -1,11 +1,11 @@
-"""The frames of a connection's streams (RFC 9113, sections 5.1, 6 and 8): requests begin, get their bodies, and are reset.
+"""The frames of a connection's streams (RFC 9113, sections 5.1, 6 and 8): requests, their bodies, and resets.
 
 Rules:
-- A frame that breaks the protocol ends the connection with GOAWAY, a request that does so its stream; the sections are named
-  where it is decided.
-- A stream counts as long as its greenlet works for it, whoever reset it: rapid resets (CVE-2023-44487), and resets that a client
-  provokes (CVE-2025-8671), do not get more work done than `http2_streams` requests, and cost the client's patience.
-- A field block is bounded while it comes (CVE-2024-27316), and in what it expands to.
+- A frame that breaks the protocol ends the connection with GOAWAY. A request that does so ends its stream. The code names the
+  section of each decision.
+- A stream counts until its greenlet ends, also after a reset by either side. Rapid resets (CVE-2023-44487) and resets that a
+  client provokes (CVE-2025-8671) therefore cause no more work than `http2_streams` requests, and cost the client's patience.
+- The size of a field block is bounded while it arrives (CVE-2024-27316) and when it is expanded.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from ..link import Link
 
 LIST_LIMIT = 128 * 1024
-"""What a field block may expand to; a request's own limits are smaller."""
+"""The largest expanded size of a field block in bytes. The limits of a request are smaller."""
 _BLOCK_LIMIT = 64 * 1024
 _CONTINUATION_COST = 10.0
 
 
 class StreamFrames(Output):
-    """See the module's rules; the connection itself is `connection.Http2Connection`."""
+    """The part of a connection that handles the frames of streams; the whole is `connection.Http2Connection`."""
 
     __slots__ = (
         "_block",
@@ -56,33 +56,33 @@ class StreamFrames(Output):
         self._decoder = Decoder(LIST_LIMIT)
         self._block: list[bytes] = []
         self._block_stream = 0
-        """The stream whose field block has begun and not ended."""
+        """The stream of an incomplete field block, else 0."""
         self._block_size = 0
         self._block_ended = False
         self._draining = self._final = False
-        """A GOAWAY has gone out: one that takes streams still, or the last one."""
+        """True once a GOAWAY was sent that still accepts streams, or the last one."""
         self.last = 0
-        """The highest stream of the client's."""
+        """The highest stream number of the client."""
         self.running = 0
-        """Greenlets at work for streams."""
+        """The number of greenlets that serve streams."""
 
     def _say_last(self) -> None:
-        """Take no more streams, and end when those that are begun have ended."""
+        """Accept no more streams, and end the connection when the open ones have ended."""
         raise NotImplementedError
 
     def _finish(self) -> None:
-        """Send what is queued, and then end our half."""
+        """Send the queued frames, then close the sending half."""
         raise NotImplementedError
 
     def _over(self, number: int, what: str) -> None:
-        """A frame for a stream that is not open (RFC 9113, section 5.1): ignored where it may have been on its way."""
+        """Ignore a frame of an ended stream that may have been on its way (RFC 9113, section 5.1), else raise ConnectionFault."""
         if not number & 1 or number > self.last:
             raise ConnectionFault(frames.PROTOCOL_ERROR, f"{what} for a stream that was never opened")
         if number > self._lenient_below and number not in self._lenient:
             raise ConnectionFault(frames.STREAM_CLOSED, f"{what} for a closed stream")
 
     def _break(self, stream: RequestStream, code: int, fault: ProxyError) -> None:
-        """End a stream for a fault of the client's."""
+        """End a stream because of the client's fault."""
         self.service.log.info("%s: %s", self, fault)
         self.streams.pop(stream.id, None)
         self.write_reset(stream.id, code)
@@ -140,7 +140,7 @@ class StreamFrames(Output):
         number = self._block_stream
         if not number:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        # CVE-2024-27316: neither their number nor their sum may grow on.
+        # CVE-2024-27316: their number and their sum are bounded.
         self.charge(_CONTINUATION_COST)
         self._block_size += len(payload)
         if self._block_size > _BLOCK_LIMIT:
@@ -152,7 +152,7 @@ class StreamFrames(Output):
             self._fields(number, block, self._block_ended)
 
     def _fields(self, number: int, block: bytes, ended: bool) -> None:
-        """A complete field block: a request, or the trailers of one."""
+        """Handle a complete field block: a request or its trailers."""
         try:
             fields = self._decoder.decode(block)
         except DecodeError as error:
@@ -166,7 +166,7 @@ class StreamFrames(Output):
         else:
             self.last = number
             if self._final:
-                # The client knows from GOAWAY that it is not worked on.
+                # GOAWAY has told the client that it is not processed.
                 self.ignore(number)
             elif self.running >= self.listener.settings.http2_streams:
                 self.write_reset(number, frames.REFUSED_STREAM)
@@ -251,7 +251,7 @@ class StreamFrames(Output):
             stream.opened()
 
     def forget_stream(self, stream: RequestStream, whole: bool) -> None:
-        """A stream's greenlet is done."""
+        """Note the end of a stream's greenlet."""
         self.streams.pop(stream.id, None)
         self.running -= 1
         stream.count_as(NOWHERE)

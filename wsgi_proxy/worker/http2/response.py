@@ -1,9 +1,9 @@
-"""One response on its stream: the application's side is `response.ResponseWriter`, what is framed is HTTP/2's.
+"""One response on its stream: `response.ResponseWriter` for the application, with the framing of HTTP/2.
 
 Rules:
 - A response without a body ends with its HEADERS frame, one with a known length with its last DATA frame.
 - Fields of a connection are HTTP/1.1's and left out (RFC 9113, section 8.2.2); names are in lower case.
-- A head and the first block are handed over together.
+- A head and the first block are sent together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "transf
 
 
 class StreamResponse(ResponseWriter):
-    """See the module's rules. `ended` says that END_STREAM is on its way."""
+    """The writer of one response. `ended` is True once END_STREAM was queued."""
 
     __slots__ = ("_block", "ended", "stream")
 
@@ -109,7 +109,7 @@ class StreamResponse(ResponseWriter):
             self.ended = True
 
     def _moves_itself(self, result: Any) -> Any:
-        # Nothing may go around the frames.
+        # No byte may bypass the frames.
         return None
 
     def finish(self) -> None:

@@ -1,10 +1,10 @@
-"""One request's stream: what carries the request, as `Connection` carries one of HTTP/1.1, and what its response is sent through.
+"""One request's stream. It carries the request and its response, as `Connection` does for HTTP/1.1.
 
 Rules:
-- The application runs in a greenlet of the worker's crew. The stream is over when that greenlet is: a client that resets streams
-  does not get more of them at work than the connection allows (CVE-2023-44487).
-- A wait for the client's windows, or for its connection to take what is queued, lasts `send_timeout` at most.
-- Nothing that a stream holds refers to it once it has ended: no request leaves a cycle behind.
+- The application runs in a greenlet of the worker's crew, and the stream lasts until that greenlet ends. A client that resets
+  streams therefore occupies no more greenlets than its connection allows (CVE-2023-44487).
+- A wait for the client's windows, or for a shorter queue of its connection, lasts `send_timeout` at most.
+- An ended stream is in no reference cycle.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ _FILE_BLOCK = 64 * 1024
 
 
 class RequestStream(Link):
-    """A stream, from its request's head to its end. `window` is what the client still takes, `receivable` what it may send."""
+    """A stream, from its request's head to its end.
+
+    `window` are the bytes that the client accepts, `receivable` those that it may send.
+    """
 
     __slots__ = ("_asked", "_gate", "_unsaid", "connection", "held", "id", "receivable", "window")
 
@@ -57,9 +60,9 @@ class RequestStream(Link):
         self.receivable = connection.first_window
         self._asked = False
         self.held = 0
-        """Bytes that have come and were not read."""
+        """Received bytes that were not read."""
         self._unsaid = 0
-        """Bytes that were read and not yet given back to the client's window."""
+        """Bytes that were read and not yet returned to the client's window."""
         self._gate: Gate | None = None
         self.state = BUSY
         self.head = head
@@ -79,7 +82,7 @@ class RequestStream(Link):
         return self.gone
 
     def watch(self) -> None:
-        """Leaving is noticed by the connection's reader."""
+        """Do nothing: the connection's reader notices that a client leaves."""
 
     def _use(self, settings: ListenerSettings) -> None:
         self.settings = settings
@@ -104,7 +107,7 @@ class RequestStream(Link):
             self._end(response)
 
     def _says_nothing_comes(self, head: Request) -> bool:
-        """Return False if a body has bytes and a Content-Length of 0: such a request is malformed from its head on."""
+        """Return False if a body has bytes and a Content-Length of 0: such a request is malformed."""
         body = self.body
         if head.content_length != 0 or not isinstance(body, StreamBody):
             return True
@@ -115,7 +118,7 @@ class RequestStream(Link):
             return False
 
     def _refuse(self, response: StreamResponse) -> None:
-        """Answer what never reaches the application."""
+        """Answer a request that does not reach the application."""
         error = self.refused
         assert error is not None
         environ = make_environ(self, response.head)
@@ -131,7 +134,7 @@ class RequestStream(Link):
             if not response.ended:
                 self.connection.reset(self, INTERNAL_ERROR)
             elif not body.ended and not self._rest_arrives() and self.state != CLOSED:
-                # RFC 9113, section 8.1: the rest of the request is not wanted.
+                # RFC 9113, section 8.1: the rest of the request is not needed.
                 self.connection.reset(self, NO_ERROR)
         self.connection.forget_stream(self, response.ended)
         self.state = CLOSED
@@ -155,7 +158,7 @@ class RequestStream(Link):
     # --- the client's side, in the hub ---
 
     def consumed(self, count: int) -> None:
-        """The application has read so much of the body: let the client send as much again."""
+        """Note that the application has read `count` bytes of the body, and let the client send as many again."""
         self._unsaid += count
         self.held -= count
         connection = self.connection
@@ -166,7 +169,7 @@ class RequestStream(Link):
             self._unsaid = 0
 
     def ask(self) -> None:
-        """The application waits for the body: open the window beyond what a client may send without that."""
+        """Widen the window, because the application waits for the body."""
         if not self._asked and self.state != CLOSED:
             self._asked = True
             connection = self.connection
@@ -176,7 +179,7 @@ class RequestStream(Link):
                 self.receivable += more
 
     def leave(self, fault: ProxyError) -> None:
-        """The stream has been reset, or the connection is lost: wake everything that waits for the client."""
+        """Wake everything that waits for the client, because the stream was reset or the connection is lost."""
         if self.state == CLOSED:
             return
         self.state = CLOSED
@@ -187,7 +190,7 @@ class RequestStream(Link):
         self._ring()
 
     def opened(self) -> None:
-        """A window has been opened, or what is queued has gone."""
+        """Wake the sender, because a window was widened or the queue is shorter."""
         if self._gate is not None:
             self._gate.open()
 
@@ -208,7 +211,7 @@ class RequestStream(Link):
         self.send(header_frames(self.id, self.connection.table_update() + block, ended))
 
     def send_data(self, head: bytes, data: Any, last: bool) -> None:
-        """Send a block as DATA behind `head`, which is a head's frames or empty; ClientGone when the client takes it no more."""
+        """Send a block as DATA behind `head`, which is a head's frames or empty. Raises ClientGone."""
         connection = self.connection
         size = len(data)
         start = 0
@@ -234,7 +237,7 @@ class RequestStream(Link):
                 return
 
     def _room(self) -> int:
-        """Return how many bytes the client takes now; wait until there are any."""
+        """Return the number of bytes that the client accepts now; wait until there are any. Raises ClientGone."""
         connection = self.connection
         until = 0.0
         limit = self.settings.send_timeout
@@ -268,6 +271,6 @@ class RequestStream(Link):
             count -= len(block)
 
     def close(self) -> None:
-        """Reset the stream; its connection stays."""
+        """Reset the stream and keep its connection."""
         if self.state != CLOSED:
             self.connection.reset(self, INTERNAL_ERROR)
