@@ -17,7 +17,7 @@ http {{
   map $arg_to $to {{
     default unix:{a}; b unix:{b}; uri unix:{b}:/pre/; query unix:{b}:?k=1; slashes unix://{a}; missing unix:{folder}/none;
     empty unix:; block up; BLOCKS UP; mixed mixed; tcp 127.0.0.1:{tcp}; tcpuri 127.0.0.1:{tcp}?z=1; letters 127.0.0.1:x;
-    zero 127.0.0.1:0; large 127.0.0.1:99999; slash /x; bracket "[::1";
+    zero 127.0.0.1:0; large 127.0.0.1:99999; slash /x; bracket "[::1"; unknown nosuch.invalid; port up:80;
   }}
   map $arg_to $whole {{ default http://up; upper HTTP://up/; other ftp://up; none http://; bare up; socket http://unix:{b}:/c; }}
   upstream up {{ server unix://{a}; }}
@@ -36,7 +36,7 @@ http {{
 """
 TO = (
     "", "b", "uri", "query", "slashes", "missing", "empty", "block", "BLOCKS", "mixed", "tcp", "tcpuri", "letters", "zero",
-    "large", "slash", "bracket",
+    "large", "slash", "bracket", "unknown", "port",
 )  # fmt: skip
 TARGETS = [
     *(f"/name?to={name}" for name in ("a", "b", "none")),

@@ -3,78 +3,13 @@
 from __future__ import annotations
 
 import socket
-import struct
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.support import free_port
-from wsgi_proxy.upstream.dns import LookupFailed, look_up
-
-Records = list[tuple[int, int, bytes]]
-
-
-class NameServer:
-    """Answers over UDP and TCP from `records`: name → [(type, ttl, data)]; `mangle` may change an answer over UDP."""
-
-    def __init__(self) -> None:
-        self.records: dict[str, Records] = {}
-        self.mangle: Callable[[bytes], list[bytes]] = lambda response: [response]
-        self.asked: list[tuple[str, int, str]] = []
-        self.code = 0
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        # A port that TCP has free too.
-        self.udp.bind(("127.0.0.1", free_port()))
-        self.address = f"127.0.0.1:{self.udp.getsockname()[1]}"
-        self.tcp = socket.create_server(self.udp.getsockname())
-        self.threads = [threading.Thread(target=self.serve_udp), threading.Thread(target=self.serve_tcp)]
-        for thread in self.threads:
-            thread.start()
-
-    def serve_udp(self) -> None:
-        while True:
-            query, client = self.udp.recvfrom(4096)
-            if not query:
-                return
-            for response in self.mangle(self.response(query, "udp")):
-                self.udp.sendto(response, client)
-
-    def serve_tcp(self) -> None:
-        while True:
-            connection, _ = self.tcp.accept()
-            with connection:
-                head = connection.recv(2)
-                if not head:
-                    return
-                query = connection.recv(struct.unpack(">H", head)[0])
-                response = self.response(query, "tcp")
-                connection.sendall(struct.pack(">H", len(response)) + response)
-
-    def response(self, query: bytes, over: str) -> bytes:
-        labels, at = [], 12
-        while query[at]:
-            labels.append(query[at + 1 : at + 1 + query[at]].decode())
-            at += 1 + query[at]
-        name, (kind,) = ".".join(labels), struct.unpack(">H", query[at + 1 : at + 3])
-        self.asked.append((name, kind, over))
-        known = self.records.get(name)
-        records = [record for record in known or [] if record[0] in (kind, 5)]
-        code = self.code or (0 if known is not None else 3)
-        response = query[:2] + struct.pack(">5H", 0x8180 | code, 1, len(records), 0, 0) + query[12:]
-        for record, ttl, data in records:
-            response += b"\xc0\x0c" + struct.pack(">HHIH", record, 1, ttl, len(data)) + data
-        return response
-
-    def stop(self) -> None:
-        # An empty datagram and an empty connection end the threads.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"", self.udp.getsockname())
-        socket.create_connection(self.tcp.getsockname()).close()
-        for thread in self.threads:
-            thread.join(30)
-        self.udp.close()
-        self.tcp.close()
+from tests.support.name_server import AAAA, CNAME, A, NameServer, alias, ipv4, ipv6, service
+from wsgi_proxy.upstream import dns
+from wsgi_proxy.upstream.dns import LookupFailed, Service, look_up, look_up_service
 
 
 @pytest.fixture
@@ -82,9 +17,6 @@ def server() -> Iterator[NameServer]:
     started = NameServer()
     yield started
     started.stop()
-
-
-A, AAAA, CNAME = 1, 28, 5
 
 
 def test_both_families_ipv4_first_and_the_shortest_life(server: NameServer) -> None:
@@ -153,3 +85,61 @@ def test_garbage_is_a_failure_and_not_an_exception_of_another_kind(server: NameS
         server.mangle = lambda response, cut=cut: [response[:cut]]  # type: ignore[misc]
         with pytest.raises(LookupFailed):
             look_up("b.test", [server.address], 0.5)
+
+
+def test_an_alias_without_its_address_is_asked_for(server: NameServer) -> None:
+    server.records["www.test"] = [alias("edge.test", 50)]
+    server.records["edge.test"] = [alias("b.edge.test", 7)]
+    server.records["b.edge.test"] = [ipv4("10.0.0.1", 40), ipv6("2001:db8::1", 30)]
+    assert look_up("www.test", [server.address], 30) == (["10.0.0.1", "2001:db8::1"], 7)
+    assert [name for name, kind, _ in server.asked if kind == A] == ["www.test", "edge.test", "b.edge.test"]
+
+
+def test_aliases_in_a_circle_end(server: NameServer) -> None:
+    server.records["a.test"] = [alias("b.test")]
+    server.records["b.test"] = [alias("a.test")]
+    with pytest.raises(LookupFailed, match="too many aliases"):
+        look_up("a.test", [server.address], 30, [A])
+    assert len(server.asked) == 50
+
+
+def test_a_compressed_alias(server: NameServer) -> None:
+    server.records["www.test"] = [(CNAME, 5, b"\x01b\xc0\x10")]
+    server.records["b.test"] = [ipv4("10.0.0.1")]
+    assert look_up("www.test", [server.address], 30, [A]) == (["10.0.0.1"], 5)
+    # A pointer to itself ends.
+    server.records["www.test"] = [(CNAME, 5, b"\xc0\x26")]
+    with pytest.raises(LookupFailed):
+        look_up("www.test", [server.address], 30, [A])
+
+
+def test_the_families_that_are_wanted(server: NameServer) -> None:
+    server.records["b.test"] = [ipv4("10.0.0.1"), ipv6("2001:db8::1")]
+    assert look_up("b.test", [server.address], 30, [AAAA])[0] == ["2001:db8::1"]
+    assert look_up("b.test", [server.address], 30, [A])[0] == ["10.0.0.1"]
+    assert [kind for _, kind, _ in server.asked] == [AAAA, A]
+
+
+@pytest.mark.parametrize(("failing", "left"), [(AAAA, "10.0.0.1"), (A, "2001:db8::1")])
+def test_a_family_in_trouble_leaves_the_other(server: NameServer, failing: int, left: str) -> None:
+    server.records["b.test"] = [ipv4("10.0.0.1"), ipv6("2001:db8::1")]
+    server.codes["b.test", failing] = 2
+    assert look_up("b.test", [server.address], 30)[0] == [left]
+
+
+def test_a_lost_datagram_is_sent_again(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "RESEND", 0.05)
+    server.records["b.test"] = [ipv4("10.0.0.1")]
+    lost = iter([True, True])
+    server.mangle = lambda response: [] if next(lost, False) else [response]
+    assert look_up("b.test", [server.address], 60, [A])[0] == ["10.0.0.1"]
+    assert len(server.asked) >= 3
+
+
+def test_services(server: NameServer) -> None:
+    server.records["_http._tcp.b.test"] = [service(10, 5, 8080, "one.b.test", 9), service(20, 0, 81, "two.b.test")]
+    found, life = look_up_service("_http._tcp.b.test", [server.address], 30)
+    assert found == [Service(10, 5, 8080, "one.b.test"), Service(20, 0, 81, "two.b.test")]
+    assert life == 9
+    with pytest.raises(LookupFailed):
+        look_up_service("_ftp._tcp.b.test", [server.address], 30)

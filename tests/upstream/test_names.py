@@ -92,6 +92,40 @@ def test_what_cannot_be_resolved_again_stays() -> None:
     assert names.due == 1005
 
 
+def test_a_failure_is_tried_again_by_valid(caplog: pytest.LogCaptureFixture) -> None:
+    clock, resolver = Clock(), Responses(valid=30.0).set(30.0, a=[A])
+    names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    resolver.set(30.0)
+    clock.now = names.due
+    assert ask(names) == [False]
+    assert names.due == clock.now + 30
+    assert [record.getMessage() for record in caplog.records] == ["a could not be resolved: unknown"]
+
+
+def test_the_first_addresses_hold_as_long_as_they_say() -> None:
+    servers = [Server("a", resolve=True), Server("b", resolve=True), Server("c")]
+    responses = Responses().set(600.0, a=[A], b=[B], c=[C])
+    clock = Clock()
+    assert Addresses(servers, responses, clock, Memory(), nullcontext(), system=responses).due == clock.now + 600
+
+
+def test_a_request_that_waits() -> None:
+    clock, resolver = Clock(), Responses(valid=30.0).set(30.0, a=[A])
+    names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    changed: list[bool] = []
+    resolver.set(30.0, a=[B])
+    names.resolve_now(lambda take_in: changed.append(take_in()))
+    assert changed == []
+    clock.now = names.due
+    names.resolve_now(lambda take_in: changed.append(take_in()))
+    assert (changed, names.due) == ([True], clock.now + 30)
+    # A request does not make the next ones wait for `valid` seconds for a name that came back.
+    resolver.set(30.0)
+    clock.now = names.due
+    names.resolve_now(lambda take_in: changed.append(take_in()))
+    assert (changed, names.due) == ([True, False], clock.now + 1)
+
+
 def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
     clock = Clock(1000.0)
     server = Server("localhost:1")

@@ -65,6 +65,35 @@ def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() 
     assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]
 
 
+def test_names_are_renewed_without_a_request() -> None:
+    clock = Clock()
+    Names.responses = {"moving": [("10.0.0.1", 80)]}
+    pool = Pool([Server("moving:80", resolve=True)], runtime=Runtime(clock=clock, resolver=Names()))
+    assert pool.renews and not Pool([Server("127.0.0.1:80")]).renews
+    Names.responses = {"moving": [("10.0.0.2", 80)]}
+    pool.renew()
+    assert pool.peers[0].name == "10.0.0.1:80"
+    clock.now += 60
+    pool.renew()
+    wait_until(lambda: pool.peers[0].name == "10.0.0.2:80", "the new address")
+    # The first request finds it.
+    assert pool.lease(Request()).peer.name == "10.0.0.2:80"
+
+
+def test_a_pool_that_is_not_kept_up_waits_for_its_name() -> None:
+    clock = Clock()
+    Names.responses = {}
+    pool = Pool([Server("moving:80", resolve=True)], runtime=Runtime(clock=clock, resolver=Names()))
+    assert not pool.refresh()
+    Names.responses = {"moving": [("10.0.0.1", 80)]}
+    assert not pool.refresh()
+    clock.now += 1
+    assert pool.refresh() and pool.lease(Request()).peer.name == "10.0.0.1:80"
+    Names.responses = {"moving": [("10.0.0.2", 80)]}
+    clock.now += 60
+    assert pool.refresh() and pool.lease(Request()).peer.name == "10.0.0.2:80"
+
+
 def test_a_name_not_known_at_the_start_is_found_later() -> None:
     clock = Clock()
     Names.responses = {}

@@ -63,7 +63,8 @@ def test_names_as_the_log_shows_them() -> None:
 def test_a_server_given_as_a_url() -> None:
     server = Server("https://localhost:3000")
     assert target_of(server) == Target("localhost", 3000, "", "https")
-    assert first_addresses(server, Resolver())[0] == ("127.0.0.1", 3000)
+    found, life = first_addresses(server, Resolver())
+    assert found[0] == ("127.0.0.1", 3000) and life == SYSTEM_VALID
 
 
 @pytest.mark.parametrize("address", ["no-such-host.invalid:80", "a" * 300 + ":80"])
@@ -74,7 +75,7 @@ def test_an_unknown_name_is_named_with_its_place(address: str) -> None:
 
 
 def test_a_name_to_be_resolved_later_may_be_unknown_now() -> None:
-    nowhere: list[Address] = first_addresses(Server("no-such-host.invalid:80", resolve=True), Resolver())
+    nowhere: list[Address] = first_addresses(Server("no-such-host.invalid:80", resolve=True), Resolver())[0]
     assert nowhere == []
 
 

@@ -233,7 +233,9 @@ class Upstream:
     resolver: tuple[str, ...] = ()
     """The name servers of this block. If empty, those of the http context (`Config.core`) are asked."""
     resolver_valid: float | None = None
-    resolver_timeout: float = 30.0
+    resolver_families: tuple[str, ...] = ("ipv4", "ipv6")
+    resolver_timeout: float | None = None
+    """None: that of the http context."""
     sticky: Sticky | None = None
     place: SourceLine = SourceLine()
 
@@ -584,6 +586,7 @@ class CoreSettings:
     """The largest DATA frame to a client; nginx's default is 8 KB."""
     resolver: tuple[str, ...] = ()
     resolver_valid: float | None = None
+    resolver_families: tuple[str, ...] = ("ipv4", "ipv6")
     resolver_timeout: float = 30.0
     stub_status: bool = False
     metrics: str = ""

@@ -99,8 +99,9 @@ class Tunnel:
         if exchange.method != "CONNECT" or tunnel.pass_ is None:
             raise ClientError(status=405)
         require_connection(exchange)
-        target = self._targets.to(tunnel.pass_(exchange))
+        target = self._targets.to(tunnel.pass_(exchange), exchange.location.core)
         target.record(exchange)
+        target.refresh()
         judged = getattr(tunnel.pass_, "constant", None) is None or exchange.location.guard.tunnel_allow_upstream is not None
         connected: Connected = Connecting(exchange, target.pool, tunnel, self._settings, judged).run()
         return Response(200, [], Tunnelled(connected, "", tunnel.read_timeout))

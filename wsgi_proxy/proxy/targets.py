@@ -25,7 +25,7 @@ from ..upstream import Pool, Resolver, Runtime, split, split_port
 
 if TYPE_CHECKING:
     from ..balance import Peer
-    from ..config import Config, ProxyPass, ProxySettings
+    from ..config import Config, CoreSettings, ProxyPass, ProxySettings
     from ..exchange import Exchange
     from ..shm import SharedMemory
     from .location import CompiledLocation
@@ -38,7 +38,7 @@ _PREFIX = re.compile("(https?)://", re.IGNORECASE)
 class Target:
     """A pool, the scheme and host to address it by, and the path if a `proxy_pass` with variables names one."""
 
-    __slots__ = ("_routes", "host", "judged", "limits", "path", "pool", "port", "scheme", "verified")
+    __slots__ = ("_routes", "host", "judged", "limits", "path", "pool", "port", "scheme", "transient", "verified")
 
     def __init__(self, pool: Pool, scheme: str, host: str, path: str = "", limits: Upstream | None = None) -> None:
         self.pool = pool
@@ -53,7 +53,14 @@ class Target:
         """True if the client chose the host; `destinations` then decides about each address."""
         self.verified = False
         """True if the client chose https; the certificate is then verified by default."""
+        self.transient = False
+        """True if no upkeep renews the addresses of the pool, because variables called for it."""
         self._routes: dict[Any, Route] = {}
+
+    def refresh(self) -> None:
+        """Resolve the host of a transient target again if its addresses have expired. Raises UpstreamError if none is known."""
+        if self.transient and not self.pool.refresh():
+            raise UpstreamError(f"{self.host} could not be resolved", sent=False)
 
     def route(self, peer: Peer, settings: ProxySettings) -> Route:
         """Return the route to a peer, made once."""
@@ -83,6 +90,16 @@ def _port(pool: Pool, scheme: str, host: str) -> str:
     return port if name and port.isdigit() else ("443" if scheme == "https" else "80")
 
 
+def _resolver_of(upstream: Upstream | None, core: CoreSettings) -> Resolver:
+    """Return the source of addresses for an upstream block, or for the variables of a location with `core`."""
+    timeout = core.resolver_timeout
+    if upstream is not None and upstream.resolver_timeout is not None:
+        timeout = upstream.resolver_timeout
+    if upstream is not None and upstream.resolver:
+        return Resolver(upstream.resolver, upstream.resolver_valid, timeout, upstream.resolver_families)
+    return Resolver(core.resolver, core.resolver_valid, timeout, core.resolver_families)
+
+
 def _is_judged(exchange: Exchange, pass_: ProxyPass) -> bool:
     """Return True if the client chose the host, so that `destinations` decides about each address."""
     return bool(pass_.client_names) and not destinations.is_configured(exchange, pass_.client_names)
@@ -92,15 +109,23 @@ class Targets:
     """The pools of a configuration by name, and the targets that variables called for."""
 
     def __init__(self, config: Config, memory: SharedMemory, pools: Mapping[str, Pool]) -> None:
-        core = config.core
-        self._resolver = Resolver(core.resolver, core.resolver_valid, core.resolver_timeout)
-        runtime = Runtime(memory, resolver=self._resolver)
-        made = {name: Pool.from_config(each, runtime) for name, each in config.upstreams.items()}
+        made = {
+            name: Pool.from_config(each, Runtime(memory, resolver=_resolver_of(each, config.core)))
+            for name, each in config.upstreams.items()
+        }
         self.pools = made | dict(pools)
         self._by_name = {name if name.startswith("unix:") else name.lower(): pool for name, pool in self.pools.items()}
         """The pools by the names that variables may have; nginx compares the names of upstreams without regard to case."""
         self._upstreams = config.upstreams
-        self._dynamic: dict[tuple[CompiledLocation | None, str], Target] = {}
+        self._dynamic: dict[tuple[Any, str], Target] = {}
+        """The targets that variables called for, by their location (by the resolver for tunnels) and address."""
+        self.renews = any(pool.renews for pool in self.pools.values())
+        """True if `renew` has something to do."""
+
+    def renew(self) -> None:
+        """Start to resolve the names of upstream blocks whose addresses have expired; called once a second."""
+        for pool in self.pools.values():
+            pool.renew()
 
     def fixed(self, settings: ProxySettings) -> Target | None:
         """Return the target of a `proxy_pass` without variables; None for any other."""
@@ -117,6 +142,8 @@ class Targets:
         """
         target = compiled.target or self._named(exchange, compiled)
         target.record(exchange)
+        if target.transient:
+            target.refresh()
         return target
 
     def _named(self, exchange: Exchange, compiled: CompiledLocation) -> Target:
@@ -139,10 +166,7 @@ class Targets:
         key = (compiled, f"{'verified ' if verified else ''}{scheme}://{address}")
         base = self._dynamic.get(key)
         if base is None:
-            try:
-                base = self._keep(key, self._target(address, scheme))
-            except ValueError as error:
-                raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
+            base = self._keep(key, self._addressed(address, scheme, compiled))
             base.judged = _is_judged(exchange, pass_)
             base.verified = verified
         if uri is None:
@@ -150,7 +174,7 @@ class Targets:
         path = printable(uri)
         target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path, base.limits)
         target._routes = base._routes
-        target.judged, target.verified = base.judged, base.verified
+        target.judged, target.verified, target.transient = base.judged, base.verified, base.transient
         return target
 
     def _gateway(self, exchange: Exchange, compiled: CompiledLocation, pass_: ProxyPass, text: str) -> Target:
@@ -162,31 +186,39 @@ class Targets:
         key = (compiled, f"{scheme}://{address}")
         found = self._dynamic.get(key)
         if found is None:
-            try:
-                found = self._keep(key, self._target(address, scheme))
-            except ValueError as error:
-                raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
+            found = self._keep(key, self._addressed(address, scheme, compiled))
             found.judged = _is_judged(exchange, pass_)
         return found
 
-    def to(self, authority: str) -> Target:
-        """Return the target of a tunnel: `host:port` or the name of an upstream block. UpstreamError if the host is unknown."""
-        key = (None, authority)
+    def to(self, authority: str, core: CoreSettings) -> Target:
+        """Return the target of a tunnel: `host:port` or the name of an upstream block. `core` has the `resolver`.
+
+        Raises UpstreamError for an invalid address.
+        """
+        resolver = _resolver_of(None, core)
+        key = (resolver, authority)
         target = self._dynamic.get(key)
         if target is None:
             try:
-                target = self._keep(key, self._target(authority, "http"))
+                target = self._keep(key, self._target(authority, "http", resolver))
             except ValueError as error:
                 raise UpstreamError(str(error), sent=False) from error
         return target
 
-    def _keep(self, key: tuple[CompiledLocation | None, str], target: Target) -> Target:
+    def _addressed(self, address: str, scheme: str, compiled: CompiledLocation) -> Target:
+        """Return the target of an address in a location. Raises ProxyError (500) if variables make no address."""
+        try:
+            return self._target(address, scheme, _resolver_of(None, compiled.location.core))
+        except ValueError as error:
+            raise ProxyError(str(error).replace(f' in "{address}"', f' in upstream "{address}"')) from error
+
+    def _keep(self, key: tuple[Any, str], target: Target) -> Target:
         self._dynamic[key] = target
         if len(self._dynamic) > DYNAMIC_LIMIT:
             del self._dynamic[next(iter(self._dynamic))]
         return target
 
-    def _target(self, address: str, scheme: str) -> Target:
+    def _target(self, address: str, scheme: str, resolver: Resolver) -> Target:
         """Return the target of an address: the upstream block of that name, else a new pool of the host's addresses.
 
         Raises ValueError for an invalid address, UpstreamError if the host is unknown.
@@ -198,16 +230,20 @@ class Targets:
         pool = self._by_name.get(name.lower()) if port is None and not unix else None
         if pool is None and port is None and default is None and not unix:
             raise ValueError(f'no port in "{address}"')
-        pool = pool or self._by_name.get(place if unix else place.lower()) or self._new_pool(place)
+        pool = pool or self._by_name.get(place if unix else place.lower())
         host = "localhost" if unix else name if port in (None, default) else f"{name}:{port}"
-        return Target(pool, scheme, host, limits=self._upstreams.get(pool.name))
+        if pool is not None:
+            return Target(pool, scheme, host, limits=self._upstreams.get(pool.name))
+        target = Target(self._new_pool(place, resolver), scheme, host)
+        target.transient = True
+        return target
 
-    def _new_pool(self, place: str) -> Pool:
+    def _new_pool(self, place: str, resolver: Resolver) -> Pool:
         """Return a pool of the addresses of `host:port` or `unix:/path`."""
         address = os.fsdecode(place.encode("latin-1"))
         try:
             # Such a pool comes and goes with the requests, so its counts stay out of the workers' shared memory.
-            runtime = Runtime(PrivateMemory(), resolver=self._resolver)
+            runtime = Runtime(PrivateMemory(), resolver=resolver)
             return Pool.from_config(Upstream(place, (Server(address, resolve=True),)), runtime)
         except ConfigError as error:
             raise UpstreamError(f"{place} could not be resolved: {error}", sent=False) from error

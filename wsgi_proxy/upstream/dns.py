@@ -1,9 +1,11 @@
-"""A small DNS client for `resolver` with name servers: A and AAAA over UDP, and TCP after a truncated response.
+"""A small DNS client for `resolver` with name servers: A, AAAA and SRV over UDP, and TCP after a truncated response.
 
-Rules (RFC 1035, section 4; RFC 3596):
+Rules (RFC 1035, section 4; RFC 2782; RFC 3596):
 - Each query has a random id. Only a response from the queried server with the same id and question is accepted.
-- The servers are queried in turn, each with its share of the timeout. The response that a name does not exist is final.
-- The time to live of a response is the smallest of its records.
+- The servers are queried in turn, each with its share of the timeout and at most RESEND seconds, and again until the timeout has
+  passed. The response that a name does not exist is final.
+- An alias (CNAME) is followed in the response, and by another query if its address is not there.
+- The time to live of a response is the smallest of its records and of the aliases that led to it.
 - /etc/hosts and search domains are ignored, as in nginx.
 """
 
@@ -14,11 +16,17 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ..net import receive_exactly
 
-_A, _AAAA, _IN = 1, 28, 1
+A, AAAA = 1, 28
+_CNAME, _SRV, _IN = 5, 33, 1
 _NO_SUCH_NAME = 3
+RESEND = 5.0
+"""Seconds to wait for a server before the next one is asked, as in nginx."""
+_ALIASES = 50
+"""The most aliases that are followed (nginx's NGX_RESOLVER_MAX_RECURSION)."""
 
 
 class LookupFailed(OSError):
@@ -29,40 +37,94 @@ class LookupFailed(OSError):
         self.exists = exists
 
 
-def look_up(name: str, servers: Sequence[str], timeout: float) -> tuple[list[str], float]:
-    """Return the addresses of a name, IPv4 first, and the seconds for which they are valid. Raise LookupFailed without any."""
+class Service(NamedTuple):
+    """An SRV record: a host that provides a service, with its port (RFC 2782)."""
+
+    priority: int
+    weight: int
+    port: int
+    host: str
+
+
+class _Answer(NamedTuple):
+    """The records of one kind in a response, the name behind its aliases if they are not in it, and their time to live."""
+
+    records: list[Any]
+    alias: str
+    life: float
+
+
+def look_up(name: str, servers: Sequence[str], timeout: float, kinds: Sequence[int] = (A, AAAA)) -> tuple[list[str], float]:
+    """Return the addresses of a name in the order of `kinds`, and the seconds for which they are valid.
+
+    Raise LookupFailed without any, UnicodeError for a text that is no name.
+    """
     found: list[str] = []
     lives: list[float] = []
+    failures: list[LookupFailed] = []
     deadline = time.monotonic() + timeout
-    for kind in (_A, _AAAA):
-        addresses, life = _ask(name, kind, servers, deadline)
+    for kind in kinds:
+        try:
+            addresses, life = _find(name, kind, servers, deadline)
+        except LookupFailed as error:
+            failures.append(error)
+            if not error.exists:
+                break
+            continue
         found += addresses
         if addresses:
             lives.append(life)
     if not found:
-        raise LookupFailed(f"{name} has no address", exists=False)
+        raise failures[0] if failures else LookupFailed(f"{name} has no address", exists=False)
     return found, min(lives)
 
 
-def _ask(name: str, kind: int, servers: Sequence[str], deadline: float) -> tuple[list[str], float]:
+def look_up_service(name: str, servers: Sequence[str], timeout: float) -> tuple[list[Service], float]:
+    """Return the SRV records of a name, and the seconds for which they are valid. Raise as `look_up` does."""
+    found, life = _find(name, _SRV, servers, time.monotonic() + timeout)
+    if not found:
+        raise LookupFailed(f"{name} has no service", exists=False)
+    return found, life
+
+
+def _find(name: str, kind: int, servers: Sequence[str], deadline: float) -> tuple[list[Any], float]:
+    """Return the records of a name or of its aliases, and their time to live."""
+    life = float("inf")
+    asked = name
+    for _ in range(_ALIASES):
+        answer = _ask(asked, kind, servers, deadline)
+        life = min(life, answer.life)
+        if answer.records or not answer.alias:
+            return answer.records, life
+        asked = answer.alias
+    raise LookupFailed(f"{name} could not be resolved: too many aliases")
+
+
+def _ask(name: str, kind: int, servers: Sequence[str], deadline: float) -> _Answer:
     failure: Exception = LookupFailed(f"no name server for {name}")
-    for number, server in enumerate(servers):
-        left = (deadline - time.monotonic()) / (len(servers) - number)
-        if left <= 0:
-            break
+    useful = list(servers)
+    turn: list[str] = []
+    while useful and (left := deadline - time.monotonic()) > 0:
+        turn = turn or list(useful)
+        wait = min(left / len(turn), RESEND)
+        server = turn.pop(0)
         identity, query = _query(name, kind)
         try:
-            response = _over_udp(query, server, left)
+            response = _over_udp(query, server, wait)
             if response[2] & 0x02:
-                response = _over_tcp(query, server, left)
+                response = _over_tcp(query, server, wait)
             return _read(response, identity, query, kind)
+        except TimeoutError as error:
+            failure = error
         except LookupFailed as error:
             failure = error
+            useful.remove(server)
             if not error.exists:
                 raise
         except (OSError, EOFError, struct.error, IndexError, ValueError) as error:
             failure = error
-    raise LookupFailed(f"{name} could not be resolved: {failure}")
+            useful.remove(server)
+    raise LookupFailed(f"{name} could not be resolved: {failure or 'timed out'}")
 
 
 def _address(server: str) -> tuple[int, tuple[str, int]]:
@@ -106,8 +168,8 @@ def _over_tcp(query: bytes, server: str, timeout: float) -> bytes:
         return receive_exactly(sock, length)
 
 
-def _read(response: bytes, identity: int, query: bytes, kind: int) -> tuple[list[str], float]:
-    """Return the addresses of one kind in a response, and the shortest time to live of all records, in seconds."""
+def _read(response: bytes, identity: int, query: bytes, kind: int) -> _Answer:
+    """Return the records of one kind in a response."""
     got, flags, _, count = struct.unpack(">4H", response[:8])
     if got != identity or not flags & 0x8000:
         raise ValueError("not a response to the query")
@@ -115,25 +177,51 @@ def _read(response: bytes, identity: int, query: bytes, kind: int) -> tuple[list
     if code:
         raise LookupFailed(f"the name server answered with code {code}", exists=code != _NO_SUCH_NAME)
     at = len(query)
-    found: list[str] = []
+    found: list[Any] = []
+    aliases: dict[str, str] = {}
     life = float("inf")
     for _ in range(count):
-        at = _skip_name(response, at)
+        owner, at = _name(response, at)
         record, kind_in, seconds, length = struct.unpack(">HHIH", response[at : at + 10])
         at += 10
-        life = min(life, seconds)
-        if record == kind and kind_in == _IN:
-            family = socket.AF_INET if kind == _A else socket.AF_INET6
-            found.append(socket.inet_ntop(family, response[at : at + length]))
+        if kind_in == _IN and record in (kind, _CNAME):
+            life = min(life, seconds)
+            if record == _CNAME:
+                aliases[owner.lower()] = _name(response, at)[0]
+            else:
+                found.append(_record(response, at, length, kind))
         at += length
-    return found, life
+    asked = _name(query, 12)[0].lower()
+    alias = ""
+    for _ in range(len(aliases)):
+        if asked in aliases:
+            alias = aliases[asked]
+            asked = alias.lower()
+    return _Answer(found, alias, life)
 
 
-def _skip_name(data: bytes, at: int) -> int:
+def _record(data: bytes, at: int, length: int, kind: int) -> str | Service:
+    """Return the address or the service of a record."""
+    if kind == _SRV:
+        priority, weight, port = struct.unpack(">3H", data[at : at + 6])
+        return Service(priority, weight, port, _name(data, at + 6)[0])
+    return socket.inet_ntop(socket.AF_INET if kind == A else socket.AF_INET6, data[at : at + length])
+
+
+def _name(data: bytes, at: int) -> tuple[str, int]:
+    """Return the name at an index, and the index behind it (RFC 1035, section 4.1.4). ValueError for a pointer that goes on."""
+    labels: list[bytes] = []
+    end = 0
     while True:
         length = data[at]
         if length >= 0xC0:
-            return at + 2
+            end = end or at + 2
+            target = (length & 0x3F) << 8 | data[at + 1]
+            if target >= at:
+                raise ValueError("a name points at itself")
+            at = target
+            continue
         at += 1 + length
         if not length:
-            return at
+            return b".".join(labels).decode("latin-1"), end or at
+        labels.append(data[at - length : at])

@@ -1,7 +1,10 @@
 """The addresses of a pool's servers, resolved at the start and again in the background.
 
 Rules (resolver.py defines how long an address is valid):
-- A resolution that is due starts with the next request, in a thread (a greenlet if gevent has patched them) that ends with it.
+- A resolution that is due starts in a thread (a greenlet if gevent has patched them) that ends with it: by the upkeep, once a
+  second, so that no request finds expired addresses, or by a request where there is no upkeep.
+- A pool that variables called for is not kept up: its next request waits for the resolution.
+- A failed resolution is tried again after `valid=` of `resolver`, else after 5 seconds; by a request that waits, after a second.
 - The pool takes in the result under its lock, and gets new peers only if an address has changed.
 - The peer of an unchanged address stays the same object.
 - The addresses are stored in shared memory. A worker that starts while a name cannot be resolved (its container or the name
@@ -19,11 +22,14 @@ from contextlib import AbstractContextManager
 from ..balance import Address, Peer
 from ..config import Server
 from ..errors import ConfigError
+from ..logs import errorlog
 from .resolver import SYSTEM, Resolver, first_addresses, name_of, target_of
 
 _NEVER = float("inf")
 _RETRY = 5.0
-"""Seconds between attempts to find the new address of a name whose old one does not respond."""
+"""Seconds between attempts to find the new address of a name whose old one does not respond, and after a failure."""
+_SOON = 1.0
+"""The shortest time between two resolutions, in seconds."""
 _MEMORY = 4096
 """Bytes of shared memory per name."""
 
@@ -57,23 +63,24 @@ class Addresses:
         self._clock = clock
         self._lock = lock
         self._memory = memory(memory_size(len(self.named))) if self.named else None
+        self.due = _NEVER
+        """The time of the next resolution, in seconds since the epoch."""
         self._addresses = {server: self._first(server) for server in servers}
         self._remember()
         self._suspects: set[Server] = set()
         self.resolving = False
-        self.due = _NEVER
-        """The time of the next resolution, in seconds since the epoch."""
-        if any(server.resolve for server in self.named):
-            valid = min(_RETRY if resolver.valid is None else resolver.valid, _RETRY)
-            self.due = clock() + (valid if all(self._addresses.values()) else 1)
+        self._waiting = threading.Lock()
 
     def _first(self, server: Server) -> list[Address]:
         try:
-            found = first_addresses(server, self._resolver if server.resolve else self._system)
+            found, life = first_addresses(server, self._resolver if server.resolve else self._system)
         except ConfigError:
             found = self._remembered(server)
             if not found:
                 raise
+            return found
+        if server.resolve and self.targets[server].is_name:
+            self.due = min(self.due, self._clock() + max(_SOON, life))
         return found or self._remembered(server)
 
     def _remembered(self, server: Server) -> list[Address]:
@@ -122,14 +129,24 @@ class Addresses:
             self.resolving = True
             threading.Thread(target=self._resolve, args=(tell,), name="wsgi_proxy resolve", daemon=True).start()
 
-    def _resolve(self, tell: Callable[[Callable[[], bool]], None]) -> None:
+    def resolve_now(self, tell: Callable[[Callable[[], bool]], None]) -> None:
+        """Resolve all names and wait for it, unless another request has just done so. `tell` is that of `resolve_again`."""
+        with self._waiting:
+            if self._clock() >= self.due:
+                self._resolve(tell, _SOON)
+
+    def _resolve(self, tell: Callable[[Callable[[], bool]], None], retry: float | None = None) -> None:
         found: dict[Server, list[Address]] = {}
         life = _NEVER
+        if retry is None:
+            retry = _RETRY if self._resolver.valid is None else self._resolver.valid
         for server in self.named:
             try:
                 found[server], valid = (self._resolver if server.resolve else self._system).addresses(self.targets[server])
-            except (OSError, UnicodeError):
-                valid = _RETRY  # the known addresses stay
+            except (OSError, UnicodeError) as error:
+                # The known addresses stay.
+                errorlog.line("error", f"{self.targets[server].host} could not be resolved: {error}")
+                valid = retry
             if server.resolve:
                 life = min(life, valid)
 
@@ -143,7 +160,7 @@ class Addresses:
                 self._suspects.clear()
             else:
                 life_now = life
-            self.due = self._clock() + max(1.0, life_now)
+            self.due = self._clock() + max(_SOON, life_now)
             self.resolving = False
             return changed
 

@@ -7,7 +7,7 @@ Rules:
 - The holder of the pool's lock neither waits nor switches greenlets.
 - The order is nginx's: peers that are not tried, down, quarantined or full; then the backups; then 502 at once.
 - A single server without backups is never quarantined, because no other could serve.
-- Names are resolved again in the background (names.py). Peers that stay keep all their numbers.
+- Names are resolved again in the background, or by a request that waits (names.py). Peers that stay keep all their numbers.
 """
 
 from __future__ import annotations

@@ -160,8 +160,23 @@ class PoolState:
         if self.on_tick is not None:
             self.on_tick()
         self._lineup.age(now)
-        if now >= self._names.due:
+        self.renew()
+
+    @property
+    def renews(self) -> bool:
+        """True if a name may be resolved again."""
+        return bool(self._names.named)
+
+    def renew(self) -> None:
+        """Start to resolve the names whose addresses have expired, and do not wait. The upkeep calls it once a second."""
+        if self._clock() >= self._names.due:
             self._names.resolve_again(self._take_in)
+
+    def refresh(self) -> bool:
+        """Resolve the names if their addresses have expired, and wait for it. Return False if no address is known."""
+        if self._clock() >= self._names.due:
+            self._names.resolve_now(self._take_in)
+        return bool(self.peers)
 
     def _take_in(self, news: Callable[[], bool]) -> None:
         """Store the result of a resolution, and create new peers if an address has changed. Called in the resolving thread."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from ..balance import Address
 from ..config import Server, arguments
 from ..errors import ConfigError, Fault
-from .dns import look_up
+from .dns import AAAA, A, look_up
 
 SYSTEM_VALID = 5.0
 """Seconds for which an address from the system's resolver is valid."""
@@ -51,11 +51,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Resolver:
-    """The system's resolver, or name servers (`resolver` with `valid=` and `resolver_timeout`). Times are in seconds."""
+    """The system's resolver, or name servers (`resolver` with `valid=`, `ipv4=`, `ipv6=` and `resolver_timeout`).
+
+    Times are in seconds. `families` are the kinds of addresses that the name servers are asked for, in this order.
+    """
 
     servers: tuple[str, ...] = ()
     valid: float | None = None
     timeout: float = 30.0
+    families: tuple[str, ...] = ("ipv4", "ipv6")
 
     def addresses(self, target: Target) -> tuple[list[Address], float]:
         """Return the addresses of a target, and the seconds for which they are valid. Raise OSError for an unknown name."""
@@ -64,7 +68,7 @@ class Resolver:
         if not target.is_name:
             return [(target.host, target.port)], float("inf")
         if self.servers:
-            hosts, life = look_up(target.host, self.servers, self.timeout)
+            hosts, life = look_up(target.host, self.servers, self.timeout, [_KINDS[family] for family in self.families])
             found: list[Address] = [(host, target.port) for host in hosts]
         else:
             found, life = _ask_system(target), SYSTEM_VALID
@@ -72,6 +76,7 @@ class Resolver:
 
 
 SYSTEM = Resolver()
+_KINDS = {"ipv4": A, "ipv6": AAAA}
 
 
 def _ask_system(target: Target) -> list[Address]:
@@ -160,16 +165,16 @@ def target_of(server: Server) -> Target:
         raise ConfigError(Fault(str(error), server.place.file, server.place.line)) from None
 
 
-def first_addresses(server: Server, resolver: Resolver) -> list[Address]:
-    """Return the addresses of a server at the start.
+def first_addresses(server: Server, resolver: Resolver) -> tuple[list[Address], float]:
+    """Return the addresses of a server at the start, and the seconds for which they are valid.
 
     An unknown name with `resolve` has no addresses yet. Without it, raise ConfigError with the server's line.
     """
     target = target_of(server)
     try:
-        return resolver.addresses(target)[0]
+        return resolver.addresses(target)
     except (OSError, UnicodeError):
         if server.resolve:
-            return []
+            return [], 0.0
         fault = Fault(f'host not found in upstream "{server.address}"', server.place.file, server.place.line)
         raise ConfigError(fault) from None

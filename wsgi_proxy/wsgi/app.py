@@ -24,6 +24,7 @@ from ..http import Pairs, status_line
 from ..logs import AccessLogs, errorlog
 from ..proxy import standard_page
 from ..response import Response
+from ..shm import forked_without_exec
 from ..upstream import Pool
 from .delivery import HangUp, delivery_of
 from .python_config import config_for_pool
@@ -61,12 +62,18 @@ class ProxyApp(proxy.Proxy):
             raise TypeError(f"Proxy takes a Pool or a Config, not {source!r}; Proxy.from_nginx takes the path of an nginx.conf")
         self.logs = AccessLogs(self.config)
         chores = [self.transport.sweep]
+        if self.targets.renews:
+            chores.append(self.targets.renew)
         if self.config.cache_zones:
             chores.append(self.cache.sweep)
         if self.logs.buffered:
             chores.append(self.logs.flush_due)
         self.upkeep = Upkeep(chores)
+        self._begun = False
         warm_up(self.config)
+        if self.targets.renews and forked_without_exec():
+            # In a worker: the addresses of names are fresh at its first request, too.
+            self.upkeep.begin()
 
     @classmethod
     def from_nginx(cls, path: str | os.PathLike[str]) -> ProxyApp:
@@ -83,6 +90,7 @@ class ProxyApp(proxy.Proxy):
     def close(self) -> None:
         """Stop the upkeep, write the buffered logs, and close idle upstream connections and the cache's files."""
         self.upkeep.stop()
+        self._begun = False
         self.logs.flush()
         super().close()
 
@@ -99,7 +107,8 @@ class ProxyApp(proxy.Proxy):
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
-        if not self.upkeep.pid:
+        if not self._begun:
+            self._begun = True
             self.upkeep.begin()
             connection = environ.get("wsgi_proxy.connection")
             if connection is not None:

@@ -1,7 +1,8 @@
 """Upkeep: periodic chores such as closing idle connections and keeping the cache within its bounds.
 
 Rules:
-- Each serving process has one thread for it (a greenlet if gevent has patched threads), started by the first request.
+- Each serving process has one thread for it (a greenlet if gevent has patched threads), started by the first request, or with the
+  worker if names are resolved again.
 - Each chore must be short or pause by itself. A failure is logged, and the chore runs again in the next round.
 """
 

@@ -67,20 +67,28 @@ def take_resolver(level: Level, statement: Statement) -> None:
     if f"{group}.resolver" in level.own:
         raise BadValue("is duplicate")
     servers = []
+    valid: float | None = None
+    families = {"ipv4": True, "ipv6": True}
     for arg in statement.args:
-        if arg.startswith("valid="):
-            seconds = values.parse_time(arg[6:], milliseconds=False)
-            if seconds is None:
+        name, _, text = arg.partition("=")
+        if name == "valid" and arg != name:
+            valid = values.parse_time(text, milliseconds=False)
+            if valid is None:
                 raise Bad(f"invalid parameter: {arg}")
-            level.own[f"{group}.resolver_valid"] = seconds
-        elif re.fullmatch(r"(ipv4|ipv6)=(on|off)", arg) or arg.startswith("status_zone="):
-            if arg in ("ipv4=off", "ipv6=off"):
-                level.reading.warn(f'"{arg}" of "resolver" has no effect: addresses of both families are used', statement.place)
-        else:
+        elif name in families and arg != name:
+            if text not in ("on", "off"):
+                raise Bad(f"invalid parameter: {arg}")
+            families[name] = text == "on"
+        elif not arg.startswith("status_zone="):
             servers.append(_name_server(arg))
+    if not any(families.values()):
+        raise Bad('"ipv4" and "ipv6" cannot both be "off"')
     if not servers:
         raise Bad("no name servers defined")
     level.own[f"{group}.resolver"] = tuple(servers)
+    # The parameters belong to these name servers, so that none is inherited.
+    level.own[f"{group}.resolver_valid"] = valid or None
+    level.own[f"{group}.resolver_families"] = tuple(family for family, used in families.items() if used)
 
 
 def _name_server(text: str) -> str:
