@@ -295,6 +295,9 @@ class Exchange:
         """
         environ = self.environ
         raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        if "#" in raw and "SERVER_SOFTWARE" not in environ:
+            # Werkzeug's test client leaves the fragment of a URL here; a server names itself, and found it in a request line.
+            raw = raw.partition("#")[0]
         # No server finds a space in the target of a request line: the environ of a test client has one. HTTP/2 has no such line.
         judged = raw if self.protocol.startswith("HTTP/2") else raw.replace(" ", "")
         check_target(self.method, judged or "/", self.protocol)

@@ -34,6 +34,19 @@ def test_a_pool_is_an_application(upstream: Recorder, made: Made) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [("/a#b", "/a"), ("/a?x=1#y", "/a?x=1"), ("/a%23b?c=%23", "/a%23b?c=%23"), ("/a b", "/a%20b"), ("#b", "/")],
+)
+def test_the_targets_of_a_test_client(upstream: Recorder, made: Made, target: str, seen: str) -> None:
+    app = made(Proxy(Pool([upstream.url])))
+    assert get(app, target).status_code == 200
+    assert upstream.requests[0].target == seen
+    # From a server it is a fragment in the request line.
+    if "#" in target:
+        assert get(app, target, environ_overrides={"SERVER_SOFTWARE": "a/1"}).status_code == 400
+
+
 def test_bodies_stream_up(upstream: Recorder, made: Made) -> None:
     app = made(Proxy(Pool([upstream.url])))
     assert get(app, "/", "POST", data=b"x" * 100_000).status_code == 200
