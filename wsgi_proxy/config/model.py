@@ -326,6 +326,9 @@ class ProxySettings:
     pass_header: tuple[str, ...] = ()
     pass_trailers: bool = True
     force_ranges: bool = False
+    store: Template | bool = False
+    """`proxy_store`: a path, True for the file of the URI, False for `off`."""
+    store_access: int = 0o600
     pass_request_headers: bool = True
     pass_forwarded: bool = False
     """Pass on the client's `Forwarded`, `X-Real-IP` and `X-Forwarded-*`, as nginx does. In a configuration made in Python only

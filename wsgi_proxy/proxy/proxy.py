@@ -29,7 +29,7 @@ from ..http import headers
 from ..response import Response
 from ..routing import Router, complete_location
 from ..shm import SharedMemory
-from ..static import serve
+from ..static import keep, serve
 from ..status import Metrics, Status
 from ..transport import Transport
 from ..upstream import Probes
@@ -185,9 +185,13 @@ class Proxy:
         if plan is None:
             response = self.requests.ask(exchange, compiled)
             forwarder = compiled.forwarder
-            if forwarder is not None and forwarder.settings.force_ranges and type(response.body) is Forwarded:
-                return _ranged(exchange, response)
-            return response
+            if forwarder is None or type(response.body) is not Forwarded:
+                return response
+            settings = forwarder.settings
+            if settings.store is not False and settings.buffering:
+                path = None if settings.store is True else settings.store
+                keep(exchange, response, path, settings.store_access, settings.temp_path)
+            return _ranged(exchange, response) if settings.force_ranges else response
         return self._through_cache(exchange, compiled, plan)
 
     def _through_cache(self, exchange: Exchange, compiled: CompiledLocation, plan: CachePlan) -> Response:

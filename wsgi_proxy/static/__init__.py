@@ -1,5 +1,6 @@
 """Static files: `root`, `alias`, `index`, `try_files`, `autoindex`."""
 
 from .files import serve, try_files
+from .store import keep
 
-__all__ = ["serve", "try_files"]
+__all__ = ["keep", "serve", "try_files"]

@@ -111,7 +111,7 @@ FAULTS = [
     ("uwsgi_buffers 8 4k; uwsgi_buffers 8 4k;", '"uwsgi_buffers" directive is duplicate'),
     ("fastcgi_buffers 1 4k;", 'there must be at least 2 "fastcgi_buffers"'),
     ("fastcgi_cache none;", 'zero size shared memory zone "none"'),
-    ("fastcgi_store on;", 'directive "fastcgi_store" is not supported by wsgi_proxy'),
+    ("fastcgi_store on; fastcgi_store off;", '"fastcgi_store" directive is duplicate'),
     ("fastcgi_keep_con on;", 'unknown directive "fastcgi_keep_con"'),
     ("uwsgi_pass suwsgi://a:1; uwsgi_ssl_verify on;", "no uwsgi_ssl_trusted_certificate for uwsgi_ssl_verify"),
     ("health_check; fastcgi_pass a:1;", '"health_check" needs a "proxy_pass" without variables in its location'),

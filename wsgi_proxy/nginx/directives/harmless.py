@@ -122,7 +122,6 @@ ROWS: tuple[Row, ...] = (
     _flag("ssl_object_cache_inheritable", "main", "certificates are read again at each reload"),
     _size("proxy_socket_rcvbuf", ALL, "the kernel sizes its buffers"),
     _size("proxy_socket_sndbuf", ALL, "the kernel sizes its buffers"),
-    accepted("proxy_store_access", ALL, "TAKE123", "nothing is stored: see `proxy_store`"),
     accepted("ssl_certificate_cache", _SERVER, "TAKE123", "certificates with variables are kept while they do not change"),
     accepted("proxy_ssl_certificate_cache", ALL, "TAKE123", "certificates are read when a connection pool is made"),
     *(_http2_obsolete(name, contexts, instead) for name, contexts, instead in _HTTP2_OBSOLETE),
@@ -131,5 +130,4 @@ ROWS: tuple[Row, ...] = (
     _flag("ssi_ignore_recycled_buffers", ALL, "buffers are not recycled"),
     _size("ssi_min_file_chunk", ALL, "a body is sent as it is made"),
     _unless_off("disable_symlinks", ALL, "TAKE12"),
-    _unless_off("proxy_store", ALL, "TAKE1"),
 )

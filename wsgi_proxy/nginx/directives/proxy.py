@@ -214,6 +214,27 @@ def _limit_rate(level: Level, args: list[str]) -> Template:
     return level.template(str(values.size(level, args)))
 
 
+def _store(level: Level, statement: Statement) -> None:
+    if "proxy.store" in level.own:
+        raise BadValue("is duplicate")
+    text = statement.args[0]
+    if text != "off" and level.own.get("cache.zone") is not None:
+        raise BadValue('is incompatible with "proxy_cache"')
+    level.own["proxy.store"] = text == "on" if text in ("on", "off") else level.template(text)
+
+
+def _access(level: Level, args: list[str]) -> int:
+    """Return the mode of a file for `user:rw group:r all:r`; the user's part may be left out."""
+    found, user = 0, 0o600
+    for arg in args:
+        match = re.fullmatch(r"(user|group|all):(rw|r)", arg)
+        if match is None:
+            raise Bad(f'invalid value "{arg}"')
+        user = 0 if match[1] == "user" else user
+        found |= (6 if match[2] == "rw" else 4) << {"user": 6, "group": 3, "all": 0}[match[1]]
+    return found | user
+
+
 def _temp_path(level: Level, args: list[str]) -> str:
     return values.path(level, args)
 
@@ -269,6 +290,8 @@ ROWS: tuple[Row, ...] = (
     summed("proxy_next_upstream", ALL, "proxy.next_upstream", next_upstream, values.either),
     value("proxy_next_upstream_tries", ALL, "TAKE1", "proxy.next_upstream_tries", values.number),
     _time("proxy_next_upstream_timeout"),
+    special("proxy_store", ALL, "TAKE1", _store, "proxy.store"),
+    value("proxy_store_access", ALL, "TAKE123", "proxy.store_access", _access),
     _flag("proxy_pass_trailers"),
     _flag("proxy_force_ranges"),
     _flag("proxy_buffering"),
