@@ -60,7 +60,7 @@ def test_the_seeds_three_quirks_are_warnings() -> None:
     warnings = nginx.load(str(SEED)).warnings
     assert len(warnings) == 3
     for warning, (word, line) in zip(
-        warnings, [('no "zone"', 6), ("Connection 'upgrade'", 19), ("proxy_cache_bypass", 19)], strict=True
+        warnings, [('no "zone"', 6), ("Connection 'upgrade'", 23), ("proxy_cache_bypass", 25)], strict=True
     ):
         assert word in warning and warning.endswith(f" in {SEED}:{line}")
 

@@ -38,3 +38,41 @@ def test_places_inside_others_are_looked_at() -> None:
     inner = "location /a/b { proxy_pass http://127.0.0.1:1; proxy_cache_bypass 1; }"
     assert len(http(f"server {{ location /a {{ {inner} }} }}").warnings) == 1
     assert len(http(f"server {{ location @a {{ {inner.replace('location /a/b { ', '').replace('}', '')} }} }}").warnings) == 1
+
+
+def test_a_warning_names_the_directives_own_line_and_is_given_once() -> None:
+    text = """worker_processes 1;
+        master_process off;
+        events {}
+        http {
+            proxy_set_header Host $host;
+            proxy_set_header Connection upgrade;
+            proxy_cache_bypass
+                $arg_x;
+            server {
+                server_name a
+                    a;
+                location /a { proxy_pass http://127.0.0.1:1; }
+                location /b { proxy_pass http://127.0.0.1:1; location /b/c { proxy_no_cache 1; proxy_pass http://127.0.0.1:1; } }
+                location /c {
+                    proxy_set_header Connection upgrade;
+                    proxy_pass http://127.0.0.1:1;
+                }
+                location /d { proxy_set_header Connection upgrade; return 204; }
+            }
+            server { listen 80;
+                server_name b;
+                server_name a; }
+        }
+    """
+    config = nginx.loads(text, path="/n.conf")
+    lines = [(warning.split('"')[1], int(warning.rpartition("n.conf:")[2])) for warning in config.warnings]
+    assert lines == [
+        ("master_process off", 2),
+        ("a", 10),
+        ("a", 22),
+        ("proxy_set_header Connection 'upgrade'", 6),
+        ("proxy_cache_bypass", 7),
+        ("proxy_no_cache", 13),
+        ("proxy_set_header Connection 'upgrade'", 15),
+    ]

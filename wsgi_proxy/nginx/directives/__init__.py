@@ -95,7 +95,7 @@ def _build(reading: Reading, main: Level, statements: Iterable[Statement], compl
     config = Config()
     if not reading.faults:
         config = freeze(reading, main)
-        for message, place in warnings_of(config):
+        for message, place in warnings_of(config, main):
             reading.warn(message, place)
         config = replace(config, warnings=tuple(reading.warnings))
     reading.guarded(SourceLine(), reading.names.check)

@@ -1,21 +1,43 @@
-"""Warnings about settings that are valid but probably not intended, for `-t` and the start."""
+"""Warnings about settings that are valid but probably not intended, for `-t` and the start.
+
+Rules:
+- A warning names the line of the directive that it is about, and an inherited directive is warned of once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...config import Config, Location, SourceLine, locations_of
+from ...config import Config, SourceLine
+from .gateways import MODULES, group_of
+from .row import Level
+
+_FIXED_UPGRADE = (
+    "\"proxy_set_header Connection 'upgrade'\" is sent only for a client that asks for an upgrade, so that "
+    "connections to upstreams are kept; under gunicorn's sync workers each upgraded connection holds a worker"
+)
+_CACHING = ("cache_bypass", "no_cache", "cache_valid")
 
 
-def warnings_of(config: Config) -> Iterator[tuple[str, SourceLine]]:
-    """Yield (message, line) for each warning."""
+def warnings_of(config: Config, main: Level) -> Iterator[tuple[str, SourceLine]]:
+    """Yield (message, line) for each warning, once."""
     yield from _unshared(config)
-    reported: set[tuple[str, SourceLine]] = set()
-    for location in locations_of(config):
-        for message in (_fixed_upgrade(location), _bypass_without_cache(location)):
-            if message and (message, location.place) not in reported:
-                reported.add((message, location.place))
-                yield message, location.place
+    found: dict[tuple[str, SourceLine], None] = {}
+    for level in main.tree():
+        module = _module(level)
+        if module == "proxy":
+            found |= dict.fromkeys(_fixed_upgrade(level))
+        if module:
+            found |= dict.fromkeys(_caching(level, module))
+    yield from sorted(found, key=lambda item: (item[1].file, item[1].line))
+
+
+def _module(level: Level) -> str:
+    """Return the module by whose `_pass` a location forwards, also for the `if` and `limit_except` blocks in it; "" for none."""
+    while level.parent is not None and level.kind in ("if in location", "limit_except") and "location.handler" not in level.own:
+        level = level.parent
+    module = str(level.own.get("location.handler", "")).removesuffix("_pass")
+    return module if module in ("proxy", *MODULES) else ""
 
 
 def _unshared(config: Config) -> Iterator[tuple[str, SourceLine]]:
@@ -30,33 +52,26 @@ def _unshared(config: Config) -> Iterator[tuple[str, SourceLine]]:
             )
 
 
-def _fixed_upgrade(location: Location) -> str:
-    for name, value in location.proxy.set_header or ():
+def _fixed_upgrade(level: Level) -> Iterator[tuple[str, SourceLine]]:
+    setting = level.in_force("proxy.set_header")
+    if setting is None:
+        return
+    for (name, value), place in zip(setting.own["proxy.set_header"], setting.lines["proxy_set_header"], strict=True):
         constant = getattr(value, "constant", None)
-        if (
-            name.lower() == "connection"
-            and constant is not None
-            and constant.lower() == "upgrade"
-            and location.proxy.pass_ is not None
-        ):
-            return (
-                "\"proxy_set_header Connection 'upgrade'\" is sent only for a client that asks for an upgrade, so that "
-                "connections to upstreams are kept; under gunicorn's sync workers each upgraded connection holds a worker"
-            )
-    return ""
+        if name.lower() == "connection" and constant is not None and constant.lower() == "upgrade":
+            yield _FIXED_UPGRADE, place
 
 
-def _bypass_without_cache(location: Location) -> str:
-    cache = location.cache
-    module = location.handler.removesuffix("_pass")
-    if location.proxy.gateway is not None and cache.zone is not None and cache.key is None:
-        return f'no "{module}_cache_key" for "{module}_cache"'
-    if cache.zone is None and location.proxy.pass_ is not None:
-        for name, found in (
-            (f"{module}_cache_bypass", cache.bypass),
-            (f"{module}_no_cache", cache.no_cache),
-            (f"{module}_cache_valid", cache.valid),
-        ):
-            if found:
-                return f'"{name}" has no effect without "{module}_cache"'
-    return ""
+def _caching(level: Level, module: str) -> Iterator[tuple[str, SourceLine]]:
+    """Yield the warnings about a cache without a key, and about its settings without a cache."""
+    group = "cache" if module == "proxy" else group_of("cache", module)
+    cache = level.in_force(f"{group}.zone")
+    if cache is not None and cache.own[f"{group}.zone"] is not None:
+        if module != "proxy" and level.in_force(f"{group}.key") is None:
+            yield f'no "{module}_cache_key" for "{module}_cache"', cache.seen[f"{group}.zone"].place
+        return
+    for name in _CACHING:
+        target = f"{group}.{name.removeprefix('cache_')}"
+        setting = level.in_force(target)
+        if setting is not None and setting.own[target]:
+            yield f'"{module}_{name}" has no effect without "{module}_cache"', setting.seen[target].place

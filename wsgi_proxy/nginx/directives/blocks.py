@@ -7,7 +7,7 @@ from typing import Any
 from ...config import Listen
 from ...routing import compile_condition
 from ...variables import compile_regex
-from .listen import shown
+from .listen import default_listen, shown
 from .row import Bad, BadValue, Level, Row, Statement, special
 
 _OPERATORS = ("=", "!=", "~", "~*", "!~", "!~*")
@@ -35,7 +35,7 @@ def _check_listens(http: Level) -> None:
     names: set[tuple[Any, str]] = set()
     tuned: dict[Any, Listen] = {}
     for server in http.inner:
-        for listen in server.own.get("server.listens", ()):
+        for listen in server.own.get("server.listens") or (default_listen(),):
             where = listen.address
             if listen.default_server:
                 if where in defaults:
@@ -45,9 +45,12 @@ def _check_listens(http: Level) -> None:
                 if where in tuned:
                     http.reading.fault(f"duplicate listen options for {shown(listen)}", listen.place)
                 tuned[where] = listen
-            for name in dict.fromkeys(server.own.get("server.names", ("",))):
+            found = list(server.own.get("server.names", ("",)))
+            for number, name in enumerate(found):
                 if (where, name) in names and not name.startswith("~"):
-                    http.reading.warn(f'conflicting server name "{name}" on {shown(listen)}, ignored', server.place)
+                    lines = server.lines.get(f"server_name {name}")
+                    place = lines[found[:number].count(name)] if lines else server.place
+                    http.reading.warn(f'conflicting server name "{name}" on {shown(listen)}, ignored', place)
                 names.add((where, name))
 
 

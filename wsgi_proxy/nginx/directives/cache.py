@@ -136,6 +136,7 @@ def _use_stale(level: Level, args: list[str]) -> frozenset[str]:
 def _conditions(name: str, target: str) -> Row:
     def act(level: Level, statement: Statement) -> None:
         level.own[target] = (*level.own.get(target, ()), *values.templates(level, statement.args))
+        level.seen.setdefault(target, statement)
 
     return special(name, ALL, "1MORE", act, target)
 

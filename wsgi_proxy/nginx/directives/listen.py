@@ -142,6 +142,7 @@ def _server_name(level: Level, statement: Statement) -> None:
     names = level.own.setdefault("server.names", [])
     patterns = level.own.setdefault("server.name_patterns", [])
     for name in statement.args:
+        level.lines.setdefault(f"server_name {name.lower()}", []).append(statement.place)
         if name == "$hostname":
             names.append(socket.gethostname().lower())
         elif name.startswith("~"):

@@ -83,7 +83,9 @@ def _env(level: Level, statement: Statement) -> None:
 
 def _master_process(level: Level, args: list[str]) -> None:
     if not values.flag_value("master_process", args[0]):
-        level.reading.warn('"master_process off" has no effect: gunicorn always has a master process and workers', level.place)
+        level.reading.warn(
+            '"master_process off" has no effect: gunicorn always has a master process and workers', level.reading.names.place
+        )
 
 
 ROWS: tuple[Row, ...] = (

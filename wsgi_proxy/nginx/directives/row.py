@@ -66,6 +66,8 @@ class Level:
     inner: list[Level] = field(default_factory=list)
     seen: MutableMapping[str, Statement] = field(default_factory=dict)
     """The statement that set each field, for faults that concern two directives."""
+    lines: dict[str, list[SourceLine]] = field(default_factory=dict)
+    """The line of each item of a list, by the directive's name; of each name of a server, by `server_name NAME`."""
 
     @property
     def place(self) -> SourceLine:
@@ -79,6 +81,13 @@ class Level:
         """Return the nearest level of that kind, this one or one around it."""
         level: Level | None = self
         while level is not None and level.kind != kind:
+            level = level.parent
+        return level
+
+    def in_force(self, target: str) -> Level | None:
+        """Return the nearest level, this one or one around it, that sets a field; None if it has its default."""
+        level: Level | None = self
+        while level is not None and target not in level.own:
             level = level.parent
         return level
 
@@ -191,6 +200,7 @@ def listed(name: str, contexts: str, takes: str, target: str, convert: Converter
         item = convert(level, statement.args)
         level.own.setdefault(target, []).append(item)
         level.seen[target] = statement
+        level.lines.setdefault(statement.name, []).append(statement.place)
 
     return Row(name, contexts, takes, act, target)
 
