@@ -6,6 +6,7 @@ Rules:
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import parse_response, request_bytes, send_raw, wait_until
-from tests.support.beside import Both, beside_nginx
+from tests.support.beside import Both, beside_nginx, shown
 from tests.support.php import needs_php, run_php
 
 pytestmark = needs_php
@@ -47,7 +48,7 @@ CONF = """
 events {}
 http {
     access_log off;
-    include fastcgi_params;
+    include PARAMS;
     fastcgi_param SCRIPT_FILENAME $document_root/index.php;
     fastcgi_param EMPTY "" if_not_empty;
     fastcgi_param BLANK "";
@@ -93,6 +94,35 @@ http {
         location = /sorry.html { }
         location /file/ { internal; }
     }
+    server {
+        # A site with one script for everything, as WordPress and Nextcloud have it.
+        listen 127.0.0.1:@PORT@;
+        server_name site.test;
+        root @FOLDER@/site;
+        index index.php index.html;
+        gzip on;
+        gzip_types text/plain;
+        location / { try_files $uri $uri/ /index.php$request_uri; }
+        location ~ \\.php(?:$|/) {
+            rewrite ^/(?!index|status)(.*)$ /index.php$request_uri;
+            fastcgi_split_path_info ^(.+?\\.php)(/.*)$;
+            set $path_info $fastcgi_path_info;
+            try_files $fastcgi_script_name =404;
+            include PARAMS;
+            fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+            fastcgi_param SCRIPT_NAME $fastcgi_script_name;
+            fastcgi_param PATH_INFO $path_info;
+            fastcgi_pass php;
+            fastcgi_intercept_errors on;
+            error_page 404 @gone;
+        }
+        location @gone {
+            include PARAMS;
+            fastcgi_param SCRIPT_FILENAME $document_root/status.php;
+            fastcgi_param GONE $uri;
+            fastcgi_pass php;
+        }
+    }
 }
 """
 PARAMS = """
@@ -111,9 +141,14 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("php")
     (folder / "index.php").write_text(SCRIPT)
     (folder / "sorry.html").write_text("sorry")
+    for name in ("index.php", "status.php", "sub/index.php"):
+        (folder / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "site" / name).write_text(SCRIPT)
+    (folder / "site" / "style.css").write_text("a file")
+    (folder / "site" / "empty").mkdir()
     (folder / "file").mkdir()
     (folder / "file" / "a.txt").write_text("a file")
-    with run_php(folder), beside_nginx(CONF.replace("include fastcgi_params;", PARAMS), folder) as found:
+    with run_php(folder), beside_nginx(CONF.replace("include PARAMS;", PARAMS), folder) as found:
         yield found
 
 
@@ -245,3 +280,38 @@ def test_an_entry_of_the_cache(both: Both) -> None:
 def test_a_connection_that_is_kept_serves_many_requests(both: Both) -> None:
     for number in range(30):
         both.same(request_bytes(f"/keep/?n={number}", "POST", body=b"x" * number, close=True))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/?a=b",
+        "/style.css",
+        "/a/permanent/link?x=1",
+        "/index.php",
+        "/index.php/path/info?x=1",
+        "/index.php/a%20b/c%2fd",
+        "/sub/",
+        "/sub",
+        "/sub/index.php/x",
+        "/empty/",
+        "/none.php",
+        "/none.php/x?y",
+        "/status.php?status=404",
+        "/status.php?status=500",
+        "/status.php?size=20000&h[]=Content-Type:+text/plain",
+        "/a?h[]=Location:+/b&status=301",
+        "//index.php",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_site_with_one_script(both: Both, target: str, method: str) -> None:
+    fields = [("Accept-Encoding", "gzip"), ("Host", "site.test")]
+    data = request_bytes(target, method, fields, b"a=b" if method == "POST" else b"", close=True)
+    theirs, ours = both.ask(data, method)
+    for found in (theirs, ours):
+        if found.get("Content-Encoding") == "gzip" and method != "HEAD":
+            found.body = gzip.decompress(found.body)
+            found.headers = [pair for pair in found.headers if pair[0].lower() != "content-length"]
+    assert shown(ours) == shown(theirs)

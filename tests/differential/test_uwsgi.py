@@ -68,6 +68,8 @@ http {
         location /stream/ { uwsgi_pass unix:@FOLDER@/uwsgi.sock; uwsgi_request_buffering off; uwsgi_buffering off; }
         location /app/ { uwsgi_pass app; }
         location /var/ { set $where unix:@FOLDER@/uwsgi.sock; uwsgi_pass $where; }
+        location /slashes/ { uwsgi_pass unix://@FOLDER@/uwsgi.sock; }
+        location /var-slashes/ { set $where unix://@FOLDER@/uwsgi.sock; uwsgi_pass $where; }
         location /prefix/ { set $where uwsgi://app; uwsgi_pass $where; }
         location /pages/ { uwsgi_pass app; uwsgi_intercept_errors on; error_page 404 = /instead; }
         location = /instead { uwsgi_pass app; }
@@ -93,7 +95,9 @@ def content(size: int) -> bytes:
     return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(size // 32 + 1))[:size]
 
 
-@pytest.mark.parametrize("place", ["/", "/scheme/", "/stream/", "/app/", "/var/", "/prefix/", "/modifier/"])
+@pytest.mark.parametrize(
+    "place", ["/", "/scheme/", "/stream/", "/app/", "/var/", "/prefix/", "/modifier/", "/slashes/", "/var-slashes/"]
+)
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 1024 * 1024])
 def test_bodies_of_every_size(both: Both, place: str, size: int) -> None:
     body = content(size)

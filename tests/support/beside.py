@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +40,10 @@ def shown(response: Response) -> dict[str, object]:
     fields = sorted((name.lower(), value) for name, value in response.headers if name.lower() not in LEFT_OUT)
     # The length of a body that arrived whole is known here, where nginx sends chunks.
     fields = [pair for pair in fields if pair != ("content-length", str(len(response.body)))]
+    fields = [(name, re.sub(r":\d+/", "/", value) if name == "location" else value) for name, value in fields]
     body: object = response.body
-    if b"<hr>" in response.body:
+    if b"<hr>" in response.body or (response.status == 301 and not response.body):
+        # A standard page names the server.
         body = response.body.partition(b"<hr>")[0]
         fields = [pair for pair in fields if pair[0] != "content-length"]
     elif response.body[:1] == b"{":

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DYNAMIC_LIMIT = 1000
 """The most targets kept for URLs made of variables; the oldest one goes first."""
 _PREFIX = re.compile("(https?)://", re.IGNORECASE)
+_UWSGI = re.compile("(s?uwsgi)://", re.IGNORECASE)
 
 
 class Target:
@@ -179,8 +180,9 @@ class Targets:
 
     def _gateway(self, exchange: Exchange, compiled: CompiledLocation, pass_: ProxyPass, text: str) -> Target:
         """Return the target of an address (`host:port`, `unix:/path`, the name of an upstream block) made of variables."""
-        scheme, _, address = text.rpartition("://")
-        scheme = scheme if scheme in ("uwsgi", "suwsgi") and scheme.endswith(pass_.scheme) else pass_.scheme
+        prefix = _UWSGI.match(text) if pass_.scheme == "uwsgi" else None
+        scheme = prefix[1].lower() if prefix is not None else pass_.scheme
+        address = text[prefix.end() :] if prefix is not None else text
         if not address:
             raise ProxyError(f'no host in upstream "{text}"')
         key = (compiled, f"{scheme}://{address}")
