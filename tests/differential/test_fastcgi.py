@@ -188,7 +188,6 @@ def test_a_chunked_body_has_its_length(both: Both, place: str, size: int) -> Non
 REQUESTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     "plain": ("GET", "/a/b.php?x=1&y=%20", []),
     "fields": ("GET", "/", [("X-One", "1"), ("X-Two-Words", "a b"), ("Accept", "*/*"), ("User-Agent", "t")]),
-    "repeated fields": ("GET", "/", [("X-A", "1"), ("X-A", "2"), ("Cookie", "a=1"), ("Cookie", "b=2")]),
     "a field that the file sets": ("GET", "/", [("X-Set", "by the client")]),
     "an underscore": ("GET", "/", [("X_Set", "by the client"), ("X-Ok", "1")]),
     "long value": ("GET", "/", [("X-Long", "y" * 3000)]),

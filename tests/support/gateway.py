@@ -6,6 +6,7 @@ It reads a request with a parser of its own and gives its variables and body to 
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -57,9 +58,10 @@ Script = Callable[[Asked, socket.socket], "bytes | None"]
 
 
 class GatewayServer:
-    """Serves `script` on a TCP port of loopback, or at `path`. `asked` collects the requests."""
+    """Serves `script` on a TCP port of loopback, or at `path`, with `tls` over TLS. `asked` collects the requests."""
 
-    def __init__(self, protocol: str, script: Script, path: Path | None = None) -> None:
+    def __init__(self, protocol: str, script: Script, path: Path | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.protocol = protocol
         self.script = script
         self.asked: list[Asked] = []
@@ -99,6 +101,12 @@ class GatewayServer:
             threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True).start()
 
     def _serve(self, sock: socket.socket, number: int) -> None:
+        if self._tls is not None:
+            try:
+                sock = self._tls.wrap_socket(sock, server_side=True)
+            except OSError:
+                return
+            self._open.append(sock)
         file = sock.makefile("rb")
         read = {"fastcgi": _fastcgi, "uwsgi": _uwsgi, "scgi": _scgi}[self.protocol]
         try:

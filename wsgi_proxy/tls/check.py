@@ -35,7 +35,7 @@ def faults_of(config: Config) -> list[Fault]:
     for location in locations_of(config):
         settings = location.proxy.tls
         pass_ = location.proxy.pass_
-        if pass_ is not None and (pass_.scheme == "https" or pass_.template is not None) and settings not in seen:
+        if pass_ is not None and (pass_.scheme in ("https", "suwsgi") or pass_.template is not None) and settings not in seen:
             seen.add(settings)
             if settings.verify and not settings.trusted_certificate:
                 message = 'no "proxy_ssl_trusted_certificate" for "proxy_ssl_verify"'

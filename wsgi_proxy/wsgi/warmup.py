@@ -21,7 +21,7 @@ def warm_up(config: Config) -> None:
         if location.guard.auth_basic_user_file is not None:
             load_libraries()
         pass_ = location.proxy.pass_
-        if pass_ is not None and pass_.scheme == "https" and pass_.template is None:
+        if pass_ is not None and pass_.scheme in ("https", "suwsgi") and pass_.template is None:
             try:
                 upstream_context(location.proxy.tls)
             except (OSError, ValueError) as error:
