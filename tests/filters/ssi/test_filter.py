@@ -183,3 +183,14 @@ def test_a_page_that_includes_itself_ends(tmp_path: Path) -> None:
         body = fetch(port, "/a.html").body
         assert body.startswith(b"x" * 51) and b"an error occurred" in body
         assert "subrequests cycle" in proxy.log()
+
+
+def test_an_include_through_the_cache(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "page.html").write_text("<!--#include virtual='/up/x' --> <!--#include virtual='/up/x' -->")
+    with Recorder(lambda request, wire: reply(b"part", headers=[("Cache-Control", "max-age=60")])) as up:
+        text = conf(port, up, free_port(), tmp_path).replace("location /up/ {", "location /up/ { proxy_cache c;")
+        text = text.replace("http {", f"http {{ proxy_cache_path {tmp_path}/cache keys_zone=c:1m;", 1)
+        with run_proxy(text, tmp_path):
+            assert [fetch(port, "/page.html").text for _ in range(2)] == ["part part"] * 2
+            assert len(up.requests) <= 2
