@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.beside import Beside, run_beside
+from tests.support.twins import Beside, run_beside
 
 FILES = """
 d/a.css d/a.txt d/index.html d/sub/a.css d/sub/index.html d/sub/a.txt d/deep/a.txt d/static/a.css d/n/a.txt d/a.txt.html

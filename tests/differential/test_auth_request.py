@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply, request_bytes
-from tests.support.beside import Beside, run_beside
+from tests.support.twins import Beside, run_beside
 
 CONF = """
 worker_processes 1; error_log stderr crit; events {}

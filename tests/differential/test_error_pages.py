@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply
-from tests.support.beside import Beside, run_beside
+from tests.support.twins import Beside, run_beside
 
 # 408, 444 and 499 end the connection without a response in nginx; a 304 has no Content-Type here (RFC 9110, section 15.4.5).
 CODES = [code for code in (*range(200, 600), 600, 999) if code not in (304, 408, 444, 499)]

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply
-from tests.support.beside import Beside, run_beside
+from tests.support.twins import Beside, run_beside
 
 CONF = """
 worker_processes 1; error_log stderr crit; events {}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply
-from tests.support.beside import Beside, run_beside
+from tests.support.twins import Beside, run_beside
 from wsgi_proxy.http import parse_date
 
 TYPES = ["text/html", "text/css", "image/png", "text/html; charset=utf-8"]

@@ -208,7 +208,7 @@ def test_sticky_wins_over_the_method_and_drain_keeps_sessions() -> None:
     pool = Pool(servers({}, {"drain": True}, {}), "round_robin", sticky=Sticky("route", path="/", flags=("httponly",)))
     draining = next(peer for peer in pool.peers if peer.server.drain)
     assert choose(pool, 4) == "1313"
-    assert pool.sticky_cookie(draining) == f"route={draining.sid}; httponly; path=/"
+    assert pool.sticky_cookie(draining, None) == f"route={draining.sid}; httponly; path=/"
     for _ in range(3):
         assert pool.lease(Request(cookie=f"a=b; route={draining.sid}")).peer is draining
 

@@ -136,26 +136,29 @@ class Sticky:
     Args:
         cookie: The name of the cookie.
         expires: The lifetime of the cookie, in seconds; None for the browser's session.
-        domain: The `Domain` attribute.
+        domain: The `Domain` attribute; a function of the exchange gives one for each response.
         path: The `Path` attribute.
-        flags: Further attributes: `"httponly"`, `"secure"`, `"samesite=strict"`, `"samesite=lax"`, `"samesite=none"`.
+        flags: Further attributes: `"httponly"`, `"secure"`, `"samesite=strict"`, `"samesite=lax"`, `"samesite=none"`; a function
+            of the exchange gives one for each response, or `""` for none.
     """
 
     cookie: str
     expires: float | None = None
-    domain: str = ""
+    domain: str | Template = ""
     path: str = ""
-    flags: tuple[str, ...] = ()
+    flags: tuple[str | Template, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the types of the arguments. Raise ConfigError with the name of the argument."""
         arguments.token(self.cookie, "sticky: cookie")
         if self.expires is not None:
             arguments.seconds(self.expires, "sticky: expires")
-        arguments.text(self.domain, "sticky: domain")
+        if not callable(self.domain):
+            arguments.text(self.domain, "sticky: domain")
         arguments.text(self.path, "sticky: path")
         for flag in arguments.instance(self.flags, tuple, "sticky: flags"):
-            arguments.text(flag, "sticky: flags")
+            if not callable(flag):
+                arguments.text(flag, "sticky: flags")
 
 
 @dataclass(frozen=True)
@@ -276,8 +279,11 @@ class UpstreamTLS:
     verify_depth: int = 1
     name: Template | None = None
     server_name: bool = False
-    certificate: str = ""
-    certificate_key: str = ""
+    certificate: str | Template = ""
+    certificate_key: str | Template = ""
+    """Paths; those with variables are known with the request, and "" then means no certificate."""
+    modified: int = 0
+    """The time of the last change of a certificate whose path has variables, in nanoseconds: a new file is read again."""
     password_file: str = ""
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
     ciphers: str = "DEFAULT"
@@ -342,7 +348,7 @@ class ProxySettings:
     """None: `proxy_redirect default`. An empty tuple: `off`."""
     cookie_domain: tuple[Rewriter, ...] = ()
     cookie_path: tuple[Rewriter, ...] = ()
-    cookie_flags: tuple[tuple[Any, tuple[str, ...]], ...] = ()
+    cookie_flags: tuple[tuple[Any, tuple[str | Template, ...]], ...] = ()
     connect_timeout: float = 60.0
     send_timeout: float = 60.0
     read_timeout: float = 60.0

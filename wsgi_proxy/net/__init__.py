@@ -1,6 +1,6 @@
 """Byte streams over sockets: plain, TLS, and for greenlets (`gevent_stream`, loaded only where gevent runs)."""
 
-from .addresses import address_number, packed_address
+from .addresses import address_number, local_address, packed_address
 from .plain_stream import PlainStream
 from .sockets import (
     HALF_CLOSED,
@@ -31,6 +31,7 @@ __all__ = [
     "has_ended",
     "is_torn",
     "load_kinds",
+    "local_address",
     "milliseconds",
     "packed_address",
     "receive_exactly",

@@ -19,6 +19,27 @@ def packed_address(text: str) -> bytes | None:
         return None
 
 
+def local_address(text: str) -> tuple[str, int] | None:
+    """Return (address, port) of a local address to connect from, port 0 for any; None for any other text.
+
+    >>> local_address("127.0.0.1:4000"), local_address("[::1]"), local_address("::1"), local_address("name")
+    (('127.0.0.1', 4000), ('::1', 0), ('::1', 0), None)
+    """
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            return None
+        port = port[1:] if port else "0"
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        port = "0"
+    if packed_address(host) is None or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        return None
+    return host, int(port)
+
+
 def address_number(packed: bytes) -> tuple[int, int]:
     """Return (bits, value) of an address as `packed_address` gives it; `bits` is 32 or 128.
 

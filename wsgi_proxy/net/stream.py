@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .addresses import local_address
 from .sockets import reset_on_close
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Stream:
         """Return a stream to an address, connected within `timeout` seconds.
 
         Raises the OSError of the last address tried, or TimeoutError. The system's resolver resolves names. `source` is the
-        local address to connect from. TCP streams send small writes at once (TCP_NODELAY).
+        local address to connect from, with or without a port. TCP streams send small writes at once (TCP_NODELAY).
         """
         made = _stream_class(None) if cls is Stream else cls
         fault: OSError | None = None
@@ -232,7 +233,7 @@ def prepare(sock: Any, family: int, source: str | None) -> None:
     if family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source:
-            sock.bind((source, 0))
+            sock.bind(local_address(source) or (source, 0))
 
 
 def _resolve(address: Address) -> list[tuple[int, Any]]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
 """The conditional fields of a client, which the cache answers instead of the upstream (ngx_http_proxy_module, proxy_cache)."""
 
+_SAME_SITE = ("strict", "lax", "none")
+
 _HOST = frozenset({"Host: ", "host: ", "HOST: "})
 _UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
 
@@ -253,7 +255,7 @@ class Forwarder:
                 parts[number] = f"{key}={_first_rewritten(exchange, rewriters, text)}"
         for matcher, flags in self.settings.cookie_flags:
             if matcher(exchange, parts[0].partition("=")[0].strip()):
-                parts = _with_flags(parts, flags)
+                parts = _with_flags(parts, {flag if isinstance(flag, str) else flag(exchange).lower() for flag in flags})
                 break
         return ";".join(parts)
 
@@ -285,12 +287,30 @@ def _location(exchange: Exchange, rewriters: tuple[Rewriter, ...], value: str) -
     return value
 
 
-def _with_flags(parts: list[str], flags: tuple[str, ...]) -> list[str]:
-    """Return the parts with attributes added (`secure`, `samesite=lax`) or removed (`nosecure`) (`proxy_cookie_flags`)."""
-    for flag in flags:
-        name = flag.removeprefix("no").partition("=")[0]
-        parts = parts[:1] + [part for part in parts[1:] if part.partition("=")[0].strip().lower() != name]
-        if not flag.startswith("no"):
-            shown = {"secure": "Secure", "httponly": "HttpOnly"}.get(flag) or "SameSite=" + flag.partition("=")[2].title()
-            parts.append(" " + shown)
-    return parts
+def _with_flags(parts: list[str], flags: set[str]) -> list[str]:
+    """Return the parts with attributes added (`secure`, `samesite=lax`) or removed (`nosecure`) (`proxy_cookie_flags`).
+
+    An attribute that is there stays in its place, and a flag that is none of nginx's changes nothing
+    (ngx_http_proxy_edit_cookie_flags).
+    """
+    kept = parts[:1]
+    for part in parts[1:]:
+        name, _, value = part.partition("=")
+        lower = name.strip().lower()
+        if lower in ("secure", "httponly"):
+            if lower in flags:
+                flags.remove(lower)
+            elif f"no{lower}" in flags:
+                continue
+        elif lower == "samesite":
+            wanted = next((kind for kind in _SAME_SITE if f"samesite={kind}" in flags), None)
+            if wanted is not None:
+                flags.remove(f"samesite={wanted}")
+                if value.strip().lower() != wanted:
+                    part = f" SameSite={wanted.title()}"
+            elif "nosamesite" in flags:
+                continue
+        kept.append(part)
+    kept += [f" {shown}" for flag, shown in (("secure", "Secure"), ("httponly", "HttpOnly")) if flag in flags]
+    kept += [f" SameSite={kind.title()}" for kind in _SAME_SITE if f"samesite={kind}" in flags][:1]
+    return kept

@@ -19,6 +19,8 @@ from ..access import destinations
 from ..config import Server, Upstream
 from ..errors import ClientError, ConfigError, ProxyError, UpstreamError
 from ..http import printable
+from ..logs import errorlog
+from ..net import local_address
 from ..shm import PrivateMemory
 from ..transport import Route
 from ..upstream import Pool, Resolver, Runtime, split, split_port
@@ -63,13 +65,33 @@ class Target:
         if self.transient and not self.pool.refresh():
             raise UpstreamError(f"{self.host} could not be resolved", sent=False)
 
-    def route(self, peer: Peer, settings: ProxySettings) -> Route:
-        """Return the route to a peer, made once."""
+    def route(self, exchange: Exchange, peer: Peer, settings: ProxySettings) -> Route:
+        """Return the route to a peer, made once, and once for each set of values where the settings have variables."""
         route = self._routes.get(peer)
         if route is None:
-            if self.verified and settings.tls.verify is None:
-                settings = replace(settings, tls=replace(settings.tls, verify=True))
-            route = self._routes[peer] = Route.of(peer, self.scheme, settings, self.limits, self.host)
+            route = self._made(exchange, peer, settings)
+        return route
+
+    def _made(self, exchange: Exchange, peer: Peer, settings: ProxySettings) -> Route:
+        tls = settings.tls
+        source = "" if settings.bind is None else settings.bind(exchange)
+        name = None if tls.name is None else tls.name(exchange)
+        certificate = tls.certificate if isinstance(tls.certificate, str) else as_path(tls.certificate(exchange))
+        certificate_key = tls.certificate_key if isinstance(tls.certificate_key, str) else as_path(tls.certificate_key(exchange))
+        modified = _modified(certificate) if callable(tls.certificate) and certificate else 0
+        key: Any = (peer, source, name, certificate, certificate_key, modified) if _varies(settings) else peer
+        route = self._routes.get(key)
+        if route is None:
+            if source and local_address(source) is None:
+                # nginx connects from any address then, and says so.
+                errorlog.line("error", f'invalid local address "{source}"', exchange)
+                source = ""
+            verify = True if self.verified and tls.verify is None else tls.verify
+            tls = replace(tls, verify=verify, certificate=certificate, certificate_key=certificate_key, modified=modified)
+            if len(self._routes) >= DYNAMIC_LIMIT:
+                self._routes.clear()
+            route = Route.of(peer, self.scheme, replace(settings, tls=tls), self.limits, self.host, source=source, name=name)
+            self._routes[key] = route
         return route
 
     def url(self, peer: Peer) -> str:
@@ -82,6 +104,26 @@ class Target:
         exchange.proxy_host = self.host if http else ""
         exchange.proxy_port = self.port if http else ""
         exchange.upstream_name = self.pool.name
+
+
+def _varies(settings: ProxySettings) -> bool:
+    """Return True if the settings of a connection have variables."""
+    tls = settings.tls
+    templates = (settings.bind, tls.name, tls.certificate, tls.certificate_key)
+    return any(callable(each) and getattr(each, "constant", None) is None for each in templates)
+
+
+def _modified(path: str) -> int:
+    """Return the time of a file's last change in nanoseconds; 0 without the file, of which the handshake tells."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def as_path(text: str) -> str:
+    """Return Python's name of a file for a value of variables (one character per byte)."""
+    return os.fsdecode(text.encode("latin-1"))
 
 
 def _port(pool: Pool, scheme: str, host: str) -> str:

@@ -114,7 +114,7 @@ class UpstreamRequests:
             pairs.append(("Connection", "upgrade"))
         response = Response(reply.status, pairs, body, reason=reply.reason)
         response.raw = raw
-        cookie = body.lease.sticky_cookie()
+        cookie = body.lease.sticky_cookie(exchange)
         if cookie is not None:
             if fetch is not None and raw:
                 fetch.cookie = cookie
@@ -152,7 +152,7 @@ class Forwarding(Attempts):
         exchange, target, settings = self.exchange, self._target, self._settings
         if target.judged:
             destinations.check(exchange, exchange.location.guard, lease.peer.address)
-        reply = self._transmit(self._out, target.route(lease.peer, settings))
+        reply = self._transmit(self._out, target.route(exchange, lease.peer, settings))
         status: int = reply.status
         if status == 101 and not _asked_for(reply.head.upgrade, exchange.upgrade):
             reply.abort()

@@ -18,6 +18,7 @@ from .server import Passwords, check_readable, load_pair, set_protocols, words
 if TYPE_CHECKING:
     from ..config import UpstreamTLS
 
+_KEPT = 1000
 _contexts: dict[UpstreamTLS, ssl.SSLContext] = {}
 
 
@@ -27,7 +28,11 @@ def upstream_context(settings: UpstreamTLS) -> ssl.SSLContext:
     key = replace(settings, name=None)
     context = _contexts.get(key)
     if context is None:
-        context = _contexts[key] = make_context(settings)
+        context = make_context(settings)
+        if len(_contexts) >= _KEPT:
+            # Certificates with variables can make any number of them.
+            del _contexts[next(iter(_contexts))]
+        _contexts[key] = context
     return context
 
 
@@ -59,9 +64,10 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
     if settings.crl:
         _load(context, settings.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
-    if settings.certificate:
-        passwords = Passwords(settings.password_file)
-        load_pair(context, settings.certificate, settings.certificate_key or settings.certificate, passwords)
+    certificate, key = settings.certificate, settings.certificate_key
+    # With variables the file is known at the request, whose settings have its path.
+    if certificate and isinstance(certificate, str) and isinstance(key, str):
+        load_pair(context, certificate, key or certificate, Passwords(settings.password_file))
     if not settings.session_reuse:
         context.options |= ssl.OP_NO_TICKET
     return context

@@ -174,16 +174,35 @@ class Route:
         """The idle connections. The transport sets it at the first request."""
 
     @classmethod
-    def of(cls, peer: Any, scheme: str, settings: ProxySettings, limits: Upstream | None = None, host: str = "") -> Route:
-        """Return the route to a Peer from a location. `host` is its `$proxy_host`, the default of `proxy_ssl_name`."""
+    def of(
+        cls,
+        peer: Any,
+        scheme: str,
+        settings: ProxySettings,
+        limits: Upstream | None = None,
+        host: str = "",
+        *,
+        source: str = "",
+        name: str | None = None,
+    ) -> Route:
+        """Return the route to a Peer from a location.
+
+        `source` is the value of `proxy_bind`, `name` that of `proxy_ssl_name`. `host` is the location's `$proxy_host`, the
+        default of the latter.
+        """
         tls = settings.tls if (peer.scheme or scheme) in ("https", "suwsgi") else None
-        source = getattr(settings.bind, "constant", None) if settings.bind is not None else None
-        name = ""
-        if tls is not None:
-            name = getattr(tls.name, "constant", None) or ("" if tls.by_server else host) or peer.host
-            name = bare_host(name)
+        if tls is None:
+            name = ""
+        elif name is None:
+            name = ("" if tls.by_server else host) or peer.host
         return cls(
-            peer.address, name=peer.name, tls=tls, server_name=name, settings=settings, source=source or None, limits=limits
+            peer.address,
+            name=peer.name,
+            tls=tls,
+            server_name=bare_host(name),
+            settings=settings,
+            source=source or None,
+            limits=limits,
         )
 
 

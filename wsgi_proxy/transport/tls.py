@@ -11,6 +11,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ProxyError
 from ..net import Stream, TLSStream
 from ..tls import upstream_context
 
@@ -22,13 +23,22 @@ _sessions: dict[tuple[Any, str], ssl.SSLSession] = {}
 
 
 def secure(stream: Stream, route: Route) -> Stream:
-    """Return a TLS stream over a new connection. Raise TimeoutError, or OSError (ssl.SSLError) if the handshake fails."""
+    """Return a TLS stream over a new connection.
+
+    Raise TimeoutError, OSError (ssl.SSLError) if the handshake fails, or ProxyError for a certificate that cannot be loaded.
+    """
     tls = route.tls
     assert tls is not None
-    context = upstream_context(tls)
+    try:
+        context = upstream_context(tls)
+    except (ValueError, OSError) as error:
+        # A file named by variables; all others were read at the start.
+        raise ProxyError(str(error)) from error
+    if context.check_hostname and not route.server_name:
+        raise OSError('upstream SSL certificate does not match ""')
     stream.read_timeout = stream.write_timeout = route.connect_timeout
     asks = context.check_hostname or tls.server_name or tls.context is not None
-    layer = TLSStream(stream, context, route.server_name if asks else None)
+    layer = TLSStream(stream, context, route.server_name or None if asks else None)
     key = (route.address, route.server_name)
     session = _sessions.get(key)
     if session is not None and tls.session_reuse:

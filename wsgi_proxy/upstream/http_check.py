@@ -14,12 +14,17 @@ import http.client
 import socket
 import ssl
 import time
+from typing import TYPE_CHECKING
 
 from ..balance import Peer
 from ..config import HealthCheck, Match, ProxySettings
 from ..errors import CheckFailed
 from ..http import bare_host, single_line
+from ..net import local_address
 from ..tls import upstream_context
+
+if TYPE_CHECKING:
+    from ..config import Template
 
 _BODY_MAX = 256 * 1024
 """The bytes of a body that a `match` block tests."""
@@ -109,7 +114,7 @@ class HTTPCheck:
         if not self.check.keepalive_time:
             fields["connection"] = ("Connection", "close")
         for name, template in self.settings.set_header or ():
-            text = getattr(template, "constant", None)
+            text = _known(template)
             if text and name.lower() != "connection":
                 fields[name.lower()] = (name, single_line(text))
         return list(fields.values())
@@ -125,18 +130,25 @@ class HTTPCheck:
                 sock.close()
                 raise
         else:
-            sock = socket.create_connection((peer.address[0], self.check.port or peer.address[1]), timeout)
+            source = local_address(_known(self.settings.bind))
+            where = (peer.address[0], self.check.port or peer.address[1])
+            sock = socket.create_connection(where, timeout, source_address=source)
         sock.settimeout(self.settings.read_timeout)
         if (peer.scheme or self.scheme) != "https":
             return sock
         tls = self.settings.tls
-        name = getattr(tls.name, "constant", None) or bare_host(host)
+        name = _known(tls.name) or bare_host(host)
         try:
             # Without `proxy_ssl_verify` and `proxy_ssl_server_name`, the name is neither verified nor sent by SNI.
             return _wrapped(upstream_context(tls), sock, name if tls.verify or tls.server_name else None)
         except BaseException:
             sock.close()
             raise
+
+
+def _known(template: Template | None) -> str:
+    """Return the value of a setting without variables, else "": a check has no request for them, and `-t` warns of each."""
+    return str(getattr(template, "constant", None) or "")
 
 
 def _wrapped(context: ssl.SSLContext, sock: socket.socket, name: str | None) -> ssl.SSLSocket:

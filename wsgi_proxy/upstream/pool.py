@@ -41,9 +41,9 @@ class Lease:
         self.begun = 0
         """The start of the attempt in milliseconds, for least_time with `inflight`; else 0."""
 
-    def sticky_cookie(self) -> str | None:
+    def sticky_cookie(self, exchange: Any) -> str | None:
         """Return the Set-Cookie value that keeps the client with this server; None without `sticky`."""
-        return self._pool.sticky_cookie(self.peer)
+        return self._pool.sticky_cookie(self.peer, exchange)
 
     def settle(self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None) -> None:
         """End the attempt. A settled lease is ignored.
@@ -249,9 +249,9 @@ class Pool(PoolState):
                     return peer
         return None
 
-    def sticky_cookie(self, peer: Peer) -> str | None:
+    def sticky_cookie(self, peer: Peer, exchange: Any) -> str | None:
         """The Set-Cookie value that keeps the client with `peer`; None without `sticky`."""
-        return None if self.sticky is None else set_cookie(self.sticky, peer.sid, self._clock())
+        return None if self.sticky is None else set_cookie(self.sticky, peer.sid, self._clock(), exchange)
 
     def _note_pick(self, peer: Peer, now: int) -> bool:
         """Record the choice. Return False if another worker took the only probe after a quarantine."""

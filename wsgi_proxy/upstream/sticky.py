@@ -7,8 +7,10 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..config import Sticky
-from ..http import format_cookie_date
+from ..http import format_cookie_date, single_line
 
 _FOREVER = 10 * 365 * 86400
 """Seconds that stand for `expires=max`, for which nginx writes the end of 2037."""
@@ -23,8 +25,8 @@ def cookie(header: str, name: str) -> str:
     return ""
 
 
-def set_cookie(sticky: Sticky, value: str, now: float) -> str:
-    """Return the value of the Set-Cookie field."""
+def set_cookie(sticky: Sticky, value: str, now: float, exchange: Any) -> str:
+    """Return the value of the Set-Cookie field for the response to an exchange."""
     parts = [f"{sticky.cookie}={value}"]
     if sticky.expires is not None:
         seconds = int(sticky.expires)
@@ -32,9 +34,13 @@ def set_cookie(sticky: Sticky, value: str, now: float) -> str:
             parts += ["expires=Thu, 31-Dec-37 23:55:55 GMT", "max-age=315360000"]
         else:
             parts += [f"expires={format_cookie_date(int(now) + seconds)}", f"max-age={seconds}"]
-    if sticky.domain:
-        parts.append(f"domain={sticky.domain}")
-    parts += sticky.flags
+    domain = sticky.domain if isinstance(sticky.domain, str) else single_line(sticky.domain(exchange))
+    if domain:
+        parts.append(f"domain={domain}")
+    for flag in sticky.flags:
+        shown = flag if isinstance(flag, str) else single_line(flag(exchange))
+        if shown:
+            parts.append(shown)
     if sticky.path:
         parts.append(f"path={sticky.path}")
     return "; ".join(parts)

@@ -76,3 +76,12 @@ def test_a_warning_names_the_directives_own_line_and_is_given_once() -> None:
         ("proxy_no_cache", 13),
         ("proxy_set_header Connection 'upgrade'", 15),
     ]
+
+
+def test_a_health_check_without_a_request() -> None:
+    text = "proxy_pass http://127.0.0.1:1; health_check;"
+    assert told(f"server {{ location / {{ {text} proxy_set_header X-A a; }} }}") == []
+    for setting in ("proxy_set_header X-A $host", "proxy_bind $arg_b", "proxy_ssl_name $host"):
+        name = setting.rpartition(" ")[0]
+        message = f'health checks are made without "{name}", which has variables'
+        assert [line.partition(" in ")[0] for line in told(f"server {{ location / {{ {text} {setting}; }} }}")] == [message]

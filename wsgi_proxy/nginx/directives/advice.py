@@ -27,6 +27,7 @@ def warnings_of(config: Config, main: Level) -> Iterator[tuple[str, SourceLine]]
         module = _module(level)
         if module == "proxy":
             found |= dict.fromkeys(_fixed_upgrade(level))
+            found |= dict.fromkeys(_varying_check(level))
         if module:
             found |= dict.fromkeys(_caching(level, module))
     yield from sorted(found, key=lambda item: (item[1].file, item[1].line))
@@ -60,6 +61,25 @@ def _fixed_upgrade(level: Level) -> Iterator[tuple[str, SourceLine]]:
         constant = getattr(value, "constant", None)
         if name.lower() == "connection" and constant is not None and constant.lower() == "upgrade":
             yield _FIXED_UPGRADE, place
+
+
+def _varying_check(level: Level) -> Iterator[tuple[str, SourceLine]]:
+    """Yield a warning for each setting with variables, for which a health check has no request."""
+    if not level.own.get("proxy.health_checks"):
+        return
+    for name, target in (("bind", "proxy.bind"), ("ssl_name", "proxy_tls.name"), ("ssl_certificate", "proxy_tls.certificate")):
+        setting = level.in_force(target)
+        if setting is not None and _varies(setting.own[target]):
+            yield f'health checks are made without "proxy_{name}", which has variables', setting.seen[target].place
+    setting = level.in_force("proxy.set_header")
+    if setting is not None:
+        for (name, value), place in zip(setting.own["proxy.set_header"], setting.lines["proxy_set_header"], strict=True):
+            if _varies(value):
+                yield f'health checks are made without "proxy_set_header {name}", which has variables', place
+
+
+def _varies(setting: object) -> bool:
+    return callable(setting) and getattr(setting, "constant", None) is None
 
 
 def _caching(level: Level, module: str) -> Iterator[tuple[str, SourceLine]]:

@@ -198,7 +198,8 @@ def check_upstream_tls(level: Level, proxy: ProxySettings, tls: UpstreamTLS, mod
     if tls.verify and not tls.trusted_certificate:
         level.reading.fault(f"no {module}_ssl_trusted_certificate for {module}_ssl_verify", target.place)
     if tls.certificate and not tls.certificate_key:
-        name = tls.certificate.removeprefix(os.path.dirname(level.reading.path) + "/")
+        shown = tls.certificate if isinstance(tls.certificate, str) else level.seen[f"{module}_tls.certificate"].args[0]
+        name = shown.removeprefix(os.path.dirname(level.reading.path) + "/")
         level.reading.fault(f'no "{module}_ssl_certificate_key" is defined for certificate "{name}"', target.place)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...access import client_names
 from ...config import PrefixRewriter, ProxyPass, Server, Template, Upstream, default_redirect
+from ...net import local_address
 from ...upstream import split, split_port
 from ...variables import compile_regex
 from . import values
@@ -166,14 +167,16 @@ def _cookie_flags(level: Level, statement: Statement) -> None:
         level.own["proxy.cookie_flags"] = ()
         return
     for flag in flags:
-        if _FLAGS.fullmatch(flag) is None:
+        if "$" not in flag and _FLAGS.fullmatch(flag) is None:
             raise Bad(f'invalid parameter "{flag}"')
     if name.startswith("~"):
         # nginx compares the names of cookies without regard to case.
         matcher = CookieName(None, compile_regex(name[1:], True))
     else:
         matcher = CookieName(level.template(name), None)
-    level.own.setdefault("proxy.cookie_flags", []).append((matcher, tuple(flag.lower() for flag in flags)))
+    level.own.setdefault("proxy.cookie_flags", []).append(
+        (matcher, tuple(level.template(flag) if "$" in flag else flag.lower() for flag in flags))
+    )
 
 
 # --- request fields, buffers, timeouts --------------------------------------------------------------------------------------
@@ -189,8 +192,6 @@ def next_upstream(level: Level, args: list[str]) -> frozenset[str]:
 
 
 def bind(level: Level, args: list[str]) -> Template | None:
-    import ipaddress
-
     address = args[0]
     if address == "off":
         return None
@@ -200,11 +201,8 @@ def bind(level: Level, args: list[str]) -> Template | None:
             if args[1] == "transparent"
             else f'invalid parameter "{args[1]}"'
         )
-    if "$" not in address:
-        try:
-            ipaddress.ip_address(re.sub(r":[0-9]+\Z", "", address) if address.count(":") == 1 else address.strip("[]"))
-        except ValueError:
-            raise Bad(f'invalid address "{address}"') from None
+    if "$" not in address and local_address(address) is None:
+        raise Bad(f'invalid address "{address}"')
     return level.template(address)
 
 

@@ -40,6 +40,15 @@ def _file_template(level: Level, args: list[str]) -> Template:
     return values.path_template(level, text, beside_configuration=True)
 
 
+def _upstream_file(level: Level, args: list[str]) -> str | Template:
+    """Return the path of a certificate for upstreams; a template if it has variables, which gives "" for no certificate."""
+    if "$" not in args[0]:
+        return _file(level, args)
+    found = _file_template(level, args)
+    name = level.template(args[0])
+    return lambda exchange: found(exchange) if name(exchange) else ""
+
+
 def _session_cache(level: Level, statement: Statement) -> None:
     if "tls.session_cache" in level.own:
         raise BadValue("is duplicate")
@@ -153,8 +162,8 @@ ROWS: tuple[Row, ...] = (
     value("proxy_ssl_verify_depth", ALL, "TAKE1", "proxy_tls.verify_depth", values.number),
     value("proxy_ssl_name", ALL, "TAKE1", "proxy_tls.name", values.template),
     _flag("proxy_ssl_server_name", "proxy_tls.server_name", ALL),
-    value("proxy_ssl_certificate", ALL, "TAKE1", "proxy_tls.certificate", _file),
-    value("proxy_ssl_certificate_key", ALL, "TAKE1", "proxy_tls.certificate_key", _file),
+    value("proxy_ssl_certificate", ALL, "TAKE1", "proxy_tls.certificate", _upstream_file),
+    value("proxy_ssl_certificate_key", ALL, "TAKE1", "proxy_tls.certificate_key", _upstream_file),
     value("proxy_ssl_password_file", ALL, "TAKE1", "proxy_tls.password_file", _file),
     summed("proxy_ssl_protocols", ALL, "proxy_tls.protocols", _protocols, _both_protocols),
     value("proxy_ssl_ciphers", ALL, "TAKE1", "proxy_tls.ciphers", values.text),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...balance import POLICIES, conflicts
-from ...config import Policy, Server, Sticky, Upstream
+from ...config import Policy, Server, Sticky, Template, Upstream
 from ...upstream import parse
 from . import values
 from .core import take_resolver
 from .reading import as_path
 from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
+
+if TYPE_CHECKING:
+    from ...exchange import Exchange
 
 _SMALLEST_ZONE = 8 * 4096
 
@@ -177,13 +180,27 @@ def _queue(level: Level, statement: Statement) -> None:
         level.own["upstream.queue_timeout"] = seconds
 
 
+class SameSite:
+    """The `samesite` attribute of the sticky cookie from a variable: none for an empty value, `strict` for an unknown one."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Template) -> None:
+        self._value = value
+
+    def __call__(self, exchange: Exchange) -> str:
+        value = self._value(exchange)
+        return f"samesite={value if value.lower() in ('strict', 'lax', 'none') else 'strict'}" if value else ""
+
+
 def _sticky(level: Level, args: list[str]) -> Sticky:
     kind, name, *parameters = args
     if kind != "cookie":
         raise Bad(f'"sticky {kind}" is not supported by wsgi_proxy')
     expires: float | None = None
-    texts = {"domain": "", "path": ""}
-    flags = []
+    path = ""
+    domain: str | Template = ""
+    flags: list[str | Template] = []
     for parameter in parameters:
         key, equals, rest = parameter.partition("=")
         if key == "expires" and equals:
@@ -191,13 +208,17 @@ def _sticky(level: Level, args: list[str]) -> Sticky:
             expires = 10 * 365 * 86400.0 if rest == "max" else values.parse_time(rest, milliseconds=False)
             if expires is None:
                 raise BadValue('invalid "expires" parameter value')
-        elif key in texts and equals:
-            texts[key] = rest
+        elif key == "path" and equals:
+            path = rest
+        elif key == "domain" and equals:
+            domain = level.template(rest) if "$" in rest else rest
+        elif key == "samesite" and "$" in rest:
+            flags.append(SameSite(level.template(rest)))
         elif parameter in ("httponly", "secure") or re.fullmatch(r"samesite=(strict|lax|none)", parameter):
             flags.append(parameter)
         else:
             raise Bad(f'unknown parameter "{parameter}"')
-    return Sticky(name, expires, texts["domain"], texts["path"], tuple(flags))
+    return Sticky(name, expires, domain, path, tuple(flags))
 
 
 ROWS: tuple[Row, ...] = (
