@@ -33,6 +33,11 @@ from wsgi_proxy.variables.patterns import compile_regex
         (r"^[\w.-]+$", ["a_1.-"], ["é", " "]),
         (r"^\Qa.b*\E+$", ["a.b*", "a.b***"], ["axb"]),
         (r"^\x{41}\x42\x3\e\cA\o{101}$", ["AB\x03\x1b\x01A"], []),
+        (r"^\p{L}+\P{L}$", ["ab1", "aé\xf81"], ["1", "ab"]),
+        (r"^\p{L}+\p{^N}$", ["ab-", "éa"], ["a1"]),
+        (r"(?i)^\p{Lu}[\p{Ll}_]$", ["Aa", "A_", "Éé"], ["aa", "AA", "É\xc9"]),
+        (r"^[^\p{L}\d]\C$", ["-é", "_1"], ["a1", "1a"]),
+        (r"^[\p{Greek}]?[^\p{Greek}]$", ["a"], ["ab"]),
         (r"(?i)^ABC$", ["abc", "ABC"], []),
         (r"^a(?i)b$", ["ab", "aB"], ["Ab"]),
         (r"^(?:a(?i)b|c)d$", ["aBd", "Cd", "cd"], ["abD", "Abd"]),
@@ -68,8 +73,11 @@ def test_only_ascii_has_case_and_classes() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", ")", "a)", "[", "[a", "[]", "**", "a**", "\\", r"\p{L}", "(?R)", "(?1)", "(?|a|b)", "(*UTF8)a", r"a\Kb", r"\C", "(?#",
-     "[[:nope:]]", r"[\R]", "(?<1>a)", "(?<n>a)(?<n>b)", r"\g{2}", "a{3,2}", "(?<=a+)b", "x{99999999999}"],
+    ["(", ")", "a)", "[", "[a", "[]", "**", "a**", "\\", r"\p{Nope}", r"\p{L", r"[\p]", r"\X",
+     "(?R)", "(?1)", "(?|a|b)", "(*UTF8)a", r"a\Kb",
+     "(?#",
+     "[[:nope:]]", r"[\R]", "(?<1>a)", "(?<n>a)(?<n>b)", r"\g{2}", "a{3,2}",
+     "(?<=a+)b", "x{99999999999}"],
 )  # fmt: skip
 def test_refusals_name_the_pattern(pattern: str) -> None:
     with pytest.raises(ConfigError) as caught:

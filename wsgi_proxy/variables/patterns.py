@@ -5,7 +5,8 @@ Rules:
   ConfigError, never an approximation.
 - As in nginx without UTF mode, a character is a byte, and classes and case are those of ASCII.
 - Translated differences: `(?<n>…)`, `(?'n'…)`, `\g1`, `\k<n>`, `\z`, `\Z`, `\h`, `\v`, `\R`, `\N`, `\e`, `\x{…}`, `\Q…\E`,
-  `[[:alpha:]]`, brackets inside classes, and `(?i)` in mid-pattern.
+  `[[:alpha:]]`, brackets inside classes, and `(?i)` in mid-pattern. `\p{…}` becomes a class of the bytes that have the property:
+  a byte counts as the character of Unicode with its number (Latin-1).
 Source: pcre2pattern(3).
 """
 
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
+from functools import cache
 from typing import NoReturn
 
 from ..errors import ConfigError, Fault
@@ -33,6 +36,7 @@ _POSIX = {
     "word": "0-9A-Za-z_",
     "xdigit": "0-9A-Fa-f",
 }
+_ANY_BYTE = r"[\x00-\xff]"
 _ESCAPES = {
     "z": r"\Z",
     "Z": r"(?=\n?\Z)",
@@ -43,6 +47,7 @@ _ESCAPES = {
     "R": r"(?:\r\n|[\n\x0b\f\r\x85])",
     "N": r"[^\n]",
     "e": r"\x1b",
+    "C": _ANY_BYTE,
 }
 _CLASS_ESCAPES = {"h": r" \t\xa0", "v": r"\n\x0b\f\r\x85", "e": r"\x1b"}
 _KEPT = frozenset("AbBdDsSwWnrtfa0123456789")
@@ -54,6 +59,11 @@ _HEX = re.compile(r"\\x\{([0-9A-Fa-f]{1,2})\}")
 _SHORT_HEX = re.compile(r"\\x([0-9A-Fa-f]{0,2})")
 _OCTAL = re.compile(r"\\o\{([0-7]{1,3})\}")
 _POSSESSIVE = re.compile(r"(?:[*+?]|\{\d+(?:,\d*)?\})\+")
+_PROPERTY = re.compile(r"\\([pP])(?:([A-Z])|\{(\^?)\s*([A-Za-z_& ]+?)\s*\})")
+_CATEGORIES = "c cc cf cn co cs l ll lm lo lt lu m mc me mn n nd nl no p pc pd pe pf pi po ps s sc sk sm so z zl zp zs".split()
+_OTHER_SCRIPTS = """arabic armenian bengali coptic cyrillic devanagari ethiopic georgian greek gujarati han hangul hebrew hiragana
+inherited kannada katakana khmer lao malayalam mongolian myanmar syriac tamil telugu thai tibetan""".split()
+"""Scripts without a character in Latin-1."""
 _POSIX_CLASS = re.compile(r"\[:(\^?)([a-z]+):\]")
 
 
@@ -65,6 +75,28 @@ def compile_regex(text: str, ignore_case: bool = False) -> re.Pattern[str]:
     except (re.error, OverflowError, RecursionError) as error:
         message = f'pcre2_compile() failed: {getattr(error, "msg", None) or error} in "{text}"'
         raise ConfigError(Fault(message)) from None
+
+
+@cache
+def _with_property(name: str) -> frozenset[int] | None:
+    """Return the bytes with a property (pcre2pattern(3)), named in lower case without spaces; None for an unknown one."""
+    kinds = {code: unicodedata.category(chr(code)).lower() for code in range(256)}
+    words = {code for code, kind in kinds.items() if kind[0] in "ln"}
+    space = {code for code, kind in kinds.items() if kind[0] == "z"} | set(b"\t\n\v\f\r\x85")
+    latin = {code for code in words if kinds[code][0] == "l"} - {0xB5}
+    found = {
+        "any": set(kinds),
+        "l&": {code for code, kind in kinds.items() if kind in ("lu", "ll", "lt")},
+        "latin": latin,
+        "common": set(kinds) - latin,
+        "xan": words,
+        "xwd": words | {ord("_")},
+        **dict.fromkeys(("xps", "xsp"), space),
+        "xuc": set(b"$@`") | set(range(0xA0, 0x100)),
+    }.get(name)
+    if found is None and name in _CATEGORIES:
+        found = {code for code, kind in kinds.items() if kind.startswith(name)}
+    return frozenset(found) if found is not None else frozenset() if name in _OTHER_SCRIPTS else None
 
 
 class _Translation:
@@ -134,8 +166,24 @@ class _Translation:
             self.emit(f"(?:\\{match[1] or match[2]})", len(match[0]))
         elif letter in _ESCAPES:
             self.emit(_ESCAPES[letter], 2)
+        elif letter in "pP":
+            # The case of a letter counts even where the pattern ignores case.
+            members = self.property()
+            self.out.append(f"(?-i:[{members}])" if members else "(?!)")
         else:
             self.character_escape()
+
+    def property(self) -> str:
+        """Consume `\\p{…}` or `\\P{…}` and return its bytes as members of a class."""
+        match = _PROPERTY.match(self.text, self.at)
+        if match is None:
+            self.fail("malformed \\P or \\p sequence")
+        found = _with_property((match[2] or match[4]).lower().replace("_", "").replace(" ", ""))
+        if found is None:
+            self.fail("unknown property after \\P or \\p")
+        self.at = match.end()
+        inverted = (match[1] == "P") != bool(match[3])
+        return "".join(f"\\x{code:02x}" for code in range(256) if (code in found) != inverted)
 
     def character_escape(self) -> None:
         """Translate an escape for one character or a class of them, inside or outside a class."""
@@ -197,10 +245,13 @@ class _Translation:
 
     def character_class(self) -> None:
         text = self.text
+        start = len(self.out)
         self.emit("[", 1)
-        if text.startswith("^", self.at):
+        negated = text.startswith("^", self.at)
+        if negated:
             self.emit("^", 1)
         first = True
+        properties: str | None = None
         while first or not text.startswith("]", self.at):
             if self.at >= len(text):
                 self.fail("missing terminating ] for character class")
@@ -210,7 +261,9 @@ class _Translation:
                 self.posix(match)
             elif char == "\\" and self.at + 1 < len(text):
                 letter = text[self.at + 1]
-                if letter in _CLASS_ESCAPES:
+                if letter in "pP":
+                    properties = (properties or "") + self.property()
+                elif letter in _CLASS_ESCAPES:
                     self.emit(_CLASS_ESCAPES[letter], 2)
                 elif letter in "BRX":
                     self.fail(f"\\{letter} is not supported in a character class")
@@ -223,6 +276,18 @@ class _Translation:
                 self.emit("\\" + char if char in "[]&|~\\" else char, 1)
             first = False
         self.emit("]", 1)
+        if properties is not None:
+            self.with_properties(start, properties, negated)
+
+    def with_properties(self, start: int, properties: str, negated: bool) -> None:
+        """Add members whose case counts to the class that begins at `out[start]`."""
+        rest = "".join(self.out[start:])
+        del self.out[start:]
+        exact = f"(?-i:[{properties}])" if properties else "(?!)"
+        if negated:
+            self.out.append(f"(?:(?!{exact}){_ANY_BYTE if rest == '[^]' else rest})")
+        else:
+            self.out.append(exact if rest == "[]" else f"(?:{exact}|{rest})")
 
     def posix(self, match: re.Match[str]) -> None:
         inverted, name = match.groups()
