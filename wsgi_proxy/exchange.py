@@ -55,7 +55,7 @@ PHASES = {
     "cache": ("cache", "cache_key cache_status"),
     "upstream": (
         "proxy upstream balance",
-        """body_bytes_received proxy_host proxy_port request_body request_body_file
+        """body_bytes_received proxy_host proxy_port request_body request_body_file slice_range
         tried tries upgrade upload upstream_name upstream_pairs""",
     ),
     "internal redirect": (
@@ -147,6 +147,8 @@ class Exchange:
     # Cache.
     cache_status = ""
     cache_key = ""
+    slice_range = ""
+    """The range of the part that is asked for under `slice`."""
 
     # Upstream.
     tried: set[Any] | None = None

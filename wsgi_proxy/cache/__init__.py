@@ -2,8 +2,8 @@
 
 from .cache import Cache
 from .fetch import Fetch
-from .partial import met_alone
-from .plan import CachePlan
+from .partial import met_alone, share_of
+from .plan import CachePlan, is_sliced
 from .purge import by_pattern, matches
 from .rfc9111 import validators
 from .storage import Entry, is_directory, make_directories, memory_zones, open_zone
@@ -17,10 +17,12 @@ __all__ = [
     "ZoneCache",
     "by_pattern",
     "is_directory",
+    "is_sliced",
     "make_directories",
     "matches",
     "met_alone",
     "memory_zones",
     "open_zone",
+    "share_of",
     "validators",
 ]

@@ -67,6 +67,20 @@ def met_alone(exchange: Exchange, response: Response, now: float) -> Response:
     return response
 
 
+def share_of(exchange: Exchange, whole: Response, now: float) -> tuple[int, int] | None:
+    """Return the (first, end) of the part of a response that the client's Range asks for.
+
+    None stands for all of it, (0, 0) for a range that cannot be satisfied.
+    """
+    if exchange.subrequest or "HTTP_RANGE" not in exchange.environ:
+        return None
+    chosen = select(exchange.method, exchange.pairs, 200, whole.headers, whole.length, now, now)
+    chosen = unless_filtered(exchange, whole, chosen)
+    if chosen.kind == UNSATISFIABLE:
+        return 0, 0
+    return (chosen.start, chosen.start + chosen.count) if chosen.kind == PART else None
+
+
 def _part(response: Response, chosen: Outcome, length: int, *, to_the_end: bool) -> Response:
     body = PassingPart(response.body, chosen.start, chosen.count, to_the_end=to_the_end)
     part = Response(206, part_fields(response.headers, chosen, length), body, length=chosen.count)

@@ -28,6 +28,12 @@ def is_set(templates: tuple[Template, ...], exchange: Exchange) -> bool:
     return any(value not in ("", "0") for value in (template(exchange) for template in templates))
 
 
+def is_sliced(location: Location) -> bool:
+    """Return True if requests of a location ask for parts: it has a `slice`, and sends `$slice_range`."""
+    fields = location.proxy.set_header or ()
+    return bool(location.core.slice) and any("slice_range" in getattr(value, "text", "") for _, value in fields)
+
+
 class CachePlan:
     """The caching settings of one location, prepared at start."""
 
@@ -57,7 +63,7 @@ class CachePlan:
         self.zone_name: str = constant or ""
         self.key = key_template(settings, location)
         self.methods = settings.methods
-        self.rules = Rules(location.proxy.ignore_headers, settings.valid, settings.methods)
+        self.rules = Rules(location.proxy.ignore_headers, settings.valid, settings.methods, parts=is_sliced(location))
         self.use_stale = settings.use_stale or frozenset()
         self.updating = "updating" in self.use_stale
         self.background = settings.background_update

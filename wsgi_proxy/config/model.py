@@ -553,6 +553,8 @@ class CoreSettings:
     """The candidates. The last is the fallback: a URI or @name template, or a status for `=code`."""
     subrequest_output_buffer_size: int = 4096
     """The largest response to a subrequest that is put into a variable, in bytes."""
+    slice: int = 0
+    """The size of the parts in which responses are fetched, in bytes; 0 for whole ones."""
     mirror: tuple[str, ...] = ()
     """The URIs that copies of requests are sent to."""
     mirror_request_body: bool = True

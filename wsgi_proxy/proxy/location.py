@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..cache import CachePlan
+from ..cache import CachePlan, is_sliced
 from ..config import FORWARDING
 from ..exchange import Exchange
 from ..filters import Filters, compile_filters
@@ -28,7 +28,19 @@ if TYPE_CHECKING:
 class CompiledLocation:
     """One location ready for requests. `handler` answers where the location does not forward."""
 
-    __slots__ = ("access", "cache", "client_limits", "filters", "finisher", "forwarder", "handler", "location", "paced", "target")
+    __slots__ = (
+        "access",
+        "cache",
+        "client_limits",
+        "filters",
+        "finisher",
+        "forwarder",
+        "handler",
+        "location",
+        "paced",
+        "slice",
+        "target",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,8 @@ class CompiledLocation:
         self.filters: Filters | None = compile_filters(location)
         """Adapt responses and their bodies (`charset`, `gzip`); None without them."""
         self.paced = location.core.limit_rate is not None
+        self.slice = location.core.slice if is_sliced(location) else 0
+        """The size of the parts in which responses are fetched; 0 for whole ones."""
         self.client_limits: dict[Any, Any] = {}
         """The keep-alive settings and timeouts of this location by listener; filled by the worker."""
         self.forwarder: Forwarder | None = None

@@ -16,6 +16,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
@@ -38,7 +39,7 @@ from .connect import Tunnel
 from .internal_redirects import Detours
 from .location import CompiledLocation
 from .request_body import collect
-from .subrequests import Mirrors, Subrequests
+from .subrequests import Mirrors, Subrequests, sliced
 from .targets import Targets
 from .upstream_body import Forwarded
 from .upstream_request import UpstreamRequests, client_of
@@ -181,6 +182,12 @@ class Proxy:
         if exchange.method == "OPTIONS" and headers.hops_left(exchange.environ.get("HTTP_MAX_FORWARDS", "")) == -1:
             # Max-Forwards: 0 makes this proxy the recipient (RFC 9110, section 7.6.2).
             return Response(200, [("Content-Length", "0")], length=0)
+        if compiled.slice and not exchange.subrequest and exchange.method in ("GET", "HEAD"):
+            return sliced(exchange, compiled.slice, partial(self._answer, compiled=compiled))
+        return self._answer(exchange, compiled)
+
+    def _answer(self, exchange: Exchange, compiled: CompiledLocation) -> Response:
+        """Answer a request, or a part of one, from the cache or from an upstream."""
         plan = compiled.cache
         if plan is None:
             response = self.requests.ask(exchange, compiled)

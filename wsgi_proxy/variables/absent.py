@@ -14,7 +14,7 @@ geoip_country_code geoip_country_code3 geoip_country_name geoip_dma_code geoip_l
 geoip_postal_code geoip_region geoip_region_name
 http3 jwt_payload
 otel_parent_id otel_parent_sampled otel_span_id otel_trace_id
-quic_connection session_log_binary_id session_log_id slice_range
+quic_connection session_log_binary_id session_log_id
 upstream_last_server_name upstream_queue_time
 """.split()
 

@@ -86,6 +86,7 @@ OPTIONAL: dict[str, str] = {
     "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
     "request_body": "request_body(x)",
     "request_body_file": "(x.request_body_file or None)",
+    "slice_range": "(x.slice_range or None)",
     "secure_link": "(secure_link(x) or None)",
     "secure_link_expires": "(secure_link_expires(x) or None)",
 }

@@ -44,6 +44,8 @@ class Rules:
     valid: tuple[tuple[frozenset[int] | None, float], ...] = ()
     methods: frozenset[str] = frozenset({"GET", "HEAD"})
     no_store: bool = False
+    parts: bool = False
+    """Store the 206 of a request for a part whose range is in the cache key (`slice`)."""
 
     def lifetime(self, status: int) -> float | None:
         """Return the seconds of proxy_cache_valid for a status; None if it has none or 0, which is nginx's "do not cache"."""
@@ -101,7 +103,7 @@ def _refusal(method: str, request: Pairs, status: int, response: Pairs, rules: R
         return "method"
     if rules.no_store or "no-store" in cache_control(request):
         return "request-no-store"
-    if not 200 <= status <= 999 or status in UNSTORABLE_STATUSES:
+    if not 200 <= status <= 999 or (status in UNSTORABLE_STATUSES and not (status == 206 and rules.parts)):
         return "status"
     directives = _effective(response)
     if not accelerated:

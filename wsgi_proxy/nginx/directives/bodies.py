@@ -33,6 +33,7 @@ ROWS: tuple[Row, ...] = (
     value("ssi_value_length", ALL, "TAKE1", "ssi.value_length", values.size),
     media_types("ssi_types", "ssi.types", "text/html"),
     value("subrequest_output_buffer_size", ALL, "TAKE1", "core.subrequest_output_buffer_size", values.size),
+    value("slice", ALL, "TAKE1", "core.slice", values.size),
     value("add_before_body", ALL, "TAKE1", "addition.before", values.text),
     value("add_after_body", ALL, "TAKE1", "addition.after", values.text),
     media_types("addition_types", "addition.types", "text/html"),

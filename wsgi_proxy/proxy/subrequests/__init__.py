@@ -2,5 +2,6 @@
 
 from .mirror import Mirrors
 from .request import Subrequests
+from .slices import sliced
 
-__all__ = ["Mirrors", "Subrequests"]
+__all__ = ["Mirrors", "Subrequests", "sliced"]
