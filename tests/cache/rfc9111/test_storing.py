@@ -151,6 +151,7 @@ def test_a_date_is_added_where_the_origin_sent_none_or_nonsense():
         ([("X-Accel-Expires", "5"), ("Cache-Control", "no-store")], 5),
         ([("X-Accel-Expires", f"@{int(NOW) + 8}"), ("Cache-Control", "max-age=60")], 8),
         ([("X-Accel-Expires", "off"), ("Cache-Control", "max-age=60")], 60),
+        ([("X-Accel-Expires", "@0"), ("Cache-Control", "max-age=60")], 60),
     ],
 )
 def test_the_first_source_of_a_lifetime_wins(response, lifetime):
@@ -163,6 +164,8 @@ def test_a_targeted_no_store_wins_over_a_permissive_cache_control():
 
 def test_x_accel_expires_zero_is_nginx_for_no():
     assert not judge(("X-Accel-Expires", "0"), ("Cache-Control", "max-age=60")).store
+    assert not judge(("X-Accel-Expires", "@0")).store
+    assert not judge(("X-Accel-Expires", "@0"), ("Cache-Control", "no-store")).store
 
 
 def test_expires_counts_from_the_origins_clock():

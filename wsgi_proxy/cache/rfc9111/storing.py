@@ -147,12 +147,12 @@ def _accelerated(response: Pairs, now: float) -> float | None:
     """Return the lifetime of X-Accel-Expires, in seconds; None if it is absent or unreadable.
 
     Its value is in seconds, or `@` and seconds since 1970, which gives a negative lifetime for the past. It overrides every other
-    field (ngx_http_proxy_module, proxy_cache_valid).
+    field (ngx_http_proxy_module, proxy_cache_valid); `@0` says nothing, because nginx keeps 0 for a time that is not known.
     """
     for value in values(response, "x-accel-expires"):
         absolute = value.startswith("@")
         seconds = parse_delta(value[1:] if absolute else value)
-        if seconds is not None:
+        if seconds is not None and (seconds or not absolute):
             return float(seconds) - now if absolute else float(seconds)
     return None
 
