@@ -39,6 +39,7 @@ http {
             add_header D $sent_http_x_up; add_header E $sent_http_content_length; add_header F "$sent_http_expires.";
             add_header G "$sent_http_etag."; add_header H "$sent_http_last_modified.";
         }
+        location /colon { add_header X-Frame-Options: DENY always; add_header X-B: "$sent_http_x_none" always; return 200 x; }
         location /charset/ { charset utf-8; add_header T "$sent_http_content_type."; alias FOLDER/www/files/; }
         location /expires { expires $value; return 200 x; }
         location /modified { expires modified $value; proxy_pass http://127.0.0.1:UP; }
@@ -119,7 +120,7 @@ def test_the_status_is_known(beside: Beside, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/chained/", "/charset/a.html", "/charset/a.png", "/error", "/named", "/nothing", "/trailers/"]
+    "target", ["/chained/", "/charset/a.html", "/charset/a.png", "/error", "/named", "/nothing", "/trailers/", "/colon"]
 )
 def test_a_field_may_use_those_before_it(beside: Beside, target: str) -> None:
     theirs, ours = in_place(beside, target)

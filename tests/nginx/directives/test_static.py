@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.directive import faults, http, location, said
+from wsgi_proxy.exchange import Exchange
 
 
 def test_where_files_are() -> None:
@@ -47,3 +48,18 @@ def test_the_proxys_own_pages() -> None:
     assert (found.handler, found.core.metrics) == ("status", "page")
     assert location("wsgi_proxy_status metrics;").core.metrics == "metrics"
     assert faults("server { location / { wsgi_proxy_status x; } }") == ['invalid value "x"']
+
+
+@pytest.mark.parametrize(("name", "field"), [("X-A", ("X-A", "v")), ("X-A:", ("X-A", ": v")), ("X-A:b", ("X-A", "b: v"))])
+def test_the_name_of_a_field(name: str, field: tuple[str, str]) -> None:
+    (found,) = location(f"add_header {name} v;").core.add_header
+    assert (found.name, found.value(Exchange())) == field
+
+
+@pytest.mark.parametrize("name", ['"X A"', ":x", "X\xe4", "X-A:$uri"])
+def test_names_that_are_none(name: str) -> None:
+    assert faults(f"add_header {name} v;")[0].startswith("invalid name of a header field")
+
+
+def test_an_empty_value_is_no_field_whatever_its_name() -> None:
+    assert location('add_header X-A: "";').core.add_header[0].value(Exchange()) == ""

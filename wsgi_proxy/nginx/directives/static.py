@@ -10,6 +10,7 @@ from . import values
 from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, listed, special, value
 
 FRAMING = frozenset({"content-length", "transfer-encoding"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SELF = re.compile(r"\$(\{)?(document_root|realpath_root)\b")
 
 
@@ -70,7 +71,17 @@ def _add_header(level: Level, args: list[str]) -> AddHeader:
         raise Bad(f'invalid parameter "{args[2]}"')
     if args[0].lower() in FRAMING:
         level.reading.warn(f'"add_header {args[0]}" has no effect: the server frames its responses', level.reading.names.place)
-    return AddHeader(args[0], level.template(args[1]), len(args) == 3)
+    name, text = args[:2]
+    if not _TOKEN.fullmatch(name):
+        # nginx sends the name as it is: `X-Frame-Options:: DENY` is a field whose value begins with a colon.
+        name, colon, rest = name.partition(":")
+        if not colon or not _TOKEN.fullmatch(name) or "$" in rest:
+            raise Bad(f'invalid name of a header field "{args[0]}"')
+        message = f'the name "{args[0]}" of a header field has a colon, which clients take for the beginning of its value'
+        level.reading.warn(message, level.reading.names.place)
+        value = level.template(text)
+        return AddHeader(name, lambda exchange: f"{rest}: {shown}" if (shown := value(exchange)) else "", len(args) == 3)
+    return AddHeader(name, level.template(text), len(args) == 3)
 
 
 def _expires(level: Level, statement: Statement) -> None:
