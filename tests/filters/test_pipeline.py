@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.filters import FilteredBody, Filters, Transform
-from wsgi_proxy.filters.pipeline import marked
-from wsgi_proxy.response import Response
+from wsgi_proxy.filters.pipeline import SMALL_FILE, marked
+from wsgi_proxy.response import FileBody, Response
 
 
 class Waiting:
@@ -98,6 +99,35 @@ def test_a_response_without_a_body_gets_the_fields_alone(method: str, status: in
     Filters((never, always))(exchange, response)
     assert response.headers == [("X-Filter", "upper")]
     assert isinstance(response.body, FilteredBody) is wrapped
+
+
+def test_a_body_at_hand_passes_in_one_piece(tmp_path: Path) -> None:
+    class Arrived(Waiting):
+        def at_hand(self) -> bytes | None:
+            return b"all"
+
+    (tmp_path / "a").write_bytes(b"file")
+    with open(tmp_path / "a", "rb", buffering=0) as file:
+        assert FilteredBody(FileBody(file, 1, 3), [upper], True).at_hand() == b"ILE."
+        assert FilteredBody(FileBody(file, 0, SMALL_FILE + 1), [upper], True).at_hand() is None
+    assert FilteredBody(Arrived([]), [upper, bracket], True).at_hand() == b"<ALL.>"
+    assert FilteredBody((b"a",), [upper], True).at_hand() == b"A."
+    assert FilteredBody((b"a", b"b"), [upper], True).at_hand() is None
+    assert FilteredBody(Waiting([b"a"]), [upper], True).at_hand() is None
+    assert FilteredBody((b"a",), [upper], False).at_hand() is None
+
+
+def test_only_instant_filters_make_an_instant_body() -> None:
+    class Quick:
+        instant = True
+
+        def __call__(self, exchange: Exchange, response: Response) -> Transform | None:
+            return upper
+
+    for filters, whole in (((Quick(),), b"A."), ((Quick(), never), b"A."), ((Quick(), always), None)):
+        response = Response(200, [], (b"a",))
+        Filters(filters)(Exchange(), response)
+        assert isinstance(response.body, FilteredBody) and response.body.at_hand() == whole
 
 
 def test_a_probe_leaves_the_response_alone() -> None:

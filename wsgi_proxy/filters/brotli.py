@@ -53,6 +53,7 @@ class Brotli:
     """The filter of one location. `coder` is the library's class of compressors."""
 
     __slots__ = ("_coder", "_settings", "_vary")
+    instant = True
 
     def __init__(self, settings: BrotliSettings, varies: bool, coder: Any) -> None:
         self._settings = settings

@@ -38,6 +38,7 @@ class Charset:
     """The filter of one location."""
 
     __slots__ = ("_accelerated", "_maps", "_settings")
+    instant = True
 
     def __init__(self, location: Location) -> None:
         self._settings = location.charset

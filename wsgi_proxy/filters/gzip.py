@@ -64,6 +64,7 @@ class Gzip:
     """The filter of one location."""
 
     __slots__ = ("_settings",)
+    instant = True
 
     def __init__(self, settings: GzipSettings) -> None:
         self._settings = settings

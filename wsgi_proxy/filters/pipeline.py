@@ -8,6 +8,8 @@ Rules:
   the transform yields everything that it can and then passes the mark on. A transform may otherwise hold back and join bytes.
 - The end of the input ends the body. An exception of the input passes through, behind a mark, so that a truncated body arrives
   as far as it came and stays truncated.
+- A filter whose attribute `instant` is True makes transforms that neither wait nor multiply the size of their input. A body at
+  hand then passes in one piece, and leaves together with its head.
 - A tunnel is not filtered. A response without a body (HEAD, 204, 304) gets the fields alone.
 """
 
@@ -28,6 +30,9 @@ Transform = Callable[[Iterator[bytes]], Iterator[bytes]]
 Filter = Callable[["Exchange", Response], "Transform | None"]
 """A filter of one location; see the rules of the module."""
 
+SMALL_FILE = 64 * 1024
+"""Bytes of a file that is filtered and sent in one piece."""
+
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -43,9 +48,14 @@ class Filters:
         """Adapt a response's fields, and put its body behind the transforms of the filters that apply."""
         if response.status < 200 or isinstance(response.body, Tunnelled):
             return
-        transforms = [transform for each in self._filters if (transform := each(exchange, response)) is not None]
+        transforms, instant = [], True
+        for each in self._filters:
+            transform = each(exchange, response)
+            if transform is not None:
+                transforms.append(transform)
+                instant = instant and getattr(each, "instant", False)
         if transforms and exchange.method != "HEAD" and response.status not in _WITHOUT_BODY:
-            response.body = FilteredBody(response.body, transforms)
+            response.body = FilteredBody(response.body, transforms, instant)
 
     def whole(self, exchange: Exchange, response: Response) -> bool:
         """Return True if a filter changes the length of this response, of which no range can be sent then."""
@@ -59,17 +69,34 @@ class Filters:
 class FilteredBody:
     """A body behind transforms. Closing it closes the other body."""
 
-    __slots__ = ("_body", "_transforms")
+    __slots__ = ("_body", "_instant", "_transforms")
 
-    def __init__(self, body: Iterable[bytes], transforms: list[Transform]) -> None:
+    def __init__(self, body: Iterable[bytes], transforms: list[Transform], instant: bool = False) -> None:
         self._body = body
         self._transforms = transforms
+        self._instant = instant
 
     def __iter__(self) -> Iterator[bytes]:
-        blocks = marked(self._body)
+        return filter(None, self._through(marked(self._body)))
+
+    def _through(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         for transform in self._transforms:
             blocks = transform(blocks)
-        return filter(None, blocks)
+        return blocks
+
+    def at_hand(self) -> bytes | None:
+        """Return the whole filtered body if the other body has arrived, in one block, and no transform waits; else None."""
+        if not self._instant:
+            return None
+        body = self._body
+        if isinstance(body, tuple):
+            block = body[0] if len(body) == 1 else None
+        elif isinstance(body, FileBody):
+            block = b"".join(body) if body.count <= SMALL_FILE else None
+        else:
+            take: Any = getattr(body, "at_hand", None)
+            block = take() if take is not None else None
+        return None if block is None else b"".join(self._through(iter((block,))))
 
     def ready(self) -> bool:
         """Return True if the other body's first block has arrived."""

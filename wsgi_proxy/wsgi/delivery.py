@@ -104,9 +104,9 @@ class Delivery:
         exchange.completed = True
 
     def at_hand(self) -> bytes | None:
-        """Return the whole body if it is one block of known length that has arrived, else None. The worker calls it once."""
+        """Return the whole body if it is one block that has arrived, else None. The worker calls it once."""
         body = self._body
-        if self._response is None or self._response.length is None:
+        if self._response is None:
             return None
         if type(body) is tuple:
             block = body[0] if len(body) == 1 else None

@@ -48,6 +48,34 @@ def test_lengths_and_chunks() -> None:
         assert response.get("Connection") == "close"
 
 
+class AtHand:
+    """An application's body that is there in one piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def at_hand(self) -> bytes:
+        return self.body
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise AssertionError("iterated")
+
+
+@pytest.mark.parametrize("body", [b"", b"abc", b"x" * 100_000])
+@pytest.mark.parametrize("trailers", [None, [("X-T", "1")]])
+def test_a_body_at_hand_without_a_length(body: bytes, trailers: list[tuple[str, str]] | None) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ["wsgi_proxy.connection"].trailers = trailers
+        start_response("200 OK", [])
+        return AtHand(body)
+
+    with serving(app) as server:
+        response = get(server)
+        assert (response.get("Transfer-Encoding"), response.body, response.complete) == ("chunked", body, True)
+        assert response.trailers == (trailers or []) and response.rest == b""
+        assert get(server, version="1.0").body == body
+
+
 def test_blocks_may_be_any_bytes() -> None:
     with serving(responseing([], b"a", bytearray(b"b"), memoryview(b"c"))) as server:
         assert get(server).body == b"abc"

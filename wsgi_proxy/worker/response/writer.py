@@ -79,6 +79,26 @@ class ResponseWriter(HeadWriter):
         else:
             self.connection.send_all([head, block])
 
+    def _send_whole(self, head: bytes, block: bytes) -> None:
+        """Send a complete body behind its head, with the end of its framing."""
+        size = len(block)
+        if not self.chunked or not size:
+            self._send(head, block)
+            self.finish()
+            return
+        self.sent += size
+        head += b"%x\r\n" % size
+        end = self._end()
+        if size <= _SMALL_BLOCK:
+            self.connection.send(b"%b%b\r\n%b" % (head, block, end))
+        else:
+            self.connection.send_all([head, block, b"\r\n" + end])
+
+    def _end(self) -> bytes:
+        """Return the last chunk and the trailer fields."""
+        trailers = self.connection.trailers
+        return LAST_CHUNK if trailers is None else encode_end(trailers() if callable(trailers) else trailers)
+
     def deliver(self, result: Any) -> None:
         """Send the body that the application returned. Raises the exceptions of its iterable, and ClientGone."""
         if type(result) is list or type(result) is tuple:
@@ -91,11 +111,10 @@ class ResponseWriter(HeadWriter):
                 return
         elif self.status and not self.head_sent:
             at_hand = getattr(result, "at_hand", None)
-            if at_hand is not None and self.left is not None and not self.bare:
+            if at_hand is not None and not self.bare:
                 whole_body = at_hand()
                 if whole_body is not None:
-                    self._send(self._finish_head(), whole_body)
-                    self.finish()
+                    self._send_whole(self._finish_head(), whole_body)
                     return
             if self._deliver_whole(result):
                 return
@@ -184,11 +203,7 @@ class ResponseWriter(HeadWriter):
         if self.bare:
             return
         if self.chunked:
-            trailers = self.connection.trailers
-            if trailers is None:
-                self.connection.send(LAST_CHUNK)
-            else:
-                self.connection.send(encode_end(trailers() if callable(trailers) else trailers))
+            self.connection.send(self._end())
         elif self.left:
             raise ShortBody(
                 f"the body ended {self.left} bytes before its Content-Length: the application must send the length that it set"
