@@ -53,6 +53,7 @@ LIBRARIES = {
     "greenlet": "net worker",
     "bcrypt": "access",
     "brotli": "filters",
+    "isal": "filters",
     "OpenSSL": "tls",
     "cryptography": "tls cli",
     "mypy_extensions": "*",

@@ -9,13 +9,33 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import h2.connection
+import h2.events
 import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client as Caller
 
-from tests.support import Client, Recorded, Recorder, Running, Wire, fetch, free_port, reply, request_bytes, run_proxy, wait_until
+from tests.support import (
+    Client,
+    Recorded,
+    Recorder,
+    Running,
+    Wire,
+    connect,
+    fetch,
+    free_port,
+    reply,
+    request_bytes,
+    run_proxy,
+    wait_until,
+)
 from tests.support.client import read_chunks
+from wsgi_proxy.nginx import reader as nginx
+from wsgi_proxy.wsgi.app import ProxyApp
 
 LARGE = b"".join(b"line %d of a large body\n" % number for number in range(40000))
 GZIP = [("Accept-Encoding", "gzip")]
+EVENTS = b"data: 1\n\ndata: 2\n\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
@@ -165,3 +185,56 @@ def test_a_response_is_stored_as_the_upstream_sent_it(site: Site) -> None:
         assert response.get("Content-Encoding") == coding
         assert (gzip.decompress(response.body) if coding else response.body) == LARGE
     assert "hit" in (response.get("Cache-Status") or "")
+
+
+def over_http2(port: int, target: str) -> tuple[dict[bytes, bytes], bytes]:
+    """(fields, body) of the response to one request with gzip, over HTTP/2 with prior knowledge."""
+    fields: dict[bytes, bytes] = {}
+    body = b""
+    with connect(port) as sock:
+        client = h2.connection.H2Connection()
+        client.initiate_connection()
+        pairs = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", target), ("accept-encoding", "gzip")]
+        client.send_headers(1, pairs, end_stream=True)
+        sock.sendall(client.data_to_send())
+        while True:
+            data = sock.recv(65536)
+            assert data, "the connection ended"
+            for event in client.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    fields.update(event.headers)
+                elif isinstance(event, h2.events.DataReceived):
+                    body += event.data
+                    client.acknowledge_received_data(event.flow_controlled_length, 1)
+                elif isinstance(event, h2.events.StreamEnded):
+                    return fields, body
+                else:
+                    assert not isinstance(event, h2.events.StreamReset)
+            sock.sendall(client.data_to_send())
+
+
+def test_responses_over_http2(tmp_path: Path) -> None:
+    site = Site()
+    site.more.set()
+    (tmp_path / "large.txt").write_bytes(LARGE)
+    with Recorder(site.upstream) as up:
+        conf = f"""events {{}} http {{ types {{ text/plain txt; }} gzip on; gzip_types text/plain text/event-stream;
+            server {{ listen {site.port}; http2 on;
+                location / {{ proxy_pass {up.url}; }}
+                location /f/ {{ alias {tmp_path}/; }} }} }}"""
+        with run_proxy(conf, tmp_path):
+            for target, body in (("/large", LARGE), ("/f/large.txt", LARGE), ("/small", b"small " * 10), ("/chunks", EVENTS)):
+                fields, data = over_http2(site.port, target)
+                assert fields[b"content-encoding"] == b"gzip" and b"content-length" not in fields
+                assert gzip.decompress(data) == body
+
+
+def test_responses_of_a_mounted_middleware(tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_bytes(LARGE)
+    conf = f"events {{}} http {{ types {{ text/plain txt; }} gzip on; gzip_types *; server {{ root {tmp_path}; }} }}"
+    app = ProxyApp(nginx.loads(conf))
+    mounted = DispatcherMiddleware(lambda environ, start_response: [], {"/under": app})
+    response = Caller(mounted).get("/under/large.txt", headers=GZIP)
+    assert response.headers["Content-Encoding"] == "gzip" and gzip.decompress(response.data) == LARGE
+    response.close()
+    app.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.filters.fields import clear_length, content_type, drop, has_type, vary, weaken_etag
+from wsgi_proxy.filters import fields as fields_module
+from wsgi_proxy.filters.fields import Coded, clear_length, content_type, drop, encode, has_type, meaning, vary, weaken_etag
 from wsgi_proxy.response import Response
 
 
@@ -22,6 +23,27 @@ def test_a_length_that_is_cleared_takes_the_ranges_along() -> None:
     drop(response, "a")
     vary(response)
     assert response.headers == [("Vary", "Accept-Encoding")]
+
+
+def test_the_fields_of_a_coding() -> None:
+    fields = [("etag", '"a"'), ("X", "y"), ("Content-Length", "3"), ("CONTENT-TYPE", "a/b"), ("Accept-Ranges", "bytes")]
+    response = Response(200, [*fields, ("Vary", "X")], length=3)
+    found = Coded(response)
+    assert (found.type, found.length, found.coding) == ("a/b", "3", "")
+    encode(response, "br")
+    assert response.headers == [("etag", 'W/"a"'), ("X", "y"), ("CONTENT-TYPE", "a/b"), ("Vary", "X"), ("Content-Encoding", "br")]
+    assert response.length is None and Coded(response).coding == "br" and Coded(Response(200)).type == ""
+    for tag, weak in (('W/"a"', [("ETag", 'W/"a"')]), ("a", [])):
+        other = Response(200, [("ETag", tag)])
+        encode(other, "gzip")
+        assert other.headers == [*weak, ("Content-Encoding", "gzip")]
+
+
+def test_names_of_any_case_are_remembered_within_bounds() -> None:
+    assert meaning("ETAG") == meaning("etag") == "etag" and meaning("X-Other") == ""
+    for number in range(5000):
+        assert meaning(f"X-{number}") == ""
+    assert meaning("eTAG") == "etag" and len(fields_module._NAMES) <= 4096
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from tests.support.routing import environ
 from wsgi_proxy.config import GzipSettings, Location
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.filters import compile_filters
+from wsgi_proxy.filters.gzip import compressor_for
 from wsgi_proxy.http import Pairs
 from wsgi_proxy.response import Response
 
@@ -98,6 +100,20 @@ def test_a_head_gets_the_fields_alone() -> None:
 def test_every_length_fits_its_window(length: int, settings: GzipSettings) -> None:
     body = bytes(number * number % 251 for number in range(length))
     assert gzip.decompress(b"".join(filtered(page(body=body), settings)[1].body)) == body
+
+
+def test_isal_is_used_for_its_levels_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    isal_zlib = pytest.importorskip("isal.isal_zlib")
+    assert [compressor_for(level) is isal_zlib.compressobj for level in range(1, 10)] == [True] * 3 + [False] * 6
+    monkeypatch.setitem(sys.modules, "isal", None)
+    assert {compressor_for(level) for level in range(1, 10)} == {zlib.compressobj}
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_every_level_gives_the_body(level: int) -> None:
+    body = PAGE * 1000
+    found = b"".join(filtered(page(body=body), GzipSettings(enabled=True, comp_level=level))[1].body)
+    assert gzip.decompress(found) == body and len(found) < len(body) // 50
 
 
 def test_a_location_without_filters_has_none() -> None:

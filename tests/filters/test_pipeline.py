@@ -19,6 +19,7 @@ class Waiting:
     def __init__(self, blocks: list[bytes], together: tuple[int, ...] = ()) -> None:
         self.blocks = blocks
         self.together = together
+        self.buffered = True
         self.taken = 0
         self.closed = 0
 
@@ -66,6 +67,17 @@ def test_a_mark_follows_each_block_that_came_alone() -> None:
     assert list(marked(Waiting([b"a", b"b", b"c", b"d"], together=(2,)))) == [b"a", b"", b"b", b"c", b"", b"d"]
     assert list(marked((b"a", b"b"))) == [b"a", b"b"]
     assert list(marked(iter([b"a", b"b"]))) == [b"a", b"", b"b", b""]
+
+
+def test_a_body_of_known_length_is_joined() -> None:
+    waiting, unbuffered = Waiting([b"a", b"b"]), Waiting([b"a", b"b"])
+    unbuffered.buffered = False
+    assert list(marked(waiting, True)) == [b"a", b"b"]
+    assert list(marked(unbuffered, True)) == [b"a", b"", b"b"]
+    for length, blocks in ((2, [b"AB."]), (None, [b"A", b"B."])):
+        response = Response(200, [], Waiting([b"a", b"b"]), length=length)
+        Filters((always,))(Exchange(), response)
+        assert list(response.body) == blocks
 
 
 def test_transforms_run_in_order_and_marks_reach_all_of_them() -> None:

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .accepting import accepts
-from .fields import has_type, vary
-from .gzip import compressible, encode
+from .fields import Coded, encode, vary
+from .gzip import compressible
 from .pipeline import Filter, Transform
 
 if TYPE_CHECKING:
@@ -62,13 +62,14 @@ class Brotli:
 
     def __call__(self, exchange: Exchange, response: Response) -> Transform | None:
         settings = self._settings
-        if not compressible(response, settings.min_length) or not has_type(response, settings.types):
+        fields = Coded(response)
+        if not compressible(response, fields, settings.min_length, settings.types):
             return None
         if self._vary and not exchange.subrequest:
             vary(response)
         if not accepts_brotli(exchange):
             return None
-        length = int(response.header("content-length") or 0)
+        length = int(fields.length or 0)
         encode(response, "br")
         window = settings.window
         while length and window > _SMALLEST and length <= (1 << (window - 1)) - 16:

@@ -11,9 +11,64 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..config import MediaTypes
+    from ..http import Pairs
     from ..response import Response
 
 _CHARSET = re.compile(r'; *charset=(?:"?)(.*?)"?', re.IGNORECASE | re.DOTALL)
+
+
+_MEANT = frozenset({"accept-ranges", "content-encoding", "content-length", "content-type", "etag"})
+_NAMES: dict[str, str] = {}
+_MOST_NAMES = 4096
+
+
+def meaning(name: str) -> str:
+    """Return the lower-case name of a field that codings read or change, "" for any other; known names are remembered."""
+    found = _NAMES.get(name)
+    if found is None:
+        lower = name.lower()
+        found = lower if lower in _MEANT else ""
+        if len(_NAMES) < _MOST_NAMES:
+            _NAMES[name] = found
+    return found
+
+
+class Coded:
+    """The values of the fields that decide about a coding, read in one pass; "" for a field that is missing."""
+
+    __slots__ = ("coding", "length", "type")
+
+    def __init__(self, response: Response) -> None:
+        self.coding = self.length = self.type = ""
+        for name, value in response.headers:
+            found = meaning(name)
+            if not found:
+                continue
+            if found == "content-type":
+                self.type = value
+            elif found == "content-length":
+                self.length = value
+            elif found == "content-encoding":
+                self.coding = value
+
+
+def encode(response: Response, coding: str) -> None:
+    """Adapt the fields of a response that gets a coding: no length, no ranges, a weak entity tag."""
+    kept: Pairs = []
+    for pair in response.headers:
+        found = meaning(pair[0])
+        if found == "content-length" or found == "accept-ranges":
+            continue
+        if found == "etag":
+            value = pair[1]
+            if value.startswith('"'):
+                pair = (pair[0], "W/" + value)
+            elif not value.startswith("W/"):
+                continue
+        kept.append(pair)
+    kept.append(("Content-Encoding", coding))
+    response.headers = kept
+    response.length = None
 
 
 def drop(response: Response, *names: str) -> None:
@@ -46,7 +101,11 @@ def content_type(response: Response) -> tuple[str, str]:
     As in nginx only the parameter `charset` of an upstream's field is cut off; another parameter, and any parameter of
     `default_type` and `types`, is a part of the name (ngx_http_upstream_copy_content_type).
     """
-    value = response.header("content-type")
+    return parsed_type(response, response.header("content-type") or "")
+
+
+def parsed_type(response: Response, value: str) -> tuple[str, str]:
+    """Return the same for the value of a response's Content-Type."""
     if not value:
         return "", ""
     if response.charset:

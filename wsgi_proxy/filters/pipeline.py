@@ -8,6 +8,7 @@ Rules:
   the transform yields everything that it can and then passes the mark on. A transform may otherwise hold back and join bytes.
 - The end of the input ends the body. An exception of the input passes through, behind a mark, so that a truncated body arrives
   as far as it came and stays truncated.
+- A body of known length is no stream of events: as in nginx its blocks are joined, unless `proxy_buffering` is off.
 - A filter whose attribute `instant` is True makes transforms that neither wait nor multiply the size of their input. A body at
   hand then passes in one piece, and leaves together with its head.
 - A tunnel is not filtered. A response without a body (HEAD, 204, 304) gets the fields alone.
@@ -48,14 +49,15 @@ class Filters:
         """Adapt a response's fields, and put its body behind the transforms of the filters that apply."""
         if response.status < 200 or isinstance(response.body, Tunnelled):
             return
-        transforms, instant = [], True
+        transforms: list[Transform] = []
+        instant, joined = True, response.length is not None
         for each in self._filters:
             transform = each(exchange, response)
             if transform is not None:
                 transforms.append(transform)
                 instant = instant and getattr(each, "instant", False)
         if transforms and exchange.method != "HEAD" and response.status not in _WITHOUT_BODY:
-            response.body = FilteredBody(response.body, transforms, instant)
+            response.body = FilteredBody(response.body, transforms, instant, joined)
 
     def whole(self, exchange: Exchange, response: Response) -> bool:
         """Return True if a filter changes the length of this response, of which no range can be sent then."""
@@ -69,15 +71,16 @@ class Filters:
 class FilteredBody:
     """A body behind transforms. Closing it closes the other body."""
 
-    __slots__ = ("_body", "_instant", "_transforms")
+    __slots__ = ("_body", "_instant", "_joined", "_transforms")
 
-    def __init__(self, body: Iterable[bytes], transforms: list[Transform], instant: bool = False) -> None:
-        self._body = body
+    def __init__(self, body: Iterable[bytes], transforms: list[Transform], instant: bool = False, joined: bool = False) -> None:
+        self._body: Any = body
         self._transforms = transforms
         self._instant = instant
+        self._joined = joined
 
     def __iter__(self) -> Iterator[bytes]:
-        return filter(None, self._through(marked(self._body)))
+        return filter(None, self._through(marked(self._body, self._joined)))
 
     def _through(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         for transform in self._transforms:
@@ -111,19 +114,22 @@ class FilteredBody:
             close()
 
 
-def marked(body: Iterable[bytes]) -> Iterator[bytes]:
+def marked(body: Iterable[bytes], joined: bool = False) -> Iterator[bytes]:
     """Return the blocks of a body, with an empty block where no further block is at hand.
 
     A body that waits for its blocks has `next_at_hand()`, which returns True if the next block, or the end, can be had without
-    waiting. Blocks of any other body that is neither a file nor in memory are all followed by a mark.
+    waiting. Blocks of any other body that is neither a file nor in memory are all followed by a mark. A `joined` body has none,
+    unless its attribute `buffered` is False (`proxy_buffering off`).
     """
-    if isinstance(body, tuple | list):
+    if isinstance(body, (tuple, list)):
         return iter(body)
-    return _marked(body, _always if isinstance(body, FileBody) else getattr(body, "next_at_hand", None))
+    if isinstance(body, FileBody) or (joined and getattr(body, "buffered", True)):
+        return _marked(body, _always)
+    return _marked(body, getattr(body, "next_at_hand", None))
 
 
 def _always() -> bool:
-    """Return True: a file is at hand."""
+    """Return True: the body is at hand, or need not be sent before more of it is."""
     return True
 
 

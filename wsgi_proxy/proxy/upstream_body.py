@@ -64,6 +64,11 @@ class Forwarded:
         """Return True if the next block, or the end, can be had without waiting. Call it between two blocks."""
         return self.reply.body.next_at_hand() if self._ahead is None else self._ahead.next_at_hand()
 
+    @property
+    def buffered(self) -> bool:
+        """`proxy_buffering`, or the upstream's choice for this response."""
+        return self._buffered()
+
     def attend(self, client: Client | Watched) -> None:
         """Abort the rest of the body when this client leaves."""
         if not self.reply.body.done:
