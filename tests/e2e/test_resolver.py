@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import Recorder, fetch, free_port, reply, run_nginx, run_proxy, wait_until
-from tests.support.name_server import AAAA, A, NameServer, alias, ipv4, ipv6
+from tests.support.name_server import AAAA, A, NameServer, alias, ipv4, ipv6, service
 
 LEVELS = {"http": "127.0.0.1", "server": "127.0.0.2", "location": "127.0.0.3", "upstream": "127.0.0.4"}
 CONF = """
@@ -131,3 +131,52 @@ def test_the_next_request_to_an_expired_name_of_variables_gets_its_new_address(p
             return len(server.asked) > before
 
         wait_until(asked_again, "the expiry")
+
+
+SERVICES = """
+events {{}}
+http {{
+  access_log off;
+  resolver {names} ipv6=off;
+  upstream short {{ zone short 1m; server app.test service=http resolve; }}
+  upstream long {{ zone long 1m; server app.test service=_http._tcp resolve; }}
+  upstream dotted {{ zone dotted 1m; server app.test service=one.two resolve; }}
+  upstream weighted {{ zone weighted 1m; server app.test service=http resolve weight=3; }}
+  upstream spare {{ zone spare 1m; server 127.0.0.4:{dead} max_fails=0; server app.test service=http resolve backup; }}
+  upstream second {{ zone second 1m; server lost.test service=http resolve; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location ~ ^/(short|long|dotted|weighted|spare|second)$ {{ proxy_pass http://$1; }}
+  }}
+}}
+"""
+
+
+def counted(run: Any, folder: Path) -> dict[str, list[int]]:
+    """How many of 12 requests each address got, by upstream block."""
+    port, dead, up = free_port(), free_port(), free_port()
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer())
+        hosts = [f"127.0.0.{number}" for number in (1, 2, 3)]
+        for number, host in enumerate(hosts):
+            names.records[f"h{number}.test"] = [ipv4(host)]
+            stack.enter_context(Recorder(lambda request, wire, host=host: reply(host.encode()), host=host, port=up))  # type: ignore[misc]
+        names.records["_http._tcp.app.test"] = [
+            service(20, 1, up, "h2.test"), service(10, 5, up, "h0.test"), service(10, 1, up, "h1.test"),
+            service(10, 1, up, "gone.test"),
+        ]  # fmt: skip
+        names.records["one.two.app.test"] = [service(1, 0, up, "h1.test")]
+        names.records["_http._tcp.lost.test"] = [service(1, 1, dead, "h0.test"), service(2, 1, up, "h2.test")]
+        with run(SERVICES.format(names=names.address, port=port, dead=dead), folder):
+            found = {}
+            for name in ("short", "long", "dotted", "weighted", "spare", "second"):
+                wait_until(lambda name=name: fetch(port, f"/{name}").status == 200, name)  # type: ignore[misc]
+                bodies = [fetch(port, f"/{name}").body.decode() for _ in range(12)]
+                found[name] = [bodies.count(host) for host in hosts]
+    return found
+
+
+def test_services_by_their_records(tmp_path: Path) -> None:
+    ours = counted(run_proxy, tmp_path)
+    assert ours == counted(run_nginx, tmp_path)
+    assert ours["short"] == [10, 2, 0] and ours["second"] == [0, 0, 12]

@@ -79,7 +79,7 @@ def test_a_socket_that_the_client_names_is_judged() -> None:
 
 
 def judged(names: str, place: str, host: str = "a.test", uri: str = "/127.0.0.1:9") -> bool:
-    text = f"events {{}} http {{ server {{ server_name {names}; {place} }} }}"
+    text = f"events {{}} http {{ upstream u {{ server 127.0.0.1:1; }} server {{ server_name {names}; {place} }} }}"
     config = nginx.loads(text)
     known = Targets(config, SharedMemory.open(uuid.uuid4().hex), {})
     block = config.servers[0]
@@ -102,3 +102,6 @@ def test_only_a_host_that_the_client_chooses_is_judged() -> None:
     assert not judged("_", "location ~ :(?<port>[0-9]+)$ { proxy_pass http://127.0.0.1:$port; }")
     assert judged("_", "location ~ ^/(.+)$ { proxy_pass http://$1; }")
     assert judged("_", "location ~ ^/(?<to>.+)$ { proxy_pass http://$to; }")
+    # An upstream block is the configuration's, an address of another proxy_pass is not.
+    assert not judged("_", "location ~ ^/(.+)$ { proxy_pass http://$1; }", uri="/u")
+    assert judged("_", "location ~ ^/(.+)$ { proxy_pass http://$1; } location /x { proxy_pass http://127.0.0.1:9; }")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.balance.peers import Address
 from wsgi_proxy.config import Server, SourceLine
 from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Resolver, Target, first_addresses, name_of, parse, target_of
+from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Instance, Resolver, Target, first_instances, name_of, parse, target_of
 
 
 @pytest.mark.parametrize(
@@ -63,19 +62,19 @@ def test_names_as_the_log_shows_them() -> None:
 def test_a_server_given_as_a_url() -> None:
     server = Server("https://localhost:3000")
     assert target_of(server) == Target("localhost", 3000, "", "https")
-    found, life = first_addresses(server, Resolver())
-    assert found[0] == ("127.0.0.1", 3000) and life == SYSTEM_VALID
+    found, life = first_instances(server, Resolver())
+    assert found[0] == Instance(("127.0.0.1", 3000), 1, False) and life == SYSTEM_VALID
 
 
 @pytest.mark.parametrize("address", ["no-such-host.invalid:80", "a" * 300 + ":80"])
 def test_an_unknown_name_is_named_with_its_place(address: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        first_addresses(Server(address, place=SourceLine("nginx.conf", 7)), Resolver())
+        first_instances(Server(address, place=SourceLine("nginx.conf", 7)), Resolver())
     assert str(caught.value) == f'nginx.conf:7: host not found in upstream "{address}"'
 
 
 def test_a_name_to_be_resolved_later_may_be_unknown_now() -> None:
-    nowhere: list[Address] = first_addresses(Server("no-such-host.invalid:80", resolve=True), Resolver())[0]
+    nowhere: list[Instance] = first_instances(Server("no-such-host.invalid:80", resolve=True), Resolver())[0]
     assert nowhere == []
 
 

@@ -3,7 +3,8 @@
 Rules:
 - Only destinations that the client names are checked: CONNECT, and a `proxy_pass` whose host comes from the request. Destinations
   in the configuration are trusted. A port or a path that comes from the request does not matter, and `$host` is the
-  configuration's if a `server_name` of the server block is that name or a domain that contains it.
+  configuration's if a `server_name` of the server block is that name or a domain that contains it. So are the addresses of an
+  upstream block that the client chose by its name.
 - The check is on the address of the connection about to be opened, not on the name, so a later DNS answer cannot evade it.
 - `tunnel_allow_upstream` decides alone where it is set (ngx_http_tunnel_module). Each condition must be neither empty nor "0",
   and $upstream_last_addr is the address in question. Without it, loopback, link-local, multicast and unspecified addresses and

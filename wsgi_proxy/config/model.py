@@ -61,6 +61,8 @@ class Server:
         down: Never use the server.
         drain: Use the server only for requests that `sticky` binds to it.
         resolve: Resolve the name again while the server runs, when its addresses expire.
+        service: The service whose SRV records name the servers, with `resolve` and name servers (`resolver`); `address` is then a
+            domain name without a port.
         route: The server's value in a `sticky` cookie; by default a hash of its address.
         place: The file and line of the configuration.
     """
@@ -75,6 +77,7 @@ class Server:
     down: bool = False
     drain: bool = False
     resolve: bool = False
+    service: str = ""
     route: str = ""
     place: SourceLine = SourceLine()
 
@@ -89,6 +92,7 @@ class Server:
         arguments.seconds(self.slow_start, where + "slow_start")
         for name in ("backup", "down", "drain", "resolve"):
             arguments.flag(getattr(self, name), where + name)
+        arguments.text(self.service, where + "service")
         arguments.text(self.route, where + "route")
         arguments.instance(self.place, SourceLine, where + "place")
 

@@ -143,8 +143,13 @@ def _resolver_of(upstream: Upstream | None, core: CoreSettings) -> Resolver:
     return Resolver(core.resolver, core.resolver_valid, timeout, core.resolver_families)
 
 
-def _is_judged(exchange: Exchange, pass_: ProxyPass) -> bool:
-    """Return True if the client chose the host, so that `destinations` decides about each address."""
+def _is_judged(exchange: Exchange, pass_: ProxyPass, target: Target) -> bool:
+    """Return True if the client chose the host, so that `destinations` decides about each address.
+
+    The addresses of an upstream block are the configuration's, even if the client chose the block.
+    """
+    if target.limits is not None and target.limits.place.line:
+        return False
     return bool(pass_.client_names) and not destinations.is_configured(exchange, pass_.client_names)
 
 
@@ -210,7 +215,7 @@ class Targets:
         base = self._dynamic.get(key)
         if base is None:
             base = self._keep(key, self._addressed(address, scheme, compiled))
-            base.judged = _is_judged(exchange, pass_)
+            base.judged = _is_judged(exchange, pass_, base)
             base.verified = verified
         if uri is None:
             return base
@@ -231,7 +236,7 @@ class Targets:
         found = self._dynamic.get(key)
         if found is None:
             found = self._keep(key, self._addressed(address, scheme, compiled))
-            found.judged = _is_judged(exchange, pass_)
+            found.judged = _is_judged(exchange, pass_, found)
         return found
 
     def to(self, authority: str, core: CoreSettings) -> Target:

@@ -18,12 +18,13 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
-from ..balance import Address, Peer
+from ..balance import Peer
 from ..config import Server
 from ..errors import ConfigError
 from ..logs import errorlog
-from .resolver import SYSTEM, Resolver, first_addresses, name_of, target_of
+from .resolver import SYSTEM, Instance, Resolver, first_instances, instances_of, name_of, target_of
 
 _NEVER = float("inf")
 _RETRY = 5.0
@@ -37,6 +38,10 @@ _MEMORY = 4096
 def memory_size(names: int) -> int:
     """Return the bytes of shared memory for the addresses of a number of names."""
     return 8 + names * _MEMORY
+
+
+def _label(server: Server) -> str:
+    return f"{server.service} {server.address}" if server.service else server.address
 
 
 class Addresses:
@@ -65,15 +70,18 @@ class Addresses:
         self._memory = memory(memory_size(len(self.named))) if self.named else None
         self.due = _NEVER
         """The time of the next resolution, in seconds since the epoch."""
-        self._addresses = {server: self._first(server) for server in servers}
+        self._placed: dict[tuple[Server, int, bool], Server] = {}
+        """The servers with the weights of SRV records, and the backups among them."""
+        self._origins: dict[Server, Server] = {}
+        self._instances = {server: self._first(server) for server in servers}
         self._remember()
         self._suspects: set[Server] = set()
         self.resolving = False
         self._waiting = threading.Lock()
 
-    def _first(self, server: Server) -> list[Address]:
+    def _first(self, server: Server) -> list[Instance]:
         try:
-            found, life = first_addresses(server, self._resolver if server.resolve else self._system)
+            found, life = first_instances(server, self._resolver if server.resolve else self._system)
         except ConfigError:
             found = self._remembered(server)
             if not found:
@@ -83,7 +91,7 @@ class Addresses:
             self.due = min(self.due, self._clock() + max(_SOON, life))
         return found or self._remembered(server)
 
-    def _remembered(self, server: Server) -> list[Address]:
+    def _remembered(self, server: Server) -> list[Instance]:
         """Return the addresses of a server that a worker has stored."""
         if self._memory is None:
             return []
@@ -91,11 +99,14 @@ class Addresses:
             length = int.from_bytes(self._memory[:8], "little")
             text = bytes(self._memory[8 : 8 + length])
         known = json.loads(text) if text else {}
-        return [(str(host), int(port)) for host, port in known.get(server.address, [])]
+        return [
+            Instance((str(host), int(port)), int(weight), bool(backup))
+            for (host, port), weight, backup in known.get(_label(server), [])
+        ]
 
     def _remember(self) -> None:
         if self._memory is not None:
-            text = json.dumps({server.address: self._addresses[server] for server in self.named}).encode()
+            text = json.dumps({_label(server): self._instances[server] for server in self.named}).encode()
             if len(text) <= len(self._memory) - 8:
                 with self._lock:
                     # The length is zero meanwhile, so that a killed worker leaves nothing instead of a part.
@@ -109,13 +120,26 @@ class Addresses:
         peers = []
         for server in self.servers:
             target = self.targets[server]
-            for address in self._addresses[server]:
-                peer = known.get((id(server), address))
-                peers.append(peer or Peer(server, address, name_of(address), target.host, target.scheme))
+            for instance in self._instances[server]:
+                placed, address = self._place(server, instance), instance.address
+                peer = known.get((id(placed), address))
+                peers.append(peer or Peer(placed, address, name_of(address), target.host, target.scheme))
         return sorted(peers, key=lambda peer: peer.backup)
+
+    def _place(self, server: Server, instance: Instance) -> Server:
+        """Return the server with the weight of an instance, and as a backup if it is one. The same object each time."""
+        if (instance.weight, instance.backup) == (server.weight, server.backup):
+            return server
+        key = (server, instance.weight, instance.backup)
+        placed = self._placed.get(key)
+        if placed is None:
+            placed = self._placed[key] = replace(server, weight=instance.weight, backup=instance.backup)
+            self._origins[placed] = server
+        return placed
 
     def suspect(self, server: Server, now: float) -> None:
         """Note that an address of the server does not respond, because its name may have a new address."""
+        server = self._origins.get(server, server)
         if server not in self._suspects and self.targets[server].is_name:
             self._suspects.add(server)
             self.due = min(self.due, now)
@@ -136,13 +160,14 @@ class Addresses:
                 self._resolve(tell, _SOON)
 
     def _resolve(self, tell: Callable[[Callable[[], bool]], None], retry: float | None = None) -> None:
-        found: dict[Server, list[Address]] = {}
+        found: dict[Server, list[Instance]] = {}
         life = _NEVER
         if retry is None:
             retry = _RETRY if self._resolver.valid is None else self._resolver.valid
         for server in self.named:
             try:
-                found[server], valid = (self._resolver if server.resolve else self._system).addresses(self.targets[server])
+                resolver = self._resolver if server.resolve else self._system
+                found[server], valid = instances_of(server, self.targets[server], resolver)
             except (OSError, UnicodeError) as error:
                 # The known addresses stay.
                 errorlog.line("error", f"{self.targets[server].host} could not be resolved: {error}")
@@ -151,8 +176,8 @@ class Addresses:
                 life = min(life, valid)
 
         def store() -> bool:
-            changed = any(set(addresses) != set(self._addresses[server]) for server, addresses in found.items())
-            self._addresses.update(found)
+            changed = any(set(instances) != set(self._instances[server]) for server, instances in found.items())
+            self._instances.update(found)
             self._remember()
             # A server that is still closed will be noted again.
             if self._suspects:

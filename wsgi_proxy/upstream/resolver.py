@@ -8,6 +8,8 @@ Rules (ngx_http_upstream_module, server):
   time to live, else SYSTEM_VALID seconds, because the system's resolver does not return a time to live.
 - A name without `resolve` is resolved again only while one of its addresses does not respond. nginx would need a reload to find a
   restarted container at its new address.
+- The addresses of a `service` are those of its SRV records (RFC 2782). Their weights hold unless the server has a weight, and the
+  records of a lower priority are backups; of a backup server they are not used.
 - When a name cannot be resolved again, the known addresses stay.
 """
 
@@ -18,11 +20,12 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..balance import Address
 from ..config import Server, arguments
 from ..errors import ConfigError, Fault
-from .dns import AAAA, A, look_up
+from .dns import AAAA, A, LookupFailed, Service, look_up, look_up_service
 
 SYSTEM_VALID = 5.0
 """Seconds for which an address from the system's resolver is valid."""
@@ -73,6 +76,44 @@ class Resolver:
         else:
             found, life = _ask_system(target), SYSTEM_VALID
         return found, life if self.valid is None else self.valid
+
+    def services(self, name: str, service: str) -> tuple[list[Instance], float]:
+        """Return the servers that provide a service of a domain name, the preferred ones first, and the seconds of validity.
+
+        Raise OSError without any. A service without a dot gets the form of RFC 2782, `_http._tcp.name`.
+        """
+        found, life = look_up_service(
+            f"{service}.{name}" if "." in service else f"_{service}._tcp.{name}", self.servers, self.timeout
+        )
+        first = min(each.priority for each in found)
+        made: list[Instance] = []
+        failure = None
+        for each in sorted(found, key=_by_priority):
+            if not each.host or not each.port:
+                # A dot as the target: the service is not available at this domain (RFC 2782).
+                continue
+            try:
+                addresses, valid = self.addresses(Target(each.host, each.port))
+            except (OSError, UnicodeError) as error:
+                failure = error
+                continue
+            life = min(life, valid)
+            made += [Instance(address, max(1, each.weight), each.priority > first) for address in addresses]
+        if not made:
+            raise failure or LookupFailed(f"the service {service} of {name} has no servers", exists=False)
+        return made, life if self.valid is None else self.valid
+
+
+class Instance(NamedTuple):
+    """One address that provides a service. `backup` is True for those of a lower priority than the best one's."""
+
+    address: Address
+    weight: int
+    backup: bool
+
+
+def _by_priority(service: Service) -> int:
+    return service.priority
 
 
 SYSTEM = Resolver()
@@ -165,14 +206,27 @@ def target_of(server: Server) -> Target:
         raise ConfigError(Fault(str(error), server.place.file, server.place.line)) from None
 
 
-def first_addresses(server: Server, resolver: Resolver) -> tuple[list[Address], float]:
+def instances_of(server: Server, target: Target, resolver: Resolver) -> tuple[list[Instance], float]:
+    """Return the addresses of a server, and the seconds for which they are valid. Raise OSError for an unknown name."""
+    if not server.service:
+        addresses, life = resolver.addresses(target)
+        return [Instance(address, server.weight, server.backup) for address in addresses], life
+    found, life = resolver.services(target.host, server.service)
+    made = []
+    for instance in found:
+        if not (server.backup and instance.backup):
+            weight = instance.weight if server.weight == 1 else server.weight
+            made.append(Instance(instance.address, weight, server.backup or instance.backup))
+    return made, life
+
+
+def first_instances(server: Server, resolver: Resolver) -> tuple[list[Instance], float]:
     """Return the addresses of a server at the start, and the seconds for which they are valid.
 
     An unknown name with `resolve` has no addresses yet. Without it, raise ConfigError with the server's line.
     """
-    target = target_of(server)
     try:
-        return resolver.addresses(target)
+        return instances_of(server, target_of(server), resolver)
     except (OSError, UnicodeError):
         if server.resolve:
             return [], 0.0

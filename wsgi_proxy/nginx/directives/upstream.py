@@ -53,6 +53,8 @@ def _server(level: Level, args: list[str]) -> Server:
         settings.update(_parameter(parameter))
     if level.parent is None:
         raise BadValue("has no place")
+    if "service" in settings:
+        _check_service(level, address, settings)
     return Server(as_path(address), place=level.reading.names.place, **settings)
 
 
@@ -72,10 +74,30 @@ def _parameter(text: str) -> dict[str, Any]:
     elif key == "route":
         found = rest or None
     elif key == "service":
-        raise Bad('the "service" parameter of "server" is not supported by wsgi_proxy')
+        if not rest:
+            raise Bad("service is empty")
+        found = rest
     if found is None:
         raise Bad(f'invalid parameter "{text}"')
     return {key: found}
+
+
+def _check_service(level: Level, address: str, settings: dict[str, Any]) -> None:
+    """Check a server whose addresses come from SRV records."""
+    reading, name = level.reading, level.statement.args[0] if level.statement else ""
+    if not settings.get("resolve"):
+        raise Bad(f'service upstream "{address}" requires "resolve" parameter')
+    if ":" in address:
+        raise Bad(f'service upstream "{address}" may not have port')
+    if not parse(address).is_name:
+        raise Bad(f'service upstream "{address}" requires domain name')
+
+    def resolver() -> None:
+        http = level.outer("http")
+        if "upstream.resolver" not in level.own and (http is None or "core.resolver" not in http.own):
+            raise Bad(f'no resolver defined to resolve names at run time in upstream "{name}"')
+
+    reading.later(level.place, resolver)
 
 
 def _check_address(address: str) -> None:
