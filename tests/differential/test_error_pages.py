@@ -60,6 +60,7 @@ location /small/page/ { client_max_body_size 5; error_page 413 /page.html; retur
 location /small/named/ { client_max_body_size 5; error_page 413 @text; return 200 ok; }
 location /small/dir/ { client_max_body_size 5; proxy_pass http://127.0.0.1:UP/; }
 location /small/lone/ { error_page 404 /small/return/; return 404; }
+location /unpadded/ { msie_padding off; return 404; }
 location /posted/ { error_page 405 =200 /page.html; alias FOLDER/www/; }
 """
 CONF = """
@@ -162,6 +163,19 @@ TARGETS = [
 @pytest.mark.parametrize("target", TARGETS)
 def test_places(beside: Beside, target: str, method: str) -> None:
     beside.compare(target, method)
+
+
+AGENTS = [
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:1.0) Gecko/2010 Firefox/120.0", "Chrome/1", "Gecko/1 Chrome/1", "curl/8",
+    "Mozilla/4.0 (compatible; MSIE 6.0; Windows)", "MSIE 6", "MSIE 6.0", "Opera MSIE 6.0 Chrome/1", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_short_pages_are_padded_for_some_browsers(beside: Beside, agent: str) -> None:
+    for target in ("/404", "/302", "/502", "/text/404", "/418", "/unpadded/404"):
+        beside.compare(target, fields=[("User-Agent", agent)])
 
 
 @pytest.mark.parametrize("place", ["ranged", "unranged"])

@@ -590,6 +590,7 @@ class CoreSettings:
     limit_rate: Template | None = None
     limit_rate_after: Template | None = None
     server_tokens: str = "on"
+    msie_padding: bool = True
     server_name_in_redirect: bool = False
     port_in_redirect: bool = True
     absolute_redirect: bool = True

@@ -86,9 +86,20 @@ def status_line(status: int, reason: str = "") -> str:
     return f"{status} {reason or PHRASES.get(status, '')}"
 
 
+_PADDING = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
+
+
+def wants_padding(agent: str) -> bool:
+    """Return True for a User-Agent whose browser shows its own text in place of a short page (`msie_padding`)."""
+    at = agent.find("MSIE ")
+    if "Opera" in agent:
+        return False
+    return 0 <= at < len(agent) - 7 or ("Chrome/" in agent and "Gecko/" not in agent)
+
+
 @lru_cache(maxsize=256)
-def page(status: int, product: str = "wsgi_proxy") -> bytes:
-    """Return the HTML body for a status; b"" for a status without one."""
+def page(status: int, product: str = "wsgi_proxy", padded: bool = False) -> bytes:
+    """Return the HTML body for a status; b"" for a status without one. The page of an error may be padded with comments."""
     note = _NOTES.get(status)
     if note is not None:
         title, heading = f"400 {note}", "400 Bad Request"
@@ -102,4 +113,5 @@ def page(status: int, product: str = "wsgi_proxy") -> bytes:
     return (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
         f"{second}<hr><center>{product}</center>\r\n</body>\r\n</html>\r\n"
+        f"{_PADDING if padded and status >= 400 else ''}"
     ).encode()

@@ -40,7 +40,12 @@ Finisher = Callable[["Exchange", Response], None]
 def standard_page(exchange: Exchange, status: int) -> Response:
     """Return nginx's page for a status."""
     location = exchange.location_or_none
-    body = pages.page(status, pages.product(location.core) if location is not None else "wsgi_proxy")
+    if location is None:
+        body = pages.page(status)
+    else:
+        core = location.core
+        padded = status >= 400 and core.msie_padding and pages.wants_padding(exchange.environ.get("HTTP_USER_AGENT", ""))
+        body = pages.page(status, pages.product(core), padded)
     fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
     if status in CLOSING and exchange.connection is not None:
         fields.append(("Connection", "close"))

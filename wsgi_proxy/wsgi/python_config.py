@@ -245,7 +245,9 @@ def _proxy_settings(
 
 def _core() -> CoreSettings:
     # A path in Location stays one: the server in front of the application may have another host or port.
-    return CoreSettings(client_max_body_size=0, absolute_redirect=False, early_hints=(compile_text("1", Names()),))
+    return CoreSettings(
+        client_max_body_size=0, absolute_redirect=False, msie_padding=False, early_hints=(compile_text("1", Names()),)
+    )
 
 
 def _config(locations: tuple[Location, ...], upstreams: Mapping[str, Upstream]) -> Config:
