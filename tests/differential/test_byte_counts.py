@@ -21,6 +21,12 @@ http {{
         listen 127.0.0.1:{port};
         root {root};
         location / {{ proxy_pass http://{address}; {settings} }}
+        location /tunnel {{
+            proxy_pass http://{address};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+        }}
         location /two/ {{ proxy_pass http://two; proxy_next_upstream error http_503; }}
         location /static/ {{ }}
         location /return {{ return 200 "some text"; }}
@@ -128,3 +134,26 @@ def test_each_attempt_has_its_counts(kind: str, target: str, received: int, tmp_
         sizes = [len(bad.requests[0].raw), len(other.requests[0].raw)]
         assert line["upstream_bytes_sent"] == ",".join(map(str, sizes))
         assert line["upstream_bytes_received"] == f"{received},{len(reply(b'good'))}"
+
+
+@pytest.mark.ours_alone("other workers do not tell what they send")
+@pytest.mark.parametrize("kind", ["ours", "nginx"])
+def test_a_tunnel_counts_both_directions(kind: str, tmp_path: Path) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhi"
+
+    def tunnel(request: Recorded, wire: Wire) -> None:
+        wire.send(switch)
+        wire.send(b"got" + wire.take(5))
+        wire.close()
+
+    with Recorder(tunnel) as upstream, started(kind, tmp_path, upstream, "127.0.0.1:9 down", "") as (server, log):
+        with Client(server.port) as client:
+            client.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+            sent = client.read_until(b"\r\n\r\nhi")
+            client.send(b"12345")
+            sent += client.read_all()
+        line = lines(log, 1)[0]
+        assert sent.endswith(b"\r\n\r\nhigot12345") and int(line["bytes_sent"]) == len(sent)
+        assert int(line["body_bytes_sent"]) == len(b"higot12345")
+        assert int(line["upstream_bytes_sent"]) == len(upstream.requests[0].raw) + 5
+        assert int(line["upstream_bytes_received"]) == len(switch) + len(b"got12345")

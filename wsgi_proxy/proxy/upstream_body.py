@@ -92,8 +92,9 @@ class Forwarded:
         attempt = self.attempt
         if attempt.response_time is None:
             attempt.response_time = taken = time.time() - attempt.started
-            attempt.bytes_sent = self.reply.bytes_sent
-            attempt.bytes_received = self.reply.bytes_received
+            # A tunnel has added its bytes already.
+            attempt.bytes_sent += self.reply.bytes_sent
+            attempt.bytes_received += self.reply.bytes_received
             attempt.response_length = self.reply.body.content_received
             self.lease.settle(False, attempt.header_time, taken)
 

@@ -51,8 +51,9 @@ class Body:
         self._left: int | None = head.content_length
         self._pieces: list[bytes] = []
         if head.status == 101:
-            # The bytes after the head belong to the tunnel.
+            # The bytes after the head belong to the tunnel, which counts them.
             wire.buffer = data
+            self.received = 0
             self._wire = None
             self.done = True
         elif wire.decoder is not None:

@@ -107,7 +107,7 @@ class Reply(requests.Response):
         self.body = self.raw = body
         self._sent = wire.sent
         self._partial = wire.sending is not None
-        self._head_received = wire.received - body.received
+        self._head_received = wire.received - (len(wire.buffer) if head.status == 101 else body.received)
         self.connect_time = connect_time
         self.header_time = header_time
         self.reused = reused
