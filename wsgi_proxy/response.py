@@ -137,3 +137,38 @@ class FileBody:
 
     def close(self) -> None:
         self.file.close()
+
+
+class Parts:
+    """The body of a multipart response: parts of an open file from `offset` on, or of bytes in memory.
+
+    `heads` are (the head of a part, its first byte, its number of bytes), `tail` is the end of the body.
+    """
+
+    __slots__ = ("_heads", "_offset", "_source", "_tail")
+
+    def __init__(
+        self,
+        source: io.BufferedIOBase | io.RawIOBase | bytes,
+        heads: list[tuple[bytes, int, int]],
+        tail: bytes,
+        offset: int = 0,
+    ) -> None:
+        self._source = source
+        self._heads = heads
+        self._tail = tail
+        self._offset = offset
+
+    def __iter__(self) -> Iterator[bytes]:
+        source = self._source
+        for head, start, count in self._heads:
+            yield head
+            if isinstance(source, bytes):
+                yield source[start : start + count]
+            else:
+                yield from FileBody(source, self._offset + start, count)
+        yield self._tail
+
+    def close(self) -> None:
+        if not isinstance(self._source, bytes):
+            self._source.close()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..response import FileBody, Response
+from ..http import NOT_SATISFIABLE, byteranges, first, parse_ranges
+from ..response import FileBody, Parts, Response
 from .rfc9111 import (
     FORWARD,
     FULL,
@@ -24,6 +25,7 @@ from .rfc9111 import (
     Pairs,
     not_modified_fields,
     part_fields,
+    range_applies,
     select,
     unsatisfiable_fields,
 )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "wsgi-proxy"
 _WHOLE: Final = Outcome(FULL)
+_OF_ONE_BODY: Final = frozenset({"content-type", "content-length", "content-range"})
 
 
 def hit(exchange: Exchange, zone: ZoneCache, entry: Entry, now: float, word: str = "HIT") -> Response | None:
@@ -117,7 +120,15 @@ def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, for
     age = int(now - entry.freshness.born)
     added = [("Age", str(age) if age > 0 else "0"), ("Cache-Status", status)]
     length = entry.body_length
-    if chosen is _WHOLE or chosen.kind == FULL:
+    several: list[tuple[int, int]] = []
+    if chosen.kind == FULL and "," in exchange.environ.get("HTTP_RANGE", ""):
+        chosen, several = _several(exchange, entry, length)
+    if several:
+        made = _multipart(entry, several, length, added)
+        if made is None:
+            return None
+        response = made
+    elif chosen is _WHOLE or chosen.kind == FULL:
         body = () if exchange.method == "HEAD" or not length else _body(entry, 0, length)
         if body is None:
             return None
@@ -134,6 +145,40 @@ def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, for
         response = Response(416, unsatisfiable_fields(entry.headers, length) + added, length=0)
     response.source, response.raw = entry, True
     return response
+
+
+def _several(exchange: Exchange, entry: Entry, length: int) -> tuple[Outcome, list[tuple[int, int]]]:
+    """Return the share for a request of several ranges: the whole, the one range that remains, 416, or the ranges."""
+    limit = exchange.location.guard.max_ranges
+    if exchange.subrequest or exchange.method != "GET" or entry.status != 200 or limit == 0:
+        return _WHOLE, []
+    if not range_applies(exchange.pairs, entry.headers):
+        return _WHOLE, []
+    found = parse_ranges(exchange.environ["HTTP_RANGE"], length, limit)
+    if isinstance(found, list):
+        start, end = found[0]
+        chosen = Outcome(PART, start, end - start)
+    elif found == NOT_SATISFIABLE:
+        chosen = Outcome(UNSATISFIABLE)
+    else:
+        return _WHOLE, []
+    whole = Response(entry.status, entry.headers)
+    whole.source = entry
+    if unless_filtered(exchange, whole, chosen) is _WHOLE:
+        return _WHOLE, []
+    return chosen, found if isinstance(found, list) and len(found) > 1 else []
+
+
+def _multipart(entry: Entry, ranges: list[tuple[int, int]], length: int, added: Pairs) -> Response | None:
+    """Return a 206 with several parts (RFC 9110, section 14.6); None if the entry's file is gone."""
+    body = _body(entry, 0, length)
+    if body is None:
+        return None
+    kind, heads, tail, size = byteranges(first(entry.headers, "content-type") or "", length, ranges)
+    kept = [pair for pair in entry.headers if pair[0].lower() not in _OF_ONE_BODY]
+    source: Any = body
+    parts = Parts(source.file, heads, tail, source.offset) if isinstance(body, FileBody) else Parts(source[0], heads, tail)
+    return Response(206, [*kept, ("Content-Type", kind), ("Content-Length", str(size)), *added], parts, length=size)
 
 
 def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:

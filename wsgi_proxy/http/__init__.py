@@ -7,7 +7,7 @@ from .framing import LAST_CHUNK, NOT_IN_TRAILERS, ChunkedDecoder, Decoder, Lengt
 from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
-from .ranges import NOT_SATISFIABLE, parse_ranges
+from .ranges import NOT_SATISFIABLE, byteranges, parse_ranges
 from .request import RequestHead, check_partial_request, parse_request_head, with_unique
 from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
@@ -34,6 +34,7 @@ __all__ = [
     "agreed_target",
     "bare_host",
     "behind",
+    "byteranges",
     "check_fields",
     "check_host",
     "check_partial_request",

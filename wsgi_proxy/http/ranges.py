@@ -9,6 +9,7 @@ Source: ngx_http_range_parse.
 
 from __future__ import annotations
 
+import os
 import re
 
 NOT_SATISFIABLE = 416
@@ -51,3 +52,20 @@ def parse_ranges(field: str, size: int, limit: int | None = None) -> list[tuple[
     if not found:
         return NOT_SATISFIABLE
     return None if total > size else found
+
+
+def byteranges(kind: str, size: int, ranges: list[tuple[int, int]]) -> tuple[str, list[tuple[bytes, int, int]], bytes, int]:
+    """Return a multipart/byteranges body for parts of `size` bytes of the media type `kind` (RFC 9110, section 14.6).
+
+    The values are its Content-Type, (the head, the first byte, the number of bytes) of each part, the end of the body, and its
+    length.
+    """
+    boundary = f"{int.from_bytes(os.urandom(8), 'big'):020}"
+    heads = []
+    for start, end in ranges:
+        shown = f"Content-Type: {kind}\r\n" if kind else ""
+        head = f"\r\n--{boundary}\r\n{shown}Content-Range: bytes {start}-{end - 1}/{size}\r\n\r\n"
+        heads.append((head.encode("latin-1"), start, end - start))
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    length = sum(len(head) + count for head, _, count in heads) + len(tail)
+    return f"multipart/byteranges; boundary={boundary}", heads, tail, length

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import ProxyError
 from ..logs import errorlog
-from ..response import FileBody, Response
+from ..response import FileBody, Parts, Response
 from ..routing import page_response, redirect_within, slash_redirect
 from ..variables import document_root, filename
 from .autoindex import listing
 from .precompressed import Compressed
-from .response import Parts, file_response
+from .response import file_response
 
 if TYPE_CHECKING:
     from ..exchange import Exchange

@@ -9,16 +9,14 @@ Source: ngx_http_static_module, ngx_http_range_filter_module; RFC 9110, sections
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterator
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.http import parse_date, parse_etags
 
-from ..http import NOT_SATISFIABLE, format_date, parse_ranges
-from ..response import FileBody, Response
+from ..http import NOT_SATISFIABLE, byteranges, format_date, parse_ranges
+from ..response import FileBody, Parts, Response
 from ..routing import content_type, page_response
 
 if TYPE_CHECKING:
@@ -152,36 +150,9 @@ def _partial(exchange: Exchange, handle: int, size: int, kind: str, validators: 
         if exchange.method != "HEAD":
             response.body = FileBody(open(handle, "rb", buffering=0), start, end - start)
         return response
-    boundary = f"{int.from_bytes(os.urandom(8), 'big'):020}"
-    heads = []
-    for start, end in ranges:
-        shown = f"Content-Type: {kind}\r\n" if kind else ""
-        head = f"\r\n--{boundary}\r\n{shown}Content-Range: bytes {start}-{end - 1}/{size}\r\n\r\n"
-        heads.append((head.encode("latin-1"), start, end - start))
-    tail = f"\r\n--{boundary}--\r\n".encode()
-    length = sum(len(head) + count for head, _, count in heads) + len(tail)
-    fields = [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(length)), *validators]
+    multipart, heads, tail, length = byteranges(kind, size, ranges)
+    fields = [("Content-Type", multipart), ("Content-Length", str(length)), *validators]
     response = Response(206, fields, length=length)
     if exchange.method != "HEAD":
         response.body = Parts(open(handle, "rb", buffering=0), heads, tail)
     return response
-
-
-class Parts:
-    """The body of a multipart response over one open file."""
-
-    __slots__ = ("_file", "_heads", "_tail")
-
-    def __init__(self, file: io.RawIOBase, heads: list[tuple[bytes, int, int]], tail: bytes) -> None:
-        self._file = file
-        self._heads = heads
-        self._tail = tail
-
-    def __iter__(self) -> Iterator[bytes]:
-        for head, start, count in self._heads:
-            yield head
-            yield from FileBody(self._file, start, count)
-        yield self._tail
-
-    def close(self) -> None:
-        self._file.close()

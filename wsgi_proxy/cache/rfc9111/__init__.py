@@ -25,6 +25,7 @@ from .preconditions import (
     not_modified_fields,
     part_fields,
     part_of,
+    range_applies,
     select,
     unsatisfiable_fields,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "not_modified_fields",
     "part_fields",
     "part_of",
+    "range_applies",
     "reusable",
     "select",
     "selection_of",

@@ -63,7 +63,7 @@ def select(
             return Outcome(NOT_MODIFIED)
     elif "if-modified-since" in present and _unmodified_since(request, stored, received_at, now):
         return Outcome(NOT_MODIFIED)
-    if "range" in present and method == "GET" and length is not None and _range_applies(request, stored):
+    if "range" in present and method == "GET" and length is not None and range_applies(request, stored):
         return part_of(values(request, "range"), length)
     return _FULL
 
@@ -118,7 +118,7 @@ def _unmodified_since(request: Pairs, stored: Pairs, received_at: float, now: fl
     return (received_at if changed is None else changed) <= since
 
 
-def _range_applies(request: Pairs, stored: Pairs) -> bool:
+def range_applies(request: Pairs, stored: Pairs) -> bool:
     """Return True if If-Range is a matching strong tag or the date of the last change (RFC 9110, section 13.1.5)."""
     condition = first(request, "if-range")
     if condition is None:
