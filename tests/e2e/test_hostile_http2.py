@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -15,6 +16,7 @@ import h2.events
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, connect, free_port, reply, run_proxy
+from tests.support.frames import FrameClient
 from tests.support.tls import Files
 
 CONFIGURATION = """
@@ -256,3 +258,25 @@ def at_once(work: Any, received: ssl.MemoryBIO, out: ssl.MemoryBIO, sock: Any) -
             data = sock.recv(65536)
             assert data, "the connection ended"
             received.write(data)
+
+
+REFUSED = """
+worker_processes 1; events {{ }}
+http {{
+    access_log off;
+    server {{
+        listen 127.0.0.1:{port}; http2 on; error_page 400 /page; error_page 405 =200 /page; add_header A $status always;
+        location /page {{ add_header B "$request_method $uri" always; return 200 "the page"; }}
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("pairs", "status"), [(fields(method="GE T"), 400), (fields(authority="a b"), 400), (fields(method="TRACE"), 200)]
+)
+def test_the_error_page_of_a_refused_request(tmp_path: Path, pairs: Pairs, status: int) -> None:
+    with run_proxy(REFUSED.format(port=free_port()), tmp_path) as proxy, FrameClient(proxy.port) as client:
+        found, body = client.get(1, pairs)
+        assert (found, body) == (status, b"the page")
+        assert ("b", "GET /page") in client.fields[1][-1]
