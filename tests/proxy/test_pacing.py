@@ -77,5 +77,7 @@ def test_what_an_upstream_says() -> None:
     pairs = [("X-Accel-Limit-Rate", "2048")]
     assert accelerated(pairs, frozenset()) == 2048
     assert accelerated(pairs, frozenset({"x-accel-limit-rate"})) is None
-    assert accelerated([("X-Accel-Limit-Rate", "off")], frozenset()) == 0
+    assert accelerated([("X-Accel-Limit-Rate", "0")], frozenset()) == 0
+    for value in ("off", "1k", "-1", "abc", "", "9" * 20):
+        assert accelerated([("X-Accel-Limit-Rate", value)], frozenset()) is None
     assert accelerated([], frozenset()) is None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..response import Response
 
 _SIZE = re.compile(r"([0-9]{1,15})([kKmM]?)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 
 
@@ -43,9 +44,12 @@ def evaluated(template: Template | None, exchange: Exchange) -> int:
 
 
 def accelerated(pairs: Pairs, ignored: frozenset[str]) -> int | None:
-    """Return the rate in bytes per second that an upstream sets for its response (X-Accel-Limit-Rate), else None."""
+    """Return the rate in bytes per second that an upstream sets for its response (X-Accel-Limit-Rate), else None.
+
+    The value is a number without a unit; nginx ignores any other (ngx_http_upstream_process_limit_rate).
+    """
     text = None if "x-accel-limit-rate" in ignored else headers.first(pairs, "x-accel-limit-rate")
-    return None if text is None else 0 if text == "off" else rate_of(text)
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
 def pace(exchange: Exchange, response: Response) -> None:
