@@ -11,6 +11,7 @@ from cryptography import x509
 
 from tests.support.tls import DAY, NOW, Files
 from wsgi_proxy.config import Config, If, Listen, Location, ProxyPass, ProxySettings, ServerBlock, SourceLine, UpstreamTLS
+from wsgi_proxy.tls import native
 from wsgi_proxy.tls.check import faults_of, validity, warnings_of
 
 PLACE = SourceLine("nginx.conf", 7)
@@ -113,6 +114,8 @@ def test_validity_reads_both_kinds_of_time(files: Files) -> None:
 
 
 @pytest.mark.skipif(hasattr(ssl.SSLContext, "set_groups"), reason="this Python takes a list")
-def test_what_is_only_done_in_part(files: Files) -> None:
+def test_what_is_only_done_in_part(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert warnings_of(config(files.block(ecdh_curve="X25519:prime256v1"))) == []
+    monkeypatch.setattr(native, "available", lambda: False)
     found = warnings_of(config(files.block(ecdh_curve="X25519:prime256v1"), files.block(ecdh_curve="X25519")))
     assert len(found) == 1 and "ssl_ecdh_curve" in found[0]

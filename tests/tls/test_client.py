@@ -88,3 +88,11 @@ def test_the_systems_authorities_when_nobody_else_is_named(files: Files) -> None
 def test_faults() -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         make_context(UpstreamTLS(trusted_certificate="missing"))
+
+
+def test_commands_of_openssl() -> None:
+    context = make_context(UpstreamTLS(conf_command=(("Ciphersuites", "TLS_AES_256_GCM_SHA384"), ("MinProtocol", "TLSv1.3"))))
+    assert {cipher["name"] for cipher in context.get_ciphers() if cipher["name"].startswith("TLS_")} == {"TLS_AES_256_GCM_SHA384"}
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+    with pytest.raises(ValueError, match='SSL_CONF_cmd."Foo", "x". failed'):
+        make_context(UpstreamTLS(conf_command=(("Foo", "x"),)))

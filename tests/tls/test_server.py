@@ -102,9 +102,67 @@ def test_ciphers_and_alpn(files: Files, verify: str) -> None:
     assert shake(listener_context([(http2, True)]), files.client()).server.selected_alpn_protocol() is None
 
 
+@pytest.mark.parametrize("verify", ["off", "on"], ids=["ssl", "pyOpenSSL"])
 @pytest.mark.parametrize("curves", ["auto", "prime256v1", "X25519", "X25519:prime256v1:secp384r1"])
-def test_curves(files: Files, curves: str) -> None:
-    shake(listener_context([(files.block(ecdh_curve=curves), True)]), files.client()).exchange()
+def test_curves(files: Files, curves: str, verify: str) -> None:
+    options = {"verify_client": verify, "client_certificate": files.ca_path}
+    context = listener_context([(files.block(ecdh_curve=curves, **options), True)])
+    shake(context, files.client()).exchange()
+    client = files.client()
+    client.set_ecdh_curve("secp521r1")
+    if curves == "auto":
+        shake(context, client)
+    else:
+        # No curve in common.
+        with pytest.raises(ssl.SSLError):
+            shake(context, client)
+
+
+@pytest.mark.parametrize("verify", ["off", "on"], ids=["ssl", "pyOpenSSL"])
+def test_unknown_curves_are_named(files: Files, verify: str) -> None:
+    options = {"verify_client": verify, "client_certificate": files.ca_path}
+    with pytest.raises(ValueError, match='"ssl_ecdh_curve X25519:foo" failed'):
+        listener_context([(files.block(ecdh_curve="X25519:foo", **options), True)])
+    # OpenSSL's error does not reach the next call of `ssl`.
+    shake(listener_context([(files.block(), True)]), files.client()).exchange()
+
+
+def test_commands_of_openssl(files: Files) -> None:
+    commands = (("MinProtocol", "TLSv1.3"), ("Ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"))
+    pair = shake(listener_context([(files.block(conf_command=commands), True)]), files.client())
+    assert pair.server.cipher()[0] == "TLS_CHACHA20_POLY1305_SHA256"
+    old = files.client()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError):
+        shake(listener_context([(files.block(conf_command=commands), True)]), old)
+    for name, value in (("Foo", "x"), ("MinProtocol", "x")):
+        with pytest.raises(ValueError, match=f'SSL_CONF_cmd."{name}", "x". failed'):
+            listener_context([(files.block(conf_command=((name, value),)), True)])
+    asking = files.block(conf_command=commands, verify_client="on", client_certificate=files.ca_path)
+    with pytest.raises(ValueError, match="not supported for an address"):
+        listener_context([(asking, True)])
+
+
+@pytest.mark.parametrize("size", [48, 80])
+def test_a_key_for_tickets_is_shared(files: Files, size: int) -> None:
+    key, other = files.folder / "ticket.key", files.folder / "other.key"
+    key.write_bytes(bytes(range(size)))
+    other.write_bytes(bytes(range(1, 49)))
+    pair = files.pair("localhost")
+
+    def resumed(*names: str) -> bool:
+        """Whether another process with the key in the second file resumes a session of one with that in the first."""
+        first, second = (listener_context([(files.block(pair=pair, session_ticket_key=(name,)), True)]) for name in names)
+        client = files.client()
+        begun = shake(first, client)
+        begun.exchange()
+        return bool(Pair(second, client, session=begun.client.session).handshake().server.session_reused)
+
+    assert resumed(str(key), str(key))
+    assert not resumed(str(key), str(other))
+    key.write_bytes(b"short")
+    with pytest.raises(ValueError, match="must be 48 or 80 bytes"):
+        listener_context([(files.block(session_ticket_key=(str(key),)), True)])
 
 
 def test_no_short_tags_unless_they_are_named(files: Files) -> None:

@@ -289,6 +289,7 @@ class UpstreamTLS:
     modified: int = 0
     """The time of the last change of a certificate whose path has variables, in nanoseconds: a new file is read again."""
     password_file: str = ""
+    conf_command: tuple[tuple[str, str], ...] = ()
     protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
     ciphers: str = "DEFAULT"
     session_reuse: bool = True
@@ -725,6 +726,8 @@ class TLS:
     session_cache: str = "none"
     session_timeout: float = 300.0
     session_tickets: bool = True
+    session_ticket_key: tuple[str, ...] = ()
+    conf_command: tuple[tuple[str, str], ...] = ()
     verify_client: str = "off"
     verify_depth: int = 1
     client_certificate: str = ""

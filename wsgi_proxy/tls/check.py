@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..config import locations_of
 from ..errors import Fault
-from . import client
+from . import client, native
 from . import server as tls
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def warnings_of(config: Config, now: datetime | None = None) -> list[str]:
         if server.tls is None:
             continue
         messages = [_dates(certificate, now) for certificate, _ in tls.constant_pairs(server.tls)]
-        if ":" in server.tls.ecdh_curve and not hasattr(ssl.SSLContext, "set_groups"):
+        if ":" in server.tls.ecdh_curve and not hasattr(ssl.SSLContext, "set_groups") and not native.available():
             messages.append(
                 '"ssl_ecdh_curve" with several curves needs Python 3.15, OpenSSL\'s list of curves is used: name one curve'
             )

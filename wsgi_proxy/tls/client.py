@@ -13,6 +13,7 @@ import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import native
 from .server import Passwords, check_readable, load_pair, set_protocols, words
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def make_context(settings: UpstreamTLS) -> ssl.SSLContext:
         load_pair(context, certificate, key or certificate, Passwords(settings.password_file))
     if not settings.session_reuse:
         context.options |= ssl.OP_NO_TICKET
+    native.configure(context, settings.conf_command, server=False)
     return context
 
 

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
+from .native import set_unusual
+
 if TYPE_CHECKING:
     from ..config import TLS
 
@@ -86,6 +88,7 @@ class VerifyingContext:
             raise ValueError(f'"ssl_ciphers {tls.ciphers}" failed: {_words(error)}') from error
         if tls.dhparam:
             _read(context.load_tmp_dh, tls.dhparam)
+        set_unusual(context, tls)
         for certificate, key in pairs:
             load_pair(context, certificate, key, passwords)
         offered = [name.encode() for name in alpn]

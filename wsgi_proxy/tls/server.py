@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..config import TLS, ServerBlock
+from . import native
 
 if TYPE_CHECKING:
     from ..config import Template
@@ -210,13 +211,17 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
     context.set_alpn_protocols(list(alpn))
     for certificate, key in pairs:
         load_pair(context, certificate, key, Passwords(tls.password_file))
+    native.set_ticket_key(context, tls.session_ticket_key)
+    native.configure(context, tls.conf_command, server=True)
     return context
 
 
 def set_curves(context: ssl.SSLContext, curves: str) -> None:
-    """Set `ssl_ecdh_curve`. Before Python 3.15 only a single curve can be set, and a list leaves OpenSSL's defaults."""
+    """Set `ssl_ecdh_curve`, one curve or a list. Where OpenSSL is out of reach, a list has no effect, and `tls.check` warns."""
     if hasattr(context, "set_groups"):
         _set(context.set_groups, curves, "ssl_ecdh_curve")
+    elif native.available():
+        native.set_groups(context, curves)
     elif ":" not in curves:
         _set(context.set_ecdh_curve, curves, "ssl_ecdh_curve")
 

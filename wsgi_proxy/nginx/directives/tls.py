@@ -30,6 +30,11 @@ def _file(level: Level, args: list[str]) -> str:
     return values.conf_path(level, args)
 
 
+def _command(level: Level, args: list[str]) -> tuple[str, str]:
+    name, text = args
+    return name, text
+
+
 def _file_template(level: Level, args: list[str]) -> Template:
     """Return the path of a certificate, which may have variables, relative to the directory of the configuration."""
     text = args[0]
@@ -145,6 +150,8 @@ ROWS: tuple[Row, ...] = (
     ),
     value("ssl_session_timeout", _SERVER, "TAKE1", "tls.session_timeout", values.whole_seconds),
     _flag("ssl_session_tickets", "tls.session_tickets"),
+    listed("ssl_session_ticket_key", _SERVER, "TAKE1", "tls.session_ticket_key", _file),
+    listed("ssl_conf_command", _SERVER, "TAKE2", "tls.conf_command", _command),
     value("ssl_verify_client", _SERVER, "TAKE1", "tls.verify_client", values.word("off", "on", "optional", "optional_no_ca")),
     value("ssl_verify_depth", _SERVER, "TAKE1", "tls.verify_depth", values.number),
     value("ssl_client_certificate", _SERVER, "TAKE1", "tls.client_certificate", _file),
@@ -164,6 +171,7 @@ ROWS: tuple[Row, ...] = (
     _flag("proxy_ssl_server_name", "proxy_tls.server_name", ALL),
     value("proxy_ssl_certificate", ALL, "TAKE1", "proxy_tls.certificate", _upstream_file),
     value("proxy_ssl_certificate_key", ALL, "TAKE1", "proxy_tls.certificate_key", _upstream_file),
+    listed("proxy_ssl_conf_command", ALL, "TAKE2", "proxy_tls.conf_command", _command),
     value("proxy_ssl_password_file", ALL, "TAKE1", "proxy_tls.password_file", _file),
     summed("proxy_ssl_protocols", ALL, "proxy_tls.protocols", _protocols, _both_protocols),
     value("proxy_ssl_ciphers", ALL, "TAKE1", "proxy_tls.ciphers", values.text),
