@@ -39,7 +39,20 @@ class Response:
     the client's stream. `length` is the body's length in bytes, None while it is unknown. `reason` "" means the standard phrase.
     """
 
-    __slots__ = ("body", "charset", "headers", "length", "outcome", "raw", "reason", "relative", "source", "status", "varies")
+    __slots__ = (
+        "body",
+        "charset",
+        "headers",
+        "length",
+        "outcome",
+        "part_type",
+        "raw",
+        "reason",
+        "relative",
+        "source",
+        "status",
+        "varies",
+    )
 
     def __init__(
         self,
@@ -61,6 +74,8 @@ class Response:
         """The reply of an upstream or the cache entry that the response was made of; None for any other."""
         self.charset = ""
         """The character set that `charset` has added to Content-Type; "" for a field without such an addition."""
+        self.part_type = ""
+        """The media type of the parts of a multipart/byteranges response, whose heads have their final form already."""
         self.varies = False
         """A filter has added `Vary: Accept-Encoding`."""
         self.relative = False

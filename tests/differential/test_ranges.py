@@ -73,9 +73,13 @@ def test_several_ranges_of_a_stored_response_are_nginxs(tmp_path: Path, zone: st
     theirs, ours = free_port(), free_port()
 
     def conf(port: int, path: str) -> str:
-        return f"""events {{}} http {{ access_log off; proxy_cache_path {path} keys_zone=c:1m; server {{
+        return f"""events {{}} http {{ access_log off; proxy_cache_path {path} keys_zone=c:1m;
+            charset_map b a {{ 58 59; 51 5A; 40 3F; }} server {{
             listen {port}; proxy_http_version 1.1; proxy_cache c; proxy_cache_valid 200 1h; proxy_force_ranges on;
             location / {{ proxy_pass {up.url}; }}
+            charset_types *;
+            location /named/ {{ charset x; proxy_pass {up.url}; }}
+            location /recoded/ {{ charset a; source_charset b; proxy_pass {up.url}; }}
             location /two/ {{ max_ranges 2; proxy_pass {up.url}; }}
             location /zipped/ {{ gzip on; gzip_types *; proxy_pass {up.url}; }} }} }}"""
 
@@ -85,9 +89,9 @@ def test_several_ranges_of_a_stored_response_are_nginxs(tmp_path: Path, zone: st
         run_nginx(conf(theirs, f"{tmp_path}/theirs"), tmp_path),
         run_proxy(conf(ours, mine), tmp_path),
     ):
-        for target in ("/plain", "/two/plain", "/zipped/plain"):
-            for port in (ours, theirs):
-                assert fetch(port, target).body == BODY
+        for target in ("/plain", "/two/plain", "/zipped/plain", "/named/plain", "/recoded/plain"):
+            first, second = (fetch(port, target) for port in (ours, theirs))
+            assert first.body == second.body and (first.body == BODY or "recoded" in target)
             for asked in SEVERAL:
                 for more in ([], [("If-Range", '"a"')], [("If-Range", '"b"')], [("Accept-Encoding", "gzip")]):
                     found, wanted = (fetch(port, target, headers=[("Range", asked), *more]) for port in (ours, theirs))

@@ -124,7 +124,7 @@ def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, for
     if chosen.kind == FULL and "," in exchange.environ.get("HTTP_RANGE", ""):
         chosen, several = _several(exchange, entry, length)
     if several:
-        made = _multipart(entry, several, length, added)
+        made = _multipart(exchange, entry, several, length, added)
         if made is None:
             return None
         response = made
@@ -169,16 +169,24 @@ def _several(exchange: Exchange, entry: Entry, length: int) -> tuple[Outcome, li
     return chosen, found if isinstance(found, list) and len(found) > 1 else []
 
 
-def _multipart(entry: Entry, ranges: list[tuple[int, int]], length: int, added: Pairs) -> Response | None:
+def _multipart(exchange: Exchange, entry: Entry, ranges: list[tuple[int, int]], length: int, added: Pairs) -> Response | None:
     """Return a 206 with several parts (RFC 9110, section 14.6); None if the entry's file is gone."""
     body = _body(entry, 0, length)
     if body is None:
         return None
-    kind, heads, tail, size = byteranges(first(entry.headers, "content-type") or "", length, ranges)
+    own = shown = first(entry.headers, "content-type") or ""
+    filters = getattr(exchange.compiled, "filters", None)
+    if filters is not None:
+        whole = Response(entry.status, entry.headers)
+        whole.source = entry
+        shown = filters.probed(exchange, whole).header("content-type") or ""
+    kind, heads, tail, size = byteranges(shown, length, ranges)
     kept = [pair for pair in entry.headers if pair[0].lower() not in _OF_ONE_BODY]
     source: Any = body
     parts = Parts(source.file, heads, tail, source.offset) if isinstance(body, FileBody) else Parts(source[0], heads, tail)
-    return Response(206, [*kept, ("Content-Type", kind), ("Content-Length", str(size)), *added], parts, length=size)
+    response = Response(206, [*kept, ("Content-Type", kind), ("Content-Length", str(size)), *added], parts, length=size)
+    response.part_type = own
+    return response
 
 
 def _body(entry: Entry, start: int, count: int) -> Iterable[bytes] | None:

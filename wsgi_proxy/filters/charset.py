@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..cache import Entry
 from ..http import first, single_line
 from ..logs import errorlog
 from .fields import clear_length, content_type, drop
@@ -83,7 +84,11 @@ class Charset:
         settings = self._settings
         if exchange.subrequest or not response.header("content-type"):
             return ""
-        wanted = first(exchange.upstream_pairs, "x-accel-charset") if self._accelerated and response.source is not None else None
+        wanted = ""
+        if self._accelerated and response.source is not None:
+            source = response.source
+            pairs = source.headers if isinstance(source, Entry) else exchange.upstream_pairs
+            wanted = first(pairs, "x-accel-charset") or ""
         if wanted:
             if wanted.lower() in settings.known:
                 return wanted
@@ -104,7 +109,7 @@ def set_charset(response: Response, charset: str) -> None:
     """Put the name of a character set into Content-Type, in place of another one."""
     kind, own = content_type(response)
     charset = "" if response.status in _REDIRECTS else charset
-    if not charset and not own:
+    if response.part_type or not charset and not own:
         return
     for at, (name, text) in enumerate(response.headers):
         if name.lower() == "content-type":

@@ -101,7 +101,7 @@ def content_type(response: Response) -> tuple[str, str]:
     As in nginx only the parameter `charset` of an upstream's field is cut off; another parameter, and any parameter of
     `default_type` and `types`, is a part of the name (ngx_http_upstream_copy_content_type).
     """
-    return parsed_type(response, response.header("content-type") or "")
+    return parsed_type(response, response.part_type or response.header("content-type") or "")
 
 
 def parsed_type(response: Response, value: str) -> tuple[str, str]:

@@ -61,11 +61,15 @@ class Filters:
 
     def whole(self, exchange: Exchange, response: Response) -> bool:
         """Return True if a filter changes the length of this response, of which no range can be sent then."""
+        return self.probed(exchange, response).length is None
+
+    def probed(self, exchange: Exchange, response: Response) -> Response:
+        """Return a copy of a response with the fields that the filters would give it; its length is None if one changes it."""
         probe = Response(response.status, response.headers.copy(), length=0)
         probe.source, probe.varies = response.source, response.varies
         for each in self._filters:
             each(exchange, probe)
-        return probe.length is None
+        return probe
 
 
 class FilteredBody:

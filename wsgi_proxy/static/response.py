@@ -50,16 +50,18 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result, codin
     if condition == 304:
         return Response(304, validators)
     ranges: list[tuple[int, int]] | int | None = None
+    shown: str | None = None
     wanted = get("HTTP_RANGE")
     validators += _coded(coding)
     limit = 0 if coding else exchange.location.guard.max_ranges
     if wanted is not None and limit != 0 and _if_range_holds(get("HTTP_IF_RANGE"), modified, etag):
-        if not _filtered(exchange, size, kind, validators):
+        shown = _shown_type(exchange, size, kind, validators)
+        if shown is not None:
             ranges = parse_ranges(wanted, size, limit)
     if ranges == NOT_SATISFIABLE:
         return _not_satisfiable(size)
     if isinstance(ranges, list):
-        return _partial(exchange, handle, size, kind, validators, ranges)
+        return _partial(exchange, handle, size, (kind, shown or ""), validators, ranges)
     if limit != 0:
         validators.append(("Accept-Ranges", "bytes"))
     return _whole(exchange, handle, size, kind, validators)
@@ -69,12 +71,14 @@ def _coded(coding: str) -> Pairs:
     return [("Content-Encoding", coding)] if coding else []
 
 
-def _filtered(exchange: Exchange, size: int, kind: str, validators: Pairs) -> bool:
-    """Return True if a filter changes the length of the whole file, of which no range can be sent then."""
+def _shown_type(exchange: Exchange, size: int, kind: str, validators: Pairs) -> str | None:
+    """Return the Content-Type that the client gets; None if a filter changes the file's length: no range can be sent then."""
     filters: Filters | None = getattr(exchange.compiled, "filters", None)
     if filters is None:
-        return False
-    return filters.whole(exchange, Response(200, [("Content-Type", kind), ("Content-Length", str(size)), *validators]))
+        return kind
+    typed = [("Content-Type", kind)] if kind else []
+    probe = filters.probed(exchange, Response(200, [*typed, ("Content-Length", str(size)), *validators]))
+    return None if probe.length is None else probe.header("content-type") or ""
 
 
 def _whole(exchange: Exchange, handle: int, size: int, kind: str, validators: Pairs) -> Response:
@@ -140,8 +144,14 @@ def _not_satisfiable(size: int) -> Response:
 # --- parts ------------------------------------------------------------------------------------------------------------------
 
 
-def _partial(exchange: Exchange, handle: int, size: int, kind: str, validators: Pairs, ranges: list[tuple[int, int]]) -> Response:
-    """Return 206 with one range, or with several as multipart/byteranges (RFC 9110, section 14.6)."""
+def _partial(
+    exchange: Exchange, handle: int, size: int, kinds: tuple[str, str], validators: Pairs, ranges: list[tuple[int, int]]
+) -> Response:
+    """Return 206 with one range, or with several as multipart/byteranges (RFC 9110, section 14.6).
+
+    `kinds` are the file's media type and the one that the filters make of it, which the parts name.
+    """
+    kind, part_kind = kinds
     if len(ranges) == 1:
         start, end = ranges[0]
         fields = [("Content-Type", kind)] if kind else []
@@ -150,9 +160,10 @@ def _partial(exchange: Exchange, handle: int, size: int, kind: str, validators: 
         if exchange.method != "HEAD":
             response.body = FileBody(open(handle, "rb", buffering=0), start, end - start)
         return response
-    multipart, heads, tail, length = byteranges(kind, size, ranges)
+    multipart, heads, tail, length = byteranges(part_kind, size, ranges)
     fields = [("Content-Type", multipart), ("Content-Length", str(length)), *validators]
     response = Response(206, fields, length=length)
+    response.part_type = kind
     if exchange.method != "HEAD":
         response.body = Parts(open(handle, "rb", buffering=0), heads, tail)
     return response
