@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..config import GatewaySettings
 
 _MOST = 65535
+_SHORT = [chr(size) for size in range(128)]
 _NO_PARAMS = record(PARAMS, b"")
 
 
@@ -36,11 +37,7 @@ class FastCGI(Gateway):
     def head(self, params: Pairs, length: int | None) -> bytes:
         pieces = []
         for name, value in params:
-            name_size, size = len(name), len(value)
-            pieces.append(chr(name_size) if name_size < 128 else _long(name_size))
-            pieces.append(chr(size) if size < 128 else _long(size))
-            pieces.append(name)
-            pieces.append(value)
+            pieces.append(_size(len(name)) + _size(len(value)) + name + value)
         content = "".join(pieces).encode("latin-1")
         if len(content) > _MOST:
             # A responder need not join a pair that lies in two records, and PHP does not.
@@ -57,6 +54,8 @@ class FastCGI(Gateway):
         return Records(self.keeps, self._caught, log)
 
 
-def _long(size: int) -> str:
-    """Return a length in four bytes, of which the highest bit is set."""
+def _size(size: int) -> str:
+    """Return a length in one byte, or in four of which the highest bit is set."""
+    if size < 128:
+        return _SHORT[size]
     return chr(size >> 24 & 127 | 128) + chr(size >> 16 & 255) + chr(size >> 8 & 255) + chr(size & 255)

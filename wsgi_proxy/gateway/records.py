@@ -19,6 +19,7 @@ from ..http import Decoder
 BEGIN_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR = 1, 3, 4, 5, 6, 7
 MOST = 32 * 1024
 """The largest content of a STDIN record, as nginx sends it."""
+_RESPONSES = (STDOUT, STDERR, END_REQUEST)
 END_OF_STDIN = b"\x01\x05\x00\x01\x00\x00\x00\x00"
 
 Log = Callable[[str, str], None]
@@ -73,47 +74,53 @@ class Records(Decoder):
             self._tail = b""
         pieces: list[bytes] = []
         at, end = 0, len(data)
-        while at < end and not self.done:
-            if self._left:
-                stop = min(end, at + self._left)
-                self._left -= stop - at
-                if self._kind == STDERR:
-                    self._stderr += data[at:stop]
-                elif self._kind == STDOUT:
+        kind, left = self._kind, self._left
+        while True:
+            if left:
+                stop = at + left
+                if stop > end:
+                    stop = end
+                left -= stop - at
+                if kind == STDOUT:
                     pieces.append(data[at:stop])
+                elif kind == STDERR:
+                    self._stderr += data[at:stop]
                 at = stop
-            elif self._pad:
+            if not left and self._pad:
                 stop = min(end, at + self._pad)
                 self._pad -= stop - at
                 at = stop
-            elif end - at < 8:
+            if kind == END_REQUEST and not left and not self._pad:
+                self.done = True
+            if self.done or at == end:
+                break
+            if end - at < 8:
                 self._tail = data[at:]
                 break
-            else:
-                self._begin(data[at : at + 8])
-                at += 8
-            if self._kind == END_REQUEST and not self._left and not self._pad:
+            kind = data[at + 1]
+            left = data[at + 4] << 8 | data[at + 5]
+            if data[at] != 1 or data[at + 3] != 1 or data[at + 2] or kind not in _RESPONSES:
+                self._refuse(data[at : at + 4])
+            self._pad = data[at + 6]
+            at += 8
+            if kind == STDOUT and not left and not self.kept:
                 self.done = True
-        if self._stderr and not (self._kind == STDERR and self._left):
+                break
+        self._kind, self._left = kind, left
+        if self._stderr and not (kind == STDERR and left):
             self._report()
         if self.done:
             self.rest = data[at:]
         return self._bounded(pieces) if self._past else pieces
 
-    def _begin(self, head: bytes) -> None:
-        """Read the head of a record: version, type, ID, length, padding."""
+    def _refuse(self, head: bytes) -> None:
+        """Raise InvalidResponse for the first bytes of a record: version, type and ID."""
         if head[0] != 1:
             raise InvalidResponse(f"upstream sent unsupported FastCGI protocol version: {head[0]}{self._when()}")
-        if head[1] not in (STDOUT, STDERR, END_REQUEST):
+        if head[1] not in _RESPONSES:
             raise InvalidResponse(f"upstream sent invalid FastCGI record type: {head[1]}{self._when()}")
-        if head[2] or head[3] != 1:
-            byte = f"high byte: {head[2]}" if head[2] else f"low byte: {head[3]}"
-            raise InvalidResponse(f"upstream sent unexpected FastCGI request id {byte}{self._when()}")
-        self._kind = head[1]
-        self._left = head[4] << 8 | head[5]
-        self._pad = head[6]
-        if self._kind == STDOUT and not self._left and not self.kept:
-            self.done = True
+        byte = f"high byte: {head[2]}" if head[2] else f"low byte: {head[3]}"
+        raise InvalidResponse(f"upstream sent unexpected FastCGI request id {byte}{self._when()}")
 
     def _when(self) -> str:
         return "" if self._past else " while reading response header from upstream"

@@ -16,6 +16,11 @@ from ..http import ResponseHead, parse_response_head
 
 _END = re.compile(rb"\A\r?\n|\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/[0-9]+\.[0-9]+ +([0-9]{3})(?: +(.*))?\Z", re.DOTALL)
+_SPECIAL = frozenset({"status", "location", "connection", "keep-alive", "transfer-encoding"})
+"""Fields with a meaning of their own; a head without them is read as it is."""
+_NAMES: dict[str, bool] = {}
+"""True for each spelling of a name in _SPECIAL, False for others, remembered."""
+_MOST_NAMES = 2048
 _DROPPED = (b"connection", b"keep-alive", b"transfer-encoding")
 _WHILE = "while reading response header from upstream"
 
@@ -31,6 +36,9 @@ def parse_gateway_head(data: bytes, method: str, status_line: bool = False) -> R
 
     `keep_alive` is False: the protocol decides about the connection. `status_line` accepts an HTTP status line.
     """
+    head = _plain_head(data, method)
+    if head is not None:
+        return head
     lines = data.replace(b"\r\n", b"\n").split(b"\n")
     first = b""
     if status_line and lines[0][:5] == b"HTTP/":
@@ -64,5 +72,26 @@ def parse_gateway_head(data: bytes, method: str, status_line: bool = False) -> R
     if int(code) < 200:
         raise InvalidResponse(f"upstream sent the status {int(code)} {_WHILE}")
     head = parse_response_head(b"\r\n".join([b"HTTP/1.1 " + code + b" " + reason, *kept, b"", b""]), method)
+    head.keep_alive = False
+    return head
+
+
+def _plain_head(data: bytes, method: str) -> ResponseHead | None:
+    """Return a head without special fields, as most are; None for any other."""
+    if data[:5] == b"HTTP/" or data.count(b"\n") != data.count(b"\r\n"):
+        return None
+    try:
+        head = parse_response_head(b"HTTP/1.1 200 OK\r\n" + data, method)
+    except InvalidResponse:
+        return None
+    names = _NAMES
+    for name, _ in head.pairs:
+        special = names.get(name)
+        if special is None:
+            special = name.lower() in _SPECIAL
+            if len(names) < _MOST_NAMES:
+                names[name] = special
+        if special:
+            return None
     head.keep_alive = False
     return head

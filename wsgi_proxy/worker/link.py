@@ -47,6 +47,7 @@ class Link:
         "_alarms",
         "_counted",
         "_lingers_until",
+        "_local",
         "_side",
         "_socket",
         "body",
@@ -84,6 +85,8 @@ class Link:
         self.started = time.time()
         self.service = listener.service
         self.settings = listener.settings
+        self._local: tuple[str, int] | str | None = None
+        """The local address, once it was asked for."""
         self.stream: Stream = GreenStream(sock)
         self._side: Side = self.stream.reading
         self.peer = peer
@@ -127,6 +130,7 @@ class Link:
         self.listener = other.listener
         self.number = other.number
         self.started = other.started
+        self._local = other._local
         self.service = other.service
         self.settings = other.listener.settings
         self.stream = other.stream
@@ -211,8 +215,11 @@ class Link:
     @property
     def server_addr(self) -> tuple[str, int] | str:
         """The local address of this connection: (host, port), or a path."""
-        where = self.stream.getsockname()
-        return (where[0], where[1]) if isinstance(where, tuple) else where
+        where = self._local
+        if where is None:
+            found = self.stream.getsockname()
+            where = self._local = (found[0], found[1]) if isinstance(found, tuple) else found
+        return where
 
     # --- the client leaves ---
 
