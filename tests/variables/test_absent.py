@@ -45,3 +45,18 @@ def test_variables_of_missing_features_are_not_found(name: str) -> None:
     names.check()
     x = Exchange.from_environ(environ("GET", "/", [], 80))
     assert (text(x), log(x)) == ("<>", "<->")
+
+
+@pytest.mark.parametrize(
+    ("agent", "wanted"),
+    [
+        ("Mozilla/4.0 (compatible; MSIE 6.0; Windows)", "1|1|"),
+        ("Mozilla/4.0 (compatible; MSIE 6.0; Windows) Opera 7", "|1|"),
+        ("Mozilla/5.0 Firefox/115.0", "|1|"),
+        ("MSIE 6", "|1|"),
+        ("", "|1|"),
+    ],
+)
+def test_browsers(agent: str, wanted: str) -> None:
+    x = Exchange.from_environ(environ("GET", "/", [("User-Agent", agent)], 80))
+    assert compile_text("$msie|$ancient_browser|$modern_browser", Names())(x) == wanted

@@ -10,7 +10,6 @@ import pytest
 from tests.support.routing import environ
 from wsgi_proxy.config import CoreSettings, Location, ServerBlock
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.response import Response
 from wsgi_proxy.variables import request as variable_table
 from wsgi_proxy.variables.names import Names, compile_text
 
@@ -86,27 +85,6 @@ def test_files() -> None:
     core(x, alias="rel/", alias_cut=-1)
     assert value("request_filename", x) == "/srv/rel/"
     assert value("realpath_root", x) == ""
-
-
-def test_what_was_sent() -> None:
-    x = exchange()
-    assert value("sent_http_x", x) == ""
-    x.response = Response(200, [("X-A", "1"), ("x-a", "2")], length=5)
-    assert (value("sent_http_x_a", x), value("sent_http_content_length", x)) == ("1, 2", "5")
-    assert (value("status", x), value("request_completion", x)) == ("000", "")
-    x.status, x.completed = 200, True
-    assert (value("status", x), value("request_completion", x)) == ("200", "OK")
-
-
-def test_the_length_of_an_answer() -> None:
-    x = exchange()
-    assert value("bytes_sent", x) == "0"
-    x.response, x.body_bytes_sent = Response(200, [("X", "y"), ("Date", "d"), ("Server", "s"), ("Connection", "close")]), 5
-    wire = "HTTP/1.1 200 OK\r\nX: y\r\nDate: d\r\nServer: s\r\nConnection: close\r\n\r\n12345"
-    assert value("bytes_sent", x) == str(len(wire))
-    x.response.headers.clear()
-    own = "Server: wsgi_proxy\r\nDate: Sun, 13 Sep 2020 12:26:40 GMT\r\nConnection: keep-alive\r\n"
-    assert value("bytes_sent", x) == str(len(f"HTTP/1.1 200 OK\r\n{own}\r\n12345"))
 
 
 def test_the_length_of_a_request() -> None:

@@ -1,26 +1,41 @@
-"""nginx's variables of features that are not here. They exist, because files name them in log formats, and are not found.
+"""nginx's variables of features that are not here. They exist, because files name them in log formats.
 
-Source: nginx's index of variables.
+Rules:
+- They are not found, but the browser's: without the directives of ngx_http_browser_module every browser counts as ancient.
+Source: nginx's index of variables, ngx_http_browser_module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
 
 _NAMES = """
 acme_certificate acme_certificate_key
 geoip_area_code geoip_city geoip_city_continent_code geoip_city_country_code geoip_city_country_code3 geoip_city_country_name
 geoip_country_code geoip_country_code3 geoip_country_name geoip_dma_code geoip_latitude geoip_longitude geoip_org
 geoip_postal_code geoip_region geoip_region_name
-http3 jwt_payload
+http3 jwt_payload modern_browser
 otel_parent_id otel_parent_sampled otel_span_id otel_trace_id
 quic_connection session_log_binary_id session_log_id
 upstream_last_server_name upstream_queue_time
 """.split()
 
-OPTIONAL: dict[str, str] = dict.fromkeys(_NAMES, "None")
+TEXT: dict[str, str] = {"ancient_browser": "'1'"}
+
+OPTIONAL: dict[str, str] = {**dict.fromkeys(_NAMES, "None"), "msie": "msie(x)"}
 
 PREFIXES: dict[str, Callable[[str], str]] = {
     "jwt_claim_": lambda rest: "None",
     "jwt_header_": lambda rest: "None",
 }
+
+
+def msie(exchange: Exchange) -> str | None:
+    """Return "1" for Microsoft Internet Explorer, but not for an Opera that claims to be one (ngx_http_process_user_agent)."""
+    agent = exchange.environ.get("HTTP_USER_AGENT", "")
+    at = agent.find("MSIE ")
+    return "1" if at >= 0 and at + 7 < len(agent) and "Opera" not in agent else None

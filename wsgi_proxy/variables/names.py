@@ -21,28 +21,25 @@ from typing import TYPE_CHECKING, Any
 from ..config import SourceLine
 from ..errors import ConfigError, Fault
 from ..http import escape_args
-from . import absent, browser, connection, request, tls, upstream, userid
+from . import absent, connection, request, response, tls, upstream, userid
 from .compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
 
 if TYPE_CHECKING:
     from ..config import Template
     from ..exchange import Exchange
 
-_TABLES = (request, connection, tls, upstream, browser, userid)
-TEXT = request.TEXT | connection.TEXT | upstream.TEXT | browser.TEXT
-OPTIONAL = (
-    absent.OPTIONAL
-    | request.OPTIONAL
-    | connection.OPTIONAL
-    | tls.OPTIONAL
-    | upstream.OPTIONAL
-    | browser.OPTIONAL
-    | userid.OPTIONAL
-)
+_TABLES = (absent, request, response, connection, tls, upstream, userid)
+"""The tables of built-in names, of which a later one goes before an earlier one."""
+
+
+def _merged(kind: str) -> dict[str, Any]:
+    return {name: row for table in _TABLES for name, row in getattr(table, kind, {}).items()}
+
+
+TEXT: dict[str, str] = _merged("TEXT")
+OPTIONAL: dict[str, str] = _merged("OPTIONAL")
 # The longest prefix comes first: `upstream_http_` before `http_`.
-PREFIXES = sorted(
-    (absent.PREFIXES | request.PREFIXES | connection.PREFIXES | upstream.PREFIXES).items(), key=lambda row: -len(row[0])
-)
+PREFIXES = sorted(_merged("PREFIXES").items(), key=lambda row: -len(row[0]))
 SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
 """The built-in names that `set` may change, and the attribute of the Exchange behind each."""
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port", "uid_reset"})

@@ -15,10 +15,9 @@ import os
 import socket
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..http import status_line
 from .clock import clock, now, seconds
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
 
@@ -32,8 +31,6 @@ NGINX_VERSION = "1.31.3"
 """The version of nginx whose behaviour is the reference."""
 
 TEXT: dict[str, str] = {
-    "body_bytes_sent": "str(body_bytes_sent(x))",
-    "bytes_sent": "str(bytes_sent(x))",
     "date_gmt": "clock().date_gmt",
     "date_local": "clock().date_local",
     "document_root": "document_root(x)",
@@ -53,7 +50,6 @@ TEXT: dict[str, str] = {
     "pid": "str(getpid())",
     "request": "f'{sent_method(x)} {x.raw_target} {x.protocol}'",
     "http2": "('' if x.protocol[:6] != 'HTTP/2' else 'h2' if x.scheme == 'https' else 'h2c')",
-    "request_completion": "('OK' if x.completed else '')",
     "request_filename": "filename(x)",
     "request_id": "request_id(x)",
     "request_length": "str(request_length(x))",
@@ -64,7 +60,6 @@ TEXT: dict[str, str] = {
     "scheme": "('https' if x.absolute == 'https' else x.scheme)",
     "server_name": "server_name(x)",
     "server_protocol": "x.protocol",
-    "status": "(str(x.status) if x.status else f'{x.error_response:03}')",
     "time_iso8601": "clock().iso8601",
     "time_local": "clock().local",
     "uri": "x.uri",
@@ -73,7 +68,6 @@ TEXT: dict[str, str] = {
 
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
-    "gzip_ratio": "gzip_ratio(x)",
     "content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x) or length_read(x))",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x))",
@@ -95,8 +89,6 @@ PREFIXES: dict[str, Callable[[str], str]] = {
     "arg_": lambda rest: f"arg(x, {rest + '='!r})" if rest else "None",
     "cookie_": lambda rest: f"cookie(x, {rest!r})",
     "http_": lambda rest: f"(http_field(x, {rest!r}) if x.underscored else x.environ.get({'HTTP_' + rest.upper()!r}))",
-    "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
-    "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
 }
 
 getpid = os.getpid
@@ -265,58 +257,3 @@ def limit_rate(exchange: Exchange) -> str:
         return str(exchange.limit_rate)
     template = exchange.location.core.limit_rate
     return "0" if template is None else template(exchange)
-
-
-# --- the response -----------------------------------------------------------------------------------------------------------
-
-
-def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
-    """Return the fields of this name (lower case, dashes), joined as nginx joins them; None if there is none."""
-    found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
-    return ", ".join(found) if found else None
-
-
-_SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
-"""The bytes of the fields that ProxyWorker adds to a response without them."""
-
-
-def body_bytes_sent(exchange: Exchange) -> int:
-    """Return the bytes sent behind the response's head, framing included, as nginx counts them; without ProxyWorker, the body."""
-    head = getattr(exchange.connection, "head_out", None)
-    return exchange.body_bytes_sent if head is None else max(0, bytes_sent(exchange) - head)
-
-
-def bytes_sent(exchange: Exchange) -> int:
-    """Return the bytes sent to the client. Without ProxyWorker they are computed: the head from its fields, and the body."""
-    connection = exchange.connection
-    sent: int | None = getattr(connection, "bytes_out", None)
-    if sent is not None:
-        return sent + exchange.body_bytes_sent if connection.taken else sent
-    response = exchange.response
-    if response is None:
-        return 0
-    missing = dict(_SERVERS_OWN)
-    head = len("HTTP/1.1 ") + len(status_line(response.status, response.reason)) + 4
-    for name, value in response.headers:
-        head += len(name) + len(value) + 4
-        missing.pop(name.lower(), None)
-    return head + sum(missing.values()) + exchange.body_bytes_sent
-
-
-def gzip_ratio(exchange: Exchange) -> str | None:
-    """Return the ratio of a compressed body's sizes with two digits, `0.80` for four bytes that became five."""
-    sizes = exchange.gzip_sizes
-    if sizes is None:
-        return None
-    hundredths = (sizes[0] * 1000 // sizes[1] + 5) // 10
-    return f"{hundredths // 100}.{hundredths % 100:02}"
-
-
-def sent_field(exchange: Exchange, name: str) -> str | None:
-    response = exchange.response
-    if response is None:
-        return None
-    found = field(response.headers, name)
-    if found is None and name == "content-length" and response.length is not None:
-        return str(response.length)
-    return found

@@ -1,0 +1,82 @@
+"""nginx's variables of the response, in the forms of `variables/request`.
+
+Source: nginx's documentation of ngx_http_core_module, ngx_http_log_module and ngx_http_gzip_module, "Embedded Variables".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ..http import status_line
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+
+TEXT: dict[str, str] = {
+    "body_bytes_sent": "str(body_bytes_sent(x))",
+    "bytes_sent": "str(bytes_sent(x))",
+    "request_completion": "('OK' if x.completed else '')",
+    "status": "(str(x.status) if x.status else f'{x.error_response:03}')",
+}
+
+OPTIONAL: dict[str, str] = {
+    "gzip_ratio": "gzip_ratio(x)",
+}
+
+PREFIXES: dict[str, Callable[[str], str]] = {
+    "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
+    "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
+}
+
+
+def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
+    """Return the fields of this name (lower case, dashes), joined as nginx joins them; None if there is none."""
+    found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
+    return ", ".join(found) if found else None
+
+
+_SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
+"""The bytes of the fields that ProxyWorker adds to a response without them."""
+
+
+def body_bytes_sent(exchange: Exchange) -> int:
+    """Return the bytes sent behind the response's head, framing included, as nginx counts them; without ProxyWorker, the body."""
+    head = getattr(exchange.connection, "head_out", None)
+    return exchange.body_bytes_sent if head is None else max(0, bytes_sent(exchange) - head)
+
+
+def bytes_sent(exchange: Exchange) -> int:
+    """Return the bytes sent to the client. Without ProxyWorker they are computed: the head from its fields, and the body."""
+    connection = exchange.connection
+    sent: int | None = getattr(connection, "bytes_out", None)
+    if sent is not None:
+        return sent + exchange.body_bytes_sent if connection.taken else sent
+    response = exchange.response
+    if response is None:
+        return 0
+    missing = dict(_SERVERS_OWN)
+    head = len("HTTP/1.1 ") + len(status_line(response.status, response.reason)) + 4
+    for name, value in response.headers:
+        head += len(name) + len(value) + 4
+        missing.pop(name.lower(), None)
+    return head + sum(missing.values()) + exchange.body_bytes_sent
+
+
+def gzip_ratio(exchange: Exchange) -> str | None:
+    """Return the ratio of a compressed body's sizes with two digits, `0.80` for four bytes that became five."""
+    sizes = exchange.gzip_sizes
+    if sizes is None:
+        return None
+    hundredths = (sizes[0] * 1000 // sizes[1] + 5) // 10
+    return f"{hundredths // 100}.{hundredths % 100:02}"
+
+
+def sent_field(exchange: Exchange, name: str) -> str | None:
+    response = exchange.response
+    if response is None:
+        return None
+    found = field(response.headers, name)
+    if found is None and name == "content-length" and response.length is not None:
+        return str(response.length)
+    return found
