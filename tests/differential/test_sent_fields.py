@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import Recorded, Recorder, Wire, reply
+from tests.support import Client, Recorded, Recorder, Wire, chunked, reply, request_bytes, wait_until
 from tests.support.twins import Beside, run_beside
 from wsgi_proxy.http import parse_date
 
@@ -23,6 +24,8 @@ CONF = """
 worker_processes 1; error_log stderr crit; events {}
 http {
     access_log off;
+    log_format sent "$uri $sent_http_connection|$sent_http_keep_alive|$sent_http_transfer_encoding|$sent_http_content_length"
+        "|$sent_http_content_type|$sent_http_location|$sent_http_x_up|$sent_http_etag|$status";
     map $sent_http_content_type $expires { default off; text/html epoch; text/css max; ~image/ 1h; }
     map $sent_http_content_type $policy { default ""; ~text/html "default-src 'self'"; }
     map $status $seen { default other; 200 ok; ~^4 client; 302 moved; 304 same; }
@@ -38,6 +41,12 @@ http {
             add_header A 1; add_header B "$sent_http_a+"; expires 1h; add_header C $sent_http_cache_control;
             add_header D $sent_http_x_up; add_header E $sent_http_content_length; add_header F "$sent_http_expires.";
             add_header G "$sent_http_etag."; add_header H "$sent_http_last_modified.";
+        }
+        location /logged/ { access_log FOLDER/PORT.log sent; proxy_pass http://127.0.0.1:UP/; }
+        location /closed/ { access_log FOLDER/PORT.log sent; keepalive_timeout 0; return 200 x; }
+        location /wire/ {
+            keepalive_timeout 65 60; add_header A $sent_http_connection; add_header B $sent_http_keep_alive;
+            add_header C "$sent_http_transfer_encoding."; add_header D $sent_http_content_length; proxy_pass http://127.0.0.1:UP/;
         }
         location /colon { add_header X-Frame-Options: DENY always; add_header X-B: "$sent_http_x_none" always; return 200 x; }
         location /charset/ { charset utf-8; add_header T "$sent_http_content_type."; alias FOLDER/www/files/; }
@@ -64,12 +73,18 @@ def respond(request: Recorded, wire: Wire) -> bytes:
     kind = given.get("type", "text/plain").replace("%20", " ")
     fields = [("Content-Type", kind), ("X-Up", "up"), ("ETag", '"e"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")]
     status = int(given.get("status", "200"))
+    if "chunks" in given:
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"abc")
     return reply(b"" if status in (204, 304) else b"body", status, fields, length=None if status in (204, 304) else -1)
 
 
 @pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
-    folder = tmp_path_factory.mktemp("sent")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sent")
+
+
+@pytest.fixture(scope="module")
+def beside(folder: Path) -> Iterator[Beside]:
     (folder / "www" / "files").mkdir(parents=True)
     for name in ("a.html", "a.css", "a.png", "a.txt"):
         (folder / "www" / "files" / name).write_text(name)
@@ -138,3 +153,31 @@ def test_values_of_expires_from_a_variable(beside: Beside, place: str, value: st
 def test_values_of_expires_in_the_file(beside: Beside, target: str) -> None:
     theirs, ours = in_place(beside, target)
     assert ours == theirs
+
+
+WIRES = [(target, close) for target in ("", "?chunks", "?status=302", "?status=204", "?status=404") for close in (True, False)]
+
+
+@pytest.mark.ours_alone("Connection and the framing are the worker's")
+@pytest.mark.parametrize(("target", "close"), WIRES)
+def test_fields_of_the_connection_while_fields_are_made(beside: Beside, target: str, close: bool) -> None:
+    seen = []
+    for port in (beside.theirs, beside.ours):
+        with Client(port) as client:
+            seen.append(beside.shown(client.exchange(request_bytes(f"/wire/{target}", close=close))))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.ours_alone("Connection and the framing are the worker's")
+def test_fields_of_the_connection_in_a_log(beside: Beside, folder: Path) -> None:
+    lines = []
+    for port in (beside.theirs, beside.ours):
+        for target, close in WIRES:
+            for place in ("logged", "closed"):
+                with Client(port) as client:
+                    client.exchange(request_bytes(f"/{place}/{target}", close=close))
+        log = folder / f"{port}.log"
+        wait_until(lambda log=log: len(log.read_text().splitlines()) == 2 * len(WIRES), f"the lines of {log}")
+        lines.append(log.read_text().splitlines())
+    assert lines[1] == lines[0]
+    assert any("|chunked|" in line for line in lines[1])
