@@ -27,7 +27,7 @@ GROUP = "wsgi_proxy"
 COMPILED = """
     http/syntax http/request http/response http/environ http/framing http/headers http/uri http/pages
     net/stream net/plain_stream net/tls_stream net/gevent_side net/gevent_stream
-    exchange response
+    arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/response gateway/variables
     logs/logfile logs/accesslog
     worker/connection worker/counts worker/link worker/service worker/listener worker/request_head worker/request_body

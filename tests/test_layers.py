@@ -27,6 +27,7 @@ from tests.support import ROOT
 LAYERS = [
     "errors build",
     "config http",
+    "arrival phases",
     "exchange response",
     "gateway logs net shm tls",
     "balance limits",

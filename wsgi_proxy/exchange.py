@@ -3,7 +3,7 @@
 Rules:
 - Every decision of the request path is written here when it is made. Logs, variables, metrics, the status page and `explain` read
   this record, and no package reports twice.
-- PHASES lists the attributes by the phase that writes them, with the packages of that phase. A test compares it with the code.
+- `phases.PHASES` lists the attributes by the phase that writes them, with the packages of that phase.
 - Text is a str in which each character is one byte (latin-1), as in WSGI. The configuration's text is converted when it is read.
 - An attribute that most requests never touch has its default on the class: an Exchange costs only the attributes it uses.
 - `pairs` are the request's fields as the client sent them: order, case and repetitions. `environ` serves for look-ups.
@@ -13,23 +13,12 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .arrival import take_environ, take_raw
 from .config import parse_size
-from .errors import ClientError
-from .http import (
-    METHOD,
-    Pairs,
-    absolute_form,
-    agreed_pairs,
-    agreed_target,
-    check_fields,
-    check_target,
-    client_options,
-    framed_body,
-    pairs_of,
-)
+from .http import METHOD, Pairs
+from .phases import RECORD
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -38,44 +27,6 @@ if TYPE_CHECKING:
     from .response import Attempt, Response
 
 NO_PAIRS: Pairs = []  # shared, never changed
-
-PHASES = {
-    "arrival": (
-        "access proxy",
-        """absolute chunked connection content_length environ input method pairs peer_addr protocol raw_target remote_addr
-        remote_port scheme started target trusted_peer""",
-    ),
-    "routing": (
-        "routing static",
-        """args behind_alias captures compiled host internal location named_location prefix redirects relocate
-        rewritten_in_place server site underscored uri uri_changed""",
-    ),
-    "scripts": ("routing nginx variables", "captures variables"),
-    "access": ("access limits", "limit_conn_status limit_req_status remote_user"),
-    "cache": ("cache", "cache_key cache_status"),
-    "upstream": (
-        "proxy upstream balance",
-        """body_bytes_received proxy_host proxy_port request_body request_body_file slice_range
-        tried tries upgrade upload upstream_name upstream_pairs""",
-    ),
-    "internal redirect": (
-        "proxy static",
-        "background content_type depth error_page_made error_response error_status kept main subrequest",
-    ),
-    "response": ("proxy wsgi static", "added_trailers response status varies"),
-    "delivery": (
-        "wsgi tunnel filters",
-        "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
-    ),
-    "any": (
-        "filters limits proxy variables cli",
-        "leases limit_rate metrics page request_id_value subrequests trace user_id",
-    ),
-}
-"""The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""
-
-RECORD = tuple(dict.fromkeys(name for _, names in PHASES.values() for name in names.split()))
-"""The names of all attributes of an Exchange."""
 
 
 class Exchange:
@@ -246,9 +197,9 @@ class Exchange:
             exchange.connection = get("wsgi_proxy.connection")
         if pairs is not None and sent is None:
             # ProxyWorker calls the application itself: no middleware has changed its environ.
-            exchange._take_raw(pairs)
+            take_raw(exchange, pairs)
         else:
-            exchange._take_environ(pairs, sent)
+            take_environ(exchange, pairs, sent)
         return exchange
 
     @staticmethod
@@ -270,76 +221,6 @@ class Exchange:
         if "wsgi_proxy.pairs" in environ:
             exchange.connection = environ.get("wsgi_proxy.connection")
         return exchange
-
-    def _take_raw(self, pairs: Pairs) -> None:
-        """Take the request as the worker read it."""
-        environ = self.environ
-        self.pairs = pairs
-        self.target = self.raw_target = environ["RAW_URI"]
-        if self.target[:1] != "/":
-            self._take_other_form(True)
-        if environ.get("SCRIPT_NAME"):
-            self.target = agreed_target(environ, self.target)
-        length = environ.get("CONTENT_LENGTH")
-        if length:
-            self.content_length = int(length)
-        elif "HTTP_TRANSFER_ENCODING" in environ:
-            self.chunked = True
-        elif self.protocol == "HTTP/2.0":
-            # A body needs no length (RFC 9113, section 8.1): its first byte tells that there is one.
-            begins = getattr(self.input, "begins", None)
-            self.chunked = begins is not None and begins()
-
-    def _take_environ(self, pairs: Pairs | None, sent: Mapping[str, str] | None) -> None:
-        """Take the request from the environ, and those parts of the raw request that agree with it.
-
-        `pairs` are the raw fields, `sent` the keys that the server made of them; both are None if the server hands over neither.
-        """
-        environ = self.environ
-        raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-        if "#" in raw and "SERVER_SOFTWARE" not in environ:
-            # Werkzeug's test client leaves the fragment of a URL here; a server names itself, and found it in a request line.
-            raw = raw.partition("#")[0]
-        # No server finds a space in the target of a request line: the environ of a test client has one. HTTP/2 has no such line.
-        judged = raw if self.protocol.startswith("HTTP/2") else raw.replace(" ", "")
-        check_target(self.method, judged or "/", self.protocol)
-        self.raw_target = self.target = raw
-        if raw[:1] != "/":
-            host = environ.get("HTTP_HOST")
-            if sent is not None:
-                authoritative = host == sent.get("HTTP_HOST")
-            else:
-                # A Host that differs may be a middleware's. The target of a CONNECT is nowhere else.
-                authoritative = host is None or self.method == "CONNECT"
-            self._take_other_form(authoritative)
-        if self.target[:1] in "/" or self.method != ("OPTIONS" if self.target == "*" else "CONNECT"):
-            self.target = agreed_target(environ, self.target)
-            self.raw_target = raw or self.target
-        if pairs is None or sent is None:
-            self.pairs = pairs or pairs_of(environ)
-        else:
-            self.pairs = agreed_pairs(environ, pairs, sent)
-            if "HTTP_CONNECTION" in environ:
-                environ["HTTP_CONNECTION"] = client_options(environ, sent)
-        check_fields(environ)
-        self.content_length, self.chunked, self.input = framed_body(environ, self.protocol, self.input)
-
-    def _take_other_form(self, authoritative: bool) -> None:
-        """Take the authority of absolute form or of CONNECT as the host, whatever Host says (RFC 9112, section 3.2.2).
-
-        It is not `authoritative` if a middleware has or may have changed Host. The target `*` stays as it is.
-        """
-        if self.method == "CONNECT":
-            authority = self.target
-        else:
-            found = absolute_form(self.target)
-            if found is None:
-                return
-            self.absolute, authority, self.target = found
-            if not authority or "@" in authority:
-                raise ClientError("invalid authority in the request's target")
-        if authoritative:
-            self.environ["HTTP_HOST"] = authority
 
     @property
     def location_or_none(self) -> Location | None:
