@@ -38,7 +38,8 @@ COMPILED = """
     access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies balance/least_conn balance/random_choice balance/custom
     upstream/counts upstream/pool upstream/pool_state upstream/lineup
-    transport/wire transport/sending transport/route transport/response_body transport/request_body transport/client_watch
+    transport/wire transport/sending transport/route transport/response_body transport/splice transport/request_body
+    transport/client_watch
     proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
     proxy/proxy
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory

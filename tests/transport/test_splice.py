@@ -21,9 +21,9 @@ from wsgi_proxy.errors import TruncatedResponse, UpstreamError
 from wsgi_proxy.http.response import parse_response_head
 from wsgi_proxy.net.plain_stream import PlainStream
 from wsgi_proxy.net.stream import Stream
-from wsgi_proxy.transport.response_body import Body
 from wsgi_proxy.transport.route import Idle, KeepaliveGroup
 from wsgi_proxy.transport.session import Transport
+from wsgi_proxy.transport.splice import Body
 from wsgi_proxy.transport.wire import Wire
 
 

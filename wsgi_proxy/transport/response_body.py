@@ -1,4 +1,4 @@
-"""The body of an upstream's response, as blocks of bytes or moved by splice.
+"""The body of an upstream's response as it is received, in blocks of bytes.
 
 Rules:
 - The body ends where the head declares it (RFC 9112, section 6.3). An earlier end is a TruncatedResponse.
@@ -8,30 +8,23 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import ClientGone, InvalidResponse, ProxyError, TruncatedResponse
 from ..http import ChunkedDecoder, Decoder
 from .connect import CLOSED, LEFT, TIMED_OUT, describe
-from .splice import FLAGS, PIPE_SIZE, give_pipe, take_pipe, takes_more
 
 if TYPE_CHECKING:
     from ..gateway import Records
     from ..http import Pairs, ResponseHead
-    from ..net import Stream
     from .wire import Wire
 
 BLOCK = 128 * 1024
-SPLICE_FROM = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
-"""The remaining bytes from which splice pays for its three system calls."""
 
 
-class Body:
+class ReceivedBody:
     """An iterable, once, of non-empty blocks.
 
     `received` counts the bytes of the body, framing included. `on_done` is called once, when the last byte has arrived.
@@ -85,14 +78,6 @@ class Body:
     def content_received(self) -> int:
         """The bytes of the body received so far, without framing."""
         return self.received if self._decoder is None else self._content
-
-    @property
-    def spliceable(self) -> bool:
-        """True for a long body of known length from a plain socket, which `send_to` moves by splice."""
-        wire, left = self._wire, self._left
-        if not FLAGS or wire is None or left is None:
-            return False
-        return left >= SPLICE_FROM and self._decoder is None and wire.stream.plain
 
     def _take_records(self, records: Records, no_body: bool) -> None:
         """Begin a body in records. nginx does not wait for the end of a response without a body, so its connection is closed."""
@@ -257,98 +242,3 @@ class Body:
             self._decoder.close()
         if wire is not None:
             wire.close()
-
-    # --- sending to a client ---
-
-    def send_to(self, client: Stream, patience: float | None = None) -> int:
-        """Send the body to the client's stream. Return the bytes sent.
-
-        With `patience`, in seconds, the method returns early if the client reads too slowly, and the rest can still be read here.
-        An OSError is the client's; a failure of the upstream is a TruncatedResponse.
-        """
-        sent = 0
-        if client.plain and client.write_timeout is not None:
-            # A stream blocks until its timeout is in force.
-            os.set_blocking(client.fileno(), False)
-        while True:
-            if self._pieces:
-                sent += self._push(client, patience)
-                if self._pieces:
-                    return sent
-            if self.done:
-                return sent
-            if client.plain and self.spliceable:
-                sent += self._splice(client, patience)
-            else:
-                self._more()
-
-    def _push(self, client: Stream, patience: float | None) -> int:
-        """Send the blocks that have arrived. After `patience` seconds, the rest stays in `_pieces`."""
-        pieces, self._pieces = self._pieces, []
-        if patience is None or not client.plain:
-            for piece in pieces:
-                client.sendall(piece)
-            return sum(map(len, pieces))
-        sent = 0
-        deadline = time.monotonic() + patience
-        view = memoryview(b"".join(pieces))
-        while view:
-            try:
-                count = os.write(client.fileno(), view)
-            except BlockingIOError:
-                if not takes_more(client, deadline):
-                    self._pieces = [bytes(view)]
-                    return sent
-                continue
-            sent += count
-            view = view[count:]
-        return sent
-
-    def _splice(self, client: Stream, patience: float | None) -> int:
-        """Move a body of known length from socket to socket through a pipe."""
-        reader, writer = take_pipe()
-        clean = False
-        sent = 0
-        try:
-            while self._left and not self._pieces:
-                count = self._fill(writer)
-                deadline = None if patience is None else time.monotonic() + patience
-                left = count
-                while left:
-                    try:
-                        left -= os.splice(reader, client.fileno(), left, flags=FLAGS)
-                    except BlockingIOError:
-                        if not takes_more(client, deadline):
-                            break
-                sent += count - left
-                while left:
-                    piece = os.read(reader, left)
-                    self._pieces.append(piece)
-                    left -= len(piece)
-                self._took(count)
-            clean = True
-        finally:
-            give_pipe(reader, writer, clean)
-        return sent
-
-    def _fill(self, writer: int) -> int:
-        """Move the bytes that have arrived, at least one, into the pipe."""
-        wire = self._wire
-        assert wire is not None and self._left is not None
-        source = wire.stream
-        source.breathe()
-        while True:
-            try:
-                count = os.splice(source.fileno(), writer, min(self._left, PIPE_SIZE), flags=FLAGS)
-            except BlockingIOError:
-                try:
-                    source.wait_readable()
-                except OSError as error:
-                    raise self._broken(error) from error
-                continue
-            except OSError as error:
-                raise self._broken(error) from error
-            if not count:
-                raise self._cut()
-            self.received += count
-            return count

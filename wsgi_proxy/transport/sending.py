@@ -16,7 +16,7 @@ from ..errors import ClientGone, InvalidResponse, UpstreamClosed, UpstreamError
 from .client_watch import Watched
 from .connect import LEFT, open_stream
 from .request_body import Source
-from .response_body import Body
+from .splice import Body
 from .wire import Client, Wire
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..http import Pairs, ResponseHead
     from ..net import Stream
     from .request_body import Source
-    from .response_body import Body
+    from .splice import Body
 
 __all__ = ["Outgoing", "Reply", "Route", "Transport", "WireAdapter"]
 
