@@ -48,27 +48,6 @@ def test_a_location_s_own_limits_hold_for_its_requests() -> None:
         assert of_same == {server.listener: server.listener.settings}
 
 
-def test_a_client_that_does_not_read_is_cut_after_send_timeout() -> None:
-    closed: list[bool] = []
-
-    class Endless:
-        def __iter__(self) -> Iterable[bytes]:
-            while True:
-                yield bytes(1 << 20)
-
-        def close(self) -> None:
-            closed.append(True)
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("200 OK", [])
-        return Endless()  # type: ignore[return-value]
-
-    with serving(app, send_timeout=0.1) as server, Client(server.port) as client:
-        client.send(GET)
-        wait_until(lambda: closed and not server.service.connections, "the connection to be cut")
-        assert "timed out" in server.lines[0]
-
-
 @pytest.mark.parametrize("way", ["asks", "is told"])
 def test_the_application_learns_that_the_client_has_gone(way: str) -> None:
     learnt: list[str] = []

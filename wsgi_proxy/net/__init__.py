@@ -2,6 +2,7 @@
 
 from .addresses import address_number, local_address, packed_address
 from .plain_stream import PlainStream
+from .proxy_protocol import read_proxy_header
 from .sockets import (
     HALF_CLOSED,
     acknowledged,
@@ -34,6 +35,7 @@ __all__ = [
     "local_address",
     "milliseconds",
     "packed_address",
+    "read_proxy_header",
     "receive_exactly",
     "reset",
     "reset_on_close",

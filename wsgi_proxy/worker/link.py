@@ -1,8 +1,7 @@
-"""The base of client connections: their state, the interface for applications, and sending.
+"""The base of client connections: their state, and the interface for applications.
 
 Rules:
 - An application that takes a connection over (`take_over`) owns it until the response's iterable is closed.
-- Every error of the client's stream is raised as ClientGone.
 - Alarms report a client that leaves during its request. A client that only ends its half has not left, for a while.
 """
 
@@ -10,18 +9,19 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ClientError, ClientGone, ProxyError
+from ..errors import ClientError, ProxyError
 from ..net import HALF_CLOSED, Stream, acknowledged, is_torn
 from ..net.gevent_side import Side
 from ..net.gevent_stream import GreenStream
 from .counts import ACTIVE, NOWHERE
 from .request_body import NO_BODY, Body, NoBody
+from .sending import Sender
 from .socket import StreamSocket
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
 _numbers = count(1)
 
 
-class Link:
+class Link(Sender):
     """A client's connection, without a protocol.
 
     `deadline` (monotonic seconds) limits the current wait. `expire` is called when it has passed.
@@ -52,12 +52,9 @@ class Link:
         "_socket",
         "body",
         "buffer",
-        "bytes_out",
         "deadline",
         "forwarded",
-        "gone",
         "head",
-        "head_out",
         "listener",
         "number",
         "peer",
@@ -71,7 +68,6 @@ class Link:
         "settings",
         "started",
         "state",
-        "stream",
         "taken",
         "tls",
         "trailers",
@@ -79,6 +75,8 @@ class Link:
     )
 
     def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
+        stream = GreenStream(sock)
+        super().__init__(stream)
         self.listener = listener
         self.number = next(_numbers)
         """The serial number of this connection in its worker ($connection)."""
@@ -87,8 +85,7 @@ class Link:
         self.settings = listener.settings
         self._local: tuple[str, int] | str | None = None
         """The local address, once it was asked for."""
-        self.stream: Stream = GreenStream(sock)
-        self._side: Side = self.stream.reading
+        self._side: Side = stream.reading
         self.peer = peer
         if isinstance(peer, tuple):
             self.remote_addr: str = peer[0]
@@ -108,7 +105,6 @@ class Link:
         """True if gunicorn's `forwarded_allow_ips` covers the peer; False without such a setting."""
         self.forwarded: dict[str, str] | None = None
         """Additional environ keys from trusted fields of the current request."""
-        self.gone = False
         self.taken = False
         self.trailers: Callable[[], Pairs] | Pairs | None = None
         self.tls: ssl.SSLObject | None = None
@@ -118,15 +114,11 @@ class Link:
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
         self._socket: StreamSocket | None = None
-        self.bytes_out = 0
-        """Bytes sent for the present request, interim responses and framing included."""
-        self.head_out = 0
-        """The bytes of the response's head among them."""
         self._counted = NOWHERE
         """The gauge of the service that this connection counts in."""
 
     def adopt(self, other: Link) -> None:
-        """Become a carrier over the same connection, in the place of `other` or beside it."""
+        """Carry requests over the connection of `other`, in its place or beside it."""
         self.listener = other.listener
         self.number = other.number
         self.started = other.started
@@ -170,7 +162,7 @@ class Link:
 
     @property
     def can_take_over(self) -> bool:
-        """Whether `take_over` is possible: the connection carries one request at a time."""
+        """True if `take_over` is possible, because the connection carries one request at a time."""
         return True
 
     def take_over(self) -> tuple[Stream, bytes]:
@@ -248,40 +240,6 @@ class Link:
         for alarm in alarms or ():
             alarm()
 
-    # --- sending ---
-
-    def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes. Raises ClientGone if the client is gone or accepts nothing for `send_timeout`."""
-        try:
-            self.stream.sendall(data)
-            self.bytes_out += len(data)
-        except OSError as error:
-            self.lost(error)
-
-    def send_all(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send several buffers as `send` does."""
-        try:
-            self.stream.sendmsg(buffers)
-            for buffer in buffers:
-                self.bytes_out += len(buffer)
-        except OSError as error:
-            self.lost(error)
-
-    def send_file(self, file: int, offset: int, count: int) -> None:
-        """Send a part of an open file as `send` does."""
-        try:
-            self.stream.sendfile(file, offset, count)
-            self.bytes_out += count
-        except OSError as error:
-            self.lost(error)
-
-    def lost(self, error: OSError) -> NoReturn:
-        """Raise ClientGone for an error of the client's stream."""
-        self.gone = True
-        if isinstance(error, TimeoutError):
-            raise ClientGone("client timed out while the response was sent") from error
-        raise ClientGone(f"client closed the connection while the response was sent: {error}") from error
-
     # --- one request ---
 
     def may_keep(self) -> bool:
@@ -322,11 +280,6 @@ class Link:
         self.settings = settings
         self.stream.read_timeout = settings.client_body_timeout or None
         self.stream.write_timeout = settings.send_timeout or None
-
-    def break_off(self) -> None:
-        """See to it that closing resets the connection."""
-        self.gone = True
-        self.stream.break_off()
 
     def close(self) -> None:
         """Close the connection and remove it from the service; may be called again."""

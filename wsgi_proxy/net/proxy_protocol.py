@@ -12,10 +12,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..errors import ClientError
-from ..net import receive_exactly
+from .sockets import receive_exactly
 
 if TYPE_CHECKING:
-    from ..net import Stream
+    from .stream import Stream
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _MAX_V1 = 107

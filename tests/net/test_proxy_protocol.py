@@ -9,7 +9,7 @@ import pytest
 
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.net.plain_stream import PlainStream
-from wsgi_proxy.worker.proxy_protocol import Endpoints, read_proxy_header
+from wsgi_proxy.net.proxy_protocol import Endpoints, read_proxy_header
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V4 = socket.inet_aton("192.0.2.1") + socket.inet_aton("192.0.2.2") + struct.pack("!HH", 1000, 80)
