@@ -1,4 +1,4 @@
-"""build: compiled or not, and the failure that an installation remembers."""
+"""The kind of build, and the reason that an installation keeps if it could not compile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose fault, which status."""
+"""The status of each kind of fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request's record."""
+"""The record of one request."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_bodies() -> None:
 def test_headers_and_reasons() -> None:
     x = exchange(RAW_URI="/", HTTP_X_A="1", CONTENT_TYPE="t")
     assert (x.header("x-a"), x.header("Content-Type"), x.header("no")) == ("1", "t", "")
-    x.why("room", "not asked for")
+    x.why("package", "not asked for")
     assert x.trace is None
     x.trace = []
-    x.why("room", "because")
-    assert x.trace == [("room", "because")]
+    x.why("package", "because")
+    assert x.trace == [("package", "because")]
 
 
 def test_a_copy_has_everything() -> None:

@@ -1,4 +1,4 @@
-"""ssl_verify_client: handshakes in memory, and what the guard makes of them; the same clients at real nginx."""
+"""ssl_verify_client: handshakes in memory and the guard's decisions; the same clients with real nginx."""
 
 from __future__ import annotations
 

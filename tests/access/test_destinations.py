@@ -1,4 +1,4 @@
-"""Where a forward proxy may go for a client."""
+"""The destinations that a forward proxy allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guard: what is asked, in which order, and what a refusal looks like. Phases compared with real nginx."""
+"""The guard: its checks, their order and its refusals. The phases are compared with real nginx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Password files and hashes, compared with what nginx accepts and what openssl makes."""
+"""Password files and hashes, compared with nginx and openssl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hashing policies: golden vectors taken from nginx, and that a failure moves only its own keys."""
+"""The hashing policies: golden vectors from nginx; a failure moves only the failed server's keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures, quarantine, probation and forgiveness; pure: the numbers are a list, and the time is given."""
+"""Failures, quarantine, probation and recovery, on a list of numbers and a given time."""
 
 from __future__ import annotations
 

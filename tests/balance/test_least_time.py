@@ -1,4 +1,4 @@
-"""least_time: the estimate, and what unfinished requests tell."""
+"""least_time: the estimate, and the weight of unfinished requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers and groups: who may be chosen."""
+"""Peers and groups: eligibility."""
 
 from __future__ import annotations
 

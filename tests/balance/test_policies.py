@@ -1,4 +1,4 @@
-"""The contract of every policy in the table, and what is particular to each. The hashes have test_balance_hash.py."""
+"""The contract of every policy in the table, and the particulars of each. test_hashing.py tests the hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order that is kept gives the walk's sequence, whatever happens in between."""
+"""The maintained order gives the same sequence as the walk, whatever happens in between."""
 
 from __future__ import annotations
 

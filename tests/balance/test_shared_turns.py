@@ -1,4 +1,4 @@
-"""Turns taken by all workers together are the turns of one."""
+"""Round robin shared by all workers gives the sequence of one worker."""
 
 from __future__ import annotations
 

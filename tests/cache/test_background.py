@@ -1,4 +1,4 @@
-"""Fetches without a client: they have nothing of the client's own, and never fail anyone."""
+"""Fetches without a client: they carry none of a client's fields, and their failures reach no client."""
 
 import pytest
 

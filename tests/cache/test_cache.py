@@ -1,4 +1,4 @@
-"""The cache room: what is sent from the store, and what is asked of the origin."""
+"""The cache: responses sent from the storage, and requests sent to the origin."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A fetch for the cache: what is sent, and that it lets go whatever becomes of it."""
+"""A fetch for the cache: the request that it sends, and the release of its followers in every case."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Fills: one leads and the others follow, whatever becomes of the leader."""
+"""Fills: one process leads and the others follow, whatever happens to the leader."""
 
 import multiprocessing
 import os
@@ -112,4 +112,4 @@ def test_a_killed_leader_is_noticed(tmp_path, how):
     successor.release()
 
 
-# --- in the cache room ------------------------------------------------------------------------------------------------------
+# --- in the cache ---------------------------------------------------------------------------------------------------------

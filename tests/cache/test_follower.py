@@ -1,4 +1,4 @@
-"""A body that another writes: to its end, or, where the writer gives up, the rest from a second answer that is the same."""
+"""A body that another process writes: to its end, or continued from the upstream if the writer gives up."""
 
 import os
 

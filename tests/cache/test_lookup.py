@@ -1,4 +1,4 @@
-"""Lookup: the entry that fits a request, and the name by which its misses meet."""
+"""Lookup: the entry for a request, and the name by which its misses meet."""
 
 import shutil
 

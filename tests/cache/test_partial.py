@@ -1,4 +1,4 @@
-"""Conditions and ranges met by what is fetched whole for the store."""
+"""Conditions and ranges answered from a response that is fetched whole for the storage."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A location's settings, made ready."""
+"""The compiled cache settings of a location."""
 
 import pytest
 

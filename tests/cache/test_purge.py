@@ -1,4 +1,4 @@
-"""Purging by request, by pattern and by unsafe methods: what is meant goes, nothing else, and a purge that failed says so."""
+"""Purges by request, by pattern and by unsafe methods remove exactly the named entries and report failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers from entries: Age, Cache-Status, parts, and files that are gone."""
+"""Responses from entries: Age, Cache-Status, parts, and missing files."""
 
 import os
 

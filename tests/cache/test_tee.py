@@ -1,4 +1,4 @@
-"""The copying body: what is stored is what was sent, and a storage that fails harms nobody."""
+"""The copying body: the stored bytes are those sent, and a storage that fails harms no client."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A zone: what is committed is found, what is invalidated stays away, and faults are told once."""
+"""A zone: committed entries are found, invalidated ones are not, and each fault is logged once."""
 
 import logging
 import os

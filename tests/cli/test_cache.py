@@ -1,4 +1,4 @@
-"""`wsgi-proxy cache`: what people see of a store, and purging it under a running cache."""
+"""`wsgi-proxy cache`: its output, and purges under a running cache."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""`wsgi-proxy cert`: files that TLS listeners take, and that nobody else can read."""
+"""`wsgi-proxy cert`: files that TLS listeners accept and other users cannot read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstration: the shipped configuration with real addresses, a live count, and nothing left behind."""
+"""The demonstration: the shipped configuration with real addresses, a live count, and a clean end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The echo server over real sockets: who it is, what it logs, what it survives, how it stops."""
+"""The echo server over real sockets: its identifier, log, robustness and end."""
 
 from __future__ import annotations
 

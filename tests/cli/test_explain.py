@@ -1,4 +1,4 @@
-"""Why a request is answered as it is."""
+"""`wsgi-proxy explain`: the decisions about a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wsgi-proxy forward`: the configuration it writes, and curl and requests as its clients."""
+"""`wsgi-proxy forward`: its configuration, and curl and requests as its clients."""
 
 from __future__ import annotations
 

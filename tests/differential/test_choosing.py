@@ -1,4 +1,4 @@
-"""Real nginx and we, the same configuration, the same requests in step: the same servers chosen, try for try.
+"""The same configuration and requests in real nginx and in this proxy: the same servers are chosen, attempt by attempt.
 
 Each scenario is an upstream block and a list of steps. A step goes to nginx and to our side in the same whole second, because
 that is nginx's clock. The sequence compared is $upstream_addr: every try, the failed ones included. `random` cannot be compared
@@ -283,7 +283,7 @@ class Request:
 
 
 class ByPool:
-    """Our Pool, driven the way the hallway drives it; servers 7 and 8 fail."""
+    """A Pool, used as the request path uses it. Servers 7 and 8 fail."""
 
     def __init__(self, scenarios: Sequence[Scenario], backends: Backends) -> None:
         ports = backends.ports

@@ -1,4 +1,4 @@
-"""Error pages, added headers, expiry, and what `if` and `limit_except` change: the whole hallway beside nginx."""
+"""Error pages, added headers, expiry, and the effects of `if` and `limit_except`: the whole proxy beside nginx."""
 
 from __future__ import annotations
 

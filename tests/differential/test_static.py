@@ -1,4 +1,4 @@
-"""The same files behind real nginx and behind our static room: folders, indexes, try_files, ranges and conditions."""
+"""The same files served by real nginx and by this proxy: directories, indexes, try_files, ranges and conditions."""
 
 from __future__ import annotations
 

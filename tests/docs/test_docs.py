@@ -1,4 +1,4 @@
-"""docs/python.md: every block of it runs, and what it makes answers. The configuration of docs/operating.md is one."""
+"""docs/python.md: every block runs, and its applications respond. The configuration of docs/operating.md loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/security.md says what is refused, and by which cases of the tests it stands: neither has a row that the other lacks."""
+"""docs/security.md lists every refusal with the test cases for it, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests' own tools do what they promise: exact bytes, exact framing, no process left behind."""
+"""The tests' tools: exact bytes, exact framing, no process left behind."""
 
 from __future__ import annotations
 

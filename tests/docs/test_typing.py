@@ -1,4 +1,4 @@
-"""The public names and their types: what `__all__` says, and the examples of the documentation under type checkers."""
+"""The public names and their types: `__all__`, and the documentation's examples under type checkers."""
 
 from __future__ import annotations
 

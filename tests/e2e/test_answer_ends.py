@@ -1,4 +1,4 @@
-"""How an answer's end is told to the client: `add_trailer` and `chunked_transfer_encoding`, beside nginx."""
+"""The end of a response: `add_trailer` and `chunked_transfer_encoding`, beside nginx."""
 
 from __future__ import annotations
 

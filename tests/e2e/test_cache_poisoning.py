@@ -1,4 +1,4 @@
-"""What one client sends, or one location rewrites, never shows in another's answer from the cache."""
+"""A client's fields or a location's rewrite never show in the cached response to another request."""
 
 from __future__ import annotations
 

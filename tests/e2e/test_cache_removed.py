@@ -1,4 +1,4 @@
-"""A store that is emptied or removed by hand, under running workers: what is gone is served by no worker any more."""
+"""A storage emptied by hand under running workers: no worker serves the removed responses."""
 
 from __future__ import annotations
 

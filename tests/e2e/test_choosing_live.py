@@ -1,4 +1,4 @@
-"""Choosing in the whole proxy, as a configuration asks for it: names that move, active checks, waiting, sessions."""
+"""The choice of servers in the whole proxy: names that move, active checks, queues, sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`return 444`: no answer at all, under every kind of worker."""
+"""`return 444`: the connection is closed without a response, under every kind of worker."""
 
 from __future__ import annotations
 

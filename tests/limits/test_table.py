@@ -1,4 +1,4 @@
-"""The shared table: records, their order, and what is left after a process was cut short."""
+"""The shared table: records, their order, and the state after an interrupted process."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_a_slice_has_no_effect_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_copied_or_referred_to_weakly(name: str) -> None:
-    """A compiled object has neither a dictionary of attributes to copy nor room for weak references."""
+    """A compiled object has neither a dictionary of attributes to copy and allows no weak references."""
     for node in ast.walk(ast.parse((ROOT / f"wsgi_proxy/{name}.py").read_text())):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

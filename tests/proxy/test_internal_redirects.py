@@ -1,4 +1,4 @@
-"""Other ways to an answer, one by one; tests/test_proxy.py has them in the whole hallway."""
+"""Internal redirects, one by one. test_proxy.py tests them on the whole request path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXT = """events {} http { server {
 
 @pytest.fixture
 def made() -> tuple[Detours, list[str], Callable[..., Exchange]]:
-    """Detours whose hallway notes where it was sent, and a maker of exchanges."""
+    """Detours that record each internal redirect, and a factory of exchanges."""
     router = Router(nginx.loads(TEXT))
     walked: list[str] = []
 

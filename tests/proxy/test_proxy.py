@@ -1,4 +1,4 @@
-"""The hallway: retries as nginx makes them, error pages, redirects within, and what each try leaves on the record."""
+"""The request path: retries as in nginx, error pages, internal redirects, and the record of each attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Areas of shared memory: room allocated at once, the second file, and rows, in a file system of a few pages where possible."""
+"""Areas of shared memory: early allocation, the second file, and rows, in a file system of a few pages where possible."""
 
 from __future__ import annotations
 

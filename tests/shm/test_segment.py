@@ -1,4 +1,4 @@
-"""Which file the workers of one arbiter share, and which files are swept."""
+"""The file that the workers of one arbiter share, and the removal of unused files."""
 
 from __future__ import annotations
 

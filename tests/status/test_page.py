@@ -1,4 +1,4 @@
-"""The proxy's state, in its three forms and as nginx's stub_status."""
+"""The status page in its three forms, and nginx's stub_status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server with every kind of internal redirect, and its upstream, which responds with the request it received."""
+"""One server with every kind of internal redirect, and an upstream that responds with the request it received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short ways from a piece of configuration to the part of the model it makes, for tests of directives."""
+"""Helpers for tests of directives: from a piece of configuration to the part of the model that it sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faulty configurations, as they are told to nginx and to us: tests/test_nginx.py compares the words."""
+"""Faulty configurations for nginx and this proxy. tests/nginx compares the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wire_watch: a client that leaves is noticed by whoever waits for its upstream, under every kind of worker."""
+"""A client that leaves is noticed while its request waits for an upstream, under every kind of worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening connections: each way in which it fails is said in nginx's words, and nothing is left open."""
+"""Opening connections: every failure has nginx's message, and no socket stays open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session, its adapter and what a Reply shows; real sockets."""
+"""The session, its adapter and the attributes of a Reply; real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tunnels as the bodies of answers, in threads and on gevent's loop; real sockets."""
+"""Tunnels as the bodies of responses, in threads and on gevent's loop; real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool's arguments taken together; tests/test_arguments.py throws wrong values at each."""
+"""Combinations of a pool's arguments. tests/config/test_arguments.py tests each argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same address, the same column, in every worker."""
+"""The same address has the same column in every worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connection counts among real processes: all see the same, and kills take away exactly the dead worker's share."""
+"""Connection counts among real processes: all see the same, and a kill removes exactly the dead worker's share."""
 
 from __future__ import annotations
 

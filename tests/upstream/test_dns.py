@@ -1,4 +1,4 @@
-"""The DNS client before a name server of our own that speaks the wire format."""
+"""The DNS client with a test name server that speaks the wire format."""
 
 from __future__ import annotations
 

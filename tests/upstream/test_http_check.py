@@ -1,4 +1,4 @@
-"""The HTTP check: what it sends and what it takes for good."""
+"""The HTTP check: its request, and the responses that pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers in force: ranks, readiness, lost weight. The pool's tests see the rest of it at work."""
+"""The line-up: ranks, readiness, lost weight. The pool's tests cover its use."""
 
 from __future__ import annotations
 

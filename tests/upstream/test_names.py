@@ -1,4 +1,4 @@
-"""Addresses of servers: peers made of addresses, and when they are asked for again."""
+"""Addresses of servers: peers made of addresses, and the times of new resolutions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses taken apart and names resolved."""
+"""Parsing of addresses, and resolution of names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock: one second in its forms, formatted once."""
+"""The clock: each form of a second is formatted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One value for each attempt, and what the upstream sent."""
+"""Variables with one value for each attempt, and the fields of the upstream's response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""settings: the defaults, nginx's buffers, and what a location changes."""
+"""settings: the defaults, nginx's buffers, and the changes by a location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The WSGI edge: as an application, and what a fault looks like."""
+"""The WSGI application, and its response to a fault."""
 
 from __future__ import annotations
 

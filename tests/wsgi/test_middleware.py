@@ -1,4 +1,4 @@
-"""The proxy as a middleware: in Flask and Django, Werkzeug's mapping, and which paths it covers."""
+"""The proxy as a middleware: in Flask and Django, with Werkzeug's mapping, and the paths that it covers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chores beside the requests."""
+"""Periodic work beside the requests."""
 
 from __future__ import annotations
 

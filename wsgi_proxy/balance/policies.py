@@ -34,7 +34,7 @@ class Balancer(Protocol):
 
 
 class Method(NamedTuple):
-    """A balancing method: how its policy is made, and what a configuration may say about it."""
+    """A balancing method: the function that makes its policy, and the arguments that a configuration may give."""
 
     make: Callable[[PeerGroup, config.Policy], Balancer]
     large: Callable[[PeerGroup, config.Policy], Balancer] | None = None

@@ -1,7 +1,7 @@
 """`wsgi-proxy cache ls|show|purge PATTERN|stats -c nginx.conf`: show and purge the caches of a configuration.
 
 Rules:
-- It works on the store of the running workers, and also without any. A purge applies to all workers at once.
+- The command works on the storage that the workers use, whether any are running or not. A purge applies to all workers at once.
 - A pattern is a key, a target, a URL, or a shell pattern of one of them (`*`, `?`, `[abc]`), quoted from the shell.
 """
 
@@ -22,8 +22,8 @@ USAGE: Final = """\
 Usage: wsgi-proxy cache ls [PATTERN] | show PATTERN | purge PATTERN | stats  [-c filename] [-p prefix]
 
   ls     print a line for each stored response: status, size, age, freshness, key
-  show   print all details of the responses that match
-  purge  remove the responses that match in all workers at once; running fetches do not store theirs
+  show   print all details of the matching responses
+  purge  remove the matching responses for all workers at once; fetches in progress do not store their responses
   stats  print entries, fresh entries, bytes and bounds of each zone"""
 
 _UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k"))
@@ -192,7 +192,7 @@ def _responses(count: int) -> str:
 
 
 def size(count: int) -> str:
-    """Return a size in bytes for people: 512, 1.5k, 20M."""
+    """Return a size in bytes in a readable unit: 512, 1.5k, 20M."""
     for unit, letter in _UNITS:
         if count >= unit:
             amount = count / unit
@@ -201,7 +201,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a number of seconds for people: 5s, 3m20s, 10m, 2h5m, 4d3h."""
+    """Return a number of seconds in readable units: 5s, 3m20s, 10m, 2h5m, 4d3h."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -221,5 +221,5 @@ def _moment(at: float) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape control characters: keys and fields come from clients and origins, and go to a terminal."""
+    """Escape control characters. Clients and origins choose the keys and fields that a terminal shows."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -95,7 +95,7 @@ class Connection(Opening):
         return True
 
     def _refuse(self) -> None:
-        """Answer a refused head with the page for its status and end the connection; runs in a greenlet."""
+        """Send the page for the status of a refused head and end the connection; runs in a greenlet."""
         error, self.refused = self.refused, None
         assert error is not None
         self.head = head = Request.of_refused(self.buffer)

@@ -88,7 +88,7 @@ class Opening(Link):
             self._look_again()
 
     def _begin_http2(self) -> None:
-        """Go on by HTTP/2, whose connection takes this one's place."""
+        """Continue with HTTP/2. An Http2Connection replaces this object."""
         self.service.connections.discard(self)
         data, self.buffer = self.buffer, b""
         self.state = CLOSED

@@ -40,7 +40,7 @@ class Source(Protocol):
 
 
 class Body:
-    """Reading a body, whatever carries it: `_more` puts one block more into `_pieces`, and gives False at the end."""
+    """The reading methods of a body over any HTTP version. `_more` appends a block to `_pieces`, or returns False at the end."""
 
     __slots__ = ("_pieces", "expecting", "left", "received")
 
@@ -49,9 +49,9 @@ class Body:
 
     _pieces: list[bytes]
     expecting: bool
-    """Whether the client waits for our word before it sends."""
+    """True while the client waits for `100 Continue`."""
     left: int | None
-    """Bytes that have not come in yet; None where that is not known."""
+    """Bytes that have not arrived yet; None if unknown."""
     received: int
 
     @property
@@ -60,14 +60,14 @@ class Body:
 
     @property
     def ended(self) -> bool:
-        """Whether everything of it has come in from the connection."""
+        """True if the whole body has arrived."""
         raise NotImplementedError
 
     def _more(self) -> bool:
         raise NotImplementedError
 
     def read1(self, size: int = -1) -> bytes:
-        """At least one byte and at most `size`, as soon as there is one; b"" at the end."""
+        """Return at least one byte and at most `size`, as soon as there is one; b"" at the end."""
         if size == 0 or not (self._pieces or self._more()):
             return b""
         piece = self._pieces.pop()
@@ -77,7 +77,7 @@ class Body:
         return piece
 
     def read(self, size: int | None = -1) -> bytes:
-        """`size` bytes, fewer only at the end; everything when `size` is negative or None."""
+        """Return `size` bytes, fewer only at the end; the whole rest if `size` is negative or None."""
         if size is None or size < 0:
             return b"".join(iter(self.read1, b""))
         piece = self.read1(size)
@@ -91,7 +91,7 @@ class Body:
         return b"".join(pieces)
 
     def readline(self, size: int | None = -1) -> bytes:
-        """Up to and with the next newline, at most `size` bytes."""
+        """Return the bytes up to and with the next newline, at most `size`."""
         limit = -1 if size is None else size
         pieces: list[bytes] = []
         while limit and (piece := self.read1(limit)):
@@ -107,7 +107,7 @@ class Body:
         return b"".join(pieces)
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """All lines that are left, or those of about `hint` bytes."""
+        """Return the remaining lines, or lines of about `hint` bytes in total."""
         lines: list[bytes] = []
         total = 0
         for line in self:

@@ -6,7 +6,8 @@ Rules:
 - A request line is ordinary if it has one reading whatever the fields are: a common method, an acceptable target in origin form,
   HTTP/1.1. Every other head, and every fault, is left to the parser.
 - Each request gets copies, so that it cannot change the results for the next one.
-- Only a block that came twice lately is kept: heads that differ each time (cookies, validators) would only push out the others.
+- Only a block that was seen twice lately is kept, because heads that differ each time (cookies, validators) would push out the
+  others.
 - The memory is bounded to `_MAX_BLOCKS` blocks of `_MAX_SIZE` bytes. A full memory is cleared.
 """
 
@@ -36,7 +37,7 @@ _MAX_SEEN = 4096
 
 _known: dict[bytes, Request] = {}
 _seen: set[int] = set()
-"""The hashes of blocks that came once."""
+"""The hashes of blocks that were seen once."""
 
 
 class Request:
@@ -72,7 +73,7 @@ class Request:
 
     @staticmethod
     def refused(method: str) -> Request:
-        """Return what stands for a request that is answered without having been understood."""
+        """Return a placeholder for a request that could not be read, for its error response."""
         request = Request()
         request.method = method
         request.target = request.uri = "/"
@@ -85,7 +86,7 @@ class Request:
 
     @staticmethod
     def of_refused(head: bytes) -> Request:
-        """Return what stands for a head that was refused, with the words of its first line for the log."""
+        """Return a placeholder for a refused head, with the method and target of its first line for the log."""
         words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
         request = Request.refused(words[0] if METHOD.fullmatch(words[0]) else "GET")
         if len(words) > 1:

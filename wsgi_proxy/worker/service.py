@@ -3,7 +3,7 @@
 Rules:
 - An idle connection has no greenlet. `Crew` keeps finished greenlets parked and gives each request one of them.
 - One coarse timer checks the deadlines of all connections.
-- Draining loses no request: an idle connection stays open for QUIET seconds, and a request that arrives meanwhile is answered
+- Draining loses no request: an idle connection stays open for QUIET seconds, and a request that arrives meanwhile gets a response
   with `Connection: close`.
 """
 
@@ -60,13 +60,13 @@ class Hooks:
         self.active = active
 
     def before(self, connection: Link, environ: WSGIEnvironment) -> Any:
-        """Called before the application, whose environ it may change; what it gives is handed to `after`.
+        """Called before the application, whose environ the hook may change. The returned token is passed to `after`.
 
-        With None `after` is not called.
+        After None, `after` is not called.
         """
 
     def after(self, token: Any, environ: WSGIEnvironment, response: ResponseWriter) -> None:
-        """Called when the answer is complete, or as complete as it gets."""
+        """Called at the end of the response, complete or cut."""
 
 
 class Crew:
@@ -83,7 +83,7 @@ class Crew:
     def run(self, work: Callable[[], None]) -> None:
         """Run `work` in a greenlet: at once when called in the hub, else in the loop's next round."""
         if getcurrent() is not self._hub:
-            # A parked greenlet gives way to the hub, so who is not the hub would never be switched back to.
+            # A parked greenlet switches to the hub, so any other caller would never be resumed.
             self._hub.loop.run_callback(self.run, work)
             return
         free = self._free
@@ -92,7 +92,7 @@ class Crew:
             free.pop().switch(work)
         else:
             made = greenlet(self._live, self._hub)
-            # Started without work: what a greenlet is started with, it holds as long as it lives.
+            # Started without work, because a greenlet keeps its first arguments alive until it ends.
             made.switch()
             made.switch(work)
 
@@ -111,7 +111,7 @@ class Crew:
             if len(free) >= _PARKED:
                 return
             free.append(getcurrent())
-            work = None  # what is parked holds nothing
+            work = None  # a parked greenlet must not keep its last request alive
             work = self._parked()
 
     def _parked(self) -> Callable[[], None] | None:
@@ -202,7 +202,7 @@ class Service:
     # --- one request, in a greenlet ---
 
     def respond(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment) -> bool:
-        """Run the application for a request, whatever carries it; True when the whole response has gone out."""
+        """Run the application for a request on any kind of connection. Return True if the whole response was sent."""
         self.requests += 1
         self.counts[STARTED] += 1
         if self.requests == self.max_requests:
@@ -238,16 +238,16 @@ class Service:
         return whole
 
     def _failed(self, link: Link, response: ResponseWriter, error: Exception) -> None:
-        """The application raised: an answer if none has begun, else the cut that shows the client it is not whole."""
+        """Handle an exception of the application: send an error page, or cut a response that has begun."""
         if link.taken and isinstance(error, StopIteration):
-            # How an application that served its connection through gunicorn.socket says that it is done.
+            # An application that has served its connection through gunicorn.socket ends with it.
             return
         what = f"{response.method} {response.head.target}"
         if response.head_sent or link.taken:
             if isinstance(error, ShortBody):
-                self.log.error("%s: the answer to %s was cut: %s", link, what, error)
-            elif not isinstance(error, ProxyError):  # the application has said what it knows
-                self.log.exception("%s: the answer to %s was cut", link, what)
+                self.log.error("%s: the response to %s was cut: %s", link, what, error)
+            elif not isinstance(error, ProxyError):  # the application has logged it
+                self.log.exception("%s: the response to %s was cut", link, what)
             if not link.taken:
                 response.break_off()
             return
@@ -262,22 +262,19 @@ class Service:
             self.send_page(fresh, status)
         except ClientGone:
             link.gone = True
-        # For the log and the hooks this is what was answered.
+        # The log and the hooks report the page.
         response.status, response.headers, response.sent = fresh.status, fresh.headers, fresh.sent
         response.failed, response.keep = True, False
 
     def send_page(self, response: ResponseWriter, status: int) -> None:
-        """Answer with the standard page of a status."""
+        """Send the standard page of a status."""
         body = page(status)
         fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
         response.start_response(status_line(shown_status(status)), fields)
         response.deliver([body])
 
     def refuse(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment, error: ProxyError) -> None:
-        """Answer a request that was refused as malformed: by the application's error pages if it is the proxy itself.
-
-        Raises ClientGone.
-        """
+        """Respond to a malformed request, with the application's error page if that is the proxy. Raises ClientGone."""
         self.counts[STARTED] += 1
         self.log.info("%s: %s", link, error)
         if not self.direct:

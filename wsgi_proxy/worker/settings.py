@@ -52,11 +52,11 @@ class ListenerSettings:
     chunks: bool = True
     """Send a response without a length in chunks (`chunked_transfer_encoding`), not up to the connection's end."""
     max_line: int = 8190
-    """Bytes of a request line; a longer one is answered with 414."""
+    """Bytes of a request line; a longer one gets a 414."""
     max_field: int = 8190
-    """Bytes of a field line; a longer one is answered with 400."""
+    """Bytes of a field line; a longer one gets a 400."""
     max_head: int = 33792
-    """Bytes of a whole head; a larger one is answered with 400."""
+    """Bytes of a whole head; a larger one gets a 400."""
     max_fields: int = 0
     """Fields of a head; 0 is no limit."""
     proxy_protocol: bool = False
@@ -66,7 +66,7 @@ class ListenerSettings:
     tls: Callable[[], ssl.SSLContext] | None = None
     """Returns the context for a new connection; None is plain HTTP."""
     response_plain: bool = False
-    """The application answers plain HTTP that arrives at a TLS listener (`Connection.plain_on_tls`)."""
+    """The application responds to plain HTTP that arrives at a TLS listener (`Connection.plain_on_tls`)."""
     http2: bool = False
     """A client on a plain listener may begin with the preface of HTTP/2 (RFC 9113, section 3.3)."""
     http2_streams: int = 128

@@ -1,12 +1,12 @@
-"""The gunicorn worker: `gunicorn -k wsgi_proxy.worker.ProxyWorker module:app`, and what `wsgi-proxy` runs.
+"""The gunicorn worker: `gunicorn -k wsgi_proxy.worker.ProxyWorker module:app`; `wsgi-proxy` uses it as well.
 
 Rules:
-- gunicorn keeps what it is good at: processes, signals, settings, hooks, logs. What is replaced is how connections are
-  accepted, read and answered (`worker_listener`, `worker_connection`, `worker_answer`), which is where its CPU time goes.
-- It serves any WSGI application, not only ours. One that has `logs.reopen()` or `close()`, as ours, has them called when its
-  logs were rotated, and when the worker ends.
-- An application object (gunicorn's kind, as `server.ProxyServer`) that has `listener_settings(address)` decides the limits, TLS
-  and PROXY protocol of each listener; without it gunicorn's own settings do.
+- gunicorn keeps processes, signals, settings, hooks and logs. The worker replaces accepting (`listener`), reading (`connection`)
+  and responding (`response`), which take most of gunicorn's CPU time.
+- The worker serves any WSGI application. It calls the application's `logs.reopen()` after a rotation of the logs and its
+  `close()` at the end, where they exist.
+- The gunicorn application object may have `listener_settings(address)`, as `server.ProxyServer` does, for the limits, TLS and
+  PROXY protocol of each listener. Otherwise gunicorn's settings apply.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import gevent
 
-# `patch_all` imports the modules that are not used here. The workers share what is imported before they are forked.
+# `patch_all` imports the modules that are not used here. Workers share the memory of modules imported before the fork.
 from gevent import events, monkey, selectors, ssl, subprocess, threading  # type: ignore[attr-defined]  # noqa: F401
 from gevent import signal as _green_signal  # noqa: F401
 from gevent.event import Event
@@ -67,7 +67,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         monkey.patch_all()
 
     def run(self) -> None:
-        """Serve until the worker is told to exit, then let the connections end."""
+        """Serve until the worker must exit, then let the connections end."""
         self._stop = Event()
         self.service = service = Service(
             self.wsgi,

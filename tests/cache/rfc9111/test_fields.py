@@ -1,4 +1,4 @@
-"""Seconds, lists and directives: what is read, and that what cannot be read never helps."""
+"""Seconds, lists and directives, well-formed and malformed. A malformed one never extends the freshness."""
 
 import pytest
 from hypothesis import given

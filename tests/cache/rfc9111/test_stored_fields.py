@@ -1,4 +1,4 @@
-"""The fields of a stored answer: what is kept, what a validation changes, what validates."""
+"""The fields of a stored response: those kept, those that a validation updates, and validators."""
 
 import pytest
 

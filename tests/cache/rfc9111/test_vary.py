@@ -1,4 +1,4 @@
-"""Vary: which requests share a stored answer."""
+"""Vary: the requests that share a stored response."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The contract of `Store`, for every storage that keeps it."""
+"""The contract of `Store`, for every storage."""
 
 import pytest
 from cachecontrol.cache import DictCache

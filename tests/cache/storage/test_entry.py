@@ -1,4 +1,4 @@
-"""Entries and indexes: what they say of themselves reads back, and names cannot be guessed across an invalidation."""
+"""Entries and indexes: their heads read back, and names cannot be guessed across an invalidation."""
 
 import json
 

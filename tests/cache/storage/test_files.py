@@ -1,4 +1,4 @@
-"""Storages: one file per answer, whole or absent, whatever happened to it; any CacheControl storage likewise."""
+"""Storages: one file per response, whole or absent, whatever happened to it; any CacheControl storage likewise."""
 
 import logging
 import os

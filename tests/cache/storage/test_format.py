@@ -1,4 +1,4 @@
-"""The form on disk: a file says how far it is, and what is not whole is told."""
+"""The file format: the state of a file, and the detection of incomplete ones."""
 
 import os
 import zlib

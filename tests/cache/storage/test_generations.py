@@ -1,4 +1,4 @@
-"""Generations and locks: seen by every process at once, released by the kernel."""
+"""Generations and locks: visible to every process at once, released by the kernel."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Which storage a path names, and that what lies in shared memory is ours alone."""
+"""The storage that a path names, and the privacy of files in shared memory."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""A storage by name: made once, checked, and its faults told in one way."""
+"""A storage by name: created once, checked, its errors reported uniformly."""
 
 import pytest
 from cachecontrol.cache import BaseCache, DictCache

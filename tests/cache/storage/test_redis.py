@@ -1,4 +1,4 @@
-"""Redis as the storage, a real one: two proxies' caches share answers, fills and invalidations, and live without it."""
+"""A real Redis as the storage: two proxies share responses, fills and invalidations, and work without it."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""The sweeper: bounds of age and size hold, one process at a time, nothing of others is touched."""
+"""The sweeper: limits of age and size hold, one process sweeps at a time, and foreign files stay."""
 
 import fcntl
 import os

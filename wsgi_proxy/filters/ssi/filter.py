@@ -4,7 +4,7 @@ Rules:
 - A command that fails gives the error message of the page (`config errmsg`), or nothing with `ssi_silent_errors on`, and a line
   in the error log. An unknown command in a branch that is not taken is ignored.
 - The text before an `include` leaves before the response to its subrequest is asked for. Includes are carried out in their order.
-- An included response passes the filters of its own location, and not those of the page's.
+- An included response passes the filters of its location, and not those of the page's location.
 Source: ngx_http_ssi_filter_module, by behaviour.
 """
 

@@ -86,7 +86,7 @@ def _take_body(inner: Exchange, exchange: Exchange) -> None:
 
 
 class _Shared:
-    """A file of another request, read at a position of its own: the descriptors share the kernel's."""
+    """A file of another request, read at an independent position. The two descriptors share the kernel's position."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle

@@ -1,7 +1,7 @@
 """Subrequests: a request to a location of the same server, with the client's fields and without its access phase.
 
 Rules:
-- A subrequest has a record of its own, so that nothing that it does shows in the log line of the client's request. It shares the
+- A subrequest has a separate record, so that the log line of the client's request shows none of its decisions. It shares the
   variables that `set` has filled, except in the background.
 - The client's conditions, range and upgrade are about the response to the client and are left out.
 - A subrequest goes on when the client leaves.
