@@ -467,3 +467,13 @@ def test_the_packages_that_a_guide_needs_are_those_of_the_tests() -> None:
         assert importlib.util.find_spec(name) and any(
             text.startswith(name) for text in PROJECT["project"]["optional-dependencies"]["test"]
         )
+
+
+def test_readme_has_the_figure_of_the_last_benchmark() -> None:
+    [measured] = re.findall(
+        r"^\| forward a 36-byte answer \| cpu µs/request \| wsgi_proxy \| [\d.]+ \| ([\d.]+) \|$",
+        (ROOT / "bench" / "RESULTS.md").read_text(),
+        re.M,
+    )
+    [stated] = re.findall(r"about ([\d.]+) times nginx's CPU time", (ROOT / "README.md").read_text())
+    assert stated == measured
