@@ -1,4 +1,4 @@
-"""A policy of the user's code."""
+"""A policy from the user's code."""
 
 from __future__ import annotations
 

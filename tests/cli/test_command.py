@@ -1,4 +1,4 @@
-"""The command: nginx's flags and lines, signals to a running proxy, sub-commands."""
+"""The command: nginx's flags and messages, signals to a running proxy, sub-commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that pass the cache arrive whole or visibly broken, and never as another's: on the wire, under load and in trouble.
+"""Bodies that pass the cache arrive whole or visibly cut, and never at another client: on the wire, under load and with faults.
 
 Each case is a path that scripts the origin: the framing, the size, and a pause in the middle of the body. A client of
 each answer compares its SHA-256 with the one that the path and the request's variant stand for.

@@ -1,4 +1,4 @@
-"""The cache on the wire: this proxy before a recording upstream, two workers, as users run it.
+"""The cache on the wire: this proxy in front of a recording upstream, with two workers.
 
 Among them the thirteen leaks and errors of a private cache that is put into a proxy (marked below by their number).
 """

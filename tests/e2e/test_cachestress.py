@@ -1,4 +1,4 @@
-"""Readers, writers, purgers, a sweeper and kill -9 over one store: no answer is mixed, partial or back from the dead.
+"""Readers, writers, purgers, a sweeper and SIGKILL on one storage: no response is mixed, partial or purged.
 
 WSGI_PROXY_STRESS_SECONDS says for how long (default 6).
 """

@@ -1,4 +1,4 @@
-"""What an operator's machine does to a running server: folders that vanish, memory and descriptors that run out, odd files."""
+"""Faults of the machine under a running server: directories that vanish, exhausted memory and descriptors, odd files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body that goes on to another location, by TLS and HTTP/2; plain HTTP is in test_detours_differential.py, beside nginx."""
+"""A body that another location gets, over TLS and HTTP/2. tests/differential/test_detours.py has plain HTTP beside nginx."""
 
 from __future__ import annotations
 

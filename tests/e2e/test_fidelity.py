@@ -1,4 +1,4 @@
-"""What other Python proxies get wrong: bytes sent, bytes the upstream saw, bytes got, under every kind of worker.
+"""Common faults of Python proxies: bytes sent, bytes at the upstream, bytes received, under every kind of worker.
 
 The proxy runs once for each worker class; the recording upstream answers what each test scripts.
 """

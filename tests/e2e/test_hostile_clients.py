@@ -1,4 +1,4 @@
-"""Slow, greedy and vanishing clients, through the whole proxy: none holds an upstream that it does not use, and none stays.
+"""Slow, greedy and vanishing clients of the whole proxy: none holds an unused upstream connection, and none stays.
 
 The proxy's timeouts are a second. After the module the workers hold what they held before it.
 """

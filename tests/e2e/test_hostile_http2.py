@@ -1,4 +1,4 @@
-"""HTTP/2 from clients, HTTP/1.1 to the upstream: what was well framed there stays so here, and no line end crosses.
+"""HTTP/2 from clients, HTTP/1.1 to the upstream: framing stays correct, and no line end crosses.
 
 The library that reads HTTP/2 refuses most of what is malformed by ending the connection, where nginx answers 400.
 """

@@ -1,4 +1,4 @@
-"""What hostile and odd clients send, through the whole proxy: the answer, and exactly what the upstream saw (request_cases.py).
+"""Hostile and unusual requests through the whole proxy: the response, and the exact bytes at the upstream (request_cases.py).
 
 After every case the same connection, where it lives on, and a new one get their own answers. Under gunicorn's own workers, whose
 parser has its own opinions, what counts is that nothing doubtful reaches the upstream.

@@ -1,4 +1,4 @@
-"""What broken and hostile upstreams do, and what the client must then see: a table of bytes, through the whole proxy.
+"""Broken and hostile upstreams, and the client's view of them: a table of bytes, through the whole proxy.
 
 Each case is a sentence, the bytes that the upstream sends, how it then ends, and what must come out. After every case the next
 requests, on the same connection and on another, get their own answers; a connection that carried a fault carries nothing more;

@@ -1,4 +1,4 @@
-"""Every byte arrives, at its owner only: each protocol, worker class, store, framing, size and pause, in both directions.
+"""Every byte arrives, at its client only: each protocol, worker class, storage, framing, size and pause, in both directions.
 
 `MATRIX=whole` (make test-matrix) tries all combinations, otherwise a subset that covers every pair of them.
 """

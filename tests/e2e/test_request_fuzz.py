@@ -1,4 +1,4 @@
-"""Generated requests through the whole proxy: no bytes of a client's make the parsers on the upstream's wire disagree.
+"""Generated requests through the whole proxy: parsers never disagree about the bytes at the upstream.
 
 What reaches the upstream is read by our strict parser, by llhttp (httptools) and by gunicorn's parser, and all three must read
 the same single request. And it must be what llhttp and gunicorn read in the client's own bytes, in that order: nothing that one

@@ -1,4 +1,4 @@
-"""Bytes pass as they come, in both directions, at any size: events, uploads, both at once, rates, and what is held meanwhile."""
+"""Streaming in both directions, at any size: events, uploads, both at once, rates, and bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies over TLS arrive as they were sent: uploads and answers, at any pace, and beside clients that end early."""
+"""Bodies over TLS arrive as they were sent: uploads and responses, at any pace, and beside clients that end early."""
 
 from __future__ import annotations
 

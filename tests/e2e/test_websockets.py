@@ -1,4 +1,4 @@
-"""WebSockets through the whole proxy, with the `websockets` library on both sides, under every worker that can carry them."""
+"""WebSockets through the whole proxy, with the `websockets` library on both sides, under every worker that supports them."""
 
 from __future__ import annotations
 

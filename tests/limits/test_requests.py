@@ -1,4 +1,4 @@
-"""limit_req as pure arithmetic: clock injected, memory private. Real nginx is in test_limits_differential.py."""
+"""limit_req as arithmetic, with a given clock and private memory. tests/differential/test_limits.py compares it with nginx."""
 
 from __future__ import annotations
 

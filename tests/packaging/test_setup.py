@@ -1,4 +1,4 @@
-"""setup.py: what is compiled, that compiling makes no other difference, and what happens where it cannot be."""
+"""setup.py: the compiled modules, the absence of other differences, and a build without a compiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONNECT through the whole proxy: which server, which status, what is counted."""
+"""CONNECT through the whole proxy: the server, the status and the counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled locations: made at the start, one for each place that can answer."""
+"""Compiled locations: created at the start, one for each settings of a location."""
 
 from __future__ import annotations
 

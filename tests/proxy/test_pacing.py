@@ -1,4 +1,4 @@
-"""A body takes as long as its rate says, by nginx's count."""
+"""A body takes as long as its rate demands, by nginx's count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last touch: add_header, expires, standard pages."""
+"""The last changes of a response: add_header, expires, standard pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tempfolder: files for bodies, and what the disk refuses."""
+"""tempfiles: files for bodies, and faults of the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of upstreams, which settle the lease they hold."""
+"""Bodies of upstreams, which settle their lease."""
 
 from __future__ import annotations
 

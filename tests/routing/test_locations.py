@@ -1,4 +1,4 @@
-"""locations: look-ups by bisection give what a walk over all locations gives."""
+"""locations: look-up by bisection gives the result of a walk over all locations."""
 
 from __future__ import annotations
 

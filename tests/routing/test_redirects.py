@@ -1,4 +1,4 @@
-"""redirects: what `return` answers, and where Location leads."""
+"""redirects: the response of `return`, and its Location."""
 
 from __future__ import annotations
 

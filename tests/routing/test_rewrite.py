@@ -1,4 +1,4 @@
-"""script: conditions, rewrites and their order. test_routing_differential compares them with nginx on generated scripts."""
+"""rewrite: conditions, rewrites and their order. tests/differential/test_routing.py compares generated scripts with nginx."""
 
 from __future__ import annotations
 

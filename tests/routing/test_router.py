@@ -1,4 +1,4 @@
-"""routing: server blocks by address and Host, locations, redirects within, and what is refused.
+"""routing: server blocks by address and Host, locations, internal redirects, and refusals.
 
 test_routing_differential compares the choices with nginx; here is what nginx cannot show: the exchange behind the answer,
 listeners under other servers, and the bounds.

@@ -1,4 +1,4 @@
-"""server: what a configuration becomes for gunicorn and for each listener."""
+"""server: the settings of gunicorn and of each listener, made from a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""server_listen: which sockets a configuration asks for, and binding them."""
+"""listen: the sockets that a configuration names, and binding them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""server_log: gunicorn's lines in the configuration's error log."""
+"""log: gunicorn's lines in the configuration's error log."""
 
 from __future__ import annotations
 

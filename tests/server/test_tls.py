@@ -1,4 +1,4 @@
-"""server_tls: which certificate a client gets at which address. The handshakes are real."""
+"""tls: the certificate for each client and address. The handshakes are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiler of templates: splitting text, and the two ways of writing a log line."""
+"""The compiler of templates: splitting text, and the two kinds of log lines."""
 
 from __future__ import annotations
 

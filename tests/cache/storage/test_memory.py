@@ -1,4 +1,4 @@
-"""The copies in memory: bounded in bytes, variants apart."""
+"""The copies in memory: bounded in bytes, with separate variants."""
 
 from wsgi_proxy.cache.rfc9111.freshness import Freshness
 from wsgi_proxy.cache.storage.entry import Entry

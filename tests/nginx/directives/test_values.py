@@ -1,4 +1,4 @@
-"""Times, sizes, numbers and words as nginx reads them."""
+"""Times, sizes, numbers and texts as nginx reads them."""
 
 from __future__ import annotations
 

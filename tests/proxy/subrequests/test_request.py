@@ -1,4 +1,4 @@
-"""Subrequests: what they share with the client's request, and what they leave out."""
+"""Subrequests: the parts that they share with the client's request, and those that they omit."""
 
 from __future__ import annotations
 

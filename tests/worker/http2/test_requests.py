@@ -1,4 +1,4 @@
-"""Attacks by the frames of streams, each with the work that it costs and the word that ends it; and what of them is no attack."""
+"""Attacks by the frames of streams: the work that each costs and the frame that ends it; and legitimate use of these frames."""
 
 from __future__ import annotations
 
