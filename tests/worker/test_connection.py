@@ -277,7 +277,7 @@ def test_an_application_that_fails_is_a_500_and_its_body_a_cut() -> None:
             with Client(server.port) as client:
                 response = client.exchange(GET.replace(b"/ ", path + b" ", 1))
                 assert not response.complete and response.body == b"abc"
-        assert sum("the answer to" in line and "Traceback" in line and "ValueError: late" in line for line in server.lines) == 2
+        assert sum("the response to" in line and "Traceback" in line and "ValueError: late" in line for line in server.lines) == 2
         with Client(server.port) as client:
             client.send(b"GET /chunked HTTP/1.0\r\n\r\n")
             # The end of the connection frames the body, so only a reset shows that it is truncated.
