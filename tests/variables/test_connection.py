@@ -5,15 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 from types import SimpleNamespace
-from typing import Any
-
-import pytest
 
 from tests.support.routing import environ
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.response import Response
 from wsgi_proxy.variables import connection as variable_connection
-from wsgi_proxy.variables.connection import field, sent_field
 from wsgi_proxy.variables.names import Names, compile_text
 
 
@@ -56,41 +51,3 @@ def test_tcp_info_of_a_real_connection() -> None:
             assert int(value("tcpinfo_snd_cwnd", x)) > 0
             assert value("server_port", x) == str(listener.getsockname()[1])
         accepted[0].close()
-
-
-def answered(response: Response, keep: bool = True, may: bool = True, header: float | None = 60.0) -> Exchange:
-    x = Exchange()
-    x.response, x.protocol = response, "HTTP/1.1"
-    settings: Any = SimpleNamespace(keepalive_header=header, chunks=True)
-    x.connection = SimpleNamespace(head=SimpleNamespace(keep_alive=keep), may_keep=lambda: may, settings=settings)
-    return x
-
-
-def test_repeated_fields_are_joined() -> None:
-    assert field([("A-B", "1"), ("a_b", "2"), ("C", "3")], "a-b") == "1, 2"
-    assert field([], "a") is None
-
-
-@pytest.mark.parametrize(
-    ("x", "connection", "keep_alive"),
-    [
-        (answered(Response(200)), "keep-alive", "timeout=60"),
-        (answered(Response(200), header=None), "keep-alive", None),
-        (answered(Response(200), keep=False), "close", None),
-        (answered(Response(200), may=False), "close", None),
-        (answered(Response(200, [("Connection", "close")])), "close", None),
-        (answered(Response(101)), "upgrade", None),
-        (Exchange(), None, None),
-    ],
-)
-def test_the_connection(x: Exchange, connection: str | None, keep_alive: str | None) -> None:
-    assert (sent_field(x, "connection"), sent_field(x, "keep-alive")) == (connection, keep_alive)
-
-
-def test_the_framing_is_known_at_the_end() -> None:
-    x = answered(Response(200))
-    assert sent_field(x, "transfer-encoding") is None
-    x.finished_at = 1.0
-    assert (sent_field(x, "transfer-encoding"), sent_field(x, "connection")) == ("chunked", "close")
-    x.response = Response(200, length=5)
-    assert (sent_field(x, "transfer-encoding"), sent_field(x, "content-length")) == (None, "5")

@@ -1,4 +1,4 @@
-"""nginx's variables of the client's connection and of the response on it, in the forms of `variables/request`.
+"""nginx's variables of the client's connection, in the forms of `variables/request`.
 
 Source: nginx's documentation of ngx_http_core_module, ngx_http_realip_module and ngx_http_stub_status_module, "Embedded
 Variables".
@@ -11,21 +11,17 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from ..http import status_line
 from .clock import now, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from ..exchange import Exchange
-    from ..response import Response
 
 __all__ = ["now", "seconds"]
 
 TEXT: dict[str, str] = {
     "binary_remote_addr": "packed(x.remote_addr)",
-    "body_bytes_sent": "str(body_bytes_sent(x))",
-    "bytes_sent": "str(bytes_sent(x))",
     "connection": "str(getattr(x.connection, 'number', 0))",
     "connection_requests": "str(getattr(x.connection, 'requests', 1))",
     "connection_time": "seconds(now() - getattr(x.connection, 'started', x.started))",
@@ -43,7 +39,6 @@ TEXT: dict[str, str] = {
 }
 
 OPTIONAL: dict[str, str] = {
-    "gzip_ratio": "gzip_ratio(x)",
     "proxy_protocol_addr": "(x.proxy_protocol and x.proxy_protocol[0])",
     "proxy_protocol_port": "(x.proxy_protocol and x.proxy_protocol[1])",
     "proxy_protocol_server_addr": "(x.proxy_protocol and x.proxy_protocol[2])",
@@ -55,8 +50,6 @@ OPTIONAL: dict[str, str] = {
 }
 
 PREFIXES: dict[str, Callable[[str], str]] = {
-    "sent_http_": lambda rest: f"sent_field(x, {rest.replace('_', '-')!r})",
-    "sent_trailer_": lambda rest: f"field(x.sent_trailers, {rest.replace('_', '-')!r})",
     "proxy_protocol_tlv_": lambda rest: "None",
 }
 
@@ -104,90 +97,3 @@ def tcp_info(exchange: Exchange, field_number: int) -> str | None:
         return None
     offset = 8 + 4 * field_number
     return str(struct.unpack_from("I", data, offset)[0]) if len(data) >= offset + 4 else None
-
-
-# --- the response -----------------------------------------------------------------------------------------------------------
-
-
-def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
-    """Return the fields of this name (lower case, dashes), joined as nginx joins them; None if there is none."""
-    found = [value for key, value in pairs if key.lower().replace("_", "-") == name]
-    return ", ".join(found) if found else None
-
-
-_SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
-"""The bytes of the fields that ProxyWorker adds to a response without them."""
-
-
-def body_bytes_sent(exchange: Exchange) -> int:
-    """Return the bytes sent behind the response's head, framing included, as nginx counts them; without ProxyWorker, the body."""
-    head = getattr(exchange.connection, "head_out", None)
-    return exchange.body_bytes_sent if head is None else max(0, bytes_sent(exchange) - head)
-
-
-def bytes_sent(exchange: Exchange) -> int:
-    """Return the bytes sent to the client. Without ProxyWorker they are computed: the head from its fields, and the body."""
-    connection = exchange.connection
-    sent: int | None = getattr(connection, "bytes_out", None)
-    if sent is not None:
-        return sent + exchange.body_bytes_sent if connection.taken else sent
-    response = exchange.response
-    if response is None:
-        return 0
-    missing = dict(_SERVERS_OWN)
-    head = len("HTTP/1.1 ") + len(status_line(response.status, response.reason)) + 4
-    for name, value in response.headers:
-        head += len(name) + len(value) + 4
-        missing.pop(name.lower(), None)
-    return head + sum(missing.values()) + exchange.body_bytes_sent
-
-
-def gzip_ratio(exchange: Exchange) -> str | None:
-    """Return the ratio of a compressed body's sizes with two digits, `0.80` for four bytes that became five."""
-    sizes = exchange.gzip_sizes
-    if sizes is None:
-        return None
-    hundredths = (sizes[0] * 1000 // sizes[1] + 5) // 10
-    return f"{hundredths // 100}.{hundredths % 100:02}"
-
-
-def sent_field(exchange: Exchange, name: str) -> str | None:
-    """Return the response's fields of this name, also those about the body and the connection that ProxyWorker adds.
-
-    As in nginx, Connection and Keep-Alive are known while the other fields are being made and Transfer-Encoding at the end, when
-    Connection is `close` in any case.
-    """
-    response = exchange.response
-    if response is None:
-        return None
-    if name == "connection":
-        return _connection(exchange, response)
-    found = field(response.headers, name)
-    if found is not None:
-        return found
-    if name == "content-length":
-        return None if response.length is None else str(response.length)
-    if name == "keep-alive" and _connection(exchange, response) == "keep-alive":
-        seconds: float | None = exchange.connection.settings.keepalive_header
-        return None if seconds is None else f"timeout={int(seconds)}"
-    if name == "transfer-encoding" and exchange.finished_at and _is_chunked(exchange, response):
-        return "chunked"
-    return None
-
-
-def _connection(exchange: Exchange, response: Response) -> str | None:
-    """Return the value of Connection; None under other servers and over HTTP/2."""
-    link = exchange.connection
-    if link is None or link.head is None or exchange.protocol[:6] == "HTTP/2":
-        return None
-    if response.status == 101:
-        return "upgrade"
-    if exchange.finished_at or not link.head.keep_alive or "close" in (field(response.headers, "connection") or "").lower():
-        return "close"
-    return "keep-alive" if link.may_keep() else "close"
-
-
-def _is_chunked(exchange: Exchange, response: Response) -> bool:
-    if exchange.protocol != "HTTP/1.1" or exchange.method == "HEAD" or response.status in (101, 204, 304):
-        return False
-    return response.length is None and exchange.connection is not None and exchange.connection.settings.chunks

@@ -12,6 +12,7 @@ from ..http import status_line
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
+    from ..response import Response
 
 TEXT: dict[str, str] = {
     "body_bytes_sent": "str(body_bytes_sent(x))",
@@ -73,10 +74,42 @@ def gzip_ratio(exchange: Exchange) -> str | None:
 
 
 def sent_field(exchange: Exchange, name: str) -> str | None:
+    """Return the response's fields of this name, also those about the body and the connection that ProxyWorker adds.
+
+    As in nginx, Connection and Keep-Alive are known while the other fields are being made and Transfer-Encoding at the end, when
+    Connection is `close` in any case.
+    """
     response = exchange.response
     if response is None:
         return None
+    if name == "connection":
+        return _connection(exchange, response)
     found = field(response.headers, name)
-    if found is None and name == "content-length" and response.length is not None:
-        return str(response.length)
-    return found
+    if found is not None:
+        return found
+    if name == "content-length":
+        return None if response.length is None else str(response.length)
+    if name == "keep-alive" and _connection(exchange, response) == "keep-alive":
+        seconds: float | None = exchange.connection.settings.keepalive_header
+        return None if seconds is None else f"timeout={int(seconds)}"
+    if name == "transfer-encoding" and exchange.finished_at and _is_chunked(exchange, response):
+        return "chunked"
+    return None
+
+
+def _connection(exchange: Exchange, response: Response) -> str | None:
+    """Return the value of Connection; None under other servers and over HTTP/2."""
+    link = exchange.connection
+    if link is None or link.head is None or exchange.protocol[:6] == "HTTP/2":
+        return None
+    if response.status == 101:
+        return "upgrade"
+    if exchange.finished_at or not link.head.keep_alive or "close" in (field(response.headers, "connection") or "").lower():
+        return "close"
+    return "keep-alive" if link.may_keep() else "close"
+
+
+def _is_chunked(exchange: Exchange, response: Response) -> bool:
+    if exchange.protocol != "HTTP/1.1" or exchange.method == "HEAD" or response.status in (101, 204, 304):
+        return False
+    return response.length is None and exchange.connection is not None and exchange.connection.settings.chunks
