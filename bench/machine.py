@@ -1,29 +1,47 @@
-"""Processes: started, weighed and stopped by their own ids."""
+"""Processes: start them, read their CPU time and memory, stop them by their ids.
+
+Rules:
+- Ports lie below the kernel's range for outgoing connections, so that no connection takes a port before its server does.
+- Only processes of sessions that the bench started are signalled.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
+import resource
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+_used: set[int] = set()
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    """Return a TCP port from 10000 to 31999 that is free on every local address and was not returned before."""
+    for _ in range(1000):
+        port = random.randrange(10000, 32000)
+        if port in _used:
+            continue
+        with socket.socket() as sock:
+            try:
+                sock.bind(("", port))
+            except OSError:
+                continue
+        _used.add(port)
         return port
+    raise RuntimeError("no free port was found")
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """Return the ids of a process and its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -39,7 +57,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu(pids: list[int]) -> float:
-    """User and system seconds."""
+    """Return the user and system time of processes, seconds."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -49,7 +67,7 @@ def cpu(pids: list[int]) -> float:
 
 
 def memory(pids: list[int]) -> float:
-    """Proportional set size, MB."""
+    """Return the proportional set size of processes, MB."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -59,29 +77,69 @@ def memory(pids: list[int]) -> float:
     return total / 1024
 
 
-def tool(name: str) -> str | None:
-    """The path of a program, None (and one line) when it is missing."""
-    path = shutil.which(name)
-    if path is None:
-        print(f"bench: {name} is not installed; what needs it is left out")
-    return path
+def memory_alone(pids: list[int]) -> float:
+    """Return the proportional set size, MB, that processes would have if no other process mapped the same files.
+
+    PSS divides a page of a library by all processes that map it. The bench and its servers run the same interpreter and the
+    same nginx as some contenders, so plain PSS depends on the other processes of the machine. Here each part of a file, or of
+    memory that the processes share, counts once, with its largest resident size.
+    """
+    anonymous = 0
+    files: dict[tuple[str, ...], int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss_Anon:"):
+                    anonymous += int(line.split()[1])
+            for key, resident in _file_mappings(pid):
+                files[key] = max(files.get(key, 0), resident)
+    return (anonymous + sum(files.values())) / 1024
 
 
-def wait_for_port(port: int, deadline: float = 15.0) -> None:
-    """Until something accepts on the port. TimeoutError otherwise."""
-    until = time.monotonic() + deadline
-    while time.monotonic() < until:
+def _file_mappings(pid: int) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield (permissions, offset, device, inode) and the resident KB of each mapping of a file or of shared memory."""
+    key: tuple[str, ...] = ()
+    resident = 0
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, *values = line.split()
+        if not name.endswith(":"):
+            key = tuple(values[:4])
+        elif name == "Rss:":
+            resident = int(values[0])
+        elif name == "Anonymous:" and key[-1] != "0":
+            yield key, resident - int(values[0])
+
+
+def program(name: str) -> str | None:
+    """Return the path of a program in this environment or on PATH; None if it is not installed."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name)
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Raise the limit of open files of this process, and of its future children, towards `wanted`; return the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = hard == resource.RLIM_INFINITY
+    new = max(soft, wanted if unlimited else min(wanted, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
+    return new
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], patience: float = 30.0) -> None:
+    """Wait until a process accepts on a port. Raise RuntimeError if it ends or does not accept in time."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing accepts on port {port}")
+        time.sleep(0.02)
+    raise RuntimeError(f"nothing accepts on port {port}")
 
 
 @contextlib.contextmanager
 def running(
-    command: list[str], port: int, log: Path, env: dict[str, str] | None = None, cwd: Path | None = None
+    command: list[str], ports: list[int], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> Iterator[int]:
-    """A server in its own session, until the block ends; gives its pid."""
+    """Run a server in a new session until the block ends; yield its process id once it accepts on every port."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -94,17 +152,35 @@ def running(
         )
     try:
         try:
-            wait_for_port(port)
-        except TimeoutError as error:
-            raise RuntimeError(f"{command[0]} did not start: {log.read_text()[-800:]}") from error
+            for port in ports:
+                wait_for_port(port, process)
+        except RuntimeError as error:
+            raise RuntimeError(f"{command[0]}: {error}: {log.read_text(errors='replace')[-800:]}") from error
         yield process.pid
     finally:
-        pids = tree(process.pid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server and the processes of its session: SIGTERM, after ten seconds SIGKILL."""
+    pids = tree(process.pid)
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        left = [pid for pid in pids if _in_session(pid, process.pid)]
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        until = time.monotonic() + 2
+        while any(_in_session(pid, process.pid) for pid in left) and time.monotonic() < until:
+            process.poll()
+            time.sleep(0.02)
+    process.wait()
+
+
+def _in_session(pid: int, session: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except ProcessLookupError:
+        return False

@@ -1,146 +1,132 @@
-"""What is measured. Each scenario gives, for one contender, a dictionary of figures; lower is better in all of them."""
+"""The scenarios, in the order in which they run.
+
+Rules:
+- A row of `SCENARIOS` names the work, its measurement and the aim; the first figure of a measurement is its main one.
+- Aims are recorded in the report and never asserted.
+"""
 
 from __future__ import annotations
 
-import re
-import socket
-import statistics
-import subprocess
-import threading
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
+import zlib
+from dataclasses import dataclass
 
-from . import machine
+from . import bodies
+from .contenders import CONTENDERS, NGINX, OURS, Running
+from .measures import Figures, Measure, Turn, cached, h2load, handshakes, http2_growth, wrk
 
-Figures = dict[str, float]
+PROXIES = tuple(name for name, contender in CONTENDERS.items() if not contender.peer)
 
 
-def wrk(pid: int, url: str, seconds: float, connections: int = 32) -> Figures:
-    """CPU µs per request, and requests per second the other way round (µs of wall time per request)."""
-    command = ["wrk", "-t1", f"-c{connections}", url]
-    subprocess.run([*command, "-d1s"], capture_output=True, check=True)
-    pids = machine.tree(pid)
-    before = machine.cpu(pids)
-    output = subprocess.run([*command, f"-d{seconds:g}s"], capture_output=True, text=True, check=True).stdout
-    spent = machine.cpu(pids) - before
-    count = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index]
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    if failed or count == 0:
-        raise RuntimeError(f"{url}: {failed[1] if failed else 'all'} answers were not 2xx")
-    return {"cpu µs/request": spent / count * 1e6, "wall µs/request": seconds / count * 1e6}
+@dataclass(frozen=True)
+class Aim:
+    """The largest ratio to the cheaper nginx, or with `absolute` the largest figure, that is wanted."""
+
+    must: float
+    hope: float | None = None
+    must_below: tuple[str, ...] = ()
+    """Contenders that cost more."""
+    hope_below: tuple[str, ...] = ()
+    absolute: bool = False
 
 
-def transfer(pid: int, port: int, request: bytes, body: bytes, times: int, size: int, parallel: int = 1) -> Figures:
-    """CPU seconds per GB, and the PSS that was added while bodies moved, MB."""
-    pids = machine.tree(pid)
-    idle = machine.memory(pids)
-    peak = [idle]
-    done = threading.Event()
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of work."""
 
-    def watch() -> None:
-        while not done.wait(0.05):
-            peak[0] = max(peak[0], machine.memory(machine.tree(pid)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    before = machine.cpu(pids)
-    try:
-        for _ in range(times):
-            _exchange(port, request, body, size)
-    finally:
-        done.set()
-        watcher.join()
-    spent = machine.cpu(pids) - before
-    return {"cpu s/GB": spent / (times * size / 1e9), "added PSS MB": peak[0] - idle}
+    title: str
+    measure: Measure
+    aim: Aim | None = None
+    contenders: tuple[str, ...] = PROXIES
+    needs: str = ""
+    """The load generator, a program."""
+    servers: int = 6
+    connections: int = 4096
+    alone: bool = False
+    """Each contender is started for this measurement, and measured in the first round only: memory does not drift."""
+    default: bool = True
 
 
-def _exchange(port: int, request: bytes, body: bytes, size: int) -> None:
-    """One request on a connection of its own; reads the answer to its end."""
-    buffer = bytearray(1 << 18)
-    with socket.create_connection(("127.0.0.1", port), 30) as sock:
-        sock.sendall(request)
-        sent = 0
-        while body and sent < size:
-            sock.sendall(body[: size - sent])
-            sent += min(len(body), size - sent)
-        total = 0
-        while count := sock.recv_into(buffer):
-            total += count
-    if total < (100 if body else size):
-        raise RuntimeError(f"an answer of {total} bytes where {size} were expected")
+def _gzip(running: Running, turn: Turn) -> Figures:
+    head, body = bodies.check(running, "/text", fields=b"Accept-Encoding: gzip\r\n")
+    if b"content-encoding: gzip" not in head.lower():
+        raise RuntimeError("the response is not compressed")
+    if b"transfer-encoding: chunked" in head.lower():
+        body = _join_chunks(body)
+    if zlib.decompress(body, 31) != running.upstreams.text:
+        raise RuntimeError("the compressed response is not the text")
+    return {**wrk(running, turn, "/text", fields=("Accept-Encoding: gzip",)), "compressed KB": len(body) / 1024}
 
 
-def latency(port: int, rate: int, seconds: float) -> Figures:
-    """Milliseconds from sending to the whole answer at a fixed rate on one kept connection: p50 and p99."""
-    request = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
-    taken = []
-    with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        start = time.perf_counter()
-        for number in range(int(rate * seconds)):
-            pause = start + number / rate - time.perf_counter()
-            if pause > 0:
-                time.sleep(pause)
-            began = time.perf_counter()
-            sock.sendall(request)
-            response = b""
-            while not response.endswith(b"123456"):
-                block = sock.recv(65536)
-                if not block:
-                    raise RuntimeError("the connection was closed")
-                response += block
-            taken.append((time.perf_counter() - began) * 1000)
-    taken.sort()
-    return {"p50 ms": statistics.median(taken), "p99 ms": taken[int(len(taken) * 0.99)]}
+def _join_chunks(body: bytes) -> bytes:
+    """Return the content of a chunked body without trailers (RFC 9112, section 7.1)."""
+    content = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        content, body = content + body[:length], body[length + 2 :]
+    return content
 
 
-def idle_memory(pid: int) -> Figures:
-    time.sleep(1)
-    return {"PSS MB": machine.memory(machine.tree(pid))}
+def _hello(running: Running, turn: Turn) -> Figures:
+    return wrk(running, turn, "/hello")
 
 
-def idle_clients(pid: int, port: int, count: int) -> Figures:
-    """KB of PSS that each idle kept-alive client adds."""
-    request = b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n"
-    before = machine.memory(machine.tree(pid))
-    with ExitStack() as stack:
-        for _ in range(count):
-            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-            sock.sendall(request)
-            if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
-                raise RuntimeError("an idle client got no 200")
-        time.sleep(0.5)
-        after = machine.memory(machine.tree(pid))
-    return {"KB/client": (after - before) * 1024 / count}
-
-
-Measure = Callable[[int, int, float], Figures]
-"""(pid, port, seconds) → figures."""
-
-MB64 = 64 * 1024 * 1024
-_BLOCK = b"x" * (1 << 18)
-
-
-def download(pid: int, port: int, seconds: float) -> Figures:
-    request = b"GET /big HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
-    return transfer(pid, port, request, b"", 6, MB64)
-
-
-def upload(pid: int, port: int, seconds: float) -> Figures:
-    request = b"POST /sink HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % MB64
-    return transfer(pid, port, request, _BLOCK, 6, MB64)
-
-
-SCENARIOS: dict[str, tuple[str, Measure]] = {
-    "forward": ("forward a 36-byte answer", lambda pid, port, s: wrk(pid, f"http://127.0.0.1:{port}/", s)),
-    "hello": ('return 200 "hello"', lambda pid, port, s: wrk(pid, f"http://127.0.0.1:{port}/hello", s)),
-    "cached": ("a 36-byte hit of the cache", lambda pid, port, s: wrk(pid, f"http://127.0.0.1:{port}/cached/small", s)),
-    "cached-1m": ("a 1 MB hit of the cache", lambda pid, port, s: wrk(pid, f"http://127.0.0.1:{port}/cached/1m", s)),
-    "download": ("64 MB answer", download),
-    "upload": ("64 MB upload", upload),
-    "latency": ("200 requests a second", lambda pid, port, s: latency(port, 200, s)),
-    "memory": ("the whole proxy, idle", lambda pid, port, s: idle_memory(pid)),
-    "clients": ("2,000 idle kept-alive clients", lambda pid, port, s: idle_clients(pid, port, 2000)),
+CACHES = (*NGINX, "haproxy", OURS)
+GROWTH = (*NGINX, "haproxy", "envoy", OURS)
+SCENARIOS: dict[str, Scenario] = {
+    "forward": Scenario("forward, one head repeated", wrk, Aim(2.5, 1.8), tuple(CONTENDERS), "wrk"),
+    "varied": Scenario(
+        "forward, 4,000 different heads",
+        lambda running, turn: wrk(running, turn, heads=""),
+        Aim(2.8, 2.2, hope_below=("envoy",)),
+        needs="wrk",
+    ),
+    "varied-tls": Scenario(
+        "4,000 different heads over kept TLS",
+        lambda running, turn: wrk(running, turn, heads="", tls=True),
+        Aim(3.0, 2.2, hope_below=("envoy",)),
+        needs="wrk",
+    ),
+    "handshake": Scenario(
+        "a TLS handshake for each request",
+        lambda running, turn: handshakes(running, turn, resume=False),
+        Aim(2.3, 1.5, hope_below=("envoy",)),
+    ),
+    "resumption": Scenario(
+        "a resumed TLS session for each request", lambda running, turn: handshakes(running, turn, resume=True)
+    ),
+    "http2": Scenario(
+        "HTTP/2, 10 streams on 8 connections",
+        h2load,
+        Aim(4.0, 1.6, must_below=("caddy", "traefik"), hope_below=("envoy",)),
+        needs="h2load",
+    ),
+    "cached": Scenario("a cache hit, 4,000 URLs and heads", cached, Aim(2.0, 1.2), CACHES, "wrk"),
+    "websocket": Scenario("a WebSocket message relayed", bodies.relayed, Aim(1.5, 1.1)),
+    "gzip": Scenario("gzip of a 20 KB text, level 1", _gzip, needs="wrk"),
+    "servers": Scenario("forward to 600 servers, one head", wrk, needs="wrk", servers=600),
+    "download": Scenario("64 MB down", lambda running, turn: bodies.transfer(running, turn, up=False, tls=False)),
+    "upload": Scenario("64 MB up", lambda running, turn: bodies.transfer(running, turn, up=True, tls=False)),
+    "download-tls": Scenario("64 MB down over TLS", lambda running, turn: bodies.transfer(running, turn, up=False, tls=True)),
+    "upload-tls": Scenario("64 MB up over TLS", lambda running, turn: bodies.transfer(running, turn, up=True, tls=True)),
+    "memory": Scenario("the whole proxy, idle", bodies.idle_memory, Aim(60, 40, absolute=True), alone=True),
+    "clients": Scenario(
+        "10,000 idle clients", lambda running, turn: bodies.idle_clients(running, turn, tls=False), connections=16384, alone=True
+    ),
+    "clients-tls": Scenario(
+        "10,000 idle TLS clients",
+        lambda running, turn: bodies.idle_clients(running, turn, tls=True),
+        Aim(20, 10, absolute=True),
+        connections=16384,
+        alone=True,
+    ),
+    "growth": Scenario(
+        "growth over HTTP/2, 1,000 connections", http2_growth, Aim(4, 0, absolute=True), GROWTH, "h2load", alone=True
+    ),
+    "hello": Scenario('return 200 "hello"', _hello, contenders=PROXIES[:5] + (OURS,), needs="wrk", default=False),
+    "cached-1m": Scenario(
+        "a 1 MB cache hit", lambda running, turn: wrk(running, turn, "/cached/1m"), None, CACHES, "wrk", default=False
+    ),
+    "latency": Scenario("200 requests a second", bodies.latency, default=False),
 }
-"""Name → (what it is, how it is measured). `peers` take part in `forward` only."""
+"""Name → scenario. Those that are not default run when `--only` names them."""

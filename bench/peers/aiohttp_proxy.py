@@ -1,4 +1,4 @@
-"""A plain reverse proxy by hand on aiohttp: what one would write first. Two processes on one port.
+"""A plain reverse proxy by hand on aiohttp: a plain first version. Two processes on one port.
 
 It does what the others are measured doing: the fewest open requests (in its own process) decide, and each request is logged."""
 
