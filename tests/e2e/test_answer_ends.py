@@ -106,7 +106,8 @@ def test_ends_as_nginx_tells_them(both: tuple[Running, Running], path: str, meth
 @pytest.mark.ours_alone("trailers")
 def test_a_variable_cannot_end_the_answer(both: tuple[Running, Running]) -> None:
     got, kept = ask(both[0], "/injected/a%0d%0aX-Evil:%201", "GET", "HTTP/1.1")
-    assert (got.status, got.trailers, kept) == (200, [], True)
+    # A line break in a value is a space, and the last one is cut.
+    assert (got.status, got.trailers, kept) == (200, [("X-T", "a")], True)
     assert ask(both[0], "/injected/a", "GET", "HTTP/1.1")[0].trailers == [("X-T", "a")]
 
 
