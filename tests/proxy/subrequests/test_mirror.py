@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support import (
     send_raw,
     wait_until,
 )
+from wsgi_proxy.proxy.subrequests.mirror import _Shared
 
 FRAMING = ["length", "chunked"]
 
@@ -156,3 +158,15 @@ def test_a_copy_goes_on_when_the_client_has_left(tmp_path: Path) -> None:
             assert send_raw(port, head("/held")).startswith(b"HTTP/1.1 500")
             wait_until(lambda: len(copy.requests) == 2, "the second copy")
             assert "prematurely" not in proxy.log()
+
+
+def test_readers_of_one_file_do_not_move_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(b"0123456789")
+    with path.open("rb", buffering=0) as file:
+        one, two = _Shared(os.dup(file.fileno())), _Shared(os.dup(file.fileno()))
+        assert [one.read(4), two.read(3), file.read(2), one.read(9), two.read(2)] == [b"0123", b"012", b"01", b"456789", b"34"]
+        one.seek(0)
+        assert one.read(1) == b"0"
+        for each in (one, two, two):
+            each.close()
