@@ -134,9 +134,7 @@ def test_the_status_is_known(beside: Beside, status: int) -> None:
     assert ("status", str(status)) in ours["fields"]  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(
-    "target", ["/chained/", "/charset/a.html", "/charset/a.png", "/error", "/named", "/nothing", "/trailers/", "/colon"]
-)
+@pytest.mark.parametrize("target", ["/chained/", "/charset/a.html", "/charset/a.png", "/error", "/named", "/nothing", "/colon"])
 def test_a_field_may_use_those_before_it(beside: Beside, target: str) -> None:
     theirs, ours = in_place(beside, target)
     assert ours == theirs
@@ -181,3 +179,8 @@ def test_fields_of_the_connection_in_a_log(beside: Beside, folder: Path) -> None
         lines.append(log.read_text().splitlines())
     assert lines[1] == lines[0]
     assert any("|chunked|" in line for line in lines[1])
+
+
+@pytest.mark.ours_alone("gunicorn's own workers send no trailers")
+def test_a_trailer_may_use_those_before_it(beside: Beside) -> None:
+    assert beside.compare("/trailers/").trailers == [("A", "1"), ("B", "1+")]

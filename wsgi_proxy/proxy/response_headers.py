@@ -46,7 +46,9 @@ def standard_page(exchange: Exchange, status: int) -> Response:
         core = location.core
         padded = status >= 400 and core.msie_padding and pages.wants_padding(exchange.environ.get("HTTP_USER_AGENT", ""))
         body = pages.page(status, pages.product(core), padded)
-    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))] if body else []
+    fields = [("Content-Type", "text/html")] if body else []
+    if status not in (204, 304):
+        fields.append(("Content-Length", str(len(body))))
     if status in CLOSING and exchange.connection is not None:
         fields.append(("Connection", "close"))
     return Response(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
