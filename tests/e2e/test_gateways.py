@@ -146,6 +146,16 @@ def test_a_client_that_leaves_ends_the_request(tmp_path: Path) -> None:
         assert left.wait(60)
 
 
+def test_the_fields_of_a_gateway_in_front_reach_the_application(tmp_path: Path) -> None:
+    def good(asked: Asked, sock: socket.socket) -> bytes:
+        return stdout(BODY) + END
+
+    with GatewayServer("fastcgi", good) as server, proxied(tmp_path, f"fastcgi_pass {server.address};") as proxy:
+        fetch(proxy.port, headers=[("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Real-IP", "192.0.2.1")])
+        asked = server.asked[0]
+        assert (asked["HTTP_X_FORWARDED_FOR"], asked["HTTP_X_FORWARDED_PROTO"]) == ("192.0.2.1", "https")
+
+
 def test_httpoxy(tmp_path: Path) -> None:
     def good(asked: Asked, sock: socket.socket) -> bytes:
         return stdout(BODY) + END

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.directive import location
+from tests.support.directive import http, location
 from tests.support.gateway import Asked, _fastcgi
 from tests.support.routing import environ
 from wsgi_proxy.exchange import Exchange
@@ -74,3 +74,16 @@ def test_a_level_that_sets_a_parameter_inherits_none() -> None:
     for text, names in (("fastcgi_param A b;", ["A"]), ("", ["C", "D"])):
         gateway = location(f"fastcgi_pass a:1; {text}", "fastcgi_param C d; fastcgi_param D e;").proxy.gateway
         assert gateway is not None and [param.name for param in gateway.param] == names
+
+
+def test_a_value_with_a_zero_byte() -> None:
+    found = asked("set $a x; fastcgi_param A $a; fastcgi_param B $uri; fastcgi_param C c$uri;", uri="/e", variables={"a": "x\0y"})
+    assert (found["A"], found["B"], found["C"]) == ("x\0y", "/e", "c/e")
+
+
+def test_parameters_of_an_inner_level_are_not_those_of_the_outer() -> None:
+    outer = "server { fastcgi_param A $uri; fastcgi_param B $args; location / { fastcgi_pass a:1; %s } }"
+    for text, count in (("", 2), ("fastcgi_param C $host;", 1), ("fastcgi_param C c;", 1)):
+        gateway = http(outer % text).servers[0].locations[0].proxy.gateway
+        assert gateway is not None and gateway.joined is not None and len(gateway.param) == count
+        assert gateway.joined.text.count("\0") == (1 if count == 2 else 0)  # type: ignore[attr-defined]

@@ -315,6 +315,8 @@ class GatewaySettings:
     protocol: str = "fastcgi"
     """`fastcgi`, `uwsgi` or `scgi`."""
     param: tuple[Param, ...] = ()
+    joined: Template | None = None
+    """The values of the parameters with variables, separated by zero bytes: one call is cheaper than many."""
     index: str = ""
     split_path_info: re.Pattern[str] | None = None
     keep_conn: bool = False

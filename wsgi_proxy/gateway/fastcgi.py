@@ -36,8 +36,13 @@ class FastCGI(Gateway):
 
     def head(self, params: Pairs, length: int | None) -> bytes:
         pieces = []
+        short = _SHORT
         for name, value in params:
-            pieces.append(_size(len(name)) + _size(len(value)) + name + value)
+            name_size, size = len(name), len(value)
+            if name_size < 128 and size < 128:
+                pieces.append(f"{short[name_size]}{short[size]}{name}{value}")
+            else:
+                pieces.append(_size(name_size) + _size(size) + name + value)
         content = "".join(pieces).encode("latin-1")
         if len(content) > _MOST:
             # A responder need not join a pair that lies in two records, and PHP does not.

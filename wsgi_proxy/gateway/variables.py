@@ -26,7 +26,7 @@ _JOINED = {"HTTP_COOKIE": "; "}
 class Variables:
     """The variables that a location sends."""
 
-    __slots__ = ("_given", "_names", "_params", "_protocol")
+    __slots__ = ("_given", "_joined", "_names", "_params", "_protocol", "_varying")
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._protocol = gateway_of(settings)
@@ -39,6 +39,8 @@ class Variables:
             elif constant or not param.if_not_empty:
                 self._params.append((param.name, constant, None, False))
             self._given.add(param.name)
+        self._joined = settings.joined
+        self._varying = sum(value is not None for _, _, value, _ in self._params)
         self._names: dict[str, str] = {}
         """The variable of each spelling of a field's name."""
 
@@ -49,9 +51,14 @@ class Variables:
         not fit the protocol.
         """
         params: Pairs = []
+        values: list[str] = [] if self._joined is None else self._joined(exchange).split("\0")
+        # A value may contain the separator, if a variable is set to it.
+        joined = len(values) == self._varying
+        number = 0
         for name, text, value, sparing in self._params:
             if value is not None:
-                text = value(exchange)
+                text = values[number] if joined else value(exchange)
+                number += 1
                 if sparing and not text:
                     continue
             params.append((name, text))

@@ -38,7 +38,7 @@ from ...config import (
 )
 from .addresses import check_certificates, shared_listens
 from .charset import check_charset
-from .gateways import MODULES
+from .gateways import MODULES, forwarding, join_params
 from .log import log_format
 from .reading import Reading
 from .row import Level
@@ -121,6 +121,7 @@ def settle(level: Level, outer: Settings) -> Settings:
     keeps = level.kind in ("if in location", "limit_except")
     dropped = [] if keeps else [target for target in NOT_INHERITED if target in outer.values]
     _inherit_headers(own, outer.values)
+    join_params(level, own)
     changed = {target.partition(".")[0] for target in (*own, *dropped)}
     if "proxy_tls" in changed:
         changed.add("proxy")
@@ -234,20 +235,9 @@ def _location(level: Level, outer: Settings) -> Location:
     return replace(_place(level, settings, inner_locations, _script(level, settings)), excepted=excepted)
 
 
-def _forwarding(settings: Settings) -> tuple[ProxySettings, CacheSettings]:
-    """Return the settings of the module that the location forwards by, `proxy_*` unless another `_pass` is in force."""
-    module = settings.values.get("location.handler", "").removesuffix("_pass")
-    if module not in MODULES:
-        return settings.proxy, settings.cache
-    tls = settings.uwsgi_tls if module == "uwsgi" else UpstreamTLS()
-    own = getattr(settings, f"{module}_own")
-    proxy = replace(getattr(settings, module), gateway=own, tls=tls, redirect=(), pass_forwarded=True)
-    return proxy, replace(getattr(settings, f"{module}_cache"), convert_head=False)
-
-
 def _place(level: Level, settings: Settings, locations: tuple[Location, ...], script: tuple[Instruction, ...]) -> Location:
     kind = "server" if level.kind == "server" else level.own["location.kind"]
-    proxy, cache = _forwarding(settings)
+    proxy, cache = forwarding(settings)
     return Location(
         kind=kind,
         pattern=level.own.get("location.pattern", ""),
@@ -302,8 +292,10 @@ def freeze(reading: Reading, main: Level) -> Config:
     """Return the model of a configuration that was read without a fault so far. New faults are added to `reading`."""
     http = next((level for level in main.inner if level.kind == "http"), None)
     events = next((level for level in main.inner if level.kind == "events"), None)
-    values = {"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading), "proxy.pass_forwarded": True}
-    base = Settings(values=values, proxy=ProxySettings(pass_forwarded=True))
+    values: dict[str, Any] = {"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading)}
+    values |= {f"{module}.pass_forwarded": True for module in ("proxy", *MODULES)}
+    trusting = ProxySettings(pass_forwarded=True)
+    base = Settings(values=values, proxy=trusting, fastcgi=trusting, uwsgi=trusting, scgi=trusting)
     servers: tuple[ServerBlock, ...] = ()
     settings = base
     if http is not None:

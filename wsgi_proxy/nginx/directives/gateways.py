@@ -13,7 +13,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any
 
-from ...config import Param, ProxyPass
+from ...config import CacheSettings, Param, ProxyPass, ProxySettings, UpstreamTLS
 from ...variables import compile_regex
 from . import cache, harmless, proxy, tls, values
 from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
@@ -163,6 +163,31 @@ def _unread(name: str, takes: str) -> Row:
         level.reading.warn(f'"{name}" has no effect', statement.place)
 
     return Row(name, ALL, takes, act, note="no effect; gives a warning")
+
+
+# --- the settings in force --------------------------------------------------------------------------------------------------
+
+
+def join_params(level: Level, own: dict[str, Any]) -> None:
+    """Compile the values with variables of a level's parameters into one template (`GatewaySettings.joined`)."""
+    for module in MODULES:
+        params = own.get(f"{module}_own.param")
+        if params is not None:
+            varying = [param.value for param in params if getattr(param.value, "constant", None) is None]
+            own[f"{module}_own.joined"] = level.template("\0".join(getattr(value, "text", "") for value in varying))
+
+
+def forwarding(settings: Any) -> tuple[ProxySettings, CacheSettings]:
+    """Return the settings of the module that a location forwards by, `proxy_*` unless another `_pass` is in force.
+
+    `settings` are the `freezing.Settings` of the location.
+    """
+    module = settings.values.get("location.handler", "").removesuffix("_pass")
+    if module not in MODULES:
+        return settings.proxy, settings.cache
+    tls = settings.uwsgi_tls if module == "uwsgi" else UpstreamTLS()
+    proxy = replace(getattr(settings, module), gateway=getattr(settings, f"{module}_own"), tls=tls, redirect=())
+    return proxy, replace(getattr(settings, f"{module}_cache"), convert_head=False)
 
 
 _KERNEL = "the kernel decides when a socket is writable"
