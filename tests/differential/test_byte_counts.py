@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Client, Recorded, Recorder, Running, Wire, chunked, free_port, reply, run_nginx, run_proxy, wait_until
+from tests.support.frames import DATA, HEADERS, FrameClient, fields
 
 FIELDS = "request_uri status bytes_sent body_bytes_sent upstream_bytes_sent upstream_bytes_received"
 CONFIGURATION = """
@@ -157,3 +158,23 @@ def test_a_tunnel_counts_both_directions(kind: str, tmp_path: Path) -> None:
         assert int(line["body_bytes_sent"]) == len(b"higot12345")
         assert int(line["upstream_bytes_sent"]) == len(upstream.requests[0].raw) + 5
         assert int(line["upstream_bytes_received"]) == len(switch) + len(b"got12345")
+
+
+@pytest.mark.parametrize("kind", ["ours", "nginx"])
+def test_counts_over_http2(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_bytes(b"x" * 50_000)
+    log = tmp_path / "counts.log"
+    line = " ".join(f"${name}" for name in FIELDS.split())
+    text = f"""events {{}} http {{ log_format counts "{line}"; access_log {log} counts;
+        server {{ listen 127.0.0.1:{free_port()}; http2 on; root {tmp_path}; location /none {{ return 204; }} }} }}"""
+    paths = ["/file.txt", "/none", "/missing"]
+    with (run_nginx if kind == "nginx" else run_proxy)(text, tmp_path) as server, FrameClient(server.port) as client:
+        for number, path in enumerate(paths):
+            client.request(2 * number + 1, fields(path=path))
+            assert client.outcome(2 * number + 1)[0] == "response"
+        found = lines(log, len(paths))
+        for number, logged in enumerate(found):
+            stream = 2 * number + 1
+            sent = [frame for frame in client.seen if frame.stream == stream and frame.kind in (HEADERS, DATA)]
+            assert int(logged["bytes_sent"]) == sum(9 + len(frame.payload) for frame in sent)
+            assert int(logged["body_bytes_sent"]) == len(client.bodies.get(stream, b""))

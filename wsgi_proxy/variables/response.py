@@ -42,7 +42,9 @@ _SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
 
 
 def body_bytes_sent(exchange: Exchange) -> int:
-    """Return the bytes sent behind the response's head, framing included, as nginx counts them; without ProxyWorker, the body."""
+    """Return the bytes sent behind the response's head as nginx counts them, in HTTP/1.1 with the framing of chunks; without
+    ProxyWorker, those of the body.
+    """
     head = getattr(exchange.connection, "head_out", None)
     return exchange.body_bytes_sent if head is None else max(0, bytes_sent(exchange) - head)
 

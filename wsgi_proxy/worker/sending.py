@@ -25,7 +25,7 @@ class Sender:
         self.bytes_out = 0
         """Bytes sent for the present request, interim responses and framing included."""
         self.head_out = 0
-        """The bytes of the response's head among them."""
+        """The bytes of heads among them, and over HTTP/2 the framing, which nginx does not count as the body either."""
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes. Raises ClientGone if the client is gone or accepts nothing for `send_timeout`."""

@@ -99,7 +99,7 @@ class StreamResponse(ResponseWriter):
         self.head_sent = True
         self.ended = self.bare or (self.left == 0 and self.stream.trailers is None)
         head = header_frames(self.stream.id, self.stream.connection.table_update() + b"".join(block), self.ended)
-        self.stream.head_out = len(head)
+        self.stream.head_out += len(head)
         return head
 
     def _put(self, head: bytes, block: Any, size: int) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..settings import ListenerSettings
     from .requests import StreamFrames
 
+_FRAME_HEAD = 9
 _FILE_BLOCK = 64 * 1024
 
 
@@ -208,7 +209,9 @@ class RequestStream(Link):
 
     def send_fields(self, block: bytes, ended: bool) -> None:
         """Send a field block: an interim response or trailers."""
-        self.send(header_frames(self.id, self.connection.table_update() + block, ended))
+        frames = header_frames(self.id, self.connection.table_update() + block, ended)
+        self.head_out += len(frames)
+        self.send(frames)
 
     def send_data(self, head: bytes, data: Any, last: bool) -> None:
         """Send a block as DATA behind `head`, which is a head's frames or empty. Raises ClientGone."""
@@ -231,6 +234,7 @@ class RequestStream(Link):
             framing = head + frame_header(count, DATA, flags, self.id)
             connection.write_data(self, framing, block, count)
             self.bytes_out += len(framing) + count
+            self.head_out += _FRAME_HEAD
             head = b""
             start = end
             if start >= size:

@@ -174,7 +174,9 @@ class HeadWriter:
             learn_name(name)
             check_value(name, value)
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        self.connection.send(f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1"))
+        interim = f"HTTP/1.1 103 Early Hints\r\n{fields}\r\n".encode("latin-1")
+        self.connection.head_out += len(interim)
+        self.connection.send(interim)
 
     def _finish_head(self, whole: int | None = None) -> bytes:
         """Return the complete head. `whole` is the length of a body that is complete and whose length was not set."""
@@ -198,7 +200,7 @@ class HeadWriter:
                 rest = f"{rest}Connection: close\r\n"
         head = f"HTTP/1.1 {self.status}\r\n{self.ours}{self.fields}{rest}\r\n".encode("latin-1")
         self.head_sent = True
-        self.connection.head_out = len(head)
+        self.connection.head_out += len(head)
         return head
 
     def write(self, block: Any) -> None:
