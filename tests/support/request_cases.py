@@ -812,13 +812,13 @@ CHUNKS = [
             b"5 ;a=b",
             b"5; a=b",
             b"5;a;b=c",
-            b"5;",
             b"5;" + b"a" * 500,
         )
     ],
     *[
         refused(named("chunk size", line), sized(line), 400, 413)
         for line in (
+            b"5;",
             b"0x5",
             b"0X5",
             b"+5",
