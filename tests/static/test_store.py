@@ -64,7 +64,9 @@ def test_the_files_are_nginxs(tmp_path: Path) -> None:
                     fetch(port, target, method)
                 fetch(port, "/a")
                 wait_until(lambda: "root/sp ace/f?g" in kept(folder), "the last file")  # noqa: B023
-                assert run is run_nginx or not [path for path in (folder / "temp").rglob("*") if path.is_file()]
+                if run is run_proxy:
+                    # nginx leaves the file of a response that was cut short.
+                    wait_until(lambda: not [path for path in (folder / "temp").rglob("*") if path.is_file()], "no rest")  # noqa: B023
             told.append(kept(folder))
     finally:
         os.umask(old)
