@@ -38,7 +38,7 @@ def conf(port: int, up: Recorder, folder: Path) -> str:
 def kept(folder: Path) -> dict[str, tuple[object, ...]]:
     """Return the mode, the content and the time of each file, and the mode of each directory."""
     found: dict[str, tuple[object, ...]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(path for path in folder.rglob("*") if path.relative_to(folder).parts[0] != "temp"):
         status = path.stat()
         name = str(path.relative_to(folder))
         if path.is_dir():
