@@ -44,6 +44,7 @@ COMPILED = """
     proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
     proxy/proxy
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
+    filters/pipeline filters/fields filters/accepting filters/gzip
     status/metrics
     wsgi/app wsgi/delivery
 """.split()
