@@ -25,7 +25,7 @@ GROUP = "wsgi_proxy"
 """The name of mypyc's group. Its code is one library, `wsgi_proxy__mypyc`, beside the package."""
 
 COMPILED = """
-    http/syntax http/request http/response http/environ http/framing http/headers http/uri http/pages
+    http/syntax http/request_lines http/request http/response http/environ http/framing http/headers http/uri http/pages
     net/stream net/plain_stream net/tls_stream net/gevent_side net/gevent_stream
     arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/response gateway/variables

@@ -7,7 +7,6 @@ import pytest
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.http import request as message
 from wsgi_proxy.http.request import RequestHead, parse_request_head
-from wsgi_proxy.http.syntax import MAX_NAMES
 
 
 def request(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"Host: a") -> RequestHead:
@@ -202,33 +201,6 @@ def test_fields_that_may_be_repeated() -> None:
     for name in ("Range", "Content-Type", "User-Agent", "Referer", "TE", "Via", "Accept", "Date", "X-Real-IP"):
         assert len(request(f"{name}: a".encode(), f"{name}: b".encode()).pairs) == 3
     assert len(request(b"If-Match: a", b"If-None-Match: a", b"If-Range: a", b"Expect: x", b"Authorization: y").pairs) == 6
-
-
-def test_lines_and_names_that_are_remembered_are_bounded() -> None:
-    memory = message.LineMemory()
-    for number in range(3 * message._MAX_LINES):
-        memory.learn(f"X-{number}: y")
-    assert len(memory.lately) <= message._MAX_LINES and len(memory._older) <= message._MAX_LINES
-    assert len(memory._names) <= MAX_NAMES
-    assert request(b"X-unseen-before: y", b"CONTENT-length: 3").content_length == 3
-
-
-def test_a_line_in_use_survives_a_flood_of_others() -> None:
-    memory = message.LineMemory()
-    kept = memory.learn("Accept: x")
-    for number in range(message._MAX_LINES - 1):
-        memory.learn(f"X-{number}: y")
-    assert memory.lately.get("Accept: x") is kept
-    memory.learn("X-Last: y")
-    assert "Accept: x" not in memory.lately and memory.learn("Accept: x") is kept
-
-
-@pytest.mark.parametrize("name", ["Cookie", "AUTHORIZATION", "If-None-Match", "Referer"])
-def test_secrets_and_lines_that_never_recur_are_not_remembered(name: str) -> None:
-    memory = message.LineMemory()
-    assert memory.learn(f"{name}: a").pair == (name, "a")
-    memory.learn("X-Long: " + "x" * 300)
-    assert not memory.lately
 
 
 BAD_BEGINNINGS = [
