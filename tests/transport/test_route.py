@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.recorder import Recorded, Recorder, Wire, reply
-from tests.support.wire import fetch, on_the_loop, opened, route, run_on_the_loop, wait_for
+from tests.support.wire import fetch, on_the_loop, opened, route, run_on_the_loop, send, wait_for
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import ProxySettings, Server
 from wsgi_proxy.proxy.request_body import Upload
@@ -106,6 +106,23 @@ def test_an_idle_connection_is_closed_when_the_upstream_closes_it(transport: Tra
     with Recorder() as upstream:
         fetch(transport, route(upstream))
         assert len(transport.adapter.idles) == 1
+        upstream.stop()
+        wait_for(lambda: len(transport.adapter.idles) == 0)
+
+
+def test_a_late_event_about_bytes_that_were_read_leaves_an_idle_connection_alone(transport: Transport) -> None:
+    """The loop may report bytes that a greenlet has read in the same round, when the connection is idle again."""
+    if not on_the_loop():
+        pytest.skip("needs a loop that watches: see test_all_of_it_on_the_loop")
+    with Recorder() as upstream:
+        where = route(upstream)
+        fetch(transport, where)
+        assert where.idle is not None
+        (wire,) = where.idle.stack
+        wire.stream.reading._fire()
+        assert len(transport.adapter.idles) == 1
+        answer = send(transport, where)
+        assert answer.reused and b"".join(answer.body) == b"ok"
         upstream.stop()
         wait_for(lambda: len(transport.adapter.idles) == 0)
 

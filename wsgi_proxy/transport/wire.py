@@ -102,11 +102,12 @@ class Wire:
             side.idle = self._stirred
 
     def _stirred(self) -> None:
-        """Handle an event of the event loop while no greenlet waits: close the connection if it is idle."""
-        if self.pooled:
-            self.idle.drop(self)
-        else:
+        """Handle an event of the event loop while no greenlet waits: close an idle connection that has ended or sent bytes."""
+        if not self.pooled:
             self.stream.reading.stop()  # type: ignore[attr-defined]
+        elif self.stream.readable():
+            # Otherwise the event is about bytes that a greenlet has read since, and the connection is sound.
+            self.idle.drop(self)
 
     def close(self) -> None:
         """Close the connection, and stop the rest of its request."""
