@@ -127,6 +127,8 @@ class Exchange:
     """A request of the proxy on behalf of another one, which has passed the access phase for both."""
     background = False
     """A subrequest that goes on when the client leaves."""
+    fields_only = False
+    """Only the response's status and fields are used (auth_request)."""
     depth = 0
     """The number of requests around a subrequest."""
     error_status = 0

@@ -268,8 +268,8 @@ class Fetch:
         shown = response
         if converted or self.drop_conditions:
             shown = met(exchange, response, now, self.background.spawn) if stored else met_alone(exchange, response, now)
-        if shown is response and stored and (converted or (exchange.subrequest and not exchange.depth)):
-            # Only the fields are used, also those of an auth_request. The body goes to the store.
+        if shown is response and stored and (converted or exchange.fields_only):
+            # The body goes to the store.
             return without_body(exchange, response, response.status, response.headers, self.background.spawn)
         return shown
 

@@ -68,7 +68,9 @@ class Subrequests:
 
     def check(self, exchange: Exchange, uri: str) -> Subresponse:
         """Answer the GET of an `auth_request`, which has the client's conditions and range. Raises ProxyError as `answer`."""
-        return self.send(within(exchange, conditions=True), uri, "")
+        inner = within(exchange, conditions=True)
+        inner.fields_only = True
+        return self.send(inner, uri, "")
 
     def send(self, inner: Exchange, uri: str, args: str) -> Subresponse:
         """Answer a subrequest that `within` has made, at a decoded URI."""
