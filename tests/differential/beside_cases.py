@@ -90,12 +90,12 @@ class Case:
     has_user: bool = False
 
     def tree(self, address: str) -> Path:
-        """Return the directory of nginx's files or of ours; the two have equally long names."""
+        """Return the directory of the files of nginx or of this proxy; both names are equally long."""
         return self.root / ("a" if address == NGINX else "b")
 
 
 def materialize(source: Path, root: Path, resolver: int) -> Case:
-    """Write both trees of the case at `source` below `root`, and return what they ask for."""
+    """Write both trees of the case at `source` below `root`, and return the case with its listeners and upstreams."""
     case = Case(source.name, root, resolver)
     for address in (NGINX, OURS):
         tree = case.tree(address)
@@ -222,8 +222,9 @@ def _changed(one: Directive, case: Case, address: str) -> list[str]:
         return [name, f"{NGINX}:{case.resolver}", *[word for word in arguments if "=" in word]]
     if name in _GATEWAYS and arguments[0] not in case.upstreams and "$" not in arguments[0]:
         return [name, REFUSED]
-    if name == "server" and not one.opens and inside[0] == "upstream":
-        led = REFUSED if inside[1] in case.gateways else _led(arguments[0], case, address)
+    if name == "server" and not one.opens and inside[0] in ("upstream", ""):
+        # A file with nothing but servers may be included in the group of a gateway.
+        led = REFUSED if inside[-1] in case.gateways or not one.around else _led(arguments[0], case, address)
         return [name, led, *arguments[1:]]
     if name == "proxy_pass":
         return [name, _led(arguments[0], case, address)]

@@ -1,6 +1,6 @@
 """Compare this proxy with nginx on a directory of real configuration files.
 
-    python -m tests.differential.beside_files DIRECTORY [ID ...] [--requests N] [--seconds S] [--examples N]
+    python -m tests.differential.beside_files DIRECTORY [ID ...] [--requests N] [--seconds S] [--nginx PROGRAM] [--examples N]
 
 DIRECTORY holds a directory for each case with its `nginx.conf`, and `_stock` with nginx's own parameter files. In the files,
 @CASE@ stands for the directory of the case, @PKI@ for one with `cert.pem`, `key.pem` and `dh.pem`, and @RUN@ for one of sockets.
@@ -90,10 +90,10 @@ def make_certificate(folder: Path) -> None:
 
 
 @contextmanager
-def started(case: Case, address: str) -> Iterator[Running]:
+def started(case: Case, address: str, nginx: Path) -> Iterator[Running]:
     """Run nginx or this proxy with its tree of the case; AssertionError with its messages if it does not start."""
     conf = case.tree(address) / "conf"
-    command = [str(nginx_binary())] if address == NGINX else [sys.executable, "-m", "wsgi_proxy"]
+    command = [str(nginx)] if address == NGINX else [sys.executable, "-m", "wsgi_proxy"]
     command += ["-p", f"{conf}/", "-c", str(conf / "nginx.conf"), "-e", "stderr"]
     globals_ = "daemon off;"
     if address == NGINX and os.geteuid() == 0 and not case.has_user:
@@ -125,7 +125,7 @@ def compare(case: Case, report: Report, upstreams: Upstreams, count: int, second
                     report.kinds[kind].append((case.name, where, theirs, ours))
 
 
-def run_case(source: Path, root: Path, report: Report, count: int, seconds: float) -> None:
+def run_case(source: Path, root: Path, report: Report, count: int, seconds: float, nginx: Path) -> None:
     """Compare one case, and note it as skipped or refused if a server does not start."""
     with ExitStack() as stack:
         names = stack.enter_context(NameServer())
@@ -137,7 +137,7 @@ def run_case(source: Path, root: Path, report: Report, count: int, seconds: floa
         upstreams = stack.enter_context(Upstreams(case, root / "pki"))
         for address, group in ((NGINX, report.skipped), (OURS, report.refused)):
             try:
-                stack.enter_context(started(case, address))
+                stack.enter_context(started(case, address, nginx))
             except AssertionError as error:
                 said = [line for line in str(error).splitlines() if "[emerg]" in line] or str(error).splitlines()[-1:]
                 group[case.name] = "; ".join(said[:3]).replace(str(case.root), "")
@@ -146,7 +146,7 @@ def run_case(source: Path, root: Path, report: Report, count: int, seconds: floa
         compare(case, report, upstreams, count, seconds)
 
 
-def run(directory: Path, ids: list[str], count: int = 100, seconds: float = 60.0) -> Report:
+def run(directory: Path, ids: list[str], count: int = 100, seconds: float = 60.0, nginx: Path | None = None) -> Report:
     """Compare the cases of `directory`, all or those named, and return the differences."""
     report = Report()
     root = Path(tempfile.mkdtemp(prefix="beside-"))
@@ -154,7 +154,7 @@ def run(directory: Path, ids: list[str], count: int = 100, seconds: float = 60.0
         make_certificate(root / "pki")
         for source in sorted(path for path in directory.iterdir() if (path / "nginx.conf").exists()):
             if not ids or source.name in ids:
-                run_case(source, root, report, count, seconds)
+                run_case(source, root, report, count, seconds, nginx or nginx_binary())
                 print(f"{source.name}: {report.requests} requests, {report.different} different", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -168,9 +168,10 @@ def main() -> int:
     parser.add_argument("ids", nargs="*", metavar="ID")
     parser.add_argument("--requests", type=int, default=100, help="requests to each listener of a server block")
     parser.add_argument("--seconds", type=float, default=60.0, help="time for the requests of a case")
+    parser.add_argument("--nginx", type=Path, help="another nginx than the package's, which lacks some modules")
     parser.add_argument("--examples", type=int, default=2, help="cases shown of each kind")
     options = parser.parse_args()
-    report = run(options.directory, options.ids, options.requests, options.seconds)
+    report = run(options.directory, options.ids, options.requests, options.seconds, options.nginx)
     print("\n".join(report.lines(options.examples)))
     return bool(report.different or report.refused)
 
