@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import trustme
@@ -203,6 +203,25 @@ def test_a_start_with_closed_standard_streams(closed: str, tmp_path: Path) -> No
         assert fetch(port).status == 204
         numbers = (2,) if closed == "2>&-" else (0, 1, 2)
         assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in numbers} == {"/dev/null"}
+
+
+def test_a_server_in_the_background_has_logs_without_being_told(tmp_path: Path) -> None:
+    port, dead = free_port(), free_port()
+    text = f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{dead}; }} }} }}"
+    (tmp_path / "nginx.conf").write_text(text)
+    command = [sys.executable, "-m", "wsgi_proxy", "-c", "nginx.conf"]
+    # The server would keep a pipe open.
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 60}
+    assert subprocess.run(command, cwd=tmp_path, env=environment(), **quiet).returncode == 0
+    logs = tmp_path / "logs"
+    try:
+        wait_until((logs / "nginx.pid").exists, "the pid file")
+        wait_until(lambda: fetch(port).status == 502, "the server")
+        assert "Connection refused" in (logs / "error.log").read_text()
+        wait_until(lambda: '"GET / HTTP/1.1" 502' in (logs / "access.log").read_text(), "a line of the access log")
+    finally:
+        assert subprocess.run([*command, "-s", "stop"], cwd=tmp_path, env=environment(), **quiet).returncode == 0
+    wait_until(lambda: not (logs / "nginx.pid").exists(), "the end of the server")
 
 
 def test_a_fault_at_the_start_is_told_once(folder: Path, command: Command) -> None:

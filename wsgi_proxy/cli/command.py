@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .. import __version__, build
-from ..errors import ConfigError
+from ..errors import ConfigError, Fault
 from .flags import NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def _run(options: Options) -> int:
 
     try:
         config = read(options)
+        if config.main.daemon and config.main.error_log == _UNSET_LOG and _make_log_directory(config):
+            config = read(options)
         _warn(config)
         _warn_of_the_build()
         # Imported before the workers are forked, which then share it.
@@ -160,6 +162,24 @@ def _run(options: Options) -> int:
         return run(config, lambda: read(options), ProxyApp, daemon=config.main.daemon)
     except ConfigError as error:
         return _fail(*_lines(error))
+
+
+_UNSET_LOG = (("stderr", "error"),)
+
+
+def _make_log_directory(config: Config) -> bool:
+    """Make the directory of the default logs, because a server in the background loses its messages without it.
+
+    Return False if it exists. Raises ConfigError if it cannot be made.
+    """
+    path = os.path.join(config.prefix, "logs")
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(Fault(f'mkdir() "{path}" failed ({error.errno}: {error.strerror})')) from error
+    return True
 
 
 def _signal(options: Options) -> int:
