@@ -140,6 +140,7 @@ CONSTANTS = {
     "logs/accesslog.py": (3, "the file is opened for each request; a buffer with variables stops the start"),
     "nginx/directives/advice.py": (2, "the warning is about constants, or about variables"),
     "nginx/directives/charset.py": (1, "only two constants can lack a charset_map"),
+    "nginx/directives/gateways.py": (1, "parameters with variables are evaluated for each request"),
     "nginx/directives/tls.py": (1, "the text of a fault"),
     "nginx/directives/values.py": (3, "a path under a folder is evaluated for each request"),
     "proxy/connect.py": (1, "the destination is judged for each request"),
