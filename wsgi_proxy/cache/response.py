@@ -149,7 +149,8 @@ def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, for
 
 def _several(exchange: Exchange, entry: Entry, length: int) -> tuple[Outcome, list[tuple[int, int]]]:
     """Return the share for a request of several ranges: the whole, the one range that remains, 416, or the ranges."""
-    limit = exchange.location.guard.max_ranges
+    location = exchange.location_or_none
+    limit = location.guard.max_ranges if location is not None else 0
     if exchange.subrequest or exchange.method != "GET" or entry.status != 200 or limit == 0:
         return _WHOLE, []
     if not range_applies(exchange.pairs, entry.headers):
