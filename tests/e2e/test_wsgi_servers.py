@@ -6,7 +6,6 @@ uWSGI is tried where the command `uwsgi` is installed.
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT, Recorder, Running, free_port, running, send_raw
+from tests.support.uwsgi import BINARY
 
 SCRIPT = """
 import sys
@@ -83,13 +83,25 @@ def command(kind: str, port: int, folder: Path) -> list[str]:
         return [sys.executable, str(folder / "serve.py"), kind, str(port), conf]
     (folder / "application.py").write_text(f"from wsgi_proxy import Proxy\napplication = Proxy.from_nginx({conf!r})\n")
     paths = ["--pythonpath", str(ROOT), "--pythonpath", sysconfig.get_path("purelib"), "--pythonpath", str(folder)]
-    return ["uwsgi", "--http-socket", f"127.0.0.1:{port}", "--module", "application", "--threads", "4", "--die-on-term", *paths]
+    plugin = [] if BINARY.endswith("python3") else ["--plugin", "python3"]
+    return [
+        BINARY,
+        *plugin,
+        "--http-socket",
+        f"127.0.0.1:{port}",
+        "--module",
+        "application",
+        "--threads",
+        "4",
+        "--die-on-term",
+        *paths,
+    ]
 
 
 @pytest.fixture(scope="module", params=SERVERS)
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Running, Recorder]]:
     kind: str = request.param
-    if kind == "uwsgi" and shutil.which("uwsgi") is None:
+    if kind == "uwsgi" and not BINARY:
         pytest.skip("uwsgi is not installed")
     if kind in ("waitress", "cheroot") and importlib.util.find_spec(kind) is None:
         pytest.skip(f"{kind} is not installed")
