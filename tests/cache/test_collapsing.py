@@ -39,6 +39,20 @@ class Gate(Body):
         yield self.blocks[1]
 
 
+def hold_the_store(monkeypatch):
+    """Make entries wait on their way into the store: an event for one that waits, and the event that lets it go on."""
+    storing, go = threading.Event(), threading.Event()
+    adopt = FileStorage.adopt
+
+    def slow(*args):
+        storing.set()
+        assert go.wait(30)
+        return adopt(*args)
+
+    monkeypatch.setattr(FileStorage, "adopt", slow)
+    return storing, go
+
+
 def run(count, function):
     """Results of ``count`` concurrent calls, exceptions among them."""
     results = []
@@ -176,15 +190,7 @@ def test_who_needs_another_variant_meets_others_who_do(site):
 def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):
     """The index is there before the answer is; who looks in between waits for it."""
     site.responses((200, [*FRESH, ("Vary", "A")], b"once"))
-    storing, go = threading.Event(), threading.Event()
-    adopt = FileStorage.adopt
-
-    def slow(*args):
-        storing.set()
-        assert go.wait(30)
-        return adopt(*args)
-
-    monkeypatch.setattr(FileStorage, "adopt", slow)
+    storing, go = hold_the_store(monkeypatch)
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
     assert storing.wait(30)
     more, others = run(1, lambda: site.get("/", headers=[("A", "1")]).body)
@@ -300,15 +306,7 @@ ONLY_IF_CACHED = [("Cache-Control", "only-if-cached")]
 @pytest.mark.parametrize("vary", [[], [("Vary", "A")]])
 def test_only_if_cached_waits_for_a_whole_response_to_be_stored(site, monkeypatch, vary):
     site.responses((200, [*FRESH, *vary], b"x"))
-    storing, go = threading.Event(), threading.Event()
-    adopt = FileStorage.adopt
-
-    def slow(*args):
-        storing.set()
-        assert go.wait(30)
-        return adopt(*args)
-
-    monkeypatch.setattr(FileStorage, "adopt", slow)
+    storing, go = hold_the_store(monkeypatch)
     under_way = site.ask(exchange("/"))
     blocks = iter(under_way.body)
     assert next(blocks) == b"x"

@@ -60,15 +60,19 @@ def encode(response: Response, coding: str) -> None:
         if found == "content-length" or found == "accept-ranges":
             continue
         if found == "etag":
-            value = pair[1]
-            if value.startswith('"'):
-                pair = (pair[0], "W/" + value)
-            elif not value.startswith("W/"):
+            tag = _weak(pair[1])
+            if not tag:
                 continue
+            pair = (pair[0], tag)
         kept.append(pair)
     kept.append(("Content-Encoding", coding))
     response.headers = kept
     response.length = None
+
+
+def _weak(tag: str) -> str:
+    """Return an entity tag as a weak one, "" for a value that is no tag."""
+    return "W/" + tag if tag.startswith('"') else tag if tag.startswith("W/") else ""
 
 
 def drop(response: Response, *names: str) -> None:
@@ -87,12 +91,23 @@ def weaken_etag(response: Response) -> None:
     weak = []
     for name, value in response.headers:
         if name.lower() == "etag":
-            if not value.startswith(("W/", '"')):
+            value = _weak(value)
+            if not value:
                 continue
-            if value.startswith('"'):
-                value = "W/" + value
         weak.append((name, value))
     response.headers = weak
+
+
+def rewrite(response: Response, last_modified: bool) -> None:
+    """Adapt the fields of a response whose text a filter changes: no length, no ranges, no validators.
+
+    With `last_modified` (`sub_filter_last_modified`, `ssi_last_modified`) Last-Modified stays, and the entity tag becomes weak.
+    """
+    clear_length(response)
+    if last_modified:
+        weaken_etag(response)
+    else:
+        drop(response, "last-modified", "etag")
 
 
 def content_type(response: Response) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from .fields import clear_length, drop, has_type, weaken_etag
+from .fields import has_type, rewrite
 from .pipeline import Filter, Transform
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ class Sub:
         if not pairs:
             return None
         if not exchange.subrequest:
-            clear_length(response)
-            if settings.last_modified:
-                weaken_etag(response)
-            else:
-                drop(response, "last-modified", "etag")
+            rewrite(response, settings.last_modified)
         return Substitution(pairs, settings.once)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...logs import errorlog
-from ..fields import clear_length, drop, has_type, weaken_etag
+from ..fields import has_type, rewrite
 from .commands import COMMANDS, Run
 from .page import Failed, Page
 from .scanner import MAX_PARAMETERS, Command, Fault, Scanner
@@ -44,11 +44,7 @@ class SSI:
         if response.header("content-length") == "0" or not has_type(response, settings.types):
             return None
         if not exchange.subrequest:
-            clear_length(response)
-            if settings.last_modified:
-                weaken_etag(response)
-            else:
-                drop(response, "last-modified", "etag")
+            rewrite(response, settings.last_modified)
 
         def included(blocks: Iterator[bytes]) -> Iterator[bytes]:
             if exchange.page is None:
