@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .layered_stream import LayeredStream
 from .stream import FILE_BLOCK, Stream
 
 if TYPE_CHECKING:
@@ -25,30 +26,16 @@ if TYPE_CHECKING:
 _TLS_RECORD = 16 * 1024
 
 
-class TLSStream(Stream):
+class TLSStream(LayeredStream):
     """A TLS stream, which owns the stream `lower`."""
 
     __slots__ = (
-        "_broken_off",
-        "_core",
-        "_early",
-        "_ended",
-        "_fault",
-        "_in",
-        "_opaque",
-        "_out",
-        "_tls",
-        "_unsent",
-        "being_read",
+        "_broken_off", "_core", "_early", "_ended", "_fault", "_in", "_opaque", "_out", "_tls", "_unsent", "being_read",
         "being_written",
-        "lower",
-    )
+    )  # fmt: skip
 
     def __init__(self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool = False) -> None:
-        self.lower = lower
-        self.plain = False
-        self.read_timeout = lower.read_timeout
-        self.write_timeout = lower.write_timeout
+        super().__init__(lower)
         self.being_read = False
         """True while a read method is running; it may be waiting."""
         self.being_written = False
@@ -220,9 +207,6 @@ class TLSStream(Stream):
         finally:
             self.being_read = False
 
-    def breathe(self) -> None:
-        self.lower.breathe()
-
     def _flush(self) -> None:
         """Send every record of the session; an active writer does it instead."""
         if self.being_written:
@@ -278,17 +262,7 @@ class TLSStream(Stream):
         self._flush_nowait()
         return not self._unsent
 
-    def wait_writable(self) -> None:
-        self.lower.write_timeout = self.write_timeout
-        self.lower.wait_writable()
-
     # --- ends ---
-
-    def fileno(self) -> int:
-        return self.lower.fileno()
-
-    def getsockname(self) -> Any:
-        return self.lower.getsockname()
 
     def shutdown(self, how: int) -> None:
         if how != socket.SHUT_RD:
@@ -320,6 +294,3 @@ class TLSStream(Stream):
     def close(self) -> None:
         self._send_close_notify()
         self.lower.close()
-
-    def detach(self) -> int:
-        return self.lower.detach()
