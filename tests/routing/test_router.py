@@ -61,18 +61,6 @@ def server_of(x: Exchange) -> str:
     return x.server.names[0]
 
 
-@pytest.mark.parametrize(
-    ("host", "port", "name"),
-    [
-        ("a.test", 80, "a.test"), ("b.test", 80, "b.test"), ("x.b.test", 80, "b.test"), ("s.c.test", 80, "b.test"),
-        ("none", 80, "a.test"), ("none", 81, "b.test"), ("d.test", 81, "d.test"), ("a.test", 81, "b.test"),
-        ("none", 82, "d.test"), ("none", 9999, "a.test"), ("d.test", 9999, "d.test"),
-    ],
-)  # fmt: skip
-def test_the_server_by_port_and_host(host: str, port: int, name: str) -> None:
-    assert server_of(exchange(host=host, port=port)) == name
-
-
 def test_the_server_by_the_workers_listener() -> None:
     x = exchange(host="none", port=1)
     x.connection = SimpleNamespace(listener=SimpleNamespace(address=("0.0.0.0", 81)), server_addr=("10.0.0.9", 81))
@@ -89,30 +77,6 @@ def test_the_server_by_another_servers_unix_socket() -> None:
     x = exchange(host="none", port=1)
     x.environ["gunicorn.socket"] = SimpleNamespace(getsockname=lambda: "/run/x.sock")
     assert server_of(x) == "d.test"
-
-
-def test_captures_of_a_server_name_each_time() -> None:
-    found = router()
-    for host, sub in (("one.c.test", "one"), ("two.c.test", "two"), ("one.c.test", "one")):
-        x = exchange(host=host)
-        found.choose_server(x)
-        assert (x.variables, x.captures[1]) == ({"sub": sub}, sub)
-
-
-def test_many_hosts_do_not_fill_the_memory() -> None:
-    found = router()
-    for number in range(5000):
-        found.choose_server(exchange(host=f"h{number}.test"))
-    kept = [group._known for group in found._groups.values()]
-    assert max(len(known) for known in kept) <= 1024
-
-
-@pytest.mark.parametrize("host", ["", "a b", "a/b", "a@b", "a,b", "a:b", "..", "a..b", "[::1", "a?", "a#", "é"])
-def test_hosts_that_are_none(host: str) -> None:
-    x = exchange(host=host)
-    with pytest.raises(ClientError):
-        router().route(x)
-    assert x.location is not None, "the default server's error pages and logs hold for it"
 
 
 def test_no_host() -> None:
