@@ -26,7 +26,7 @@ GROUP = "wsgi_proxy"
 
 COMPILED = """
     http/syntax http/request_lines http/request http/response http/environ http/framing http/headers http/uri http/pages
-    net/stream net/plain_stream net/tls_stream net/gevent_side net/gevent_stream
+    net/stream net/plain_stream net/layered_stream net/tls_stream net/gevent_side net/gevent_stream
     arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/response gateway/variables
     logs/logfile logs/accesslog
@@ -35,7 +35,7 @@ COMPILED = """
     worker/response/fields worker/response/head worker/response/writer
     worker/http2/body worker/http2/connection worker/http2/fields worker/http2/frames worker/http2/gate worker/http2/hpack
     worker/http2/huffman worker/http2/output worker/http2/requests worker/http2/response worker/http2/stream
-    routing/router routing/locations routing/redirects
+    routing/router routing/sites routing/locations routing/redirects
     access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies balance/least_conn balance/random_choice balance/custom
     upstream/counts upstream/pool upstream/pool_state upstream/lineup

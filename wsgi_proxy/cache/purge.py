@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .plan import target_uri
@@ -39,7 +40,7 @@ def by_request(exchange: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
 
 def by_prefix(zone: ZoneCache, prefix: str) -> int:
     """Purge every key that begins with `prefix`, and return the number of entries removed."""
-    return zone.purge(lambda entry: entry.key.startswith(prefix))
+    return purge(zone, lambda entry: entry.key.startswith(prefix))
 
 
 def by_pattern(zone: ZoneCache, pattern: str) -> int:
@@ -49,7 +50,29 @@ def by_pattern(zone: ZoneCache, pattern: str) -> int:
         if not gone and any(mark in pattern for mark in "*?["):
             raise OSError("its storage cannot list its entries")
         return int(gone)
-    return zone.purge(lambda entry: pattern in names(entry)) or zone.purge(lambda entry: matches(entry, pattern))
+    return purge(zone, lambda entry: pattern in names(entry)) or purge(zone, lambda entry: matches(entry, pattern))
+
+
+def purge(zone: ZoneCache, wanted: Callable[[Entry], bool]) -> int:
+    """Remove every entry for which `wanted` returns True, and return their number.
+
+    It reads the whole store, and keeps all running fetches from storing. OSError if any entry cannot be removed.
+    """
+    if not zone.lists:
+        raise OSError("its storage cannot list its entries")
+    zone.renew()
+    zone.share.invalidate_all()
+    found = [(entry.primary, entry.name) for entry in zone.entries() if wanted(entry)]
+    indexes = {primary for primary, name in found if name != primary}
+    count, failed = 0, None
+    for primary, name in found + [(primary, primary) for primary in indexes]:
+        try:
+            count += zone.remove(primary, name, invalidate=True) and (name != primary or primary not in indexes)
+        except OSError as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return count
 
 
 def matches(entry: Entry, pattern: str) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
@@ -226,27 +226,6 @@ class ZoneCache:
     def lists(self) -> bool:
         """True if the storage can list its entries."""
         return isinstance(self.store, FileStorage)
-
-    def purge(self, wanted: Callable[[Entry], bool]) -> int:
-        """Remove every entry for which `wanted` returns True, and return their number.
-
-        It reads the whole store, and keeps all running fetches from storing. OSError if any entry cannot be removed.
-        """
-        if not self.lists:
-            raise OSError("its storage cannot list its entries")
-        self.renew()
-        self.share.invalidate_all()
-        found = [(entry.primary, entry.name) for entry in self.entries() if wanted(entry)]
-        indexes = {primary for primary, name in found if name != primary}
-        count, failed = 0, None
-        for primary, name in found + [(primary, primary) for primary in indexes]:
-            try:
-                count += self.remove(primary, name, invalidate=True) and (name != primary or primary not in indexes)
-            except OSError as error:
-                failed = error
-        if failed is not None:
-            raise failed
-        return count
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry that requests can still reach, directory by directory."""

@@ -1,5 +1,6 @@
 """HTTP messages: heads, fields, framing, targets, dates and standard pages. No module here opens a socket."""
 
+from .cookies import with_flags
 from .dates import MONTHS, WEEKDAYS, format_cookie_date, format_date, parse_date
 from .environ import agreed_pairs, agreed_target, client_options, field_values, pairs_of
 from .environ_checks import check_fields, check_target, framed_body
@@ -70,6 +71,7 @@ __all__ = [
     "split_unsafe",
     "status_line",
     "tokens",
-    "with_unique",
     "uri",
+    "with_flags",
+    "with_unique",
 ]

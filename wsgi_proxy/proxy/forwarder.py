@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..config import default_redirect
 from ..errors import ProxyError
 from ..gateway import Variables
-from ..http import behind, escape, headers, printable, single_line, tokens
+from ..http import behind, escape, headers, printable, single_line, tokens, with_flags
 from ..routing import absolute
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
 """The conditional fields of a client, which the cache answers instead of the upstream (ngx_http_proxy_module, proxy_cache)."""
-
-_SAME_SITE = ("strict", "lax", "none")
 
 _HOST = frozenset({"Host: ", "host: ", "HOST: "})
 _UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
@@ -255,7 +253,7 @@ class Forwarder:
                 parts[number] = f"{key}={_first_rewritten(exchange, rewriters, text)}"
         for matcher, flags in self.settings.cookie_flags:
             if matcher(exchange, parts[0].partition("=")[0].strip()):
-                parts = _with_flags(parts, {flag if isinstance(flag, str) else flag(exchange).lower() for flag in flags})
+                parts = with_flags(parts, {flag if isinstance(flag, str) else flag(exchange).lower() for flag in flags})
                 break
         return ";".join(parts)
 
@@ -285,32 +283,3 @@ def _location(exchange: Exchange, rewriters: tuple[Rewriter, ...], value: str) -
         if changed is not None:
             return absolute(exchange, changed)
     return value
-
-
-def _with_flags(parts: list[str], flags: set[str]) -> list[str]:
-    """Return the parts with attributes added (`secure`, `samesite=lax`) or removed (`nosecure`) (`proxy_cookie_flags`).
-
-    An attribute that is there stays in its place, and a flag that is none of nginx's changes nothing
-    (ngx_http_proxy_edit_cookie_flags).
-    """
-    kept = parts[:1]
-    for part in parts[1:]:
-        name, _, value = part.partition("=")
-        lower = name.strip().lower()
-        if lower in ("secure", "httponly"):
-            if lower in flags:
-                flags.remove(lower)
-            elif f"no{lower}" in flags:
-                continue
-        elif lower == "samesite":
-            wanted = next((kind for kind in _SAME_SITE if f"samesite={kind}" in flags), None)
-            if wanted is not None:
-                flags.remove(f"samesite={wanted}")
-                if value.strip().lower() != wanted:
-                    part = f" SameSite={wanted.title()}"
-            elif "nosamesite" in flags:
-                continue
-        kept.append(part)
-    kept += [f" {shown}" for flag, shown in (("secure", "Secure"), ("httponly", "HttpOnly")) if flag in flags]
-    kept += [f" SameSite={kind.title()}" for kind in _SAME_SITE if f"samesite={kind}" in flags][:1]
-    return kept
