@@ -1,6 +1,8 @@
-"""The kind of build that runs: compiled by mypyc, or pure Python.
+"""The kind of build that runs: compiled by mypyc or pure Python, and the nginx whose directives it reads.
 
 Rules:
+- `NGINX_MODULES` and `NGINX_MODULES_ABSENT` name modules as nginx's configure does. A module that nginx builds by default is
+  named only where it is absent. Programs that read `nginx -V` (certbot, test suites) decide by them.
 - If compiling fails, setup.py writes the reason into a file beside this module. pip hides the output of a build, so the reason
   is logged when the package is used. A build that was requested as pure Python has no such file.
 """
@@ -11,6 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 REASON_FILE = "not_compiled.txt"
+#: The version of nginx whose behaviour is the reference.
+NGINX_VERSION = "1.31.3"
+NGINX_MODULES = (
+    "addition", "auth_request", "gunzip", "gzip_static", "realip", "secure_link", "slice", "ssl", "stub_status", "sub", "v2",
+)  # fmt: skip
+NGINX_MODULES_ABSENT = ("browser", "empty_gif", "grpc", "memcached")
 
 
 def compiled() -> bool:

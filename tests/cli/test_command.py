@@ -16,6 +16,7 @@ import pytest
 import trustme
 
 from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, running, wait_until
+from wsgi_proxy import build
 from wsgi_proxy.cli import command as cli
 
 GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
@@ -72,6 +73,20 @@ def test_versions_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-V"]) == cli.main(["-h"]) == cli.main(["-?"]) == 0
     told = capsys.readouterr().err
     assert "gunicorn/" in told and "Usage: wsgi-proxy [-?hvVtTq]" in told
+
+
+def test_the_versions_have_the_lines_that_programs_read_from_nginx(capsys: pytest.CaptureFixture[str]) -> None:
+    """certbot and nginx's test suite decide by them what they may ask for."""
+    assert cli.main(["-V"]) == 0
+    told = capsys.readouterr().err
+    found = re.search(r"^nginx version: nginx/([0-9.]+)$", told, re.MULTILINE)
+    assert found and found[1] == build.NGINX_VERSION
+    assert re.search(r"^built with OpenSSL [0-9.]+", told, re.MULTILINE)
+    assert "\nTLS SNI support enabled\n" in told
+    arguments = re.search(r"^configure arguments: (.*)$", told, re.MULTILINE)
+    assert arguments and {"--with-http_ssl_module", "--with-http_v2_module"} < set(arguments[1].split())
+    assert "--without-http_grpc_module" in arguments[1].split()
+    assert not re.search(r"mail|stream|perl|image_filter|xslt|geoip", arguments[1])
 
 
 # --- -t and -T --------------------------------------------------------------------------------------------------------------

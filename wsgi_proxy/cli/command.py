@@ -71,6 +71,7 @@ def _fail(*lines: str) -> int:
 def _show_version(options: Options) -> None:
     print(f"{NAME} version: {NAME}/{__version__}", file=sys.stderr)
     if options.libraries:
+        print(*_nginx_lines(), sep="\n", file=sys.stderr)
         from importlib.metadata import PackageNotFoundError, version
 
         found = []
@@ -84,6 +85,20 @@ def _show_version(options: Options) -> None:
         _warn_of_the_build()
     if options.help:
         print(USAGE, file=sys.stderr)
+
+
+def _nginx_lines() -> list[str]:
+    """Return the lines of `nginx -V` that programs read: the version of nginx whose directives are read, and its modules."""
+    import ssl
+
+    modules = [f"--with-http_{name}_module" for name in build.NGINX_MODULES]
+    modules += [f"--without-http_{name}_module" for name in build.NGINX_MODULES_ABSENT]
+    return [
+        f"nginx version: nginx/{build.NGINX_VERSION}",
+        f"built with {ssl.OPENSSL_VERSION}",
+        "TLS SNI support enabled",
+        f"configure arguments: {' '.join(modules)}",
+    ]
 
 
 def _warn_of_the_build() -> None:

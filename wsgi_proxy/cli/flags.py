@@ -16,7 +16,7 @@ Usage: {NAME} [-?hvVtTq] [-s signal] [-p prefix]
 Options:
   -?,-h         : this help
   -v            : show version and exit
-  -V            : show version and the libraries' versions then exit
+  -V            : show versions, the modules of nginx and the libraries then exit
   -t            : test configuration and exit
   -T            : test configuration, dump it and exit
   -q            : suppress non-error messages during configuration testing

@@ -18,6 +18,7 @@ from binascii import Error as NotBase64
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..build import NGINX_VERSION
 from .clock import clock, now, seconds
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
 
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from ..config import CoreSettings
     from ..exchange import Exchange
 
-__all__ = ["clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
-
-NGINX_VERSION = "1.31.3"
-"""The version of nginx whose behaviour is the reference."""
+__all__ = ["NGINX_VERSION", "clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
 
 TEXT: dict[str, str] = {
     "date_gmt": "clock().date_gmt",
