@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .errors import ClientError
+from .errors import InvalidLine
 from .http import (
     Pairs,
     absolute_form,
@@ -96,6 +96,6 @@ def _take_other_form(exchange: Exchange, authoritative: bool) -> None:
             return
         exchange.absolute, authority, exchange.target = found
         if not authority or "@" in authority:
-            raise ClientError("invalid authority in the request's target")
+            raise InvalidLine("invalid authority in the request's target")
     if authoritative:
         exchange.environ["HTTP_HOST"] = authority

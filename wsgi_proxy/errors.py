@@ -30,6 +30,14 @@ class ClientError(ProxyError):
     status = 400
 
 
+class InvalidLine(ClientError):
+    """The request line is malformed, so no field has been read: Host does not choose the server block of the error page."""
+
+
+class MissingHost(ClientError):
+    """The request has no Host: the server block with the empty name, else the default, makes the error page."""
+
+
 class Refusal(ClientError):
     """A refusal by the access rules.
 

@@ -208,7 +208,8 @@ class Exchange:
     def refused(environ: WSGIEnvironment) -> Exchange:
         """Return an exchange for the response to a malformed request: of the request it has the line for the log, and no fields.
 
-        Nothing of the request can reach an upstream: its target is `/`, and it has no body.
+        Nothing of the request can reach an upstream: its target is `/`, and it has no body. `host` is its first Host, unchecked,
+        for the choice of the server block.
         """
         exchange = Exchange()
         exchange.environ = {key: value for key, value in environ.items() if key[:5] != "HTTP_" and key[:8] != "CONTENT_"}
@@ -219,6 +220,7 @@ class Exchange:
         exchange.remote_addr = exchange.peer_addr = environ.get("REMOTE_ADDR") or ""
         exchange.remote_port = str(environ.get("REMOTE_PORT") or "")
         exchange.raw_target = environ.get("RAW_URI") or "/"
+        exchange.host = environ.get("HTTP_HOST", "").partition(",")[0]
         exchange.input = io.BytesIO()
         if "wsgi_proxy.pairs" in environ:
             exchange.connection = environ.get("wsgi_proxy.connection")

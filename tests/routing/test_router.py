@@ -63,13 +63,13 @@ def server_of(x: Exchange) -> str:
 
 def test_the_server_by_the_workers_listener() -> None:
     x = exchange(host="none", port=1)
-    x.connection = SimpleNamespace(listener=SimpleNamespace(address=("0.0.0.0", 81)), server_addr=("10.0.0.9", 81))
+    x.connection = SimpleNamespace(listener=SimpleNamespace(address=("0.0.0.0", 81)), server_addr=("10.0.0.9", 81), tls=None)
     assert server_of(x) == "b.test"
     x = exchange(host="none", port=1)
-    x.connection = SimpleNamespace(listener=SimpleNamespace(address="/run/x.sock"))
+    x.connection = SimpleNamespace(listener=SimpleNamespace(address="/run/x.sock"), tls=None)
     assert server_of(x) == "d.test"
     x = exchange(host="none", port=1)
-    x.connection = SimpleNamespace(listener=SimpleNamespace(address=("0.0.0.0", 82)), server_addr=("127.0.0.1", 82))
+    x.connection = SimpleNamespace(listener=SimpleNamespace(address=("0.0.0.0", 82)), server_addr=("127.0.0.1", 82), tls=None)
     assert server_of(x) == "d.test"
 
 

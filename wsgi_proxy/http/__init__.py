@@ -9,7 +9,7 @@ from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, byteranges, parse_ranges
-from .request import RequestHead, check_partial_request, parse_request_head, with_unique
+from .request import RequestHead, check_partial_request, parse_request_head, refused_host, with_unique
 from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
 from .uri import absolute_form, bare_host, behind, check_host, escape, escape_args, normalise, printable, resolved, split_unsafe
@@ -65,6 +65,7 @@ __all__ = [
     "parse_response_head",
     "parse_trailers",
     "printable",
+    "refused_host",
     "resolved",
     "shown_status",
     "single_line",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from ..errors import ClientError
+from ..errors import ClientError, InvalidLine
 from .syntax import ALLOWED, METHOD, length_of
 from .uri import check_host
 
@@ -23,15 +23,15 @@ _NOT_IN_TARGET = bytes(byte for byte in range(256) if byte not in ALLOWED) + b" 
 def check_target(method: str, target: str, protocol: str = "") -> None:
     """Raise ClientError for a method, or a target in any form, that `http.request` refuses or that `protocol` does not have."""
     if not METHOD.fullmatch(method):
-        raise ClientError("client sent an invalid method")
+        raise InvalidLine("client sent an invalid method")
     if method == "TRACE":
         raise ClientError("client sent TRACE", status=405)  # RFC 9110, section 9.3.8
     data = target.encode("latin-1", "replace")
     if len(data.translate(None, _NOT_IN_TARGET)) != len(data):
-        raise ClientError("client sent an invalid request target")  # RFC 9112, section 3.2
+        raise InvalidLine("client sent an invalid request target")  # RFC 9112, section 3.2
     wrong = target[:1] not in "/*" or target == "*" and method != "OPTIONS"
     if protocol.startswith("HTTP/2") and wrong and method != "CONNECT":
-        raise ClientError("client sent an invalid :path")  # RFC 9113, section 8.3.1
+        raise InvalidLine("client sent an invalid :path")  # RFC 9113, section 8.3.1
     if method == "CONNECT" and not check_host(target)[1]:
         raise ClientError("client sent CONNECT without a port")  # RFC 9110, section 9.3.6
 

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ClientError
+from ..errors import ClientError, InvalidLine, MissingHost
 from .request_lines import UNDERSCORE, LineMemory, check_characters
 from .syntax import ALLOWED, METHOD, NO_TOKENS, V10, V11, Pairs, length_of, tokens
 from .uri import absolute_form, check_host
 
 _SHORTEST_METHOD = 3
 """The shortest method that a pattern of methods may require, in characters."""
+_LISTS = frozenset({"", UNDERSCORE, "connection", "upgrade"})
+"""The meanings of fields that a request may repeat."""
 _VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")
 _memory = LineMemory()
 
@@ -78,7 +80,10 @@ def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> Reques
     if len(lines) < 3 or lines.pop() or lines.pop():
         raise ClientError("client sent an incomplete head")
 
-    check_characters(lines[0])
+    try:
+        check_characters(lines[0])
+    except ClientError as error:
+        raise InvalidLine(str(error)) from error
     method, target, version = _request_line(lines[0], methods)
     pairs: Pairs = []
     head = RequestHead(method, target, version, pairs)
@@ -105,7 +110,7 @@ def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> Reques
     elif head.host:
         check_host(head.host)
     elif head.version != V10:
-        raise ClientError("client sent a request without Host")  # RFC 9112, section 3.2
+        raise MissingHost("client sent a request without Host")  # RFC 9112, section 3.2
     if method == "TRACE":
         raise ClientError("client sent TRACE", status=405)  # RFC 9110, section 9.3.8: it echoes fields; nginx refuses it, too
     return head
@@ -115,19 +120,19 @@ def _request_line(line: str, methods: re.Pattern[str]) -> tuple[str, str, tuple[
     """Return (method, target, version) of a request line."""
     words = line.split(" ")
     if len(words) != 3:
-        raise ClientError("client sent an invalid request line")  # RFC 9112, section 3: single spaces
+        raise InvalidLine("client sent an invalid request line")  # RFC 9112, section 3: single spaces
     method, target, version = words
     if not methods.fullmatch(method):
-        raise ClientError("client sent an invalid method")
+        raise InvalidLine("client sent an invalid method")
     return method, target, V11 if version == "HTTP/1.1" else _request_version(version)
 
 
 def _request_version(version: str) -> tuple[int, int]:
     found = _VERSION.fullmatch(version)
     if not found:
-        raise ClientError("client sent an invalid HTTP version")
+        raise InvalidLine("client sent an invalid HTTP version")
     if found[1] != "1":
-        raise ClientError(f"client sent {version}", status=505 if found[1] > "1" else 400)
+        raise InvalidLine(f"client sent {version}", status=505 if found[1] > "1" else 400)
     # RFC 9110, section 2.5: a higher minor version is treated as HTTP/1.1.
     return V10 if found[2] == "0" else V11
 
@@ -201,9 +206,9 @@ def _other_target(head: RequestHead) -> None:
     """Parse a target that is not in origin form (RFC 9112, section 3.2): absolute, CONNECT's authority, or OPTIONS' `*`."""
     target = head.target
     if "#" in target or "\t" in target or not target:
-        raise ClientError("client sent an invalid request target")
+        raise InvalidLine("client sent an invalid request target")
     if not head.host and head.version != V10:
-        raise ClientError("client sent a request without Host")
+        raise MissingHost("client sent a request without Host")
     if head.method == "CONNECT":
         if head.content_length or head.chunked:
             raise ClientError("client sent CONNECT with a body")  # RFC 9110, section 9.3.6: it has no meaning
@@ -218,7 +223,7 @@ def _other_target(head: RequestHead) -> None:
         return
     parts = absolute_form(target)
     if parts is None or parts[0] not in ("http", "https"):
-        raise ClientError("client sent an invalid request target")
+        raise InvalidLine("client sent an invalid request target")
     head.scheme, authority, head.uri = parts
     check_host(authority)
     _for_host(head, authority)
@@ -231,6 +236,34 @@ def _for_host(head: RequestHead, authority: str) -> None:
         if head.host != authority:
             head.pairs = [(name, authority if name.lower() == "host" else value) for name, value in head.pairs]
     head.host = authority
+
+
+def refused_host(head: bytes, longest: int) -> str:
+    """Return the host of a refused head: that of its target, else its first Host field; "" without one before the fault.
+
+    The head may be incomplete. A field line over `longest` bytes is a fault.
+    """
+    lines = head.lstrip(b"\r\n").decode("latin-1").split("\r\n")
+    words = lines[0].split(" ")
+    if len(words) == 3 and words[1][:1] != "/":
+        parts = absolute_form(words[1])
+        if parts is not None and parts[1]:
+            return parts[1]
+    seen = set()
+    # The last line is incomplete, or behind the last line end.
+    for line in lines[1:-1]:
+        if not line or len(line) > longest:
+            break
+        try:
+            field = _memory.learn(line)
+        except ClientError:
+            break
+        if field.meaning == "host":
+            return field.pair[1]
+        if field.meaning in seen and field.meaning not in _LISTS:
+            break
+        seen.add(field.meaning)
+    return ""
 
 
 def check_partial_request(data: bytes, methods: re.Pattern[str] = METHOD) -> None:
@@ -250,6 +283,6 @@ def check_partial_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Non
             # It may still become long enough.
             method += b"A" * _SHORTEST_METHOD
         if not methods.fullmatch(method.decode("latin-1")):
-            raise ClientError("client sent an invalid method")
+            raise InvalidLine("client sent an invalid method")
     if data.translate(None, ALLOWED):
         raise ClientError("client sent a control character in the request's head")

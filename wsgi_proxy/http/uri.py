@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
-from ..errors import ClientError
+from ..errors import ClientError, InvalidLine
 
 _ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
@@ -38,10 +38,10 @@ def normalise(target: str, merge_slashes: bool = True) -> tuple[str, str]:
         path, _, args = target.partition("#")[0].partition("?")
     if "%" in path:
         if _ESCAPE_BROKEN.search(path):
-            raise ClientError("broken escape in the request's target")
+            raise InvalidLine("broken escape in the request's target")
         path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
         if "\0" in path:
-            raise ClientError("zero byte in the request's target")
+            raise InvalidLine("zero byte in the request's target")
     return resolved(path, merge_slashes), args
 
 
@@ -85,7 +85,7 @@ def _resolve(path: str, merge_slashes: bool) -> str:
                 kept.append("")
         elif segment == "..":
             if not kept:
-                raise ClientError("the request's target leaves the root")
+                raise InvalidLine("the request's target leaves the root")
             kept.pop()
             if number == last:
                 kept.append("")

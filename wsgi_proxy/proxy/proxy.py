@@ -140,8 +140,8 @@ class Proxy:
         return self._finish(exchange, response)
 
     def refuse(self, exchange: Exchange, error: ProxyError) -> Response:
-        """Return the finished response to a malformed request, by the error pages of the listener's default server."""
-        self.router.enter_default(exchange)
+        """Return the finished response to a malformed request, by the error pages of its server block."""
+        self.router.enter_refused(exchange, error)
         return self._finish(exchange, self.detours.refuse(exchange, error))
 
     def _walk(self, exchange: Exchange) -> Response:

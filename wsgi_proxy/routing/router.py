@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..access import bound_body
-from ..errors import ClientError, ProxyError
+from ..errors import ClientError, InvalidLine, MissingHost, ProxyError
 from ..http import normalise
 from .locations import Node, not_compiled
 from .redirects import return_response, slash_redirect
@@ -60,18 +60,26 @@ class Router:
     def choose_server(self, exchange: Exchange) -> None:
         """Set `server`, `host`, `uri` and `args`. Raises ClientError for an invalid Host or target."""
         group = self._only or self._group(exchange)
-        site = default = group.default
-        if default is None or site is None:
+        site = _first(group, exchange.connection)
+        if site is None:
             raise ProxyError("the configuration has no server", status=404)
         exchange.prefix = self.prefix
         self._use(exchange, site)
+        exchange.host = site.name
+        target = exchange.target
+        if target[:1] == "/":
+            # As in nginx the request line is read before Host, by the settings of the first server.
+            exchange.uri, exchange.args = normalise(target, site.merge_slashes)
+        elif exchange.method != "CONNECT":
+            raise InvalidLine("client sent invalid request target")
         raw = exchange.environ.get("HTTP_HOST")
         if raw is None:
-            if exchange.protocol not in ("HTTP/1.0", "HTTP/0.9"):
-                raise ClientError('client sent HTTP/1.1 request without "Host" header')
-            if group.nameless is not None and group.nameless is not site:
-                site = group.nameless
+            nameless = group.nameless or group.default
+            if nameless is not None and nameless is not site:
+                site = nameless
                 self._use(exchange, site)
+            if exchange.protocol not in ("HTTP/1.0", "HTTP/0.9"):
+                raise MissingHost('client sent HTTP/1.1 request without "Host" header')
             exchange.host = site.name
         else:
             found = group.find(raw)
@@ -84,21 +92,28 @@ class Router:
                 exchange.variables.update(found.variables)
         if site.underscores:
             exchange.underscored = any("_" in name for name, _ in exchange.pairs)
-        target = exchange.target
-        if target[:1] == "/":
-            # As in nginx the request line is read before Host, by the settings of the listener's default server.
-            exchange.uri, exchange.args = normalise(target, default.merge_slashes)
-        elif exchange.method != "CONNECT":
-            raise ClientError("client sent invalid request target")
-        elif not site.tunnels:
+        if target[:1] != "/" and not site.tunnels:
             raise ClientError("client sent CONNECT where there is no tunnel_pass", status=405)
 
-    def enter_default(self, exchange: Exchange) -> None:
-        """Enter the default server of the request's address, for the response to a request that names none."""
-        site = (self._only or self._group(exchange)).default
+    def enter_refused(self, exchange: Exchange, error: ProxyError) -> None:
+        """Enter the server of a malformed request: that of its host, unless the fault is in the request line or in the host.
+
+        `exchange.host` is the host as sent, "" if a fault precedes it. It becomes `$host`, or the server's name.
+        """
+        group = self._only or self._group(exchange)
+        site = _first(group, exchange.connection)
+        raw, exchange.host = exchange.host, ""
+        if isinstance(error, MissingHost):
+            site = group.nameless or group.default
+        elif raw and not isinstance(error, InvalidLine):
+            try:
+                found = group.find(raw)
+                site, exchange.host = found.site, found.host
+            except ClientError:
+                pass  # an invalid host chooses no server
         if site is not None:
             exchange.prefix = self.prefix
-            exchange.host = site.name
+            exchange.host = exchange.host or site.name
             self._use(exchange, site)
 
     def _use(self, exchange: Exchange, site: Site) -> None:
@@ -216,6 +231,18 @@ def _returned(exchange: Exchange, step: Return) -> Response:
         location = exchange.location
         exchange.why("return", f"{step.status} in {f'{location.kind} {location.pattern}'.strip()}")
     return return_response(exchange, step)
+
+
+def _first(group: ServerNames, connection: Any) -> Site | None:
+    """Return the server block before Host is read: that of the name in the client's hello (SNI), else the default."""
+    if connection is not None and connection.tls is not None:
+        name = getattr(connection, "sni", None) or getattr(connection.tls, "sni", None)
+        if name:
+            try:
+                return group.find(name).site
+            except ClientError:
+                pass  # no host name: the default
+    return group.default
 
 
 _ANY = frozenset({"0.0.0.0", "::"})

@@ -98,7 +98,7 @@ class Connection(Opening):
         """Send the page for the status of a refused head and end the connection; runs in a greenlet."""
         error, self.refused = self.refused, None
         assert error is not None
-        self.head = head = Request.of_refused(self.buffer)
+        self.head = head = Request.of_refused(self.buffer, self.listener.settings)
         self.buffer = b""
         try:
             self.service.refuse(self, ResponseWriter(self, head, False), make_environ(self, head), error)

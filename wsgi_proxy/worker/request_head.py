@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..errors import ClientError
-from ..http import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head
+from ..errors import ClientError, InvalidLine
+from ..http import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head, refused_host
 from .environ import field_keys
 
 if TYPE_CHECKING:
@@ -72,23 +72,23 @@ class Request:
     uri: str
 
     @staticmethod
-    def refused(method: str) -> Request:
-        """Return a placeholder for a request that could not be read, for its error response."""
+    def refused(method: str, host: str) -> Request:
+        """Return a placeholder for a request that could not be read, for its error response; `host` may be empty."""
         request = Request()
         request.method = method
         request.target = request.uri = "/"
         request.pairs = []
-        request.keys = {}
+        request.keys = {"HTTP_HOST": host} if host else {}
         request.modern = True
         request.chunked = request.expect_continue = request.keep_alive = request.underscored = False
         request.content_length = None
         return request
 
     @staticmethod
-    def of_refused(head: bytes) -> Request:
-        """Return a placeholder for a refused head, with the method and target of its first line for the log."""
+    def of_refused(head: bytes, settings: ListenerSettings) -> Request:
+        """Return a placeholder for a refused head, with the method and target of its first line for the log, and its host."""
         words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
-        request = Request.refused(words[0] if METHOD.fullmatch(words[0]) else "GET")
+        request = Request.refused(words[0] if METHOD.fullmatch(words[0]) else "GET", refused_host(head, settings.max_field))
         if len(words) > 1:
             request.target = words[1]
         return request
@@ -133,7 +133,7 @@ def _check_sizes(head: bytes, settings: ListenerSettings) -> None:
     """Raise ClientError for a head over the limits: 414 for the request line, 494 (sent as 400) for a field or the whole."""
     line, _, fields = head.removesuffix(b"\r").partition(b"\r\n")
     if len(line) > settings.max_line:
-        raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
+        raise InvalidLine("client sent too long URI", status=_LINE_TOO_LONG)
     if len(head) > settings.max_head or any(len(field) > settings.max_field for field in fields.split(b"\r\n")):
         raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
 

@@ -197,7 +197,8 @@ class StreamFrames(Output):
             self.charge(RESET_COST)
             return
         except ClientError as error:
-            refused, head = error, Request.refused(dict(fields).get(":method", ""))
+            found = dict(fields)
+            refused, head = error, Request.refused(found.get(":method", ""), found.get(":authority") or found.get("host", ""))
         self.requests += 1
         stream = RequestStream(self, number, head, ended)
         stream.refused = refused
