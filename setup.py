@@ -30,8 +30,8 @@ COMPILED = """
     arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/response gateway/variables
     logs/logfile logs/accesslog
-    worker/connection worker/opening worker/counts worker/link worker/sending worker/service worker/listener
-    worker/request_head worker/request_body worker/environ worker/settings worker/socket
+    worker/connection worker/opening worker/counts worker/link worker/sending worker/crew worker/service worker/listener
+    worker/request/head worker/request/body worker/request/environ worker/settings worker/socket
     worker/response/fields worker/response/head worker/response/writer
     worker/http2/body worker/http2/connection worker/http2/fields worker/http2/frames worker/http2/gate worker/http2/hpack
     worker/http2/huffman worker/http2/output worker/http2/requests worker/http2/response worker/http2/stream

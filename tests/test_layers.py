@@ -9,6 +9,7 @@ Rules:
 - An `__init__` holds a docstring, imports, `__all__` and at most a lazy `__getattr__` (PEP 562).
 - Each third-party library belongs to the packages that LIBRARIES names.
 - A directory holds at most 14 modules, and `tests/` mirrors the packages.
+- A module has at most 300 lines, a function 60.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ LIBRARIES = {
 #: Names that an import for the type checker alone may use from any layer.
 VOCABULARY = ("config", "exchange", "response")
 MOST_MODULES = 14
+MOST_LINES = 300
+MOST_LINES_OF_A_FUNCTION = 60
+#: The configuration model is one table, and easier to search in one file.
+LONG = ("config.model",)
 #: A directive is a row in one of many small tables; a directory full of them is easy to search.
 CROWDED = ("nginx/directives",)
 #: Sub-packages that their parent reads module by module.
@@ -194,6 +199,30 @@ def test_no_directory_is_crowded() -> None:
         names = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
         where = folder.relative_to(PACKAGE).as_posix()
         assert len(names) <= MOST_MODULES or where in CROWDED, f"{where} has {len(names)} modules"
+
+
+def long_parts(name: str, text: str) -> list[str]:
+    """Return what is too long in a module's text: its name, and each function with its number of lines."""
+    lines = text.count("\n")
+    found = [f"{name} has {lines} lines"] if lines > MOST_LINES and name not in LONG else []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            count = (node.end_lineno or node.lineno) - node.lineno + 1
+            found += [f"{name}.{node.name} has {count} lines"] * (count > MOST_LINES_OF_A_FUNCTION)
+    return found
+
+
+def test_modules_and_functions_are_short() -> None:
+    found = [part for module, path in MODULES.items() for part in long_parts(module, path.read_text())]
+    assert not found, f"split at a natural seam: {', '.join(found)}"
+
+
+def test_the_limits_of_length_see_a_fault() -> None:
+    long = "def f():\n" + "    x = 1\n" * MOST_LINES_OF_A_FUNCTION
+    assert long_parts("m", long) == ["m.f has 61 lines"]
+    assert long_parts("m", f"class C:\n    async {long}".replace("\n    x", "\n        x")) == ["m.f has 61 lines"]
+    assert long_parts("m", "x = 1\n" * 301) == ["m has 301 lines"]
+    assert long_parts("m", "x = 1\n" * 300) == long_parts("config.model", "x = 1\n" * 301) == []
 
 
 @pytest.mark.parametrize("module", sorted(module for module in MODULES if not module.endswith(("__init__", "__main__"))))

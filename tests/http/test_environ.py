@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ProxyError
 from wsgi_proxy.http.environ import agreed_pairs, agreed_target, client_options, field_values, pairs_of
-from wsgi_proxy.worker.environ import field_keys
+from wsgi_proxy.worker.request.environ import field_keys
 
 RAW = [("Host", "h"), ("X-User", "evil"), ("x-a", "1"), ("X-User", "more"), ("X_User", "twin"), ("Cookie", "c"), ("coOkie", "d")]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from wsgi_proxy.worker.environ import FileWrapper
 from wsgi_proxy.worker.listener import Listener
+from wsgi_proxy.worker.request.environ import FileWrapper
 from wsgi_proxy.worker.service import Hooks, Service
 from wsgi_proxy.worker.settings import ListenerSettings
 

@@ -17,12 +17,10 @@ from math import inf
 
 from ..errors import ClientError, ClientGone
 from .counts import READING, WAITING, WRITING
-from .environ import make_environ
 from .http2 import PREFACE
 from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER
 from .opening import READ_SIZE, Opening
-from .request_body import NO_BODY, RequestBody
-from .request_head import Request, take_request
+from .request import NO_BODY, Request, RequestBody, make_environ, take_request
 from .response import ResponseWriter
 from .service import QUIET
 from .socket import StreamSocket

@@ -20,7 +20,7 @@ from ..net import HALF_CLOSED, Stream, acknowledged, is_torn
 from ..net.gevent_side import Side
 from ..net.gevent_stream import GreenStream
 from .counts import ACTIVE, NOWHERE
-from .request_body import NO_BODY, Body, NoBody
+from .request import NO_BODY, Body, NoBody
 from .sending import Sender
 from .socket import StreamSocket
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..config import CoreSettings
     from ..http import Pairs
     from .listener import Listener
-    from .request_head import Request
+    from .request import Request
     from .settings import ListenerSettings
 
 # The states of a connection.

@@ -1,7 +1,7 @@
 """The state that all connections of a worker process share: the application, its greenlets, and the deadline timer.
 
 Rules:
-- An idle connection has no greenlet. `Crew` keeps finished greenlets parked and gives each request one of them.
+- An idle connection has no greenlet. `crew` gives each request one.
 - One coarse timer checks the deadlines of all connections.
 - Draining loses no request: an idle connection stays open for QUIET seconds, and a request that arrives meanwhile gets a response
   with `Connection: close`.
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gevent.hub import get_hub
-from greenlet import GreenletExit, getcurrent, greenlet
 from mypy_extensions import mypyc_attr
 
 from ..errors import ClientGone, ProxyError
 from ..http import field_values, page, shown_status, status_line
 from .counts import SIZE, STARTED
-from .request_body import NO_BODY
+from .crew import Crew, Log
+from .request import NO_BODY
 from .response import ResponseWriter, ShortBody
 
 if TYPE_CHECKING:
@@ -29,24 +29,10 @@ if TYPE_CHECKING:
     from .link import Link
     from .listener import Listener
 
-_switch = greenlet.switch
-
 _SWEEP = 0.5
 """Seconds between two checks of the deadlines, and the largest delay of a timeout."""
 QUIET = 1.0
 """Seconds that an idle connection of a draining worker stays open for a request that is on its way."""
-_PARKED = 128
-"""Greenlets kept for the next requests; further ones end with their request."""
-
-
-class Log(Protocol):
-    """The methods of gunicorn's logger that the worker uses."""
-
-    def error(self, msg: str, *args: object) -> None: ...
-    def warning(self, msg: str, *args: object) -> None: ...
-    def info(self, msg: str, *args: object) -> None: ...
-    def debug(self, msg: str, *args: object) -> None: ...
-    def exception(self, msg: str, *args: object) -> None: ...
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -67,66 +53,6 @@ class Hooks:
 
     def after(self, token: Any, environ: WSGIEnvironment, response: ResponseWriter) -> None:
         """Called at the end of the response, complete or cut."""
-
-
-class Crew:
-    """Greenlets for requests, parked between two of them."""
-
-    __slots__ = ("_free", "_hub", "_log", "busy")
-
-    def __init__(self, hub: Any, log: Log) -> None:
-        self._hub = hub
-        self._log = log
-        self._free: list[Any] = []
-        self.busy = 0
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Run `work` in a greenlet: at once when called in the hub, else in the loop's next round."""
-        if getcurrent() is not self._hub:
-            # A parked greenlet switches to the hub, so any other caller would never be resumed.
-            self._hub.loop.run_callback(self.run, work)
-            return
-        free = self._free
-        self.busy += 1
-        if free:
-            free.pop().switch(work)
-        else:
-            made = greenlet(self._live, self._hub)
-            # Started without work, because a greenlet keeps its first arguments alive until it ends.
-            made.switch()
-            made.switch(work)
-
-    def _live(self) -> None:
-        free = self._free
-        work = self._parked()
-        while work is not None:
-            try:
-                work()
-            except GreenletExit:
-                # Killed: its connection was closed, too.
-                pass
-            except BaseException:
-                self._log.exception("Error in a connection's greenlet")
-            self.busy -= 1
-            if len(free) >= _PARKED:
-                return
-            free.append(getcurrent())
-            work = None  # a parked greenlet must not keep its last request alive
-            work = self._parked()
-
-    def _parked(self) -> Callable[[], None] | None:
-        """Switch to the hub until there is work; return None if the greenlet must end."""
-        while True:
-            try:
-                work: Callable[[], None] | None = _switch(self._hub)
-            except GreenletExit:
-                return None
-            except BaseException as error:
-                # A timeout that a finished application left behind.
-                self._log.debug("ignored in a parked greenlet: %r", error)
-            else:
-                if work is not None:
-                    return work
 
 
 class Service:

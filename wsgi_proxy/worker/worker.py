@@ -32,9 +32,9 @@ from gunicorn.workers.ggevent import GeventWorker
 from .. import build
 from ..http import HeadRules
 from ..net import load_kinds
-from .environ import FileWrapper
 from .hooks import GunicornHooks
 from .listener import Listener
+from .request import FileWrapper
 from .service import Service
 from .settings import ListenerSettings
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.frames import DATA, END_STREAM, HEADERS, FrameClient, fields
-from wsgi_proxy.worker.environ import FileWrapper
+from wsgi_proxy.worker.request.environ import FileWrapper
 
 from .support import App, serving_http2
 

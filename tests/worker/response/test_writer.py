@@ -15,7 +15,7 @@ from tests.support.ports import wait_until
 from tests.support.service import Serving, serving
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.response import FileBody
-from wsgi_proxy.worker.environ import FileWrapper
+from wsgi_proxy.worker.request.environ import FileWrapper
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

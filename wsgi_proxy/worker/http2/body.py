@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import ClientError, ProxyError
-from ..request_body import Body
+from ..request import Body
 from .gate import LATE, OTHER, Gate
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ClientError
 from ...http import NOT_IN_TRAILERS, UNIQUE, Pairs, check_host, length_of, with_unique
-from ..environ import field_keys
-from ..request_head import Request
+from ..request import Request, field_keys
 from .frames import PROTOCOL_ERROR, StreamFault
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ...errors import ClientError, ClientGone, ProxyError
 from ...http import Pairs
 from ..counts import NOWHERE, WAITING, WRITING
 from ..link import BUSY, CLOSED, HEAD, IDLE
-from ..request_head import Request
+from ..request import Request
 from . import frames
 from .body import StreamBody
 from .fields import read_request, read_trailers

@@ -17,7 +17,7 @@ from .hpack import encode_field, encode_status
 
 if TYPE_CHECKING:
     from ...http import Pairs
-    from ..request_head import Request
+    from ..request import Request
     from .stream import RequestStream
 
 _CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"})

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ClientGone, ProxyError
 from ..counts import NOWHERE
-from ..environ import make_environ
 from ..link import BUSY, CLOSED, Link
-from ..request_body import NO_BODY
+from ..request import NO_BODY, make_environ
 from ..service import QUIET
 from .body import StreamBody
 from .frames import (
@@ -36,7 +35,7 @@ from .response import StreamResponse
 
 if TYPE_CHECKING:
     from ...net import Stream
-    from ..request_head import Request
+    from ..request import Request
     from ..settings import ListenerSettings
     from .requests import StreamFrames
 

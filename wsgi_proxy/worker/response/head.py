@@ -16,7 +16,7 @@ from .fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, lea
 
 if TYPE_CHECKING:
     from ..link import Link
-    from ..request_head import Request
+    from ..request import Request
 
 
 class HeadWriter:

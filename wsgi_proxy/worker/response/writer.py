@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...http import LAST_CHUNK, encode_end
-from ..environ import FileWrapper
+from ..request import FileWrapper
 from .head import HeadWriter
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import ClientError, ClientGone
-from wsgi_proxy.worker.request_body import NO_BODY, RequestBody
-from wsgi_proxy.worker.request_head import read_request
+from wsgi_proxy.worker.request.body import NO_BODY, RequestBody
+from wsgi_proxy.worker.request.head import read_request
 
 
 class Peer:

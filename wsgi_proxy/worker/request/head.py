@@ -16,12 +16,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..errors import ClientError, InvalidLine
-from ..http import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head, refused_host
+from ...errors import ClientError, InvalidLine
+from ...http import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head, refused_host
 from .environ import field_keys
 
 if TYPE_CHECKING:
-    from .settings import ListenerSettings
+    from ..settings import ListenerSettings
 
 _TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
 """Visible characters except `#` (RFC 9112, section 3.2), as in `http.request`."""

@@ -13,13 +13,13 @@ import select
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ClientError, ClientGone
-from ..http import ChunkedDecoder, LengthDecoder
-from ..net import milliseconds
+from ...errors import ClientError, ClientGone
+from ...http import ChunkedDecoder, LengthDecoder
+from ...net import milliseconds
 
 if TYPE_CHECKING:
-    from ..http import Pairs
-    from .request_head import Request
+    from ...http import Pairs
+    from .head import Request
 
 _BLOCK = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
-    from ..http import Pairs
-    from .link import Link
-    from .request_head import Request
+    from ...http import Pairs
+    from ..link import Link
+    from .head import Request
 
 _KEYS: dict[str, str] = {}
 _MAX_KEYS = 4096

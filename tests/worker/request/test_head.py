@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.http.request import parse_request_head
-from wsgi_proxy.worker import request_head as worker_head
-from wsgi_proxy.worker.environ import field_keys
-from wsgi_proxy.worker.request_head import read_request, take_request
+from wsgi_proxy.worker.request import head as worker_head
+from wsgi_proxy.worker.request.environ import field_keys
+from wsgi_proxy.worker.request.head import read_request, take_request
 from wsgi_proxy.worker.settings import ListenerSettings
 
 BLOCK = b"\r\nHost: a\r\nX-Foo: bar\r\nCookie: x\r\nCookie: y\r\n\r\n"

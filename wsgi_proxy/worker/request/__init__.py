@@ -1,0 +1,17 @@
+"""Requests on a client's connection: their heads, bodies and environs."""
+
+from .body import NO_BODY, Body, NoBody, RequestBody
+from .environ import FileWrapper, field_keys, make_environ
+from .head import Request, take_request
+
+__all__ = [
+    "NO_BODY",
+    "Body",
+    "FileWrapper",
+    "NoBody",
+    "Request",
+    "RequestBody",
+    "field_keys",
+    "make_environ",
+    "take_request",
+]
