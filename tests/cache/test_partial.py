@@ -7,7 +7,7 @@ from wsgi_proxy.cache.partial import PassingPart, met, wants_whole
 from wsgi_proxy.errors import TruncatedResponse
 from wsgi_proxy.response import Response
 
-TAG = [("Cache-Control", "max-age=60"), ("ETag", '"b"')]
+TAG = [("Cache-Control", "max-age=60"), ("ETag", '"b"'), ("Accept-Ranges", "bytes")]
 
 
 @pytest.mark.parametrize("blocks", [[b"0123456789"], [b"01", b"2345", b"6789"], [bytes([48 + n]) for n in range(10)]])

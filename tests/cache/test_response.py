@@ -20,7 +20,9 @@ def stored(tmp_path):
     storage = FileStorage(str(tmp_path))
 
     def make(body):
-        made = Entry("k", "/", 200, "Fine", [("ETag", '"a"')], Freshness(NOW - 10.7, 60.0), NOW - 10.7)
+        made = Entry(
+            "k", "/", 200, "Fine", [("ETag", '"a"'), ("Accept-Ranges", "bytes")], Freshness(NOW - 10.7, 60.0), NOW - 10.7
+        )
         storage.put(made.primary, encode(made, body), 60)
         return storage.load(made.primary)
 

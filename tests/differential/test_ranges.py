@@ -16,6 +16,10 @@ RANGES = ["bytes=0-9", "bytes=5-", "bytes=-7", "bytes=0-", "bytes=999999-", "byt
 def upstream(request: Recorded, wire: Wire) -> bytes:
     kind = request.target.rpartition("/")[2]
     fields = [("Content-Type", "text/x"), ("ETag", '"a"'), ("Last-Modified", "Thu, 01 Jan 2015 00:00:00 GMT")]
+    if kind.startswith("bytes"):
+        fields.append(("Accept-Ranges", "bytes"))
+    if kind == "private":
+        fields.append(("Set-Cookie", "a=b"))
     if kind == "none":
         fields.append(("Accept-Ranges", "none"))
     if kind == "chunked":
@@ -99,3 +103,25 @@ def test_several_ranges_of_a_stored_response_are_nginxs(tmp_path: Path, zone: st
                         assert found.status == wanted.status == 200
                     else:
                         assert parts(found) == parts(wanted), (target, asked, more)
+
+
+@pytest.mark.parametrize("forced", ["on", "off"])
+def test_ranges_of_a_cached_response_are_nginxs(tmp_path: Path, forced: str) -> None:
+    theirs, ours = free_port(), free_port()
+
+    def conf(port: int, path: str) -> str:
+        return f"""events {{}} http {{ access_log off; proxy_cache_path {path} keys_zone=c:1m;
+            server {{ listen {port}; proxy_http_version 1.1; proxy_cache c; proxy_cache_valid 200 1h;
+            proxy_force_ranges {forced}; location / {{ proxy_pass {up.url}; }} }} }}"""
+
+    with (
+        Recorder(upstream) as up,
+        run_nginx(conf(theirs, f"{tmp_path}/theirs"), tmp_path),
+        run_proxy(conf(ours, f"{tmp_path}/ours"), tmp_path),
+    ):
+        for kind in ("plain", "bytes", "none", "private"):
+            for number, asked in enumerate(("bytes=5-9", "bytes=999999-", "bytes=0-1,5-9")):
+                # A miss, then a hit.
+                for _ in range(2):
+                    found, wanted = (fetch(port, f"/{number}/{kind}", headers=[("Range", asked)]) for port in (ours, theirs))
+                    assert parts(found) == parts(wanted), (kind, asked)

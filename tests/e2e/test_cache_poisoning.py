@@ -70,7 +70,7 @@ class Origin:
         if "redirect" in request.target:
             return reply(b"", 302, [("Location", "http://internal/there"), ("X-Secret", "s"), ("X-Pad", "origin")])
         if "cookie" in request.target:
-            return reply(body, 200, [("Set-Cookie", "a=b; path=/"), ("X-Secret", "s")])
+            return reply(body, 200, [("Accept-Ranges", "bytes"), ("Set-Cookie", "a=b; path=/"), ("X-Secret", "s")])
         if "/first/" in request.target:
             return reply(b"", 404)
         if "/who/" in request.target:

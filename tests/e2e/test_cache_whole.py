@@ -97,7 +97,7 @@ class Origin:
         _, framing, size, pause, *_ = path.split("/")
         user = (request.get("X-User") or "") if "vary" in path else ""
         body = content(path, user, int(size))
-        head = ["HTTP/1.1 200 OK", "Cache-Control: max-age=600", f'ETag: "{sha(body)[:12]}"']
+        head = ["HTTP/1.1 200 OK", "Cache-Control: max-age=600", "Accept-Ranges: bytes", f'ETag: "{sha(body)[:12]}"']
         if "vary" in path:
             head.append("Vary: X-User")
         chunked = framing == "chunked"

@@ -72,7 +72,7 @@ class Site:
             return None
         if request.target.startswith("/small"):
             return reply(b"small " * 10, headers=[("Content-Type", "text/plain")])
-        return reply(LARGE, headers=[("Content-Type", "text/plain")])
+        return reply(LARGE, headers=[("Content-Type", "text/plain"), ("Accept-Ranges", "bytes")])
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from wsgi_proxy.response import Response
 Pairs = list[tuple[str, str]]
 
 FRESH = [("Cache-Control", "max-age=60")]
-TAG = [*FRESH, ("ETag", '"a"')]
+TAG = [*FRESH, ("ETag", '"a"'), ("Accept-Ranges", "bytes")]
 
 
 class Constant:

@@ -17,7 +17,7 @@ from ..response import Response
 from .background import Background
 from .partial import met, met_alone, without_body
 from .plan import CachePlan, is_set
-from .response import forward_status, from_entry, is_conditional
+from .response import forces_ranges, forward_status, from_entry, is_conditional
 from .rfc9111 import NO_WISHES, Pairs, Request, Wishes, invalidates, judge, selection_of, spec_of, usable_on_error, validators
 from .storage import Entry
 from .tee import Tee
@@ -266,7 +266,7 @@ class Fetch:
             response.close()
             return response
         shown = response
-        if converted or self.drop_conditions:
+        if converted or self.drop_conditions or not stored and forces_ranges(exchange):
             shown = met(exchange, response, now, self.background.spawn) if stored else met_alone(exchange, response, now)
         if shown is response and stored and (converted or exchange.fields_only):
             # The body goes to the store.

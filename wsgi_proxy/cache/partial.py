@@ -16,7 +16,7 @@ from ..errors import TruncatedResponse
 from ..logs import errorlog
 from ..response import Response
 from .background import drain
-from .response import is_conditional, unless_filtered
+from .response import is_conditional, share
 from .rfc9111 import (
     NOT_MODIFIED,
     PART,
@@ -41,7 +41,7 @@ def met(exchange: Exchange, response: Response, now: float, spawn: Spawn | None)
     if response.status != 200 or exchange.subrequest or not is_conditional(exchange):
         return response
     chosen = select(exchange.method, exchange.pairs, 200, response.headers, response.length, now, now)
-    chosen = unless_filtered(exchange, response, chosen)
+    chosen = share(exchange, response, chosen)
     if chosen.kind == PART and response.length is not None:
         return _part(response, chosen, response.length, to_the_end=spawn is None)
     if chosen.kind == NOT_MODIFIED:
@@ -56,7 +56,7 @@ def met_alone(exchange: Exchange, response: Response, now: float) -> Response:
     if response.status != 200 or response.length is None or exchange.subrequest or "HTTP_RANGE" not in exchange.environ:
         return response
     chosen = select(exchange.method, exchange.pairs, 200, response.headers, response.length, now, now)
-    chosen = unless_filtered(exchange, response, chosen)
+    chosen = share(exchange, response, chosen)
     if chosen.kind == PART:
         return _part(response, chosen, response.length, to_the_end=False)
     if chosen.kind == UNSATISFIABLE:
@@ -75,7 +75,7 @@ def share_of(exchange: Exchange, whole: Response, now: float) -> tuple[int, int]
     if exchange.subrequest or "HTTP_RANGE" not in exchange.environ:
         return None
     chosen = select(exchange.method, exchange.pairs, 200, whole.headers, whole.length, now, now)
-    chosen = unless_filtered(exchange, whole, chosen)
+    chosen = share(exchange, whole, chosen)
     if chosen.kind == UNSATISFIABLE:
         return 0, 0
     return (chosen.start, chosen.start + chosen.count) if chosen.kind == PART else None

@@ -95,16 +95,28 @@ def choose(exchange: Exchange, entry: Entry, length: int | None, now: float) -> 
     if chosen.kind in (PART, UNSATISFIABLE):
         whole = Response(entry.status, entry.headers)
         whole.source = entry
-        return unless_filtered(exchange, whole, chosen)
+        return share(exchange, whole, chosen)
     return chosen
 
 
-def unless_filtered(exchange: Exchange, whole: Response, chosen: Outcome) -> Outcome:
-    """Return the share, or all of a response whose length a filter of the location changes: no range of it can be sent."""
-    filters = getattr(exchange.compiled, "filters", None)
-    if filters is not None and chosen.kind in (PART, UNSATISFIABLE) and filters.whole(exchange, whole):
+def forces_ranges(exchange: Exchange) -> bool:
+    """Return True under `proxy_force_ranges`."""
+    forwarder = getattr(exchange.compiled, "forwarder", None)
+    return forwarder is not None and bool(forwarder.settings.force_ranges)
+
+
+def share(exchange: Exchange, whole: Response, chosen: Outcome) -> Outcome:
+    """Return the chosen part of a response, or all of one that has no parts.
+
+    As in nginx (`ngx_http_upstream_copy_allow_ranges`) it has parts if its upstream sent Accept-Ranges, whatever its value, or
+    by `proxy_force_ranges`, unless a filter of the location changes its length.
+    """
+    if chosen.kind not in (PART, UNSATISFIABLE):
+        return chosen
+    if first(whole.headers, "accept-ranges") is None and not forces_ranges(exchange):
         return _WHOLE
-    return chosen
+    filters = getattr(exchange.compiled, "filters", None)
+    return _WHOLE if filters is not None and filters.whole(exchange, whole) else chosen
 
 
 def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, forced: bool = False) -> Response | None:
@@ -165,7 +177,7 @@ def _several(exchange: Exchange, entry: Entry, length: int) -> tuple[Outcome, li
         return _WHOLE, []
     whole = Response(entry.status, entry.headers)
     whole.source = entry
-    if unless_filtered(exchange, whole, chosen) is _WHOLE:
+    if share(exchange, whole, chosen) is _WHOLE:
         return _WHOLE, []
     return chosen, found if isinstance(found, list) and len(found) > 1 else []
 

@@ -71,13 +71,12 @@ def _composed(exchange: Exchange, response: Response, part: _Part, size: int, as
     """Return the response to the client, whose body goes on with the other parts."""
     headers = [pair for pair in response.headers if pair[0].lower() not in ("content-range", "content-length", "accept-ranges")]
     length = part.length
-    whole = Response(200, [*headers, ("Content-Length", str(length))], length=length)
+    whole = Response(200, [*headers, ("Content-Length", str(length)), ("Accept-Ranges", "bytes")], length=length)
     whole.source = response.source
     share = share_of(exchange, whole, time.time())
     begin, end = (0, length) if share is None else share
     if share is None:
         made = whole
-        made.headers.append(("Accept-Ranges", "bytes"))
     elif begin >= end:
         response.close()
         return Response(416, [("Content-Range", f"bytes */{length}"), ("Content-Length", "0")], length=0)
