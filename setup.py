@@ -46,6 +46,7 @@ COMPILED = """
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
     filters/pipeline filters/fields filters/accepting filters/gzip
     status/metrics
+    tunnel/pump
     wsgi/app wsgi/delivery
 """.split()
 """Paths of the compiled modules, relative to the package and without `.py`."""

@@ -66,6 +66,39 @@ def test_idle_is_called_for_events_while_no_greenlet_waits() -> None:
     peer.close()
 
 
+def test_a_step_takes_events_in_the_hub_until_it_returns_false() -> None:
+    stream, peer = green_pair()
+    seen: list[tuple[bytes | None, bool]] = []
+
+    def step() -> bool:
+        data = stream.recv_nowait(10)
+        seen.append((data, gevent.getcurrent() is gevent.get_hub()))
+        return data != b"last"
+
+    waiting = in_greenlet(lambda: stream.wait_while(step))
+    for message in (b"one", b"two", b"last"):
+        peer.sendall(message)
+        gevent.sleep(0.02)
+    waiting()
+    assert seen == [(b"one", True), (b"two", True), (b"last", True)]
+    peer.sendall(b"x")
+    assert in_greenlet(lambda: stream.recv(1))() == b"x" and len(seen) == 3
+    stream.close()
+    peer.close()
+
+
+def test_steps_do_not_prolong_the_wait() -> None:
+    stream, peer = green_pair()
+    stream.read_timeout = 0.3
+    waiting = gevent.spawn(stream.wait_while, lambda: stream.recv_nowait(10) is not None)
+    while not waiting.dead:
+        peer.sendall(b"x")
+        gevent.sleep(0.01)
+    assert isinstance(waiting.exception, TimeoutError)
+    stream.close()
+    peer.close()
+
+
 def test_the_hub_may_not_wait() -> None:
     stream, peer = green_pair()
     faults: list[BaseException] = []

@@ -8,13 +8,18 @@ import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import gevent
+import greenlet
 import pytest
 import trustme
 
-from tests.support.wire import read_all, run_on_the_loop, tcp_pair
+from tests.support.tls import Files
+from tests.support.wire import on_the_loop, read_all, run_on_the_loop, tcp_pair
 from wsgi_proxy.net.stream import Stream
+from wsgi_proxy.tls.server import listener_context
 from wsgi_proxy.tunnel.pump import splice
 
 
@@ -162,24 +167,45 @@ def test_large_both_ways_at_once() -> None:
         assert digests == dict.fromkeys(("client", "upstream"), hashlib.sha256(data).digest())
 
 
-def test_a_side_under_tls() -> None:
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("a.example").configure_cert(server)
-    authority.configure_trust(client)
+def contexts_of(library: str, folder: Path) -> tuple[Any, ssl.SSLContext]:
+    """Return (server's context, client's context); `library` is "ssl" or "pyOpenSSL"."""
+    files = Files(folder)
+    if library == "pyOpenSSL":
+        asking = files.block("localhost", verify_client="optional", client_certificate=files.ca_path)
+        return listener_context([(asking, True)]), files.client()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*files.pair("localhost"))
+    return server, files.client()
+
+
+@pytest.mark.parametrize("library", ["ssl", "pyOpenSSL"])
+def test_a_side_under_tls(library: str, tmp_path: Path) -> None:
+    server, client = contexts_of(library, tmp_path)
     data = os.urandom(1_000_000)
     outer, inner = tcp_pair()
     near, far = tcp_pair()
     done: list[tuple[int, int]] = []
 
     def run() -> None:
-        done.append(splice(Stream.of(inner).start_tls(server, server_side=True), Stream.of(far), b"", b"", 5.0, True))
+        done.append(splice(Stream.of(inner).start_tls(server, server_side=True), Stream.of(far), b"", b"", 60.0, True))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     stream = Stream.of(outer)
-    stream.read_timeout = 5.0
-    secured = stream.start_tls(client, "a.example")
+    stream.read_timeout = 30.0
+    secured = stream.start_tls(client, "localhost")
+    for message in (b"one", b"two", b"three"):
+        secured.sendall(message)
+        assert near.recv(100) == message
+        near.sendall(message)
+        assert secured.recv(100) == message
+    # Records that arrive together are passed on together.
+    secured.sendall(b"four ")
+    secured.sendall(b"five")
+    got = b""
+    while len(got) < 9:
+        got += near.recv(100)
+    assert got == b"four five"
     secured.sendall(data)
     got = b""
     while len(got) < len(data):
@@ -193,7 +219,31 @@ def test_a_side_under_tls() -> None:
     near.close()
     secured.close()
     thread.join(30)
-    assert done == [(len(data), len(data))]
+    assert done == [(len(data) + 20, len(data) + 11)]
+
+
+def test_a_message_wakes_no_greenlet() -> None:
+    """On the loop the hub passes a message on; a switch to the pump's greenlets would cost more than the bytes."""
+    if not on_the_loop():
+        pytest.skip("threads have no hub")
+    others = {greenlet.getcurrent(), gevent.get_hub()}
+    with Ends() as ends:
+        for sock in (ends.client, ends.upstream):
+            # Both directions are waiting after their first message.
+            sock.sendall(b"x")
+        assert ends.client.recv(1) == ends.upstream.recv(1) == b"x"
+        woken: list[Any] = []
+        greenlet.settrace(lambda event, args: woken.append(args[1]) if args[1] not in others else None)
+        try:
+            for number in range(20):
+                ends.client.sendall(b"%d" % number)
+                assert ends.upstream.recv(100) == b"%d" % number
+                ends.upstream.sendall(b"%d" % number)
+                assert ends.client.recv(100) == b"%d" % number
+        finally:
+            greenlet.settrace(None)
+    assert woken == []
+    assert ends.moved == (31, 31)
 
 
 def test_a_side_under_tls_that_sends_before_it_reads() -> None:

@@ -26,9 +26,10 @@ class Side:
     """One direction of a stream: its watcher, and the greenlet that waits for it.
 
     `idle`, if set, is called in the hub for each event while no greenlet waits. It must read, or call `stop()`.
+    `step`, if set, is called in the hub for each event while a greenlet waits. The greenlet waits on while it returns True.
     """
 
-    __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "rings", "idle")
+    __slots__ = ("hub", "watcher", "waiter", "started", "ready", "deadline", "timer", "rings", "idle", "step")
 
     def __init__(self, hub: Any, fileno: int, events: int) -> None:
         self.hub = hub
@@ -41,6 +42,7 @@ class Side:
         self.rings = 0.0
         """The monotonic time at which the timer fires."""
         self.idle: Callable[[], None] | None = None
+        self.step: Callable[[], bool] | None = None
 
     def start(self) -> None:
         """Watch for events."""
@@ -57,7 +59,9 @@ class Side:
     def _fire(self) -> None:
         waiter = self.waiter
         if waiter is not None:
-            waiter.switch(_READY)
+            step = self.step
+            if step is None or not step():
+                waiter.switch(_READY)
         elif self.idle is not None:
             self.idle()
         else:

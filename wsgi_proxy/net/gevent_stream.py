@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -169,6 +169,15 @@ class GreenStream(Stream):
     def wait_readable(self) -> None:
         self._running_since = 0.0
         self.reading.wait(self.read_timeout)
+
+    def wait_while(self, step: Callable[[], bool]) -> None:
+        self._running_since = 0.0
+        side = self.reading
+        side.step = step
+        try:
+            side.wait(self.read_timeout)
+        finally:
+            side.step = None
 
     def wait_writable(self) -> None:
         self._write_side().wait(self.write_timeout)

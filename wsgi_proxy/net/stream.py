@@ -16,7 +16,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .addresses import local_address
@@ -149,6 +149,16 @@ class Stream:
     def wait_readable(self) -> None:
         """Wait until `recv` may return at once."""
         raise NotImplementedError
+
+    def wait_while(self, step: Callable[[], bool]) -> None:
+        """Wait, and call `step` whenever bytes have arrived, until it returns False; the wait may also end earlier.
+
+        On gevent's loop `step` runs in the hub, without a switch of greenlets, and must not wait. TLS must hold no bytes
+        (`held`), or the call returns at once. Raises TimeoutError after `read_timeout` seconds, whether `step` was called or not.
+        """
+        self.wait_readable()
+        while step():
+            self.wait_readable()
 
     def wait_writable(self) -> None:
         """Wait until the kernel takes bytes again."""

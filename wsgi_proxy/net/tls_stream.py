@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .layered_stream import LayeredStream
@@ -206,6 +206,12 @@ class TLSStream(LayeredStream):
                 self.lower.wait_readable()
         finally:
             self.being_read = False
+
+    def wait_while(self, step: Callable[[], bool]) -> None:
+        if self._early or self._ended or self._fault is not None or self._in.pending or self._core.pending():
+            return
+        self.lower.read_timeout = self.read_timeout
+        self.lower.wait_while(step)
 
     def _flush(self) -> None:
         """Send every record of the session; an active writer does it instead."""

@@ -9,7 +9,8 @@ Rules:
   unread bytes would reset the connection and could destroy the last bytes on their way to it.
 - Back-pressure: each direction buffers at most one block, and reads again only when its sink has taken it.
 - The tunnel ends when neither direction has moved a byte for `idle` seconds (proxy_read_timeout).
-- In a thread, one loop serves both directions. Under gevent each direction has a greenlet.
+- In a thread, one loop serves both directions. Under gevent each direction has a greenlet, and the hub moves the bytes of a
+  direction while its greenlet waits, so that a message costs no switch of greenlets.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import os
 import select
 import socket
 import time
-from typing import Any
 
 from ..net import PlainStream, Stream, TLSStream, milliseconds
 
@@ -70,7 +70,7 @@ def _drop(stream: Stream) -> None:
 class _Direction:
     """One direction: its pending bytes, the number of bytes moved, and a flag for its end."""
 
-    __slots__ = ("ended", "held", "moved", "pending", "sink", "source")
+    __slots__ = ("ended", "fault", "held", "last", "moved", "pending", "sink", "source")
 
     def __init__(self, source: Stream, sink: Stream, rest: bytes) -> None:
         self.source = source
@@ -80,6 +80,33 @@ class _Direction:
         """True while the sink holds encrypted bytes that the kernel has not taken."""
         self.moved = 0
         self.ended = False
+        self.fault: OSError | None = None
+        """The error that `step` met."""
+        self.last = time.monotonic()
+        """The monotonic time of the last byte."""
+
+    def step(self) -> bool:
+        """Read a block and write it, without waiting.
+
+        Return False if that left something to do: `pending` or `held` bytes, an end, a `fault`, or bytes that TLS holds.
+        """
+        source, sink = self.source, self.sink
+        try:
+            data = source.recv_nowait(BLOCK)
+            if not data:
+                self.ended = data is not None
+                return data is None
+            self.last = time.monotonic()
+            sent = sink.send_nowait(data)
+            self.moved += sent
+            if sent < len(data):
+                self.pending = memoryview(data)[sent:]
+            if not sink.plain:
+                self.held = not sink.flush_nowait()
+        except OSError as error:
+            self.fault = error
+            return False
+        return not self.pending and not self.held and not source.held()
 
 
 class _ThreadPump:
@@ -165,7 +192,6 @@ class _GreenletPump:
         self._half_close = half_close
         self._ended = False
         """True if one side's end has ended the tunnel."""
-        self._last = time.monotonic()
         self._over = _thread.allocate_lock()
 
     def run(self) -> None:
@@ -190,14 +216,13 @@ class _GreenletPump:
     def _pump(self, direction: _Direction) -> None:
         source, sink = direction.source, direction.sink
         try:
-            data: Any = direction.pending
-            if not data:
-                data = self._read(source)
-            while data:
-                sink.sendall(data)
-                direction.moved += len(data)
-                self._last = time.monotonic()
-                data = self._read(source)
+            self._push(direction)
+            while not direction.ended:
+                # The hub moves the bytes from now on, until one step leaves something to do.
+                if direction.step():
+                    self._wait(direction)
+                self._push(direction)
+                source.breathe()
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             if self._ended:
@@ -210,6 +235,22 @@ class _GreenletPump:
             if not self._half_close:
                 self._end(source, sink)
 
+    @staticmethod
+    def _push(direction: _Direction) -> None:
+        """Send the bytes that a step has left, and raise the error that it met."""
+        if direction.fault is not None:
+            raise direction.fault
+        sink = direction.sink
+        if direction.pending:
+            sink.sendall(direction.pending)
+            direction.moved += len(direction.pending)
+            direction.pending = memoryview(b"")
+            direction.last = time.monotonic()
+        while direction.held:
+            direction.held = not sink.flush_nowait()
+            if direction.held:
+                sink.wait_writable()
+
     def _end(self, source: Stream, sink: Stream) -> None:
         """End the tunnel after the end of `source`. The other greenlet reads from `sink`, and alone may do so."""
         self._ended = True
@@ -218,17 +259,17 @@ class _GreenletPump:
         # A write of the other greenlet fails from now on. The greenlet then drops the unread bytes of `sink`.
         source.close()
 
-    def _read(self, source: Stream) -> bytes:
-        """Return the next bytes. Raises TimeoutError only if the other direction has been idle for as long."""
+    def _wait(self, direction: _Direction) -> None:
+        """Wait for bytes that `step` cannot move whole. Raises TimeoutError only if both directions have been idle."""
+        source = direction.source
         while True:
             try:
-                data = source.recv(BLOCK)
+                source.wait_while(direction.step)
             except TimeoutError:
-                left = self._last + (self._idle or 0) - time.monotonic()
+                left = max(self.up.last, self.down.last) + (self._idle or 0) - time.monotonic()
                 if left <= 0:
                     raise
                 source.read_timeout = left
-                continue
-            source.read_timeout = self._idle
-            self._last = time.monotonic()
-            return data
+            else:
+                source.read_timeout = self._idle
+                return
