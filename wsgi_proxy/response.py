@@ -42,6 +42,7 @@ class Response:
     __slots__ = (
         "body",
         "charset",
+        "hangs_up",
         "headers",
         "length",
         "outcome",
@@ -78,6 +79,8 @@ class Response:
         """The media type of the parts of a multipart/byteranges response, whose heads have their final form already."""
         self.varies = False
         """A filter has added `Vary: Accept-Encoding`."""
+        self.hangs_up = False
+        """The connection is closed without a response (`return 444`), where the server allows it."""
         self.relative = False
         """Location is this proxy's own, and a path in it is subject to `absolute_redirect`."""
         self.raw = False

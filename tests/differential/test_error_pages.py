@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import Recorded, Recorder, Wire, reply
+from tests.support import Recorded, Recorder, Wire, reply, request_bytes, send_raw
 from tests.support.twins import Beside, run_beside
 
-# 408, 444 and 499 end the connection without a response in nginx; a 304 has no Content-Type here (RFC 9110, section 15.4.5).
+# 408, 444 and 499 end the connection without a response; a 304 has no Content-Type here (RFC 9110, section 15.4.5).
 CODES = [code for code in (*range(200, 600), 600, 999) if code not in (304, 408, 444, 499)]
 
 PLACES = """
@@ -61,6 +61,11 @@ location /small/named/ { client_max_body_size 5; error_page 413 @text; return 20
 location /small/dir/ { client_max_body_size 5; proxy_pass http://127.0.0.1:UP/; }
 location /small/lone/ { error_page 404 /small/return/; return 404; }
 location /unpadded/ { msie_padding off; return 404; }
+location /silent/try { try_files /none =408; }
+location /silent/page { error_page 404 = @silent; error_page 408 444 /page.html; return 404; }
+location @silent { return 408; }
+location /silent/intercepted { proxy_intercept_errors on; error_page 408 444 /page.html; proxy_pass http://127.0.0.1:UP/; }
+location /spoken/page { error_page 404 =444 /page.html; return 404; }
 location /posted/ { error_page 405 =200 /page.html; alias FOLDER/www/; }
 """
 CONF = """
@@ -119,7 +124,8 @@ def running(conf: str, up: Recorder, factory: pytest.TempPathFactory) -> Iterato
     (folder / "www" / "page.html").write_text("the page")
     text = conf.replace("PLACES", PLACES).replace("UP", str(up.port))
     text = text.replace(
-        "CODES", " ".join(f"location = /{n} {{ return {n}; }} location = /text/{n} {{ return {n} t; }}" for n in CODES)
+        "CODES",
+        " ".join(f"location = /{n} {{ return {n}; }} location = /text/{n} {{ return {n} t; }}" for n in [*CODES, 408, 444, 499]),
     )
     with run_beside(text, folder) as both:
         yield both
@@ -163,6 +169,19 @@ TARGETS = [
 @pytest.mark.parametrize("target", TARGETS)
 def test_places(beside: Beside, target: str, method: str) -> None:
     beside.compare(target, method)
+
+
+SILENT = ["/408", "/444", "/499", "/silent/try", "/silent/page", "/silent/intercepted?status=408"]
+SPOKEN = ["/text/408", "/text/444", "/text/499", "/spoken/page", *(f"/upstream/?status={code}" for code in (408, 444, 499))]
+
+
+@pytest.mark.parametrize("target", [*SILENT, *SPOKEN])
+def test_statuses_without_a_response(beside: Beside, target: str) -> None:
+    data = request_bytes(target, close=True)
+    theirs, ours = (send_raw(port, data, timeout=30.0) for port in (beside.theirs, beside.ours))
+    assert (theirs == b"", ours == b"") == ((target in SILENT),) * 2
+    if theirs:
+        beside.compare(target)
 
 
 AGENTS = [

@@ -164,7 +164,8 @@ def conf(port: int, root: Path, up: str, servers: dict[str, str]) -> str:
 
 def seen(response: Response) -> tuple[int, list[tuple[str, str]], bytes]:
     """The parts of a response that are compared. The body of a standard page names its server."""
-    fields = sorted((name.lower(), value) for name, value in response.headers if name.lower() not in IGNORED)
+    fields = [(name.lower(), value) for name, value in response.headers if name.lower() not in IGNORED]
+    fields.sort(key=lambda pair: pair[0])  # the order of equal names counts
     body = response.body
     if response.get("content-encoding") == "gzip" and response.status != 206 and body[:2] == b"\x1f\x8b":
         body = gzip.decompress(body)

@@ -139,7 +139,7 @@ def has_type(response: Response, types: MediaTypes) -> bool:
 
 
 def vary(response: Response) -> None:
-    """Add `Vary: Accept-Encoding`, once for all filters; an equal field of the upstream is not looked for."""
+    """Add `Vary: Accept-Encoding` before all other fields, once for all filters, as nginx does; the upstream's Vary stays."""
     if not response.varies:
         response.varies = True
-        response.headers.append(("Vary", "Accept-Encoding"))
+        response.headers.insert(0, ("Vary", "Accept-Encoding"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .. import static
-from ..errors import ClientError, ClientGone, NoLiveUpstreams, ProxyError, UpstreamError
+from ..errors import ClientError, ClientGone, NoLiveUpstreams, ProxyError, Refusal, UpstreamError
 from ..exchange import Exchange
 from ..http import first, shown_status, split_unsafe
 from ..logs import errorlog
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 
+SILENT = frozenset({408, 444, 499})
+"""Statuses without a response (ngx_http_finalize_request)."""
 KEPT = frozenset({"content-disposition", "set-cookie", "cache-control", "expires", "accept-ranges"})
 """Fields of an application's response that stay when X-Accel-Redirect lets another location answer. Content-Type stays as well
 (ngx_http_upstream.c, `redirect` of ngx_http_upstream_headers_in)."""
@@ -63,14 +65,24 @@ class Detours:
                 errorlog.line("info", str(error), exchange)
         elif not isinstance(error, UpstreamError):
             errorlog.line("error", str(error), exchange)
-        return self.special(exchange, error.status, getattr(error, "headers", ()))
+        timed_out = error.status == 408 and isinstance(error, ClientError) and not isinstance(error, Refusal)
+        return self.special(exchange, error.status, getattr(error, "headers", ()), timed_out)
 
-    def special(self, exchange: Exchange, status: int, fields: Iterable[tuple[str, str]] = ()) -> Response:
+    def special(
+        self, exchange: Exchange, status: int, fields: Iterable[tuple[str, str]] = (), timed_out: bool = False
+    ) -> Response:
         """Return the page for a status: by `error_page`, else the standard page.
+
+        As in nginx the statuses of SILENT close the connection without a response, unless a client that sent too slowly has
+        `timed_out`: it gets its 408 (RFC 9110, section 15.5.9).
 
         `fields` belong to the status (Location, WWW-Authenticate, Content-Range). They stay on an error page that has none of the
         same name.
         """
+        if status in SILENT and not timed_out:
+            response = response_headers.standard_page(exchange, status)
+            response.hangs_up = True
+            return response
         rule = None if exchange.error_page_made else self.error_page(exchange, status)
         if rule is None:
             exchange.error_response = 0

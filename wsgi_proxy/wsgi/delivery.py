@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def delivery_of(exchange: Exchange, response: Response, ended: Callable[[Exchange], None]) -> Delivery:
     """Return the iterable that suits a response. A HangUp is not preceded by a head."""
     body = response.body
-    if response.status in (444, 499) and _hangs_up(exchange, response.status):
+    if response.hangs_up and (exchange.connection is not None or can_tunnel(exchange.environ)):
         return HangUp(exchange, response, ended)
     if exchange.method == "HEAD" or response.status in (204, 304):
         return EmptyDelivery(exchange, response, ended)
@@ -134,15 +134,8 @@ class Delivery:
             self._ended(exchange)
 
 
-def _hangs_up(exchange: Exchange, status: int) -> bool:
-    """Return True if the connection is closed without a response: for a 444 if possible, and after the client has left."""
-    if status == 444:
-        return exchange.connection is not None or can_tunnel(exchange.environ)
-    return exchange.connection is not None and exchange.connection.gone
-
-
 class HangUp(Delivery):
-    """No response (`return 444`, a client that left): the connection is closed. Servers differ in how that is signalled."""
+    """No response (`Response.hangs_up`): the connection is closed. Servers differ in how that is signalled."""
 
     __slots__ = ()
 
