@@ -1,4 +1,4 @@
-"""PEP 3333: the environ is the request. The upstream gets what a middleware made of it, whatever the server handed over."""
+"""PEP 3333: the environ is the request. The upstream gets the request as a middleware changed it, under every server."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def seen(request: Recorded) -> dict[str, Any]:
-    """What an upstream acts on; servers differ in the case of names and in how repeated fields are joined."""
+    """Return the parts of a request that an upstream acts on. Servers differ in the case of names and in joining fields."""
     fields: dict[str, list[str]] = {}
     for name, value in request.headers:
         fields.setdefault(name.lower(), []).extend(part.strip() for part in value.split(","))

@@ -118,7 +118,7 @@ def layer(package: str) -> int:
 
 
 def packages_between(module: str, imported: Import) -> tuple[str, str]:
-    """Return the top-level packages (or modules) at both ends of an import of ours."""
+    """Return the top-level packages (or modules) at both ends of an import within the product."""
     target = imported.source or imported.name
     return module.partition(".")[0], target.partition(".")[0]
 
@@ -202,7 +202,7 @@ def test_no_directory_is_crowded() -> None:
 
 
 def long_parts(name: str, text: str) -> list[str]:
-    """Return what is too long in a module's text: its name, and each function with its number of lines."""
+    """Return the excesses of a module's text: the module, and each function, with its number of lines."""
     lines = text.count("\n")
     found = [f"{name} has {lines} lines"] if lines > MOST_LINES and name not in LONG else []
     for node in ast.walk(ast.parse(text)):

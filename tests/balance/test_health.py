@@ -66,7 +66,7 @@ def test_every_change_that_matters_makes_a_new_epoch() -> None:
     h = health(fail_timeout=3.0)
     seen = [h.epoch]
     h.picked(0, 50)
-    assert h.epoch == seen[-1]  # a healthy server's stamp concerns nobody
+    assert h.epoch == seen[-1]  # a healthy server's stamp has no effect
     h.failed(0, 100)
     seen.append(h.epoch)
     h.picked(0, 104)

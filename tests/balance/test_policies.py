@@ -37,7 +37,7 @@ class TestContract:
         return g, made
 
     def fresh(self, made: Any, g: PeerGroup) -> None:
-        """What the pool does when it knows that something changed."""
+        """Update the policy as the pool does after a change."""
         g.ready = [peer for peer in g.peers if peer.ready]
         if isinstance(made, Ranked):
             made.update(g.peers, 100)

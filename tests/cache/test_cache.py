@@ -45,7 +45,7 @@ def test_head_is_answered_from_what_get_stored(site):
     assert (head.word, head.body, head["Content-Length"]) == ("HIT", b"", "3")
 
 
-# --- what is not stored -----------------------------------------------------------------------------------------------------
+# --- responses that are not stored ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_with_valid_a_client_does_not_pass_the_cache_by(site, asked):
     site.get("/")
     site.now += 1
     assert site.get("/", headers=[asked]).word == "HIT"
-    # What a request asks for beyond that is still granted.
+    # Further directives of a request are still respected.
     assert site.get("/new", headers=[("Cache-Control", "no-store")]).word == "MISS"
     assert site.get("/new").word == "MISS"
     assert site.get("/none", headers=[("Cache-Control", "only-if-cached, no-cache")]).status == 504
@@ -478,7 +478,7 @@ def test_explain_hears_why(site):
 
 
 def test_an_answer_is_never_both_shared_and_changed(site):
-    """What one client's answer gets added does not show up in another's."""
+    """A field added to one client's response does not appear in another's."""
     site.get("/")
     one = site.ask(exchange("/"))
     one.headers.append(("X-Mine", "1"))

@@ -102,7 +102,7 @@ def test_an_uncacheable_answer_frees_all_at_once(site, headers):
         began.set()
         assert go.wait(30)
         if site.fetches > 1:
-            # None of those who waited waits for another of them.
+            # No follower waits for another follower.
             wait_until(lambda: len(inside) == 10)
         return site._maker(200, headers, b"x")(method)
 
@@ -177,7 +177,7 @@ def test_who_needs_another_variant_meets_others_who_do(site):
     wait_until(lambda: site.fetches == 1)
     more, others = run(4, lambda: site.get("/", headers=[("A", "2")]).body)
     wait_until(lambda: site.fetches == 2)
-    # Whoever comes while the second is under way follows it, with the first stored and without.
+    # A request that arrives during the second fetch follows it, whether the first was stored or not.
     gates[0].go.set()
     threads[0].join(30)
     last, late = run(2, lambda: site.get("/", headers=[("A", "2")]).body)
@@ -188,7 +188,7 @@ def test_who_needs_another_variant_meets_others_who_do(site):
 
 
 def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):
-    """The index is there before the answer is; who looks in between waits for it."""
+    """The index exists before the response does; a request that looks in between waits for it."""
     site.responses((200, [*FRESH, ("Vary", "A")], b"once"))
     storing, go = hold_the_store(monkeypatch)
     threads, results = run(1, lambda: site.get("/", headers=[("A", "1")]).body)

@@ -22,7 +22,7 @@ def growing_body(tmp_path):
     `blocks` are the blocks of the second response."""
 
     class Growing:
-        """A body with what a test wants to see of it."""
+        """A body that records how it is read and closed."""
 
         def __init__(self, second, length=None, *part):
             leader, follower = join(str(tmp_path), "f"), join(str(tmp_path), "f")

@@ -210,7 +210,7 @@ def test_a_command_that_fails_says_so(site, tmp_path, capsys):
     words(site, "/a", "/b")
     [entry] = [each for each in site.cache.zones()[0].entries() if each.uri == "/a"]
     zone = site.cache.zones()[0]
-    # Found by what it holds, and turned into a directory before it is removed.
+    # The entry is found by its content, and becomes a directory before it is removed.
     delete = zone.store.delete
 
     def failing(name):

@@ -59,7 +59,7 @@ def test_a_large_body_goes_by_a_helper_and_arrives_whole(site):
 
 
 class Endless(Body):
-    """A long body that counts what was taken of it."""
+    """A long body that counts the bytes read."""
 
     def __init__(self, blocks, pause=0.0):
         super().__init__(blocks)

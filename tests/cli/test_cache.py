@@ -73,7 +73,7 @@ def test_stats(site, capsys):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
 def test_root_works_as_the_user_who_has_the_store():
-    # Not below pytest's own directory, into which nobody else may look.
+    # Not below pytest's own directory, which no other user may enter.
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name, "cache")
         site = Site(directory)

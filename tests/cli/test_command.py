@@ -23,7 +23,7 @@ GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
 
 
 class Told(NamedTuple):
-    """How a command ended and what it said."""
+    """The exit status and the output of a command."""
 
     returncode: int
     stdout: str
@@ -76,7 +76,7 @@ def test_versions_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_versions_have_the_lines_that_programs_read_from_nginx(capsys: pytest.CaptureFixture[str]) -> None:
-    """certbot and nginx's test suite decide by them what they may ask for."""
+    """certbot and nginx's test suite read the available modules from them."""
     assert cli.main(["-V"]) == 0
     told = capsys.readouterr().err
     found = re.search(r"^nginx version: nginx/([0-9.]+)$", told, re.MULTILINE)

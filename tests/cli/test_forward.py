@@ -45,7 +45,7 @@ def by_name(request: Recorded, wire: Wire) -> bytes:
     return reply(request.target.encode())
 
 
-# --- what is written --------------------------------------------------------------------------------------------------------
+# --- generated files --------------------------------------------------------------------------------------------------------
 
 
 def written(*words: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.twins import Beside, run_beside
+from tests.support.comparison import Comparison, compare_with_nginx
 
 FILES = """
 d/a.css d/a.txt d/index.html d/sub/a.css d/sub/index.html d/sub/a.txt d/deep/a.txt d/static/a.css d/n/a.txt d/a.txt.html
@@ -67,27 +67,27 @@ http {
 
 
 @pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     folder = tmp_path_factory.mktemp("alias")
     for name in FILES:
         (folder / "f" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "f" / name).write_text(name)
     servers = [
-        f"server {{ listen 127.0.0.1:PORT; server_name s{number}.t; root F/www; {text} }}"
+        f"server {{ listen 127.0.0.1:@PORT@; server_name s{number}.t; root F/www; {text} }}"
         for number, text in enumerate(LOCATIONS.values())
     ]
-    with run_beside(CONF.replace("SERVERS", "\n".join(servers)).replace("F/", f"{folder}/f/"), folder) as both:
+    with compare_with_nginx(CONF.replace("SERVERS", "\n".join(servers)).replace("F/", f"{folder}/f/"), folder) as both:
         yield both
 
 
 @pytest.mark.parametrize("name", LOCATIONS)
-def test_the_file_is_the_same(beside: Beside, name: str) -> None:
+def test_the_file_is_the_same(both: Comparison, name: str) -> None:
     host = f"s{list(LOCATIONS).index(name)}.t"
     differences = []
     for target in TARGETS:
         for method in ("GET", "POST"):
-            theirs, ours = beside.ask(target, method, [("Host", host)])
-            seen = [beside.shown(response) for response in (ours, theirs)]
+            theirs, ours = both.ask(target, method, [("Host", host)])
+            seen = [both.shown(response) for response in (ours, theirs)]
             for one in seen:
                 # A listing has a length here.
                 left_out = ("last-modified", "content-length" if b"Index of" in one["body"] else "")

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply, request_bytes
-from tests.support.twins import Beside, run_beside
+from tests.support.comparison import Comparison, compare_with_nginx
 
 CONF = """
 worker_processes 1; error_log stderr crit; events {}
 http {
     server_tokens off; access_log off;
     server {
-        listen 127.0.0.1:PORT; server_name first.test *.wild.test; root FOLDER/www;
+        listen 127.0.0.1:@PORT@; server_name first.test *.wild.test; root @FOLDER@/www;
         proxy_set_header Connection "";
         location = /auth {
             internal; proxy_pass http://127.0.0.1:UP/decide; proxy_pass_request_body off; proxy_set_header Content-Length "";
@@ -51,14 +51,14 @@ http {
         location @login { return 302 /sign-in?rd=$scheme://$host$request_uri; }
         location /page/ { auth_request /auth; error_page 401 403 /denied.html; proxy_pass http://127.0.0.1:UP/site/; }
         location = /denied.html { internal; add_header X-Line "$request_method|$request" always; }
-        location /returned/ { auth_request /auth/returned; alias FOLDER/www/; }
-        location /text/ { auth_request /auth/text; alias FOLDER/www/; }
-        location /own-page/ { auth_request /auth/page; alias FOLDER/www/; }
-        location /nested/ { auth_request /auth/nested; alias FOLDER/www/; }
-        location /dead/ { auth_request /auth/dead; alias FOLDER/www/; }
-        location /none/ { auth_request /auth/none; alias FOLDER/www/; }
-        location /any/ { satisfy any; deny all; auth_request /auth; alias FOLDER/www/; }
-        location /query/ { auth_request /auth?a=1; alias FOLDER/www/; }
+        location /returned/ { auth_request /auth/returned; alias @FOLDER@/www/; }
+        location /text/ { auth_request /auth/text; alias @FOLDER@/www/; }
+        location /own-page/ { auth_request /auth/page; alias @FOLDER@/www/; }
+        location /nested/ { auth_request /auth/nested; alias @FOLDER@/www/; }
+        location /dead/ { auth_request /auth/dead; alias @FOLDER@/www/; }
+        location /none/ { auth_request /auth/none; alias @FOLDER@/www/; }
+        location /any/ { satisfy any; deny all; auth_request /auth; alias @FOLDER@/www/; }
+        location /query/ { auth_request /auth?a=1; alias @FOLDER@/www/; }
         location /error/ { error_page 404 /denied.html; return 404; }
     }
 }
@@ -67,7 +67,7 @@ STATUSES = [200, 201, 204, 301, 302, 304, 400, 401, 403, 404, 500, 503]
 
 
 def respond(request: Recorded, wire: Wire) -> bytes:
-    """Decide by the client's X-Decide; every other target tells what it got."""
+    """Decide by the client's X-Decide; every other target responds with the request."""
     if not request.target.startswith("/decide"):
         shown = "\n".join(f"{name}: {value}" for name, value in sorted(request.headers) if name.lower() != "host")
         return reply(f"{request.method} {request.target}\n{shown}\n{request.body!r}".encode())
@@ -89,17 +89,17 @@ def up() -> Iterator[Recorder]:
 
 
 @pytest.fixture(scope="module")
-def beside(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def both(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     folder = tmp_path_factory.mktemp("auth")
     (folder / "www").mkdir()
     (folder / "www" / "a.txt").write_text("a file")
     (folder / "www" / "denied.html").write_text("denied")
-    with run_beside(CONF.replace("UP", str(up.port)), folder) as both:
+    with compare_with_nginx(CONF.replace("UP", str(up.port)), folder) as both:
         both.up = up.port
         yield both
 
 
-def asked(both: Beside, up: Recorder) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
+def asked(both: Comparison, up: Recorder) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
     """Return the requests that the upstream has got since the last call, comparable."""
     seen = []
     for request in up.requests:
@@ -129,12 +129,12 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case[1]} {case[0]}" for case in CASES])
-def test_both_servers_get_the_same(beside: Beside, up: Recorder, case: tuple[str, str, list[tuple[str, str]], bytes]) -> None:
+def test_both_servers_get_the_same(both: Comparison, up: Recorder, case: tuple[str, str, list[tuple[str, str]], bytes]) -> None:
     target, method, fields, body = case
     up.requests.clear()
-    theirs, ours = beside.send(request_bytes(target, method, fields, body, close=True), method)
-    assert beside.shown(ours) == beside.shown(theirs)
-    seen = asked(beside, up)
+    theirs, ours = both.send(request_bytes(target, method, fields, body, close=True), method)
+    assert both.shown(ours) == both.shown(theirs)
+    seen = asked(both, up)
     half = len(seen) // 2
     assert half
     assert seen[half:] == seen[:half]
@@ -142,12 +142,12 @@ def test_both_servers_get_the_same(beside: Beside, up: Recorder, case: tuple[str
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("place", ["site", "set", "login", "page", "any"])
-def test_every_decision(beside: Beside, place: str, status: int) -> None:
+def test_every_decision(both: Comparison, place: str, status: int) -> None:
     for method in ("GET", "POST"):
-        beside.compare(f"/{place}/a.txt", method, [("X-Decide", str(status))])
+        both.compare(f"/{place}/a.txt", method, [("X-Decide", str(status))])
 
 
 @pytest.mark.parametrize("place", ["returned", "text", "own-page", "nested", "dead", "none", "error", "query"])
-def test_other_deciding_locations(beside: Beside, place: str) -> None:
+def test_other_deciding_locations(both: Comparison, place: str) -> None:
     for method in ("GET", "POST"):
-        beside.compare(f"/{place}/a.txt", method)
+        both.compare(f"/{place}/a.txt", method)

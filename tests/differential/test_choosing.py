@@ -158,7 +158,7 @@ SCENARIOS = [
 
 
 class Backends:
-    """Six recording servers and two ports that nobody listens on."""
+    """Six recording servers and two ports without a listener."""
 
     def __init__(self) -> None:
         self.arrived: Queue[str] = Queue()

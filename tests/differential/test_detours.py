@@ -1,7 +1,7 @@
 """Requests that go on to another place of their server, beside nginx: their bodies, the servers chosen, the fields kept.
 
 Rules:
-- Both run the same file in front of the same upstream, which tells in its answer what it was sent.
+- Both run the same file in front of the same upstream, which responds with the request that it received.
 - Where nginx itself loses a body (`proxy_request_buffering off`), the expectation is written here instead.
 """
 
@@ -61,7 +61,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
 
 def shown(response: Response) -> dict[str, object]:
-    """What of an answer is compared."""
+    """Return the parts of a response that are compared."""
     fields = {name: values for name in COMPARED if (values := response.get_all(name))}
     if "location" in fields:
         fields["location"] = [re.sub(r":\d+/", "/", value) for value in fields["location"]]
@@ -74,8 +74,8 @@ def shown(response: Response) -> dict[str, object]:
 
 
 def repaired(theirs: dict[str, object], target: str) -> dict[str, object]:
-    """nginx's answer without what is no example: fields sent twice that may be sent once, the charset of one Content-Type in
-    another's, and fields that `proxy_hide_header` names."""
+    """Return nginx's response without the parts that this proxy does not imitate: fields repeated that may be sent once, the
+    charset of one Content-Type in another's, and fields that `proxy_hide_header` names."""
     fields: dict[str, list[str]] = theirs["fields"]  # type: ignore[assignment]
     for name in ("content-disposition", "expires", "accept-ranges"):
         if name in fields:
@@ -118,7 +118,7 @@ def test_the_body_goes_where_the_request_goes(both: Both, target: str, framing: 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("target", STREAMED)
 def test_a_streamed_body_arrives_whole_or_the_request_fails(both: Both, target: str, framing: str) -> None:
-    """nginx announces the whole length here, and sends what is left of the body."""
+    """nginx announces the whole length here, and sends the rest of the body."""
     for size in SIZES:
         ours = both.answer(both.ours, post(target, size, framing))
         told = hashlib.sha1(body_of(size)).hexdigest().encode()

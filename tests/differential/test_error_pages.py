@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply, request_bytes, send_raw
-from tests.support.twins import Beside, run_beside
+from tests.support.comparison import Comparison, compare_with_nginx
 
 # 408, 444 and 499 end the connection without a response; a 304 has no Content-Type here (RFC 9110, section 15.4.5).
 CODES = [code for code in (*range(200, 600), 600, 999) if code not in (304, 408, 444, 499)]
@@ -50,8 +50,8 @@ location /intercepted4/ { proxy_intercept_errors on; error_page 404 /page.html; 
 location /basic/ { auth_basic realm; auth_basic_user_file /dev/null; error_page 401 @login; }
 location /basic2/ { auth_basic realm; auth_basic_user_file /dev/null; error_page 401 =200 /page.html; }
 location /try/ { try_files /none =404; error_page 404 @login; }
-location /ranged/ { etag off; error_page 416 /page.html; alias FOLDER/www/; }
-location /unranged/ { alias FOLDER/www/; }
+location /ranged/ { etag off; error_page 416 /page.html; alias @FOLDER@/www/; }
+location /unranged/ { alias @FOLDER@/www/; }
 location /upstream/ { proxy_pass http://127.0.0.1:UP/; }
 location /small/return/ { client_max_body_size 5; return 200 ok; }
 location /small/redirect/ { client_max_body_size 5; return 302 /x; }
@@ -66,18 +66,18 @@ location /silent/page { error_page 404 = @silent; error_page 408 444 /page.html;
 location @silent { return 408; }
 location /silent/intercepted { proxy_intercept_errors on; error_page 408 444 /page.html; proxy_pass http://127.0.0.1:UP/; }
 location /spoken/page { error_page 404 =444 /page.html; return 404; }
-location /posted/ { error_page 405 =200 /page.html; alias FOLDER/www/; }
+location /posted/ { error_page 405 =200 /page.html; alias @FOLDER@/www/; }
 """
 CONF = """
 worker_processes 1; error_log stderr crit; events {}
 http {
     access_log off; server_tokens off; large_client_header_buffers 2 1k; client_header_buffer_size 1k;
     server {
-        listen 127.0.0.1:PORT; root FOLDER/www;
+        listen 127.0.0.1:@PORT@; root @FOLDER@/www;
         CODES
         PLACES
     }
-    server { listen 127.0.0.1:PORT; server_name early.test; return 200 early; }
+    server { listen 127.0.0.1:@PORT@; server_name early.test; return 200 early; }
 }
 """
 EARLY = """
@@ -85,7 +85,7 @@ worker_processes 1; error_log stderr crit; events {}
 http {
     access_log off; server_tokens off; large_client_header_buffers 2 1k; client_header_buffer_size 1k;
     server {
-        listen 127.0.0.1:PORT; root FOLDER/www; add_header A "$status $uri" always;
+        listen 127.0.0.1:@PORT@; root @FOLDER@/www; add_header A "$status $uri" always;
         error_page 400 /page.html; error_page 405 @named; error_page 414 =200 /page.html; error_page 494 /proxied/;
         location @named { return 200 "named $status"; }
         location /proxied/ { proxy_pass http://127.0.0.1:UP/; }
@@ -96,7 +96,7 @@ PLAIN = """
 worker_processes 1; error_log stderr crit; events {}
 http {
     access_log off; server_tokens off; large_client_header_buffers 2 1k; client_header_buffer_size 1k;
-    server { listen 127.0.0.1:PORT; add_header A $status always; }
+    server { listen 127.0.0.1:@PORT@; add_header A $status always; }
 }
 """
 
@@ -118,7 +118,7 @@ def up() -> Iterator[Recorder]:
         yield recorder
 
 
-def running(conf: str, up: Recorder, factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def running(conf: str, up: Recorder, factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     folder = factory.mktemp("pages")
     (folder / "www" / "dir").mkdir(parents=True)
     (folder / "www" / "page.html").write_text("the page")
@@ -127,32 +127,32 @@ def running(conf: str, up: Recorder, factory: pytest.TempPathFactory) -> Iterato
         "CODES",
         " ".join(f"location = /{n} {{ return {n}; }} location = /text/{n} {{ return {n} t; }}" for n in [*CODES, 408, 444, 499]),
     )
-    with run_beside(text, folder) as both:
+    with compare_with_nginx(text, folder) as both:
         yield both
 
 
 @pytest.fixture(scope="module")
-def beside(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def both(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     yield from running(CONF, up, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def early(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def early(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     yield from running(EARLY, up, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def plain(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def plain(up: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     yield from running(PLAIN, up, tmp_path_factory)
 
 
-def test_every_status(beside: Beside) -> None:
+def test_every_status(both: Comparison) -> None:
     differences = []
     for code in CODES:
         for target in (f"/{code}", f"/text/{code}"):
-            theirs, ours = beside.ask(target)
-            if beside.shown(theirs) != beside.shown(ours):
-                differences.append((target, beside.shown(theirs), beside.shown(ours)))
+            theirs, ours = both.ask(target)
+            if both.shown(theirs) != both.shown(ours):
+                differences.append((target, both.shown(theirs), both.shown(ours)))
     assert not differences, f"{len(differences)}: {differences[:3]}"
 
 
@@ -167,8 +167,8 @@ TARGETS = [
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_places(beside: Beside, target: str, method: str) -> None:
-    beside.compare(target, method)
+def test_places(both: Comparison, target: str, method: str) -> None:
+    both.compare(target, method)
 
 
 SILENT = ["/408", "/444", "/499", "/silent/try", "/silent/page", "/silent/intercepted?status=408"]
@@ -176,12 +176,12 @@ SPOKEN = ["/text/408", "/text/444", "/text/499", "/spoken/page", *(f"/upstream/?
 
 
 @pytest.mark.parametrize("target", [*SILENT, *SPOKEN])
-def test_statuses_without_a_response(beside: Beside, target: str) -> None:
+def test_statuses_without_a_response(both: Comparison, target: str) -> None:
     data = request_bytes(target, close=True)
-    theirs, ours = (send_raw(port, data, timeout=30.0) for port in (beside.theirs, beside.ours))
+    theirs, ours = (send_raw(port, data, timeout=30.0) for port in (both.theirs, both.ours))
     assert (theirs == b"", ours == b"") == ((target in SILENT),) * 2
     if theirs:
-        beside.compare(target)
+        both.compare(target)
 
 
 AGENTS = [
@@ -192,21 +192,21 @@ AGENTS = [
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_short_pages_are_padded_for_some_browsers(beside: Beside, agent: str) -> None:
+def test_short_pages_are_padded_for_some_browsers(both: Comparison, agent: str) -> None:
     for target in ("/404", "/302", "/502", "/text/404", "/418", "/unpadded/404"):
-        beside.compare(target, fields=[("User-Agent", agent)])
+        both.compare(target, fields=[("User-Agent", agent)])
 
 
 @pytest.mark.parametrize("place", ["ranged", "unranged"])
-def test_a_range_that_cannot_be_satisfied(beside: Beside, place: str) -> None:
-    response = beside.compare(f"/{place}/page.html", fields=[("Range", "bytes=100-200")])
+def test_a_range_that_cannot_be_satisfied(both: Comparison, place: str) -> None:
+    response = both.compare(f"/{place}/page.html", fields=[("Range", "bytes=100-200")])
     assert response.get("content-range") == "bytes */8"
 
 
 @pytest.mark.parametrize("place", ["return", "redirect", "proxied", "page", "named", "dir", "lone"])
 @pytest.mark.parametrize("size", [5, 6])
-def test_the_size_of_a_body_comes_first(beside: Beside, place: str, size: int) -> None:
-    beside.compare(f"/small/{place}/", "POST", body=b"x" * size)
+def test_the_size_of_a_body_comes_first(both: Comparison, place: str, size: int) -> None:
+    both.compare(f"/small/{place}/", "POST", body=b"x" * size)
 
 
 HEADS = {
@@ -233,7 +233,7 @@ HEADS = {
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("where", ["early", "plain"])
 def test_a_head_that_is_refused(request: pytest.FixtureRequest, where: str, name: str) -> None:
-    both: Beside = request.getfixturevalue(where)
+    both: Comparison = request.getfixturevalue(where)
     method = "HEAD" if HEADS[name].startswith(b"HEAD") else "GET"
     head = HEADS[name].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     theirs, ours = both.send(head, method)
@@ -241,6 +241,6 @@ def test_a_head_that_is_refused(request: pytest.FixtureRequest, where: str, name
 
 
 @pytest.mark.ours_alone("gunicorn's own workers answer a malformed head themselves")
-def test_nothing_of_a_refused_request_reaches_an_upstream(early: Beside, up: Recorder) -> None:
+def test_nothing_of_a_refused_request_reaches_an_upstream(early: Comparison, up: Recorder) -> None:
     early.send(HEADS["long field"])
     assert [request.get_all("x") for request in up.requests[-2:]] == [[], []]

@@ -1,7 +1,7 @@
 """FastCGI to a real php-fpm, beside nginx: the same file, the same script, the same requests.
 
 Rules:
-- The script tells in its response what it was sent: variables, and the length and digest of the body.
+- The script describes the request in its response: variables, and the length and digest of the body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import parse_response, request_bytes, send_raw, wait_until
-from tests.support.beside import Both, beside_nginx, shown
+from tests.support.comparison import Comparison, compare_with_nginx
 from tests.support.php import needs_php, run_php
 
 pytestmark = needs_php
@@ -137,7 +137,7 @@ fastcgi_param HTTPS $https if_not_empty;
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     folder = tmp_path_factory.mktemp("php")
     (folder / "index.php").write_text(SCRIPT)
     (folder / "sorry.html").write_text("sorry")
@@ -148,7 +148,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     (folder / "site" / "empty").mkdir()
     (folder / "file").mkdir()
     (folder / "file" / "a.txt").write_text("a file")
-    with run_php(folder), beside_nginx(CONF.replace("include PARAMS;", PARAMS), folder) as found:
+    with run_php(folder), compare_with_nginx(CONF.replace("include PARAMS;", PARAMS), folder, sized=True) as found:
         yield found
 
 
@@ -163,10 +163,10 @@ PLACES = ("/", "/keep/", "/stream/", "/var/", "/named/", "/two/", "/own/", "/bar
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("size", SIZES)
-def test_bodies_of_every_size(both: Both, place: str, size: int) -> None:
+def test_bodies_of_every_size(both: Comparison, place: str, size: int) -> None:
     body = content(size)
     fields = [("Content-Length", str(size)), ("Content-Type", "text/x-test")]
-    found = both.same(request_bytes(place, "POST", fields, body, close=True))
+    found = both.compare_bytes(request_bytes(place, "POST", fields, body, close=True))
     if place != "/bare/":
         told = json.loads(found.body)
         assert (told["length"], told["digest"]) == (size, hashlib.sha256(body).hexdigest())
@@ -174,12 +174,12 @@ def test_bodies_of_every_size(both: Both, place: str, size: int) -> None:
 
 @pytest.mark.parametrize("place", ["/", "/keep/", "/var/"])
 @pytest.mark.parametrize("size", [0, 1, 65537, 1024 * 1024])
-def test_a_chunked_body_has_its_length(both: Both, place: str, size: int) -> None:
+def test_a_chunked_body_has_its_length(both: Comparison, place: str, size: int) -> None:
     body = content(size)
     pieces = [body[at : at + 50_000] for at in range(0, size, 50_000)]
     data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     head = request_bytes(place, "POST", [("Transfer-Encoding", "chunked")], close=True)
-    found = both.same(head + data)
+    found = both.compare_bytes(head + data)
     told = json.loads(found.body)
     assert bytes.fromhex(told["vars"]["CONTENT_LENGTH"]).decode() == str(size)
     assert told["digest"] == hashlib.sha256(body).hexdigest()
@@ -238,25 +238,25 @@ REQUESTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_requests_and_responses(both: Both, name: str) -> None:
+def test_requests_and_responses(both: Comparison, name: str) -> None:
     method, target, fields = REQUESTS[name]
-    both.same(request_bytes(target, method, fields, close=True), method)
+    both.compare_bytes(request_bytes(target, method, fields, close=True), method)
 
 
-def test_a_killed_worker_in_mid_response_breaks_the_response(both: Both) -> None:
+def test_a_killed_worker_in_mid_response_breaks_the_response(both: Comparison) -> None:
     for target in ("/?size=400000&slow=1&die=1", "/keep/?size=400000&slow=1&die=1", "/stream/?size=400000&slow=1&die=1"):
-        theirs, ours = both.ask(request_bytes(target, close=True))
+        theirs, ours = both.send(request_bytes(target, close=True))
         assert (ours.status, ours.complete) == (theirs.status, theirs.complete) == (200, False)
 
 
-def test_a_killed_worker_before_the_head_is_a_502(both: Both) -> None:
-    both.same(request_bytes("/?size=0&die=1", close=True))
-    theirs, ours = both.ask(request_bytes("/?size=10&die=1", close=True))
+def test_a_killed_worker_before_the_head_is_a_502(both: Comparison) -> None:
+    both.compare_bytes(request_bytes("/?size=0&die=1", close=True))
+    theirs, ours = both.send(request_bytes("/?size=10&die=1", close=True))
     assert theirs.status == ours.status
 
 
-def test_lines_of_stderr_are_in_the_error_log(both: Both) -> None:
-    theirs, ours = both.ask(request_bytes("/?err=the+line%0Aand+another.", close=True))
+def test_lines_of_stderr_are_in_the_error_log(both: Comparison) -> None:
+    theirs, ours = both.send(request_bytes("/?err=the+line%0Aand+another.", close=True))
     assert theirs.status == ours.status == 200
     wanted = 'FastCGI sent in stderr: "PHP message: the line'
     for server in both.servers:
@@ -266,19 +266,19 @@ def test_lines_of_stderr_are_in_the_error_log(both: Both) -> None:
     assert 'upstream: "fastcgi://unix:' in line
 
 
-def test_an_entry_of_the_cache(both: Both) -> None:
+def test_an_entry_of_the_cache(both: Comparison) -> None:
     for wanted in ("MISS", "HIT", "HIT"):
-        theirs, ours = both.ask(request_bytes("/cached/x?size=1000", close=True))
+        theirs, ours = both.send(request_bytes("/cached/x?size=1000", close=True))
         assert ours.get("X-Cache") == theirs.get("X-Cache") == wanted
         assert ours.body == theirs.body == b"x" * 1000
-    for port in both.ports:
+    for port in (both.theirs, both.ours):
         kept = parse_response(send_raw(port, request_bytes("/cached/n?h[]=Cache-Control:+no-store&size=9", close=True)))
         assert kept is not None and kept.get("X-Cache") == "MISS"
 
 
-def test_a_connection_that_is_kept_serves_many_requests(both: Both) -> None:
+def test_a_connection_that_is_kept_serves_many_requests(both: Comparison) -> None:
     for number in range(30):
-        both.same(request_bytes(f"/keep/?n={number}", "POST", body=b"x" * number, close=True))
+        both.compare_bytes(request_bytes(f"/keep/?n={number}", "POST", body=b"x" * number, close=True))
 
 
 @pytest.mark.parametrize(
@@ -305,12 +305,12 @@ def test_a_connection_that_is_kept_serves_many_requests(both: Both) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_a_site_with_one_script(both: Both, target: str, method: str) -> None:
+def test_a_site_with_one_script(both: Comparison, target: str, method: str) -> None:
     fields = [("Accept-Encoding", "gzip"), ("Host", "site.test")]
     data = request_bytes(target, method, fields, b"a=b" if method == "POST" else b"", close=True)
-    theirs, ours = both.ask(data, method)
+    theirs, ours = both.send(data, method)
     for found in (theirs, ours):
         if found.get("Content-Encoding") == "gzip" and method != "HEAD":
             found.body = gzip.decompress(found.body)
             found.headers = [pair for pair in found.headers if pair[0].lower() != "content-length"]
-    assert shown(ours) == shown(theirs)
+    assert both.shown(ours) == both.shown(theirs)

@@ -1,4 +1,4 @@
-"""FastCGI, uwsgi and SCGI servers that follow a script, beside nginx: what they are sent, and unusual responses.
+"""FastCGI, uwsgi and SCGI servers that follow a script, beside nginx: the requests that they receive, and unusual responses.
 
 Rules:
 - The script is named by the last part of the target. Both proxies ask the same server, which keeps every request.
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import request_bytes, wait_until
-from tests.support.beside import Both, beside_nginx, shown
+from tests.support.comparison import Comparison, compare_with_nginx
 from tests.support.gateway import END, Asked, GatewayServer, stderr, stdout
 
 PROTOCOLS = ("fastcgi", "uwsgi", "scgi")
@@ -120,15 +120,15 @@ def answer(protocol: str):  # type: ignore[no-untyped-def]
 class Site:
     """Both proxies in front of one server of a protocol."""
 
-    def __init__(self, protocol: str, both: Both, server: GatewayServer) -> None:
+    def __init__(self, protocol: str, both: Comparison, server: GatewayServer) -> None:
         self.protocol = protocol
         self.both = both
         self.server = server
 
     def sent(self, data: bytes, method: str = "GET") -> tuple[Asked, Asked]:
-        """Return what the server gets from nginx and from us."""
+        """Return the requests that the server gets from nginx and from this proxy."""
         before = len(self.server.asked)
-        self.both.ask(data, method)
+        self.both.send(data, method)
         wait_until(lambda: len(self.server.asked) == before + 2, "both requests")
         return self.server.asked[-2], self.server.asked[-1]
 
@@ -141,13 +141,13 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with GatewayServer(protocol, answer(protocol)) as server:
         text = CONF.replace("NAME", protocol).replace("ADDRESS", server.address).replace("MORE", more)
         text = text.replace("KEEP", "fastcgi_keep_conn on;" if protocol == "fastcgi" else "")
-        with beside_nginx(text, folder) as both:
+        with compare_with_nginx(text, folder, sized=True) as both:
             yield Site(protocol, both, server)
 
 
 def differences(site: Site, data: bytes, method: str = "GET") -> tuple[dict[str, object], dict[str, object]]:
-    theirs, ours = site.both.ask(data, method)
-    return shown(theirs), shown(ours)
+    theirs, ours = site.both.send(data, method)
+    return site.both.shown(theirs), site.both.shown(ours)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -176,7 +176,7 @@ def test_records_of_a_response(site: Site, name: str, place: str) -> None:
 
 def test_a_server_that_does_not_answer(site: Site) -> None:
     theirs, ours = differences(site, request_bytes("/wait", close=True))
-    assert ours == theirs and ours["status"] == 504
+    assert ours == theirs and ours["status"] == "504 Gateway Time-out"
 
 
 FIELDS = [
@@ -245,7 +245,7 @@ def test_a_response_without_its_end_does_not_keep_the_connection(site: Site) -> 
 
 
 def test_an_error_names_the_server(site: Site) -> None:
-    site.both.ask(request_bytes("/bad-status", close=True))
+    site.both.send(request_bytes("/bad-status", close=True))
     wanted = f'request: "GET /bad-status HTTP/1.1", upstream: "{site.protocol}://{site.server.address}'
     wanted = f"while reading response header from upstream, client: 127.0.0.1, server: , {wanted}"
     for server in site.both.servers:

@@ -1,7 +1,7 @@
 """limit_req and limit_conn beside real nginx: one configuration, the same arrivals, with one and with four workers.
 
-Every request of a schedule is sent to both servers in the same moment, on connections that stand already. What must agree:
-who is let in, who is delayed, who is refused, and how much excess was counted, which is the delay. Both servers read their
+Every request of a schedule is sent to both servers in the same moment, on connections opened before. These must agree: the
+requests let in, delayed and refused, and the excess counted, which is the delay. Both servers read their
 own clock when a request reaches them, so on a busy machine a schedule may be repeated: it must agree once.
 """
 
@@ -22,8 +22,8 @@ import pytest
 from tests.support import Recorded, Recorder, Running, Wire, connect, free_port, reply, run_nginx, run_proxy, wait_until
 
 PLAYS = [1, 1, 1, *[4] * 5, *[10] * 3, *[30] * 2]
-"""How often a schedule may be played until both agree, each time so much slower: a machine that is busy in between changes the
-times, and so the results."""
+"""The number of times that a schedule may be repeated, each time slower, until both agree. A busy machine changes
+the times, and so the results."""
 TOLERANCE = 0.010
 """Seconds that a delay may differ at full speed."""
 
@@ -163,7 +163,7 @@ LINE = re.compile(r"(delaying|limiting) requests?((?:, dry run)?), excess: (\d+\
 
 
 def logged(server: Running, key: str) -> dict[str, list[tuple[str, str, float]]]:
-    """What the server's log says of the requests with this key: by schedule, (what, zone, excess) in order."""
+    """Return the lines of the server's log about the requests with this key: by schedule, (what, zone, excess) in order."""
     found: dict[str, list[tuple[str, str, float]]] = {name: [] for name in SCHEDULES}
     for what, dry, excess, zone, whose in LINE.findall(server.log()):
         if whose.startswith(f"{key}-"):
@@ -172,7 +172,7 @@ def logged(server: Running, key: str) -> dict[str, list[tuple[str, str, float]]]
 
 
 def differences(servers: list[Running], key: str, slower: int) -> list[str]:
-    """Where the two servers disagree on the schedules, played once."""
+    """Return the differences between the two servers after each schedule has run once."""
     faults = []
     arrivals = play(servers, key, slower)
     theirs, ours = (logged(server, key) for server in servers)
@@ -261,7 +261,7 @@ def test_clients_that_left_are_not_counted(servers: tuple[list[Running], Held]) 
 
 
 def is_held(server: Running, held: Held) -> bool:
-    """Whether a further request is let in, and waits for the upstream."""
+    """Return True if a further request is let in and waits for the upstream."""
     one = Arrival([server], "/held?k=left")
     try:
         return one.is_held(0, held)

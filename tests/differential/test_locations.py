@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, reply
-from tests.support.twins import Beside, run_beside
+from tests.support.comparison import Comparison, compare_with_nginx
 
 CONF = """
 worker_processes 1; error_log stderr crit; events {}
@@ -16,7 +16,7 @@ http {
     access_log off;
     map $arg_none $path { default /mapped; }
     server {
-        listen 127.0.0.1:PORT; server_name named.test;
+        listen 127.0.0.1:@PORT@; server_name named.test;
         location /default/ { proxy_pass http://127.0.0.1:UP/; }
         location /off/ { proxy_redirect off; proxy_pass http://127.0.0.1:UP/; }
         location /relative/ { absolute_redirect off; proxy_pass http://127.0.0.1:UP/; }
@@ -39,18 +39,21 @@ def respond(request: Recorded, wire: Wire) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
-    with Recorder(respond) as up, run_beside(CONF.replace("UP", str(up.port)), tmp_path_factory.mktemp("locations")) as both:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
+    with (
+        Recorder(respond) as up,
+        compare_with_nginx(CONF.replace("UP", str(up.port)), tmp_path_factory.mktemp("locations")) as both,
+    ):
         both.up = up.port
         yield both
 
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("place", PLACES)
-def test_location(beside: Beside, place: str, value: str) -> None:
-    beside.compare(f"/{place}/?{value.replace('UP', str(beside.up))}")
+def test_location(both: Comparison, place: str, value: str) -> None:
+    both.compare(f"/{place}/?{value.replace('UP', str(both.up))}")
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_refresh(beside: Beside, value: str) -> None:
-    beside.compare(f"/away/?5;url={value.replace('UP', str(beside.up))}", fields=[("X-Field", "Refresh")])
+def test_refresh(both: Comparison, value: str) -> None:
+    both.compare(f"/away/?5;url={value.replace('UP', str(both.up))}", fields=[("X-Field", "Refresh")])

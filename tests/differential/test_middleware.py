@@ -51,7 +51,7 @@ class Case:
 
 
 INVENTED = ("accept-encoding", "identity")
-"""What http.client, which Werkzeug uses, adds: no client sent it, and no case does."""
+"""Fields that http.client, which Werkzeug uses, adds: no client sent them, and no case does."""
 CASES: dict[str, Case] = {
     "get": Case(),
     "root": Case(target="/legacy/"),
@@ -110,7 +110,7 @@ CASES: dict[str, Case] = {
     "gzip": Case(response=reply(b"\x1f\x8bnot really", headers=[("Content-Encoding", "gzip")])),
     "date_and_server": Case(response=reply(b"x", headers=[("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "theirs")])),
 }
-#: What the proxy sets (tests/test_middleware.py) or the connection needs: compared by other facets, or not at all.
+#: Fields that the proxy sets (tests/test_middleware.py) or the connection needs: compared by other facets, or not at all.
 _LEFT_OUT = {"host", "connection", "content-length", "transfer-encoding"} | {
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -138,7 +138,7 @@ def unquoted(path: str) -> str:
 
 
 def facets(app: Any, case: Case, upstream: Recorder) -> Facets:
-    """What the upstream got and what the client got."""
+    """The upstream's request and the client's response."""
     upstream.requests.clear()
 
     def script(request: Recorded, wire: Wire) -> bytes | None:
@@ -183,7 +183,7 @@ def differences(theirs: Facets, ours: Facets) -> dict[str, tuple[Any, Any]]:
 
 
 def expected(case: Case, upstream: Recorder) -> dict[str, tuple[Any, Any]]:
-    """What differs on purpose: the case's own, and the port in Host that Werkzeug's leaves out."""
+    """Return the intended differences: the case's own, and the port in Host that Werkzeug's leaves out."""
     if "host" in case.options or "host" in case.differs or not case.target.startswith(PREFIX) or "covered" in case.differs:
         return case.differs
     return {"host": ([upstream.host], [upstream.address]), **case.differs}

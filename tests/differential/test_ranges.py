@@ -60,7 +60,7 @@ SEVERAL = [
 
 
 def parts(response: Response) -> tuple[object, ...]:
-    """Return what is compared: the boundary is random."""
+    """Return the parts that are compared. The boundary is random."""
     kind = response.get("content-type") or ""
     boundary = kind.partition("boundary=")[2]
     body, kind = response.body, kind.replace(boundary, "B") if boundary else kind

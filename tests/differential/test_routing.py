@@ -1,6 +1,6 @@
 """The same configuration in real nginx and in our router: which location, server and value, for generated cases.
 
-Every case is one request to both; what is compared is the status, Location, Content-Type and the text that a `return` shows.
+Every case is one request to both; the status, Location, Content-Type and the text of a `return` are compared.
 The generators are seeded, so that a failure can be run again.
 """
 

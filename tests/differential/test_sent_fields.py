@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Client, Recorded, Recorder, Wire, chunked, reply, request_bytes, wait_until
-from tests.support.twins import Beside, run_beside
+from tests.support.comparison import Comparison, compare_with_nginx
 from wsgi_proxy.http import parse_date
 
 TYPES = ["text/html", "text/css", "image/png", "text/html; charset=utf-8"]
@@ -31,7 +31,7 @@ http {
     map $status $seen { default other; 200 ok; ~^4 client; 302 moved; 304 same; }
     map $arg_v $value { default $arg_v; "1d%2012h" "1d 12h"; "60%20" "60 "; }
     server {
-        listen 127.0.0.1:PORT; root FOLDER/www; server_tokens off; default_type text/plain;
+        listen 127.0.0.1:@PORT@; root @FOLDER@/www; server_tokens off; default_type text/plain;
         types { text/html html; text/css css; image/png png; }
         location /typed/ { proxy_pass http://127.0.0.1:UP/; expires $expires; add_header Content-Security-Policy $policy; }
         location /files/ { expires $expires; add_header CSP $policy always; add_header Seen $seen always; }
@@ -42,14 +42,14 @@ http {
             add_header D $sent_http_x_up; add_header E $sent_http_content_length; add_header F "$sent_http_expires.";
             add_header G "$sent_http_etag."; add_header H "$sent_http_last_modified.";
         }
-        location /logged/ { access_log FOLDER/PORT.log sent; proxy_pass http://127.0.0.1:UP/; }
-        location /closed/ { access_log FOLDER/PORT.log sent; keepalive_timeout 0; return 200 x; }
+        location /logged/ { access_log @FOLDER@/@PORT@.log sent; proxy_pass http://127.0.0.1:UP/; }
+        location /closed/ { access_log @FOLDER@/@PORT@.log sent; keepalive_timeout 0; return 200 x; }
         location /wire/ {
             keepalive_timeout 65 60; add_header A $sent_http_connection; add_header B $sent_http_keep_alive;
             add_header C "$sent_http_transfer_encoding."; add_header D $sent_http_content_length; proxy_pass http://127.0.0.1:UP/;
         }
         location /colon { add_header X-Frame-Options: DENY always; add_header X-B: "$sent_http_x_none" always; return 200 x; }
-        location /charset/ { charset utf-8; add_header T "$sent_http_content_type."; alias FOLDER/www/files/; }
+        location /charset/ { charset utf-8; add_header T "$sent_http_content_type."; alias @FOLDER@/www/files/; }
         location /expires { expires $value; return 200 x; }
         location /modified { expires modified $value; proxy_pass http://127.0.0.1:UP; }
         location /fixed/modified { expires modified 0; proxy_pass http://127.0.0.1:UP; }
@@ -84,16 +84,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def beside(folder: Path) -> Iterator[Beside]:
+def both(folder: Path) -> Iterator[Comparison]:
     (folder / "www" / "files").mkdir(parents=True)
     for name in ("a.html", "a.css", "a.png", "a.txt"):
         (folder / "www" / "files" / name).write_text(name)
         os.utime(folder / "www" / "files" / name, (MODIFIED, MODIFIED))
-    with Recorder(respond) as up, run_beside(CONF.replace("UP", str(up.port)), folder) as both:
+    with Recorder(respond) as up, compare_with_nginx(CONF.replace("UP", str(up.port)), folder) as both:
         yield both
 
 
-def in_place(both: Beside, target: str, method: str = "GET", fields: tuple[tuple[str, str], ...] = ()) -> list[dict[str, object]]:
+def in_place(
+    both: Comparison, target: str, method: str = "GET", fields: tuple[tuple[str, str], ...] = ()
+) -> list[dict[str, object]]:
     """Return both responses as they are compared, with each Expires as seconds from now, in steps of a minute."""
     seen = []
     for response in both.ask(target, method, fields):
@@ -114,42 +116,42 @@ def in_place(both: Beside, target: str, method: str = "GET", fields: tuple[tuple
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("status", [200, 404, 301])
-def test_a_map_of_the_content_type_decides(beside: Beside, kind: str, status: int) -> None:
-    theirs, ours = in_place(beside, f"/typed/?status={status}&type={kind.replace(' ', '%20')}")
+def test_a_map_of_the_content_type_decides(both: Comparison, kind: str, status: int) -> None:
+    theirs, ours = in_place(both, f"/typed/?status={status}&type={kind.replace(' ', '%20')}")
     assert ours == theirs
 
 
 @pytest.mark.parametrize("target", ["/files/a.html", "/files/a.css", "/files/a.png", "/files/a.txt", "/files/none", "/files"])
 @pytest.mark.parametrize("fields", [(), UNCHANGED])
-def test_files_and_pages_have_a_type_and_a_status(beside: Beside, target: str, fields: tuple[tuple[str, str], ...]) -> None:
-    theirs, ours = in_place(beside, target, "GET", fields)
+def test_files_and_pages_have_a_type_and_a_status(both: Comparison, target: str, fields: tuple[tuple[str, str], ...]) -> None:
+    theirs, ours = in_place(both, target, "GET", fields)
     assert (ours["status"] == "304 Not Modified") is (bool(fields) and "." in target)
     assert ours == theirs
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 404, 500])
-def test_the_status_is_known(beside: Beside, status: int) -> None:
-    theirs, ours = in_place(beside, f"/status/?status={status}")
+def test_the_status_is_known(both: Comparison, status: int) -> None:
+    theirs, ours = in_place(both, f"/status/?status={status}")
     assert ours == theirs
     assert ("status", str(status)) in ours["fields"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("target", ["/chained/", "/charset/a.html", "/charset/a.png", "/error", "/named", "/nothing", "/colon"])
-def test_a_field_may_use_those_before_it(beside: Beside, target: str) -> None:
-    theirs, ours = in_place(beside, target)
+def test_a_field_may_use_those_before_it(both: Comparison, target: str) -> None:
+    theirs, ours = in_place(both, target)
     assert ours == theirs
 
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("place", ["/expires", "/modified"])
-def test_values_of_expires_from_a_variable(beside: Beside, place: str, value: str) -> None:
-    theirs, ours = in_place(beside, f"{place}?v={value}")
+def test_values_of_expires_from_a_variable(both: Comparison, place: str, value: str) -> None:
+    theirs, ours = in_place(both, f"{place}?v={value}")
     assert ours == theirs
 
 
 @pytest.mark.parametrize("target", ["/fixed/modified", "/fixed/ago", "/expires", "/modified"])
-def test_values_of_expires_in_the_file(beside: Beside, target: str) -> None:
-    theirs, ours = in_place(beside, target)
+def test_values_of_expires_in_the_file(both: Comparison, target: str) -> None:
+    theirs, ours = in_place(both, target)
     assert ours == theirs
 
 
@@ -158,18 +160,18 @@ WIRES = [(target, close) for target in ("", "?chunks", "?status=302", "?status=2
 
 @pytest.mark.ours_alone("Connection and the framing are the worker's")
 @pytest.mark.parametrize(("target", "close"), WIRES)
-def test_fields_of_the_connection_while_fields_are_made(beside: Beside, target: str, close: bool) -> None:
+def test_fields_of_the_connection_while_fields_are_made(both: Comparison, target: str, close: bool) -> None:
     seen = []
-    for port in (beside.theirs, beside.ours):
+    for port in (both.theirs, both.ours):
         with Client(port) as client:
-            seen.append(beside.shown(client.exchange(request_bytes(f"/wire/{target}", close=close))))
+            seen.append(both.shown(client.exchange(request_bytes(f"/wire/{target}", close=close))))
     assert seen[0] == seen[1]
 
 
 @pytest.mark.ours_alone("Connection and the framing are the worker's")
-def test_fields_of_the_connection_in_a_log(beside: Beside, folder: Path) -> None:
+def test_fields_of_the_connection_in_a_log(both: Comparison, folder: Path) -> None:
     lines = []
-    for port in (beside.theirs, beside.ours):
+    for port in (both.theirs, both.ours):
         for target, close in WIRES:
             for place in ("logged", "closed"):
                 with Client(port) as client:
@@ -182,5 +184,5 @@ def test_fields_of_the_connection_in_a_log(beside: Beside, folder: Path) -> None
 
 
 @pytest.mark.ours_alone("gunicorn's own workers send no trailers")
-def test_a_trailer_may_use_those_before_it(beside: Beside) -> None:
-    assert beside.compare("/trailers/").trailers == [("A", "1"), ("B", "1+")]
+def test_a_trailer_may_use_those_before_it(both: Comparison) -> None:
+    assert both.compare("/trailers/").trailers == [("A", "1"), ("B", "1+")]

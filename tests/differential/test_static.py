@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Both:
-    """The two sides, and what was different."""
+    """The two servers, and the differences found."""
 
     def __init__(self, ours: Ours, theirs: Theirs) -> None:
         self.ours = ours
@@ -103,7 +103,7 @@ class Both:
         what = [] if same(mine, wanted) else [f"{mine} {wanted}"]
         if self.ours.last.outcome is None and wanted[0] in (200, 206, 304, 416):
             for name in COMPARED:
-                # Our pages and listings have a length of their own.
+                # This proxy's pages and listings have other lengths.
                 if name != "content-length" or not (wanted[0] == 416 or b"<title>" in wanted[3] or server == 17):
                     value = next((value for key, value in headers if key.lower() == name), None)
                     if value != self.theirs.last.get(name):

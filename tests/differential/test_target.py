@@ -1,4 +1,4 @@
-"""What `proxy_pass` sends as the target: with and without a URI, with variables, behind rewrites, in nginx and here."""
+"""Request targets sent by `proxy_pass`: with and without a URI, with variables, behind rewrites, in nginx and here."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest
     sent: list[bytes] = []
 
     def send(out: object, *rest: object) -> None:
-        # The head is all that this is about: what would go out is noted, and the connection is said to have been lost.
+        # Only the head matters here: record the bytes to send, then report a lost connection.
         sent.append(out.head)  # type: ignore[attr-defined]
         raise UpstreamClosed("noted")
 

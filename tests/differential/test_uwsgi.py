@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import request_bytes
-from tests.support.beside import Both, beside_nginx
+from tests.support.comparison import Comparison, compare_with_nginx
 from tests.support.uwsgi import needs_uwsgi, run_uwsgi
 
 pytestmark = needs_uwsgi
@@ -84,9 +84,9 @@ http {
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     folder = tmp_path_factory.mktemp("uwsgi")
-    with run_uwsgi(APP, folder), beside_nginx(CONF, folder) as found:
+    with run_uwsgi(APP, folder), compare_with_nginx(CONF, folder, sized=True) as found:
         yield found
 
 
@@ -99,20 +99,20 @@ def content(size: int) -> bytes:
     "place", ["/", "/scheme/", "/stream/", "/app/", "/var/", "/prefix/", "/modifier/", "/slashes/", "/var-slashes/"]
 )
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 1024 * 1024])
-def test_bodies_of_every_size(both: Both, place: str, size: int) -> None:
+def test_bodies_of_every_size(both: Comparison, place: str, size: int) -> None:
     body = content(size)
     fields = [("Content-Length", str(size)), ("Content-Type", "text/x-test")]
-    found = both.same(request_bytes(place, "POST", fields, body, close=True))
+    found = both.compare_bytes(request_bytes(place, "POST", fields, body, close=True))
     assert json.loads(found.body)[1:] == [size, hashlib.sha256(body).hexdigest()]
 
 
 @pytest.mark.parametrize("place", ["/", "/stream/"])
 @pytest.mark.parametrize("size", [0, 1, 65537, 1024 * 1024])
-def test_a_chunked_body_has_its_length(both: Both, place: str, size: int) -> None:
+def test_a_chunked_body_has_its_length(both: Comparison, place: str, size: int) -> None:
     body = content(size)
     pieces = [body[at : at + 50_000] for at in range(0, size, 50_000)]
     data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-    found = both.same(request_bytes(place, "POST", [("Transfer-Encoding", "chunked")], close=True) + data)
+    found = both.compare_bytes(request_bytes(place, "POST", [("Transfer-Encoding", "chunked")], close=True) + data)
     told, length, digest = json.loads(found.body)
     assert (told["CONTENT_LENGTH"], length, digest) == (str(size), size, hashlib.sha256(body).hexdigest())
 
@@ -141,16 +141,16 @@ REQUESTS: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_requests_and_responses(both: Both, name: str) -> None:
+def test_requests_and_responses(both: Comparison, name: str) -> None:
     method, target, fields = REQUESTS[name]
     if name == "killed with its length":
-        theirs, ours = both.ask(request_bytes(target, close=True))
+        theirs, ours = both.send(request_bytes(target, close=True))
         assert (ours.status, ours.complete) == (theirs.status, theirs.complete) == (200, False)
         return
-    both.same(request_bytes(target, method, fields, close=True), method)
+    both.compare_bytes(request_bytes(target, method, fields, close=True), method)
 
 
-def test_an_entry_of_the_cache(both: Both) -> None:
+def test_an_entry_of_the_cache(both: Comparison) -> None:
     for wanted in ("MISS", "HIT"):
-        theirs, ours = both.ask(request_bytes("/cached/x?size=1000", close=True))
+        theirs, ours = both.send(request_bytes("/cached/x?size=1000", close=True))
         assert ours.get("X-Cache") == theirs.get("X-Cache") == wanted and ours.body == theirs.body == b"x" * 1000

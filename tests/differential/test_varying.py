@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.support import Recorded, Recorder, Wire, free_port, reply
-from tests.support.twins import Beside, run_beside
+from tests.support.comparison import Comparison, compare_with_nginx
 
 CONF = """
 worker_processes 1; error_log stderr crit; events {}
@@ -22,7 +22,7 @@ http {
     upstream stuck { server 127.0.0.1:UP; sticky cookie srv domain=$arg_d samesite=$arg_s path=/$x; }
     upstream secured { server 127.0.0.1:TLS; keepalive 0; }
     server {
-        listen 127.0.0.1:PORT; proxy_http_version 1.0;
+        listen 127.0.0.1:@PORT@; proxy_http_version 1.0;
         location /bind/ { proxy_bind $arg_b; proxy_pass http://127.0.0.1:UP; }
         location /bound/ { proxy_bind 127.0.0.7:OURS; proxy_pass http://127.0.0.1:UP; }
         location /flags/ { proxy_cookie_flags ~ $arg_f $arg_g; proxy_pass http://127.0.0.1:UP; }
@@ -33,10 +33,10 @@ http {
         }
         location /verified/ {
             proxy_ssl_server_name on; proxy_ssl_name $arg_n; proxy_ssl_verify on; proxy_ssl_session_reuse off;
-            proxy_ssl_trusted_certificate FOLDER/ca.pem; proxy_pass https://secured;
+            proxy_ssl_trusted_certificate @FOLDER@/ca.pem; proxy_pass https://secured;
         }
         location /certificate/ {
-            proxy_ssl_certificate FOLDER/$arg_c.pem; proxy_ssl_certificate_key FOLDER/$arg_c.key; proxy_ssl_session_reuse off;
+            proxy_ssl_certificate @FOLDER@/$arg_c.pem; proxy_ssl_certificate_key @FOLDER@/$arg_c.key; proxy_ssl_session_reuse off;
             proxy_pass https://secured;
         }
         location /whole/ {
@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def beside(folder: Path) -> Iterator[Beside]:
+def both(folder: Path) -> Iterator[Comparison]:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     for name in ("one", "two"):
@@ -89,17 +89,17 @@ def beside(folder: Path) -> Iterator[Beside]:
             pem.write_to_path(str(folder / f"{name}.pem"), append=number > 0)
     with Recorder(respond) as up, Recorder(respond, tls=secured(authority)) as tls:
         text = CONF.replace("UP", str(up.port)).replace("TLS", str(tls.port)).replace("OURS", str(free_port()))
-        with run_beside(text, folder) as both:
+        with compare_with_nginx(text, folder) as both:
             yield both
 
 
 @pytest.mark.parametrize("value", ["", "127.0.0.1", "127.0.0.9", "junk", "127.0.0.1:99999", "127.0.0.1:1x"])
-def test_proxy_bind(beside: Beside, value: str) -> None:
-    assert beside.compare(f"/bind/?b={value}").body == (value.encode() if value == "127.0.0.9" else b"127.0.0.1")
+def test_proxy_bind(both: Comparison, value: str) -> None:
+    assert both.compare(f"/bind/?b={value}").body == (value.encode() if value == "127.0.0.9" else b"127.0.0.1")
 
 
-def test_proxy_bind_with_a_port(beside: Beside) -> None:
-    theirs, ours = beside.ask("/bound/")
+def test_proxy_bind_with_a_port(both: Comparison) -> None:
+    theirs, ours = both.ask("/bound/")
     assert ours.status in (200, 502)  # the port may still be waiting for the last bytes of nginx's connection
     if ours.status == theirs.status == 200:
         assert ours.body == theirs.body
@@ -107,40 +107,40 @@ def test_proxy_bind_with_a_port(beside: Beside) -> None:
 
 @pytest.mark.parametrize("first", ["", "secure", "nosecure", "httponly", "nohttponly", "samesite=Lax", "nosamesite", "junk"])
 @pytest.mark.parametrize("second", ["", "secure", "SameSite=strict"])
-def test_proxy_cookie_flags(beside: Beside, first: str, second: str) -> None:
-    beside.compare(f"/flags/?f={first}&g={second}")
+def test_proxy_cookie_flags(both: Comparison, first: str, second: str) -> None:
+    both.compare(f"/flags/?f={first}&g={second}")
 
 
 @pytest.mark.parametrize("name", ["a", "b", "c", ""])
 @pytest.mark.parametrize("flag", ["httponly", "nosecure", "junk"])
-def test_a_variable_beside_a_constant_flag(beside: Beside, name: str, flag: str) -> None:
-    beside.compare(f"/mixed/?n={name}&f={flag}")
+def test_a_variable_beside_a_constant_flag(both: Comparison, name: str, flag: str) -> None:
+    both.compare(f"/mixed/?n={name}&f={flag}")
 
 
 @pytest.mark.parametrize("query", ["", "s=lax", "s=Lax", "s=foo", "s=none&d=a.b", "d=x.test"])
-def test_sticky(beside: Beside, query: str) -> None:
-    beside.compare(f"/sticky/?{query}")
+def test_sticky(both: Comparison, query: str) -> None:
+    both.compare(f"/sticky/?{query}")
 
 
 @pytest.mark.parametrize("name", ["a.test", "b.test", "c.test", "a.test:80", ""])
 @pytest.mark.parametrize("place", ["name", "verified"])
-def test_proxy_ssl_name(beside: Beside, place: str, name: str) -> None:
-    response = beside.compare(f"/{place}/?n={name}")
+def test_proxy_ssl_name(both: Comparison, place: str, name: str) -> None:
+    response = both.compare(f"/{place}/?n={name}")
     if place == "verified":
         assert response.status == (200 if name[:6] in ("a.test", "b.test") else 502)
 
 
 @pytest.mark.parametrize("name", ["one", "two", "one"])
-def test_proxy_ssl_certificate(beside: Beside, name: str) -> None:
-    assert beside.compare(f"/certificate/?c={name}").body.endswith(f" {name}".encode())
+def test_proxy_ssl_certificate(both: Comparison, name: str) -> None:
+    assert both.compare(f"/certificate/?c={name}").body.endswith(f" {name}".encode())
 
 
-def test_a_certificate_that_is_not_there(beside: Beside) -> None:
-    assert beside.compare("/certificate/?c=none").status == 500
+def test_a_certificate_that_is_not_there(both: Comparison) -> None:
+    assert both.compare("/certificate/?c=none").status == 500
 
 
 @pytest.mark.parametrize("name", ["one", ""])
-def test_a_certificate_by_its_whole_name(beside: Beside, folder: Path, name: str) -> None:
+def test_a_certificate_by_its_whole_name(both: Comparison, folder: Path, name: str) -> None:
     paths = (folder / f"{name}.pem", folder / f"{name}.key") if name else ("", "")
-    body = beside.compare(f"/whole/?p={paths[0]}&k={paths[1]}").body
+    body = both.compare(f"/whole/?p={paths[0]}&k={paths[1]}").body
     assert body.endswith(f" {name or 'None'}".encode())

@@ -61,7 +61,7 @@ def block(page: str, number: int, language: str = "nginx") -> str:
 
 
 def whole(text: str) -> str:
-    """A configuration around a block: nothing, `http`, `server` or `location`, by what the block holds."""
+    """Return a whole configuration around a block, which may need `http`, `server` or `location`, by its directives."""
     if re.search(r"^http \{", text, re.M):
         return text if re.search(r"^events \{", text, re.M) else f"events {{}} {text}"
     if re.search(r"^(location|proxy_set_header) ", text, re.M) and not re.search(r"^server \{", text, re.M):
@@ -319,7 +319,7 @@ def test_every_extra_that_a_user_needs_is_in_the_list() -> None:
 
 
 def runs_alone(line: str) -> bool:
-    """Return True for a command of ours that ends by itself: not a server in the background, a signal or a start."""
+    """Return True for a command of this package that ends by itself: not a server in the background, a signal or a start."""
     words = shlex.split(line, comments=True)
     if words[0] != "wsgi-proxy" or words[-1] == "&" or words[1] in ("-s", "-c"):
         return False
@@ -394,7 +394,7 @@ def test_the_first_run_of_getting_started(tmp_path: Path) -> None:
     assert server.process.returncode == 0
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------------
+# --- expected output -----------------------------------------------------------------------------------------------------------
 
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "wsgi_proxy").rglob("*.py")))
 

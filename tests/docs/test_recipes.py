@@ -1,4 +1,4 @@
-"""Every recipe of docs/recipes.md, run: one proxy serves them all, each at ports of its own.
+"""Every recipe of docs/recipes.md, run: one proxy serves them all, each at its ports.
 
 A recipe is what stands in an `nginx` block, its name the heading above. The test of a recipe is the function of that name; a
 recipe without one, or a test without its recipe, fails.
@@ -410,7 +410,7 @@ def curl(k: Kitchen, url: str, *words: str) -> int:
 
 @recipe
 def a_forward_proxy_in_one_line(k: Kitchen) -> None:
-    """It has no nginx block; test_forward.py runs it. Here: what the page types is understood."""
+    """It has no nginx block; test_forward.py runs it. This test parses the commands of the page."""
     from wsgi_proxy.cli.forward import main
 
     lines = re.findall(r"^\$ wsgi-proxy forward (.*?)(?: > .*)?$", DOCUMENT, re.MULTILINE)

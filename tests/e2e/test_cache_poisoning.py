@@ -59,7 +59,7 @@ http {{
 
 
 class Origin:
-    """Reflects the fields that it varies by, and redirects to a name of its own."""
+    """Reflects the fields that it varies by, and redirects to its own name."""
 
     def __init__(self):
         self.recorder = Recorder(self._script)
@@ -100,7 +100,7 @@ def test_a_field_that_connection_takes_away_selects_nothing(site, name):
     assert "Origin=none" in evil.text
     good = ask(site, target, ("Origin", "https://good"))
     assert "Origin=https://good" in good.text
-    # The first is stored as what it is: the answer to a request without the field.
+    # The first is stored as the response to a request without the field.
     assert ask(site, target).text == evil.text
     assert ask(site, target, ("Origin", "https://good")).text == good.text
     assert site.asked(target) == 2
@@ -110,7 +110,7 @@ def test_a_key_made_of_a_field_that_connection_takes_away_is_not_filled(site):
     evil = ask(site, "/keyed/a", ("X-Tenant", "victim"), ("Connection", "X-Tenant, close"))
     assert "X-Tenant=none" in evil.text
     assert "X-Tenant=victim" in ask(site, "/keyed/a", ("X-Tenant", "victim")).text
-    # Nor does such a request get what is stored for others.
+    # Nor does such a request get the entries stored for others.
     assert "X-Tenant=none" in ask(site, "/keyed/a", ("X-Tenant", "victim"), ("Connection", "X-Tenant")).text
     # What Connection lists and no request has, changes nothing.
     asked = site.asked("/keyed/a")

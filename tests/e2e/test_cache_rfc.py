@@ -1,8 +1,8 @@
 """RFC 9111 row by row, on the wire, with two workers.
 
-A row is a sentence and its steps; a step is a request, what the origin answers if it is asked, and what must be seen:
+A row is a sentence and its steps; a step is a request, the origin's response if it is asked, and the expected result:
 `hit` (the origin was not asked), `miss` (it was), `valid` (it was asked with a condition), a status, or fields. All rows
-run at once, each on a path of its own, since most of their time is waiting.
+run at once, each on its own path, since most of their time is waiting.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Download(threading.Thread):
 
     @property
     def whole(self) -> bool:
-        """Whether the right body came; AssertionError for a wrong one that looks complete."""
+        """Return True if the right body arrived. Raise AssertionError for a wrong one that looks complete."""
         self.join(120)
         assert not self.is_alive()
         if self.got.body is not None:
@@ -371,7 +371,7 @@ def test_followers_of_a_killed_leader_get_the_rest_from_the_upstream(site, frami
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_disk_that_fills_in_the_middle_cuts_nobody(site, framing):
-    """The limit on a file's size is what a full disk is to a writer."""
+    """For a writer, a limit on a file's size is like a full disk."""
     trouble = Trouble(site, [path_of(framing, size) for size in (400_000, 1_000_000)])
     workers = site.running.children()
     for pid in workers:

@@ -85,7 +85,7 @@ numbers = iter(range(10_000))
 
 @pytest.fixture
 def page(site):
-    """page(headers, status) scripts a path of its own and gives a function that asks for it."""
+    """Return `page(headers, status)`, which scripts a new path and returns a function that requests it."""
     port, origin = site
 
     def script(*headers, status=200, serve=None):
@@ -93,7 +93,7 @@ def page(site):
         origin.pages[path] = serve or (status, list(headers))
 
         def ask(*fields, method="GET", host="h.test", query="", body=b""):
-            # Each on a connection of its own, so that either worker gets it.
+            # Each request has a new connection, so that either worker may get it.
             fields = [("Host", host), *fields]
             return fetch(port, path + query, method=method, headers=fields, body=body)
 

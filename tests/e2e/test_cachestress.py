@@ -28,7 +28,7 @@ processes = multiprocessing.get_context("fork")
 
 
 class Truth:
-    """What the origin has: per key the version it gives, and the one that every later request must at least see."""
+    """The origin's state: for each key the version in its responses, and the oldest one that a later request may see."""
 
     def __init__(self, lock):
         self.lock = lock
@@ -145,7 +145,7 @@ def test_nothing_mixed_partial_or_resurrected(tmp_path):
             child.kill()
             child.join()
     assert failures.empty(), failures.get()
-    # And what lies there now can be read.
+    # The entries that are there now can be read.
     site = Site(directory)
     zone = site.cache.zones()[0]
     for entry in zone.entries():

@@ -135,7 +135,7 @@ def test_ended_connections_leave_no_cycles_to_the_collector() -> None:
         gc.collect()
         gc.disable()
         try:
-            # What other tests of this process still hold is not ours to judge.
+            # Objects that other tests of this process still hold are not counted.
             before = sum(isinstance(each, Connection) for each in gc.get_objects())
             for _ in range(5):
                 fetch(service.port)
@@ -169,7 +169,7 @@ def test_failed_exchanges_leave_no_cycles_to_the_collector(tmp_path: Path) -> No
                 gc.collect()
                 gc.disable()
                 try:
-                    # What other tests of this process still hold is not ours to judge.
+                    # Objects that other tests of this process still hold are not counted.
                     before = sum(isinstance(each, Exchange | Forwarded) for each in gc.get_objects())
                     for _ in range(5):
                         ask(target)

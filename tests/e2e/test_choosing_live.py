@@ -65,7 +65,7 @@ def test_a_container_that_comes_back_elsewhere_is_found(two: list[Recorder], nam
         two[0].stop()
         names.records["echo.test"] = [(A, 300, bytes([127, 0, 0, 2]))]
         wait_until(lambda: fetch(port, "/").body == b"second", "the new address")
-        # Both workers know it soon, and nobody goes to the old one any more.
+        # Both workers know it soon, and no request goes to the old one any more.
         wait_until(lambda: all(fetch(port, "/").status == 200 for _ in range(20)), "both workers")
 
 
@@ -83,7 +83,7 @@ def test_a_name_made_of_variables_is_asked_of_the_resolver(two: list[Recorder], 
 
 
 def test_active_checks_take_a_server_out_and_back_in(two: list[Recorder], tmp_path: Path) -> None:
-    """By a match block on what the server says of itself; requests never see the sick server."""
+    """A match block reads the server's own report; no request reaches the unhealthy server."""
     sick = threading.Event()
 
     def second(request: object, wire: object) -> bytes:

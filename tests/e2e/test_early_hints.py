@@ -94,7 +94,7 @@ def test_as_nginx(ports: tuple[int, int], target: str, wanted: str, version: str
 
 
 def test_nothing_that_frames_or_belongs_to_the_connection(ports: tuple[int, int]) -> None:
-    """nginx passes these on: a 103 with a Content-Length or a Connection of its own."""
+    """nginx passes these on: a 103 with its own Content-Length or Connection."""
     found = fetch(ports[1], "/unfit/1", headers=[("X-Want", "yes")])
     (interim,) = found.interim
     assert interim.headers == [pair for pair in HINTS if pair[0] not in ("Server", "X-Hidden")]

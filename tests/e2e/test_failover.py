@@ -140,7 +140,7 @@ def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Re
     back.stop()
     name = f"127.0.0.1:{back.port}"
     port, text = proxied(servers, tmp_path, fail_timeout=2)
-    # least_conn by itself would send nobody to a server that does not answer; round robin does.
+    # least_conn would send no request to a server that does not respond; round robin does.
     with run_proxy(text.replace("least_conn;", ""), tmp_path):
         with Load(port, clients=1, requests=100) as load:
             pass
@@ -158,7 +158,7 @@ def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Re
         with Load(port, clients=4, pause=0.002) as load:
             wait_until(lambda: len(back.requests) > before, "the probe")
             assert time.time() - closed_at >= 1
-            # While it is not answered nobody else goes there.
+            # While it has no response, no other request goes there.
             responseed = load.statuses[200]
             wait_until(lambda: load.statuses[200] > responseed + 150, "others to be answered meanwhile")
             assert len(back.requests) == before + 1

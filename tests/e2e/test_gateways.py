@@ -1,4 +1,4 @@
-"""Whole proxies in front of FastCGI, uwsgi and SCGI servers that follow a script; what no comparison with nginx shows."""
+"""Whole proxies in front of FastCGI, uwsgi and SCGI servers that follow a script: behaviour that no comparison shows."""
 
 from __future__ import annotations
 

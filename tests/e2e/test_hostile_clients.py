@@ -1,6 +1,6 @@
 """Slow, greedy and vanishing clients of the whole proxy: none holds an unused upstream connection, and none stays.
 
-The proxy's timeouts are a second. After the module the workers hold what they held before it.
+The proxy's timeouts are a second. After the module the workers hold the same objects as before it.
 """
 
 from __future__ import annotations
@@ -452,7 +452,7 @@ def test_a_client_that_ends_its_half_gets_its_answer(place: Place) -> None:
 
 
 def test_a_client_that_ends_its_half_gets_a_long_answer(place: Place) -> None:
-    """While it takes what is sent it is there, however long that lasts."""
+    """A client that reads is present, however slowly."""
 
     def long(request: Recorded, wire: Wire) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -566,7 +566,7 @@ def test_a_slow_reader_does_not_hold_the_upstream(place: Place, framing: str) ->
             others.update(request.connection for request in place.upstream.requests[-count:])
             return framing == "close" or slow.connection in others
 
-        # What was sent is on its way for a moment.
+        # The bytes take a moment to arrive.
         wait_until(serves_others, "the slow answer's connection to serve others")
         client.buffer = b"H" + client.buffer
         response = parse_response(client.read_all())
@@ -648,7 +648,7 @@ def test_many_slow_readers_hold_no_upstream(place: Place) -> None:
 
 
 def test_the_log_has_no_fault_of_an_upstream(place: Place) -> None:
-    """What clients do is told at `info`; an `error` would send its reader to the wrong place."""
+    """Faults of clients are logged at `info`; an `error` would suggest a fault of the server."""
     faults = re.findall(r"\[(?:error|crit|alert|emerg)\].*", place.proxy.log())
     assert not [line for line in faults if "client intended to send too large" not in line]
 

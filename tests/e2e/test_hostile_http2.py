@@ -1,6 +1,6 @@
 """HTTP/2 from clients, HTTP/1.1 to the upstream: framing stays correct, and no line end crosses.
 
-The library that reads HTTP/2 refuses most of what is malformed by ending the connection, where nginx answers 400.
+The library that reads HTTP/2 refuses most malformed input by ending the connection, where nginx answers 400.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def test_what_no_upstream_sees(place: Place, name: str) -> None:
 
 
 def test_a_body_behind_a_length_of_nothing(place: Place) -> None:
-    """It may come when the request is already answered: it is nobody's request."""
+    """It may arrive after the response: it belongs to no request."""
     place.ask(fields(("content-length", "0")), HIDDEN)
     assert all((request.target, request.body) == ("/p", b"") for request in place.upstream.requests)
     assert place.ask(fields()) == 200 and len(place.upstream.requests) == 1
@@ -249,7 +249,7 @@ def test_windows_that_are_opened_together(place: Place) -> None:
 
 
 def at_once(work: Any, received: ssl.MemoryBIO, out: ssl.MemoryBIO, sock: Any) -> Any:
-    """The result of a step of TLS; what it has to send goes out in one piece, before what it has to wait for."""
+    """Return the result of a step of TLS. Its output is sent in one piece before it waits for input."""
     while True:
         try:
             return work()

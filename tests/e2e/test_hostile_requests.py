@@ -71,7 +71,7 @@ class Place:
         upstream.response = own
 
     def seen(self) -> list[Recorded]:
-        """What reached the upstream for a case."""
+        """Return the bytes that reached the upstream for a case."""
         return [request for request in self.upstream.requests if "/own-" not in request.target]
 
     def check_others(self, client: Client | None) -> None:
@@ -257,7 +257,7 @@ DOUBTFUL = [
 
 @pytest.mark.parametrize("case", DOUBTFUL, ids=lambda case: case.sentence)
 def test_no_worker_lets_doubt_through(other: Place, case: Case) -> None:
-    """Whatever parser was first: what the upstream gets has one reading, and is no more than what was meant."""
+    """Whichever parser was first, the upstream gets bytes with one reading, and no more than the one request."""
     other.upstream.requests.clear()
     with Client(other.port, 2.0) as client:
         try:
@@ -271,7 +271,7 @@ def test_no_worker_lets_doubt_through(other: Place, case: Case) -> None:
 
 
 def test_streaming_refuses_before_a_server_is_asked(tmp_path: Path) -> None:
-    """What came with the head and cannot be right reaches no upstream, though bodies are passed on as they come."""
+    """Invalid body bytes that arrive with the head reach no upstream, although bodies are streamed."""
     with Recorder() as upstream, run_proxy(text("off", upstream), tmp_path) as proxy:
         for body, status in ((b"x\r\n", 400), (b"5\r\nhello!\r\n", 400), (b"186a1\r\nx", 413)):
             with Client(proxy.port) as client:

@@ -1,6 +1,6 @@
 """Broken and hostile upstreams, and the client's view of them: a table of bytes, through the whole proxy.
 
-Each case is a sentence, the bytes that the upstream sends, how it then ends, and what must come out. After every case the next
+Each case is a sentence, the bytes that the upstream sends, how it then ends, and the expected response. After every case the next
 requests, on the same connection and on another, get their own answers; a connection that carried a fault carries nothing more;
 and one line of the log names the server and says why.
 """
@@ -85,7 +85,7 @@ class Whole:
     body: bytes = b"hello"
     status: int = 200
     kept: bool | None = None
-    """Whether the upstream's connection carries the next request; None where both will do."""
+    """True if the upstream's connection carries the next request; None if both are right."""
 
 
 CUT = "cut"
@@ -359,7 +359,7 @@ CASES = STATUS_LINES + FIELDS + LENGTHS + CODINGS + CHUNKS + BODILESS + INTERIM 
 
 
 class Place:
-    """The proxy, its upstream, and what a case leaves behind."""
+    """The proxy, its upstream, and the state after a case."""
 
     def __init__(self, proxy: Running, upstream: Recorder, hasty: int) -> None:
         self.proxy = proxy
@@ -389,7 +389,7 @@ class Place:
             if end == "close":
                 wire.close()
             elif end == "reset":
-                # What was sent is to arrive before the reset does, which would overtake it.
+                # The bytes must arrive before the reset, which would overtake them.
                 time.sleep(0.05)
                 wire.reset()
             elif end == "hold":
@@ -472,7 +472,7 @@ def check_cut(place: Place, client: Client, response: Response, mark: int) -> No
 def test_what_comes_out(place: Place, case: Case, where: str) -> None:
     place.sends(case.data, case.end)
     mark = place.mark()
-    # Only where the silence is what is looked for: a fault is seen before it, however long it lasts.
+    # Only for cases about silence: a fault is seen earlier, however long the silence lasts.
     silent = case.end == "hold" and case.expected != 502
     with Client(place.hasty if silent else place.port) as client:
         client.send(request_bytes(where + "case", case.method))
@@ -597,7 +597,7 @@ def test_a_body_longer_than_announced_that_comes_late_answers_nothing(place: Pla
 
 
 def test_an_answer_before_the_request(place: Place) -> None:
-    """Bytes that wait on a new connection before anything was asked on it are an answer to nobody, or to the first request."""
+    """Bytes on a new connection before its first request are the response to no request, or to the first."""
     place.plays(lambda request, wire: reply(b"real"))
     place.upstream.on_connect = lambda wire: wire.send(reply(b"early"))
     try:

@@ -153,7 +153,7 @@ http {{
 
 
 def counted(run: Any, folder: Path) -> dict[str, list[int]]:
-    """How many of 12 requests each address got, by upstream block."""
+    """Return the number of requests out of 12 that each address got, by upstream block."""
     port, dead, up = free_port(), free_port(), free_port()
     with ExitStack() as stack:
         names = stack.enter_context(NameServer())

@@ -82,7 +82,7 @@ class Load:
             thread.join(30)
 
     def since(self, started: float) -> list[str]:
-        """What failed since then."""
+        """Return the failures since then."""
         return [what for at, what in self.failures if at >= started]
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_lost_under_faults(tmp_path: Path) -> None:
 
         victim = server.children()[0]
         lost = phase(lambda: os.kill(victim, signal.SIGKILL), "a killed worker")
-        # At most what it held: one request of each client that was connected to it.
+        # At most the requests it held: one of each client that was connected to it.
         assert len(lost) <= CLIENTS, lost
         assert fetch(server.port).status == 200
         load.stop()

@@ -440,7 +440,7 @@ def test_leaving_a_conversation_frees_the_upstream(place: Place) -> None:
 
 @pytest.mark.ours_alone("others wait for more of a body than has come")
 def test_an_upstream_that_ends_a_conversation(place: Place) -> None:
-    """It has said all: the rest of the upload is nobody's, and the client's connection ends."""
+    """The response is complete: the rest of the upload is dropped, and the client's connection ends."""
 
     def brief(request: Recorded, wire: Wire) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")

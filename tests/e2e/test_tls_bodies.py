@@ -253,7 +253,7 @@ def test_a_client_that_leaves_while_it_waits(place: Place, where: str) -> None:
         upstream.held.clear()
         upstream.ended.clear()
         client = place.client()
-        # It has sent a body, fast: what was read of the connection before is no reason not to hear of its end.
+        # It has sent a body, fast. Bytes read earlier must not hide the end of the connection.
         client.send(request_bytes(f"{where}/hold", "POST", body=BLOCK[:2_000_000]))
         assert upstream.held.wait(30)
         getattr(client, parting)()
@@ -276,7 +276,7 @@ def test_a_client_that_leaves_in_its_upload(place: Place, where: str) -> None:
 
 
 def test_a_cut_answer_has_no_close_notify(place: Place) -> None:
-    """Where the connection's end is the body's end, TLS is what tells that it was cut."""
+    """If the connection's end is the body's end, only TLS shows a truncation."""
     for framing, whole in (("close", True), ("cut", False)):
         client = half_closing(place)
         client.sendall(f"GET /direct/down/100000/0.3/{framing} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())

@@ -107,7 +107,7 @@ Servers = list[tuple[Running, int, int, int]]
 
 @pytest.fixture(scope="module")
 def servers(files: Files, pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """(server, plain, TLS, TLS with client certificates) of nginx and of ours, with the same configuration."""
+    """(server, plain, TLS, TLS with client certificates) of nginx and of this proxy, with the same configuration."""
     folder = tmp_path_factory.mktemp("servers")
     ports = [tuple(free_port() for _ in range(3)) for _ in range(2)]
     with run_nginx(configuration(files, pairs, *ports[0]), folder) as nginx:

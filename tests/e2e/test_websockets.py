@@ -82,7 +82,7 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x
 
 
 def echo(connection: ServerConnection) -> None:
-    """Says back what it hears; `close N` closes with that code."""
+    """Echoes each message; `close N` closes with that code."""
     for message in connection:
         if isinstance(message, str) and message.startswith("close "):
             connection.close(int(message[6:]), "as asked")
@@ -223,7 +223,7 @@ def test_an_upstream_that_closes_ends_the_tunnel(logging: tuple[int, Recorder, P
 
 
 def test_the_last_bytes_arrive_although_the_client_goes_on_sending(logging: tuple[int, Recorder, Path]) -> None:
-    """Closing a socket with unread bytes resets the connection and destroys what the client has not read yet."""
+    """Closing a socket with unread bytes resets the connection and destroys the bytes that the client has not read yet."""
     port, upstream, log = logging
     sent = threading.Event()
 
@@ -279,7 +279,7 @@ def test_a_worker_ends_at_once_although_a_client_holds_a_tunnel_that_is_over(wor
         text = ENDS.format(upstream=upstream.address, port=free_port(), log=tmp_path / "ends.log")
         with run_server(worker, text, tmp_path, graceful=120) as server, upgraded(server.port, tmp_path / "ends.log") as client:
             assert client.read_all() == b""
-            # Far below the graceful timeout, far above what a busy machine needs.
+            # Far below the graceful timeout, far above the time that a busy machine needs.
             server.stop(deadline=60)
 
 

@@ -141,7 +141,7 @@ def test_a_chunked_body_arrives_or_is_refused(site: Site, method: bytes, target:
 @pytest.mark.parametrize("fields", [b"", b"Content-Length: 4\n"], ids=["chunked", "two framings"])
 @pytest.mark.parametrize("target", [b"/", b"/here"])
 def test_unread_chunks_are_not_the_next_request(site: Site, target: bytes, fields: bytes) -> None:
-    """The client would keep the connection: what it sent as a chunk is no request of its own."""
+    """The client would keep the connection: its chunk is not a request."""
     hidden = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
     head = b"POST " + target + b" HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n" + fields + b"\n"
     data = head.replace(b"\n", b"\r\n") + b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden)

@@ -64,7 +64,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
 
 
 def shown(response: Response) -> dict[str, object]:
-    """What is compared: the time, the process and the counter of a new identifier are replaced."""
+    """Return the parts that are compared: the time, the process and the counter of a new identifier are replaced."""
     fields: dict[str, object] = {"status": response.status, "got": response.get("x-got"), "p3p": response.get("p3p")}
     cookies, chosen = response.get_all("set-cookie"), response.get("x-set")
     if cookies:

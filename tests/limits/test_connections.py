@@ -109,7 +109,7 @@ def test_leases_are_on_the_exchange(caplog: pytest.LogCaptureFixture) -> None:
     send("/?k=b&s=x")
     with pytest.raises(Refusal):
         send("/?k=b&s=x")
-    # What the refused one had already taken of `addr` was given back.
+    # The refused request's place in `addr` was given back.
     assert send("/?k=b&s=y").leases
     assert send("/").leases is None
     for x in (first, second):

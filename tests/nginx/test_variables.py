@@ -1,10 +1,10 @@
 """Variables in the arguments of directives: an argument that nginx lets vary is compiled here or stops the start.
 
 Rules:
-- `$nosuch` shows which arguments nginx lets vary: only for those it says `unknown "nosuch" variable`. The first test tries every
-  argument of every directive of the table in real nginx.
+- `$nosuch` shows the arguments that nginx lets vary: for those alone nginx reports `unknown "nosuch" variable`. The first test
+  tries every argument of every directive of the table in real nginx.
 - A compiled text has the attribute `constant`. Code that reads it must also do the right thing where it is None; the second test
-  counts the places, and CONSTANTS says for each what they do then.
+  counts the places, and CONSTANTS describes each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel, the images, the compose file and the commands of the Makefile."""
+"""Shipped files: the wheel, the images, the compose file and the commands of the Makefile."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_metadata(wheel: Path) -> None:
         entry_points = configparser.ConfigParser()
         entry_points.read_string(archive.read(info + "entry_points.txt").decode())
         assert any(name.endswith("/LICENSE") for name in archive.namelist())
-    # "wsgi-proxy" on PyPI is somebody else's.
+    # "wsgi-proxy" on PyPI is another project.
     assert text["Name"] == "wsgi-proxy-nginx"
     assert text["Requires-Python"] == ">=3.10"
     assert dict(entry_points["console_scripts"]) == {"wsgi-proxy": "wsgi_proxy.cli:main"}
@@ -81,7 +81,7 @@ def test_the_wheel_runs_from_where_it_is_installed(wheel: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution, built from a copy in which there is also what must not be shipped."""
+    """The source distribution, built from a copy with additional files that must not be shipped."""
     folder = tmp_path_factory.mktemp("sdist")
     source = folder / "source"
     unwanted = shutil.ignore_patterns("__pycache__", ".git", ".venv", "build", ".*cache", ".hypothesis", "*.egg-info", "*.so")

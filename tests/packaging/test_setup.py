@@ -75,7 +75,7 @@ def contents(folder: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def test_what_runs_is_what_was_compiled_or_nothing_is() -> None:
-    """Half of it would mean that the tests try something that nobody gets."""
+    """A half-compiled package would mean that the tests run a build that no user gets."""
     modules = {name: importlib.import_module(f"wsgi_proxy.{name.replace('/', '.')}") for name in NAMES}
     endings = {name: Path(module.__file__ or "").suffix for name, module in modules.items()}
     assert len(set(endings.values())) == 1, endings
@@ -146,7 +146,7 @@ def test_an_editable_install_stays_uncompiled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_slice_has_no_effect_of_its_own(name: str) -> None:
-    """mypyc evaluates the bounds of a slice twice where it does not know what is sliced."""
+    """mypyc evaluates the bounds of a slice twice if it does not know the sliced type."""
     harmless = {"len", "find", "index", "end", "start"}
     for node in ast.walk(ast.parse((ROOT / f"wsgi_proxy/{name}.py").read_text())):
         if isinstance(node, ast.Slice):

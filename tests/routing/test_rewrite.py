@@ -38,7 +38,7 @@ def text(value: str) -> Return:
 
 
 def done(x: Exchange, *script: Instruction) -> str | None:
-    """What the script's `return` says, None when it ran through."""
+    """Return the text of the script's `return`, None if it ran to its end."""
     found = run(compile_script(script, not_compiled), x)
     return None if found is None or found.text is None else found.text(x)
 

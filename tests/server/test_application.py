@@ -21,7 +21,7 @@ from wsgi_proxy.server.application import ProxyServer, ServerPlan, require_reada
 
 @pytest.fixture(autouse=True)
 def error_log() -> Iterator[None]:
-    """What a server sets up is taken back."""
+    """Undo the changes that a server makes to the process."""
     yield
     errorlog.setup((("stderr", "error"),))
 
@@ -104,7 +104,7 @@ def test_the_workers_account() -> None:
 
 @pytest.fixture
 def program() -> Iterator[Path]:
-    """A file, not below pytest's own folder, into which nobody else may look."""
+    """A file, not below pytest's own directory, which no other user may enter."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.py"
         path.touch(0o644)

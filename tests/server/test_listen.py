@@ -73,7 +73,7 @@ def test_a_unix_socket_s_file_goes_with_it(cfg: Any, tmp_path: Any) -> None:
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as crashed:
         crashed.bind(path)
-    # The file that is left over is in nobody's way.
+    # The file that is left over does no harm.
     sockets, _ = bind(wanted(Listen(unix=path)), [], cfg, logging.getLogger("test"))
     assert (tmp_path / "s").is_socket()
     with pytest.raises(ConfigError, match="in use"):

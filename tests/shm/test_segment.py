@@ -29,7 +29,7 @@ def test_the_arbiter_is_the_parent_of_a_forked_process_only() -> None:
 
 
 def test_a_daemon_is_its_own_arbiter(tmp_path: Path) -> None:
-    """Forked twice into a session of its own, with process 1 (or whoever takes orphans in) as parent."""
+    """Forked twice into its own session, with process 1 (or the subreaper) as parent."""
     script = f"""
 import os, time
 from wsgi_proxy.shm.segment import arbiter

@@ -137,7 +137,7 @@ def test_each_process_has_its_own_slot_and_a_killed_one_gives_it_back(memory: Sh
         assert memory.reap()
         assert memory.header[SharedMemory.ROSTER] != roster
         assert {slot for slot, _ in memory.living()} == taken - {slots[0] - 1}
-        # Who comes next may have the slot, under a generation never seen before.
+        # The next process may have the slot, under a generation never seen before.
         old = {memory.generation(slot) for slot in taken}
         slots[0] = 0
         children.append(forked(lambda: work(0)))

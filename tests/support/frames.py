@@ -1,4 +1,4 @@
-"""A client of HTTP/2 that sends single frames, right or wrong, and reads what comes back; the hpack package codes its fields."""
+"""A client of HTTP/2 that sends single frames, right or wrong, and reads the server's. The hpack package codes its fields."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Frame(NamedTuple):
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
-    """Return a frame's bytes; `length` is what it says of its payload, where that is to be wrong."""
+    """Return a frame's bytes. `length` replaces the length of its payload with a wrong one."""
     size = len(payload) if length is None else length
     return struct.pack(">I", size)[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
 
@@ -56,7 +56,7 @@ def number(kind: int, stream: int, value: int) -> bytes:
 
 
 class FrameClient:
-    """One connection. `seen` are the frames that came; `fields` and `bodies` what they carried, by stream."""
+    """One connection. `seen` holds the frames received, `fields` and `bodies` their content by stream."""
 
     def __init__(self, port: int, first: bytes = PREFACE + settings(), sock: socket.socket | None = None) -> None:
         self.sock = sock or connect(port, 60)
@@ -144,10 +144,10 @@ class FrameClient:
         return self.status(stream), self.bodies.get(stream, b"")
 
     def alive(self) -> bool:
-        """Whether a PING is answered."""
+        """Return True if a PING is answered."""
         self.send(frame(PING, 0, 0, b"are you?"))
         return self.until(lambda found: found.kind == PING and found.payload == b"are you?") is not None
 
     def ends(self) -> bool:
-        """Whether the server ends the connection."""
+        """Return True if the server ends the connection."""
         return self.until(lambda found: False) is None

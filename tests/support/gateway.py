@@ -1,6 +1,6 @@
 """A server of FastCGI, uwsgi or SCGI that follows a script, in a thread of the test.
 
-It reads a request with a parser of its own and gives its variables and body to the script, which sends what it likes.
+It reads a request with its own parser and gives the variables and the body to the script, which may send any bytes.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def test_a_key_for_tickets_is_shared(files: Files, size: int) -> None:
     pair = files.pair("localhost")
 
     def resumed(*names: str) -> bool:
-        """Whether another process with the key in the second file resumes a session of one with that in the first."""
+        """Return True if a process with the key in the second file resumes a session of one with that in the first."""
         first, second = (listener_context([(files.block(pair=pair, session_ticket_key=(name,)), True)]) for name in names)
         client = files.client()
         begun = shake(first, client)

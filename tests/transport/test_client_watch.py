@@ -223,5 +223,5 @@ def test_who_leaves_by_tls_is_seen_too(upstream: Recorder, tmp_path: Path, worke
             sock.close()
             wait_until(lambda target=target: target in held.ended, "the end of the upstream's connection")  # type: ignore[misc]
         held.go.set()
-        # gevent has a traceback of its own for who looks whether the port is open.
+        # gevent prints its own traceback if a client only checks that the port is open.
         assert "wsgi_proxy/" not in server.log()

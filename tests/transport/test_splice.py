@@ -133,7 +133,7 @@ def test_all_of_it_on_the_loop() -> None:
 
 
 def test_nothing_goes_around_the_tls_of_a_socket() -> None:
-    """A socket that does its own TLS: what its descriptor gives is not what the stream gives."""
+    """A socket that does its own TLS: the bytes of its descriptor are not those of the stream."""
     ours, theirs = socket.socketpair()
     with (
         theirs,

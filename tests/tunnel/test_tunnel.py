@@ -39,7 +39,7 @@ def environ() -> Iterator[dict[str, Any]]:
 
 
 class Input:
-    """gunicorn's body object, as far as it goes: what its parser has read ahead."""
+    """gunicorn's body object, reduced to the bytes that its parser has read ahead."""
 
     def __init__(self) -> None:
         self.reader = self

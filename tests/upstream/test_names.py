@@ -17,7 +17,7 @@ from wsgi_proxy.upstream.resolver import Resolver, Target
 
 
 class Responses(Resolver):
-    """A resolver that says what the test wants, and for how long."""
+    """A resolver whose answers and lifetimes the test sets."""
 
     def set(self, life: float, **found: list[Address]) -> Responses:
         object.__setattr__(self, "found", found)
@@ -34,7 +34,7 @@ class Responses(Resolver):
 
 
 class Memory:
-    """What the workers of a test share."""
+    """The state that the workers of a test share."""
 
     def __init__(self) -> None:
         self.bytes = b""
@@ -163,7 +163,7 @@ def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_know
     ask(first)
     responses.set(9.0)
     assert [peer.address for peer in worker().peers([])] == [C, ("1.1.1.1", 80)]
-    # Where nobody ever knew it the configuration is wrong.
+    # If no resolver ever knew the name, the configuration is wrong.
     memory.bytes = b""
     if not resolve:
         with pytest.raises(ConfigError):

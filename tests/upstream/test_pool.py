@@ -65,7 +65,7 @@ def test_a_failed_peer_is_not_tried_again_in_the_same_request() -> None:
 
 
 def test_quarantine_after_max_fails_and_one_probe_per_fail_timeout() -> None:
-    """max_fails=3 fail_timeout=3: what a request every 0.2 s tries."""
+    """max_fails=3 fail_timeout=3: the servers tried by a request every 0.2 s."""
     clock = Clock()
     pool = Pool(servers({"max_fails": 3, "fail_timeout": 3.0}, {}), "round_robin", runtime=Runtime(clock=clock))
     tries = []
@@ -266,7 +266,7 @@ def test_four_workers_together_fail_max_fails_times() -> None:
 
     def work() -> None:
         for _ in range(150):
-            with turn:  # one request at a time, whoever takes it
+            with turn:  # one request at a time, of any client
                 request = Request()
                 lease = pool.lease(request)
                 while number(lease.peer) == 2:

@@ -59,7 +59,7 @@ def test_a_name_that_moves_is_followed_and_those_that_stay_keep_their_numbers() 
     first.settle(failed=True)
     second.settle()
     assert pool.lease(Request()).peer.name == "10.0.0.2:80"
-    # The resolver is in trouble: what is known stays.
+    # The resolver fails: the known addresses stay.
     Names.responses = {}
     asked_again(pool, clock)
     assert [peer.name for peer in pool.peers] == ["10.0.0.2:80", "10.0.0.3:80", "127.0.0.9:80"]

@@ -88,7 +88,7 @@ def memory() -> Iterator[SharedMemory]:
 
 
 def test_what_another_worker_frees_is_seen(memory: SharedMemory) -> None:
-    """The first in line looks by itself; nobody wakes it."""
+    """The first in line looks by itself, without being woken."""
     queue = Queue(memory, "q", 1, 5.0)
     free_at = time.monotonic() + 0.05
     assert queue.wait(lambda: "free" if time.monotonic() > free_at else None) == "free"

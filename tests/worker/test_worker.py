@@ -349,7 +349,7 @@ def test_over_http2_a_response_without_a_body_ends_with_its_headers(tmp_path: Pa
 
 
 def http2_frames(port: int, context: ssl.SSLContext, method: str, path: str) -> tuple[dict[str, str], list[str]]:
-    """The fields of one response by HTTP/2, and its frames; read by hand, because h2's client refuses what is wrong."""
+    """The fields of one response by HTTP/2, and its frames; read by hand, because h2's client refuses faulty ones."""
     import h2.connection
     import hpack
 

@@ -35,7 +35,7 @@ def test_a_head_reads_back(key, uri, headers, number, flag, values):
 
 
 def test_names_are_nginxs():
-    # md5 of the key: what an administrator of nginx computes to find a file.
+    # md5 of the key, as an administrator of nginx computes it to find a file.
     assert digest_of("http://h/a") == "2ce7276502725c281e6d5ae4e55aed55"
     assert digest_of("\u20ac") != digest_of("?")
 

@@ -20,7 +20,7 @@ TAG = [*FRESH, ("ETag", '"a"')]
 
 
 class Server:
-    """A redis-server of our own on a unix socket."""
+    """A redis-server for these tests on a unix socket."""
 
     def __init__(self, directory):
         self.socket = directory / "redis.sock"

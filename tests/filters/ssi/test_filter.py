@@ -98,7 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Sides(NamedTuple):
-    """The upstream, and the ports of nginx, of ours, and of ours with an upstream that sends the document byte by byte."""
+    """The upstream, and the ports of nginx, this proxy, and this proxy with an upstream that sends the document byte by byte."""
 
     up: Upstream
     ports: tuple[int, int, int]
@@ -121,7 +121,7 @@ ARGS = "a=1&w=Word&h=%3C&x=%26"
 
 
 def shown(response: Response) -> tuple[object, ...]:
-    """What is compared: a page of the server without its name."""
+    """Return the parts that are compared: a page of the server without its name."""
     return response.status, response.complete, re.sub(rb"<center>(nginx|wsgi_proxy)[^<]*</center>", b"", response.body)
 
 

@@ -17,7 +17,7 @@ POST = fields(method="POST", path="/echo")
 
 
 class Reading(App):
-    """Calls `read` with the body in place of echoing it, and keeps what it gives or raises."""
+    """Calls `read` with the body instead of echoing it, and keeps the result or the exception."""
 
     def __init__(self, read: Any) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ POST = fields(method="POST", path="/echo")
 
 
 class Row(NamedTuple):
-    """A rule of RFC 9113, what a client does, and what becomes of stream 1 (FrameClient.outcome)."""
+    """A rule of RFC 9113, a client's frames, and the outcome of stream 1 (FrameClient.outcome)."""
 
     section: str
     rule: str
@@ -212,7 +212,7 @@ def test_conformance(server: tuple[Serving, App], row: Row) -> None:
     ids=["another preface", "PING first", "an acknowledgement first", "HEADERS first"],
 )
 def test_the_preface(server: tuple[Serving, App], first: bytes, code: int | None) -> None:
-    """RFC 9113, section 3.4. What is no preface is HTTP/1.1, and refused as such."""
+    """RFC 9113, section 3.4. Other bytes than the preface are read as HTTP/1.1, and refused as such."""
     with FrameClient(server[0].port, first) as client:
         if code is None:
             data = client.sock.recv(100)

@@ -1,4 +1,4 @@
-"""Waiting at a gate: opened, late, by another descriptor; and what comes too late to wake."""
+"""Waiting at a gate: opened, late, by another descriptor, and wake-ups that come too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Huffman code of RFC 7541, against the hpack package, and what is no code."""
+"""The Huffman code of RFC 7541, against the hpack package, and invalid codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection sends: together, and bounded; and the patience that a client has."""
+"""Output of a connection: joined, bounded, and sent within a timeout."""
 
 from __future__ import annotations
 

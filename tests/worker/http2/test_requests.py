@@ -145,7 +145,7 @@ def test_a_flood(name: str) -> None:
 
 
 def test_a_flood_that_does_not_read() -> None:
-    """CVE-2019-9512, 9515: what is owed to such a client is bounded."""
+    """CVE-2019-9512, 9515: the output queued for such a client is bounded."""
     with serving_http2() as (server, _), FrameClient(server.port) as client:
         for _ in range(200):
             client.send(FLOODS["PING"] * 1000)
@@ -218,7 +218,7 @@ def test_more_than_the_windows() -> None:
 
 
 def test_bodies_that_nobody_reads_fill_no_memory() -> None:
-    """The connection's window is that of all streams; what was not read is given back when the streams end."""
+    """The connection's window is shared by all streams; unread bytes are given back when the streams end."""
     with serving_http2() as (server, app), FrameClient(server.port) as client:
         for stream in range(1, 35, 2):
             client.request(stream, fields(method="POST", path="/wait"), end=False)

@@ -1,4 +1,4 @@
-"""One request over its stream: what the application gets, flow control, leaving, and that nothing of it stays."""
+"""One request over its stream: the application's view, flow control, a client that leaves, and no remains."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_client_that_opens_no_window() -> None:
 
 
 def test_a_client_that_reads_nothing_costs_a_bounded_memory() -> None:
-    """Windows are open and the socket is full: what is queued does not grow with the streams."""
+    """Windows are open and the socket is full: the queue does not grow with the streams."""
     with serving_http2(send_timeout=2) as (server, app):
         with FrameClient(server.port, PREFACE + settings((4, 2**31 - 1)) + number(WINDOW_UPDATE, 0, 2**30)) as client:
             for stream in range(1, 41, 2):
