@@ -11,6 +11,7 @@ from tests.support import wait_until
 from tests.support.caching import FRESH, Body, Held, Site, exchange, location
 from wsgi_proxy.cache import fill
 from wsgi_proxy.cache.fill import FillDirectory
+from wsgi_proxy.cache.follower import Follower
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
 
@@ -156,6 +157,28 @@ def test_followers_of_a_body_that_breaks_never_look_complete(site):
     assert site.get("/").body == b"whole"
 
 
+def test_a_leader_that_gives_up_right_after_its_head_leaves_no_empty_response(site, monkeypatch):
+    """The leader writes VOID between a follower's wait and its reading of the head: the follower asks the upstream itself."""
+    gate = Gate(TruncatedResponse("cut"))
+    site.responses((200, FRESH, gate))
+    leader = site.ask(exchange("/"))
+    body = iter(leader.body)
+    next(body)
+    wait = Follower.wait
+
+    def wait_and_lose_the_leader(self, timeout):
+        block = wait(self, timeout)
+        gate.go.set()
+        with pytest.raises(TruncatedResponse):
+            next(body)
+        leader.close()
+        return block
+
+    monkeypatch.setattr(Follower, "wait", wait_and_lose_the_leader)
+    site.responses((200, FRESH, b"whole"))
+    assert site.get("/").body == b"whole"
+
+
 def test_followers_that_need_another_variant_do_not_take_this_one(site):
     gate = Gate()
     vary = [*FRESH, ("Vary", "A")]
@@ -185,6 +208,28 @@ def test_who_needs_another_variant_meets_others_who_do(site):
     for thread in more + last:
         thread.join(30)
     assert results + others + late == [b"first last"] * 7 and site.fetches == 2
+
+
+def test_a_request_overtaken_by_the_first_variant_still_meets_the_others_of_its_own(site, monkeypatch):
+    """Between a request's look into the store and its lead another variant is stored, and the request's own is under way."""
+    vary, gate = [*FRESH, ("Vary", "A")], Gate()
+    join = FillDirectory.join
+    threads, results = [], []
+
+    def overtaken(self, *args):
+        monkeypatch.setattr(FillDirectory, "join", join)
+        site.responses((200, vary, b"one"), (200, vary, gate), (200, vary, b"a fetch too many"))
+        site.get("/", headers=[("A", "1")])
+        more, _ = run(1, lambda: results.append(site.get("/", headers=[("A", "2")]).body))
+        threads.extend(more)
+        wait_until(lambda: site.fetches == 2)
+        gate.go.set()
+        return join(self, *args)
+
+    monkeypatch.setattr(FillDirectory, "join", overtaken)
+    results.append(site.get("/", headers=[("A", "2")]).body)
+    threads[0].join(30)
+    assert results == [b"first last"] * 2 and site.fetches == 2
 
 
 def test_a_variant_whose_entry_is_on_its_way_into_the_store_is_not_fetched_again(site, monkeypatch):

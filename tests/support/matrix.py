@@ -93,11 +93,14 @@ class Origin:
         pause = case.pause
         if pause.by != "origin":
             return True
+        cut = pause.cut and not (once and case.key in self._cut)
+        if cut:
+            # Noted before the followers start, so that the first response is the one that is cut.
+            self._cut.add(case.key)
         self.reached[case.key].set()
         time.sleep(pause.seconds)
-        if not pause.cut or (once and case.key in self._cut):
+        if not cut:
             return True
-        self._cut.add(case.key)
         if once or case.number % 2:
             # Never by a reset: it may overtake the head, and a GET without a response may be tried again.
             wire.close()

@@ -74,7 +74,12 @@ def _join(exchange: Exchange, fetch: Fetch, name: str, decision: str) -> Respons
         if joined is None:
             return fetch
         if isinstance(joined, Fill):
-            return _lead(exchange, fetch, joined, decision)
+            led = _lead(exchange, fetch, joined, decision)
+            if not isinstance(led, str):
+                return led
+            tried.append(name)
+            name = led
+            continue
         try:
             if decision is UPDATING and fetch.entry is not None:
                 response = hit(exchange, zone, fetch.entry, fetch.background.clock(), "UPDATING")
@@ -107,13 +112,19 @@ def _join(exchange: Exchange, fetch: Fetch, name: str, decision: str) -> Respons
             joined.close()
 
 
-def _lead(exchange: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Response | Fetch:
-    """Ask the upstream for all followers, unless another request stored the response meanwhile."""
+def _lead(exchange: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Response | Fetch | str:
+    """Ask the upstream for all followers, unless another request stored the response meanwhile.
+
+    If another request stored a variant meanwhile, return the name by which the requests for this request's variant meet.
+    """
     fetch.fill = fill
     background = fetch.background
     try:
         fetch.zone.wait_for_others(fill, fetch.key, fetch.plan.settings.lock_timeout, exchange)
-        response = _stored_since(exchange, fetch)
+        response, name = _looked_up_again(exchange, fetch)
+        if response is None and fetch.entry is None and name != fill.name == fill_name(fetch.key):
+            fetch.release()
+            return name
         if response is None and decision is UPDATING and fetch.entry is not None and background.in_background(fetch):
             response = hit(exchange, fetch.zone, fetch.entry, background.clock(), "STALE")
             if response is not None:
@@ -130,14 +141,19 @@ def _lead(exchange: Exchange, fetch: Fetch, fill: Fill, decision: str) -> Respon
 
 def _stored_since(exchange: Exchange, fetch: Fetch) -> Response | None:
     """Return a response that another fetch stored after this request looked into the store; None if there is none."""
-    entry, _ = fetch.zone.find(fetch.key, fetch.request, exchange)
+    return _looked_up_again(exchange, fetch)[0]
+
+
+def _looked_up_again(exchange: Exchange, fetch: Fetch) -> tuple[Response | None, str]:
+    """Return (the response of `_stored_since`, the name by which requests that miss it meet)."""
+    entry, name = fetch.zone.find(fetch.key, fetch.request, exchange)
     known = fetch.entry
     if entry is None or (known is not None and (entry.id, entry.checked_at) == (known.id, known.checked_at)):
-        return None
+        return None, name
     now = fetch.background.clock()
     if reusable(entry.freshness, fetch.asked, now) is not FRESH:
-        return None
-    return hit(exchange, fetch.zone, entry, now)
+        return None, entry.fill_name
+    return hit(exchange, fetch.zone, entry, now), name
 
 
 def _follow(exchange: Exchange, fetch: Fetch, follower: Follower) -> Response | str | None:

@@ -114,7 +114,7 @@ class Fill:
                 if same_file(fd, self.path):
                     os.unlink(self.path)
                 if self.state != COMPLETE:
-                    self._mark(fd, VOID, 0)
+                    self._mark(fd, VOID, -1)
         except OSError as error:
             # Followers see the released lock, and a sweep finds the file.
             errorlog.line("warn", f'cache file "{self.path}" cannot be released: {error}', self.exchange)

@@ -40,7 +40,7 @@ def by_request(exchange: Exchange, plan: CachePlan, zone: ZoneCache) -> int:
 
 def by_prefix(zone: ZoneCache, prefix: str) -> int:
     """Purge every key that begins with `prefix`, and return the number of entries removed."""
-    return purge(zone, lambda entry: entry.key.startswith(prefix))
+    return zone.purge(lambda entry: entry.key.startswith(prefix))
 
 
 def by_pattern(zone: ZoneCache, pattern: str) -> int:
@@ -50,11 +50,11 @@ def by_pattern(zone: ZoneCache, pattern: str) -> int:
         if not gone and any(mark in pattern for mark in "*?["):
             raise OSError("its storage cannot list its entries")
         return int(gone)
-    return purge(zone, lambda entry: pattern in names(entry)) or purge(zone, lambda entry: matches(entry, pattern))
+    return zone.purge(lambda entry: pattern in names(entry)) or zone.purge(lambda entry: matches(entry, pattern))
 
 
-def purge(zone: ZoneCache, wanted: Callable[[Entry], bool]) -> int:
-    """Remove every entry for which `wanted` returns True, and return their number.
+def all_files(zone: ZoneCache, wanted: Callable[[Entry], bool]) -> int:
+    """Remove every entry of a zone in files for which `wanted` returns True, and return their number.
 
     It reads the whole store, and keeps all running fetches from storing. OSError if any entry cannot be removed.
     """

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
 from ..config import CacheZone
 from ..logs import errorlog
+from . import purge
 from .fill import Fill, FillDirectory
 from .lookup import find
 from .rfc9111 import Request
@@ -226,6 +227,10 @@ class ZoneCache:
     def lists(self) -> bool:
         """True if the storage can list its entries."""
         return isinstance(self.store, FileStorage)
+
+    def purge(self, wanted: Callable[[Entry], bool]) -> int:
+        """Remove every entry for which `wanted` returns True, and return their number: see `purge.all_files`."""
+        return purge.all_files(self, wanted)
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry that requests can still reach, directory by directory."""

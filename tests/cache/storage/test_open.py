@@ -106,7 +106,7 @@ def test_a_storage_by_name(tmp_path):
     zone_settings = CacheZone("z", "tests.cache.storage.test_open:Mine")
     site = Site(tmp_path, zone=zone_settings)
     assert isinstance(site.cache.zones()[0].store, BlobStorage)
-    site.responses((200, [*FRESH, ("Vary", "A"), ("ETag", '"a"')], b"x" * 100_000), (304, FRESH, b""))
+    site.responses((200, [*FRESH, ("Vary", "A"), ("ETag", '"a"'), ("Accept-Ranges", "bytes")], b"x" * 100_000), (304, FRESH, b""))
     assert [site.get("/").word for _ in range(2)] == ["MISS", "HIT"]
     assert site.get("/", headers=[("Range", "bytes=0-2")]).body == b"xxx"
     site.now += 61

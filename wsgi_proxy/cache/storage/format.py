@@ -7,7 +7,7 @@ Rules:
   - CLAIMED (an empty file): a leader asks the upstream.
   - FILLING: the head is written, and the body grows behind it.
   - COMPLETE: all is written. The superblock has the body's length and checksum.
-  - VOID: no more bytes will come. The readers must ask the upstream.
+  - VOID: no more bytes will come, and the length is unknown. The readers must ask the upstream.
 - A 304 gives an entry a new head. It is appended behind the body, and one write of the superblock points to it.
 """
 
@@ -126,10 +126,13 @@ def decode_head(head: bytes, crc: int) -> Entry | VaryIndex:
 def load(fd: int, *, whole: bool = True) -> tuple[Superblock, Entry | VaryIndex]:
     """Return the superblock and the entry or index of an open file, with the body if it is small.
 
-    With `whole` the file must be COMPLETE and have all of its body; otherwise it must have a head. BrokenEntry if it is damaged.
+    With `whole` the file must be COMPLETE and have all of its body; otherwise it must have a head and not be VOID. BrokenEntry if
+    that does not hold, or if the file is damaged.
     """
     first = os.pread(fd, FIRST_READ, 0)
     block = Superblock.unpack(first)
+    if block.state == VOID:
+        raise BrokenEntry("given up")
     end = block.head_offset + block.head_length
     head = first[block.head_offset : end] if end <= len(first) else os.pread(fd, block.head_length, block.head_offset)
     found = decode_head(head, block.head_crc)
