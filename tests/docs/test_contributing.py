@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from tests.support import ROOT
 from tests.test_layers import LAYERS
+from wsgi_proxy import config
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -106,6 +108,23 @@ def test_the_layout_that_contributors_read_is_there() -> None:
     for row, layer in zip(reversed(rows), layers, strict=True):
         for name in layer.split():
             assert f"`{name}`" in row or f"`{name}.py`" in row, name
+
+
+#: The lines and files that a contributor reads at most, by section.
+READING = {"Add a balancing policy": (300, 3), "Add a cache storage": (350, 3), "Add an access rule": (350, 3)}
+
+
+@pytest.mark.parametrize("section", READING)
+def test_a_contributor_reads_little(section: str) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition(f"### {section}\n")[2].partition("\n### ")[0]
+    sentence = re.search(r"^Read (.*?)[.] ", text, re.MULTILINE | re.DOTALL)
+    assert sentence is not None
+    names = re.findall(r"`([\w/]+\.py)`", sentence[1])
+    lines = sum(len((ROOT / "wsgi_proxy" / name).read_text().splitlines()) for name in names)
+    for settings in re.findall(r"`(\w+Settings)`", sentence[1]):
+        lines += len(inspect.getsource(getattr(config, settings)).splitlines())
+    most, files = READING[section]
+    assert 0 < lines <= most and 0 < len(names) <= files, f"{lines} lines in {names}"
 
 
 def test_the_templates_load() -> None:

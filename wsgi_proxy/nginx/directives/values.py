@@ -6,6 +6,7 @@ binary.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,17 @@ class UnderFolder:
     def __call__(self, exchange: Exchange) -> str:
         name = self.constant or self._name(exchange)
         return name if name.startswith("/") else f"{self._folder}/{name}"
+
+
+def network(level: Level, text: str) -> Any:
+    """Return the network of `address[/bits]`, with nginx's warning about low bits; None for a text that is no network."""
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    if "/" in text and ipaddress.ip_interface(text).ip != found.network_address:
+        level.reading.warn(f"low address bits of {text} are meaningless", level.reading.names.place)
+    return found
 
 
 def path_template(level: Level, text: str, beside_configuration: bool = False) -> Template:

@@ -1,0 +1,57 @@
+"""The access rules of a location: addresses, passwords, subrequests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...config import Access, Template
+from . import values
+from .rewrite import variable
+from .row import ALL, Bad, Level, Row, listed, value
+
+_ACCESS = "http, server, location, limit_except"
+
+
+def _rule(allow: bool) -> Any:
+    def convert(level: Level, args: list[str]) -> Access:
+        text = args[0]
+        if text in ("all", "unix:"):
+            return Access(allow, text)
+        found = values.network(level, text)
+        if found is None:
+            raise Bad(f'invalid parameter "{text}"')
+        return Access(allow, found)
+
+    return convert
+
+
+def _auth_request(level: Level, args: list[str]) -> str:
+    if "$" in args[0]:
+        raise Bad('"auth_request" with variables is not supported by wsgi_proxy')
+    return "" if args[0] == "off" else args[0]
+
+
+def _auth_request_set(level: Level, args: list[str]) -> tuple[str, Template]:
+    name = variable(args[0])
+    level.reading.names.declare_set(name)
+    return name.lower(), level.template(args[1])
+
+
+def _user_file(level: Level, args: list[str]) -> Template:
+    """Return the path of a password file, relative to the directory of the configuration, as in nginx."""
+    return values.path_template(level, args[0], beside_configuration=True)
+
+
+def _satisfy(level: Level, args: list[str]) -> bool:
+    return bool(values.word("all", "any")(level, args) == "any")
+
+
+ROWS: tuple[Row, ...] = (
+    listed("allow", _ACCESS, "TAKE1", "guard.access", _rule(True)),
+    listed("deny", _ACCESS, "TAKE1", "guard.access", _rule(False)),
+    value("satisfy", ALL, "TAKE1", "guard.satisfy_any", _satisfy),
+    value("auth_basic", _ACCESS, "TAKE1", "guard.auth_basic", values.unless_off(values.template, None)),
+    value("auth_basic_user_file", _ACCESS, "TAKE1", "guard.auth_basic_user_file", _user_file),
+    value("auth_request", ALL, "TAKE1", "guard.auth_request", _auth_request),
+    listed("auth_request_set", ALL, "TAKE2", "guard.auth_request_set", _auth_request_set),
+)
