@@ -6,9 +6,13 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from .stream import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class LayeredStream(Stream):
@@ -21,6 +25,15 @@ class LayeredStream(Stream):
         self.plain = False
         self.read_timeout = lower.read_timeout
         self.write_timeout = lower.write_timeout
+
+    def recv_into(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.recv(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def sendmsg(self, buffers: Sequence[Buffer]) -> None:
+        self.sendall(b"".join(buffers))
 
     def breathe(self) -> None:
         self.lower.breathe()

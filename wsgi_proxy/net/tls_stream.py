@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .layered_stream import LayeredStream
@@ -135,12 +135,6 @@ class TLSStream(LayeredStream):
         finally:
             self.being_read = False
 
-    def recv_into(self, buffer: Buffer) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.recv(len(view))
-        view[: len(data)] = data
-        return len(data)
-
     def recv_nowait(self, size: int) -> bytes | None:
         self._start_reading()
         try:
@@ -252,9 +246,6 @@ class TLSStream(LayeredStream):
                 taken: int = self._core.write(block)
                 block = block[taken:]
             self._flush()
-
-    def sendmsg(self, buffers: Sequence[Buffer]) -> None:
-        self.sendall(b"".join(buffers))
 
     def send_nowait(self, data: Buffer) -> int:
         self._flush_nowait()
