@@ -62,6 +62,7 @@ class FrameClient:
         self.sock = sock or connect(port, 60)
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
+        self.fragment = b""
         self.buffer = b""
         self.seen: list[Frame] = []
         self.fields: dict[int, list[Pairs]] = {}
@@ -104,8 +105,11 @@ class FrameClient:
         head, payload, self.buffer = self.buffer[:9], self.buffer[9:end], self.buffer[end:]
         found = Frame(head[3], head[4], int.from_bytes(head[5:9], "big"), payload)
         self.seen.append(found)
-        if found.kind == HEADERS:
-            decoded = self.decoder.decode(found.payload, raw=True)
+        if found.kind == HEADERS or found.kind == CONTINUATION:
+            self.fragment = found.payload if found.kind == HEADERS else self.fragment + found.payload
+            if not found.flags & END_HEADERS:
+                return found
+            decoded = self.decoder.decode(self.fragment, raw=True)
             pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in decoded]
             self.fields.setdefault(found.stream, []).append(pairs)
         elif found.kind == DATA:

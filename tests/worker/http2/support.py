@@ -61,6 +61,10 @@ class App:
             yield b"x" * size
             left -= size
 
+    def long(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        start("200 OK", [("X-Long", "x" * 40_000)])
+        return [b"long"]
+
     def hints(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         environ["wsgi.early_hints"]([("Link", "</style.css>")])
         return self.hello(environ, start)

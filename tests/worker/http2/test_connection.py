@@ -34,6 +34,8 @@ from tests.support.frames import (
 from tests.support.ports import wait_until
 from tests.support.service import Serving
 
+from wsgi_proxy.worker.link import HEAD
+
 from .support import App, serving_http2
 
 PROTOCOL_ERROR, FLOW_CONTROL, STREAM_CLOSED, FRAME_SIZE, COMPRESSION, CALM = 1, 3, 5, 6, 9, 11
@@ -59,6 +61,7 @@ def goaway(code: int) -> tuple[str, int]:
 
 OK = ("response", 200)
 WIDEST = settings((4, 2**31 - 1))
+LONG = [(f"x{number}", "~" * 7000) for number in range(3)]
 TWO = [*POST, ("content-length", "2")]
 
 
@@ -102,8 +105,9 @@ ROWS = [
     Row("4.1", "unknown frames are ignored", lambda c: pieces(c, frame(0xEE, 255, 5, b"x"), headers(c)), OK),
     Row("4.1", "unknown flags are ignored", lambda c: pieces(c, headers(c, flags=0xD5 & ~PADDED)), OK),
     Row("4.1", "the reserved bit is ignored", lambda c: pieces(c, headers(c, stream=0x80000001)), OK),
-    Row("4.2", "a frame above the limit", lambda c: post(c, data(b"x" * 16385)), goaway(6)),
-    Row("4.2", "a frame of exactly the limit", lambda c: post(c, data(b"x" * 16384)), OK),
+    Row("4.2", "a frame above the limit", lambda c: post(c, data(b"x" * 65537)), goaway(6)),
+    Row("4.2", "a frame of exactly the limit", lambda c: post(c, data(b"x" * 65535)), OK),
+    Row("4.2", "a large field block in one frame", lambda c: c.request(1, fields(("x", "~" * 7000), *LONG)), OK),
     Row("4.3", "a field block that is none", lambda c: c.send(frame(HEADERS, 5, 1, b"\x80")), goaway(9)),
     Row("4.3", "a truncated field block", lambda c: c.send(frame(HEADERS, 5, 1, b"\x40")), goaway(9)),
     Row("4.3.1", "a size update above the limit", lambda c: c.send(frame(HEADERS, 5, 1, b"\x3f\xe2\x1f")), goaway(9)),
@@ -120,7 +124,7 @@ ROWS = [
     Row("5.1", "RST_STREAM on a closed stream", lambda c: (again(c, number(RST_STREAM, 1, 8)), c.request(3)), ("end", 3)),
     Row("5.1", "PRIORITY on a closed stream", lambda c: (again(c, frame(PRIORITY, 0, 1, bytes(5))), c.request(3)), ("end", 3)),
     Row("5.1.1", "an even stream", lambda c: c.send(headers(c, stream=2)), goaway(1)),
-    Row("5.1.1", "a stream below the last", lambda c: (c.get(5), c.send(headers(c, stream=3))), goaway(5)),
+    Row("5.1.1", "a stream below the last", lambda c: (c.get(5), c.send(headers(c, stream=3))), goaway(1)),
     Row("5.1.1", "HEADERS on stream 0", lambda c: c.send(headers(c, stream=0)), goaway(1)),
     Row("5.4.1", "GOAWAY names the last stream", lambda c: (c.get(1), c.send(headers(c, stream=4))), goaway(1)),
     Row("6.1", "DATA on stream 0", lambda c: c.send(data(stream=0)), goaway(1)),
@@ -175,7 +179,6 @@ ROWS = [
         lambda c: post(c, data(b"xxx"), pairs=TWO),
         reset(1),
     ),
-    Row("8.1.1", "content-length without a body", lambda c: c.request(1, fields(("content-length", "1"))), reset(1)),
 ]
 
 
@@ -205,11 +208,10 @@ def test_conformance(server: tuple[Serving, App], row: Row) -> None:
     ("first", "code"),
     [
         (b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n" + settings(), None),
-        (PREFACE + frame(PING, 0, 0, bytes(8)), 1),
-        (PREFACE + frame(SETTINGS, ACK), 1),
-        (PREFACE + frame(HEADERS, 5, 1, b"\x82"), 1),
+        (PREFACE + frame(HEADERS, 5, 1, b"\x80"), 9),
+        (PREFACE + frame(PUSH_PROMISE, 4, 1, length=100), 1),
     ],
-    ids=["another preface", "PING first", "an acknowledgement first", "HEADERS first"],
+    ids=["another preface", "broken HEADERS first", "the beginning of a PUSH_PROMISE"],
 )
 def test_the_preface(server: tuple[Serving, App], first: bytes, code: int | None) -> None:
     """RFC 9113, section 3.4. Other bytes than the preface are read as HTTP/1.1, and refused as such."""
@@ -219,6 +221,55 @@ def test_the_preface(server: tuple[Serving, App], first: bytes, code: int | None
             assert data.startswith(b"HTTP/1.1 ") and b" 505 " in data or b" 400 " in data
         else:
             assert client.outcome() == ("goaway", code) and client.ends()
+
+
+@pytest.mark.parametrize("first", [b"", frame(SETTINGS, ACK), number(WINDOW_UPDATE, 0, 5), frame(PING, 0, 0, bytes(8))])
+def test_the_clients_settings_may_come_late(server: tuple[Serving, App], first: bytes) -> None:
+    """nginx does not insist on SETTINGS as the first frame either; the defaults apply until they arrive."""
+    with FrameClient(server[0].port, PREFACE + first) as client:
+        assert client.get(1) == (200, b"hello")
+        client.send(settings((5, 20_000)))
+        assert client.get(3) == (200, b"hello")
+
+
+MALFORMED = {
+    "a line end in a value": fields(("x", "a\r\nb: c")),
+    "NUL in a value": fields(("x", "a\0b")),
+    "a colon in a name": fields(("x:y", "1")),
+    "a space in a name": fields(("x y", "1")),
+    "a field of the connection": fields(("transfer-encoding", "chunked")),
+    "no scheme": [pair for pair in fields() if pair[0] != ":scheme"],
+    "a pseudo-header behind a field": [("x", "1"), *fields()],
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_malformed_request_gets_400_before_the_reset(server: tuple[Serving, App], name: str, ended: bool) -> None:
+    """RFC 9113, section 8.1.1. nginx answers 400 as well."""
+    begun = server[1].begun
+    with FrameClient(server[0].port) as client:
+        client.request(1, MALFORMED[name], ended)
+        assert client.outcome() == ("response", 400) and b"400 Bad Request" in client.bodies[1]
+        assert client.outcome() == reset(PROTOCOL_ERROR)
+        assert client.get(3) == (200, b"hello")
+    assert server[1].begun == begun + 1
+
+
+def test_a_length_without_a_body_is_malformed(server: tuple[Serving, App]) -> None:
+    with FrameClient(server[0].port) as client:
+        client.request(1, fields(("content-length", "1")))
+        assert client.outcome() == ("response", 400) and client.outcome() == reset(PROTOCOL_ERROR) and client.alive()
+
+
+def test_the_frame_size_of_a_client(server: tuple[Serving, App]) -> None:
+    """RFC 9113, section 6.5.2: 16384 bytes until the client allows more."""
+    for size, first in ((0, 16384), (20_000, 20_000)):
+        with FrameClient(server[0].port, PREFACE + (settings((5, size)) if size else settings())) as client:
+            client.request(1, fields(path="/long"))
+            assert client.outcome() == OK
+            seen = [len(found.payload) for found in client.seen if found.kind in (HEADERS, CONTINUATION)]
+            assert seen[0] == first and sum(seen) > 40_000 and max(seen) == first
 
 
 def test_a_preface_in_pieces_and_http1_beside_it(server: tuple[Serving, App]) -> None:
@@ -321,8 +372,22 @@ def test_a_client_that_does_not_begin() -> None:
 
 def test_a_field_block_that_does_not_end() -> None:
     with serving_http2(client_header_timeout=0.1) as (server, _), FrameClient(server.port) as client:
-        client.send(frame(HEADERS, END_STREAM, 1, b"\x82"))
-        assert client.outcome() == ("goaway", 1) and client.ends()
+        whole = headers(client, 3)
+        first = frame(HEADERS, END_STREAM, 1, b"\x82")
+        for stream, part, rest in ((1, first, frame(CONTINUATION, END_HEADERS, 1)), (3, whole[:12], whole[12:])):
+            client.send(part)
+            assert client.outcome(stream) == ("reset", PROTOCOL_ERROR)
+            # The rest is ignored, and does not harm the next request.
+            client.send(rest)
+        assert client.get(5) == (200, b"hello")
+
+
+def test_a_field_block_that_does_not_end_while_the_worker_ends() -> None:
+    with serving_http2(client_header_timeout=0.1, keepalive_timeout=600) as (server, _), FrameClient(server.port) as client:
+        client.send(headers(client)[:12])
+        wait_until(lambda: any(found.state == HEAD for found in server.service.connections), "the head's beginning", 60)
+        server.call(server.service.drain)
+        assert client.until(lambda found: found.kind == GOAWAY and found.payload[:4] == b"\0\0\0\x01") and client.ends()
 
 
 def test_the_client_leaves() -> None:

@@ -31,15 +31,12 @@ _READ = 64 * 1024
 class Http2Connection(StreamFrames):
     """A connection that speaks HTTP/2. It replaces the `Connection` that accepted the client."""
 
-    __slots__ = (
-        "_greeted",
-        "_settled",
-    )
+    __slots__ = ("_greeted",)
 
     def __init__(self, link: Link) -> None:
         super().__init__(link)
-        self._greeted = self._settled = False
-        """True once the client's preface, or its first SETTINGS, has arrived."""
+        self._greeted = False
+        """True once the client's preface has arrived. Its SETTINGS may follow later, as in nginx: until then the defaults apply."""
 
     def begin(self, data: bytes) -> None:
         """Take over from the replaced connection; `data` are the bytes received so far."""
@@ -54,6 +51,7 @@ class Http2Connection(StreamFrames):
                 [
                     (frames.MAX_CONCURRENT_STREAMS, settings.http2_streams),
                     (frames.INITIAL_WINDOW_SIZE, settings.http2_window),
+                    (frames.MAX_FRAME_SIZE, frames.RECEIVED_SIZE),
                     (frames.MAX_HEADER_LIST_SIZE, min(settings.max_head, LIST_LIMIT)),
                 ]
             )
@@ -112,13 +110,14 @@ class Http2Connection(StreamFrames):
             at = 24
         while end - at >= 9:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
-            if length > frames.FRAME_SIZE:
+            if length > frames.RECEIVED_SIZE:
                 raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a frame above SETTINGS_MAX_FRAME_SIZE")
             start = at + 9
-            if end - start < length:
-                break
             kind, flags = data[at + 3], data[at + 4]
             number = (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
+            if end - start < length:
+                self._begun(kind, number)
+                break
             at = start + length
             self._frame(kind, flags, number, data[start:at])
             if self.state == CLOSED or self.state == DISCARD or self.state == LINGER:
@@ -126,14 +125,17 @@ class Http2Connection(StreamFrames):
                 return
         self.buffer = data[at:] if at < end else b""
 
+    def _begun(self, kind: int, number: int) -> None:
+        """Handle the header of a frame whose payload has not arrived: refuse it, or limit the time that a request's head may take."""
+        if kind == frames.PUSH_PROMISE:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
+        if kind == frames.HEADERS and number & 1 and number > self.last and not self._block_stream:
+            self._await_head(number)
+
     def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._block_stream and (kind != frames.CONTINUATION or number != self._block_stream):
             # RFC 9113, section 6.10.
             raise ConnectionFault(frames.PROTOCOL_ERROR, "a frame within a field block")
-        if not self._settled:
-            if kind != frames.SETTINGS or flags & frames.ACK:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "a preface without SETTINGS")
-            self._settled = True
         if kind == frames.HEADERS:
             self._headers(flags, number, payload)
         elif kind == frames.DATA:
@@ -191,6 +193,8 @@ class Http2Connection(StreamFrames):
                     if stream.window > frames.MAX_WINDOW:
                         raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a window above 2^31 - 1")
                     stream.opened()
+            elif name == frames.MAX_FRAME_SIZE:
+                self.frame_size = value
             elif name == frames.HEADER_TABLE_SIZE:
                 self._owes_table = True
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
@@ -209,7 +213,7 @@ class Http2Connection(StreamFrames):
         if self.state == LINGER or self.state == DISCARD or not self._greeted:
             self.close()
         elif self.state == HEAD:
-            self._fail(ConnectionFault(frames.PROTOCOL_ERROR, "client timed out while sending a field block"))
+            self._give_up_head()
         else:
             self._say_last()
 

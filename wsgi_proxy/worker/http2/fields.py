@@ -2,7 +2,8 @@
 
 Rules:
 - A request that RFC 9113, sections 8.1 to 8.3, calls malformed is StreamFault(PROTOCOL_ERROR): pseudo-header fields, names and
-  values, fields of the connection, lengths. A request that HTTP/1.1 would refuse as well is ClientError, with nginx's status.
+  values, fields of the connection, lengths. It gets 400 before its stream is reset, which that RFC allows and nginx does. A request that HTTP/1.1 would refuse as well is ClientError, with nginx's status.
+- White space around a value is left out, as in HTTP/1.1 and in nginx.
 - Bytes with a meaning in an HTTP/1.1 head are refused: CR, LF, NUL and every other control character, a colon or space in a
   name, a space in the target.
 - Fields keep their order and repetitions, in lower case. `host` comes first and equals `:authority`. The parts of a split cookie
@@ -84,7 +85,7 @@ def read_request(fields: Pairs, ended: bool, settings: ListenerSettings) -> Requ
             if not value.isprintable():
                 _check_value(name, value)
             if value[0] in " \t" or value[-1] in " \t":
-                raise _malformed(f"white space around the value of {name}")
+                value = value.strip(" \t")
         if meaning:
             if meaning == "cookie":
                 cookies.append(value)

@@ -44,7 +44,9 @@ MAX_HEADER_LIST_SIZE: Final = 6
 
 FRAME_HEADER: Final = 9
 FRAME_SIZE: Final = 16384
-"""The payload in bytes that every peer accepts (RFC 9113, section 4.2). Neither side sends larger frames."""
+"""The payload in bytes that every peer accepts (RFC 9113, section 4.2)."""
+RECEIVED_SIZE: Final = 64 * 1024
+"""The largest payload in bytes that this side accepts; its SETTINGS say so."""
 LARGEST_FRAME: Final = 2**24 - 1
 MAX_WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65535
@@ -76,15 +78,15 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return frame_header(len(payload), kind, flags, stream) + payload
 
 
-def header_frames(stream: int, block: bytes, ended: bool) -> bytes:
-    """Return a field block as HEADERS, with CONTINUATION where it is large; `ended` says that no DATA follows."""
+def header_frames(stream: int, block: bytes, ended: bool, size: int = FRAME_SIZE) -> bytes:
+    """Return a field block as HEADERS, with CONTINUATION if it is larger than `size`; `ended` says that no DATA follows."""
     flags = END_STREAM if ended else 0
-    if len(block) <= FRAME_SIZE:
+    if len(block) <= size:
         return frame_header(len(block), HEADERS, flags | END_HEADERS, stream) + block
-    made = [frame(HEADERS, flags, stream, block[:FRAME_SIZE])]
-    for start in range(FRAME_SIZE, len(block), FRAME_SIZE):
-        last = start + FRAME_SIZE >= len(block)
-        made.append(frame(CONTINUATION, END_HEADERS if last else 0, stream, block[start : start + FRAME_SIZE]))
+    made = [frame(HEADERS, flags, stream, block[:size])]
+    for start in range(size, len(block), size):
+        last = start + size >= len(block)
+        made.append(frame(CONTINUATION, END_HEADERS if last else 0, stream, block[start : start + size]))
     return b"".join(made)
 
 

@@ -19,6 +19,7 @@ from ..link import CLOSED, Link
 from .frames import (
     DEFAULT_WINDOW,
     ENHANCE_YOUR_CALM,
+    FRAME_SIZE,
     MAX_WINDOW,
     RST_STREAM,
     WINDOW_UPDATE,
@@ -60,6 +61,7 @@ class Output(Link):
         "_unsaid",
         "blocked",
         "first_window",
+        "frame_size",
         "initial_window",
         "receive_window",
         "streams",
@@ -72,6 +74,8 @@ class Output(Link):
         """The streams that are open, or half-closed on either side."""
         self.window = self.initial_window = DEFAULT_WINDOW
         window = self.listener.settings.http2_window
+        self.frame_size = FRAME_SIZE
+        """The largest payload in bytes that the client accepts."""
         self.receive_window = max(STREAM_WINDOW, window)
         """The bytes that a client may send on a stream whose body is being read."""
         self.first_window = max(DEFAULT_WINDOW, window)

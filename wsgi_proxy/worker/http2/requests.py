@@ -45,8 +45,10 @@ class StreamFrames(Output):
         "_block_size",
         "_block_stream",
         "_decoder",
+        "_dense",
         "_draining",
         "_final",
+        "_head_stream",
         "last",
         "running",
     )
@@ -61,6 +63,10 @@ class StreamFrames(Output):
         self._block_ended = False
         self._draining = self._final = False
         """True once a GOAWAY was sent that still accepts streams, or the last one."""
+        self._head_stream = 0
+        """The stream whose head is limited by `client_header_timeout`, in the state HEAD."""
+        self._dense = -1
+        """The highest stream number below which the client left out none."""
         self.last = 0
         """The highest stream number of the client."""
         self.running = 0
@@ -132,9 +138,25 @@ class StreamFrames(Output):
             return
         self._block, self._block_size = [block], len(block)
         self._block_stream, self._block_ended = number, ended
-        if not self.running:
+        self._await_head(number)
+
+    def _await_head(self, number: int) -> None:
+        """Limit the time in which the rest of a request's head must arrive. Other requests of the connection lift the limit."""
+        if not self.running and not self._final and self.state != HEAD:
             self.state = HEAD
+            self._head_stream = number
             self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+
+    def _give_up_head(self) -> None:
+        """Reset a stream whose head did not arrive in time, and keep the connection for others."""
+        number = self._head_stream
+        self.service.log.info("%s: client timed out while sending a field block", self)
+        self.last = max(self.last, number)
+        self.write_reset(number, frames.PROTOCOL_ERROR)
+        self.state = IDLE
+        self.deadline = time.monotonic() + self.settings.keepalive_timeout
+        if self._draining:
+            self._say_last()
 
     def _continuation(self, flags: int, payload: bytes) -> None:
         number = self._block_stream
@@ -157,13 +179,19 @@ class StreamFrames(Output):
             fields = self._decoder.decode(block)
         except DecodeError as error:
             code = frames.ENHANCE_YOUR_CALM if error.too_large else frames.COMPRESSION_ERROR
+            self.last = max(self.last, number)
             raise ConnectionFault(code, f"field block: {error}") from error
         stream = self.streams.get(number)
         if stream is not None:
             self._trailers(stream, fields, ended)
         elif number <= self.last:
+            if number > self._dense and number not in self._lenient:
+                # RFC 9113, section 5.1.1.
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS of a stream below the last one")
             self._over(number, "HEADERS")
         else:
+            if number == self._dense + 2:
+                self._dense = number
             self.last = number
             if self._final:
                 # GOAWAY has told the client that it is not processed.
@@ -189,19 +217,19 @@ class StreamFrames(Output):
 
     def _request(self, number: int, fields: Pairs, ended: bool) -> None:
         refused: ClientError | None = None
+        malformed = False
         try:
             head = read_request(fields, ended, self.listener.settings)
         except StreamFault as fault:
-            self.service.log.info("%s: %s", self, fault)
-            self.write_reset(number, fault.code)
+            refused, head, malformed = ClientError(str(fault)), Request.refused(dict(fields).get(":method", "")), True
             self.charge(RESET_COST)
-            return
         except ClientError as error:
             found = dict(fields)
             refused, head = error, Request.refused(found.get(":method", ""), found.get(":authority") or found.get("host", ""))
         self.requests += 1
         stream = RequestStream(self, number, head, ended)
         stream.refused = refused
+        stream.malformed = malformed
         if refused is None and (self.trusted or head.underscored):
             stream.judge(head)
         self.streams[number] = stream

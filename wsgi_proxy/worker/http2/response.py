@@ -98,7 +98,9 @@ class StreamResponse(ResponseWriter):
             block.append(encode_field("content-length", str(whole)))
         self.head_sent = True
         self.ended = self.bare or (self.left == 0 and self.stream.trailers is None)
-        head = header_frames(self.stream.id, self.stream.connection.table_update() + b"".join(block), self.ended)
+        connection = self.stream.connection
+        fields = connection.table_update() + b"".join(block)
+        head = header_frames(self.stream.id, fields, self.ended, connection.frame_size)
         self.stream.head_out += len(head)
         return head
 

@@ -23,9 +23,9 @@ from .frames import (
     CANCEL,
     DATA,
     END_STREAM,
-    FRAME_SIZE,
     INTERNAL_ERROR,
     NO_ERROR,
+    PROTOCOL_ERROR,
     frame_header,
     header_frames,
 )
@@ -49,7 +49,7 @@ class RequestStream(Link):
     `window` are the bytes that the client accepts, `receivable` those that it may send.
     """
 
-    __slots__ = ("_asked", "_gate", "_unsaid", "connection", "held", "id", "receivable", "window")
+    __slots__ = ("_asked", "_gate", "_unsaid", "connection", "held", "id", "malformed", "receivable", "window")
 
     def __init__(self, connection: StreamFrames, number: int, head: Request, ended: bool) -> None:
         self.adopt(connection)
@@ -58,6 +58,8 @@ class RequestStream(Link):
         self.id = number
         self.window = connection.initial_window
         self.receivable = connection.first_window
+        self.malformed = False
+        """True if the request is malformed (RFC 9113, section 8.1.1): the stream is reset behind its response."""
         self._asked = False
         self.held = 0
         """Received bytes that were not read."""
@@ -133,6 +135,8 @@ class RequestStream(Link):
         if self.state != CLOSED:
             if not response.ended:
                 self.connection.reset(self, INTERNAL_ERROR)
+            elif self.malformed:
+                self.connection.reset(self, PROTOCOL_ERROR)
             elif not body.ended and not self._rest_arrives() and self.state != CLOSED:
                 # RFC 9113, section 8.1: the rest of the request is not needed.
                 self.connection.reset(self, NO_ERROR)
@@ -208,7 +212,8 @@ class RequestStream(Link):
 
     def send_fields(self, block: bytes, ended: bool) -> None:
         """Send a field block: an interim response or trailers."""
-        frames = header_frames(self.id, self.connection.table_update() + block, ended)
+        connection = self.connection
+        frames = header_frames(self.id, connection.table_update() + block, ended, connection.frame_size)
         self.head_out += len(frames)
         self.send(frames)
 
@@ -222,7 +227,7 @@ class RequestStream(Link):
                 if head and (self.window <= 0 or connection.window <= 0 or connection.congested()):
                     self.send(head)
                     head = b""
-                count = min(self._room(), size - start, FRAME_SIZE, self.settings.http2_chunk)
+                count = min(self._room(), size - start, connection.frame_size, self.settings.http2_chunk)
             else:
                 count = 0
                 if self.state == CLOSED:
