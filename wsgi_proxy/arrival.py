@@ -43,7 +43,7 @@ def take_raw(exchange: Exchange, pairs: Pairs) -> None:
     elif "HTTP_TRANSFER_ENCODING" in environ:
         exchange.chunked = True
     elif exchange.protocol == "HTTP/2.0":
-        # A body needs no length (RFC 9113, section 8.1): its first byte tells that there is one.
+        # A body needs no length (RFC 9113, section 8.1): a stream without its end has one.
         begins = getattr(exchange.input, "begins", None)
         exchange.chunked = begins is not None and begins()
 

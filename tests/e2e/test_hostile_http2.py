@@ -116,7 +116,7 @@ GOOD: dict[str, tuple[Pairs, bytes | None, list[str], bytes]] = {
     "no length": (fields(), b"hello", ["Content-Length: 5"], b"hello"),
     "no length, much": (fields(), b"x" * 99_000, ["Content-Length: 99000"], b"x" * 99_000),
     "no body": (fields(), None, [], b""),
-    "an empty body": (fields(), b"", [], b""),
+    "an empty body": (fields(), b"", ["Content-Length: 0"], b""),
     "a request as a body": (fields(), HIDDEN, [f"Content-Length: {len(HIDDEN)}"], HIDDEN),
     "repeated fields": (fields(("x", "1"), ("y", "2"), ("x", "3")), None, ["x: 1", "y: 2", "x: 3"], b""),
     "a Cookie in pieces": (fields(("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")), None, ["x: y", "cookie: a=1; b=2"], b""),

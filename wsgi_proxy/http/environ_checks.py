@@ -110,10 +110,10 @@ def framed_body(environ: Mapping[str, Any], protocol: str, source: Any) -> tuple
         if "HTTP_TRANSFER_ENCODING" in environ:
             return None, True, source if environ.get("wsgi.input_terminated") else UnreadableInput()
         if protocol.startswith("HTTP/2"):
-            # HTTP/2 frames a body without a length (RFC 9113, section 8.1): its first byte shows that there is one.
+            # HTTP/2 frames a body without a length (RFC 9113, section 8.1).
             begins = getattr(source, "begins", None)
             if begins is not None:
-                # The body of ProxyWorker waits for the byte and keeps it.
+                # The body of ProxyWorker knows its stream. Of any other the first byte shows that there is one.
                 return None, begins(), source
             first = source.read(1)
             if first:

@@ -59,12 +59,14 @@ def test_reading(read: Any, expected: Any) -> None:
         assert client.outcome() == ("response", 200) and app.found == expected
 
 
-def test_a_body_that_is_none() -> None:
-    app = Reading(lambda body: (body.begins(), body.read(), body.left))
+def test_an_open_stream_has_a_body() -> None:
+    """A request is served before its first byte has arrived: a streamed body reaches the upstream without delay."""
+    app = Reading(lambda body: (body.begins(), body.read(), body.begins(), body.left))
     with serving_http2(app) as (server, _), FrameClient(server.port) as client:
         client.request(1, POST, end=False)
+        wait_until(lambda: app.begun == 1, "the call", 60)
         client.send(frame(DATA, END_STREAM, 1))
-        assert client.outcome() == ("response", 200) and app.found == (False, b"", None)
+        assert client.outcome() == ("response", 200) and app.found == (True, b"", False, None)
 
 
 def test_trailers() -> None:
@@ -142,8 +144,18 @@ def test_another_length_than_was_said(length: str) -> None:
     with serving_http2(app) as (server, _), FrameClient(server.port) as client:
         client.request(1, [*POST, ("content-length", length)], end=False)
         client.send(frame(DATA, END_STREAM, 1, b"hello"))
-        assert client.outcome() == ("reset", 1)
-        assert client.alive() and (length == "0" or isinstance(app.found, ClientError))
+        assert client.outcome() == ("response", 400) and client.outcome() == ("reset", 1)
+        assert client.alive() and (app.found is None or isinstance(app.found, ClientError))
+
+
+def test_a_length_of_nothing_needs_no_wait() -> None:
+    """The application runs before the end of the stream has arrived, as with nginx."""
+    app = Reading(lambda body: body.read())
+    with serving_http2(app) as (server, _), FrameClient(server.port) as client:
+        client.request(1, [*POST, ("content-length", "0")], end=False)
+        wait_until(lambda: app.begun == 1, "the call", 60)
+        client.send(frame(DATA, END_STREAM, 1))
+        assert client.outcome() == ("response", 200)
 
 
 def test_waiting_for_the_body_or_another_descriptor() -> None:

@@ -69,6 +69,11 @@ class StreamBody(Body):
         self._queue = []
         self._gate.open()
 
+    @property
+    def fault(self) -> ProxyError | None:
+        """The fault that the next read raises."""
+        return self._fault
+
     # --- the application's side ---
 
     @property
@@ -86,8 +91,8 @@ class StreamBody(Body):
             raise self._fault
 
     def begins(self) -> bool:
-        """Wait for the first byte or the end; return True for a byte."""
-        return bool(self._pieces) or self._more()
+        """Return False if the body has ended without a byte; an open stream counts as a body, as in nginx."""
+        return self.received > 0 or not self._over
 
     def _more(self) -> bool:
         while not self._queue:

@@ -36,7 +36,7 @@ class Http2Connection(StreamFrames):
     def __init__(self, link: Link) -> None:
         super().__init__(link)
         self._greeted = False
-        """True once the client's preface has arrived. Its SETTINGS may follow later, as in nginx: until then the defaults apply."""
+        """True once the client's preface has arrived. Its SETTINGS may come later, as in nginx; the defaults apply until then."""
 
     def begin(self, data: bytes) -> None:
         """Take over from the replaced connection; `data` are the bytes received so far."""
@@ -126,7 +126,7 @@ class Http2Connection(StreamFrames):
         self.buffer = data[at:] if at < end else b""
 
     def _begun(self, kind: int, number: int) -> None:
-        """Handle the header of a frame whose payload has not arrived: refuse it, or limit the time that a request's head may take."""
+        """Handle the header of a frame whose payload has not arrived: refuse it, or limit the time of a request's head."""
         if kind == frames.PUSH_PROMISE:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
         if kind == frames.HEADERS and number & 1 and number > self.last and not self._block_stream:

@@ -2,7 +2,8 @@
 
 Rules:
 - A request that RFC 9113, sections 8.1 to 8.3, calls malformed is StreamFault(PROTOCOL_ERROR): pseudo-header fields, names and
-  values, fields of the connection, lengths. It gets 400 before its stream is reset, which that RFC allows and nginx does. A request that HTTP/1.1 would refuse as well is ClientError, with nginx's status.
+  values, fields of the connection, lengths. It gets 400 before its stream is reset, which section 8.1.1 allows and nginx does. A
+  request that HTTP/1.1 would refuse as well is ClientError, with nginx's status.
 - White space around a value is left out, as in HTTP/1.1 and in nginx.
 - Bytes with a meaning in an HTTP/1.1 head are refused: CR, LF, NUL and every other control character, a colon or space in a
   name, a space in the target.

@@ -122,7 +122,10 @@ class StreamFrames(Output):
         if len(content) < size:
             stream.consumed(size - len(content))
         if (content and not body.feed(content)) or (ended and not body.finish([])):
-            self._break(stream, frames.PROTOCOL_ERROR, ClientError("client sent a body that differs from its content-length"))
+            # RFC 9113, section 8.1.1: malformed. The application gets the fault, and its response precedes the reset.
+            stream.malformed = True
+            body.fail(ClientError("client sent a body that differs from its content-length"))
+            self.charge(RESET_COST)
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
         if not number & 1:
@@ -220,12 +223,14 @@ class StreamFrames(Output):
         malformed = False
         try:
             head = read_request(fields, ended, self.listener.settings)
-        except StreamFault as fault:
-            refused, head, malformed = ClientError(str(fault)), Request.refused(dict(fields).get(":method", "")), True
-            self.charge(RESET_COST)
-        except ClientError as error:
+        except (StreamFault, ClientError) as error:
+            if isinstance(error, ClientError):
+                refused = error
+            else:
+                refused, malformed = ClientError(str(error)), True
+                self.charge(RESET_COST)
             found = dict(fields)
-            refused, head = error, Request.refused(found.get(":method", ""), found.get(":authority") or found.get("host", ""))
+            head = Request.refused(found.get(":method", ""), found.get(":authority") or found.get("host", ""))
         self.requests += 1
         stream = RequestStream(self, number, head, ended)
         stream.refused = refused

@@ -97,27 +97,17 @@ class RequestStream(Link):
         assert head is not None
         response = StreamResponse(self, head)
         try:
+            if self.malformed and self.refused is None and isinstance(self.body, StreamBody):
+                self.refused = self.body.fault
             if self.refused is not None:
                 self._refuse(response)
             elif not self.gone:
                 environ = make_environ(self, head)
                 environ["SERVER_PROTOCOL"] = "HTTP/2.0"
                 environ["wsgi.input"] = self.body
-                if self._says_nothing_comes(head):
-                    self.service.respond(self, response, environ)
+                self.service.respond(self, response, environ)
         finally:
             self._end(response)
-
-    def _says_nothing_comes(self, head: Request) -> bool:
-        """Return False if a body has bytes and a Content-Length of 0: such a request is malformed."""
-        body = self.body
-        if head.content_length != 0 or not isinstance(body, StreamBody):
-            return True
-        try:
-            return not body.begins()
-        except ProxyError as error:
-            self.service.log.info("%s: %s", self, error)
-            return False
 
     def _refuse(self, response: StreamResponse) -> None:
         """Answer a request that does not reach the application."""
@@ -133,10 +123,10 @@ class RequestStream(Link):
     def _end(self, response: StreamResponse) -> None:
         body = self.body
         if self.state != CLOSED:
-            if not response.ended:
-                self.connection.reset(self, INTERNAL_ERROR)
-            elif self.malformed:
+            if self.malformed:
                 self.connection.reset(self, PROTOCOL_ERROR)
+            elif not response.ended:
+                self.connection.reset(self, INTERNAL_ERROR)
             elif not body.ended and not self._rest_arrives() and self.state != CLOSED:
                 # RFC 9113, section 8.1: the rest of the request is not needed.
                 self.connection.reset(self, NO_ERROR)
@@ -281,4 +271,4 @@ class RequestStream(Link):
     def close(self) -> None:
         """Reset the stream and keep its connection."""
         if self.state != CLOSED:
-            self.connection.reset(self, INTERNAL_ERROR)
+            self.connection.reset(self, PROTOCOL_ERROR if self.malformed else INTERNAL_ERROR)
