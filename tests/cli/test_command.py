@@ -113,6 +113,7 @@ def test_every_fault_is_told_with_its_place(folder: Path, command: Command) -> N
     assert done.stderr.splitlines() == [
         f'wsgi-proxy: [emerg] {path}:3: unknown directive "foo"',
         f'wsgi-proxy: [emerg] {path}:5: host not found in "80x" of the "listen" directive',
+        f'wsgi-proxy: [emerg] {path}:7: host not found in upstream "no.such.invalid"',
         f"wsgi-proxy: configuration file {path} test failed",
     ]
     path.write_text("events {}\nhttp { server {\n location / {\n proxy_pass http://no.such.invalid; } } }\n")

@@ -46,7 +46,10 @@ def session_members(session: int) -> list[int]:
 class Running:
     """A running server with its addresses, processes and output."""
 
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None, stdout: Path | None = None
+    ) -> None:
+        """Start the command; standard output goes to the file `stdout` if it is given, else to `log_path` with the messages."""
         global _started
         _started += 1
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,14 +59,14 @@ class Running:
         self.log_path = folder / f"output-{_started}.log"
         setpriv = shutil.which("setpriv")
         prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-        with open(self.log_path, "wb") as log:
+        with open(self.log_path, "wb") as log, open(stdout or os.devnull, "ab") as output:
             self.process = subprocess.Popen(
                 [*prefix, *command],
                 cwd=folder,
                 env=environment(env),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=output if stdout else log,
+                stderr=log,
                 start_new_session=True,
             )
         self.pid = self.process.pid
@@ -277,8 +280,8 @@ def run_proxy(
 ) -> Iterator[Running]:
     """This proxy, as the `wsgi-proxy` command runs it, with `conf_text` and `tmp_path/proxy` as its prefix (-p).
 
-    It runs in the foreground and is up when every `listen` of the text accepts. The default error log is `log()`, the
-    default access log and pid file are in `folder/logs`. `args` are further arguments.
+    It runs in the foreground and is up when every `listen` of the text accepts. The default error log is `log()`. The
+    default access log, which is standard output, and the pid file are in `folder/logs`. `args` are further arguments.
 
     With WORKER_CLASS in the environment plain gunicorn with that class of worker runs it instead; what that cannot do, because
     the listeners and the process are not ours, is skipped.
@@ -295,7 +298,7 @@ def run_proxy(
         command += ["-g", "daemon off;"]
     command += args
     addresses = listen_addresses(conf_text, folder) if wait_for is None else wait_for
-    with running(Running(command, folder, env), addresses, deadline) as server:
+    with running(Running(command, folder, env, folder / "logs" / "access.log"), addresses, deadline) as server:
         yield server
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__, build
 from ..errors import ConfigError, Fault
+from . import places
 from .flags import NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
 
 if TYPE_CHECKING:
@@ -111,24 +112,36 @@ def _warn_of_the_build() -> None:
 # --- the configuration ------------------------------------------------------------------------------------------------------
 
 
-def read(options: Options, *, resolve: bool = True) -> Config:
-    """Return the configuration that the flags name, with host names and certificates checked.
+def read(options: Options, *, whole: bool = True, starts: bool = False) -> Config:
+    """Return the configuration that the flags name, with the place of its error log.
 
-    Without `resolve` host names are not looked up. Raises ConfigError with all faults.
+    With `whole`, host names are looked up and certificates are checked. With `starts`, the pid file has a place and the files
+    that a start writes are checked. Raises ConfigError with all faults.
     """
     from .. import nginx
     from ..tls import warnings_of
 
-    config = nginx.load(options.path, prefix=options.prefix, main=options.directives)
-    if not config.main.error_log:
-        target = options.error_log or "stderr"
-        if not options.error_log and os.path.isdir(os.path.join(config.prefix, "logs")):
-            target = os.path.join(config.prefix, "logs", "error.log")
-        config = replace(config, main=replace(config.main, error_log=((target, "error"),)))
-    faults = nginx.unresolved(config) if resolve else []
-    if faults:
-        raise ConfigError(*faults)
-    return replace(config, warnings=(*config.warnings, *warnings_of(config)))
+    def check(config: Config) -> list[Fault]:
+        return _machine_faults(places.settled(config, options.error_log, pid=starts), starts)
+
+    config = nginx.load(
+        options.path, prefix=options.prefix, main=options.directives, check=check if whole else None, own_process=True
+    )
+    config = replace(config, warnings=(*config.warnings, *warnings_of(config)))
+    return places.settled(config, options.error_log, pid=starts)
+
+
+def _machine_faults(config: Config, starts: bool) -> list[Fault]:
+    """Return the faults of a configuration on this machine: unknown hosts, certificates, files that cannot be written."""
+    from .. import nginx, tls
+
+    tls.forget()
+    faults = [*nginx.unresolved(config), *tls.faults_of(config)]
+    if starts:
+        from ..server import preflight
+
+        faults += preflight.faults_of(config)
+    return faults
 
 
 def _lines(error: ConfigError) -> list[str]:
@@ -144,7 +157,7 @@ def _test(options: Options) -> int:
     """Run -t and -T: print all faults, or nginx's two lines."""
     path = options.path
     try:
-        config = read(options)
+        config = read(options, starts=True)
         from ..server import ServerPlan
 
         ServerPlan(config)
@@ -166,41 +179,21 @@ def _run(options: Options) -> int:
     from ..server import run
 
     try:
-        config = read(options)
-        if config.main.daemon and config.main.error_log == _UNSET_LOG and _make_log_directory(config):
-            config = read(options)
+        config = read(options, starts=True)
         _warn(config)
         _warn_of_the_build()
         # Imported before the workers are forked, which then share it.
         from ..wsgi import ProxyApp
 
-        return run(config, lambda: read(options), ProxyApp, daemon=config.main.daemon)
+        return run(config, lambda: read(options, starts=True), ProxyApp, daemon=config.main.daemon)
     except ConfigError as error:
         return _fail(*_lines(error))
-
-
-_UNSET_LOG = (("stderr", "error"),)
-
-
-def _make_log_directory(config: Config) -> bool:
-    """Make the directory of the default logs, because a server in the background loses its messages without it.
-
-    Return False if it exists. Raises ConfigError if it cannot be made.
-    """
-    path = os.path.join(config.prefix, "logs")
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise ConfigError(Fault(f'mkdir() "{path}" failed ({error.errno}: {error.strerror})')) from error
-    return True
 
 
 def _signal(options: Options) -> int:
     """Run -s: signal the process of the pid file."""
     try:
-        path = read(options, resolve=False).main.pid
+        path = places.pid_file(read(options, whole=False))
     except ConfigError as error:
         return _fail(*_lines(error))
     try:
@@ -235,7 +228,7 @@ def _cache(argv: list[str]) -> int:
     try:
         options, rest = take_configuration(argv)
         wants_help = not rest or rest[0] in ("-h", "--help")
-        config = None if wants_help else read(options, resolve=False)
+        config = None if wants_help else read(options, whole=False)
     except UsageError as error:
         return _fail(f"{NAME}: {error}")
     except ConfigError as error:

@@ -80,7 +80,7 @@ def with_parent(signal_number: int) -> Callable[[], None] | None:
     return ask
 
 
-def start(command: Sequence[str], stdout: int | IO[bytes], stderr: int | None = None) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], stdout: int | IO[bytes], stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """Start a child in a separate session that ends with this process."""
     return subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -196,7 +196,8 @@ class Demo:
             try:
                 self._start_servers()
                 log = stack.enter_context(open(directory / "proxy.log", "w+b"))
-                self._watch(self._start_proxy(directory, log), log.name)
+                requests = stack.enter_context(open(directory / "access.log", "wb"))
+                self._watch(self._start_proxy(directory, log, requests), log.name)
             finally:
                 # A second Ctrl-C must not interrupt the shutdown.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -211,15 +212,15 @@ class Demo:
             server.read_address()
             self.screen.say(f"{server.name}: http://{server.address}  answers {server.identity}")
 
-    def _start_proxy(self, directory: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start_proxy(self, directory: Path, log: IO[bytes], requests: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the proxy, with its messages in `log` and its access log in `requests`, and wait until it accepts."""
         host, port = self.listen
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         conf = directory / "nginx.conf"
         text = place(configuration(), where, {server.name: server.address for server in self.servers})
         conf.write_text(text, encoding="utf-8")
-        (directory / "logs").mkdir()
-        command = ["wsgi_proxy", "-p", f"{directory}/", "-c", str(conf), "-e", "stderr", "-g", "daemon off;"]
-        proxy = start(command, log, subprocess.STDOUT)
+        command = ["wsgi_proxy", "-p", f"{directory}/", "-c", str(conf), "-g", "daemon off;"]
+        proxy = start(command, requests, log)
         self._stack.callback(stop, proxy)
         end = time.monotonic() + START_DEADLINE
         while not _accepts(host, port):

@@ -22,7 +22,7 @@ Options:
   -q            : suppress non-error messages during configuration testing
   -s signal     : send signal to a master process: stop, quit, reopen, reload
   -p prefix     : set prefix path (default: the directory of the configuration file)
-  -e filename   : set error log file (default: logs/error.log if the directory logs exists, else stderr)
+  -e filename   : set error log file (default: logs/error.log, with daemon off stderr)
   -c filename   : set configuration file (default: nginx.conf)
   -g directives : set global directives out of configuration file
 

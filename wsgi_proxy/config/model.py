@@ -800,7 +800,8 @@ class Main:
     worker_shutdown_timeout: float = 0.0
     user: str = ""
     group: str = ""
-    pid: str = "logs/nginx.pid"
+    pid: str = ""
+    """The path of the pid file; "" if the configuration names none, and then the command chooses one."""
     daemon: bool = True
     error_log: tuple[tuple[str, str], ...] = ()
     """(path, `stderr` or `syslog:…`, level)."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -34,9 +34,16 @@ STOCK_FILES = frozenset({"mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_
 """The files beside every nginx that the package has as well."""
 
 
-def load(path: str, *, prefix: str = "", main: str = "") -> Config:
+Check = Callable[[Config], Iterable[Fault]]
+
+
+def load(path: str, *, prefix: str = "", main: str = "", check: Check | None = None, own_process: bool = False) -> Config:
     """Return the configuration of a file. `prefix` is the directory of relative paths (nginx's -p), and `main` holds directives
     for the main context (nginx's -g).
+
+    `check` returns the faults that only the machine can show: missing files, unknown hosts. It also gets the model of a file with
+    faults, without the faulty statements, so that all faults are reported together. `own_process` is True if the configuration is
+    run by the command, whose access log has a default place.
 
     Raise ConfigError with every fault of the file and of its includes. Names of servers are not resolved, see `unresolved`.
     """
@@ -44,7 +51,7 @@ def load(path: str, *, prefix: str = "", main: str = "") -> Config:
     prefix = os.path.abspath(prefix) if prefix else os.path.dirname(path)
     files = _Files(path)
     with _collector_paused():
-        return _build(files, files.read(path), prefix, main)
+        return _build(files, files.read(path), prefix, main, check, own_process)
 
 
 def loads(text: str, *, path: str = "nginx.conf", prefix: str = "", main: str = "") -> Config:
@@ -75,8 +82,16 @@ def unresolved(config: Config) -> list[Fault]:
     return unresolved_servers(config)
 
 
-def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -> Config:
+def _build(
+    files: _Files,
+    statements: list[Statement],
+    prefix: str,
+    main: str,
+    check: Check | None = None,
+    own_process: bool = False,
+) -> Config:
     reading = Reading(TABLE, files.main, prefix, lambda name: name in _CROSSPLANE_KNOWS or name in UNSUPPORTED)
+    reading.own_process = own_process
     if main:
         given = _Files(files.main)
         statements = given.parse("", main.encode("utf-8", "surrogateescape")) + statements
@@ -84,6 +99,9 @@ def _build(files: _Files, statements: list[Statement], prefix: str, main: str) -
     config = build(reading, statements, not files.faults)
     # A broken text ends its file, so the faults of the statements before it come first.
     faults = reading.faults + files.faults
+    if check is not None:
+        known = {str(fault) for fault in faults}
+        faults += [fault for fault in check(config) if str(fault) not in known]
     if faults:
         order = {name: number for number, (name, _) in enumerate(files.texts)}
         raise ConfigError(*sorted(faults, key=lambda fault: (order.get(fault.file, -1), fault.line or 0)))

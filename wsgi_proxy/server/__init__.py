@@ -2,4 +2,4 @@
 
 from .application import ServerPlan, run
 
-__all__ = ["ServerPlan", "run"]
+__all__ = ["ServerPlan", "preflight", "run"]

@@ -24,7 +24,7 @@ from ..logs import constant_paths, errorlog, keep
 from ..proxy import tempfiles
 from ..shm import memory_directory
 from ..worker import ListenerSettings, buffer_limits
-from . import tls
+from . import preflight, tls
 from .arbiter import post_fork, run_arbiter
 from .listen import Address, covering, listens_of
 from .log import ServerLog
@@ -183,6 +183,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
 
     def use(self, plan: ServerPlan) -> None:
         """Use this plan for new workers. Raises ConfigError if its logs cannot be opened, and then changes nothing."""
+        preflight.make_log_directory(plan.config)
         self._set_up_log(plan.config)
         self._adopt(plan)
 
@@ -238,6 +239,8 @@ def run(
     """
     if config.main.working_directory:
         os.chdir(config.main.working_directory)
+    preflight.use_temporary_directory()
+    preflight.make_log_directory(config)
     server = ProxyServer(config, load, app_factory)
     require_readable(server.plan.account, config)
     return run_arbiter(server, daemon)

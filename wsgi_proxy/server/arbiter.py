@@ -247,4 +247,10 @@ def run_arbiter(app: ProxyServer, daemon: bool) -> int:
         # All workers have ended, so their shared memory is no longer needed.
         unlink_files_of(pid)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except HaltServer as halt:
+        # gunicorn handles it only once its main loop runs.
+        errorlog.line("emerg", halt.reason)
+        arbiter.stop(False)
+        unlink_files_of(pid)
+        return int(halt.exit_status)
     return 0

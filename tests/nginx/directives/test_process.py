@@ -27,7 +27,7 @@ def test_as_many_workers_as_processors() -> None:
 
 
 def test_the_pid_file_has_a_default() -> None:
-    assert main("").main.pid == "/srv/x/logs/nginx.pid"
+    assert main("").main.pid == ""
 
 
 def test_error_logs() -> None:

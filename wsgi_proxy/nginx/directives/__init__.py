@@ -91,7 +91,7 @@ def build(reading: Reading, statements: Iterable[Statement], complete: bool = Tr
 def _build(reading: Reading, main: Level, statements: Iterable[Statement], complete: bool) -> Config:
     reading.walk(main, statements)
     if not complete:
-        return Config()
+        return _partial(reading, main)
     reading.finish()
     if "events" not in main.seen and not reading.faults:
         reading.fault('no "events" section in configuration', SourceLine(reading.path))
@@ -102,4 +102,15 @@ def _build(reading: Reading, main: Level, statements: Iterable[Statement], compl
             reading.warn(message, place)
         config = replace(config, warnings=tuple(reading.warnings))
     reading.guarded(SourceLine(), reading.names.check)
+    return _partial(reading, main) if reading.faults else config
+
+
+def _partial(reading: Reading, main: Level) -> Config:
+    """Return the model of the statements without a fault, for checks of the files that it names.
+
+    A fault that is found here may follow from a missing statement, so it is not reported.
+    """
+    known = len(reading.faults)
+    config = freeze(reading, main)
+    del reading.faults[known:]
     return config

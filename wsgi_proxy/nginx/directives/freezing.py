@@ -110,7 +110,7 @@ def freeze(reading: Reading, main: Level) -> Config:
     """Return the model of a configuration that was read without a fault so far. New faults are added to `reading`."""
     http = next((level for level in main.inner if level.kind == "http"), None)
     events = next((level for level in main.inner if level.kind == "events"), None)
-    values: dict[str, Any] = {"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading)}
+    values: dict[str, Any] = {"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading, main)}
     values |= {f"{module}.pass_forwarded": True for module in ("proxy", *MODULES)}
     trusting = ProxySettings(pass_forwarded=True)
     base = Settings(values=values, proxy=trusting, fastcgi=trusting, uwsgi=trusting, scgi=trusting)
@@ -125,7 +125,6 @@ def freeze(reading: Reading, main: Level) -> Config:
     process: dict[str, Any] = {
         target[5:]: tuple(found) if isinstance(found, list) else found for target, found in own.items() if target[:5] == "main."
     }
-    process.setdefault("pid", os.path.join(reading.prefix, Main.pid))
     return Config(
         path=reading.path,
         prefix=reading.prefix,
@@ -140,9 +139,14 @@ def freeze(reading: Reading, main: Level) -> Config:
     )
 
 
-def _default_log(reading: Reading) -> tuple[AccessLog, ...]:
-    """Return nginx's default log if its directory exists."""
-    if not os.path.isdir(os.path.join(reading.prefix, "logs")):
+def _default_log(reading: Reading, main: Level) -> tuple[AccessLog, ...]:
+    """Return the default access log: nginx's for the command's server in the background, its standard output in the foreground.
+
+    A configuration in another process has nginx's if the directory exists.
+    """
+    place = "logs/access.log"
+    if reading.own_process:
+        place = place if main.own.get("main.daemon", True) else "/dev/stdout"
+    elif not os.path.isdir(os.path.join(reading.prefix, "logs")):
         return ()
-    path = path_template(Level("main", reading), "logs/access.log")
-    return (AccessLog(path, log_format(reading, "combined")),)
+    return (AccessLog(path_template(Level("main", reading), place), log_format(reading, "combined")),)

@@ -43,6 +43,8 @@ class Reading:
         self.path = path
         self.prefix = prefix
         self.known = known
+        self.own_process = False
+        """True if the command runs the configuration, so that its access log has a default place."""
         self.names = Names()
         self.faults: list[Fault] = []
         self.warnings: dict[str, None] = {}
