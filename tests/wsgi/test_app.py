@@ -125,6 +125,8 @@ def test_the_readmes_python_runs(number: int, upstream: Recorder, tmp_path: Path
     (folder / "example.py").write_text((django + "urlpatterns = []\n" if "django" in block else "") + block)
     with run_gunicorn(f"example:{name}", tmp_path, "gthread") as server:
         assert fetch(server.port, "/legacy/a").body == b"upstream /legacy/a"
+        if "flask" in block:
+            assert fetch(server.port, "/").body == b"home"
 
 
 def test_a_body_that_is_here_is_handed_over_whole_and_counted(upstream: Recorder, made: Made) -> None:
