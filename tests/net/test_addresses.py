@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.net.addresses import address_number, packed_address
+from wsgi_proxy.net.addresses import address_number, address_text, packed_address
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_an_address_is_a_number_and_its_width(text: str, number: tuple[int, int]
 @pytest.mark.parametrize("text", ["", "junk", "1.2.3", "1.2.3.4.5", "[::1]", "::1%lo", "::1::", "1.2.3.4\0", "unix:", "é:"])
 def test_any_other_text_is_none(text: str) -> None:
     assert packed_address(text) is None
+
+
+def test_socket_addresses_as_nginx_writes_them() -> None:
+    texts = [address_text(address) for address in (("0.0.0.0", 80), ("::1", 2), "/run/x")]
+    assert texts == ["0.0.0.0:80", "[::1]:2", "unix:/run/x"]

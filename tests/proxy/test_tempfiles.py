@@ -39,13 +39,6 @@ def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     assert refused.value.status == 500 and 'pwrite() in "/f" failed (28: No space left on device)' in caplog.text
 
 
-def test_folders_are_made_for_their_account_or_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    account = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-    (tmp_path / "file").write_text("")
-    tempfolder.make_directories([str(tmp_path / "file" / "x"), str(tmp_path / "a")], account)
-    assert (tmp_path / "a").stat().st_uid == account[0] and caplog.text.count("mkdir()") == 1
-
-
 def test_a_named_file_is_kept_or_removed(tmp_path: Path) -> None:
     for keep in (True, False):
         x = Exchange()

@@ -13,7 +13,7 @@ from tests.support.ports import free_port
 from wsgi_proxy.config import Config, Listen, ServerBlock
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.server import listen as server_listen
-from wsgi_proxy.server.listen import address_of, bind, close, covering, listens_of, text
+from wsgi_proxy.server.listen import address_of, bind, close, covering, listens_of
 
 
 def config_of(*groups: tuple[Listen, ...]) -> Config:
@@ -42,10 +42,6 @@ def test_a_wildcard_covers_its_port_and_family() -> None:
     assert covering(("127.0.0.1", 80), found) == ("0.0.0.0", 80)
     assert covering(("127.0.0.1", 81), found) == ("127.0.0.1", 81)
     assert covering(("127.0.0.1", 82), found) is None and covering("/s", found) is None
-
-
-def test_text() -> None:
-    assert [text(address) for address in (("0.0.0.0", 80), ("::", 80), "/s")] == ["0.0.0.0:80", "[::]:80", "unix:/s"]
 
 
 def test_sockets_that_stay_are_kept(cfg: Any) -> None:

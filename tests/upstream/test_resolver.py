@@ -6,7 +6,7 @@ import pytest
 
 from wsgi_proxy.config import Server, SourceLine
 from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Instance, Resolver, Target, first_instances, name_of, parse, target_of
+from wsgi_proxy.upstream.resolver import SYSTEM_VALID, Instance, Resolver, Target, first_instances, parse, target_of
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,6 @@ def test_what_is_no_name_holds_for_ever() -> None:
         assert not parse(text).is_name
         assert Resolver(("127.0.0.1:1",)).addresses(parse(text)) == ([address], float("inf"))
     assert parse("a:1").is_name
-
-
-def test_names_as_the_log_shows_them() -> None:
-    assert [name_of(a) for a in (("127.0.0.1", 1), ("::1", 2), "/run/x")] == ["127.0.0.1:1", "[::1]:2", "unix:/run/x"]
 
 
 def test_a_server_given_as_a_url() -> None:

@@ -6,7 +6,7 @@ from .partial import met_alone, share_of
 from .plan import CachePlan, is_sliced
 from .purge import by_pattern, matches
 from .rfc9111 import validators
-from .storage import Entry, is_directory, make_directories, memory_zones, open_zone
+from .storage import Entry, is_directory, memory_zones, open_zone
 from .zone import ZoneCache
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "by_pattern",
     "is_directory",
     "is_sliced",
-    "make_directories",
     "matches",
     "met_alone",
     "memory_zones",

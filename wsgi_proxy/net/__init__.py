@@ -1,6 +1,6 @@
 """Byte streams over sockets: plain, TLS, and for greenlets (`gevent_stream`, loaded only where gevent runs)."""
 
-from .addresses import address_number, local_address, packed_address
+from .addresses import address_number, address_text, local_address, packed_address
 from .plain_stream import PlainStream
 from .proxy_protocol import read_proxy_header
 from .sockets import (
@@ -26,6 +26,7 @@ __all__ = [
     "TLSStream",
     "acknowledged",
     "address_number",
+    "address_text",
     "client_socket",
     "gevent_side",
     "gevent_stream",

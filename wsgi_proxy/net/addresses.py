@@ -1,4 +1,4 @@
-"""IP addresses as numbers, for comparisons with networks.
+"""IP addresses as numbers, for comparisons with networks, and socket addresses as text.
 
 Rules:
 - An IPv4-mapped IPv6 address counts as the IPv4 address in it (ngx_http_access_module, ngx_http_geo_module).
@@ -49,3 +49,15 @@ def address_number(packed: bytes) -> tuple[int, int]:
     if len(packed) == 16 and packed.startswith(_MAPPED):
         packed = packed[12:]
     return 8 * len(packed), int.from_bytes(packed, "big")
+
+
+def address_text(address: tuple[str, int] | str) -> str:
+    """Return an address in nginx's notation, as in `listen` and `$upstream_addr`.
+
+    >>> address_text(("0.0.0.0", 80)), address_text(("::", 80)), address_text("/path")
+    ('0.0.0.0:80', '[::]:80', 'unix:/path')
+    """
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from ..errors import ProxyError
@@ -75,17 +74,6 @@ def write(file: IO[bytes], block: bytes, directory: str, exchange: Exchange | No
             written = file.write(block)
     except OSError as error:
         raise _fault("pwrite()", directory or tempfile.gettempdir(), error, exchange) from error
-
-
-def make_directories(directories: Iterable[str], account: tuple[int, int] | None) -> None:
-    """Create the directories of a configuration for the (uid, gid) of the workers; None for the account of this process."""
-    for directory in directories:
-        try:
-            os.makedirs(directory, 0o700, exist_ok=True)
-            if account is not None and os.stat(directory).st_uid != account[0]:
-                os.chown(directory, *account)
-        except OSError as error:
-            errorlog.line("error", f'mkdir() "{directory}" failed ({error.errno}: {error.strerror})')
 
 
 def _fault(what: str, where: str, error: OSError, exchange: Exchange | None) -> ProxyError:

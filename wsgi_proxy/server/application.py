@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
-from ..cache import make_directories
 from ..config import Config, Listen, ServerBlock, locations_of
 from ..errors import ConfigError, Fault
 from ..logs import constant_paths, errorlog, keep
-from ..proxy import tempfiles
 from ..shm import memory_directory
 from ..worker import ListenerSettings, buffer_limits
 from . import preflight, tls
 from .arbiter import post_fork, run_arbiter
+from .directories import directories_of, make_directories
 from .listen import Address, covering, listens_of
 from .log import ServerLog
 
@@ -202,10 +201,7 @@ class ProxyServer(BaseApplication):  # type: ignore[misc]
         self.do_load_config()
 
     def _make_directories(self) -> None:
-        config, account = self.plan.config, self.plan.account
-        make_directories(config.cache_zones.values(), config.prefix, account)
-        paths = {path for at in locations_of(config) for path in (at.core.client_body_temp_path, at.proxy.temp_path)}
-        tempfiles.make_directories(filter(None, paths), account)
+        make_directories(directories_of(self.plan.config), self.plan.account)
 
     def _set_up_log(self, config: Config) -> None:
         try:

@@ -23,6 +23,7 @@ from gunicorn import sock as gunicorn_sock
 
 from ..config import Config, Listen
 from ..errors import ConfigError, Fault
+from ..net import address_text
 
 Address = tuple[str, int] | str
 
@@ -57,14 +58,6 @@ def covering(address: Address, bound: Iterable[Address]) -> Address | None:
     return wildcard if wildcard in wanted else None
 
 
-def text(address: Address) -> str:
-    """Return an address in nginx's notation: `0.0.0.0:80`, `[::]:80`, `unix:/path`."""
-    if isinstance(address, str):
-        return f"unix:{address}"
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def address_of(sock: Any) -> Address:
     """Return the address of a bound socket."""
     where = sock.getsockname()
@@ -90,7 +83,7 @@ def bind(
                 sock = _open(address, listen, cfg, log, pause)
                 made.append(sock)
             except OSError as error:
-                faults.append(Fault(f"bind() to {text(address)} failed ({error.errno}: {error.strerror})"))
+                faults.append(Fault(f"bind() to {address_text(address)} failed ({error.errno}: {error.strerror})"))
                 continue
         sockets.append(sock)
     if faults:

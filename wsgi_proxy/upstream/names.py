@@ -24,7 +24,8 @@ from ..balance import Peer
 from ..config import Server
 from ..errors import ConfigError
 from ..logs import errorlog
-from .resolver import SYSTEM, Instance, Resolver, first_instances, instances_of, name_of, target_of
+from ..net import address_text
+from .resolver import SYSTEM, Instance, Resolver, first_instances, instances_of, target_of
 
 _NEVER = float("inf")
 _RETRY = 5.0
@@ -123,7 +124,7 @@ class Addresses:
             for instance in self._instances[server]:
                 placed, address = self._place(server, instance), instance.address
                 peer = known.get((id(placed), address))
-                peers.append(peer or Peer(placed, address, name_of(address), target.host, target.scheme))
+                peers.append(peer or Peer(placed, address, address_text(address), target.host, target.scheme))
         return sorted(peers, key=lambda peer: peer.backup)
 
     def _place(self, server: Server, instance: Instance) -> Server:

@@ -190,14 +190,6 @@ def split_port(address: str) -> tuple[str, int | None]:
     return host, target.port if given else None
 
 
-def name_of(address: Address) -> str:
-    """Return an address as $upstream_addr shows it."""
-    if isinstance(address, str):
-        return f"unix:{address}"
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def target_of(server: Server) -> Target:
     """Return the parsed address of a server. Raise ConfigError with the server's line if it is invalid."""
     try:

@@ -1,7 +1,6 @@
 """The storage that a path names, and the privacy of files in shared memory."""
 
 import os
-import stat
 import subprocess
 import sys
 
@@ -13,7 +12,6 @@ from wsgi_proxy.cache.storage import open as cacheopen
 from wsgi_proxy.cache.storage.files import FileStorage
 from wsgi_proxy.cache.storage.open import (
     is_directory,
-    make_directories,
     memory_directory,
     memory_zones,
     open_zone,
@@ -122,27 +120,3 @@ def test_a_storage_by_name(tmp_path):
 )
 def test_what_is_a_directory(path, directory):
     assert is_directory(path) is directory
-
-
-def test_directories_are_made_for_their_user(tmp_path):
-    account = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-    make_directories(
-        [CacheZone("a", "sub/a"), CacheZone("b", str(tmp_path / "b")), CacheZone("c", "memory")], str(tmp_path), account
-    )
-    for path in (tmp_path / "sub" / "a", tmp_path / "b"):
-        found = path.stat()
-        assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, account[0])
-    assert sorted(os.listdir(tmp_path)) == ["b", "shm", "sub"]
-
-
-def test_what_is_there_stays(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "kept").write_text("x")
-    make_directories([CacheZone("a", "a")], str(tmp_path))
-    assert (tmp_path / "a" / "kept").read_text() == "x"
-
-
-def test_what_cannot_be_made_is_a_line(tmp_path, caplog):
-    (tmp_path / "file").write_text("")
-    make_directories([CacheZone("a", "file/a")], str(tmp_path))
-    assert len(caplog.records) == 1 and "mkdir()" in caplog.text

@@ -6,7 +6,7 @@ from .files import STATE_DIRECTORY, FileStorage, same_file
 from .format import COMPLETE, FILLING, SUPERBLOCK, VOID, Superblock, encode, load
 from .generations import Share
 from .memory import MemoryTier
-from .open import is_directory, make_directories, memory_zones, open_zone
+from .open import is_directory, memory_zones, open_zone
 from .sweep import sweep_zone
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "fill_name",
     "is_directory",
     "load",
-    "make_directories",
     "memory_zones",
     "new_id",
     "open_zone",

@@ -6,7 +6,6 @@ Rules:
   after the server's arbiter and the line of the configuration. So it survives workers and reloads, and is removed once its
   arbiter is dead.
 - The other storages have a directory in shared memory as well, for the state that the processes of this machine share.
-- As in nginx, the master makes the directories of zones with mode 0700 and gives them to the workers' account.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from ...logs import errorlog
 from ...shm import segment
 from .entry import digest_of
 from .generations import in_use
@@ -132,20 +130,6 @@ def private(directory: str) -> str:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise PermissionError(f"{directory} belongs to another user")
     return directory
-
-
-def make_directories(zones: Iterable[CacheZone], prefix: str = "", account: tuple[int, int] | None = None) -> None:
-    """Make the directories of zones for an account, (uid, gid) or None for this process's. A failure is a line in the log."""
-    for settings in zones:
-        if not is_directory(settings.path):
-            continue
-        path = os.path.join(prefix, settings.path)
-        try:
-            os.makedirs(path, 0o700, exist_ok=True)
-            if account is not None and os.stat(path).st_uid != account[0]:
-                os.chown(path, *account)
-        except OSError as error:
-            errorlog.line("error", f'mkdir() "{path}" failed ({error.errno}: {error.strerror})')
 
 
 def is_directory(path: str) -> bool:
