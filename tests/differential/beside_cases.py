@@ -4,7 +4,8 @@ Rules:
 - Each server has a tree of the same files. nginx listens at 127.0.0.1 and this proxy at 127.0.0.2, on the same ports, so that
   ports in responses are equal. Paths outside the tree are moved into it.
 - A constant upstream becomes the same port of UPSTREAM, a unix socket one of the tool, a resolver the tool's name server, which
-  knows every name as UPSTREAM. A FastCGI, uwsgi, SCGI, gRPC or memcached server becomes a port that refuses connections.
+  knows every name as UPSTREAM. A FastCGI, uwsgi or SCGI server becomes the stand-in of its protocol, a gRPC or memcached server a
+  port that refuses connections.
 - Files are changed at single words, found without this package's reader, and the same in both trees.
 """
 
@@ -20,13 +21,16 @@ from pathlib import Path
 
 from tests.support import free_port
 
+from .beside_gateways import PROTOCOLS
+from .beside_gateways import address as stand_in
+
 #: The addresses of nginx, of this proxy and of the upstreams.
 NGINX, OURS = "127.0.0.1", "127.0.0.2"
 # One of this process, because its ports are those of the files.
 UPSTREAM = f"127.7.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 256 - 1}"
 REFUSED = f"{UPSTREAM}:9"
 _TOKEN = re.compile(r"""\s+|\#[^\n]*|([;{}])|("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\$\{|\\.|[^\s;{])+)""", re.DOTALL)
-_GATEWAYS = {"fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass"}
+_GATEWAYS = {*PROTOCOLS, "grpc_pass", "memcached_pass"}
 _PATHS = re.compile(r"root|alias|pid|lock_file|access_log|error_log|auth_basic_user_file|\w+_(?:cache|temp)_path")
 _LOCAL = {"127.0.0.1", "localhost", "0.0.0.0", "[::1]", "::1"}
 _HOST = re.compile(r"(?P<scheme>https?://)?(?P<host>[\w.<>-]+|\[[0-9a-f:]+\])(?::(?P<port>\d+))?(?=[/?$]|$)")
@@ -83,11 +87,17 @@ class Case:
     moved: dict[str, int] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)
     upstreams: set[str] = field(default_factory=set)
-    gateways: set[str] = field(default_factory=set)
+    gateways: dict[str, str] = field(default_factory=dict)
     ports: set[int] = field(default_factory=set)
     sockets: dict[str, Path] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     has_user: bool = False
+    #: Whether a location of it has a cache.
+    caches: bool = False
+
+    def gateway(self, name: str) -> str:
+        """Return the address of the server behind a directive such as `fastcgi_pass`."""
+        return stand_in(self.root, PROTOCOLS[name]) if name in PROTOCOLS else REFUSED
 
     def tree(self, address: str) -> Path:
         """Return the directory of the files of nginx or of this proxy; both names are equally long."""
@@ -142,7 +152,9 @@ def _learn(case: Case, found: list[Directive]) -> None:
         elif name == "upstream":
             case.upstreams.add(arguments[0])
         elif name in _GATEWAYS and arguments:
-            case.gateways.add(arguments[0].rpartition("//")[2])
+            case.gateways[arguments[0].rpartition("//")[2]] = name
+        elif re.fullmatch(r"\w+_cache", name) and arguments != ["off"]:
+            case.caches = True
 
 
 def _inlined(file: Path, conf: Path, around: list[list[str]] | None = None, depth: int = 0) -> Iterator[Directive]:
@@ -221,10 +233,11 @@ def _changed(one: Directive, case: Case, address: str) -> list[str]:
     if name == "resolver":
         return [name, f"{NGINX}:{case.resolver}", *[word for word in arguments if "=" in word]]
     if name in _GATEWAYS and arguments[0] not in case.upstreams and "$" not in arguments[0]:
-        return [name, REFUSED]
+        return [name, case.gateway(name)]
     if name == "server" and not one.opens and inside[0] in ("upstream", ""):
         # A file with nothing but servers may be included in the group of a gateway.
-        led = REFUSED if inside[-1] in case.gateways or not one.around else _led(arguments[0], case, address)
+        named = case.gateways.get(inside[-1], "" if one.around else next(iter(case.gateways.values()), "none"))
+        led = case.gateway(named) if named else _led(arguments[0], case, address)
         return [name, led, *arguments[1:]]
     if name == "proxy_pass":
         return [name, _led(arguments[0], case, address)]

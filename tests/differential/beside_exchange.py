@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.support import Recorded, Recorder, Response, Wire, chunked, parse_response, reply
 
 from .beside_cases import NGINX, OURS, UPSTREAM, Case
+from .beside_gateways import Gateways
 from .beside_requests import Request
 
 PATIENCE = 5.0
@@ -96,12 +97,14 @@ class Upstreams:
         ]
         for recorder in self.recorders:
             recorder.context = context
+        self._gateways = Gateways(case.root, self.journal, lambda request: scripted(self.number, request))
         self._stack = ExitStack()
 
     def __enter__(self) -> Upstreams:
         for recorder in self.recorders:
             recorder.start()
             self._stack.callback(recorder.stop)
+        self._stack.enter_context(self._gateways)
         return self
 
     def __exit__(self, *exc: object) -> None:

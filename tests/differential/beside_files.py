@@ -9,7 +9,8 @@ Rules:
 - Each request is sent to nginx and then to this proxy, in front of the same recording upstreams, whose responses depend on the
   number of the request. The status, the fields but Date and Server, the body and the requests of the upstreams must be equal.
 - Of a response with another status nothing else is compared: it follows from the status.
-- FastCGI, uwsgi, SCGI, gRPC and memcached servers have no stand-in: their connections are refused, for both.
+- Differences that docs/differences.md documents are counted by their row (`beside_documented`), the others are shown.
+- gRPC and memcached servers have no stand-in: their connections are refused, for both.
 - A case that nginx does not start is skipped. One that this proxy refuses counts as refused.
 """
 
@@ -34,6 +35,7 @@ from tests.support import Running, running
 from tests.support.name_server import NameServer, Records, ipv4
 
 from .beside_cases import NGINX, OURS, UPSTREAM, Case, materialize
+from .beside_documented import Difference, Judge
 from .beside_exchange import Upstreams, differences, send
 from .beside_requests import requests_of
 
@@ -47,7 +49,7 @@ class _EveryName(dict[str, Records]):
 
 @dataclass
 class Report:
-    """The differences found, as kind → [(case, request, nginx's, ours)], and the counts."""
+    """The undocumented differences found, as kind → [(case, request, nginx's, ours)], and the counts."""
 
     kinds: dict[str, list[tuple[str, str, str, str]]] = field(default_factory=lambda: defaultdict(list))
     skipped: dict[str, str] = field(default_factory=dict)
@@ -56,6 +58,9 @@ class Report:
     cases: int = 0
     requests: int = 0
     different: int = 0
+    #: Requests with a difference that no row of docs/differences.md covers, and the number of differences by row.
+    undocumented: int = 0
+    rows: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def lines(self, examples: int) -> Iterator[str]:
         """Yield the lines to print: the kinds with the most cases first."""
@@ -72,10 +77,10 @@ class Report:
                 yield f"{word} {case}: {reason}"
         if self.cut:
             yield f"not all requests sent: {' '.join(self.cut)}"
-        yield (
-            f"{self.cases} cases, {self.requests} requests, {self.different} different; "
-            f"{len(self.skipped)} skipped, {len(self.refused)} refused"
-        )
+        for row, number in sorted(self.rows.items()):
+            yield f"documented: {number} × {row}"
+        yield f"{self.cases} cases, {len(self.skipped)} skipped, {len(self.refused)} refused"
+        yield f"{self.requests} requests, {self.undocumented} undocumented differences"
 
 
 def make_certificate(folder: Path) -> None:
@@ -106,6 +111,7 @@ def started(case: Case, address: str, nginx: Path) -> Iterator[Running]:
 def compare(case: Case, report: Report, upstreams: Upstreams, count: int, seconds: float) -> None:
     """Send the requests of every listener of a running case to both for so long, and note the differences."""
     end = time.monotonic() + seconds
+    judge = Judge(case)
     for site in case.sites:
         for port, secure, proxied in site.listens:
             for request in requests_of(site.names, site.locations, count):
@@ -120,9 +126,16 @@ def compare(case: Case, report: Report, upstreams: Upstreams, count: int, second
                     seen.append((response, upstreams.seen()))
                 found = list(differences(seen[0], seen[1], case))
                 report.different += bool(found)
+                kinds = {kind for kind, _, _ in found}
+                before = sum(map(len, report.kinds.values()))
                 for kind, theirs, ours in found:
-                    where = f"{'https' if secure else 'http'}: {request}"
-                    report.kinds[kind].append((case.name, where, theirs, ours))
+                    row = judge.row(Difference(kind, theirs, ours, request), kinds)
+                    if row:
+                        report.rows[row] += 1
+                    else:
+                        where = f"{'https' if secure else 'http'}: {request}"
+                        report.kinds[kind].append((case.name, where, theirs, ours))
+                report.undocumented += sum(map(len, report.kinds.values())) > before
 
 
 def run_case(source: Path, root: Path, report: Report, count: int, seconds: float, nginx: Path) -> None:
@@ -155,14 +168,15 @@ def run(directory: Path, ids: list[str], count: int = 100, seconds: float = 60.0
         for source in sorted(path for path in directory.iterdir() if (path / "nginx.conf").exists()):
             if not ids or source.name in ids:
                 run_case(source, root, report, count, seconds, nginx or nginx_binary())
-                print(f"{source.name}: {report.requests} requests, {report.different} different", file=sys.stderr, flush=True)
+                counts = f"{report.requests} requests, {report.different} different, {report.undocumented} undocumented"
+                print(f"{source.name}: {counts}", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     return report
 
 
 def main() -> int:
-    """Run the command; the exit code is 1 if anything differs."""
+    """Run the command; the exit code is 1 if a difference is not documented, or a case is refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("ids", nargs="*", metavar="ID")
@@ -173,7 +187,7 @@ def main() -> int:
     options = parser.parse_args()
     report = run(options.directory, options.ids, options.requests, options.seconds, options.nginx)
     print("\n".join(report.lines(options.examples)))
-    return bool(report.different or report.refused)
+    return bool(report.undocumented or report.refused)
 
 
 if __name__ == "__main__":

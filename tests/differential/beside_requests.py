@@ -94,6 +94,15 @@ class Request:
     method: str
     name: str
 
+    @property
+    def head(self) -> str:
+        """The head up to the empty line, with the CRLF of its last line."""
+        return self.data.partition(b"\r\n\r\n")[0].decode("latin-1") + "\r\n"
+
+    @property
+    def target(self) -> str:
+        return self.head.partition("\r\n")[0].partition(" ")[2].rpartition(" ")[0]
+
     def __str__(self) -> str:
         lines = self.data.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
         return " | ".join(line if len(line) < 120 else f"{line[:100]}…" for line in lines if line != "Connection: close")

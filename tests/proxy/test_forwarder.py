@@ -177,3 +177,5 @@ def test_a_host_that_is_empty_is_the_upstreams(name: str) -> None:
     """HTTP/1.0 without Host, at a server without a name: no HTTP/1.1 request goes out without one (RFC 9112, 3.2)."""
     at = forwarder(set_header=((name, lambda x: ""),))
     assert head(at, exchange("/")) == ["GET / HTTP/1.1", f"{name}: echo", "", ""]
+    old = forwarder(set_header=((name, lambda x: ""),), http_version="1.0")
+    assert head(old, exchange("/")) == ["GET / HTTP/1.0", "Connection: close", "", ""]

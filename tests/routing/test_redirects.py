@@ -40,6 +40,7 @@ def test_text() -> None:
     assert returned(exchange(), 403, "no") == (403, {"Content-Type": "text/plain", "Content-Length": "2"}, b"no")
     assert returned(exchange(default_type=""), 201) == (201, {"Content-Length": "0"}, b"")
     assert returned(exchange(), 204, "x") == (204, {}, b"")
+    assert returned(exchange(), 304, "x") == (304, {}, b"")
 
 
 @pytest.mark.parametrize(("status", "text"), [(404, None), (444, None), (503, "")])

@@ -174,7 +174,7 @@ class Forwarder:
                 text = single_line(value(exchange))
                 if text:
                     lines.append(prefix + text)
-                elif prefix in _HOST:
+                elif prefix in _HOST and self._version != "1.0":
                     # An HTTP/1.0 client sent no Host, but an HTTP/1.1 request has one (RFC 9112, section 3.2).
                     lines.append(prefix + exchange.proxy_host)
         self._add_connection(exchange, lines)

@@ -20,6 +20,7 @@ Every directive that an `nginx.conf` may have here. The page is generated from t
   `m`, `h`, `d`, `w`, `M` or `y`; a size is a number of bytes, or with `k`, `m` or (for files) `g`.
 - *Context* names the blocks where the directive may stand: *main* is the file outside any block, *if* an `if` block.
 - The last section lists the directives that are accepted without effect, because no client can notice the difference.
+- Responses and upstream requests that are not nginx's are in [Differences from nginx](differences.md).
 """
 
 _COUNTS = {

@@ -1,0 +1,95 @@
+"""The differences from nginx that docs/differences.md documents, as the comparison on real files finds them.
+
+Rules:
+- Each entry names the subject of its row, and says of one difference whether that row covers it.
+- A difference of another kind in the same exchange stays undocumented.
+- Caches differ in their decisions. If the number of upstream requests differs in a case with a cache, everything else of the
+  exchange follows from that, and so does the later use of the entry for the same target.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .beside_cases import Case
+from .beside_requests import Request
+
+
+@dataclass
+class Difference:
+    """One difference of an exchange: its kind as `differences` names it, nginx's value, ours, and the request."""
+
+    kind: str
+    theirs: str
+    ours: str
+    request: Request
+
+    def listed(self) -> set[str]:
+        """Return the lower-case names of the fields that the client's Connection lists."""
+        found = re.findall(r"(?im)^Connection: (.*?)\r$", self.request.head)
+        return {name.strip().lower() for value in found for name in value.split(",")}
+
+    def field(self) -> tuple[str, str]:
+        """Return (place, name) of a difference in a field, such as `("upstream field", "host")`; empty for another kind."""
+        found = re.fullmatch(r"((?:upstream|response) field) (\S+) (?:missing|added|differs)", self.kind)
+        return (found[1], found[2]) if found else ("", "")
+
+
+def _fragment(found: Difference) -> bool:
+    return "#" in found.request.target
+
+
+def _listed(found: Difference) -> bool:
+    place, name = found.field()
+    name = name.removeprefix("http_").replace("_", "-")
+    return place == "upstream field" and found.ours == "[]" and (name == "proxy" or name in found.listed() - {"close"})
+
+
+def _connection(found: Difference) -> bool:
+    place, name = found.field()
+    return place == "upstream field" and name in ("connection", "upgrade") and found.ours in ("[]", "['close']", "['upgrade']")
+
+
+def _empty_host(found: Difference) -> bool:
+    return found.kind == "upstream field host added"
+
+
+def _cache_fields(found: Difference) -> bool:
+    return found.kind in ("response field age added", "response field cache-status added")
+
+
+#: The subject of a row of docs/differences.md → True for a difference that it covers.
+DOCUMENTED: dict[str, Callable[[Difference], bool]] = {
+    "a fragment in the target": _fragment,
+    "fields that the client's `Connection` lists, and `Proxy`": _listed,
+    "`Connection` and `Upgrade` set by `proxy_set_header`, such as a constant `upgrade`": _connection,
+    "Host that `proxy_set_header` leaves empty": _empty_host,
+    "`Age`, `Cache-Status`": _cache_fields,
+}
+CACHED = "whether a response is stored, reused and validated"
+HANDSHAKE = "WebSocket handshakes in a cached location"
+
+
+@dataclass
+class Judge:
+    """Tells documented differences from others, for one case."""
+
+    case: Case
+    #: The targets of which the two caches may hold different responses.
+    apart: set[str] = field(default_factory=set)
+
+    def row(self, found: Difference, all_kinds: set[str]) -> str:
+        """Return the subject of the row for a difference; "" for none. `all_kinds` are those of its exchange."""
+        for subject, covers in DOCUMENTED.items():
+            if covers(found):
+                return subject
+        if not self.case.caches:
+            return ""
+        path = found.request.target.partition("?")[0]
+        if "\r\nUpgrade: " in found.request.head:
+            return HANDSHAKE
+        if "upstream requests" in all_kinds:
+            self.apart.add(path)
+        return CACHED if path in self.apart else ""
