@@ -45,7 +45,7 @@ COMPILED = """
     proxy/proxy
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
     filters/pipeline filters/fields filters/accepting filters/gzip
-    status/metrics
+    status/metrics status/counter
     tunnel/pump
     wsgi/app wsgi/delivery
 """.split()

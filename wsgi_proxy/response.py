@@ -110,6 +110,7 @@ class Attempt:
         "bytes_received",
         "bytes_sent",
         "connect_time",
+        "counter",
         "error",
         "header_time",
         "response_length",
@@ -121,6 +122,8 @@ class Attempt:
     def __init__(self, address: str) -> None:
         self.address = address
         self.started = time.time()
+        self.counter: Any = None
+        """Counts the attempt when it ends (`status.PeerCounter`); None for one without a server."""
         self.status = 0
         self.error = ""
         self.connect_time: float | None = None

@@ -1,4 +1,4 @@
-"""docs/python.md: every block runs, and its applications respond. The configuration of docs/operating.md loads."""
+"""docs/python.md: every block runs, and its applications respond. The configuration of docs/monitoring.md loads."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def test_each_block_makes_an_application(number: int) -> None:
 
 
 def test_the_configuration_of_the_operators_page() -> None:
-    (block,) = re.findall(r"```nginx\n(.*?)```", (DOCS / "operating.md").read_text(), re.S)
+    (block,) = re.findall(r"```nginx\n(.*?)```", (DOCS / "monitoring.md").read_text(), re.S)
     assert nginx.loads(f"events {{}} http {{ {block} }}").warnings == ()

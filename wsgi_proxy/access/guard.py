@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientError, Refusal
 from ..limits import ConnectionCheck, ConnectionZone, RateCheck, RateZone
@@ -62,6 +62,13 @@ class Guard:
         self._rates = {name: RateZone(zone, memory) for name, zone in config.limit_req_zones.items()}
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
         self._plans: dict[int, AccessPlan] = {}
+
+    def count_in(self, metrics: Any) -> None:
+        """Count the decisions of each zone in these counters (`status.Metrics`)."""
+        for name, rate in self._rates.items():
+            rate.counter = metrics.limit("limit_req", name)
+        for name, zone in self._connections.items():
+            zone.counter = metrics.limit("limit_conn", name)
 
     def plan(self, settings: GuardSettings) -> AccessPlan:
         """Return the checks of these settings, made once at the start and shared by locations with the same settings."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Refusal
 from ..logs import errorlog
+from .requests import PASSED, REJECTED
 from .table import OWNER, VALUE, CountTable, Memory
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 class ConnectionZone:
     """One `limit_conn_zone`: a record per key and worker. VALUE is the number of requests in progress."""
 
-    __slots__ = ("key", "memory", "name", "table")
+    __slots__ = ("counter", "key", "memory", "name", "table")
 
     def __init__(self, zone: LimitConnZone, memory: Memory) -> None:
         self.name = zone.name
+        self.counter: Any = None
+        """Counts the decisions (`status.Counter`), as those of `limit_req`; None in a zone that is not counted."""
         self.key: Template = zone.key
         self.memory = memory
         area = f"limit_conn {zone.name}"
@@ -141,6 +144,7 @@ class ConnectionCheck:
         if exchange.limit_conn_status:
             return
         taken: list[Any] = []
+        counters: list[Any] = []
         for zone, number in self.limits:
             key = zone.key(exchange).encode("latin-1")
             if not 0 < len(key) <= 255:
@@ -150,9 +154,15 @@ class ConnectionCheck:
             if held is None:
                 for other in taken:
                     other.close()
+                if zone.counter is not None:
+                    zone.counter.add(REJECTED + (2 if self.dry_run else 0))
                 self._refuse(exchange, zone.name)
                 return
             taken.append(held)
+            counters.append(zone.counter)
+        for counter in counters:
+            if counter is not None:
+                counter.add(PASSED)
         if taken:
             if exchange.leases is None:
                 exchange.leases = taken

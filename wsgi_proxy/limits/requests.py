@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientGone, Refusal
 from ..logs import errorlog
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..config import GuardSettings, LimitReqZone, Template
     from ..exchange import Exchange
 
+PASSED, DELAYED, REJECTED = range(3)
+"""The indexes of decisions in a zone's counter; those of a dry run are two higher (`status.LIMIT_STATES`)."""
 EXPIRE_MS = 60_000
 """Milliseconds without a request after which a record without excess is removed."""
 _LEVEL_BELOW = {"error": "warn", "warn": "notice", "notice": "info", "info": "debug"}
@@ -38,10 +40,12 @@ def monotonic_ms() -> int:
 class RateZone:
     """One `limit_req_zone`: a record per key. STAMP is the time of the last request, and VALUE the excess at that time."""
 
-    __slots__ = ("key", "name", "rate", "table")
+    __slots__ = ("counter", "key", "name", "rate", "table")
 
     def __init__(self, zone: LimitReqZone, memory: Memory) -> None:
         self.name = zone.name
+        self.counter: Any = None
+        """Counts the decisions (`status.Counter`), by their index in STATES; None in a zone that is not counted."""
         self.key: Template = zone.key
         self.rate = zone.rate
         area = f"limit_req {zone.name}"
@@ -196,6 +200,7 @@ class RateCheck:
         if verdict is None:
             return
         suffix = "_DRY_RUN" if self.dry_run else ""
+        self._count(keys, verdict)
         if verdict.wait is None:
             exchange.limit_req_status = "REJECTED" + suffix
             self._log("limiting requests", self.level, verdict, "", exchange)
@@ -208,6 +213,17 @@ class RateCheck:
                 pause(exchange, verdict.wait / 1000, self.sleep or time.sleep)
         else:
             exchange.limit_req_status = "PASSED"
+
+    def _count(self, keys: Sequence[bytes], verdict: Verdict) -> None:
+        """Count the decision: a refusal in the zone that refuses, a delay in the one that delays, a pass in all others."""
+        decided = (REJECTED if verdict.wait is None else DELAYED) + (2 if self.dry_run else 0)
+        for limit, key in zip(self.limits, keys, strict=True):
+            counter = limit.zone.counter
+            if counter is not None and 0 < len(key) <= 65535:
+                if limit.zone.name == verdict.zone and verdict.wait != 0:
+                    counter.add(decided)
+                elif verdict.wait is not None:
+                    counter.add(PASSED)
 
     def _log(self, what: str, level: str, verdict: Verdict, comma: str, exchange: Exchange) -> None:
         dry = ", dry run" if self.dry_run else ""

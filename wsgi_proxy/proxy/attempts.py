@@ -35,6 +35,18 @@ NEVER_FAILURES = frozenset({403, 404})
 """Those of them that do not count against the server."""
 
 
+def count_end(attempt: Attempt, failed: bool) -> None:
+    """Count an attempt that has ended; `failed` is True for a failure that counts against the server."""
+    if attempt.counter is not None:
+        attempt.counter.ended(attempt, failed)
+
+
+def count_retry(attempt: Attempt, kind: str | None) -> None:
+    """Count the attempt that follows a failed one; `kind` is nginx's word for the failure."""
+    if attempt.counter is not None:
+        attempt.counter.retried(kind or "other")
+
+
 class Retries:
     """The attempts left to one request. `tries` includes the first one; `clock` returns seconds."""
 
@@ -110,17 +122,22 @@ class Attempts:
                 lease.settle(True)
                 # No name outlives this clause: the traceback holds this frame, and with it everything that the request had.
                 self._note_failure(attempt, error, self.url(lease))
+                count_end(attempt, True)
                 if not retries.may(error.kind, error.sent):
                     raise
+                count_retry(attempt, error.kind)
                 continue
             except Refusal as error:
                 lease.settle(False)
                 self._note_failure(attempt, error, "")
+                count_end(attempt, False)
                 if not retries.may("denied", False):
                     raise
+                count_retry(attempt, "denied")
                 continue
             except BaseException:
                 lease.settle(False)
+                count_end(attempt, False)
                 raise
             if result is not None:
                 return result
@@ -135,7 +152,10 @@ class Attempts:
             exchange.tries.append(Attempt(self.pool.name))
             exchange.tries[-1].status = error.status
             raise
-        exchange.tries.append(Attempt(lease.peer.name))
+        attempt = Attempt(lease.peer.name)
+        exchange.tries.append(attempt)
+        if exchange.metrics is not None:
+            attempt.counter = exchange.metrics.peer(self.pool, lease.peer)
         return lease
 
     def _note_failure(self, attempt: Attempt, error: UpstreamError | Refusal, url: str) -> None:

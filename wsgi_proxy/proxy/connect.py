@@ -19,7 +19,7 @@ from ..errors import ClientError
 from ..response import Response
 from ..transport import Route
 from ..tunnel import Dialled, Tunnelled, require_connection
-from .attempts import Attempts, Retries
+from .attempts import Attempts, Retries, count_end
 
 if TYPE_CHECKING:
     from ..config import TunnelSettings
@@ -50,6 +50,7 @@ class Connected:
         self._dialled.close()
         if not self._lease.settled:
             self._attempt.response_time = time.time() - self._attempt.started
+            count_end(self._attempt, False)
         self._lease.settle(False)
 
 

@@ -32,6 +32,7 @@ class CompiledLocation:
         "access",
         "cache",
         "client_limits",
+        "counter",
         "filters",
         "finisher",
         "forwarder",
@@ -49,8 +50,11 @@ class CompiledLocation:
         access: AccessPlan,
         targets: Targets,
         handler: Callable[[Exchange], Response] | None,
+        counter: Any = None,
     ) -> None:
         self.location = location
+        self.counter = counter
+        """Counts the requests that the location has answered (`status.Counter`); None if they are not counted."""
         self.access = access
         self.handler = handler
         """The function that answers; None for `proxy_pass`, `fastcgi_pass` and the like."""

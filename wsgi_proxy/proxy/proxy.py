@@ -31,7 +31,7 @@ from ..response import Response
 from ..routing import Router, complete_location
 from ..shm import SharedMemory
 from ..static import keep, serve
-from ..status import Metrics, Status
+from ..status import Metrics, Sources, Status, location_name, server_names
 from ..transport import Transport
 from ..upstream import Probes
 from . import pacing, response_headers
@@ -78,6 +78,11 @@ def _identity(config: Config) -> str:
     return hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
+def _status_memory(config: Config, zone: SharedMemory) -> SharedMemory:
+    """Return the shared memory of the counters: one for each configuration file, so that they survive its changes."""
+    return SharedMemory.open(f"status {config.path}", kept=True) if config.files else zone
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Proxy:
     """One configuration at work in one process: its router, guard, pools, transport and cache."""
@@ -90,8 +95,14 @@ class Proxy:
         self.targets = Targets(config, self.zone, pools or {})
         self.probes = Probes.of(config, self.targets.pools, self.zone)
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
-        self.metrics = Metrics(self.zone)
-        status = Status(self.metrics, self.targets.pools)
+        self.metrics = Metrics(_status_memory(config, self.zone))
+        self.metrics.use(self.targets.pools, config.cache_zones)
+        self.guard.count_in(self.metrics)
+        self.probes.report_to(self.metrics.checked)
+        self.metrics.checked_pools = {probe.pool.name for probe in self.probes.probes}
+        self._server_names = server_names(config.servers)
+        self.status = Sources(config, self.metrics, self.targets.pools, self.cache, self._server_names)
+        status = Status(self.status)
         self._handlers: dict[str, Callable[[Exchange], Response]] = {
             "": serve,
             "static": serve,
@@ -113,7 +124,10 @@ class Proxy:
             handler = Tunnel(location.tunnel, self.targets)
         elif location.handler not in FORWARDING:
             handler = self._handlers[location.handler]
-        return CompiledLocation(location, server, self.guard.plan(location.guard), self.targets, handler)
+        counter = None
+        if location.handler not in ("status", "stub_status"):
+            counter = self.metrics.location(self._server_names[id(server)], location_name(location))
+        return CompiledLocation(location, server, self.guard.plan(location.guard), self.targets, handler, counter)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333); implemented by `wsgi.ProxyApp`."""

@@ -97,6 +97,8 @@ class Forwarded:
             attempt.bytes_received += self.reply.bytes_received
             attempt.response_length = self.reply.body.content_received
             self.lease.settle(False, attempt.header_time, taken)
+            if attempt.counter is not None:
+                attempt.counter.ended(attempt, False)
 
     @property
     def spliceable(self) -> bool:

@@ -21,7 +21,7 @@ from ..response import Response
 from ..transport import Outgoing, Transport, watched
 from ..tunnel import Tunnelled, require_connection
 from . import pacing
-from .attempts import LISTED, NEVER_FAILURES, Attempts, Retries
+from .attempts import LISTED, NEVER_FAILURES, Attempts, Retries, count_end, count_retry
 from .request_body import take
 from .upstream_body import Forwarded
 
@@ -165,6 +165,8 @@ class Forwarding(Attempts):
             attempt.response_time = time.time() - attempt.started
             attempt.bytes_sent, attempt.bytes_received = reply.bytes_sent, reply.bytes_received
             lease.settle(status not in NEVER_FAILURES)
+            count_end(attempt, status not in NEVER_FAILURES)
+            count_retry(attempt, LISTED.get(status))
             return None
         return Forwarded(reply, lease, attempt, self._upload, settings)
 

@@ -25,6 +25,7 @@ from gunicorn.pidfile import Pidfile
 from ..errors import ConfigError
 from ..logs import errorlog
 from ..shm import unlink_files_of
+from ..status import BOARD
 from . import listen
 from .draining import DrainingArbiter, share_memory
 
@@ -90,6 +91,7 @@ class ProxyArbiter(DrainingArbiter):
     def start(self) -> None:
         """Start as gunicorn does, but write the pid file after the workers have been started."""
         super().start()
+        BOARD.start()
         share_memory()
         Arbiter.manage_workers(self)
         self._write_pid_file()
@@ -126,9 +128,13 @@ class ProxyArbiter(DrainingArbiter):
 
     def reap_workers(self) -> None:
         """Reap workers. A worker that cannot load ends the server only if no other worker serves."""
+        before = self.active()
         while True:
             try:
                 super().reap_workers()
+                for pid, worker in before.items():
+                    if pid not in self.WORKERS and not worker.ending():
+                        BOARD.died()
                 break
             except HaltServer as halt:
                 self.forget_ended()
@@ -187,6 +193,7 @@ class ProxyArbiter(DrainingArbiter):
         for line in reason.splitlines():
             self.log.log(_EMERG, "%s", line)
         self.log.log(_EMERG, "the new configuration is not used; the old one stays in use")
+        BOARD.reloaded(reason or "the new configuration is not used")
 
     def _continue_reload(self) -> None:
         """Run the second phase: once the new workers serve, drain the old ones."""
@@ -208,6 +215,7 @@ class ProxyArbiter(DrainingArbiter):
                 self.pidfile.unlink()
                 self._write_pid_file()
             self.log.log(_NOTICE, "reloaded; %d workers serve the new configuration", len(new))
+            BOARD.reloaded()
 
     def _abandon_reload(self, reason: str) -> None:
         reload, self._reload = self._reload, None

@@ -6,7 +6,7 @@ Rules:
   own arbiter.
 - `WSGI_PROXY_ZONE` names another arbiter by its pid, or is any other word that the processes have in common.
 - A process that uses a file holds a shared flock on it. A file without a lock is removed if its arbiter is dead, or is that of
-  this process: a reload has left it.
+  this process: a reload has left it. A file named `.kept` stays as long as its arbiter lives, with or without workers.
 - Only regular files of the process's user are opened, because every user may write to /dev/shm.
 """
 
@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-_NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+(\.more)?")
+_NAME = re.compile(r"wsgi-proxy-(?P<uid>\d+)-(?P<space>\d+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+(?P<kept>\.kept)?(\.more)?")
 
 
 def arbiter() -> int:
@@ -86,8 +86,12 @@ def directories() -> list[Path]:
     return [Path(each) for each in dict.fromkeys((directory(), tempfile.gettempdir()))]
 
 
-def file_name(key: str) -> str:
-    """Return the name of the file for `key` under this process's arbiter."""
+def file_name(key: str, kept: bool = False) -> str:
+    """Return the name of the file for `key` under this process's arbiter; a `kept` file stays while no worker uses it."""
+    return _file_name(key) + (".kept" if kept else "")
+
+
+def _file_name(key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
     word = os.environ.get("WSGI_PROXY_ZONE", "")
     pid = int(word) if word.isdigit() else arbiter()
@@ -114,7 +118,7 @@ def open_locked(path: Path) -> int:
 
 
 def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]:
-    """Remove the unused files of dead arbiters and of this process's arbiter. Return their paths.
+    """Remove the unused files of dead arbiters, and those of this process's arbiter that are not kept. Return their paths.
 
     Files that are not named by pid, those of another user or namespace, and those in `spare` stay.
     """
@@ -127,7 +131,7 @@ def sweep(where: Sequence[Path] = (), spare: Collection[str] = ()) -> list[Path]
         if path.name.removesuffix(".more") in names:
             continue
         pid = int(match["pid"])
-        if _start_time(pid) == int(match["start"]) and pid != arbiter():
+        if _start_time(pid) == int(match["start"]) and (match["kept"] or pid != arbiter()):
             continue
         if _remove_unused(path):
             gone.append(path)

@@ -124,16 +124,16 @@ class SharedMemory:
     ROSTER = _W_ROSTER
 
     @classmethod
-    def open(cls, key: str | Config, *, workers_max: int = WORKERS_MAX) -> SharedMemory:
+    def open(cls, key: str | Config, *, workers_max: int = WORKERS_MAX, kept: bool = False) -> SharedMemory:
         """Return the shared memory for a key, or for the text of a configuration. Create it if it does not exist.
 
-        The workers of one arbiter get the same file for the same key, and each process one object. Raises OSError if no directory
-        can hold the file.
+        The workers of one arbiter get the same file for the same key, and each process one object. A `kept` file outlives them,
+        as long as their arbiter lives. Raises OSError if no directory can hold the file.
         """
         if not isinstance(key, str):
             key = "\0".join([key.path, *(text for _, text in key.files)])
         places = directories()
-        paths = [where / file_name(f"{workers_max}/{key}") for where in places]
+        paths = [where / file_name(f"{workers_max}/{key}", kept) for where in places]
         for path in paths:
             if str(path) in cls._opened:
                 return cls._opened[str(path)]

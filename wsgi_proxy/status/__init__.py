@@ -1,6 +1,9 @@
-"""Counters, `stub_status` and the status page."""
+"""Counters, `stub_status`, the dashboard, and metrics for Prometheus."""
 
+from .board import BOARD
 from .metrics import Metrics
+from .names import location_name, server_names
 from .page import Status
+from .snapshot import Sources
 
-__all__ = ["Metrics", "Status"]
+__all__ = ["BOARD", "Metrics", "Sources", "Status", "location_name", "server_names"]

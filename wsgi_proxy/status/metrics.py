@@ -1,80 +1,223 @@
 """The proxy's counters, shared by its workers.
 
 Rules:
-- Each worker slot of the zone has a row of 64-bit words. A worker writes only to its row, so counting needs no lock.
-- Counters only grow: a new worker in a slot continues the counters of the previous one. Gauges (connections) are summed over
-  live workers only.
-- A finished request is counted once, from its Exchange. Connections, and requests that begin, are counted by ProxyWorker's
-  `Service` in this row; under other workers only requests are known.
+- A request is counted once, at its end, under the location that answered it. The figures of server blocks and of the whole proxy
+  are sums over locations, so they cost a request nothing.
+- An attempt at an upstream server is counted once, when its lease ends, also for requests of the proxy itself (subrequests,
+  fetches of the cache).
+- The requests of `wsgi_proxy_status` and `stub_status` are not counted, except in the figures of `stub_status`.
+- Gauges (connections) are summed over live workers only. Connections, and requests that begin, are counted by ProxyWorker's
+  `Service`; under other workers only requests are known.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, Final
+
+from .counter import Counter, Registry
+from .histogram import BOUNDS, BUCKETS
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange
-    from ..shm import SharedMemory
+    from collections.abc import Mapping
 
-REQUESTS, BODY_BYTES, UPSTREAM_FAILURES, CACHE_HITS, STATUS = range(5)
-"""Indexes into a row. From STATUS on there is one word for each status class, 0 (no status) to 5."""
-_SERVED = 10
-"""The index of the words that ProxyWorker's `Service` counts in (`worker.counts`)."""
-ACCEPTED, STARTED, ACTIVE, READING, WRITING, WAITING = range(_SERVED, _SERVED + 6)
-"""Connections accepted, requests begun, and nginx's four gauges of connections (ngx_http_stub_status_module)."""
-_WORDS = 24
-_GAUGES = range(ACTIVE, WAITING + 1)
+    from ..balance import Peer
+    from ..exchange import Exchange
+    from ..response import Attempt
+    from ..shm import SharedMemory
+    from ..upstream import Pool
+
+# Kinds of subjects.
+LOCATION, PEER, RETRIES, LIMIT_REQ, LIMIT_CONN, CACHE, WORKER, CHECK = range(1, 9)
+
+# Words of a location. The first six are the status classes, 0 for a response without a status.
+SENT: Final = 6
+RECEIVED: Final = 7
+MICROSECONDS: Final = 8
+TIMES: Final = 9
+"""The index of the first bucket of the request durations."""
+LOCATION_WORDS: Final = TIMES + BUCKETS
+
+# Words of an upstream server. The first six are the status classes, 0 for an attempt without a response.
+FAILED: Final = 6
+PEER_SENT: Final = 7
+PEER_RECEIVED: Final = 8
+HEADER_MICROSECONDS: Final = 9
+RESPONSE_MICROSECONDS: Final = 10
+FAILED_AT: Final = 11
+"""The time of the last failure, in seconds since the epoch, in the row of the worker that saw it."""
+REASON: Final = 12
+"""The index of the first of the words that hold the last failure's reason."""
+REASON_WORDS: Final = 20
+HEADER_TIMES: Final = REASON + REASON_WORDS
+RESPONSE_TIMES: Final = HEADER_TIMES + BUCKETS
+PEER_WORDS: Final = RESPONSE_TIMES + BUCKETS
+
+# Words of the active checks of a server, in the row of the worker that runs them.
+CHECKED_AT: Final = 0
+CHECK_SINCE: Final = 1
+CHECK_RESULT: Final = 2
+"""1 if the last check passed, 2 if it failed."""
+CHECKS: Final = 3
+CHECKS_FAILED: Final = 4
+CHECK_REASON: Final = 5
+HEALTH_CHANGES: Final = CHECK_REASON + REASON_WORDS
+CHECK_WORDS: Final = HEALTH_CHANGES + 1
+
+RETRY_REASONS: Final = (
+    "error", "timeout", "invalid_header", "denied", "http_500", "http_502", "http_503", "http_504", "http_403", "http_404",
+    "http_429", "other",
+)  # fmt: skip
+CACHE_STATES: Final = ("HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED", "BYPASS", "SCARCE", "other")
+LIMIT_STATES: Final = ("PASSED", "DELAYED", "REJECTED", "DELAYED_DRY_RUN", "REJECTED_DRY_RUN")
+
+# Words of a worker; the first ten are those of `worker.counts`.
+ACCEPTED, STARTED, ACTIVE, READING, WRITING, WAITING, NOWHERE, HANDSHAKES, RESUMED, HANDSHAKES_FAILED = range(10)
+"""Connections accepted, requests begun, nginx's four gauges of connections (ngx_http_stub_status_module), TLS handshakes."""
+PID: Final = 10
+BEGUN: Final = 11
+"""The time at which the worker began to count, in seconds since the epoch."""
+CLAIMS: Final = 12
+"""The number of workers that the slot has had."""
+WORKER_WORDS: Final = 16
+_GAUGES: Final = (ACTIVE, READING, WRITING, WAITING)
+_PEERS_KEPT: Final = 4096
 
 
 class Metrics:
     """The counters of one configuration."""
 
-    def __init__(self, zone: SharedMemory) -> None:
-        self._zone = zone
-        self._rows = zone.workers_max
-        self._words = zone.area("metrics", self._rows * _WORDS * 8).cast("q")
-        self._base = -1
-        self._fork = zone.when_forked(self.forked)
+    def __init__(self, memory: SharedMemory) -> None:
+        self._memory = memory
+        self.registry = Registry(memory)
+        self.workers = self.registry.counter(WORKER, WORKER_WORDS, "workers")
+        self._worker: Any = None
+        self._fork = memory.when_forked(self.forked)
+        self._unrouted = self.registry.counter(LOCATION, LOCATION_WORDS, "(none)", "(none)")
+        self._peers: dict[Any, PeerCounter] = {}
+        self._pools: set[str] = set()
+        self.checked_pools: set[str] = set()
+        """The names of the upstreams with active checks."""
+        self._caches: dict[str, Counter] = {}
+        self._cache_index = {state: index for index, state in enumerate(CACHE_STATES)}
 
     def forked(self) -> None:
         """Forget the row after a fork: the new process has another slot."""
-        self._base = -1
+        self._worker = None
 
-    def _row(self) -> int:
-        """Return the index of this worker's row, whose gauges are 0 at first."""
-        base = self._base = self._zone.slot * _WORDS
+    def _row(self) -> Any:
+        """Return this worker's own row, whose gauges are 0 at first."""
+        row = self._worker = self.workers.row()
         for index in _GAUGES:
-            self._words[base + index] = 0
-        return base
+            row[index] = 0
+        row[PID] = os.getpid()
+        row[BEGUN] = int(time.time())
+        row[CLAIMS] += 1
+        return row
 
     def count_for(self, service: Any) -> None:
         """Let a worker's `Service` count in this worker's row from now on, unless it counts in another proxy's already."""
-        base = self._row() if self._base < 0 else self._base
-        service.count_in(self._words[base + _SERVED : base + _WORDS])
+        service.count_in(self._row() if self._worker is None else self._worker)
 
     def started(self) -> None:
         """Count a request that begins, under a worker that does not count by itself."""
-        base = self._row() if self._base < 0 else self._base
-        self._words[base + STARTED] += 1
+        row = self._row() if self._worker is None else self._worker
+        row[STARTED] += 1
+
+    # --- subjects ----------------------------------------------------------------------------------------------------
+
+    def location(self, server: str, location: str) -> Counter:
+        """Return the counter of a location, by the name of its server block and its own."""
+        return self.registry.counter(LOCATION, LOCATION_WORDS, f"{server}\0{location}", server)
+
+    def zone(self, kind: int, name: str) -> Counter:
+        """Return the counter of a zone: of `limit_req`, `limit_conn` or a cache."""
+        size = len(CACHE_STATES) if kind == CACHE else len(LIMIT_STATES)
+        return self.registry.counter(kind, size + 1, name)
+
+    def limit(self, kind: str, name: str) -> Counter:
+        """Return the counter of a zone of `limit_req` or `limit_conn`."""
+        return self.zone(LIMIT_REQ if kind == "limit_req" else LIMIT_CONN, name)
+
+    def use(self, pools: Mapping[str, Pool], caches: Mapping[str, Any]) -> None:
+        """Set the upstreams and cache zones of the configuration. The servers of any other upstream are counted together."""
+        self._pools = set(pools)
+        self._caches = {name: self.zone(CACHE, name) for name in caches}
+
+    def peer(self, pool: Pool, peer: Peer) -> PeerCounter:
+        """Return the counter of an upstream server."""
+        found = self._peers.get(peer)
+        if found is None:
+            known = pool.name in self._pools
+            name = f"{pool.name}\0{peer.name}" if known else "(variable)"
+            counter = self.registry.counter(PEER, PEER_WORDS, name, pool.name if known else name)
+            if len(self._peers) >= _PEERS_KEPT:
+                self._peers.clear()
+            found = self._peers[peer] = PeerCounter(counter, self.registry, pool.name if known else name)
+        return found
+
+    def check(self, pool: Pool, peer: Peer) -> Counter:
+        """Return the counter of the active checks of an upstream server."""
+        return self.registry.counter(CHECK, CHECK_WORDS, f"{pool.name}\0{peer.name}", pool.name)
+
+    def retries(self, pool: str) -> Counter:
+        """Return the counter of an upstream's retries by reason."""
+        return self.registry.counter(RETRIES, len(RETRY_REASONS), pool)
+
+    # --- counting ----------------------------------------------------------------------------------------------------
 
     def record(self, exchange: Exchange) -> None:
         """Count a finished exchange."""
-        base = self._row() if self._base < 0 else self._base
-        words = self._words
-        words[base] += 1
-        words[base + BODY_BYTES] += exchange.body_bytes_sent
-        words[base + STATUS + exchange.status // 100] += 1
-        if len(exchange.tries) > 1:
-            # The first attempt of a group does not follow a failure. An attempt without an address separates two groups.
-            words[base + UPSTREAM_FAILURES] += max(
-                0, len(exchange.tries) - 1 - 2 * sum(not attempt.address for attempt in exchange.tries)
-            )
-        if exchange.cache_status == "HIT":
-            words[base + CACHE_HITS] += 1
+        compiled = exchange.compiled
+        counter: Counter | None = self._unrouted if compiled is None else compiled.counter
+        if counter is None:
+            return
+        words = counter.words
+        if words is None:
+            words = counter.row()
+        words[exchange.status // 100] += 1
+        words[SENT] += exchange.body_bytes_sent
+        if exchange.body_bytes_received:
+            words[RECEIVED] += exchange.body_bytes_received
+        taken = exchange.finished_at - exchange.started
+        words[MICROSECONDS] += int(taken * 1000000.0)
+        words[TIMES + bisect_left(BOUNDS, taken)] += 1
+        if exchange.cache_status:
+            self._count_cache(exchange)
+
+    def _count_cache(self, exchange: Exchange) -> None:
+        caches = self._caches
+        zone: Any = exchange.location.cache.zone
+        counter = caches.get((zone if isinstance(zone, str) else zone(exchange)) if zone is not None else "")
+        if counter is None and len(caches) == 1:
+            # An internal redirect has left the location with the cache.
+            counter = next(iter(caches.values()))
+        if counter is not None:
+            counter.add(self._cache_index.get(exchange.cache_status, len(CACHE_STATES) - 1))
+
+    def checked(self, pool: Pool, peer: Peer, failure: str, changed: bool) -> None:
+        """Note the result of an active check; `failure` is empty if it passed."""
+        row = self.check(pool, peer).row()
+        now = int(time.time())
+        result = 2 if failure else 1
+        row[CHECKED_AT] = now
+        row[CHECKS] += 1
+        if failure:
+            row[CHECKS_FAILED] += 1
+            write_text(row, CHECK_REASON, failure)
+        if changed:
+            row[HEALTH_CHANGES] += 1
+        if changed or row[CHECK_RESULT] == 0:
+            row[CHECK_SINCE] = now
+        row[CHECK_RESULT] = result
+
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def connections(self) -> dict[str, int]:
         """Return nginx's four gauges of connections. Workers other than ProxyWorker count none; the asking request has one."""
-        totals = self.totals()
+        totals = self.worker_totals()
         return {
             "active": max(1, totals[ACTIVE]),
             "reading": totals[READING],
@@ -82,14 +225,68 @@ class Metrics:
             "waiting": totals[WAITING],
         }
 
-    def totals(self) -> list[int]:
-        """Return the sums of all rows by index. Gauges are summed over live workers only."""
-        self._zone.reap()
-        live = {slot for slot, _ in self._zone.living()}
-        sums = [0] * _WORDS
-        for slot in range(self._rows):
-            row = self._words[slot * _WORDS : (slot + 1) * _WORDS].tolist()
+    def live_workers(self) -> list[list[int]]:
+        """Return the rows of the workers that are alive."""
+        self._memory.reap()
+        live = {slot for slot, _ in self._memory.living()}
+        return [row for slot, row in enumerate(self.workers.rows()) if slot in live and row[PID]]
+
+    def worker_totals(self) -> list[int]:
+        """Return the sums of the workers' rows by index. Gauges are summed over live workers only."""
+        self._memory.reap()
+        live = {slot for slot, _ in self._memory.living()}
+        sums = [0] * WORKER_WORDS
+        for slot, row in enumerate(self.workers.rows()):
             for index, value in enumerate(row):
                 if index not in _GAUGES or slot in live:
                     sums[index] += value
         return sums
+
+
+class PeerCounter:
+    """The counts of the attempts at one upstream server."""
+
+    def __init__(self, counter: Counter, registry: Registry, pool: str) -> None:
+        self.counter = counter
+        self._registry = registry
+        self._pool = pool
+
+    def ended(self, attempt: Attempt, failed: bool) -> None:
+        """Count an attempt that has ended. `failed` is True for a failure that counts against the server."""
+        counter = self.counter
+        words = counter.words
+        if words is None:
+            words = counter.row()
+        words[0 if attempt.error else attempt.status // 100] += 1
+        words[PEER_SENT] += attempt.bytes_sent
+        words[PEER_RECEIVED] += attempt.bytes_received
+        taken = attempt.header_time
+        if taken is not None:
+            words[HEADER_MICROSECONDS] += int(taken * 1000000.0)
+            words[HEADER_TIMES + bisect_left(BOUNDS, taken)] += 1
+            taken = attempt.response_time
+            if taken is not None:
+                words[RESPONSE_MICROSECONDS] += int(taken * 1000000.0)
+                words[RESPONSE_TIMES + bisect_left(BOUNDS, taken)] += 1
+        if failed:
+            words[FAILED] += 1
+            words[FAILED_AT] = int(time.time())
+            write_text(words, REASON, attempt.error or f"status {attempt.status}")
+
+    def retried(self, reason: str) -> None:
+        """Count a further attempt that follows this one, by nginx's word for the reason (`proxy_next_upstream`)."""
+        counter = self._registry.counter(RETRIES, len(RETRY_REASONS), self._pool)
+        counter.add(RETRY_REASONS.index(reason) if reason in RETRY_REASONS else len(RETRY_REASONS) - 1)
+
+
+def write_text(words: Any, at: int, text: str) -> None:
+    """Write a text into the words from `at` on, cut after 8 * REASON_WORDS bytes."""
+    data = text.encode("utf-8", "replace")[: 8 * REASON_WORDS].ljust(8 * REASON_WORDS, b"\0")
+    for index in range(REASON_WORDS):
+        words[at + index] = int.from_bytes(data[8 * index : 8 * index + 8], "little", signed=True)
+
+
+def read_text(words: list[int], at: int) -> str:
+    """Return the text that `write_text` has written."""
+    data = b"".join(word.to_bytes(8, "little", signed=True) for word in words[at : at + REASON_WORDS])
+    return data.rstrip(b"\0").decode("utf-8", "ignore")

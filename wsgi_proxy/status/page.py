@@ -9,58 +9,28 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..response import Response
 from . import metrics
+from .snapshot import Sources, snapshot
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
-    from ..upstream import Pool
     from .metrics import Metrics
 
 
 def stub_status(counted: Metrics) -> str:
     """Return nginx's four lines (ngx_http_stub_status_module)."""
-    now, totals = counted.connections(), counted.totals()
+    now, totals = counted.connections(), counted.worker_totals()
     accepted = totals[metrics.ACCEPTED]
     return (
         f"Active connections: {now['active']} \nserver accepts handled requests\n"
         f" {accepted} {accepted} {totals[metrics.STARTED]} \n"
         f"Reading: {now['reading']} Writing: {now['writing']} Waiting: {now['waiting']} \n"
     )
-
-
-def snapshot(totals: list[int], pools: Mapping[str, Pool]) -> dict[str, Any]:
-    """Return the counters and the state of every upstream server as plain values. Times are in milliseconds."""
-    upstreams: dict[str, list[dict[str, Any]]] = {}
-    for name, pool in pools.items():
-        upstreams[name] = [
-            {
-                "server": peer.name,
-                "weight": peer.server.weight,
-                "backup": peer.server.backup,
-                "down": peer.server.down,
-                "available": ready,
-                "connections": connections,
-                "fails": standing.fails,
-                "failures": standing.failures,
-                "header_ms": standing.header_ms,
-                "response_ms": standing.last_ms,
-            }
-            for peer, connections, ready, standing in pool.standing()
-        ]
-    return {
-        "requests": totals[metrics.REQUESTS],
-        "responses": {f"{kind}xx": totals[metrics.STATUS + kind] for kind in range(1, 6)},
-        "body_bytes": totals[metrics.BODY_BYTES],
-        "retries": totals[metrics.UPSTREAM_FAILURES],
-        "cache_hits": totals[metrics.CACHE_HITS],
-        "connections": {"active": totals[metrics.ACTIVE], "accepted": totals[metrics.ACCEPTED]},
-        "upstreams": upstreams,
-    }
 
 
 def as_json(state: dict[str, Any]) -> str:
@@ -142,9 +112,9 @@ FORMS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 class Status:
     """The handlers of the locations that show the state."""
 
-    def __init__(self, counted: Metrics, pools: Mapping[str, Pool]) -> None:
-        self._metrics = counted
-        self._pools = pools
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._metrics = sources.metrics
 
     def stub(self, exchange: Exchange) -> Response:
         """Return the response of `stub_status`."""
@@ -153,7 +123,7 @@ class Status:
     def show(self, exchange: Exchange) -> Response:
         """Return the response of `wsgi_proxy_status`."""
         kind, form = FORMS[exchange.location.core.metrics or "page"]
-        return _response(exchange, kind, form(snapshot(self._metrics.totals(), self._pools)))
+        return _response(exchange, kind, form(snapshot(self._sources)))
 
 
 def _response(exchange: Exchange, kind: str, text: str) -> Response:

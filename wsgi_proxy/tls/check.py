@@ -79,18 +79,42 @@ def warnings_of(config: Config, now: datetime | None = None) -> list[str]:
 
 def _dates(path: str, now: datetime) -> str:
     """Return the warning about a certificate's dates, "" if it is valid or cannot be read."""
-    try:
-        block = _CERTIFICATE.search(Path(path).read_text(encoding="latin-1"))
-        if block is None:
-            return ""
-        begin, end = validity(ssl.PEM_cert_to_DER_cert(block[0]))
-    except (OSError, ValueError, IndexError):
+    dates = _validity_of(path)
+    if dates is None:
         return ""
+    begin, end = dates
     if now > end:
         return f'certificate "{path}" expired on {end:%Y-%m-%d %H:%M:%S} UTC and clients reject it: renew it'
     if now < begin:
         return f'certificate "{path}" is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC and clients reject it: check the clock'
     return ""
+
+
+def certificates_of(config: Config) -> list[tuple[str, str, int | None]]:
+    """Return (path, server name, notAfter in seconds since the epoch) of each server certificate without variables.
+
+    The time is None if the file cannot be read.
+    """
+    found: dict[str, tuple[str, str, int | None]] = {}
+    for server in config.servers:
+        for path, _ in [] if server.tls is None else tls.constant_pairs(server.tls):
+            if path not in found:
+                dates = _validity_of(path)
+                found[path] = (
+                    path,
+                    server.names[0] if server.names else "",
+                    None if dates is None else int(dates[1].timestamp()),
+                )
+    return list(found.values())
+
+
+def _validity_of(path: str) -> tuple[datetime, datetime] | None:
+    """Return the dates of the first certificate in a file, None if it has none or cannot be read."""
+    try:
+        block = _CERTIFICATE.search(Path(path).read_text(encoding="latin-1"))
+        return None if block is None else validity(ssl.PEM_cert_to_DER_cert(block[0]))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def validity(der: bytes) -> tuple[datetime, datetime]:

@@ -41,6 +41,8 @@ _TAKEOVER = 1.0
 _LONGEST_SLEEP = 1.0
 
 Check = Callable[[Peer], None]
+Report = Callable[["Pool", Peer, str, bool], None]
+"""Gets the pool, the peer, the reason of a failure ("" for a passed check), and True if the peer's state has changed."""
 
 
 class Probe:
@@ -54,6 +56,8 @@ class Probe:
         self.streaks: dict[Peer, int] = {}
         """The number of passed checks in a row, or minus the number of failed ones."""
         self.running: set[Peer] = set()
+        self.report: Report | None = None
+        """Gets each result; None if they are not counted."""
 
     def due_peers(self, now: float, dice: random.Random) -> list[Peer]:
         """Return the peers to check at `now`, in monotonic seconds, and set the time of their next check."""
@@ -92,10 +96,15 @@ class Probe:
             errorlog.line("error", f"health check {name} raised {failure}")
         streak = self.streaks.get(peer, 0)
         streak = self.streaks[peer] = max(streak, 0) + 1 if not failure else min(streak, 0) - 1
+        changed = False
         if -streak >= self.settings.fails and self.pool.checked(peer, False):
+            changed = True
             errorlog.line("warn", f"peer is unhealthy while checking status {name}: {failure}")
         elif streak >= self.settings.passes and self.pool.checked(peer, True):
+            changed = True
             errorlog.line("notice", f"peer is healthy while checking status {name}")
+        if self.report is not None:
+            self.report(self.pool, peer, failure, changed)
 
 
 def _description(error: BaseException) -> str:
@@ -142,6 +151,11 @@ class Probes:
                 check = make_check(settings, None, pool.scheme, "", ProxySettings(tls=pool.tls))
                 probes.append(Probe(pool, settings, check))
         return cls(probes, memory)
+
+    def report_to(self, report: Report) -> None:
+        """Give the result of each check to a function, from now on."""
+        for probe in self.probes:
+            probe.report = report
 
     def start(self) -> None:
         """Start the checks, unless they have started in this process or were stopped before it was forked."""

@@ -19,4 +19,8 @@ WRITING: Final = 4
 WAITING: Final = 5
 NOWHERE: Final = 6
 """An index that is counted in and not read."""
-SIZE: Final = 7
+HANDSHAKES: Final = 7
+"""TLS handshakes that have succeeded, resumed ones included."""
+RESUMED: Final = 8
+HANDSHAKES_FAILED: Final = 9
+SIZE: Final = 10

@@ -12,7 +12,7 @@ from math import inf
 
 from ..errors import ClientError
 from ..net import read_proxy_header
-from .counts import ACCEPTED, ACTIVE, WAITING
+from .counts import ACCEPTED, ACTIVE, HANDSHAKES, HANDSHAKES_FAILED, RESUMED, WAITING
 from .http2 import Http2Connection
 from .link import CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 
@@ -57,7 +57,8 @@ class Opening(Link):
 
     def _open_slowly(self) -> None:
         """Read the PROXY protocol header and do the TLS handshake; runs in a greenlet."""
-        settings = self.settings
+        settings, shaking = self.settings, False
+        counts = self.service.counts
         try:
             if settings.proxy_protocol:
                 self.proxy_protocol = read_proxy_header(self.stream)
@@ -72,9 +73,16 @@ class Opening(Link):
                     self.plain_on_tls = True
                     self.buffer = first
             if settings.tls is not None and not self.plain_on_tls:
+                shaking = True
                 stream = self.stream.start_tls(settings.tls(), server_side=True, first=first)
                 self.stream, self.tls = stream, stream.tls
+                shaking = False
+                counts[HANDSHAKES] += 1
+                if self.tls.session_reused:
+                    counts[RESUMED] += 1
         except (OSError, ClientError) as error:
+            if shaking:
+                counts[HANDSHAKES_FAILED] += 1
             self.service.log.info("%s: %s", self, error)
             self.close()
             return

@@ -1,0 +1,234 @@
+"""Every figure equals what a counting client and counting upstreams saw: over four workers, a killed one, and a reload."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT, Recorder, fetch, free_port, reply, run_proxy, wait_until
+from tests.support.processes import Running
+from tests.support.recorder import Recorded, Wire
+from wsgi_proxy.status.snapshot import snapshot
+from wsgi_proxy.wsgi import ProxyApp
+
+CONFIGURATION = """
+worker_processes 4;
+events {{}}
+http {{
+    proxy_cache_path store keys_zone=shop:1m;
+    limit_req_zone $arg_key zone=slow:1m rate=1r/m;
+    limit_conn_zone $arg_key zone=few:1m;
+    upstream echo {{ server {one}; server {two}; }}
+    upstream lone {{ server 127.0.0.1:{dead}; }}
+    upstream mixed {{ server 127.0.0.1:{dead} max_fails=0; server {one} backup; }}
+    server {{
+        listen 127.0.0.1:{port};
+        server_name main.test;
+        location / {{ proxy_pass http://echo; }}
+        location /missing {{ proxy_pass http://echo; }}
+        location /lone {{ proxy_pass http://lone; }}
+        location /mixed {{ proxy_pass http://mixed; }}
+        location /cached {{ proxy_pass http://echo; proxy_cache shop; proxy_cache_valid 200 1h; }}
+        location /limited {{ limit_req zone=slow; limit_conn few 5; proxy_pass http://echo; }}
+        location /mirrored {{ mirror /mirror; proxy_pass http://echo; }}
+        location = /mirror {{ internal; proxy_pass http://lone; }}
+        location /moved {{ return 302 /; }}
+        location /file {{ try_files /none @other; }}
+        location @other {{ return 200 "other"; }}
+        location = /json {{ wsgi_proxy_status json; }}
+        location = /stub {{ stub_status; }}
+        {more}
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        server_name second.test;
+        location / {{ return 200 "second"; }}
+    }}
+}}
+"""
+
+
+def answer(request: Recorded, wire: Wire) -> bytes:
+    if request.target.startswith("/missing"):
+        return reply(b"not here", 404)
+    return reply(b"x" * 100)
+
+
+class CountingClient:
+    """Sends requests from several threads and counts the responses."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.statuses: Counter[tuple[str, int]] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def get(self, path: str, host: str = "main.test") -> None:
+        response = fetch(self.port, path, headers=[("Host", host)])
+        with self._lock:
+            key = path.partition("?")[0] if host == "main.test" else host
+            self.statuses[key, response.status] += 1
+            self.bytes[key] += len(response.body)
+
+    def send(self, paths: list[str], host: str = "main.test") -> None:
+        shares = [paths[start::4] for start in range(4)]
+        threads = [threading.Thread(target=lambda share=share: [self.get(path, host) for path in share]) for share in shares]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def classes(self, key: str = "") -> dict[str, int]:
+        found = {f"{kind}xx": 0 for kind in range(1, 6)} | {"none": 0}
+        for (path, status), count in self.statuses.items():
+            if key in ("", path):
+                found[f"{status // 100}xx"] += count
+        return found
+
+
+def state(port: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(fetch(port, "/json", headers=[("Host", "main.test")]).body)
+    return found
+
+
+def settled(port: int, client: CountingClient) -> dict[str, Any]:
+    """Return the figures once the last request of the client is counted; its response may arrive a moment before that."""
+    wait_until(lambda: state(port)["requests"] >= sum(client.statuses.values()), "the last request to be counted")
+    return state(port)
+
+
+def assert_equal(found: dict[str, Any], client: CountingClient, upstreams: list[Recorder]) -> None:
+    """Compare every figure with the client's and the upstreams' counts."""
+    assert found["requests"] == sum(client.statuses.values()) and found["responses"] == client.classes()
+    assert found["body_bytes"] == sum(client.bytes.values()) and found["latency"]["count"] == found["requests"]
+    by_path = {row["location"].removeprefix("= "): row for row in found["locations"] if row["server"].startswith("main.test")}
+    for path in ("/", "/missing", "/lone", "/mixed", "/cached", "/limited", "/mirrored", "/moved"):
+        key = "/" if path == "/" else path
+        assert by_path[path]["responses"] == client.classes(key), path
+        assert by_path[path]["body_bytes"] == client.bytes[key], path
+        assert by_path[path]["latency"]["count"] == sum(client.classes(key).values())
+    assert by_path["@other"]["responses"] == client.classes("/file")
+    servers = {row["server"].partition(":")[0]: row for row in found["servers"]}
+    assert servers["second.test"]["responses"] == client.classes("second.test")
+    assert servers["main.test"]["requests"] == found["requests"] - servers["second.test"]["requests"]
+    tried: Counter[str] = Counter()
+    for name in ("echo", "mixed"):
+        for row in found["upstreams"][name]:
+            tried[row["server"]] += row["tries"]
+    for upstream in upstreams:
+        assert tried[upstream.address] == len(upstream.requests)
+        rows = [row for rows in found["upstreams"].values() for row in rows if row["server"] == upstream.address]
+        assert sum(row["bytes_sent"] for row in rows) == sum(len(each.raw) for each in upstream.requests)
+        assert (
+            sum(row["header"]["count"] for row in rows)
+            == sum(row["response"]["count"] for row in rows)
+            == tried[upstream.address]
+        )
+
+
+def drive(client: CountingClient) -> None:
+    client.send(["/"] * 24 + ["/missing"] * 8 + ["/moved"] * 5 + ["/file"] * 3)
+    client.send(["/lone"] * 6 + ["/mixed"] * 6)
+    client.send(["/mirrored"] * 4)
+    client.send(["/"] * 7, "second.test")
+    for _ in range(5):
+        client.get("/cached")
+    for _ in range(3):
+        client.get("/limited?key=a")
+
+
+@pytest.mark.ours_alone("kills a worker and reloads")
+def test_every_figure_is_exact(tmp_path: Path) -> None:
+    with Recorder(answer) as one, Recorder(answer) as two:
+        values = {"one": one.address, "two": two.address, "dead": free_port(), "port": free_port()}
+        with run_proxy(CONFIGURATION.format(**values, more=""), tmp_path) as server:
+            wait_until(lambda: len(state(server.port)["workers"]) == 4, "all workers to serve")
+            client = CountingClient(server.port)
+            drive(client)
+            found = settled(server.port, client)
+            assert_equal(found, client, [one, two])
+            assert found["retries"] == found["retry_reasons"]["mixed"]["error"] == 6
+            # A single server is never out, but its failures are counted: also those of the mirrored requests.
+            wait_until(lambda: state(server.port)["upstreams"]["lone"][0]["failures"] == 10, "the mirrored requests")
+            (lone,) = state(server.port)["upstreams"]["lone"]
+            assert lone["tries"] == lone["failures"] == lone["responses"]["none"] == 10 and lone["state"] == "up"
+            assert "Connection refused" in lone["last_failure"]["reason"]
+            assert found["caches"]["shop"]["states"]["HIT"] == found["cache_hits"] == 4
+            assert found["caches"]["shop"]["states"]["MISS"] == 1 and found["caches"]["shop"]["ratio"] == 0.8
+            assert found["limits"]["limit_req"]["slow"] | {"passed": 1, "rejected": 2} == found["limits"]["limit_req"]["slow"]
+            assert found["limits"]["limit_conn"]["few"]["passed"] == 1
+            assert len(found["workers"]) == 4 and found["worker_deaths"] == 0
+            assert {row["pid"] for row in found["workers"]} == set(server.children())
+            _after_a_kill(server, client, [one, two])
+            _after_a_reload(server, client, [one, two], CONFIGURATION.format(**values, more="location /new { return 204; }"))
+            _after_a_bad_reload(server, client)
+
+
+def _after_a_kill(server: Running, client: CountingClient, upstreams: list[Recorder]) -> None:
+    killed = server.children()[0]
+    os.kill(killed, signal.SIGKILL)
+
+    def replaced() -> bool:
+        pids = {row["pid"] for row in state(server.port)["workers"]}
+        return len(pids) == 4 and killed not in pids
+
+    wait_until(replaced, "another worker")
+    assert_equal(settled(server.port, client), client, upstreams)
+    drive(client)
+    found = settled(server.port, client)
+    assert_equal(found, client, upstreams)
+    assert found["worker_deaths"] == 1 and found["workers_started"] == 5 and found["reloads"]["last_reload_ok"] is None
+
+
+def _after_a_reload(server: Running, client: CountingClient, upstreams: list[Recorder], text: str) -> None:
+    before = set(server.children())
+    (server.folder / "nginx.conf").write_text(text)
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: not before & set(server.children()), "the old workers to end")
+    drive(client)
+    found = settled(server.port, client)
+    assert_equal(found, client, upstreams)
+    assert found["reloads"]["reloads"] == 1 and found["reloads"]["last_reload_ok"] is True and found["worker_deaths"] == 1
+    assert {row["pid"] for row in found["workers"]} == set(server.children())
+
+
+def _after_a_bad_reload(server: Running, client: CountingClient) -> None:
+    (server.folder / "nginx.conf").write_text("events {} http { nonsense; }")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: state(server.port)["reloads"]["last_reload_ok"] is False, "the failed reload")
+    found = state(server.port)
+    assert "nonsense" in found["reloads"]["last_reload_error"] and found["requests"] == sum(client.statuses.values())
+
+
+@pytest.mark.ours_alone("kills the only worker")
+def test_figures_outlive_the_only_worker(tmp_path: Path) -> None:
+    text = "worker_processes 1; events {{}} http {{ server {{ listen 127.0.0.1:{port}; location / {{ return 204; }} {json} }} }}"
+    text = text.format(port=free_port(), json="location = /json { wsgi_proxy_status json; }")
+    with run_proxy(text, tmp_path) as server:
+        for _ in range(5):
+            fetch(server.port)
+        wait_until(lambda: state(server.port)["requests"] == 5, "the requests to be counted")
+        (pid,) = server.children()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: server.children() not in ([pid], []), "another worker")
+        assert state(server.port)["requests"] == 5
+
+
+def test_the_document_lists_every_name(tmp_path: Path) -> None:
+    listed = set(re.findall(r"`([a-z0-9_]+)`", (ROOT / "docs" / "monitoring.md").read_text()))
+    text = "events {} http { upstream u { server 127.0.0.1:9; } server { location / { proxy_pass http://u; } } }"
+    (tmp_path / "nginx.conf").write_text(text)
+    app = ProxyApp.from_nginx(tmp_path / "nginx.conf")
+    found = snapshot(app.status)
+    app.close()
+    for part in (found, found["servers"][0], found["locations"][0], found["upstreams"]["u"][0], found["latency"], found["tls"]):
+        unlisted = set(part) - listed - {"server", "location", "handler"}
+        assert not unlisted
