@@ -318,14 +318,84 @@ def test_certificates_are_looked_into(tmp_path: Path, command: Command) -> None:
         f'wsgi-proxy: [warn] certificate "{tmp_path}/old.pem" expired on 2001-02-03 00:00:00 UTC and clients reject it: '
         f"renew it in {tmp_path}/nginx.conf:3"
     ]
-    for certificate, key, named in (
-        ("old.pem", "other.key", "other.key"),
-        ("broken.pem", "old.pem", "broken.pem"),
-        ("old.pem", "nothing.key", "nothing.key"),
-        ("no.pem", "old.pem", "no.pem"),
+    for certificate, key, named, line in (
+        ("old.pem", "other.key", "other.key", 5),
+        ("broken.pem", "old.pem", "broken.pem", 4),
+        ("old.pem", "nothing.key", "nothing.key", 5),
+        ("no.pem", "old.pem", "no.pem", 4),
     ):
         bad = test(certificate, key)
         first, last = bad.stderr.splitlines()
         assert bad.returncode == 1
-        assert first.startswith(f"wsgi-proxy: [emerg] {tmp_path}/nginx.conf:3: ") and named in first
+        assert first.startswith(f"wsgi-proxy: [emerg] {tmp_path}/nginx.conf:{line}: ") and named in first
         assert last.endswith("test failed")
+
+
+def test_faults_of_every_kind_are_told_in_one_run(tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_text(
+        f"""events {{}}
+error_log {tmp_path}/missing/error.log;
+http {{
+    unknown_one;
+    ssl_dhparam dh.pem;
+    server {{
+        listen 127.0.0.1:1 ssl;
+        ssl_certificate_key key.pem;
+        ssl_certificate
+            cert.pem;
+        location / {{
+            proxy_ssl_trusted_certificate ca.pem;
+            proxy_ssl_certificate client.pem;
+            proxy_ssl_certificate_key client.key;
+            proxy_pass https://no.such.invalid;
+        }}
+    }}
+    include nothing.conf;
+}}
+"""
+    )
+    done = command("-t", "-c", str(path))
+    missing = "failed (2: No such file or directory)"
+    assert [line.removeprefix("wsgi-proxy: [emerg] ") for line in done.stderr.splitlines()] == [
+        f'open() "{tmp_path}/missing/error.log" {missing}',
+        f'{path}:4: unknown directive "unknown_one"',
+        f'{path}:5: open() "{tmp_path}/dh.pem" {missing}',
+        f'{path}:8: open() "{tmp_path}/key.pem" {missing}',
+        f'{path}:9: open() "{tmp_path}/cert.pem" {missing}',
+        f'{path}:12: open() "{tmp_path}/ca.pem" {missing}',
+        f'{path}:13: open() "{tmp_path}/client.pem" {missing}',
+        f'{path}:14: open() "{tmp_path}/client.key" {missing}',
+        f'{path}:15: host not found in upstream "no.such.invalid"',
+        f'{path}:18: open() "{tmp_path}/nothing.conf" {missing}',
+        f"wsgi-proxy: configuration file {path} test failed",
+    ]
+
+
+def test_a_fault_inside_a_certificate_has_the_line_of_its_directive(tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "nginx.conf"
+    (tmp_path / "cert.pem").write_text("nonsense")
+    server = "server {\n listen 127.0.0.1:1 ssl;\n ssl_certificate_key cert.pem;\n ssl_certificate cert.pem;\n}"
+    path.write_text(f"events {{}}\nhttp {{\n{server}\n}}\n")
+    (line, _) = command("-t", "-c", str(path)).stderr.splitlines()
+    assert line.startswith(f'wsgi-proxy: [emerg] {path}:6: cannot load certificate "{tmp_path}/cert.pem"')
+    (tmp_path / "cert.pem").unlink()
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
+    path.write_text(f"events {{}}\nhttp {{\nssl_ciphers\nNOTHING;\n{server}\n}}\n")
+    (line, _) = command("-t", "-c", str(path)).stderr.splitlines()
+    assert line.startswith(f'wsgi-proxy: [emerg] {path}:3: "ssl_ciphers NOTHING" failed')
+
+
+def test_a_cache_in_redis_without_its_package_names_the_cure(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsgi_proxy.nginx.directives import cache
+
+    monkeypatch.setattr(cache, "find_spec", lambda name: None)
+    (tmp_path / "nginx.conf").write_text(
+        "events {} http {\nproxy_cache_path redis://127.0.0.1/0 keys_zone=a:1m;\nproxy_cache_path cache keys_zone=b:1m; }"
+    )
+    done = command("-t", folder=tmp_path)
+    assert done.returncode == 1
+    needs = '"proxy_cache_path redis://" needs the package redis: pip install "wsgi-proxy-nginx[redis]"'
+    assert done.stderr.splitlines()[0] == f"wsgi-proxy: [emerg] {tmp_path}/nginx.conf:2: {needs}"

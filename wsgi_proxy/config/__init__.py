@@ -47,6 +47,7 @@ from .model import Rewrite as Rewrite
 from .model import Rewriter as Rewriter
 from .model import ServerBlock as ServerBlock
 from .model import Set as Set
+from .model import SettingPlace as SettingPlace
 from .model import SourceLine as SourceLine
 from .model import Template as Template
 from .model import TunnelSettings as TunnelSettings

@@ -273,6 +273,16 @@ class ProxyPass:
 
 
 @dataclass(frozen=True)
+class SettingPlace:
+    """The line of one directive, for faults that are found after the reading."""
+
+    directive: str
+    path: str
+    """The file that the directive names; "" if it names none, or one with variables."""
+    place: SourceLine
+
+
+@dataclass(frozen=True)
 class UpstreamTLS:
     """`proxy_ssl_*`."""
 
@@ -297,6 +307,7 @@ class UpstreamTLS:
     """An ssl.SSLContext from Python, used unchanged."""
     by_server: bool = False
     """Verify the name of the server that the request goes to, not `$proxy_host`."""
+    places: tuple[SettingPlace, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -737,6 +748,7 @@ class TLS:
     crl: str = ""
     reject_handshake: bool = False
     stapling: bool = False
+    places: tuple[SettingPlace, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,17 +21,18 @@ from . import client, native
 from . import server as tls
 
 if TYPE_CHECKING:
-    from ..config import Config, SourceLine, UpstreamTLS
+    from ..config import Config, SettingPlace, SourceLine, UpstreamTLS
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def faults_of(config: Config) -> list[Fault]:
-    """Return a fault for each file or setting that TLS with clients or upstreams cannot use."""
+    """Return a fault for each file or setting that TLS with clients or upstreams cannot use, with the directive's line."""
     faults: list[Fault] = []
     for server in config.servers:
         if server.tls is not None:
-            _note(faults, server.place, lambda server=server: tls.listener_context([(server, True)]))  # type: ignore[misc]
+            context = partial(tls.listener_context, [(server, True)])
+            _note(faults, server.tls.places, server.place, context)
     seen: set[UpstreamTLS] = set()
     for location in locations_of(config):
         settings = location.proxy.tls
@@ -40,11 +42,20 @@ def faults_of(config: Config) -> list[Fault]:
             if settings.verify and not settings.trusted_certificate:
                 message = 'no "proxy_ssl_trusted_certificate" for "proxy_ssl_verify"'
                 faults.append(Fault(message, pass_.place.file, pass_.place.line or None))
-            _note(faults, pass_.place, lambda settings=settings: client.upstream_context(settings))  # type: ignore[misc]
+            _note(faults, settings.places, pass_.place, partial(client.upstream_context, settings))
     return faults
 
 
-def _note(faults: list[Fault], place: SourceLine, make: Callable[[], object]) -> None:
+def _note(faults: list[Fault], places: Sequence[SettingPlace], around: SourceLine, make: Callable[[], object]) -> None:
+    """Add the faults of the files that directives name, or of the context made of them.
+
+    A fault that no directive explains gets the line `around`.
+    """
+    unread = [fault for place in places if place.path and (fault := _unreadable(place)) is not None]
+    known = {str(fault) for fault in faults}
+    faults += [fault for fault in unread if str(fault) not in known]
+    if unread:
+        return
     try:
         make()
     except OSError as error:
@@ -53,7 +64,27 @@ def _note(faults: list[Fault], place: SourceLine, make: Callable[[], object]) ->
         message = str(error)
     else:
         return
-    faults.append(Fault(message, place.file, place.line or None))
+    line = _line_of(message, places) or around
+    faults.append(Fault(message, line.file, line.line or None))
+
+
+def _line_of(message: str, places: Sequence[SettingPlace]) -> SourceLine | None:
+    """Return the line of the directive that a message names first, by its name or by its file; None if it names none."""
+    named = [(message.find(f'"{text}'), place.place) for place in places for text in (place.directive, place.path) if text]
+    return min((each for each in named if each[0] >= 0), key=lambda each: each[0], default=(0, None))[1]
+
+
+def _unreadable(place: SettingPlace) -> Fault | None:
+    """Return the fault of a file that cannot be opened, None if it can."""
+    try:
+        tls.check_readable(place.path)
+    except OSError as error:
+        message = f'open() "{place.path}" failed ({error.errno}: {error.strerror})'
+    except ValueError as error:
+        message = str(error)
+    else:
+        return None
+    return Fault(message, place.place.file, place.place.line or None)
 
 
 def warnings_of(config: Config, now: datetime | None = None) -> list[str]:

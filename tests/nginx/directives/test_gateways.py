@@ -30,7 +30,7 @@ def settings_of(where: Location, directive: str) -> Any:
     if directive.startswith(("proxy_cache", "proxy_no_cache")):
         return replace(where.cache, convert_head=None)
     if directive.startswith("proxy_ssl"):
-        return where.proxy.tls
+        return replace(where.proxy.tls, places=())
     return replace(where.proxy, pass_=None, gateway=None, redirect=None)
 
 

@@ -111,6 +111,7 @@ def _partial(reading: Reading, main: Level) -> Config:
     A fault that is found here may follow from a missing statement, so it is not reported.
     """
     known = len(reading.faults)
+    reading.finish()
     config = freeze(reading, main)
     del reading.faults[known:]
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Any
 
 from ...config import CacheZone, Template
@@ -52,6 +53,9 @@ def _cache_path(level: Level, statement: Statement) -> None:
     name = settings["name"]
     if name in level.reading.cache_zones:
         raise Bad(f'duplicate zone "{name}"')
+    if re.match(r"(rediss?|unix)://", path) and find_spec("redis") is None:
+        scheme = path.partition(":")[0]
+        raise Bad(f'"{statement.name} {scheme}://" needs the package redis: pip install "wsgi-proxy-nginx[redis]"')
     if path != "memory" and not re.match(r"rediss?://|unix://|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", path):
         path = level.reading.absolute(path)
     level.reading.cache_zones[name] = CacheZone(path=path, place=statement.place, **settings)

@@ -32,6 +32,7 @@ from ...config import (
 from .charset import check_charset
 from .gateways import MODULES, join_params
 from .row import Level
+from .tls import places_of
 
 NOT_INHERITED = frozenset(
     {
@@ -114,8 +115,11 @@ def settle(level: Level, outer: Settings) -> Settings:
     made = {name: group(name, in_force) for name in changed if name in _GROUPS}
     settings = replace(outer, values=in_force, **made)
     if "proxy_tls" in changed:
-        settings = replace(settings, proxy=replace(settings.proxy, tls=settings.proxy_tls))
-    elif "proxy" in changed:
+        tls = replace(settings.proxy_tls, places=places_of(level, "proxy_tls"))
+        settings = replace(settings, proxy_tls=tls, proxy=replace(settings.proxy, tls=tls))
+    if "uwsgi_tls" in changed:
+        settings = replace(settings, uwsgi_tls=replace(settings.uwsgi_tls, places=places_of(level, "uwsgi_tls")))
+    if "proxy" in changed and "proxy_tls" not in changed:
         settings = replace(settings, proxy=replace(settings.proxy, tls=outer.proxy_tls))
     for module in ("proxy", *MODULES):
         if module in changed:

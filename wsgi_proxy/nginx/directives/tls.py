@@ -6,8 +6,9 @@ import os
 import re
 from typing import Any
 
-from ...config import TLS, Listen, Template
+from ...config import TLS, Listen, SettingPlace, Template
 from . import values
+from .reading import as_path
 from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, summed, value
 
 _SERVER = "http, server"
@@ -99,7 +100,7 @@ def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ..
         statement = _enabled_by(level, in_force)
         if statement is not None:
             level.reading.fault('no "ssl_certificate" is defined for the "ssl" directive', statement.place)
-        return TLS(**settings) if any(listen.ssl for listen in listens) else None
+        return TLS(**settings, places=places_of(level, "tls")) if any(listen.ssl for listen in listens) else None
     if len(keys) < len(certificates):
         statement = level.seen.get("tls.certificate")
         folder = os.path.dirname(level.reading.path) + "/"
@@ -109,7 +110,38 @@ def server_tls(level: Level, in_force: dict[str, Any], listens: tuple[Listen, ..
     if settings.get("verify_client", "off") in ("on", "optional") and not settings.get("client_certificate"):
         if not settings.get("trusted_certificate"):
             level.reading.fault("no ssl_client_certificate for ssl_verify_client", level.place)
-    return TLS(certificates=tuple(zip(certificates, keys, strict=False)), **settings)
+    return TLS(certificates=tuple(zip(certificates, keys, strict=False)), **settings, places=places_of(level, "tls"))
+
+
+_FILES = ("certificate", "certificate_key", "password_file", "dhparam", "session_ticket_key", "client_certificate") + (
+    "trusted_certificate",
+    "crl",
+)
+
+
+def places_of(level: Level, group: str) -> tuple[SettingPlace, ...]:
+    """Return the lines of the directives of a group ("tls", "proxy_tls", "uwsgi_tls") that are in force at a level."""
+    found: list[SettingPlace] = []
+    listed_group, mirrored = (group, "") if group != "uwsgi_tls" else ("proxy_tls", "uwsgi_")
+    for row in ROWS:
+        of, _, setting_name = row.target.partition(".")
+        target = f"{group}.{setting_name}"
+        setting = level.in_force(target) if of == listed_group else None
+        if setting is None:
+            continue
+        name = mirrored + row.name.removeprefix("proxy_") if mirrored else row.name
+        in_force = setting.own[target]
+        several = isinstance(in_force, list) and name in setting.lines
+        lines = setting.lines[name] if several else [setting.seen[target].place] if target in setting.seen else []
+        for each, line in zip(in_force if several else [in_force], lines, strict=False):
+            found.append(SettingPlace(name, _named_file(each) if setting_name in _FILES else "", line))
+    return tuple(found)
+
+
+def _named_file(setting: str | Template) -> str:
+    if isinstance(setting, str):
+        return setting
+    return as_path(getattr(setting, "constant", None) or "")
 
 
 def _enabled_by(level: Level, in_force: dict[str, Any]) -> Statement | None:
