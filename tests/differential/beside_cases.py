@@ -118,7 +118,7 @@ def materialize(source: Path, root: Path, resolver: int) -> Case:
             (tree / name).mkdir(exist_ok=True)
         files = [file for file in sorted((tree / "conf").rglob("*")) if file.is_file() and file.name != "mime.types"]
         for file in files:
-            text = file.read_text().replace("@CASE@", str(tree / "conf")).replace("@PKI@", str(root.parent / "pki"))
+            text = _listening(file.read_text()).replace("@CASE@", str(tree / "conf")).replace("@PKI@", str(root.parent / "pki"))
             file.write_text(text.replace("@RUN@", str(tree / "run")))
         if address == NGINX:
             for file in files:
@@ -127,6 +127,18 @@ def materialize(source: Path, root: Path, resolver: int) -> Case:
         for file in files:
             file.write_text(_rewritten(file.read_text(), case, address))
     return case
+
+
+def _listening(text: str) -> str:
+    """Return the text with nginx's default `listen` in the server blocks without one, so that their port can be moved."""
+    found = list(directives(text))
+    for one in reversed(found):
+        if one.words == ["server"] and one.opens:
+            inside = {other.words[0] for other in found if any(words is one.words for words in other.around)}
+            if not inside & {"listen", "include"}:
+                at = text.index("{", one.places[-1][1]) + 1
+                text = f"{text[:at]} listen 80;{text[at:]}"
+    return text
 
 
 def _key(where: str) -> str:

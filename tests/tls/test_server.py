@@ -150,9 +150,10 @@ def test_a_key_for_tickets_is_shared(files: Files, size: int) -> None:
     other.write_bytes(bytes(range(1, 49)))
     pair = files.pair("localhost")
 
-    def resumed(*names: str) -> bool:
-        """Return True if a process with the key in the second file resumes a session of one with that in the first."""
-        first, second = (listener_context([(files.block(pair=pair, session_ticket_key=(name,)), True)]) for name in names)
+    def resumed(*places: str | tuple[str, ...]) -> bool:
+        """Return True if a process with the keys in the second files resumes a session of one with those in the first."""
+        named = [(place,) if isinstance(place, str) else place for place in places]
+        first, second = (listener_context([(files.block(pair=pair, session_ticket_key=keys), True)]) for keys in named)
         client = files.client()
         begun = shake(first, client)
         begun.exchange()
@@ -160,6 +161,10 @@ def test_a_key_for_tickets_is_shared(files: Files, size: int) -> None:
 
     assert resumed(str(key), str(key))
     assert not resumed(str(key), str(other))
+    assert not resumed(str(other), str(key))
+    assert resumed((str(other), str(key)), (str(key), str(other)))
+    assert resumed(str(key), (str(other), str(key)))
+    assert not resumed((str(other), str(key)), str(key)), "the first key encrypts"
     key.write_bytes(b"short")
     with pytest.raises(ValueError, match="must be 48 or 80 bytes"):
         listener_context([(files.block(session_ticket_key=(str(key),)), True)])

@@ -1,27 +1,24 @@
-"""Settings of OpenSSL that Python's `ssl` does not offer: lists of groups, commands of SSL_CONF_cmd, and ticket keys.
+"""Settings of OpenSSL that Python's `ssl` does not offer: lists of groups, and commands of SSL_CONF_cmd.
 
 Rules:
 - OpenSSL's functions are called through `ctypes` on the library that `ssl` uses. CPython keeps the SSL_CTX pointer of a context
   behind the header of its object. The pointer is trusted only if OpenSSL reports the options that `ssl` reports.
 - Where that is impossible (another Python, a library without these symbols), a setting is a ValueError.
-Source: OpenSSL, SSL_CONF_cmd(3), SSL_CTX_set1_groups_list(3), SSL_CTX_set_tlsext_ticket_keys(3).
+Source: OpenSSL, SSL_CONF_cmd(3), SSL_CTX_set1_groups_list(3).
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import ssl
 import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..config import TLS
 
 _SET_GROUPS_LIST = 92
-_SET_TICKET_KEYS = 59
 _FILE, _CLIENT, _SERVER, _CERTIFICATE = 0x2, 0x4, 0x8, 0x20
 
 
@@ -35,7 +32,7 @@ class _Unavailable(ValueError):
 def available() -> bool:
     """Return True if the settings of this module can be made."""
     try:
-        _pointer(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        openssl(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     except ValueError:
         return False
     return True
@@ -43,7 +40,7 @@ def available() -> bool:
 
 def set_groups(context: ssl.SSLContext, names: str) -> None:
     """Set the groups of the key exchange, separated by colons. ValueError for an unknown one."""
-    library, pointer = _pointer(context)
+    library, pointer = openssl(context)
     good = library.SSL_CTX_ctrl(pointer, _SET_GROUPS_LIST, 0, names.encode())
     library.ERR_clear_error()
     if good != 1:
@@ -54,7 +51,7 @@ def configure(context: ssl.SSLContext, commands: tuple[tuple[str, str], ...], se
     """Apply the commands of `ssl_conf_command`. Raise ValueError for one that OpenSSL refuses."""
     if not commands:
         return
-    library, pointer = _pointer(context)
+    library, pointer = openssl(context)
     state = library.SSL_CONF_CTX_new()
     try:
         library.SSL_CONF_CTX_set_flags(state, _FILE | _CERTIFICATE | (_SERVER if server else _CLIENT))
@@ -81,30 +78,6 @@ def set_unusual(context: Any, tls: TLS) -> None:
             raise ValueError(f'"ssl_ecdh_curve {tls.ecdh_curve}" failed: unknown curve')
     if tls.conf_command:
         raise ValueError('"ssl_conf_command" is not supported for an address with "ssl_verify_client"')
-
-
-def set_ticket_key(context: ssl.SSLContext, paths: tuple[str, ...]) -> None:
-    """Encrypt session tickets with the key in the first file. OSError or ValueError for a file that is no key.
-
-    A file of 80 bytes holds a name, an HMAC key and an AES key, as in nginx. Of 48 bytes, for AES-128 in nginx, both keys
-    are derived, because OpenSSL sets no others. Proxies with the same file resume each other's sessions.
-    """
-    keys = [_read_key(path) for path in paths]
-    if keys:
-        library, pointer = _pointer(context)
-        good = library.SSL_CTX_ctrl(pointer, _SET_TICKET_KEYS, len(keys[0]), keys[0])
-        library.ERR_clear_error()
-        if good != 1:
-            raise ValueError(f'"ssl_session_ticket_key {paths[0]}" failed')
-
-
-def _read_key(path: str) -> bytes:
-    data = Path(path).read_bytes()
-    if len(data) not in (48, 80):
-        raise ValueError(f'"{path}" must be 48 or 80 bytes')
-    if len(data) == 80:
-        return data
-    return data[:16] + hashlib.sha256(b"hmac" + data).digest() + hashlib.sha256(b"aes" + data).digest()
 
 
 @cache
@@ -134,8 +107,8 @@ def _library() -> Any:
     return library
 
 
-def _pointer(context: ssl.SSLContext) -> tuple[Any, int]:
-    """Return OpenSSL and the address of the context's SSL_CTX."""
+def openssl(context: ssl.SSLContext) -> tuple[Any, int]:
+    """Return OpenSSL and the address of the context's SSL_CTX. ValueError if this Python gives no access to them."""
     library = _library()
     if sys.implementation.name != "cpython" or type(context).__basicsize__ < object.__basicsize__ + ctypes.sizeof(
         ctypes.c_void_p

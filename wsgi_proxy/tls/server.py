@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TLS, ServerBlock
 from . import native
+from .tickets import set_ticket_keys
 
 if TYPE_CHECKING:
     from ..config import Template
@@ -211,7 +212,7 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
     context.set_alpn_protocols(list(alpn))
     for certificate, key in pairs:
         load_pair(context, certificate, key, Passwords(tls.password_file))
-    native.set_ticket_key(context, tls.session_ticket_key)
+    set_ticket_keys(context, tls.session_ticket_key)
     native.configure(context, tls.conf_command, server=True)
     return context
 
