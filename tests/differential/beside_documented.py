@@ -56,16 +56,30 @@ def _empty_host(found: Difference) -> bool:
     return found.kind == "upstream field host added"
 
 
+def _older(found: Difference) -> bool:
+    return found.kind == "upstream version" and (found.theirs, found.ours) == ("HTTP/1.0", "HTTP/1.1")
+
+
+def _sliced_post(found: Difference) -> bool:
+    return found.kind == "upstream field range missing" and not re.match("GET|HEAD", found.request.method)
+
+
 def _cache_fields(found: Difference) -> bool:
     return found.kind in ("response field age added", "response field cache-status added")
 
 
+_HOST = "Host that `proxy_set_header` leaves empty"
+#: A stored response without Last-Modified is compared with its Date (RFC 9111, section 4.3.2), and a condition is passed on for
+#: ten seconds after a response that was not stored.
+_VALIDATED = ("status 200 OK → 304 Not Modified", "upstream field if-modified-since added")
 #: The subject of a row of docs/differences.md → True for a difference that it covers.
 DOCUMENTED: dict[str, Callable[[Difference], bool]] = {
     "a fragment in the target": _fragment,
     "fields that the client's `Connection` lists, and `Proxy`": _listed,
     "`Connection` and `Upgrade` set by `proxy_set_header`, such as a constant `upgrade`": _connection,
-    "Host that `proxy_set_header` leaves empty": _empty_host,
+    _HOST: _empty_host,
+    "default HTTP version to upstreams": _older,
+    "`$slice_range` in requests other than GET and HEAD": _sliced_post,
     "`Age`, `Cache-Status`": _cache_fields,
 }
 CACHED = "whether a response is stored, reused and validated"
@@ -85,8 +99,13 @@ class Judge:
         for subject, covers in DOCUMENTED.items():
             if covers(found):
                 return subject
+        if "upstream field host added" in all_kinds and found.kind in ("response field location differs", "body"):
+            # The upstream's response names its Host.
+            return _HOST
         if not self.case.caches:
             return ""
+        if found.kind in _VALIDATED and "\r\nIf-Modified-Since: " in found.request.head:
+            return CACHED
         path = found.request.target.partition("?")[0]
         if "\r\nUpgrade: " in found.request.head:
             return HANDSHAKE

@@ -208,14 +208,14 @@ def differences(theirs: Exchange, ours: Exchange, case: Case) -> Iterator[tuple[
 
 def _views(theirs: list[Recorded], ours: list[Recorded], case: Case, ports: list[int]) -> Iterator[tuple[str, str, str]]:
     """Yield the differences between the requests that reached the upstreams."""
-    lines = [
-        [f"{one.server} {plain(f'{one.method} {one.target} {one.version}', case, 0)}" for one in seen] for seen in (theirs, ours)
-    ]
+    lines = [[f"{one.server} {plain(f'{one.method} {one.target}', case, 0)}" for one in seen] for seen in (theirs, ours)]
     if lines[0] != lines[1]:
         kind = "upstream requests" if len(theirs) != len(ours) else "upstream request line"
         yield kind, repr(lines[0]), repr(lines[1])
         return
     for first, second in zip(theirs, ours, strict=True):
+        if first.version != second.version:
+            yield "upstream version", first.version, second.version
         pairs = [
             sorted((name.lower(), plain(value, case, port)) for name, value in one.headers)
             for one, port in zip((first, second), ports, strict=True)
