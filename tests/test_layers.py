@@ -124,7 +124,7 @@ def packages_between(module: str, imported: Import) -> tuple[str, str]:
 
 
 def directory(module: str) -> str:
-    """Return the dotted package that a module lies in; "" beside the packages."""
+    """Return the dotted package of a module; "" beside the packages."""
     return module.rpartition(".")[0]
 
 

@@ -57,7 +57,7 @@ def test_unfinished_requests_tell_that_a_peer_hangs() -> None:
     inflight.end(peer, first)
     clock.now += 1
     inflight.observe([peer])
-    # The other one has waited two seconds by now: 2000 again into an average of 2000.
+    # The other one has waited two seconds: 2000 again into an average of 2000.
     assert inflight.average(peer) == 2000
     inflight.end(peer, second)
     assert inflight.average(peer) == 0

@@ -431,7 +431,7 @@ def test_valid_counts_from_the_moment_of_storing(site, fields, delay):
     site.now += 1.9
     hit = site.get("/")
     assert hit.word == "HIT" and hit["Cache-Status"] == "wsgi-proxy; hit; ttl=0"
-    # Age is still the age of the answer (RFC 9111, section 5.1).
+    # Age is still the age of the response (RFC 9111, section 5.1).
     assert int(hit["Age"]) >= (100 if fields else 1)
     site.now += 0.2
     assert site.get("/").word == "EXPIRED"

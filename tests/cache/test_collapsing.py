@@ -26,7 +26,7 @@ def site(tmp_path):
 
 
 class Gate(Body):
-    """A body that waits in its middle until told to go on."""
+    """A body that waits in its middle until an event is set."""
 
     def __init__(self, error=None):
         super().__init__([b"first ", b"last"], error)
@@ -41,7 +41,7 @@ class Gate(Body):
 
 
 def hold_the_store(monkeypatch):
-    """Make entries wait on their way into the store: an event for one that waits, and the event that lets it go on."""
+    """Make entries wait on their way into the store: an event for one that waits, and the event that releases it."""
     storing, go = threading.Event(), threading.Event()
     adopt = FileStorage.adopt
 

@@ -26,7 +26,7 @@ def zone(tmp_path):
 
 
 def store(zone, key="k", body=b"body", spec=(), request=(), purged=None):
-    """Commit an answer; whether it was stored."""
+    """Commit a response, and return True if it was stored."""
     purged = zone.purged(key) if purged is None else purged
     fill = zone.fills.private()
     made = Entry(key, "/", 200, "", [("A", "1")], NUMBERS, 0.0, spec, selection_of(list(request), spec), purged)

@@ -35,7 +35,7 @@ Command = Callable[..., Told]
 
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command in this process, in a folder."""
+    """Run the command in this process, in a directory."""
 
     def call(*argv: str, folder: Path = ROOT) -> Told:
         monkeypatch.chdir(folder)

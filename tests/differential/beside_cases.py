@@ -184,7 +184,7 @@ def _sites(case: Case, found: list[Directive]) -> None:
     """Note the server blocks; TLS and the PROXY protocol belong to the address."""
     sites: dict[int, Site] = {}
     secure, proxied = set(), set()
-    alive = []  # keeps the blocks, because they are told apart by their identity
+    alive = []  # keeps the blocks, because they are compared by identity
     for one in found:
         name, arguments = one.words[0], one.words[1:]
         if "stream" in [words[0] for words in one.around]:

@@ -88,7 +88,7 @@ HANDSHAKE = "WebSocket handshakes in a cached location"
 
 @dataclass
 class Judge:
-    """Tells documented differences from others, for one case."""
+    """Separates documented differences from others, for one case."""
 
     case: Case
     #: The targets of which the two caches may hold different responses.

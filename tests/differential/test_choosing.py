@@ -225,7 +225,7 @@ class OverHTTP:
         return tries
 
     def _read_times(self) -> None:
-        """nginx writes its log line when the client has the answer already."""
+        """nginx writes its log line after the client has the response."""
         assert self.times is not None
         lines: list[str] = []
 
@@ -244,7 +244,7 @@ class OverHTTP:
         self.backends.released[key] = threading.Event()
         connection = self.held[step.key] = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         self._send(connection, scenario, step, key)
-        # Either a server has it, or there was none left and the answer is on its way.
+        # Either a server has it, or none was left and the response is on its way.
         assert connection.sock is not None
         connection.sock.settimeout(0.002)
         deadline = time.monotonic() + 10
@@ -484,8 +484,8 @@ def test_nginx_the_proxy_and_the_pool_choose_the_same(
 def test_nginx_and_the_pool_choose_the_same_by_time(
     scenario: Scenario, nginx: OverHTTP, proxy: OverHTTP, pools: ByPool, backends: Backends
 ) -> None:
-    """The pool is told the times that nginx measured. The proxy measures its own: it is only seen to leave the slow server
-    alone as nginx does."""
+    """The pool gets the times that nginx measured. The proxy measures its own: the test only shows that it avoids the slow
+    server as nginx does."""
     backends.slow = scenario.slow
     assert compare(scenario, scenario.steps, [nginx, pools])
     chosen = [proxy.get(scenario, step)[0] for step in scenario.steps]

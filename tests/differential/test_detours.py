@@ -1,4 +1,4 @@
-"""Requests that go on to another place of their server, beside nginx: their bodies, the servers chosen, the fields kept.
+"""Internal redirects, beside nginx: their bodies, the servers chosen, the fields kept.
 
 Rules:
 - Both run the same file in front of the same upstream, which responds with the request that it received.

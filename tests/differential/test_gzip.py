@@ -197,7 +197,7 @@ def compare(tmp_path: Path, folder: Path, servers: dict[str, str], requests: Ite
     ):
         for host, target, method, fields in requests:
             for _ in range(3):
-                # A second may begin between the two, and `Expires` tells it.
+                # A second may begin between the two, which `Expires` shows.
                 theirs, ours = (answer(port, target, method, fields, host) for port in (theirs_at, ours_at))
                 if theirs == ours:
                     break

@@ -202,7 +202,7 @@ def test_limit_req_agrees(servers: tuple[list[Running], Held]) -> None:
 
 
 def in_progress(servers: list[Running], held: Held, targets: list[str]) -> list[list[tuple[int, str, str] | None]]:
-    """The answers of both servers when all these requests are in progress together; None is one that is still held."""
+    """Return the statuses of both servers while all these requests are in progress; None for one that is still held."""
     held.gate.clear()
     made = []
     try:

@@ -48,7 +48,7 @@ http {
 
 
 def respond(request: Recorded, wire: Wire) -> bytes:
-    """Tell the client's address, the name that it asked for, and its certificate's name."""
+    """Respond with the client's address, the name that it asked for, and its certificate's name."""
     sock = wire.sock
     shown = f"{sock.getpeername()[0]}"
     if "/bound/" in request.target:

@@ -289,7 +289,7 @@ def test_the_storage_is_one(behind: Recorder, tmp_path: Path, monkeypatch: pytes
 # --- commands ---------------------------------------------------------------------------------------------------------------
 
 ELSEWHERE = {"docker", "sudo", "python3", ".", "make", "curl", "pip"}
-"""Commands that install, or that need another machine: their arguments are checked where a test below says so."""
+"""Commands that install, or that need another machine: some tests below check their arguments."""
 
 
 def lines(path: Path) -> list[str]:

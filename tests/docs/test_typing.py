@@ -51,7 +51,7 @@ def test_the_public_names_are_there_and_no_others(module: str) -> None:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with each Python block of the README as `readme_N.py`, of docs/python.md as `page_N.py`, and ours."""
+    """A directory with each Python block of README as `readme_N.py`, of docs/python.md as `page_N.py`, and the blocks above."""
     folder = tmp_path_factory.mktemp("examples")
     for stem, page in (("readme", "README.md"), ("page", "docs/python.md")):
         for number, block in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)):
@@ -62,7 +62,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def mypy(folder: Path, files: str, *flags: str) -> tuple[int, str]:
-    """The status and the text of mypy for files of a folder."""
+    """Return the status and the output of mypy for files of a directory."""
     names = sorted(path.name for path in folder.glob(files))
     assert names
     options = ["--config-file=", f"--cache-dir={folder.parent / 'mypy'}", "--follow-imports=silent", "--ignore-missing-imports"]

@@ -81,7 +81,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Ru
 
 
 def ask(server: Running, path: str, method: str, version: str) -> tuple[Response, bool]:
-    """The answer, and whether the connection lives on."""
+    """Return the response, and True if the connection stays open."""
     with Client(server.port) as client:
         client.send(f"{method} {path} {version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n".encode())
         got = client.read_response(method)
@@ -95,7 +95,7 @@ def test_ends_as_nginx_tells_them(both: tuple[Running, Running], path: str, meth
     if ours.status not in (302, 404):
         assert ours.body == theirs.body
     if os.environ.get("WORKER_CLASS") and not path.startswith("/plain/"):
-        return  # how the answer ends is that server's to say
+        return  # the server decides how the response ends
     if ours.status != 302 and "none" not in path:
         assert ours.get("Content-Length") == theirs.get("Content-Length")
     assert ours.get("Transfer-Encoding") == theirs.get("Transfer-Encoding")

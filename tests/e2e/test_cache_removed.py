@@ -51,7 +51,7 @@ def site(request, tmp_path):
 
 
 class Emptied:
-    """A proxy with several workers, and its store's folder."""
+    """A proxy with several workers, and its store's directory."""
 
     def __init__(self, port: int, folder: Path, running) -> None:
         self.port = port

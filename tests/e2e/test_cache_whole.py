@@ -410,7 +410,7 @@ def test_followers_of_a_body_that_is_too_large_for_redis_get_it_whole(tmp_path, 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_what_cannot_be_committed_arrives_whole(tmp_path, framing):
-    """A directory lies where the entry would go."""
+    """A directory takes the entry's place."""
     with serving(tmp_path, "disk") as site:
         trouble = Trouble(site, middling(framing))
         for path in trouble.paths:

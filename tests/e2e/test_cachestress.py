@@ -60,7 +60,7 @@ def content(key, version):
 
 
 def origin(truth, random_, key):
-    """An answer of the current version, told apart by fields and body; slow now and then."""
+    """A response of the current version, marked by fields and body; sometimes slow."""
 
     def make(method):
         version = truth.version(key)

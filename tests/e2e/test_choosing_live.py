@@ -151,7 +151,7 @@ def test_requests_wait_for_a_server(two: list[Recorder], tmp_path: Path) -> None
 
 def test_a_session_stays_with_its_server_as_in_nginx(two: list[Recorder], tmp_path: Path) -> None:
     """Cookie for cookie the same as nginx, with a draining server that keeps its sessions only."""
-    # The method's turns go on beside the sessions'.
+    # The method's turns continue beside the sessions'.
     cookies: list[list[str]] = []
     servers = f"server 127.0.0.1:{two[0].port}; server 127.0.0.2:{two[1].port} route=two;"
     for run in (run_nginx, run_proxy):

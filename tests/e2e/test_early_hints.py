@@ -1,4 +1,4 @@
-"""103 (Early Hints) from upstreams: as nginx passes them, before the answer, by HTTP/1.1 and HTTP/2, and never from the cache."""
+"""103 (Early Hints) from upstreams: as nginx passes them, before the response, by HTTP/1.1 and HTTP/2, never from the cache."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def hint(pairs: list[tuple[str, str]]) -> bytes:
 
 
 def response(request: Recorded, wire: Wire) -> bytes:
-    """As many hints as the target's last segment says, then the answer."""
+    """Send as many hints as the target's last segment says, then the response."""
     for _ in range(int(request.target.rpartition("/")[2])):
         wire.send(hint(HINTS + UNFIT if "/unfit/" in request.target else HINTS))
     return reply(b"final", headers=[("Link", "</a.css>; rel=preload")])

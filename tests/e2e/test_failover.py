@@ -168,7 +168,7 @@ def test_a_server_that_comes_back_is_used_again_after_one_probe(servers: list[Re
 
 
 def test_a_killed_server_fails_no_request(servers: list[Recorder], tmp_path: Path) -> None:
-    """Its connections are cut while it answers; every GET goes on elsewhere."""
+    """Its connections are cut while it responds; every GET is sent to another server."""
     port, text = proxied(servers, tmp_path)
     with run_proxy(text, tmp_path), Load(port, clients=6) as load:
         wait_until(lambda: load.statuses[200] > 200, "the load")

@@ -257,7 +257,7 @@ def test_a_client_that_vanishes_leaves_nothing(proxy: Running, upstream: Recorde
         client.send(request_bytes("/", "POST", [("Content-Length", "100000")]) + b"x" * 10)
         client.reset()
     assert fetch(proxy.port, "/after").status == 200
-    # The broken one is told of when it has ended, which may be later.
+    # The broken one is logged when it has ended, which may be later.
     wait_until(lambda: any(request.target == "/after" for request in upstream.requests), "the next request")
 
 

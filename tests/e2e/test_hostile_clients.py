@@ -151,7 +151,7 @@ def fresh(place: Place) -> Iterator[None]:
 
 
 class Held:
-    """A script that says nothing, or goes on, until it is released, and notes when the proxy ended the connection."""
+    """A script that sends nothing, or more and more, until it is released, and notes the end of the proxy's connection."""
 
     def __init__(self, first: bytes = b"") -> None:
         self.first = first

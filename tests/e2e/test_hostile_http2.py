@@ -52,7 +52,7 @@ class Place:
         self.context.set_alpn_protocols(["h2"])
 
     def ask(self, fields: Pairs, body: bytes | None = None) -> int:
-        """The status of the answer; 0 when the stream or the connection was ended instead."""
+        """The status of the response; 0 if the stream or the connection was ended instead."""
         self.upstream.requests.clear()
         options = h2.config.H2Configuration(
             client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="latin-1"
@@ -221,7 +221,7 @@ def test_a_cut_answer_ends_its_stream_and_no_other(place: Place, lines: bytes) -
 
 
 def test_windows_that_are_opened_together(place: Place) -> None:
-    """Two TLS records in one segment, each opening one of the two windows that the rest of the answer waits for."""
+    """Two TLS records in one segment, each opening one of the two windows that the rest of the response waits for."""
     before, body = place.upstream.response, bytes(range(256)) * 400
     place.upstream.response = lambda request, wire: reply(body)
     received, out = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -120,7 +120,7 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def responses(client: Client, case: Case) -> list[Response]:
-    """The final answers to a case, as many as it must have."""
+    """Return the final responses to a case, as many as it must have."""
     methods = case.methods or ("GET",) * len(case.responses)
     return [client.read_response(method) for method in methods]
 
@@ -195,7 +195,7 @@ IGNORED = [
 @pytest.mark.parametrize("target", [b"/returned", b"/denied", b"/broken"])
 @pytest.mark.parametrize(("framing", "body"), IGNORED, ids=range(len(IGNORED)))
 def test_a_body_that_nobody_reads_is_no_request(place: Place, target: bytes, framing: bytes, body: bytes, late: bool) -> None:
-    """Answered without its body, whether that comes with the head or behind the answer: it is skipped, or the connection ends."""
+    """The response does not wait for the body, early or late: it is skipped, or the connection ends."""
     place.upstream.requests.clear()
     with Client(place.port) as client:
         client.send(b"POST " + target + b" HTTP/1.1\r\nHost: a.example\r\n" + framing + b"\r\n" + (b"" if late else body))

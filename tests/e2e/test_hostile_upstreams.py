@@ -80,7 +80,7 @@ HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
 
 @dataclass(frozen=True)
 class Whole:
-    """The answer that must come, complete."""
+    """The expected response, complete."""
 
     body: bytes = b"hello"
     status: int = 200
@@ -89,7 +89,7 @@ class Whole:
 
 
 CUT = "cut"
-"""An answer that visibly does not end; or a 502, where the fault came in one piece with the head."""
+"""A response that is visibly incomplete, or a 502 if the fault arrived together with the head."""
 
 
 @dataclass(frozen=True)
@@ -337,8 +337,8 @@ INTERIM = [
     Case("a 1xx and then the end", b"HTTP/1.1 103 X\r\n\r\n", 502, "close"),
     Case("a 1xx and then silence", b"HTTP/1.1 103 X\r\n\r\n", 504, "hold"),
     Case("a flood of 100", b"HTTP/1.1 100 X\r\n\r\n" * 20_000 + HELLO, 502),
-    Case("a 101 nobody asked for", b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello", 502, "hold"),
-    Case("a 101 nobody asked for, and an answer", b"HTTP/1.1 101 X\r\n\r\n" + HELLO, 502),
+    Case("a 101 without a request for it", b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello", 502, "hold"),
+    Case("a 101 without a request for it, and a response", b"HTTP/1.1 101 X\r\n\r\n" + HELLO, 502),
 ]
 
 ENDS = [
@@ -479,7 +479,7 @@ def test_what_comes_out(place: Place, case: Case, where: str) -> None:
         try:
             response = client.read_response(case.method)
         except ConnectionError:
-            # A reset is the plainest sign that an answer is not whole.
+            # A reset is the plainest sign of an incomplete response.
             assert case.expected == CUT, "reset"
             response = Response(200, "", "", [])
             client.ended = True
@@ -665,7 +665,7 @@ def test_an_upstream_whose_handshake_never_ends(place: Place) -> None:
 
 
 def test_an_upstream_whose_certificate_nobody_signed(place: Place, tmp_path: Path) -> None:
-    """nginx does not verify upstreams unless it is told to; then the reason is in the log."""
+    """nginx verifies upstreams only if configured; then the reason is in the log."""
     trustme = pytest.importorskip("trustme")
     authority, other = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -868,9 +868,9 @@ def test_a_refusal_before_the_upload_is_read(place: Place, where: str, framing: 
                 if framing == "chunked":
                     client.send(b"0\r\n\r\n")
             except ConnectionError:
-                pass  # the answer may have come, and the connection ended
+                pass  # the response may have arrived, and the connection ended
             response = client.read_response("POST")
-        # A reset may overtake the answer on its way to us.
+        # A reset may overtake the response.
         assert (response.status, response.body) == (413, b"too much") or (end == "reset" and response.status == 502)
     finally:
         place.upstream.read_body = True

@@ -126,7 +126,7 @@ def test_the_next_request_to_an_expired_name_of_variables_gets_its_new_address(p
 
         def asked_again() -> bool:
             body = fetch(first, "/location").body
-            # The request that asked waited for the answer.
+            # The request that asked waited for the resolver.
             assert body == (b"http" if len(server.asked) > before else b"location")
             return len(server.asked) > before
 

@@ -287,7 +287,7 @@ def test_trailers_of_a_streamed_upload_go_on(place: Place) -> None:
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 @pytest.mark.parametrize("expect", [True, False])
 def test_expect_100_continue(place: Place, where: str, framing: str, expect: bool) -> None:
-    """The client is told once, by us, to go on; whether the upstream would say it too makes no difference."""
+    """The proxy sends the client one 100 (Continue), whether the upstream sends one or not."""
     place.plays(say_ok, expect=expect)
     fields = [("Transfer-Encoding", "chunked")] if framing == "chunked" else [("Content-Length", "5")]
     with Client(place.port) as client:
@@ -309,7 +309,7 @@ def test_a_client_that_does_not_wait_for_its_100(place: Place) -> None:
 @pytest.mark.ours_alone("others wait for more of a body than has come")
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 def test_a_refusal_comes_while_the_client_still_waits(place: Place, framing: str) -> None:
-    """Nothing more of the body comes, and the answer does not wait for it."""
+    """No more of the body comes, and the response does not wait for it."""
     place.plays(lambda request, wire: wire.send(reply(b"no", 403)), read_body=False)
     with Client(place.port) as client:
         fields = [("Transfer-Encoding", "chunked")] if framing == "chunked" else [("Content-Length", "500000")]

@@ -50,7 +50,7 @@ def test_kept_files_are_inherited(path: Path) -> None:
     folder = path.parent / "f"
     folder.mkdir()
     keep([str(folder / "a.log"), str(path.parent / "none" / "b.log")])
-    folder.rename(path.parent / "g")  # as good as a folder that the child may not enter
+    folder.rename(path.parent / "g")  # like a directory that the child may not enter
     child = os.fork()
     if child == 0:
         LogFile(str(folder / "a.log")).write(b"1\n")

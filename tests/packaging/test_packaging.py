@@ -127,7 +127,7 @@ def test_a_wheel_made_of_the_source_distribution_is_the_same(sdist: Path, wheel:
 
 @pytest.fixture(scope="module")
 def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the wheel is installed, as if no compiler had been found."""
+    """A directory with the installed wheel, as built without a compiler."""
     target = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
     subprocess.run(pip, check=True, timeout=120)

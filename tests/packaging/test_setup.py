@@ -167,6 +167,6 @@ def test_nothing_is_copied_or_referred_to_weakly(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_property_takes_an_attributes_place(name: str) -> None:
-    """Compiled code reads an attribute where it lies, whatever a subclass makes of it. mypy wants a word on each of those."""
+    """Compiled code reads an attribute at its offset, even if a subclass overrides it. It would need a remark for mypy."""
     text = (ROOT / f"wsgi_proxy/{name}.py").read_text()
     assert "ignore[override]" not in text

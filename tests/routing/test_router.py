@@ -1,7 +1,7 @@
 """routing: server blocks by address and Host, locations, internal redirects, and refusals.
 
-test_routing_differential compares the choices with nginx; here is what nginx cannot show: the exchange behind the answer,
-listeners under other servers, and the bounds.
+tests/differential/test_routing.py compares the choices with nginx. These tests check the parts that nginx does not show: the
+exchange, listeners under other servers, and the bounds.
 """
 
 from __future__ import annotations

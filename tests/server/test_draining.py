@@ -66,6 +66,6 @@ def test_workers_told_to_end_when_they_were_only_just_forked_do_end(tmp_path: Pa
         for _ in range(8):
             here.server.signal(signal.SIGTTIN)
             here.server.signal(signal.SIGTTOU)
-            # The answer shows that the main process and the loop around it have gone on.
+            # The response shows that the main process and its loop have continued.
             assert fetch(here.port).status == 200
         wait_until(lambda: len(here.workers()) == 1, "one worker", 30)

@@ -154,7 +154,7 @@ class Client:
         self.sock.sendall(data)
 
     def half_close(self) -> None:
-        """End our half; reading goes on."""
+        """End this half; reading continues."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:

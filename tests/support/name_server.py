@@ -14,7 +14,7 @@ Records = list[tuple[int, int, bytes]]
 
 
 class NameServer:
-    """Answers over UDP and TCP from `records`: name → [(type, ttl, data)]; `mangle` may change an answer over UDP.
+    """Answers over UDP and TCP from `records`: name → [(type, ttl, data)]; `mangle` may change a response over UDP.
 
     `code` is the response code of all answers, `codes` that of a (name, kind); 0 for none.
     """

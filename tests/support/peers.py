@@ -58,7 +58,7 @@ signal.signal(%d, tell)
 
 
 def inside(folder: Path) -> dict[str, str]:
-    """The environment for a proxy whose workers can be asked; `folder` is where they answer."""
+    """Return the environment for a proxy whose workers can be asked; they write their reports into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(_INSIDE % ASK)
     path = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]

@@ -1,4 +1,4 @@
-"""A php-fpm for tests, on a unix socket in a folder of the test."""
+"""A php-fpm for tests, on a unix socket in a directory of the test."""
 
 from __future__ import annotations
 

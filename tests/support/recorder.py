@@ -72,7 +72,7 @@ def reply(
     *,
     length: int | None = -1,
 ) -> bytes:
-    """The bytes of an answer; `length` is the Content-Length to claim, None for no such field (-1: the true one)."""
+    """Return the bytes of a response; `length` is the Content-Length to claim, None for no such field (-1: the true one)."""
     lines = [f"HTTP/1.1 {status}" if isinstance(status, str) else f"HTTP/1.1 {status} Scripted"]
     if length is not None:
         lines.append(f"Content-Length: {len(body) if length < 0 else length}")
@@ -176,7 +176,7 @@ class Wire:
     def close(self) -> None:
         """Close in the ordinary way (FIN), whatever was promised."""
         self.closed = True
-        # The unread bytes would turn the FIN into a RST, so the other side's are awaited for a moment.
+        # The unread bytes would turn the FIN into a RST, so wait a moment for the peer's.
         try:
             self.sock.shutdown(socket.SHUT_WR)
             self.sock.settimeout(0.2)
@@ -305,7 +305,7 @@ class Recorder:
             try:
                 wire.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # the script closed it in the meantime
+                continue  # the script has closed it
         end = time.monotonic() + PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))

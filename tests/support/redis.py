@@ -1,4 +1,4 @@
-"""A redis-server for tests, on a unix socket in a folder of the test."""
+"""A redis-server for tests, on a unix socket in a directory of the test."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Case:
     seen: tuple[Seen, ...] = ()
     ends: bool = False
     methods: tuple[str, ...] = ()
-    """The requests' methods, where an answer's reading depends on them."""
+    """The requests' methods, if the framing of a response depends on them."""
     behind: bytes = b""
     """Bytes that follow and must not be read as a request."""
 
@@ -481,7 +481,7 @@ KEPT = {
 FIELDS = [
     *[passed(named("field", line), request(line, b"Z: last"), Seen(fields=(shown, "Z: last"))) for line, shown in KEPT.items()],
     *[
-        # nginx (ignore_invalid_headers, underscores_in_headers): tokens, but no names that CGI-like upstreams could tell apart.
+        # nginx (ignore_invalid_headers, underscores_in_headers): tokens, but not distinct names for CGI-like upstreams.
         passed(named("field not passed on", line), request(line, b"Z: last"), Seen(fields=("Z: last",)))
         for line in (
             b"X_Y: y",

@@ -1,4 +1,4 @@
-"""Runs `server.run` with a configuration from a JSON file and a WSGI application that tells about itself.
+"""Runs `server.run` with a configuration from a JSON file and a WSGI application that reports on itself.
 
     python -m tests.support.server_script FILE
 

@@ -29,7 +29,7 @@ def text(value: str) -> Any:
 
 
 class Files:
-    """Certificates of one CA in a folder: each name gives `(certificate, key)` paths."""
+    """Certificates of one CA in a directory: each name gives `(certificate, key)` paths."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -41,7 +41,7 @@ def test_close_that_we_said_ourselves_is_kept_to(transport: Transport, fields: s
 
 
 def closes_on_the_second(request: Recorded, wire: Peer) -> bytes | None:
-    """Takes a second request on a connection, and closes without an answer."""
+    """Takes a second request on a connection, and closes without a response."""
     if request.number == 1:
         return reply(b"ok")
     wire.close()

@@ -247,7 +247,7 @@ def test_a_message_wakes_no_greenlet() -> None:
 
 
 def test_a_side_under_tls_that_sends_before_it_reads() -> None:
-    """The way back goes on while the side takes nothing: both wait for us, and neither way may wait for the other."""
+    """The reverse direction continues while one side reads nothing: neither direction may wait for the other."""
     authority = trustme.CA()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.issue_cert("a.example").configure_cert(server)

@@ -60,7 +60,7 @@ def test_requests_after_a_reload_import_nothing(tmp_path: Path) -> None:
                 location /file {{ root {tmp_path}; }}
             }} }}"""
         with run_proxy(conf, tmp_path, env=TOLD) as server:
-            # No request before: the first ones come to a worker that says that it serves.
+            # No request before: the first ones arrive at a worker that reports itself as serving.
             server.signal(SIGHUP)
             wait_until(lambda: "serve the new configuration" in server.log(), "the new worker to serve", 60)
             # The first worker may still have been loading its modules.

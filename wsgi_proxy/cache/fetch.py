@@ -97,7 +97,7 @@ class Fetch:
         self.fill: Fill | None = None
         """The file of a fetch that others may follow, until the response is known."""
         self.request: Request = [] if request is None else request
-        """The fields that the upstream gets. They tell variants apart."""
+        """The fields that the upstream gets. They select the variant."""
         self.cookie: str | None = None
         """The cookie that keeps this client on the server that answered it. It is sent to this client alone and never stored."""
         self.sent_at = 0.0

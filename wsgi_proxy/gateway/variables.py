@@ -47,7 +47,7 @@ class Variables:
     def head(self, exchange: Exchange, pairs: Pairs, chosen: headers.RequestFilter, length: int | None) -> bytes:
         """Return the bytes before the request's body, `length` bytes long.
 
-        `pairs` are the client's fields, of which `chosen` tells those that are passed on. Raise ProxyError if the variables do
+        `pairs` are the client's fields, of which `chosen` selects those that are passed on. Raise ProxyError if the variables do
         not fit the protocol.
         """
         params: Pairs = []

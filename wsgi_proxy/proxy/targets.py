@@ -83,7 +83,7 @@ class Target:
         route = self._routes.get(key)
         if route is None:
             if source and local_address(source) is None:
-                # nginx connects from any address then, and says so.
+                # nginx connects from any address then, and logs it.
                 errorlog.line("error", f'invalid local address "{source}"', exchange)
                 source = ""
             verify = True if self.verified and tls.verify is None else tls.verify
@@ -114,7 +114,7 @@ def _varies(settings: ProxySettings) -> bool:
 
 
 def _modified(path: str) -> int:
-    """Return the time of a file's last change in nanoseconds; 0 without the file, of which the handshake tells."""
+    """Return the time of a file's last change in nanoseconds; 0 without the file, which the handshake reports."""
     try:
         return os.stat(path).st_mtime_ns
     except OSError:

@@ -156,7 +156,7 @@ class Forwarding(Attempts):
         status: int = reply.status
         if status == 101 and not _asked_for(reply.head.upgrade, exchange.upgrade):
             reply.abort()
-            raise InvalidResponse("upstream sent a 101 nobody asked for")
+            raise InvalidResponse("upstream sent a 101 that the client did not ask for")
         attempt.status = status
         attempt.connect_time = reply.connect_time
         attempt.header_time = reply.header_time

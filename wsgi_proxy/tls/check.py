@@ -151,7 +151,7 @@ def _validity_of(path: str) -> tuple[datetime, datetime] | None:
 def validity(der: bytes) -> tuple[datetime, datetime]:
     """Return the dates (notBefore, notAfter) of a certificate (RFC 5280, section 4.1).
 
-    Raise ValueError or IndexError if the bytes are no certificate. Python's `ssl` tells the dates of a peer's certificate only.
+    Raise ValueError or IndexError if the bytes are no certificate. Python's `ssl` has only the dates of a peer's certificate.
     """
     fields = _elements(_elements(_elements(der)[0][1])[0][1])
     if fields[0][0] == 0xA0:

@@ -148,7 +148,7 @@ class Addresses:
     def resolve_again(self, tell: Callable[[Callable[[], bool]], None]) -> None:
         """Start to resolve all names.
 
-        `tell` gets a function that stores the result and returns True if an address has changed.
+        `tell` receives a function that stores the result and returns True if an address has changed.
         """
         if not self.resolving:
             self.resolving = True

@@ -2,7 +2,7 @@
 
 Rules:
 - Every variable is not found without TLS, and under a server that does not hand over its connections.
-- Variables that need more than Python's `ssl` tells are not found.
+- Variables that need more than Python's `ssl` offers are not found.
 Source: nginx's documentation of ngx_http_ssl_module, "Embedded Variables".
 """
 
@@ -73,7 +73,7 @@ def alpn(exchange: Exchange, sock: Any) -> str | None:
 
 
 def curve(exchange: Exchange, sock: Any) -> str | None:
-    """Return the group of the key exchange where the library tells it (Python 3.15, pyOpenSSL)."""
+    """Return the group of the key exchange if the library has it (Python 3.15, pyOpenSSL)."""
     group = getattr(sock, "group", None)
     found: str | None = group() if group is not None else None
     return found

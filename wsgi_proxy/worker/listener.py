@@ -124,7 +124,7 @@ class Listener:
         self.close()
 
     def close(self) -> None:
-        """Stop accepting for good."""
+        """Stop accepting permanently."""
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()

@@ -26,7 +26,7 @@ def test_every_setting_of_nginx_is_known(module: str) -> None:
 
 
 def settings_of(where: Location, directive: str) -> Any:
-    """Return the group of settings that a directive of `proxy_*` belongs to, without what tells the modules apart."""
+    """Return the group of settings that a directive of `proxy_*` belongs to, without the prefix of the module."""
     if directive.startswith(("proxy_cache", "proxy_no_cache")):
         return replace(where.cache, convert_head=None)
     if directive.startswith("proxy_ssl"):

@@ -59,7 +59,7 @@ def test_the_clients_request_is_known_at_every_depth() -> None:
 
 
 def test_the_clients_body_is_left_alone() -> None:
-    """HTTP/2 tells of a body by its first byte where no length is given."""
+    """Over HTTP/2 a body without a length shows only by its first byte."""
     outer = exchange()
     outer.input = io.BytesIO(b"hello")
     assert within(outer).input.read() == b""

@@ -1,4 +1,4 @@
-"""HPACK (RFC 7541) against the hpack package as the other side, and input that a decoder must refuse."""
+"""HPACK (RFC 7541) against the hpack package as the peer, and input that a decoder must refuse."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_a_flood_that_does_not_read() -> None:
 
 
 def test_a_flood_of_continuations() -> None:
-    """CVE-2024-27316: neither empty ones nor small ones go on and on."""
+    """CVE-2024-27316: the number of empty and of small ones is bounded."""
     for payload in (b"", b"\x00\x01a\x01b" * 100):
         with serving_http2() as (server, app), FrameClient(server.port) as client:
             client.send(frame(HEADERS, END_STREAM, 1, b"\x82"))
@@ -177,7 +177,7 @@ def test_a_field_list_that_expands() -> None:
     ids=["one field", "all fields", "within the limit"],
 )
 def test_lists_above_the_limit_are_refused(more: list[tuple[str, str]], status: int) -> None:
-    """`large_client_header_buffers`; the connection goes on."""
+    """`large_client_header_buffers`; the connection stays open."""
     with serving_http2() as (server, _), FrameClient(server.port) as client:
         block = client.block(fields(*more))
         parts = [block[at : at + 16000] for at in range(0, len(block), 16000)]

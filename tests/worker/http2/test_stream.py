@@ -92,7 +92,7 @@ def test_settings_change_the_windows_of_open_streams() -> None:
 
 
 def test_a_client_that_opens_no_window() -> None:
-    """A stalled stream is given up after `send_timeout`; others go on meanwhile, and nothing is left."""
+    """A stalled stream is given up after `send_timeout`; other streams continue, and nothing is left."""
     with serving_http2(send_timeout=0.5) as (server, app):
         with FrameClient(server.port, PREFACE + settings((4, 0))) as client:
             client.request(1, fields(path="/big?100"))

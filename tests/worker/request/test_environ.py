@@ -51,7 +51,7 @@ def test_the_fields_as_sent_are_there_too() -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in pairs)
     environ = environ_of(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
     assert environ["wsgi_proxy.pairs"] == pairs
-    # The twin with an underscore does not interfere, and repetitions are joined.
+    # The same name with an underscore does not interfere, and repetitions are joined.
     assert environ["HTTP_A_B"] == "2, 3" and environ["HTTP_COOKIE"] == "x; y"
 
 

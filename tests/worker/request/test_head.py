@@ -1,4 +1,4 @@
-"""request_head: the memory changes neither the meaning of a head nor later requests."""
+"""Heads of requests: the memory changes neither the meaning of a head nor later requests."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Page:
         return found
 
     def string(self, value: Values, text: str, folder: str = "") -> str:
-        """Return a string with its variables and escapes replaced. A path that is not absolute is one under `folder`.
+        """Return a string with its variables and escapes replaced. A path that is not absolute is relative to `folder`.
 
         Raises Failed for a malformed variable.
         """

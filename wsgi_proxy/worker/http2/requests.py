@@ -197,7 +197,7 @@ class StreamFrames(Output):
                 self._dense = number
             self.last = number
             if self._final:
-                # GOAWAY has told the client that it is not processed.
+                # By GOAWAY the client knows that it is not processed.
                 self.ignore(number)
             elif self.running >= self.listener.settings.http2_streams:
                 self.write_reset(number, frames.REFUSED_STREAM)
