@@ -34,7 +34,8 @@ COMPILED = """
     worker/request/head worker/request/body worker/request/environ worker/settings worker/socket
     worker/response/fields worker/response/head worker/response/writer
     worker/http2/body worker/http2/connection worker/http2/fields worker/http2/frames worker/http2/gate worker/http2/hpack
-    worker/http2/huffman worker/http2/output worker/http2/requests worker/http2/response worker/http2/stream
+    worker/http2/huffman worker/http2/open_streams worker/http2/output worker/http2/requests worker/http2/response
+    worker/http2/stream
     routing/router routing/sites routing/locations routing/redirects
     access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies balance/least_conn balance/random_choice balance/custom

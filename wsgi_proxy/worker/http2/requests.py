@@ -1,10 +1,8 @@
-"""The frames of a connection's streams (RFC 9113, sections 5.1, 6 and 8): requests, their bodies, and resets.
+"""The frames of requests (RFC 9113, sections 6.1, 6.2, 6.10 and 8): their heads, bodies and trailers.
 
 Rules:
 - A frame that breaks the protocol ends the connection with GOAWAY. A request that does so ends its stream. The code names the
   section of each decision.
-- A stream counts until its greenlet ends, also after a reset by either side. Rapid resets (CVE-2023-44487) and resets that a
-  client provokes (CVE-2025-8671) therefore cause no more work than `http2_streams` requests, and cost the client's patience.
 - The size of a field block is bounded while it arrives (CVE-2024-27316) and when it is expanded.
 """
 
@@ -14,17 +12,18 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from ...errors import ClientError, ClientGone, ProxyError
+from ...errors import ClientError, ClientGone
 from ...http import Pairs
-from ..counts import NOWHERE, WAITING, WRITING
-from ..link import BUSY, CLOSED, HEAD, IDLE
+from ..counts import NOWHERE, WRITING
+from ..link import BUSY, HEAD, IDLE
 from ..request import Request
 from . import frames
 from .body import StreamBody
 from .fields import read_request, read_trailers
 from .frames import ConnectionFault, StreamFault
 from .hpack import DecodeError, Decoder
-from .output import RESET_COST, SERVED_GAIN, Output
+from .open_streams import OpenStreams
+from .output import RESET_COST
 from .stream import RequestStream
 
 if TYPE_CHECKING:
@@ -36,22 +35,10 @@ _BLOCK_LIMIT = 64 * 1024
 _CONTINUATION_COST = 10.0
 
 
-class StreamFrames(Output):
+class StreamFrames(OpenStreams):
     """The part of a connection that handles the frames of streams; the whole is `connection.Http2Connection`."""
 
-    __slots__ = (
-        "_block",
-        "_block_ended",
-        "_block_size",
-        "_block_stream",
-        "_decoder",
-        "_dense",
-        "_draining",
-        "_final",
-        "_head_stream",
-        "last",
-        "running",
-    )
+    __slots__ = ("_block", "_block_ended", "_block_size", "_block_stream", "_decoder", "_dense", "_head_stream")
 
     def __init__(self, link: Link) -> None:
         super().__init__(link)
@@ -61,39 +48,14 @@ class StreamFrames(Output):
         """The stream of an incomplete field block, else 0."""
         self._block_size = 0
         self._block_ended = False
-        self._draining = self._final = False
-        """True once a GOAWAY was sent that still accepts streams, or the last one."""
         self._head_stream = 0
         """The stream whose head is limited by `client_header_timeout`, in the state HEAD."""
         self._dense = -1
         """The highest stream number below which the client left out none."""
-        self.last = 0
-        """The highest stream number of the client."""
-        self.running = 0
-        """The number of greenlets that serve streams."""
 
     def _say_last(self) -> None:
         """Accept no more streams, and end the connection when the open ones have ended."""
         raise NotImplementedError
-
-    def _finish(self) -> None:
-        """Send the queued frames, then close the sending half."""
-        raise NotImplementedError
-
-    def _over(self, number: int, what: str) -> None:
-        """Ignore a frame of an ended stream that may have been on its way (RFC 9113, section 5.1), else raise ConnectionFault."""
-        if not number & 1 or number > self.last:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, f"{what} for a stream that was never opened")
-        if number > self._lenient_below and number not in self._lenient:
-            raise ConnectionFault(frames.STREAM_CLOSED, f"{what} for a closed stream")
-
-    def _break(self, stream: RequestStream, code: int, fault: ProxyError) -> None:
-        """End a stream because of the client's fault."""
-        self.service.log.info("%s: %s", self, fault)
-        self.streams.pop(stream.id, None)
-        self.write_reset(stream.id, code)
-        stream.leave(fault)
-        self.charge(RESET_COST)
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
@@ -248,57 +210,3 @@ class StreamFrames(Output):
             if self.requests >= settings.keepalive_requests or time.time() - self.started > settings.keepalive_time:
                 self._say_last()
         self.service.crew.run(stream.serve)
-
-    def _rst_stream(self, number: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(frames.FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
-        if not number & 1 or number > self.last:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "RST_STREAM for a stream that was never opened")
-        stream = self.streams.pop(number, None)
-        if stream is not None:
-            stream.leave(ClientGone("client reset the stream"))
-            self.charge(RESET_COST)
-        else:
-            self.charge(1.0)
-
-    def _window_update(self, number: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(frames.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
-        increment = int.from_bytes(payload, "big") & frames.MAX_WINDOW
-        self.charge(0.1)
-        if not number:
-            if not increment:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
-            self.widen(increment)
-            return
-        stream = self.streams.get(number)
-        if stream is None:
-            if not number & 1 or number > self.last:
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE for a stream that was never opened")
-            return
-        if not increment:
-            self._break(stream, frames.PROTOCOL_ERROR, ClientGone("client sent WINDOW_UPDATE of nothing"))
-        elif stream.window + increment > frames.MAX_WINDOW:
-            self._break(stream, frames.FLOW_CONTROL_ERROR, ClientGone("client sent a window above 2^31 - 1"))
-        else:
-            stream.window += increment
-            stream.opened()
-
-    def forget_stream(self, stream: RequestStream, whole: bool) -> None:
-        """Note the end of a stream's greenlet."""
-        self.streams.pop(stream.id, None)
-        self.running -= 1
-        stream.count_as(NOWHERE)
-        if self.state == CLOSED:
-            return
-        if stream.held:
-            self.consumed(stream.held)
-        if whole:
-            self.gain(SERVED_GAIN)
-        if not self.running and self.state == BUSY:
-            self.state = IDLE
-            self.count_as(WAITING)
-            if self._final:
-                self._finish()
-            elif not self._draining:
-                self.deadline = time.monotonic() + self.settings.keepalive_timeout
