@@ -9,12 +9,12 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..response import Response
 from . import metrics
+from .openmetrics import OPENMETRICS, PROMETHEUS, exposition
 from .snapshot import Sources, snapshot
 
 if TYPE_CHECKING:
@@ -36,36 +36,6 @@ def stub_status(counted: Metrics) -> str:
 def as_json(state: dict[str, Any]) -> str:
     """Format the snapshot as JSON."""
     return json.dumps(state, indent=2) + "\n"
-
-
-def as_metrics(state: dict[str, Any]) -> str:
-    """Format the snapshot in Prometheus' text format (version 0.0.4)."""
-    lines: list[str] = []
-
-    def family(name: str, kind: str, about: str, rows: list[tuple[dict[str, str], int]]) -> None:
-        lines.append(f"# HELP wsgi_proxy_{name} {about}")
-        lines.append(f"# TYPE wsgi_proxy_{name} {kind}")
-        for labels, value in rows:
-            shown = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
-            lines.append(f"wsgi_proxy_{name}{{{shown}}} {value}" if shown else f"wsgi_proxy_{name} {value}")
-
-    family("requests_total", "counter", "Requests answered.", [({}, state["requests"])])
-    family("responses_total", "counter", "Responses by status class.", [({"class": k}, v) for k, v in state["responses"].items()])
-    family("body_bytes_total", "counter", "Bytes of response bodies sent to clients.", [({}, state["body_bytes"])])
-    family("retries_total", "counter", "Upstream attempts after the first.", [({}, state["retries"])])
-    family("cache_hits_total", "counter", "Responses served from the cache.", [({}, state["cache_hits"])])
-    family("connections", "gauge", "Open client connections.", [({}, state["connections"]["active"])])
-    peers = [({"upstream": name, "server": peer["server"]}, peer) for name, rows in state["upstreams"].items() for peer in rows]
-    family("peer_connections", "gauge", "Requests in progress on a server.", [(at, peer["connections"]) for at, peer in peers])
-    family(
-        "peer_available", "gauge", "1 if the server can be chosen, else 0.", [(at, int(peer["available"])) for at, peer in peers]
-    )
-    family("peer_failures_total", "counter", "Failed attempts on a server.", [(at, peer["failures"]) for at, peer in peers])
-    return "\n".join(lines) + "\n"
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _state(peer: dict[str, Any]) -> str:
@@ -102,13 +72,6 @@ def as_page(state: dict[str, Any]) -> str:
     )
 
 
-FORMS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "json": ("application/json", as_json),
-    "metrics": ("text/plain; version=0.0.4; charset=utf-8", as_metrics),
-    "page": ("text/html; charset=utf-8", as_page),
-}
-
-
 class Status:
     """The handlers of the locations that show the state."""
 
@@ -122,8 +85,14 @@ class Status:
 
     def show(self, exchange: Exchange) -> Response:
         """Return the response of `wsgi_proxy_status`."""
-        kind, form = FORMS[exchange.location.core.metrics or "page"]
-        return _response(exchange, kind, form(snapshot(self._sources)))
+        kind = exchange.location.core.metrics or "page"
+        state = snapshot(self._sources)
+        if kind == "json":
+            return _response(exchange, "application/json", as_json(state))
+        if kind == "metrics":
+            openmetrics = "application/openmetrics-text" in exchange.header("Accept")
+            return _response(exchange, OPENMETRICS if openmetrics else PROMETHEUS, exposition(state, openmetrics))
+        return _response(exchange, "text/html; charset=utf-8", as_page(state))
 
 
 def _response(exchange: Exchange, kind: str, text: str) -> Response:
