@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,18 @@ def test_sessions_are_resumed_by_ticket(files: Files) -> None:
     first.exchange()
     second = Pair(context, client, session=first.client.session).handshake()
     assert not second.server.session_reused
+
+
+def test_a_session_is_resumed_for_its_timeout(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL counts whole seconds, and resumes a session for two hours by default."""
+    for seconds, resumed in ((1, False), (600, True)):
+        context = listener_context([(files.block(session_timeout=seconds), True)])
+        client = files.client()
+        first = shake(context, client)
+        first.exchange()
+        time.sleep(2.1)
+        second = Pair(context, client, session=first.client.session).handshake()
+        assert second.server.session_reused is resumed
 
 
 def test_two_kinds_of_key(files: Files) -> None:

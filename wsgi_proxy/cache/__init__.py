@@ -2,10 +2,10 @@
 
 from .cache import Cache
 from .fetch import Fetch
-from .partial import met_alone, share_of
+from .partial import met_alone, refusal_of, share_of
 from .plan import CachePlan, is_sliced
 from .purge import by_pattern, matches
-from .rfc9111 import validators
+from .rfc9111 import not_modified_fields, validators
 from .storage import Entry, is_directory, memory_zones, open_zone
 from .zone import ZoneCache
 
@@ -21,7 +21,9 @@ __all__ = [
     "matches",
     "met_alone",
     "memory_zones",
+    "not_modified_fields",
     "open_zone",
+    "refusal_of",
     "share_of",
     "validators",
 ]

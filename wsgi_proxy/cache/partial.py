@@ -18,6 +18,7 @@ from ..response import Response
 from .background import drain
 from .response import is_conditional, share
 from .rfc9111 import (
+    FORWARD,
     NOT_MODIFIED,
     PART,
     UNSATISFIABLE,
@@ -79,6 +80,14 @@ def share_of(exchange: Exchange, whole: Response, now: float) -> tuple[int, int]
     if chosen.kind == UNSATISFIABLE:
         return 0, 0
     return (chosen.start, chosen.start + chosen.count) if chosen.kind == PART else None
+
+
+def refusal_of(exchange: Exchange, whole: Response, now: float) -> int:
+    """Return 304 or 412 if the client's conditions select nothing of a whole response, else 0."""
+    if not is_conditional(exchange):
+        return 0
+    chosen = select(exchange.method, exchange.pairs, 200, whole.headers, None, now, now)
+    return {NOT_MODIFIED: 304, FORWARD: 412}.get(chosen.kind, 0)
 
 
 def _part(response: Response, chosen: Outcome, length: int, *, to_the_end: bool) -> Response:

@@ -197,7 +197,7 @@ class Proxy:
             # Max-Forwards: 0 makes this proxy the recipient (RFC 9110, section 7.6.2).
             return Response(200, [("Content-Length", "0")], length=0)
         if compiled.slice and not exchange.subrequest and exchange.method in ("GET", "HEAD"):
-            return sliced(exchange, compiled.slice, partial(self._answer, compiled=compiled))
+            return sliced(exchange, compiled.slice, partial(self._answer, compiled=compiled), compiled.cache is not None)
         return self._answer(exchange, compiled)
 
     def _answer(self, exchange: Exchange, compiled: CompiledLocation) -> Response:

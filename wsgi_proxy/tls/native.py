@@ -47,6 +47,12 @@ def set_groups(context: ssl.SSLContext, names: str) -> None:
         raise ValueError(f'"ssl_ecdh_curve {names}" failed: unknown curve')
 
 
+def set_timeout(context: ssl.SSLContext, seconds: float) -> None:
+    """Set the time after which a session is not resumed. OpenSSL's own is two hours."""
+    library, pointer = openssl(context)
+    library.SSL_CTX_set_timeout(pointer, max(1, int(seconds)))
+
+
 def configure(context: ssl.SSLContext, commands: tuple[tuple[str, str], ...], server: bool) -> None:
     """Apply the commands of `ssl_conf_command`. Raise ValueError for one that OpenSSL refuses."""
     if not commands:
@@ -91,6 +97,7 @@ def _library() -> Any:
         functions: dict[str, tuple[Any, list[Any]]] = {
             "SSL_CTX_get_options": (ctypes.c_uint64, [pointer]),
             "SSL_CTX_ctrl": (ctypes.c_long, [pointer, number, ctypes.c_long, text]),
+            "SSL_CTX_set_timeout": (ctypes.c_long, [pointer, ctypes.c_long]),
             "SSL_CONF_CTX_new": (pointer, []),
             "SSL_CONF_CTX_set_flags": (ctypes.c_uint, [pointer, ctypes.c_uint]),
             "SSL_CONF_CTX_set_ssl_ctx": (None, [pointer, pointer]),

@@ -212,6 +212,8 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
     context.set_alpn_protocols(list(alpn))
     for certificate, key in pairs:
         load_pair(context, certificate, key, Passwords(tls.password_file))
+    if native.available():
+        native.set_timeout(context, tls.session_timeout)
     set_ticket_keys(context, tls.session_ticket_key)
     native.configure(context, tls.conf_command, server=True)
     return context

@@ -82,6 +82,43 @@ def test_parts_are_nginxs(tmp_path: Path) -> None:
     assert different == []
 
 
+TAG = '"a"'
+CONDITIONS = [
+    [("If-None-Match", TAG)],
+    [("If-None-Match", '"b"')],
+    [("If-Match", TAG)],
+    [("If-Match", '"b"')],
+    [("If-None-Match", TAG), ("Range", "bytes=0-4")],
+    [("If-Range", TAG), ("Range", "bytes=350-351")],
+    [("If-Range", TAG), ("Range", "bytes=350-351")],
+    [("If-Range", '"b"'), ("Range", "bytes=350-351")],
+    [],
+]
+
+
+def conditional(tmp_path: Path, program: Path | None) -> list[object]:
+    found: list[object] = []
+    port, up = free_port(), Upstream()
+    with Recorder(up) as recorder:
+        text = conf(port, recorder, tmp_path / ("theirs" if program else "ours"))
+        with run_nginx(text, tmp_path, program=program) if program else run_proxy(text, tmp_path):
+            for asked in CONDITIONS:
+                for _ in range(2):
+                    up.asked.clear()
+                    response = fetch(port, "/cached/a", headers=asked)
+                    body = response.body if response.status in (200, 206) else b""
+                    found.append((asked, response.status, response.get("content-range"), body, list(up.asked)))
+    return found
+
+
+def test_conditions_on_a_cached_response_are_nginxs(tmp_path: Path) -> None:
+    """They apply to the whole response, not to its parts; each part that was begun is stored."""
+    theirs = conditional(tmp_path, full_nginx("http_slice_module"))
+    ours = conditional(tmp_path, None)
+    assert [found[1] for found in ours[:10:2]] == [304, 200, 200, 412, 304]
+    assert [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]] == []
+
+
 @pytest.mark.parametrize("kind", ["changed", "broken"])
 @pytest.mark.ours_alone("gunicorn's own workers cut a response in another way")
 def test_a_part_that_does_not_fit_cuts_the_response(kind: str, tmp_path: Path) -> None:

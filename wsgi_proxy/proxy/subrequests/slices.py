@@ -3,6 +3,7 @@
 Rules:
 - Each part is a request with the range `$slice_range`; `proxy_cache_key` and `proxy_set_header Range` name it.
 - The client's own range chooses the parts and is cut from them. A first response that is no 206 is passed on as it is.
+- With a cache, the client's conditions are applied to the composed response, as in nginx, and a part is read to its end.
 - A later part must continue the first one, with the same length and entity tag; otherwise the response is cut short.
 Source: ngx_http_slice_filter_module, by behaviour.
 """
@@ -14,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ...cache import share_of
-from ...errors import ProxyError, UpstreamError
+from ...cache import not_modified_fields, refusal_of, share_of
+from ...errors import ClientError, ProxyError, UpstreamError
 from ...http import first
 from ...response import Response
 
@@ -41,8 +42,11 @@ class _Part:
             raise UpstreamError(f"unexpected range in slice response: {self.start}-{self.end}")
 
 
-def sliced(exchange: Exchange, size: int, ask: Ask) -> Response:
-    """Return the response made of parts of `size` bytes. `ask` returns the response to a request for one part."""
+def sliced(exchange: Exchange, size: int, ask: Ask, cached: bool) -> Response:
+    """Return the response made of parts of `size` bytes.
+
+    `ask` returns the response to a request for one part. `cached` is True if a cache stores the parts.
+    """
     environ = exchange.environ
     start = _first(environ.get("HTTP_RANGE"), "HTTP_IF_RANGE" in environ) // size * size
     exchange.environ = {name: value for name, value in environ.items() if name not in _CONDITIONS}
@@ -55,10 +59,10 @@ def sliced(exchange: Exchange, size: int, ask: Ask) -> Response:
         return response
     try:
         part = _Part(response, start, size)
+        return _composed(exchange, response, part, size, ask, cached)
     except ProxyError:
         response.close()
         raise
-    return _composed(exchange, response, part, size, ask)
 
 
 def _first(asked: str | None, conditional: bool) -> int:
@@ -67,13 +71,21 @@ def _first(asked: str | None, conditional: bool) -> int:
     return int(match[1]) if match is not None and "," not in str(asked) else 0
 
 
-def _composed(exchange: Exchange, response: Response, part: _Part, size: int, ask: Ask) -> Response:
+def _composed(exchange: Exchange, response: Response, part: _Part, size: int, ask: Ask, cached: bool) -> Response:
     """Return the response to the client, whose body goes on with the other parts."""
     headers = [pair for pair in response.headers if pair[0].lower() not in ("content-range", "content-length", "accept-ranges")]
     length = part.length
     whole = Response(200, [*headers, ("Content-Length", str(length)), ("Accept-Ranges", "bytes")], length=length)
     whole.source = response.source
-    share = share_of(exchange, whole, time.time())
+    now = time.time()
+    refusal = refusal_of(exchange, whole, now) if cached else 0
+    if refusal == 412:
+        raise ClientError("the client's conditions do not hold", status=412)
+    if refusal:
+        _read_on(response)
+        response.close()
+        return Response(304, not_modified_fields(whole.headers), length=0)
+    share = share_of(exchange, whole, now)
     begin, end = (0, length) if share is None else share
     if share is None:
         made = whole
@@ -84,14 +96,25 @@ def _composed(exchange: Exchange, response: Response, part: _Part, size: int, as
         fields = [*headers, ("Content-Length", str(end - begin)), ("Content-Range", f"bytes {begin}-{end - 1}/{length}")]
         made = Response(206, fields, length=end - begin)
         made.source = response.source
-    made.body = SlicedBody(exchange, response, part, begin, end, size, ask)
+    made.body = SlicedBody(exchange, response, part, begin, end, size, ask, cached)
     return made
+
+
+def _read_on(response: Response) -> None:
+    """Read a part to its end, so that the cache stores it. A failed part is not stored."""
+    try:
+        for _ in response.body:
+            pass
+    except ProxyError:
+        return
 
 
 class SlicedBody:
     """The bytes `begin` to `end` (exclusive) of a response that comes in parts."""
 
-    def __init__(self, exchange: Exchange, response: Response, part: _Part, begin: int, end: int, size: int, ask: Ask) -> None:
+    def __init__(
+        self, exchange: Exchange, response: Response, part: _Part, begin: int, end: int, size: int, ask: Ask, cached: bool
+    ) -> None:
         self._exchange = exchange
         self._response: Response | None = response
         self._inner: Exchange | None = None
@@ -100,6 +123,7 @@ class SlicedBody:
         self._end = end
         self._size = size
         self._ask = ask
+        self._cached = cached
         self._tag = first(response.headers, "etag")
 
     def __iter__(self) -> Iterator[bytes]:
@@ -123,6 +147,8 @@ class SlicedBody:
 
     def _next(self) -> None:
         """Ask for the part with the next byte. Raises UpstreamError if it does not continue the others."""
+        if self._cached and self._response is not None and self._at >= self._part.end:
+            _read_on(self._response)
         self.close()
         start = self._at // self._size * self._size
         inner = self._inner = _another(self._exchange, start, self._size)
