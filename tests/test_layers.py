@@ -56,6 +56,7 @@ LIBRARIES = {
     "bcrypt": "access",
     "brotli": "filters",
     "isal": "filters",
+    "zlib_ng": "filters",
     "OpenSSL": "tls",
     "cryptography": "tls cli",
     "mypy_extensions": "*",

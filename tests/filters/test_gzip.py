@@ -102,11 +102,23 @@ def test_every_length_fits_its_window(length: int, settings: GzipSettings) -> No
     assert gzip.decompress(b"".join(filtered(page(body=body), settings)[1].body)) == body
 
 
-def test_isal_is_used_for_its_levels_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    isal_zlib = pytest.importorskip("isal.isal_zlib")
-    assert [compressor_for(level) is isal_zlib.compressobj for level in range(1, 10)] == [True] * 3 + [False] * 6
+def test_other_libraries_are_used_for_their_levels_if_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    isal = pytest.importorskip("isal.isal_zlib").compressobj
+    ng = pytest.importorskip("zlib_ng.zlib_ng").compressobj
+    assert [compressor_for(level) for level in range(1, 10)] == [isal] * 2 + [ng] * 7
     monkeypatch.setitem(sys.modules, "isal", None)
+    assert [compressor_for(level) for level in range(1, 10)] == [zlib.compressobj] + [ng] * 8
+    monkeypatch.setitem(sys.modules, "zlib_ng", None)
     assert {compressor_for(level) for level in range(1, 10)} == {zlib.compressobj}
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_bodies_are_about_as_short_as_zlibs(level: int) -> None:
+    body = "".join(f'{{"id": {number * 7919 % 10007}, "name": "item {number % 13}"}}, ' for number in range(3000)).encode()
+    coder = zlib.compressobj(level, zlib.DEFLATED, 31)
+    theirs = len(coder.compress(body) + coder.flush())
+    ours = b"".join(filtered(page(body=body), GzipSettings(enabled=True, comp_level=level))[1].body)
+    assert len(ours) < theirs * 1.15
 
 
 @pytest.mark.parametrize("level", range(1, 10))
