@@ -144,33 +144,6 @@ def test_commands_of_openssl(files: Files) -> None:
         listener_context([(asking, True)])
 
 
-@pytest.mark.parametrize("size", [48, 80])
-def test_a_key_for_tickets_is_shared(files: Files, size: int) -> None:
-    key, other = files.folder / "ticket.key", files.folder / "other.key"
-    key.write_bytes(bytes(range(size)))
-    other.write_bytes(bytes(range(1, 49)))
-    pair = files.pair("localhost")
-
-    def resumed(*places: str | tuple[str, ...]) -> bool:
-        """Return True if a process with the keys in the second files resumes a session of one with those in the first."""
-        named = [(place,) if isinstance(place, str) else place for place in places]
-        first, second = (listener_context([(files.block(pair=pair, session_ticket_key=keys), True)]) for keys in named)
-        client = files.client()
-        begun = shake(first, client)
-        begun.exchange()
-        return bool(Pair(second, client, session=begun.client.session).handshake().server.session_reused)
-
-    assert resumed(str(key), str(key))
-    assert not resumed(str(key), str(other))
-    assert not resumed(str(other), str(key))
-    assert resumed((str(other), str(key)), (str(key), str(other)))
-    assert resumed(str(key), (str(other), str(key)))
-    assert not resumed((str(other), str(key)), str(key)), "the first key encrypts"
-    key.write_bytes(b"short")
-    with pytest.raises(ValueError, match="must be 48 or 80 bytes"):
-        listener_context([(files.block(session_ticket_key=(str(key),)), True)])
-
-
 def test_no_short_tags_unless_they_are_named(files: Files) -> None:
     def names(ciphers: str) -> list[str]:
         return [cipher["name"] for cipher in listener_context([(files.block(ciphers=ciphers), True)]).get_ciphers()]
@@ -187,20 +160,6 @@ def test_reject_handshake(files: Files, verify: str) -> None:
     assert subject(shake(context, files.client(), "good.test")) == "good.test"
     with pytest.raises(ssl.SSLError):
         shake(context, files.client(), "bad.test")
-
-
-def test_sessions_are_resumed_by_ticket(files: Files) -> None:
-    context = listener_context([(files.block(), True)])
-    client = files.client()
-    first = shake(context, client)
-    first.exchange()
-    second = Pair(context, client, session=first.client.session).handshake()
-    assert second.server.session_reused
-    context = listener_context([(files.block(session_tickets=False, session_cache="off"), True)])
-    first = shake(context, client)
-    first.exchange()
-    second = Pair(context, client, session=first.client.session).handshake()
-    assert not second.server.session_reused
 
 
 def test_a_session_is_resumed_for_its_timeout(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
