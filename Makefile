@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BIND ?= 127.0.0.1:8080
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 BENCH_OUT ?= build/bench
@@ -15,9 +16,12 @@ IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/pyth
 
 .PHONY: demo test test-source test-gthread test-gevent test-matrix lint docs reference bench clean copy
 
-# Six echo servers behind the proxy on http://127.0.0.1:8080, until Ctrl-C.
-demo: $(VENV)/.run
-	@exec $(BIN)/wsgi-proxy demo
+# Six echo servers behind the proxy, until Ctrl-C. BIND=127.0.0.1:9090 chooses another address.
+# The address is checked before anything is installed.
+demo:
+	@$(PYTHON) wsgi_proxy/cli/address.py $(BIND)
+	@$(MAKE) --no-print-directory $(VENV)/.run
+	@exec $(BIN)/wsgi-proxy demo --bind $(BIND)
 
 # The whole suite on the compiled package, as an installation makes it (pure Python without a C compiler).
 # PYTEST_ARGS="-k name" selects a part.

@@ -18,6 +18,7 @@ import trustme
 from tests.support import ROOT, Recorder, Running, environment, fetch, free_port, run_proxy, running, wait_until
 from wsgi_proxy import build
 from wsgi_proxy.cli import command as cli
+from wsgi_proxy.server import listen
 
 GOOD = "events {} http { server { listen 127.0.0.1:1; return 204; } }\n"
 
@@ -89,6 +90,34 @@ def test_the_versions_have_the_lines_that_programs_read_from_nginx(capsys: pytes
     assert not re.search(r"mail|stream|perl|image_filter|xslt|geoip", arguments[1])
 
 
+def test_the_words_that_people_try(capsys: pytest.CaptureFixture[str]) -> None:
+    from wsgi_proxy import __version__
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr() == (f"wsgi-proxy {__version__}\n", "")
+    for words in (["--help"], ["help"]):
+        assert cli.main(words) == 0
+        told = capsys.readouterr()
+        assert told.out.startswith("Usage: wsgi-proxy [-?hvVtTq]") and told.err == ""
+    with pytest.raises(SystemExit) as end:
+        cli.main(["help", "echo"])
+    assert end.value.code == 0 and "usage: wsgi-proxy echo" in capsys.readouterr().out
+    assert cli.main(["help", "explain"]) == 0
+    assert "Usage: wsgi-proxy explain" in capsys.readouterr().out
+
+
+def test_a_port_that_cannot_be_bound_names_the_cure(folder: Path, command: Command) -> None:
+    with Recorder() as other:
+        (folder / "nginx.conf").write_text(f"daemon off; events {{}} http {{ server {{ listen {other.address}; }} }}")
+        done = run("-c", "nginx.conf", folder=folder)
+        assert done.returncode == 1
+        first, second = done.stderr.splitlines()[-2:]
+        assert first == f"wsgi-proxy: [emerg] bind() to {other.address} failed (98: Address already in use)"
+        assert second.startswith("Another process listens there: stop it (a wsgi-proxy by `-s quit`)")
+    assert listen.cure("bind() to 0.0.0.0:80 failed (13: Permission denied)").startswith("A port below 1024 needs root or CAP_")
+    assert "of this machine" in listen.cure("bind() to 192.0.2.1:80 failed (99: Cannot assign requested address)")
+
+
 # --- -t and -T --------------------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +177,9 @@ def test_what_is_no_configuration_is_told_without_a_traceback(kind: str, tmp_pat
         assert done.returncode == 1
         first, *others = done.stderr.splitlines()
         assert first.startswith("wsgi-proxy: [emerg] ") and str(path) in first
-        assert others == ([f"wsgi-proxy: configuration file {path} test failed"] if flags == ["-t"] else [])
+        failed = [f"wsgi-proxy: configuration file {path} test failed"]
+        cure = ["The pid file is named by the configuration. Correct it, or send the signal by `kill -TERM PID`."]
+        assert others == {"-t": failed, "-s": cure}.get("".join(flags[:1]), [])
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------------
@@ -159,6 +190,7 @@ def test_signals_need_a_process(folder: Path, command: Command) -> None:
     assert (
         command("-s", "stop", folder=folder).stderr
         == f'wsgi-proxy: [error] open() "{pid}" failed (2: No such file or directory)\n'
+        f"No server runs with this configuration, or its start had other flags: -c {folder}/nginx.conf is read.\n"
     )
     pid.parent.mkdir()
     for text in ("abc", "", "0", "-5", "99999999999"):
@@ -166,7 +198,11 @@ def test_signals_need_a_process(folder: Path, command: Command) -> None:
         assert command("-s", "stop", folder=folder).stderr == f'wsgi-proxy: [error] invalid PID number "{text}" in "{pid}"\n'
     pid.write_text(str(2**31 - 1))
     done = command("-s", "reload", folder=folder)
-    assert (done.returncode, done.stderr) == (1, "wsgi-proxy: [alert] kill(2147483647, 1) failed (3: No such process)\n")
+    assert (done.returncode, *done.stderr.splitlines()) == (
+        1,
+        "wsgi-proxy: [alert] kill(2147483647, 1) failed (3: No such process)",
+        "The server has ended without removing its pid file.",
+    )
 
 
 @pytest.mark.parametrize(("word", "number"), [("stop", 15), ("quit", 3), ("reload", 1), ("reopen", 10)])

@@ -78,6 +78,8 @@ def test_six_servers_four_workers_counted_and_gone_on_ctrl_c(tmp_path: Path) -> 
         expected = "  ".join(f"{name} {bodies.count(identity)}" for name, identity in announced.items())
         wait_until(lambda: expected in server.log(), f"the line {expected!r}")
         assert set(bodies) == set(announced.values())
+        status = re.search(r"^status: http://127.0.0.1:\d+(\S+)$", server.log(), re.MULTILINE)
+        assert status and fetch(server.port, status[1]).status == 200
         assert server.stop(signal.SIGINT, deadline=20) == 0
         assert server.log().endswith("Stopped.\n")
         assert not children & set(processes())
@@ -113,7 +115,7 @@ def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with Recorder() as other:
         assert demo.main(["--bind", other.address]) == 1
     assert capsys.readouterr().err == (
-        f"wsgi-proxy demo: {other.address} is in use; choose another address with --bind ADDRESS:PORT\n"
+        f"wsgi-proxy demo: {other.address}: Address already in use; choose another address with --bind ADDRESS:PORT\n"
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import Client, Running, connect, fetch, free_port, running, send_raw, wait_until
 from wsgi_proxy.cli import echo
+from wsgi_proxy.cli.address import parse_bind
 
 
 @contextmanager
@@ -121,7 +122,10 @@ def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with echo_thread(echo.identity("me")) as port:
         connect(port).close()
         assert echo.main(["--bind", f"127.0.0.1:{port}"]) == 1
-    assert capsys.readouterr().err == f"wsgi-proxy echo: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert (
+        capsys.readouterr().err
+        == f"wsgi-proxy echo: cannot listen on 127.0.0.1:{port}: Address already in use; choose another address with --bind\n"
+    )
 
 
 @pytest.mark.parametrize("bind", ["3000", "a:b", "a:99999", ""])
@@ -133,5 +137,5 @@ def test_a_wrong_bind_is_a_usage_error(bind: str, capsys: pytest.CaptureFixture[
 
 
 def test_bind_forms() -> None:
-    assert echo.parse_bind("[::1]:80") == ("::1", 80)
-    assert echo.parse_bind(":80") == ("0.0.0.0", 80)
+    assert parse_bind("[::1]:80") == ("::1", 80)
+    assert parse_bind(":80") == ("0.0.0.0", 80)

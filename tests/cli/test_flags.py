@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from wsgi_proxy.cli import command as cli
 from wsgi_proxy.cli.flags import Options, UsageError, parse_flags, take_configuration, take_request
 
@@ -21,18 +22,24 @@ def test_letters_may_be_joined_and_values_follow_at_once() -> None:
     ("argv", "message"),
     [
         (["-x"], 'invalid option: "x"'),
-        (["foo"], 'invalid option: "foo"'),
+        (["foo"], 'unknown command "foo"; the commands are cache, cert, demo, echo, explain, forward'),
+        (["explian"], 'unknown command "explian"; did you mean explain?'),
+        (["README.md"], 'invalid option: "README.md"; to run this configuration: wsgi-proxy -c README.md'),
+        (["--foo"], 'invalid option: "--foo"'),
         (["-c"], 'option "-c" requires file name'),
         (["-p"], 'option "-p" requires directory name'),
         (["-s"], 'option "-s" requires parameter'),
         (["-s", "foo"], 'invalid option: "-s foo"'),
     ],
 )
-def test_a_wrong_command_line_is_told_in_nginxs_words(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_told_in_nginxs_words(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_flags(argv)
     assert cli.main(argv) == 1
-    assert capsys.readouterr().err == f"wsgi-proxy: {message}\n"
+    assert capsys.readouterr().err == f"wsgi-proxy: {message}\nSee wsgi-proxy --help.\n"
 
 
 def test_where_the_configuration_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

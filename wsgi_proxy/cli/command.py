@@ -9,7 +9,9 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,25 +21,29 @@ from typing import TYPE_CHECKING
 from .. import __version__, build
 from ..errors import ConfigError, Fault
 from . import places
-from .flags import NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
+from .flags import COMMANDS, NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
 
 if TYPE_CHECKING:
     from ..config import Config
 
 _LIBRARIES = ("gunicorn", "gevent", "requests", "urllib3", "werkzeug", "cachecontrol", "crossplane", "h2", "redis")
-_COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in _COMMANDS:
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "-h"] if len(words) > 1 else ["--help"]
+    if words and words[0] in COMMANDS:
         return _command(words[0], words[1:])
+    if words in (["--help"], ["--version"]):
+        print(USAGE if words == ["--help"] else f"{NAME} {__version__}")
+        return 0
     try:
         options = parse_flags(words)
     except UsageError as error:
-        return _fail(f"{NAME}: {error}")
+        return _fail(f"{NAME}: {error}", f"See {NAME} --help.")
     if options.help or options.version or options.libraries:
         _show_version(options)
         return 0
@@ -195,20 +201,31 @@ def _signal(options: Options) -> int:
     try:
         path = places.pid_file(read(options, whole=False))
     except ConfigError as error:
-        return _fail(*_lines(error))
+        cure = (
+            f"The pid file is named by the configuration. Correct it, or send the signal by `kill -{_signal_name(options)} PID`."
+        )
+        return _fail(*_lines(error), cure)
     try:
         with open(path, encoding="latin-1") as file:
             text = file.read(64).strip()
     except OSError as error:
-        return _fail(f'{NAME}: [error] open() "{path}" failed ({error.errno}: {error.strerror})')
+        cure = f"No server runs with this configuration, or its start had other flags: -c {options.path} is read."
+        return _fail(f'{NAME}: [error] open() "{path}" failed ({error.errno}: {error.strerror})', cure)
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
         return _fail(f'{NAME}: [error] invalid PID number "{text}" in "{path}"')
     number = SIGNALS[options.signal]
     try:
         os.kill(int(text), number)
     except OSError as error:
-        return _fail(f"{NAME}: [alert] kill({text}, {int(number)}) failed ({error.errno}: {error.strerror})")
+        cure = "The server has ended without removing its pid file."
+        if error.errno == errno.EPERM:
+            cure = "Run the command as the user that started the server."
+        return _fail(f"{NAME}: [alert] kill({text}, {int(number)}) failed ({error.errno}: {error.strerror})", cure)
     return 0
+
+
+def _signal_name(options: Options) -> str:
+    return signal.Signals(SIGNALS[options.signal]).name.removeprefix("SIG")
 
 
 # --- sub-commands -----------------------------------------------------------------------------------------------------------

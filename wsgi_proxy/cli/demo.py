@@ -1,8 +1,8 @@
 """`wsgi-proxy demo`: six echo servers behind the proxy, with a live count of the requests at each server.
 
 Rules:
-- The configuration is `demo.conf` beside this module. Only its addresses are replaced, because `server1` to `server6` are names
-  of containers and port 80 needs privileges.
+- The configuration is `demo.conf` beside this module. Its addresses are replaced, because `server1` to `server6` are names of
+  containers and port 80 needs privileges, and `watched` adds a status page.
 - The proxy is started by its command line, as a user starts it.
 - The counts come from the logs of the echo servers, not from the proxy.
 - Each child runs in a separate session, so that Ctrl-C reaches this process only. It stops the proxy first, then the servers. If
@@ -27,9 +27,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO
 
-from .echo import parse_bind
+from .address import parse_bind, unusable
 
 SERVERS = 6
+STATUS = "/status"
+"""The path of the status page. The echo servers do not get its requests."""
 START_DEADLINE = 20.0
 """Seconds until the proxy must accept connections."""
 STOP_DEADLINE = 5.0
@@ -63,6 +65,13 @@ def place(text: str, listen: str, servers: Mapping[str, str]) -> str:
             raise DemoError(f"demo.conf must contain {old!r} exactly once; reinstall the package")
         text = text.replace(old, new)
     return text
+
+
+def watched(text: str, listen: str) -> str:
+    """Return the placed configuration with a status page, and a short time to connect: a killed machine costs no minute."""
+    listens = f"listen {listen};"
+    status = f"location = {STATUS} {{ wsgi_proxy_status; }}"
+    return text.replace(listens, f"{listens}\n\t\tproxy_connect_timeout 2s;\n\t\t{status}")
 
 
 def with_parent(signal_number: int) -> Callable[[], None] | None:
@@ -218,7 +227,7 @@ class Demo:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         conf = directory / "nginx.conf"
         text = place(configuration(), where, {server.name: server.address for server in self.servers})
-        conf.write_text(text, encoding="utf-8")
+        conf.write_text(watched(text, where), encoding="utf-8")
         command = ["wsgi_proxy", "-p", f"{directory}/", "-c", str(conf), "-g", "daemon off;"]
         proxy = start(command, requests, log)
         self._stack.callback(stop, proxy)
@@ -229,6 +238,7 @@ class Demo:
             time.sleep(0.02)
         workers = re.search(r"^worker_processes (\d+);", text, re.MULTILINE)
         self.screen.say(
+            f"status: http://{where}{STATUS}\n"
             f"proxy: http://{where}  {workers[1] if workers else '?'} workers, process {proxy.pid}, configuration {conf}\n"
             f"Try: curl http://{where}/   Stop: Ctrl-C"
         )
@@ -265,9 +275,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--bind", metavar="ADDRESS:PORT", type=parse_bind, default=("127.0.0.1", 8080), help="default 127.0.0.1:8080"
     )
     listen = parser.parse_args(argv).bind
-    if _accepts(*listen):
+    reason = unusable(listen)
+    if reason:
         print(
-            f"wsgi-proxy demo: {listen[0]}:{listen[1]} is in use; choose another address with --bind ADDRESS:PORT",
+            f"wsgi-proxy demo: {listen[0]}:{listen[1]}: {reason}; choose another address with --bind ADDRESS:PORT",
             file=sys.stderr,
         )
         return 1

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from ..http import format_date
+from .address import parse_bind
 
 Handler = Callable[[str, str], tuple[HTTPStatus, bytes]]
 """(method, target) -> (status, body)."""
@@ -164,14 +165,6 @@ class EchoServer(socketserver.ThreadingTCPServer):
         sys.stdout.flush()
 
 
-def parse_bind(text: str) -> tuple[str, int]:
-    """Return (host, port) of "HOST:PORT", "[V6]:PORT" or ":PORT". Raises ArgumentTypeError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
-    return host.strip("[]") or "0.0.0.0", int(port)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one server until a signal ends it, and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -185,7 +178,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = EchoServer((host, port), identity(name))
     except OSError as error:
-        print(f"wsgi-proxy echo: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"wsgi-proxy echo: cannot listen on {host}:{port}: {error.strerror or error}; choose another address with --bind",
+            file=sys.stderr,
+        )
         return 1
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

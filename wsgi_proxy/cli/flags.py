@@ -6,16 +6,19 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 NAME = "wsgi-proxy"
 USAGE = f"""\
 Usage: {NAME} [-?hvVtTq] [-s signal] [-p prefix]
                   [-e filename] [-c filename] [-g directives]
-       {NAME} demo | echo | explain | cache | cert | forward  [-h]
+       {NAME} COMMAND [-h]
+
+Without a command the server is started with the configuration file, ./nginx.conf by default.
 
 Options:
-  -?,-h         : this help
-  -v            : show version and exit
+  -?,-h,--help  : this help
+  -v,--version  : show version and exit
   -V            : show versions, the modules of nginx and the libraries then exit
   -t            : test configuration and exit
   -T            : test configuration, dump it and exit
@@ -33,7 +36,9 @@ Commands:
   cache         : list, show, purge and count cached responses
   cert          : make a certificate for development
   forward       : run a forward proxy
+  help COMMAND  : show the options of a command
 """
+COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
 SIGNALS = {"stop": signal.SIGTERM, "quit": signal.SIGQUIT, "reload": signal.SIGHUP, "reopen": signal.SIGUSR1}
 _WITH_ARGUMENT = {
     "c": "requires file name",
@@ -81,6 +86,8 @@ def parse_flags(argv: Sequence[str]) -> Options:
     while left:
         word = left.pop(0)
         if not word.startswith("-") or word == "-":
+            raise UsageError(_unknown_word(word))
+        if word.startswith("--"):
             raise UsageError(f'invalid option: "{word}"')
         letters = word[1:]
         while letters:
@@ -97,6 +104,15 @@ def parse_flags(argv: Sequence[str]) -> Options:
     if options.signal and options.signal not in SIGNALS:
         raise UsageError(f'invalid option: "-s {options.signal}"')
     return options
+
+
+def _unknown_word(word: str) -> str:
+    """Return the message for a word that is neither a flag nor a command."""
+    if os.path.isfile(word):
+        return f'invalid option: "{word}"; to run this configuration: {NAME} -c {word}'
+    near = get_close_matches(word, COMMANDS, 1)
+    cure = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+    return f'unknown command "{word}"; {cure}'
 
 
 def take_configuration(argv: list[str]) -> tuple[Options, list[str]]:

@@ -243,6 +243,7 @@ def run_arbiter(app: ProxyServer, daemon: bool) -> int:
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"wsgi-proxy: [emerg] {line}", file=sys.stderr)
+        print(listen.cure(str(error)), file=sys.stderr)
         return 1
     if daemon:
         util.daemonize()

@@ -92,6 +92,17 @@ def bind(
     return sockets, list(have.values())
 
 
+def cure(message: str) -> str:
+    """Return a sentence that names the cure for the faults of `bind`."""
+    if f"({errno.EACCES}: " in message:
+        return (
+            "A port below 1024 needs root or CAP_NET_BIND_SERVICE. Higher ports do not: change `listen` (`--bind` of a command)."
+        )
+    if f"({errno.EADDRINUSE}: " in message:
+        return "Another process listens there: stop it (a wsgi-proxy by `-s quit`), or change `listen` (`--bind` of a command)."
+    return "Change `listen` (`--bind` of a command) to an address of this machine."
+
+
 def _open(address: Address, listen: Listen, cfg: Any, log: Any, pause: Callable[[float], None]) -> Any:
     """Return a listening socket in gunicorn's wrapper."""
     for attempt in range(_ATTEMPTS):
