@@ -32,9 +32,11 @@ LIVE, DEAD = 6, 2
 
 @dataclass(frozen=True)
 class Step:
-    """`get` sends a request and waits for its answer; `hold` leaves it open under
-    `key`; `release` ends it; `wait` lets
-    the fail_timeout pass."""
+    """A step of a scenario.
+
+    `get` sends a request and waits for its response, `hold` leaves it open under `key`, `release` ends it, and `wait` lets the
+    fail_timeout pass.
+    """
 
     kind: str
     key: str = ""
@@ -63,7 +65,7 @@ def gets(count: int, keys: Callable[[int], str] = str, addresses: Callable[[int]
 
 
 def holds(count: int, most: int, seed: int) -> list[Step]:
-    """Requests held and let go by a seeded dice, never more than `most` at once; all let go in the end."""
+    """Return steps that hold and release requests at random from a seed, at most `most` at once; all are released in the end."""
     dice = random.Random(seed)
     held: list[str] = []
     steps = []
@@ -192,7 +194,7 @@ class Backends:
 
 
 class OverHTTP:
-    """nginx, or our proxy, as a client sees it."""
+    """nginx, or this proxy, as a client sees it."""
 
     def __init__(self, port: int, backends: Backends, label: str, times: Path | None = None) -> None:
         self.times = times
@@ -292,7 +294,7 @@ class ByPool:
         self.pools = {scenario.name: Pool.from_config(upstream(scenario, ports)) for scenario in scenarios}
         self.held: dict[str, tuple[Lease | None, list[int]]] = {}
 
-    def _until_responseed(self, scenario: Scenario, step: Step) -> tuple[Lease | None, list[int]]:
+    def _lease_alive(self, scenario: Scenario, step: Step) -> tuple[Lease | None, list[int]]:
         pool, request = self.pools[scenario.name], Request(step)
         tries: list[int] = []
         for _ in range(pool.tries_limit):
@@ -308,14 +310,14 @@ class ByPool:
         return None, tries
 
     def get(self, scenario: Scenario, step: Step) -> list[int]:
-        lease, tries = self._until_responseed(scenario, step)
+        lease, tries = self._lease_alive(scenario, step)
         if lease is not None:
-            # What nginx measured, so that both learn the same.
+            # The times that nginx measured, so that both learn the same.
             lease.settle(False, *(self.backends.measured if scenario.slow else (0.0, 0.0)))
         return tries
 
     def hold(self, scenario: Scenario, step: Step) -> list[int]:
-        self.held[step.key] = self._until_responseed(scenario, step)
+        self.held[step.key] = self._lease_alive(scenario, step)
         return []
 
     def release(self, scenario: Scenario, step: Step) -> list[int]:
@@ -371,14 +373,14 @@ http {{
 
 
 def calm() -> None:
-    """Not within a tenth of a second before the clock's next second: a step must fall into one second on both sides."""
+    """Wait if the clock's next second begins within a tenth of a second: a step must fall into one second on both sides."""
     left = 1 - time.time() % 1
     if left < 0.1:
         time.sleep(left + 0.005)
 
 
 def compare(scenario: Scenario, steps: Sequence[Step], sides: Sequence[Any]) -> int:
-    """Take each step on every side and compare; the number of choices compared."""
+    """Take each step on every side and compare. Return the number of choices compared."""
     choices = 0
     for number, step in enumerate(steps):
         if scenario.timed:
@@ -390,7 +392,7 @@ def compare(scenario: Scenario, steps: Sequence[Step], sides: Sequence[Any]) -> 
 
 
 def rounds(scenario: Scenario) -> list[list[Step]]:
-    """The steps between the pauses."""
+    """Return the steps between the pauses."""
     found: list[list[Step]] = [[]]
     for step in scenario.steps:
         if step.kind == "wait":
@@ -401,7 +403,7 @@ def rounds(scenario: Scenario) -> list[list[Step]]:
 
 
 def pause() -> None:
-    """Until the second after the next: longer than any fail_timeout here, as whole seconds count."""
+    """Sleep until the second after the next: longer than any fail_timeout here, as whole seconds count."""
     until = int(time.time()) + 2
     while time.time() < until + 0.005:
         time.sleep(until + 0.01 - time.time())
@@ -446,7 +448,7 @@ Outcome = int | AssertionError
 
 @pytest.fixture(scope="module")
 def timed(nginx: OverHTTP, proxy: OverHTTP, pools: ByPool, backends: Backends) -> dict[str, Outcome]:
-    """The scenarios that need time to pass, all in the same pauses: how each went."""
+    """The scenarios that need time to pass, all in the same pauses, with their outcomes."""
     outcomes: dict[str, Outcome] = {scenario.name: 0 for scenario in SCENARIOS if scenario.timed}
     for number in range(max(len(rounds(scenario)) for scenario in SCENARIOS)):
         if number:

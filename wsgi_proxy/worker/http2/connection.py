@@ -254,8 +254,3 @@ class Http2Connection(StreamFrames):
         if self.state == DISCARD:
             self.state = LINGER
             self.stream.shutdown(socket.SHUT_WR)
-
-
-def is_preface(data: bytes) -> bool:
-    """Return True if a connection's first bytes are, or may become, the preface of HTTP/2."""
-    return frames.PREFACE.startswith(data[:24])
