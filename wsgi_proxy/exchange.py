@@ -114,6 +114,8 @@ class Exchange:
     """The protocol that the upstream was asked to upgrade to, on the client's behalf."""
     upload: Any = None
     """The part of the body taken for an upstream (`request_body.Upload`); an internal redirect sends it again."""
+    body_dropped = False
+    """The request goes on without its body, and $content_length is empty."""
     body_bytes_received = 0
     request_body: bytes | None = None
     """The whole body if it was read into memory ($request_body)."""
@@ -256,8 +258,9 @@ class Exchange:
             self.variables[name] = value
 
     def drop_body(self) -> None:
-        """Go on as a request without a body, after the body was refused or found broken."""
-        self.content_length, self.chunked, self.upload = 0, False, None
+        """Go on as a request without a body, after the body was refused, found broken, or left unread by an upstream."""
+        self.body_dropped = True
+        self.content_length, self.chunked, self.upload, self.request_body = None, False, None, None
 
     def header(self, name: str) -> str:
         """Return the request's field of that name, repetitions joined by a comma; "" if there is none."""

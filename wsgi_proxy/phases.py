@@ -22,7 +22,7 @@ PHASES = {
     "cache": ("cache", "cache_key cache_status"),
     "upstream": (
         "proxy upstream balance",
-        """body_bytes_received proxy_host proxy_port request_body request_body_file slice_range
+        """body_bytes_received body_dropped proxy_host proxy_port request_body request_body_file slice_range
         tried tries upgrade upload upstream_name upstream_pairs""",
     ),
     "internal redirect": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,6 +136,43 @@ def test_refused_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> Non
     check(x, GuardSettings(), ("192.0.2.1", 22))
     with pytest.raises(Refusal):
         check(x, GuardSettings(), "/run/docker.sock")
+
+
+@pytest.mark.parametrize(
+    ("address", "peer", "own", "headers", "good"),
+    [
+        (("127.0.0.1", 8080), "127.0.0.1", ("127.0.0.1", 8080), {}, True),
+        (("127.0.0.7", 8080), "127.0.0.1", ("127.0.0.1", 8080), {}, True),
+        (("::1", 8080), "127.0.0.1", ("127.0.0.1", 8080), {}, True),
+        (("127.0.0.1", 8081), "127.0.0.1", ("127.0.0.1", 8080), {}, False),
+        (("169.254.169.254", 8080), "127.0.0.1", ("127.0.0.1", 8080), {}, False),
+        (("127.0.0.1", 8080), "192.0.2.1", ("192.0.2.9", 8080), {}, False),
+        (("127.0.0.1", 8080), "127.0.0.1", ("192.0.2.9", 8080), {}, False),
+        (("127.0.0.1", 8080), "127.0.0.1", "/run/a.sock", {}, False),
+        (("127.0.0.1", 8080), "127.0.0.1", ("127.0.0.1", 8080), {"Via": "1.1 a"}, False),
+        (("127.0.0.1", 8080), "127.0.0.1", ("127.0.0.1", 8080), {"X-Forwarded-For": "192.0.2.1"}, False),
+    ],
+)
+def test_a_local_client_may_name_its_own_port(
+    address: tuple[str, int], peer: str, own: object, headers: dict[str, str], good: bool
+) -> None:
+    x = exchange(headers=headers, peer_addr=peer, remote_addr=peer, connection=SimpleNamespace(server_addr=own))
+    if good:
+        check(x, GuardSettings(), address)
+    else:
+        with pytest.raises(Refusal):
+            check(x, GuardSettings(), address)
+
+
+def test_the_port_of_a_client_with_a_declared_address_is_refused() -> None:
+    connection = SimpleNamespace(server_addr=("127.0.0.1", 8080))
+    x = exchange(peer_addr="127.0.0.1", remote_addr="192.0.2.1", connection=connection)
+    with pytest.raises(Refusal):
+        check(x, GuardSettings(), ("127.0.0.1", 8080))
+    connection.proxy_protocol = ("127.0.0.1", 5, "127.0.0.1", 8080)
+    x = exchange(peer_addr="127.0.0.1", remote_addr="127.0.0.1", connection=connection)
+    with pytest.raises(Refusal):
+        check(x, GuardSettings(), ("127.0.0.1", 8080))
 
 
 def test_conditions_decide_alone() -> None:

@@ -346,6 +346,17 @@ def test_stale_while_revalidate_updates_behind_the_request(tmp_path):
     assert (site.get("/").word, site.get("/").body) == ("HIT", b"two")
 
 
+def test_a_configuration_without_background_updates_lets_the_first_request_wait(tmp_path):
+    """`proxy_cache_background_update off` overrides the origin's stale-while-revalidate, which alone allows them."""
+    site = Site(tmp_path, background=True)
+    site.location = location(background_update=False)
+    site.responses((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), (200, FRESH, b"two"))
+    site.get("/")
+    site.now += 70
+    assert site.get("/").body == b"two"
+    assert site.fetches == 2
+
+
 def test_a_background_update_that_fails_leaves_the_stale_answer(tmp_path):
     site = Site(tmp_path, background=True)
     site.responses((200, [("Cache-Control", "max-age=60, stale-while-revalidate=30")], b"one"), ConnectFailed("down"))

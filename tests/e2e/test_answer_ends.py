@@ -44,6 +44,7 @@ http {{
         location /returned/ {{ add_trailer X-T 1; return 200 body; }}
         location ~ ^/injected/(.*) {{ proxy_pass http://echo; add_trailer X-T $1; }}
         location /redirected/ {{ add_trailer X-T 1; return 302 /plain/; }}
+        location /empty/ {{ add_trailer X-T 1; return 200 ""; }}
     }}
 }}
 """
@@ -52,7 +53,7 @@ REQUESTS = [
     (path, method, version)
     for path in (
         "/plain/length", "/plain/chunks", "/trailers/length", "/trailers/chunks", "/trailers/404", "/trailers/204",
-        "/unchunked/chunks", "/unchunked/length", "/files/a.txt", "/files/none", "/returned/", "/redirected/",
+        "/unchunked/chunks", "/unchunked/length", "/files/a.txt", "/files/none", "/returned/", "/redirected/", "/empty/",
     )
     for method in ("GET", "HEAD")
     for version in ("HTTP/1.1", "HTTP/1.0")

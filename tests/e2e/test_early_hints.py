@@ -173,3 +173,16 @@ def test_a_proxy_made_in_python_passes_them_on(tmp_path: Path, worker: str) -> N
                 assert [interim.status for interim in found.interim] == [103]
                 assert found.interim[0].get_all("Link") == ["</a.css>; rel=preload", "</b.js>"]
                 assert found.body == b"final"
+
+
+def test_hints_beyond_the_buffer_are_an_invalid_response(tmp_path: Path) -> None:
+    """As in nginx the head of a 103 is limited by `proxy_buffer_size`."""
+
+    def large(request: Recorded, wire: Wire) -> bytes:
+        wire.send(hint([("Link", "</a.css>; rel=preload")] * 200))
+        return reply(b"final")
+
+    port = free_port()
+    with Recorder(large) as up, run_proxy(conf(port, up, tmp_path), tmp_path):
+        found = fetch(port, "/1", headers=[("X-Want", "yes")])
+    assert (found.status, found.interim) == (502, [])

@@ -156,6 +156,7 @@ BAD_REQUESTS: dict[str, tuple[int, bytes]] = {
     "query alone": (400, b"GET ?x HTTP/1.1\r\nHost: a\r\n\r\n"),
     "authority, not CONNECT": (400, b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
     "asterisk, not OPTIONS": (400, b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "IPvFuture without its version": (400, b"GET / HTTP/1.1\r\nHost: [v.a]\r\n\r\n"),
     "CONNECT to a path": (400, b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n"),
     "CONNECT without port": (400, b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"),
     "CONNECT port 0": (400, b"CONNECT a:0 HTTP/1.1\r\nHost: a\r\n\r\n"),

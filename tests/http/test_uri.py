@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.http.uri import bare_host, behind, escape, escape_args, normalise, printable, split_unsafe
+from wsgi_proxy.http.uri import bare_host, behind, check_host, escape, escape_args, normalise, printable, split_unsafe
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,14 @@ def test_what_an_application_names(text: str, parts: tuple[str, str] | None) -> 
 )
 def test_the_raw_part_behind_a_prefix(target: str, raw: str | None) -> None:
     assert behind(target, "/api/") == raw
+
+
+def test_an_address_of_a_later_version_is_a_host() -> None:
+    """RFC 3986, section 3.2.2: `v`, its version in hexadecimal digits, a dot and characters of names or colons."""
+    assert check_host("[v1F.aB:c!$]:81") == ("[v1F.aB:c!$]", 81)
+    for wrong in ("[v.a]", "[v1.]", "[v1]", "[vg.a]", "[v1.a/b]", "[v1.a]b"):
+        with pytest.raises(ClientError):
+            check_host(wrong)
 
 
 def test_bare_hosts() -> None:

@@ -45,6 +45,17 @@ def test_variables_find_upstreams_by_name_and_hosts_by_address() -> None:
     assert (target.path, [peer.name for peer in target.pool.peers]) == ("/path", ["127.0.0.1:99"])
 
 
+def test_names_from_variables_differ_in_more_than_their_case_and_have_no_memory_of_failures() -> None:
+    known, location = targets("proxy_pass http://$v;")
+    x = exchange()
+    x.variables["v"] = "LocalHost:99"
+    target = known.of(x, location)
+    x.variables["v"] = "localhost:99"
+    assert known.of(x, location) is target
+    for _ in range(3):
+        target.pool.lease(exchange()).settle(failed=True)
+
+
 def test_what_variables_cannot_be() -> None:
     known, location = targets("proxy_pass http://$v;")
     x = exchange()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from tests.support import Client, free_port, request_bytes, run_proxy
 from tests.support.routing import environ
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.variables import connection as variable_connection
@@ -51,3 +55,13 @@ def test_tcp_info_of_a_real_connection() -> None:
             assert int(value("tcpinfo_snd_cwnd", x)) > 0
             assert value("server_port", x) == str(listener.getsockname()[1])
         accepted[0].close()
+
+
+@pytest.mark.ours_alone("gunicorn parses its own connections")
+def test_the_second_of_two_requests_sent_together_is_pipelined(tmp_path: Path) -> None:
+    port = free_port()
+    text = f"events {{}} http {{ access_log off; server {{ listen 127.0.0.1:{port}; return 200 $pipe; }} }}"
+    with run_proxy(text, tmp_path), Client(port) as client:
+        client.send(request_bytes("/") * 2)
+        assert [client.read_response().body for _ in range(2)] == [b".", b"p"]
+        assert client.exchange(request_bytes("/")).body == b"."

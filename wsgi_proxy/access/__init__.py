@@ -1,6 +1,6 @@
 """Access control: addresses, passwords, certificates, limits and forward-proxy destinations."""
 
-from .body_limit import bound_body
+from .body_limit import bound_body, check_unread
 from .client_certificate import tls_of, verdict
 from .destinations import client_names, is_elsewhere
 from .guard import AccessPlan, Guard
@@ -10,6 +10,7 @@ __all__ = [
     "AccessPlan",
     "Guard",
     "bound_body",
+    "check_unread",
     "client_names",
     "destinations",
     "is_elsewhere",

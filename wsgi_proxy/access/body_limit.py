@@ -30,6 +30,22 @@ def bound_body(exchange: Exchange, limit: int) -> None:
         exchange.input = BoundedInput(exchange, limit)
 
 
+def check_unread(exchange: Exchange, limit: int) -> None:
+    """Judge the chunks of a body that nothing reads, as far as they have arrived.
+
+    Raises ClientError: 400 if they are malformed, 413 if they exceed `limit` bytes (0 means no limit). The request then goes on
+    without the body.
+    """
+    try:
+        bound_body(exchange, limit)
+        check = getattr(exchange.input, "check", None)
+        if check is not None:
+            check()
+    except ClientError:
+        exchange.drop_body()
+        raise
+
+
 class BoundedInput:
     """A chunked body of at most `limit` bytes. The read that exceeds the limit raises ClientError (413).
 

@@ -9,6 +9,8 @@ Rules:
 - `tunnel_allow_upstream` decides alone where it is set (ngx_http_tunnel_module). Each condition must be neither empty nor "0",
   and $upstream_last_addr is the address in question. Without it, loopback, link-local, multicast and unspecified addresses and
   all addresses of this machine are refused.
+- A client on this machine may name the port that it is connected to, on any loopback address: it gains nothing by the detour.
+  A request with a field of an intermediary (`Via`, `X-Forwarded-For`, …) counts as another machine's.
 - An `https` target over plain HTTP is meant for a forward proxy, which fetches it by TLS (`proxy/targets.py`). A reverse proxy
   refuses it (RFC 9110, section 7.4), because its response would be logged and cached as a response over TLS.
 """
@@ -95,11 +97,31 @@ def check(exchange: Exchange, settings: GuardSettings, address: tuple[str, int] 
     if conditions is not None:
         good = all(condition(exchange) not in ("", "0") for condition in conditions)
     else:
-        good = not isinstance(address, str) and is_elsewhere(address[0])
+        good = not isinstance(address, str) and (is_elsewhere(address[0]) or _is_same_port(exchange, address))
     if not good:
         shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
         errorlog.line("error", f'access to {shown} forbidden by rule: "tunnel_allow_upstream" does not allow it', exchange)
         raise Refusal(status=403)
+
+
+_INTERMEDIARIES = ("HTTP_VIA", "HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_HOST")
+
+
+def _is_same_port(exchange: Exchange, address: tuple[str, int]) -> bool:
+    """Return True for a loopback address with the port that a client on a loopback address has connected to itself."""
+    name = getattr(exchange.connection, "server_addr", None)
+    if not isinstance(name, tuple) or name[1] != address[1] or exchange.proxy_protocol is not None:
+        return False
+    if exchange.remote_addr != exchange.peer_addr or any(key in exchange.environ for key in _INTERMEDIARIES):
+        return False
+    return all(_is_loopback(each) for each in (name[0], exchange.peer_addr, address[0]))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def is_elsewhere(address: str) -> bool:

@@ -49,11 +49,12 @@ class Background:
     def in_background(self, fetch: Fetch) -> bool:
         """Return True if the stale entry is sent now and updated behind the request.
 
-        The configuration (proxy_cache_background_update) or the origin (stale-while-revalidate) must allow it.
+        The configuration (proxy_cache_background_update) decides, else the origin (stale-while-revalidate).
         """
         if self.refetch is None or self.spawn is None or fetch.entry is None:
             return False
-        return fetch.plan.background or fetch.entry.freshness.grace > 0
+        asked: bool | None = fetch.plan.background
+        return fetch.entry.freshness.grace > 0 if asked is None else asked
 
     def update(self, exchange: Exchange, fetch: Fetch) -> None:
         """Carry out a fetch that no client waits for, and close it."""

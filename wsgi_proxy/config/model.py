@@ -426,7 +426,7 @@ class CacheSettings:
     methods: frozenset[str] = frozenset({"GET", "HEAD"})
     min_uses: int = 1
     use_stale: frozenset[str] | None = None
-    background_update: bool = False
+    background_update: bool | None = None
     revalidate: bool | None = None
     lock: bool | None = None
     lock_timeout: float = 5.0

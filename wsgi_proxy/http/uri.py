@@ -18,7 +18,8 @@ from ..errors import ClientError, InvalidLine
 _ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
 _UNSAFE = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+))(?::([0-9]*))?")
+_FUTURE = r"[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+"
+_HOST = re.compile(rf"(?:\[([0-9A-Fa-f:.]+|{_FUTURE})\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{{2}})+))(?::([0-9]*))?")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
 """Characters that nginx does not escape in a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
@@ -135,10 +136,11 @@ def check_host(host: str) -> tuple[str, int]:
         raise ClientError(f"client sent an invalid host: {host[:80]!r}")
     literal, name, port = found.groups()
     if literal is not None:
-        try:
-            ipaddress.IPv6Address(literal)
-        except ValueError as error:
-            raise ClientError(f"client sent an invalid host: {host[:80]!r}") from error
+        if literal[0] not in "vV":
+            try:
+                ipaddress.IPv6Address(literal)
+            except ValueError as error:
+                raise ClientError(f"client sent an invalid host: {host[:80]!r}") from error
         name = f"[{literal}]"
     elif ".." in name:
         raise ClientError(f"client sent an invalid host: {host[:80]!r}")

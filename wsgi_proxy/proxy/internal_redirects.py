@@ -117,6 +117,10 @@ class Detours:
         exchange.error_response = shown_status(status) if rule.response is None else rule.response
         if not exchange.location.core.recursive_error_pages:
             exchange.error_page_made = True
+        upload = exchange.upload
+        if upload is not None and not upload.ended:
+            # The rest of a streamed body goes to no other upstream (ngx_http_discard_request_body).
+            exchange.drop_body()
         uri = rule.uri(exchange)
         if uri.startswith(("@", "/")):
             if uri.startswith("/") and exchange.method != "HEAD":

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
-from ..access import Guard, destinations
+from ..access import Guard, check_unread, destinations
 from ..cache import Cache, Entry, met_alone
 from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
@@ -188,6 +188,9 @@ class Proxy:
     def _resolve(self, exchange: Exchange, response: Response) -> Response:
         """Return a response as it is, or the page or internal redirect that is its outcome."""
         if response.outcome is None:
+            if exchange.chunked and exchange.upload is None and not exchange.subrequest:
+                # Nothing reads the body, but the chunks that have arrived are judged (ngx_http_discard_request_body).
+                check_unread(exchange, exchange.location.core.client_max_body_size)
             return response
         return self.detours.resolve(exchange, response)
 

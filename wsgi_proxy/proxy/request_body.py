@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import io
+import os
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import ClientError, ClientGone, ProxyError
@@ -57,6 +58,11 @@ class Upload:
     def whole(self) -> bool:
         """True if the whole body was read from the client."""
         return self.data is not None or self._file is not None
+
+    @property
+    def ended(self) -> bool:
+        """True if the body was read to its end."""
+        return self.whole or self._ended
 
     @property
     def remembered(self) -> bytes | None:
@@ -229,6 +235,7 @@ def _spool(exchange: Exchange, core: CoreSettings, source: Any) -> Upload:
                 continue
             if file is None:
                 file = tempfiles.open_file(core.client_body_temp_path, exchange)
+                exchange.request_body_file = f"/proc/{os.getpid()}/fd/{file.fileno()}"
                 tempfiles.write(file, b"".join(blocks), core.client_body_temp_path, exchange)
                 blocks = []
             tempfiles.write(file, block, core.client_body_temp_path, exchange)

@@ -211,7 +211,8 @@ class Targets:
             if exchange.absolute != "https":
                 raise ClientError(f'client asked a forward proxy for the scheme "{exchange.absolute}"')
             scheme, verified = "https", True
-        key = (compiled, f"{'verified ' if verified else ''}{scheme}://{address}")
+        kept = address if address.startswith("unix:") else address.lower()
+        key = (compiled, f"{'verified ' if verified else ''}{scheme}://{kept}")
         base = self._dynamic.get(key)
         if base is None:
             base = self._keep(key, self._addressed(address, scheme, compiled))
@@ -283,6 +284,9 @@ class Targets:
         host = "localhost" if unix else name if port in (None, default) else f"{name}:{port}"
         if pool is not None:
             return Target(pool, scheme, host, limits=self._upstreams.get(pool.name))
+        if not unix:
+            # Names differ in more than their case, and so do the targets kept for them.
+            place, host = place.lower(), host.lower()
         target = Target(self._new_pool(place, resolver), scheme, host)
         target.transient = True
         return target
@@ -293,6 +297,7 @@ class Targets:
         try:
             # Such a pool comes and goes with the requests, so its counts stay out of the workers' shared memory.
             runtime = Runtime(PrivateMemory(), resolver=resolver)
-            return Pool.from_config(Upstream(place, (Server(address, resolve=True),)), runtime)
+            # As in nginx each request starts without a memory of failures (ngx_http_upstream_create_round_robin_peer).
+            return Pool.from_config(Upstream(place, (Server(address, resolve=True, max_fails=0),)), runtime)
         except ConfigError as error:
             raise UpstreamError(f"{place} could not be resolved: {error}", sent=False) from error

@@ -207,6 +207,8 @@ def _pass_hints(exchange: Exchange, forwarder: Forwarder, pairs: Pairs) -> None:
     """Pass a 103 (Early Hints) on to the client if `early_hints` allows it (RFC 8297; ngx_http_core_module)."""
     if all(condition(exchange) in ("", "0") for condition in exchange.location.core.early_hints):
         return
+    if sum(len(name) + len(value) + 4 for name, value in pairs) > forwarder.settings.buffer_size:
+        raise InvalidResponse("upstream sent too big header of Early Hints")
     fields = [pair for pair in forwarder.response_headers(exchange, pairs) if pair[0].lower() not in _FRAMING]
     if fields:
         try:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _HOSTS_KEPT = 1024
 # The host of RFC 3986 without the comma, by which other servers join two Host fields.
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
+_LITERAL = r"\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[0-9A-Za-z._~!$&'()*+,;=:-]+)\]"
+_HOST = re.compile(rf"({_LITERAL}|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 
 
 class Site:

@@ -66,7 +66,7 @@ TEXT: dict[str, str] = {
 
 OPTIONAL: dict[str, str] = {
     "args": "(x.args or None)",
-    "content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x) or length_read(x))",
+    "content_length": "(None if x.body_dropped else x.environ.get('CONTENT_LENGTH') or main_length(x) or length_read(x))",
     "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
     "http_content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x))",
     "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",

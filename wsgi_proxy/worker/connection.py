@@ -182,6 +182,7 @@ class Connection(Opening):
             self.body = body
             self._wait(DISCARD, self.settings.lingering_timeout)
             return False
+        self.pipelined = bool(self.buffer)
         if self.buffer:
             self.state = IDLE
             return True

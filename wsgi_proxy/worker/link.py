@@ -58,6 +58,7 @@ class Link(Sender):
         "listener",
         "number",
         "peer",
+        "pipelined",
         "plain_on_tls",
         "proxy_protocol",
         "refused",
@@ -96,6 +97,8 @@ class Link(Sender):
         self.deadline = inf
         self.buffer = b""
         self.requests = 0
+        self.pipelined = False
+        """True if the request had arrived before the response to the previous one was sent ($pipe)."""
         self.head: Request | None = None
         self.body: Body | NoBody = NO_BODY
         self.refused: ProxyError | None = None
@@ -132,6 +135,7 @@ class Link(Sender):
         self.state = other.state
         self.deadline = inf
         self.buffer = b""
+        self.pipelined = False
         self.requests = other.requests
         self.head = None
         self.body = NO_BODY

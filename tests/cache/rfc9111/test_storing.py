@@ -168,6 +168,13 @@ def test_x_accel_expires_zero_is_nginx_for_no():
     assert not judge(("X-Accel-Expires", "@0"), ("Cache-Control", "no-store")).store
 
 
+def test_x_accel_expires_leaves_the_extensions_for_stale_responses():
+    """As in nginx, for any order of the two fields."""
+    fields = (("X-Accel-Expires", "5"), ("Cache-Control", "no-store, stale-while-revalidate=9, stale-if-error=8"))
+    for numbers in (judge(*fields).freshness, judge(*fields[::-1]).freshness):
+        assert (numbers.lifetime, numbers.grace, numbers.error_grace) == (5, 9, 8)
+
+
 def test_expires_counts_from_the_origins_clock():
     dated = ("Date", format_date(int(NOW - 1000)))
     numbers = judge(dated, ("Expires", format_date(int(NOW - 900))), ETAG, dated=False).freshness

@@ -58,3 +58,8 @@ def test_types_twice_are_one_table_and_a_change_is_told() -> None:
 
 def test_internal() -> None:
     assert location("internal;").guard.internal and not location("").guard.internal
+
+
+@pytest.mark.parametrize("written", ["0", "0k"])
+def test_a_buffer_for_bodies_has_a_size(written: str) -> None:
+    assert faults(f"client_body_buffer_size {written};") == ["client body buffer size cannot be zero"]

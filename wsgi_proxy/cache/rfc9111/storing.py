@@ -210,8 +210,13 @@ def _numbers(
 ) -> Freshness:
     born = received_at - initial_age(response, sent_at, received_at)
     if ruled:
-        # X-Accel-Expires counts from now, and overrides the prohibitions of Cache-Control.
-        return Freshness(received_at, lifetime)
+        # X-Accel-Expires counts from now, and overrides the prohibitions of Cache-Control, but not its extensions.
+        return Freshness(
+            received_at,
+            lifetime,
+            grace=float(directives.seconds("stale-while-revalidate") or 0),
+            error_grace=float(directives.seconds("stale-if-error") or 0),
+        )
     return Freshness(
         born=born,
         lifetime=lifetime,

@@ -163,6 +163,13 @@ def _preread_size(level: Level, args: list[str]) -> int:
     return found
 
 
+def _body_buffer(level: Level, args: list[str]) -> int:
+    size = values.size(level, args)
+    if not size:
+        raise Bad("client body buffer size cannot be zero")
+    return size
+
+
 def _chunk_size(level: Level, args: list[str]) -> int:
     found = values.size(level, args)
     if not found:
@@ -172,7 +179,7 @@ def _chunk_size(level: Level, args: list[str]) -> int:
 
 ROWS: tuple[Row, ...] = (
     value("client_max_body_size", ALL, "TAKE1", "core.client_max_body_size", values.offset),
-    value("client_body_buffer_size", ALL, "TAKE1", "core.client_body_buffer_size", values.size),
+    value("client_body_buffer_size", ALL, "TAKE1", "core.client_body_buffer_size", _body_buffer),
     value("client_body_in_file_only", ALL, "TAKE1", "core.client_body_in_file_only", values.word("off", "on", "clean")),
     value("client_body_timeout", ALL, "TAKE1", "core.client_body_timeout", values.time),
     value("client_body_temp_path", ALL, "TAKE1234", "core.client_body_temp_path", _time_path),

@@ -99,6 +99,14 @@ class ResponseWriter(HeadWriter):
         trailers = self.connection.trailers
         return LAST_CHUNK if trailers is None else encode_end(trailers() if callable(trailers) else trailers)
 
+    def _has_trailers(self) -> bool:
+        """Return True if trailer fields follow an empty body, which must then be chunked."""
+        trailers = self.connection.trailers
+        if trailers is None or self.bare or not self.head.modern:
+            return False
+        found = self.connection.trailers = trailers() if callable(trailers) else trailers
+        return bool(found)
+
     def deliver(self, result: Any) -> None:
         """Send the body that the application returned. Raises the exceptions of its iterable, and ClientGone."""
         if type(result) is list or type(result) is tuple:
@@ -199,7 +207,7 @@ class ResponseWriter(HeadWriter):
     def finish(self) -> None:
         """End the framing of a complete body. Raises ShortBody if it is shorter than announced."""
         if not self.head_sent:
-            self.connection.send(self._finish_head(0))
+            self.connection.send(self._finish_head(None if self._has_trailers() else 0))
         if self.bare:
             return
         if self.chunked:
