@@ -220,8 +220,8 @@ class Targets:
             base.verified = verified
         if uri is None:
             return base
-        path = printable(uri)
-        target = Target(base.pool, base.scheme, base.host, path if path.startswith("/") else "/" + path, base.limits)
+        path = printable(uri if uri.startswith("/") else "/" + uri)
+        target = Target(base.pool, base.scheme, base.host, path, base.limits)
         target._routes = base._routes
         target.judged, target.verified, target.transient = base.judged, base.verified, base.transient
         return target
@@ -284,9 +284,7 @@ class Targets:
         host = "localhost" if unix else name if port in (None, default) else f"{name}:{port}"
         if pool is not None:
             return Target(pool, scheme, host, limits=self._upstreams.get(pool.name))
-        if not unix:
-            # Names differ in more than their case, and so do the targets kept for them.
-            place, host = place.lower(), host.lower()
+        place, host = (place, host) if unix else (place.lower(), host.lower())
         target = Target(self._new_pool(place, resolver), scheme, host)
         target.transient = True
         return target
@@ -295,9 +293,8 @@ class Targets:
         """Return a pool of the addresses of `host:port` or `unix:/path`."""
         address = os.fsdecode(place.encode("latin-1"))
         try:
-            # Such a pool comes and goes with the requests, so its counts stay out of the workers' shared memory.
+            # Such a pool comes and goes with the requests: its counts stay out of shared memory, and no failure is remembered.
             runtime = Runtime(PrivateMemory(), resolver=resolver)
-            # As in nginx each request starts without a memory of failures (ngx_http_upstream_create_round_robin_peer).
             return Pool.from_config(Upstream(place, (Server(address, resolve=True, max_fails=0),)), runtime)
         except ConfigError as error:
             raise UpstreamError(f"{place} could not be resolved: {error}", sent=False) from error

@@ -97,8 +97,7 @@ class Link(Sender):
         self.deadline = inf
         self.buffer = b""
         self.requests = 0
-        self.pipelined = False
-        """True if the request had arrived before the response to the previous one was sent ($pipe)."""
+        self.pipelined = False  # the request had arrived before the previous response was sent ($pipe)
         self.head: Request | None = None
         self.body: Body | NoBody = NO_BODY
         self.refused: ProxyError | None = None
@@ -111,8 +110,7 @@ class Link(Sender):
         self.taken = False
         self.trailers: Callable[[], Pairs] | Pairs | None = None
         self.tls: ssl.SSLObject | None = None
-        self.plain_on_tls = False
-        """True if plain HTTP arrived at a TLS listener."""
+        self.plain_on_tls = False  # plain HTTP arrived at a TLS listener
         self.proxy_protocol: tuple[str, int, str, int] | None = None
         self._alarms: list[Callable[[], None]] | None = None
         self._lingers_until = 0.0
