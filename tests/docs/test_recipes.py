@@ -58,7 +58,7 @@ def recipe(function: Any) -> Any:
 
 
 @dataclass
-class Kitchen:
+class RecipeProxy:
     """The running proxy, its application, and the ports by recipe and port number in the recipe."""
 
     proxy: Running
@@ -107,7 +107,7 @@ def application(request: Recorded, wire: Wire) -> bytes | None:
 
 
 @pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
+def recipe_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecipeProxy]:
     folder = tmp_path_factory.mktemp("recipes")
     etc, srv = folder / "etc", folder / "srv"
     etc.mkdir()
@@ -138,13 +138,13 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
             source = re.sub(r"listen (\d+)([^;]*);", listen, source)
             text += source.replace("/etc/wsgi-proxy/", f"{etc}/").replace("/srv/files", str(srv)) + "\n"
         with run_proxy(text + "}", folder) as proxy:
-            yield Kitchen(proxy, plain, secure, files, ports)
+            yield RecipeProxy(proxy, plain, secure, files, ports)
 
 
 @pytest.mark.parametrize("heading", RECIPES)
-def test_recipe(kitchen: Kitchen, heading: str) -> None:
-    kitchen.name = name_of(heading)
-    TESTS[kitchen.name](kitchen)
+def test_recipe(recipe_proxy: RecipeProxy, heading: str) -> None:
+    recipe_proxy.name = name_of(heading)
+    TESTS[recipe_proxy.name](recipe_proxy)
 
 
 def test_no_recipe_is_forgotten() -> None:
@@ -158,7 +158,7 @@ def test_no_recipe_is_forgotten() -> None:
 
 
 @recipe
-def rate_limit_requests(k: Kitchen) -> None:
+def rate_limit_requests(k: RecipeProxy) -> None:
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda _: k.get().status, range(40)))
     assert set(statuses) == {200, 429}
@@ -167,13 +167,13 @@ def rate_limit_requests(k: Kitchen) -> None:
 
 
 @recipe
-def rate_limit_logins_except_for_trusted_networks(k: Kitchen) -> None:
+def rate_limit_logins_except_for_trusted_networks(k: RecipeProxy) -> None:
     assert k.statuses(6, "/login", method="POST") == [200, 200, 200, 503, 503, 503]
     assert k.statuses(6, "/login") == [200] * 6
 
 
 @recipe
-def limit_connections_per_client(k: Kitchen) -> None:
+def limit_connections_per_client(k: RecipeProxy) -> None:
     with ThreadPoolExecutor(6) as pool:
         statuses = list(pool.map(lambda _: k.get("/slow").status, range(6)))
     assert sorted(statuses) == [200] * 4 + [503] * 2
@@ -181,7 +181,7 @@ def limit_connections_per_client(k: Kitchen) -> None:
 
 
 @recipe
-def dry_run_mode_for_rate_limits(k: Kitchen) -> None:
+def dry_run_mode_for_rate_limits(k: RecipeProxy) -> None:
     responses = [k.get() for _ in range(3)]
     assert [response.status for response in responses] == [200] * 3
     assert [response.get("X-Limit") for response in responses] == ["PASSED", "REJECTED_DRY_RUN", "REJECTED_DRY_RUN"]
@@ -189,7 +189,7 @@ def dry_run_mode_for_rate_limits(k: Kitchen) -> None:
 
 
 @recipe
-def limit_the_upload_size(k: Kitchen) -> None:
+def limit_the_upload_size(k: RecipeProxy) -> None:
     assert k.get(method="POST", body=b"x" * 1024).status == 200
     before = len(k.application.requests)
     response = k.get(method="POST", body=b"x" * 1025)
@@ -205,7 +205,7 @@ def limit_the_upload_size(k: Kitchen) -> None:
 
 
 @recipe
-def limit_the_header_size(k: Kitchen) -> None:
+def limit_the_header_size(k: RecipeProxy) -> None:
     assert k.get("/" + "x" * 1500).status == 200
     assert k.get("/" + "x" * 2100).status == 414
     assert k.get(headers={"X-Long": "x" * 1500}).status == 200
@@ -213,7 +213,7 @@ def limit_the_header_size(k: Kitchen) -> None:
 
 
 @recipe
-def limit_range_requests(k: Kitchen) -> None:
+def limit_range_requests(k: RecipeProxy) -> None:
     assert k.get("/alphabet", headers={"Range": "bytes=0-1,3-4,6-7"}).status == 206
     response = k.get("/alphabet", headers={"Range": "bytes=0-1,3-4,6-7,9-10"})
     assert (response.status, len(response.body)) == (200, 26)
@@ -227,7 +227,7 @@ def basic(word: str) -> dict[str, str]:
 
 
 @recipe
-def allow_by_ip_address_or_password(k: Kitchen) -> None:
+def allow_by_ip_address_or_password(k: RecipeProxy) -> None:
     response = k.get()
     assert (response.status, response.get("WWW-Authenticate")) == (401, 'Basic realm="staff"')
     assert k.get(headers=basic("alice:wrong")).status == 401
@@ -235,7 +235,7 @@ def allow_by_ip_address_or_password(k: Kitchen) -> None:
 
 
 @recipe
-def authenticate_with_another_service(k: Kitchen) -> None:
+def authenticate_with_another_service(k: RecipeProxy) -> None:
     assert k.get("/page").status == 401
     assert k.get("/page", method="POST", body=b"hello", headers={"X-Token": "alice", "X-User": "root"}).status == 200
     asked, served = k.application.requests[-2:]
@@ -246,18 +246,18 @@ def authenticate_with_another_service(k: Kitchen) -> None:
 
 
 @recipe
-def restrict_methods_by_ip_address(k: Kitchen) -> None:
+def restrict_methods_by_ip_address(k: RecipeProxy) -> None:
     assert [k.get(method=method).status for method in ("GET", "HEAD", "POST", "DELETE")] == [200, 200, 403, 403]
 
 
 @recipe
-def real_client_ip_behind_a_load_balancer(k: Kitchen) -> None:
+def real_client_ip_behind_a_load_balancer(k: RecipeProxy) -> None:
     k.get(headers={"X-Forwarded-For": "6.6.6.6, 198.51.100.7, 10.1.1.1"})
     assert k.last.get_all("X-Real-IP") == ["198.51.100.7"]
 
 
 @recipe
-def real_client_ip_with_the_proxy_protocol(k: Kitchen) -> None:
+def real_client_ip_with_the_proxy_protocol(k: RecipeProxy) -> None:
     request = request_bytes(close=True)
     assert send_raw(k.port(), b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 80\r\n" + request).startswith(b"HTTP/1.1 200 ")
     assert k.last.get_all("X-Real-IP") == ["198.51.100.7"]
@@ -265,13 +265,13 @@ def real_client_ip_with_the_proxy_protocol(k: Kitchen) -> None:
 
 
 @recipe
-def allow_networks_from_a_list(k: Kitchen) -> None:
+def allow_networks_from_a_list(k: RecipeProxy) -> None:
     assert k.get().status == 200
     assert k.last.get_all("X-Network") == ["here"]
 
 
 @recipe
-def block_user_agents(k: Kitchen) -> None:
+def block_user_agents(k: RecipeProxy) -> None:
     assert k.get(headers={"User-Agent": "Mozilla/5.0"}).status == 200
     for agent in ("User-Agent: SQLMap/1.0\r\n", ""):
         request = f"GET / HTTP/1.1\r\nHost: a\r\n{agent}\r\n".encode()
@@ -279,7 +279,7 @@ def block_user_agents(k: Kitchen) -> None:
 
 
 @recipe
-def allow_access_at_certain_hours(k: Kitchen) -> None:
+def allow_access_at_certain_hours(k: RecipeProxy) -> None:
     def expected() -> tuple[str, str]:
         now = time.localtime()
         return str(int(now.tm_wday < 5 and 8 <= now.tm_hour < 18)), str(int(now.tm_hour < 6))
@@ -295,7 +295,7 @@ def allow_access_at_certain_hours(k: Kitchen) -> None:
 
 
 @recipe
-def prevent_image_hotlinking(k: Kitchen) -> None:
+def prevent_image_hotlinking(k: RecipeProxy) -> None:
     def status(referer: str | None) -> int:
         return k.get("/images/x.png", headers={} if referer is None else {"Referer": referer}).status
 
@@ -313,7 +313,7 @@ def prevent_image_hotlinking(k: Kitchen) -> None:
 
 
 @recipe
-def signed_links_that_expire(k: Kitchen) -> None:
+def signed_links_that_expire(k: RecipeProxy) -> None:
     def link(path: str, expires: int) -> str:
         digest = hashlib.md5(f"{expires}{path} secret".encode()).digest()
         return f"{path}?md5={base64.urlsafe_b64encode(digest).decode().rstrip('=')}&expires={expires}"
@@ -326,7 +326,7 @@ def signed_links_that_expire(k: Kitchen) -> None:
 
 
 @recipe
-def protected_downloads_with_x_accel_redirect(k: Kitchen) -> None:
+def protected_downloads_with_x_accel_redirect(k: RecipeProxy) -> None:
     assert k.get("/file").text == "the report"
     assert k.get("/protected/report.txt").status == 404
 
@@ -335,7 +335,7 @@ def protected_downloads_with_x_accel_redirect(k: Kitchen) -> None:
 
 
 @recipe
-def hide_upstream_headers_and_error_pages(k: Kitchen) -> None:
+def hide_upstream_headers_and_error_pages(k: RecipeProxy) -> None:
     response = k.get("/x", host="www.example.org")
     assert response.get("X-Powered-By") is None and "/" not in (response.get("Server") or "")
     # `absolute_redirect` makes an absolute URL of a rewritten path, as in nginx.
@@ -350,7 +350,7 @@ def hide_upstream_headers_and_error_pages(k: Kitchen) -> None:
 
 
 @recipe
-def redirect_http_to_https(k: Kitchen) -> None:
+def redirect_http_to_https(k: RecipeProxy) -> None:
     response = k.get("/a?b", host="www.example.org")
     assert (response.status, response.get("Location")) == (301, "https://www.example.org/a?b")
     response = k.tls("www.example.org")
@@ -361,7 +361,7 @@ def redirect_http_to_https(k: Kitchen) -> None:
 
 
 @recipe
-def several_https_sites_on_one_address(k: Kitchen) -> None:
+def several_https_sites_on_one_address(k: RecipeProxy) -> None:
     assert k.tls("www.example.org").text == "www"
     assert k.tls("a.example.net").text == "a.example.net"
     for name in ("b.example.net", "other.test"):
@@ -370,7 +370,7 @@ def several_https_sites_on_one_address(k: Kitchen) -> None:
 
 
 @recipe
-def require_client_certificates(k: Kitchen) -> None:
+def require_client_certificates(k: RecipeProxy) -> None:
     folder = k.files.folder
     client, revoked = ((str(folder / f"{name}.crt"), str(folder / f"{name}.key")) for name in ("client", "revoked"))
     assert "No required SSL certificate was sent" in k.tls("www.example.org").text
@@ -380,7 +380,7 @@ def require_client_certificates(k: Kitchen) -> None:
 
 
 @recipe
-def pass_client_certificates_to_the_application(k: Kitchen) -> None:
+def pass_client_certificates_to_the_application(k: RecipeProxy) -> None:
     folder = k.files.folder
     assert k.tls("www.example.org").status == 200
     assert k.last.get_all("X-Client-Verify") == ["NONE"]
@@ -391,7 +391,7 @@ def pass_client_certificates_to_the_application(k: Kitchen) -> None:
 
 
 @recipe
-def https_to_the_upstream(k: Kitchen) -> None:
+def https_to_the_upstream(k: RecipeProxy) -> None:
     assert k.get("/secret").text == "/secret"
     assert k.secure.requests[-1].target == "/secret"
 
@@ -399,7 +399,7 @@ def https_to_the_upstream(k: Kitchen) -> None:
 # --- forward proxy ----------------------------------------------------------------------------------------------------------
 
 
-def curl(k: Kitchen, url: str, *words: str) -> int:
+def curl(k: RecipeProxy, url: str, *words: str) -> int:
     """The status that curl gets through the proxy: the site's, or the proxy's own for a tunnel."""
     command = ["curl", "-s", "-o", "/dev/null", "-m", "30", "-x", f"http://127.0.0.1:{k.port(3128)}"]
     command += ["-w", "%{http_connect} %{http_code}", *words, url]
@@ -409,7 +409,7 @@ def curl(k: Kitchen, url: str, *words: str) -> int:
 
 
 @recipe
-def forward_proxy_with_one_command(k: Kitchen) -> None:
+def forward_proxy_with_one_command(k: RecipeProxy) -> None:
     """It has no nginx block; test_forward.py runs it. This test parses the commands of the page."""
     from wsgi_proxy.cli.forward import main
 
@@ -420,7 +420,7 @@ def forward_proxy_with_one_command(k: Kitchen) -> None:
 
 
 @recipe
-def anonymous_forward_proxy(k: Kitchen) -> None:
+def anonymous_forward_proxy(k: RecipeProxy) -> None:
     for tunnel in ((), ("-p",)):
         assert curl(k, f"http://{k.application.address}/x", *tunnel) == 200
     assert curl(k, f"http://{k.application.address}/x", "-H", "X-Forwarded-For: 192.0.2.1", "-H", "Via: 1.1 a") == 200
@@ -430,7 +430,7 @@ def anonymous_forward_proxy(k: Kitchen) -> None:
 
 
 @recipe
-def forward_proxy_with_access_rules(k: Kitchen) -> None:
+def forward_proxy_with_access_rules(k: RecipeProxy) -> None:
     url = f"http://{k.application.address}/x"
     user = ("-U", "alice:secret")
     assert curl(k, url) == 407
@@ -443,7 +443,7 @@ def forward_proxy_with_access_rules(k: Kitchen) -> None:
 
 
 @recipe
-def caching_forward_proxy(k: Kitchen) -> None:
+def caching_forward_proxy(k: RecipeProxy) -> None:
     def state() -> str | None:
         return fetch(k.port(3128), f"http://{k.application.address}/kept", host=k.application.address).get("X-Cache")
 
