@@ -110,7 +110,7 @@ CASES: dict[str, Case] = {
     "gzip": Case(response=reply(b"\x1f\x8bnot really", headers=[("Content-Encoding", "gzip")])),
     "date_and_server": Case(response=reply(b"x", headers=[("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "theirs")])),
 }
-#: Fields that the proxy sets (tests/test_middleware.py) or the connection needs: compared by other facets, or not at all.
+#: Fields that the proxy sets (tests/wsgi/test_middleware.py) or the connection needs: compared by other facets, or not at all.
 _LEFT_OUT = {"host", "connection", "content-length", "transfer-encoding"} | {
     "x-forwarded-for",
     "x-forwarded-proto",

@@ -56,3 +56,10 @@ def test_the_steps_of_the_walk_are_in_the_order_of_the_code() -> None:
     common = [name for name in named if name in calls]
     assert common == ["choose_server", "enter", "route", "check_scheme", "heed", "admit", "try_files"]
     assert common == sorted(common, key=lines.__getitem__)
+
+
+def test_the_named_test_files_exist() -> None:
+    places = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    named = {name for path in places for name in re.findall(r"\btests/[a-z0-9_/]+\.py\b", path.read_text())}
+    assert len(named) > 20
+    assert not {name for name in named if not (ROOT / name).exists()}

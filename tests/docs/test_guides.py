@@ -1,6 +1,6 @@
 """The documentation: every configuration loads, every program runs, every command is known, guides hold their promises.
 
-`docs/recipes.md` has a test for each recipe in test_recipes.py, `docs/python.md` in test_docs.py, README in test_wsgi.py.
+`docs/recipes.md` has a test for each recipe in test_recipes.py, `docs/python.md` in test_docs.py, README in wsgi/test_app.py.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def test_unread_chunks_are_not_the_next_request(site: Site, target: bytes, field
 def test_an_upgrade_is_refused_before_it_is_asked_for(site: Site) -> None:
     data = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n" + WEBSOCKET + b"\r\n"
     if site.kind in HANDING_OVER:
-        pytest.skip("tests/test_websockets.py")
+        pytest.skip("tests/e2e/test_websockets.py")
     end = b"GET /here HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     response = send_raw(site.server.port, data + end)
     assert response.split(b"\r\n")[0].split()[1] == b"501"

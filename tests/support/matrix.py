@@ -1,4 +1,4 @@
-"""The origin and the checks of tests/test_matrix.py.
+"""The origin and the checks of tests/e2e/test_matrix.py.
 
 Rules:
 - The origin knows each case by the number in the path, sends the bytes of that case and user, and keeps the digest of every body

@@ -1,4 +1,4 @@
-"""The combinations that tests/test_matrix.py tries, and a subset of them that covers every pair of values.
+"""The combinations that tests/e2e/test_matrix.py tries, and a subset of them that covers every pair of values.
 
 Rules:
 - A case is one request in one direction through one kind of proxy (a worker class and a protocol).

@@ -1,4 +1,4 @@
-"""Clients of tests/test_matrix.py: http.client and curl here, h2 in matrix_http2. Each can pause within a body, or leave there.
+"""Clients of tests/e2e/test_matrix.py: http.client and curl; h2 is in matrix_http2. Each can pause or leave within a body.
 
 Rules:
 - Every client has `get` and `post`, which never raise for a fault of the proxy: a `Result` has the bytes received, and whether

@@ -1,4 +1,4 @@
-"""Running proxies for tests/test_matrix.py, and how a client connects to them.
+"""Running proxies for tests/e2e/test_matrix.py, and how a client connects to them.
 
 Rules:
 - A proxy has one listener: plain, TLS, HTTP/2 over TLS, or behind the PROXY protocol. Under gunicorn's own worker classes these

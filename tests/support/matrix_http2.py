@@ -1,4 +1,4 @@
-"""The HTTP/2 client of tests/test_matrix.py, on the h2 package; it can stop within a body, as matrix_clients says."""
+"""The HTTP/2 client of tests/e2e/test_matrix.py, on the h2 package; it can stop within a body, as matrix_clients says."""
 
 from __future__ import annotations
 
