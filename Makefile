@@ -26,11 +26,11 @@ demo:
 # The whole suite on the compiled package, as an installation makes it (pure Python without a C compiler).
 # PYTEST_ARGS="-k name" selects a part.
 test: $(VENV)/.test copy
-	@$(IN_COPY) pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@$(IN_COPY) pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
 # The whole suite on the source, without compiling.
 test-source: $(VENV)/.test
-	@exec $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
 # All tests that run a whole proxy, under gunicorn's own workers.
 test-gthread test-gevent: test-%: $(VENV)/.test copy

@@ -15,7 +15,20 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import ROOT, Recorded, Recorder, Running, Wire, environment, fetch, free_port, reply, run_gunicorn, running
+from tests.support import (
+    ROOT,
+    Recorded,
+    Recorder,
+    Running,
+    Wire,
+    environment,
+    fetch,
+    free_port,
+    reply,
+    run_gunicorn,
+    running,
+    wait_until,
+)
 
 EXAMPLES = ROOT / "examples"
 GUIDES = ROOT / "docs" / "guides"
@@ -136,6 +149,8 @@ def test_the_commands_of_the_unit(old: Recorder, tmp_path: Path) -> None:
     assert subprocess.run(command(before), env=environment(), timeout=120).returncode == 0
     with running(Running(command(start), tmp_path), [port]) as server:
         assert fetch(port).status == 204
+        # Written once all workers are started; the first one may respond before.
+        wait_until((tmp_path / "nginx.pid").exists)
         assert int((tmp_path / "nginx.pid").read_text()) == server.pid, "Type=simple: the main process stays"
         assert subprocess.run(command(check), env=environment(), timeout=120).returncode == 0
         assert reload == "/bin/kill -HUP $MAINPID"

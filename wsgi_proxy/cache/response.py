@@ -106,15 +106,14 @@ def forces_ranges(exchange: Exchange) -> bool:
 
 
 def share(exchange: Exchange, whole: Response, chosen: Outcome) -> Outcome:
-    """Return the chosen part of a response, or all of one that has no parts.
+    """Return the chosen part of a response that is stored or on its way into the store, or all of it if it has no parts.
 
-    As in nginx (`ngx_http_upstream_copy_allow_ranges`) it has parts if its upstream sent Accept-Ranges, whatever its value, or
-    by `proxy_force_ranges`, unless a filter of the location changes its length.
+    It has none if a filter of the location changes its length. Unlike nginx, the cache serves parts without an
+    Accept-Ranges of the upstream, too: the field tells of the origin's support (RFC 9110, section 14.3), and the cache has the
+    whole response.
     """
     if chosen.kind not in (PART, UNSATISFIABLE):
         return chosen
-    if first(whole.headers, "accept-ranges") is None and not forces_ranges(exchange):
-        return _WHOLE
     filters = getattr(exchange.compiled, "filters", None)
     return _WHOLE if filters is not None and filters.whole(exchange, whole) else chosen
 
