@@ -23,7 +23,7 @@ from .beside_cases import NGINX, OURS, UPSTREAM, Case
 from .beside_gateways import Gateways
 from .beside_requests import Request
 
-PATIENCE = 5.0
+DEADLINE = 5.0
 _FRAMING = frozenset({"date", "server", "transfer-encoding", "keep-alive"})
 _VOLATILE = [
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
@@ -131,7 +131,7 @@ def send(address: tuple[str, int], request: Request, secure: bool, proxied: bool
     """Return the response to a request on a new connection, None if it did not come."""
     data = b""
     try:
-        with socket.create_connection(address, PATIENCE, (NGINX, 0)) as plain:
+        with socket.create_connection(address, DEADLINE, (NGINX, 0)) as plain:
             if proxied:
                 plain.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 80\r\n")
             sock: socket.socket = plain

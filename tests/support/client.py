@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from .ports import PATIENCE, Address, connect
+from .ports import DEADLINE, Address, connect
 
 Pairs = list[tuple[str, str]]
 
@@ -126,7 +126,7 @@ class Client:
     def __init__(
         self,
         address: Address,
-        timeout: float = PATIENCE,
+        timeout: float = DEADLINE,
         tls: ssl.SSLContext | None = None,
         server_hostname: str = "localhost",
     ) -> None:
@@ -245,7 +245,7 @@ def send_raw(
     address: Address,
     data: bytes,
     until: bytes | None = None,
-    timeout: float = PATIENCE,
+    timeout: float = DEADLINE,
     half_close: bool = False,
 ) -> bytes:
     """Send `data` on a new connection and return all received bytes, up to the end or to `until`.
@@ -293,7 +293,7 @@ def fetch(
     body: bytes = b"",
     *,
     host: str = "localhost",
-    timeout: float = PATIENCE,
+    timeout: float = DEADLINE,
     tls: ssl.SSLContext | None = None,
 ) -> Response:
     """One request on its own connection, with `Connection: close`."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .ports import PATIENCE
+from .ports import DEADLINE
 
 
 @dataclass
@@ -95,7 +95,7 @@ class GatewayServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            sock.settimeout(PATIENCE)
+            sock.settimeout(DEADLINE)
             self._open.append(sock)
             self.connections += 1
             threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True).start()

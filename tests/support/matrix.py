@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.support import Recorded, Recorder, Wire, chunked, reply
 from tests.support.matrix_cases import Case, Pause, content, digest
-from tests.support.matrix_clients import PATIENCE, CurlClient, Http1Client, Result, Stop
+from tests.support.matrix_clients import DEADLINE, CurlClient, Http1Client, Result, Stop
 from tests.support.matrix_endpoint import Endpoint
 from tests.support.matrix_http2 import Http2Client
 
@@ -215,7 +215,7 @@ class Check:
                 self._ask("a later one", user, self.endpoint.client())
 
     def _follow(self, user: str) -> None:
-        self.reached.wait(PATIENCE)
+        self.reached.wait(DEADLINE)
         # The origin cuts once: a client that depends on that response may be cut with it.
         cut = self.case.pause.cut and self.case.pause.by == "origin"
         try:

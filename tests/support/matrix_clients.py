@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.matrix_endpoint import Endpoint
 
 #: Seconds after which a client gives up: no measure of speed, only the end of a test that hangs.
-PATIENCE = 100.0
+DEADLINE = 100.0
 PIECE = 50_000
 
 
@@ -121,7 +121,7 @@ class CurlClient:
     def __init__(self, endpoint: Endpoint) -> None:
         tls = endpoint.protocol in ("tls", "http2")
         self.base = f"{'https' if tls else 'http'}://localhost:{endpoint.port}"
-        self.command = ["curl", "-sS", "-N", "-m", str(int(PATIENCE)), "--cacert", endpoint.ca]
+        self.command = ["curl", "-sS", "-N", "-m", str(int(DEADLINE)), "--cacert", endpoint.ca]
         self.command += ["--resolve", f"localhost:{endpoint.port}:127.0.0.1", "-w", "%{stderr}status %{http_code}"]
         self.command += ["--http2" if endpoint.protocol == "http2" else "--http1.1"]
         if endpoint.protocol == "proxy":

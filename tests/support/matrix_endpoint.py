@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support import Running, free_port, run_gunicorn, run_nginx, run_proxy
-from tests.support.matrix_clients import PATIENCE, Http1Client
+from tests.support.matrix_clients import DEADLINE, Http1Client
 from tests.support.matrix_http2 import Http2Client
 from tests.support.tls import Files
 
@@ -64,7 +64,7 @@ class Endpoint:
     def connect(self, slow: bool) -> socket.socket:
         """Return a connected socket, after the header of the PROXY protocol or the TLS handshake."""
         sock = socket.socket()
-        sock.settimeout(PATIENCE)
+        sock.settimeout(DEADLINE)
         if slow:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
         try:

@@ -18,7 +18,7 @@ _handed_out: set[int] = set()
 _draw = random.SystemRandom()
 
 #: Seconds after which a wait for something that must happen gives up. A busy machine never comes near it.
-PATIENCE = 30.0
+DEADLINE = 30.0
 
 #: Where a server listens: a TCP port on 127.0.0.1, a host and port, or the path of a unix socket.
 Address = int | tuple[str, int] | str | Path
@@ -45,7 +45,7 @@ def free_ports(count: int) -> list[int]:
     return [free_port() for _ in range(count)]
 
 
-def wait_until(condition: Callable[[], object], what: str = "the condition", deadline: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], object], what: str = "the condition", deadline: float = DEADLINE) -> None:
     """Poll `condition` until it is true; AssertionError naming `what` after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not condition():
@@ -70,7 +70,7 @@ def unless_late(limit: float, attempt: Callable[[], None]) -> None:
     raise AssertionError(f"no attempt took less than {limit} s")
 
 
-def connect(address: Address, timeout: float = PATIENCE) -> socket.socket:
+def connect(address: Address, timeout: float = DEADLINE) -> socket.socket:
     """A connected stream socket; every later operation on it has the same timeout in seconds."""
     if isinstance(address, str | Path):
         sock = socket.socket(socket.AF_UNIX)

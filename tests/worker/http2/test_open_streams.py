@@ -1,4 +1,4 @@
-"""Streams and their ends: resets by either side, late frames, and the client's patience."""
+"""Streams and their ends: resets by either side, late frames, and the client's credit."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_late_frames_of_a_stream_that_was_reset_here() -> None:
         assert client.get(3) == (200, b"hello")
 
 
-def test_patience_grows_with_what_is_served() -> None:
+def test_credit_grows_with_served_requests() -> None:
     with serving_http2() as (server, _), FrameClient(server.port) as client:
         for round_ in range(12):
             for stream in range(round_ * 80 + 1, round_ * 80 + 41, 2):

@@ -28,7 +28,7 @@ def _request(client: FrameClient, stream: int) -> bytes:
     return len(block).to_bytes(3, "big") + b"\1\5" + stream.to_bytes(4, "big") + block
 
 
-def test_patience() -> None:
+def test_credit() -> None:
     with serving_http2() as (server, _), FrameClient(server.port, PREFACE + settings()) as client:
         assert client.alive()
         (connection,) = server.service.connections

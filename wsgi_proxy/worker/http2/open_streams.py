@@ -2,7 +2,7 @@
 
 Rules:
 - A stream counts until its greenlet ends, also after a reset by either side. Rapid resets (CVE-2023-44487) and resets that a
-  client provokes (CVE-2025-8671) therefore cause no more work than `http2_streams` requests, and cost the client's patience.
+  client provokes (CVE-2025-8671) therefore cause no more work than `http2_streams` requests, and cost the client's credit.
 """
 
 from __future__ import annotations

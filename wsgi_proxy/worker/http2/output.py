@@ -4,8 +4,8 @@ Rules:
 - Frames that are written in one round of the loop leave together. One greenlet sends the bytes that the kernel does not take
   at once.
 - A stream's DATA waits while the queue is long (`congested`), so that a client that does not read costs a bounded memory. Heads
-  and replies do not wait. The number of streams and the client's `patience` bound them.
-- `patience` is the client's credit for frames that cost the worker more than the client. Frames that ask for a reply or undo
+  and replies do not wait. The number of streams and the client's `credit` bound them.
+- `credit` is the client's allowance of frames that cost the worker more than the client. Frames that ask for a reply or undo
   work reduce it; time and served requests restore it. ENHANCE_YOUR_CALM ends a connection without credit.
 """
 
@@ -37,8 +37,8 @@ CONNECTION_WINDOW = 4 * 1024 * 1024
 """The same for all bodies of a connection together."""
 _CONGESTED = 256 * 1024
 _MOST_QUEUED = 2 * 1024 * 1024
-_PATIENCE = 2000.0
-_PATIENCE_EACH_SECOND = 100.0
+_CREDIT = 2000.0
+_CREDIT_EACH_SECOND = 100.0
 RESET_COST = 10.0
 SERVED_GAIN = 5.0
 _DATA_GAIN = 0.2
@@ -53,8 +53,8 @@ class Output(Link):
         "_lenient_below",
         "_out",
         "_owes_table",
-        "_patience",
-        "_patience_at",
+        "_credit",
+        "_credit_at",
         "_queued",
         "_receivable",
         "_scheduled",
@@ -92,8 +92,8 @@ class Output(Link):
         self._lenient: dict[int, None] = {}
         """Streams that this side reset. The client may have sent frames for them before it knew."""
         self._lenient_below = 0
-        self._patience = _PATIENCE
-        self._patience_at = time.monotonic()
+        self._credit = _CREDIT
+        self._credit_at = time.monotonic()
 
     # --- sending ---
 
@@ -111,7 +111,7 @@ class Output(Link):
         """Queue a DATA frame: its header, which other frames may precede, and `count` bytes, for which both windows have room."""
         self.window -= count
         stream.window -= count
-        self._patience += _DATA_GAIN
+        self._credit += _DATA_GAIN
         self.write(head)
         if count and self.state != CLOSED:
             # The application may change its buffer afterwards.
@@ -229,21 +229,21 @@ class Output(Link):
             raise ConnectionFault(3, "a window above 2^31 - 1")
         self._wake_blocked()
 
-    # --- patience ---
+    # --- credit ---
 
     def charge(self, cost: float) -> None:
-        """Reduce the client's patience. Raises ConnectionFault(ENHANCE_YOUR_CALM) when none is left."""
-        self._patience -= cost
-        if self._patience < 0 or self._queued > _MOST_QUEUED:
+        """Reduce the client's credit. Raises ConnectionFault(ENHANCE_YOUR_CALM) when none is left."""
+        self._credit -= cost
+        if self._credit < 0 or self._queued > _MOST_QUEUED:
             now = time.monotonic()
-            self._patience = min(_PATIENCE, self._patience + (now - self._patience_at) * _PATIENCE_EACH_SECOND)
-            self._patience_at = now
-            if self._patience < 0 or self._queued > _MOST_QUEUED:
+            self._credit = min(_CREDIT, self._credit + (now - self._credit_at) * _CREDIT_EACH_SECOND)
+            self._credit_at = now
+            if self._credit < 0 or self._queued > _MOST_QUEUED:
                 raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that ask for work or undo it")
 
     def gain(self, amount: float) -> None:
-        """Restore patience for a served request."""
-        self._patience = min(_PATIENCE, self._patience + amount)
+        """Restore credit for a served request."""
+        self._credit = min(_CREDIT, self._credit + amount)
 
     def close(self) -> None:
         if self.state != CLOSED:
