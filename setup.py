@@ -26,7 +26,7 @@ GROUP = "wsgi_proxy"
 
 COMPILED = """
     http/syntax http/request_lines http/request http/response http/environ http/framing http/headers http/uri http/pages
-    net/stream net/plain_stream net/layered_stream net/tls_stream net/gevent_side net/gevent_stream
+    net/stream net/plain_stream net/layered_stream net/tls_records net/tls_stream net/gevent_side net/gevent_stream
     arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/response gateway/variables
     logs/logfile logs/accesslog

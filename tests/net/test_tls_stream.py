@@ -210,7 +210,7 @@ def test_the_session_speaks_between_the_records_of_a_writer(tls_pair: Any, start
     wait_until(lambda: stream.being_written, "the writer to wait")
     first = read_exactly(peer, 1 << 17)
     stream.tls.write(b"the session's own")
-    stream._flush_nowait()
+    stream.flush_nowait()
     received = in_thread(lambda: read_exactly(peer, len(block) + 17 - len(first)))
     sent()
     assert (first + received()).replace(b"the session's own", b"") == block
@@ -221,7 +221,7 @@ def test_the_rest_of_a_session_s_own_record_is_sent_later(tls_pair: Any, start: 
     stream, peer = tls_pair
     block = os.urandom(1 << 20)
     stream.tls.write(block)
-    stream._flush_nowait()
+    stream.flush_nowait()
     received = in_thread(lambda: read_exactly(peer, len(block) + 3))
     start(lambda: stream.sendall(b"end"))()
     assert received() == block + b"end"

@@ -174,6 +174,12 @@ def test_a_session_is_resumed_for_its_timeout(files: Files, monkeypatch: pytest.
         assert second.server.session_reused is resumed
 
 
+def test_each_handshake_gives_one_ticket(files: Files) -> None:
+    assert listener_context([(files.block("localhost"), True)]).num_tickets == 1
+    without = files.block("localhost", session_tickets=False, session_cache="off")
+    assert listener_context([(without, True)]).num_tickets == 0
+
+
 def test_two_kinds_of_key(files: Files) -> None:
     rsa = files.write("rsa", files.ca.issue_cert("localhost", key_type=trustme.KeyType.RSA))
     ecdsa = files.write("ecdsa", files.ca.issue_cert("localhost", key_type=trustme.KeyType.ECDSA))

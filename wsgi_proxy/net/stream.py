@@ -189,19 +189,12 @@ class Stream:
         """Return the file descriptor and give it up: the stream is closed, the connection is not."""
         raise NotImplementedError
 
-    def start_tls(
-        self, context: ssl.SSLContext, server_hostname: str | None = None, server_side: bool = False, first: bytes | None = None
-    ) -> TLSStream:
-        """Return a TLS stream after a handshake within the timeouts. It owns this stream, which must not be used any more.
-
-        `first` are the peer's bytes if the caller has received some, b"" if that was the end.
-        """
+    def start_tls(self, context: ssl.SSLContext, server_hostname: str | None = None, server_side: bool = False) -> TLSStream:
+        """Return a TLS stream after a handshake within the timeouts. It owns this stream, which must not be used any more."""
         # A circular import: TLSStream is a subclass.
         from .tls_stream import TLSStream
 
         layer = TLSStream(self, context, server_hostname, server_side)
-        if first is not None:
-            layer.feed(first)
         layer.handshake()
         return layer
 

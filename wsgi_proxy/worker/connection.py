@@ -18,7 +18,7 @@ from math import inf
 from ..errors import ClientError, ClientGone
 from .counts import READING, WAITING, WRITING
 from .http2 import PREFACE
-from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER
+from .link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER, OPENING
 from .opening import READ_SIZE, Opening
 from .request import NO_BODY, Request, RequestBody, make_environ, take_request
 from .response import ResponseWriter
@@ -65,9 +65,13 @@ class Connection(Opening):
             if self.settings.http2 and not self.requests and PREFACE.startswith(self.buffer[: len(PREFACE)]):
                 if len(self.buffer) >= len(PREFACE):
                     self._begin_http2()
-                return
-            if self._next_head():
+                    return
+            elif self._next_head():
                 self.service.crew.run(self._serve)
+                return
+        if self.tls is not None:
+            # One read takes one record, and the socket does not become readable for the records behind it.
+            self._look_again()
 
     def _next_head(self) -> bool:
         """Take the next request from the buffer; return True if there is a request or a refusal to answer."""
@@ -242,6 +246,8 @@ class Connection(Opening):
             # The request arrived at this moment and must not be lost.
             self.deadline += QUIET
             self._on_readable()
+        elif self.state == OPENING:
+            self._give_up(TimeoutError("client timed out during the TLS handshake"))
         elif self.state != BUSY:
             self.close()
 

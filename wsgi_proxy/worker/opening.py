@@ -1,7 +1,8 @@
 """The start of a client connection: the PROXY protocol, TLS, and the choice of the HTTP version.
 
 Rules:
-- A plain connection is read at once, in the hub. The PROXY protocol and TLS have a greenlet until they are done.
+- A new connection is read at once, in the hub, which also does the TLS handshake: the steps between two reads never wait. The
+  PROXY protocol has a greenlet, and so has a handshake whose bytes the kernel does not take at once.
 - ALPN, or HTTP/2's preface on a plain connection, chooses HTTP/2. Anything else is HTTP/1.
 """
 
@@ -11,7 +12,7 @@ import time
 from math import inf
 
 from ..errors import ClientError
-from ..net import read_proxy_header
+from ..net import TLSStream, read_proxy_header
 from .counts import ACCEPTED, ACTIVE, HANDSHAKES, HANDSHAKES_FAILED, RESUMED, WAITING
 from .http2 import Http2Connection
 from .link import CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
@@ -40,12 +41,21 @@ class Opening(Link):
         settings = self.settings
         self.stream.read_timeout = settings.client_header_timeout or None
         self.stream.write_timeout = settings.send_timeout or None
-        if settings.tls is not None or settings.proxy_protocol:
-            service.crew.run(self._open_slowly)
+        if settings.proxy_protocol:
+            service.crew.run(self._read_proxy_header)
         else:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Start TLS if the listener has it, else wait for a request."""
+        if self.settings.tls is None:
             self._opened()
             # Most clients send at once, so reading before waiting saves a round of the loop.
             self._on_readable()
+        else:
+            self._side.idle = self._shake_hands
+            self._side.start()
+            self._shake_hands()
 
     def _opened(self) -> None:
         self.state = IDLE
@@ -55,45 +65,92 @@ class Opening(Link):
         self._side.idle = self._on_readable
         self._side.start()
 
-    def _open_slowly(self) -> None:
-        """Read the PROXY protocol header and do the TLS handshake; runs in a greenlet."""
-        settings, shaking = self.settings, False
-        counts = self.service.counts
+    def _read_proxy_header(self) -> None:
+        """Read the PROXY protocol's header, and continue behind it; runs in a greenlet."""
+        settings = self.settings
         try:
-            if settings.proxy_protocol:
-                self.proxy_protocol = read_proxy_header(self.stream)
-                if settings.rules is not None:
-                    settings.rules.check_proxy_protocol(self.peer)
-                if settings.trust_proxy_protocol and self.proxy_protocol is not None:
-                    self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
-            first: bytes | None = None
-            if settings.tls is not None and settings.response_plain:
-                first = self.stream.recv(READ_SIZE)
-                if not _begins_tls(first):
-                    self.plain_on_tls = True
-                    self.buffer = first
-            if settings.tls is not None and not self.plain_on_tls:
-                shaking = True
-                stream = self.stream.start_tls(settings.tls(), server_side=True, first=first)
-                self.stream, self.tls = stream, stream.tls
-                shaking = False
-                counts[HANDSHAKES] += 1
-                if self.tls.session_reused:
-                    counts[RESUMED] += 1
+            self.proxy_protocol = read_proxy_header(self.stream)
+            if settings.rules is not None:
+                settings.rules.check_proxy_protocol(self.peer)
         except (OSError, ClientError) as error:
-            if shaking:
-                counts[HANDSHAKES_FAILED] += 1
-            self.service.log.info("%s: %s", self, error)
-            self.close()
+            self._give_up(error)
             return
-        if self.tls is not None and self.tls.selected_alpn_protocol() == "h2":
+        if settings.trust_proxy_protocol and self.proxy_protocol is not None:
+            self.remote_addr, self.remote_port = self.proxy_protocol[0], str(self.proxy_protocol[1])
+        self._begin()
+
+    def _shake_hands(self) -> None:
+        """Advance the TLS handshake by the bytes that have arrived; called in the hub, or behind the PROXY protocol's header."""
+        self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        try:
+            secured = self._secured()
+            if secured is None or not secured.handshake_nowait():
+                if secured is not None and not secured.flush_nowait():
+                    self._side.idle = None
+                    self.deadline = inf
+                    self.service.crew.run(self._shake_hands_slowly)
+                return
+        except Exception as error:
+            self._give_up(error)
+            return
+        self._shaken(secured)
+
+    def _shake_hands_slowly(self) -> None:
+        """Complete the TLS handshake; runs in a greenlet."""
+        try:
+            secured = self._secured()
+            assert secured is not None
+            secured.handshake()
+        except Exception as error:
+            self._give_up(error)
+            return
+        self._shaken(secured)
+
+    def _secured(self) -> TLSStream | None:
+        """Return the TLS stream. Return None if nothing has arrived, or plain HTTP, which then is in progress."""
+        stream = self.stream
+        if isinstance(stream, TLSStream):
+            return stream
+        settings = self.settings
+        first = stream.recv_nowait(READ_SIZE)
+        if first is None:
+            return None
+        if settings.response_plain and not _begins_tls(first):
+            self.plain_on_tls = True
+            self.buffer = first
+            self._opened()
+            if self._next_head():
+                self.service.crew.run(self._serve)
+            return None
+        assert settings.tls is not None
+        self.stream = secured = TLSStream(stream, settings.tls(), None, server_side=True)
+        secured.feed(first)
+        return secured
+
+    def _shaken(self, secured: TLSStream) -> None:
+        """Continue behind a complete TLS handshake."""
+        self.tls = secured.tls
+        counts = self.service.counts
+        counts[HANDSHAKES] += 1
+        if self.tls.session_reused:
+            counts[RESUMED] += 1
+        if self.tls.selected_alpn_protocol() == "h2":
             self._begin_http2()
             return
         self._opened()
-        if self.buffer and self._next_head():
-            self._serve()
+        if secured.held() or self.tls.version() == "TLSv1.3":
+            # The request often follows the end of the handshake, and the session tickets then leave with the response.
+            self._on_readable()
+
+    def _give_up(self, error: Exception) -> None:
+        """Close a connection whose start has failed."""
+        if isinstance(self.stream, TLSStream):
+            self.service.counts[HANDSHAKES_FAILED] += 1
+        if isinstance(error, (OSError, ClientError)):
+            self.service.log.info("%s: %s", self, error)
         else:
-            self._look_again()
+            self.service.log.exception("%s: error at the start of the connection", self)
+        self.close()
 
     def _begin_http2(self) -> None:
         """Continue with HTTP/2. An Http2Connection replaces this object."""
