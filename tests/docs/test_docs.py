@@ -37,5 +37,8 @@ def test_each_block_makes_an_application(number: int) -> None:
 
 
 def test_the_configuration_of_the_operators_page() -> None:
-    (block,) = re.findall(r"```nginx\n(.*?)```", (DOCS / "monitoring.md").read_text(), re.S)
-    assert nginx.loads(f"events {{}} http {{ {block} }}").warnings == ()
+    blocks = re.findall(r"```nginx\n(.*?)```", (DOCS / "monitoring.md").read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        text = block if block.startswith("server") else f"server {{ {block} }}"
+        assert nginx.loads(f"events {{}} http {{ {text} }}").warnings == ()

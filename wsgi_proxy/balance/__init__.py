@@ -1,6 +1,6 @@
 """Balancing policies, and the health of the peers."""
 
-from .health import EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, Health, Standing, size
+from .health import DOWN, DRAIN, EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, UP, Health, Standing, size
 from .least_time import Inflight
 from .peers import Address, Dice, Peer, PeerGroup, Tried
 from .policies import POLICIES, Balancer, balancer, conflicts, walking
@@ -10,6 +10,8 @@ from .shared_turns import SHARED_MAX, SharedTurns
 __all__ = [
     "Address",
     "Balancer",
+    "DOWN",
+    "DRAIN",
     "Dice",
     "EPOCH",
     "FIRST_FAILS",
@@ -25,6 +27,7 @@ __all__ = [
     "SharedTurns",
     "Standing",
     "Tried",
+    "UP",
     "balancer",
     "conflicts",
     "size",

@@ -26,11 +26,13 @@ EPOCH = 0
 _HEAD = FIRST_FAILS = 8
 """The index of the first column, which holds `fails`."""
 # Columns of the shared numbers, with one word per server. The words of an unused index are zero.
-_FAILS, _ACCESSED, _CHECKED, _FAILURES, _RECOVERED, _CHECK, HEADER_MS, LAST_MS = range(8)
-_COLUMNS = 8
+_FAILS, _ACCESSED, _CHECKED, _FAILURES, _RECOVERED, _CHECK, HEADER_MS, LAST_MS, _FORCED = range(9)
+_COLUMNS = 9
 
 UNKNOWN, GOOD, BAD = 0, 1, 2
 """The last result of active checks."""
+UP, DRAIN, DOWN = 1, 2, 3
+"""The operator's word about a server, instead of `down` and `drain` of the configuration; 0 without one."""
 
 
 def size(servers: int) -> int:
@@ -49,6 +51,7 @@ class Standing:
     check: int
     header_ms: int
     last_ms: int
+    forced: int
 
 
 class Health:
@@ -101,14 +104,31 @@ class Health:
         return self.column(_FAILURES)
 
     def notable(self) -> list[int]:
-        """Return the indexes of servers with failures, or closed by an active check."""
+        """Return the indexes of servers with failures, closed by an active check, or with an operator's word."""
         fails, checks = self.column(_FAILS), self.column(_CHECK)
         found = [index for index, count in enumerate(fails) if count] if any(fails) else []
         if self.mandatory:
             found += [index for index, check in enumerate(checks) if check != GOOD and not fails[index]]
         elif BAD in checks:
             found += [index for index, check in enumerate(checks) if check == BAD and not fails[index]]
+        forced = self.column(_FORCED)
+        if any(forced):
+            found += [index for index, word in enumerate(forced) if word]
         return found
+
+    def forced(self, index: int) -> int:
+        """Return the operator's word about a server: UP, DRAIN or DOWN; 0 without one."""
+        return self.words[_HEAD + _FORCED * self._count + index]
+
+    def stopped(self, index: int, server: Server) -> bool:
+        """Return True if no new session may begin at the server: by the operator's word, else by the configuration."""
+        forced = self.forced(index)
+        return forced != UP if forced else server.down or server.drain
+
+    def refused(self, index: int, server: Server) -> bool:
+        """Return True if no request may go to the server, not even one of a known session."""
+        forced = self.forced(index)
+        return forced == DOWN if forced else server.down
 
     def barred(self, index: int) -> bool:
         """Return True if active checks keep the server closed."""
@@ -153,10 +173,18 @@ class Health:
         at, step = _HEAD + index, self._count
         value = [self.words[at + step * which] for which in range(_COLUMNS)]
         return Standing(
-            value[_FAILS], value[_FAILURES], value[_ACCESSED], value[_CHECKED], value[_CHECK], value[HEADER_MS], value[LAST_MS]
-        )
+            value[_FAILS], value[_FAILURES], value[_ACCESSED], value[_CHECKED], value[_CHECK], value[HEADER_MS], value[LAST_MS],
+            value[_FORCED],
+        )  # fmt: skip
 
     # --- changing, under the lock ----------------------------------------------------------------------------------
+
+    def force(self, index: int, word: int) -> None:
+        """Set the operator's word. UP also clears the failures."""
+        self.words[_HEAD + _FORCED * self._count + index] = word
+        if word == UP:
+            self.words[_HEAD + index] = 0
+        self.words[EPOCH] += 1
 
     def picked(self, index: int, now: int) -> None:
         """Note that the server was chosen. If its quarantine has passed, this request is the probe."""

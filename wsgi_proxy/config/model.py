@@ -620,7 +620,10 @@ class CoreSettings:
     resolver_timeout: float = 30.0
     stub_status: bool = False
     metrics: str = ""
-    """`wsgi_proxy_status metrics|json|page`: the kind of report about the proxy's state that a location gives. Not in nginx."""
+    """`wsgi_proxy_status metrics|json|page`: the kind of report about the proxy's state that a location gives. Not in nginx.
+
+    `write` is the page with actions (`page write`).
+    """
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,36 @@
 """The proxy's state: `stub_status` in nginx's format, and `wsgi_proxy_status page|json|metrics`.
 
 Rules:
-- The page is read-only and exists only at a location that the configuration gives it. It names upstreams, so restrict access with
-  `allow` and `deny`.
-- All three formats are made from one snapshot.
+- The page is one document without outside requests. It reads the JSON of its own location (`?format=json`) once a second.
+- Its policy admits its own script and style by their hashes, and requests to its own origin. All values reach the page as JSON
+  and become text nodes, so no value is read as HTML.
+- The page has actions only with `page write` (`actions`). It names upstreams, so restrict access with `allow` and `deny`.
+- All formats are made from one snapshot.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from html import escape
+import re
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..http import Pairs
 from ..response import Response
 from . import metrics
+from .actions import perform, token_of
 from .openmetrics import OPENMETRICS, PROMETHEUS, exposition
 from .snapshot import Sources, snapshot
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
     from .metrics import Metrics
+
+_DOCUMENT = Path(__file__).with_name("dashboard.html")
+_TOKEN = '<meta name="token" content="">'
 
 
 def stub_status(counted: Metrics) -> str:
@@ -33,43 +44,20 @@ def stub_status(counted: Metrics) -> str:
     )
 
 
-def as_json(state: dict[str, Any]) -> str:
-    """Format the snapshot as JSON."""
-    return json.dumps(state, indent=2) + "\n"
+@cache
+def document() -> tuple[str, str]:
+    """Return the page and its Content-Security-Policy."""
+    text = _DOCUMENT.read_text(encoding="utf-8")
 
+    def hashes(tag: str) -> str:
+        inner = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.S)
+        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()}'" for each in inner)
 
-def _state(peer: dict[str, Any]) -> str:
-    """Return the state of a server in a few words."""
-    if peer["down"]:
-        return "down"
-    return ("available" if peer["available"] else "not available") + (", backup" if peer["backup"] else "")
-
-
-def as_page(state: dict[str, Any]) -> str:
-    """Format the snapshot as an HTML page that reloads itself every two seconds."""
-    rows = []
-    for name, peers in state["upstreams"].items():
-        for peer in peers:
-            mark = "ok" if peer["available"] else "out"
-            rows.append(
-                f'<tr class="{mark}"><td>{escape(name)}</td><td>{escape(peer["server"])}</td><td>{peer["weight"]}</td>'
-                f"<td>{peer['connections']}</td><td>{peer['fails']}</td><td>{peer['failures']}</td>"
-                f"<td>{_state(peer)}</td></tr>"
-            )
-    responses = "".join(f"<td>{value}</td>" for value in state["responses"].values())
-    heads = "".join(f"<th>{kind}</th>" for kind in state["responses"])
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
-        "<title>wsgi_proxy</title>"
-        "<style>body{font:16px sans-serif;margin:2em;color:#1b2733}table{border-collapse:collapse;margin:1em 0}"
-        "td,th{padding:.35em .8em;border-bottom:1px solid #d5dce2;text-align:right}td:nth-child(-n+2),th:nth-child(-n+2)"
-        "{text-align:left}.out{color:#a3271f}</style></head><body><h1>wsgi_proxy</h1>"
-        f"<p>{state['requests']} requests, {state['connections']['active']} connections, {state['retries']} retries, "
-        f"{state['cache_hits']} cache hits</p>"
-        f"<table><tr>{heads}</tr><tr>{responses}</tr></table>"
-        "<table><tr><th>upstream</th><th>server</th><th>weight</th><th>connections</th><th>fails</th><th>failures</th>"
-        f"<th>state</th></tr>{''.join(rows)}</table></body></html>\n"
+    policy = (
+        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+    return text, policy
 
 
 class Status:
@@ -77,27 +65,45 @@ class Status:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._metrics = sources.metrics
 
     def stub(self, exchange: Exchange) -> Response:
         """Return the response of `stub_status`."""
-        return _response(exchange, "text/plain", stub_status(self._metrics))
+        return _response(exchange, "text/plain", stub_status(self._sources.metrics))
 
     def show(self, exchange: Exchange) -> Response:
         """Return the response of `wsgi_proxy_status`."""
         kind = exchange.location.core.metrics or "page"
-        state = snapshot(self._sources)
-        if kind == "json":
-            return _response(exchange, "application/json", as_json(state))
+        words = exchange.args.split("&")
+        if kind == "write" and exchange.method == "POST":
+            status, text = perform(exchange, self._sources)
+            return _made(status, "text/plain; charset=utf-8", text + "\n")
+        if kind == "json" or (kind in ("page", "write") and "format=json" in words):
+            return _response(exchange, "application/json", as_json(snapshot(self._sources, "history" in words), kind == "json"))
         if kind == "metrics":
             openmetrics = "application/openmetrics-text" in exchange.header("Accept")
-            return _response(exchange, OPENMETRICS if openmetrics else PROMETHEUS, exposition(state, openmetrics))
-        return _response(exchange, "text/html; charset=utf-8", as_page(state))
+            text = exposition(snapshot(self._sources), openmetrics)
+            return _response(exchange, OPENMETRICS if openmetrics else PROMETHEUS, text)
+        text, policy = document()
+        if kind == "write":
+            token = token_of(self._sources.metrics.registry.memory)
+            text = text.replace(_TOKEN, _TOKEN.replace('""', f'"{token}"'))
+        fields = [("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer")]
+        return _response(exchange, "text/html; charset=utf-8", text, fields)
 
 
-def _response(exchange: Exchange, kind: str, text: str) -> Response:
+def as_json(state: dict[str, Any], indented: bool) -> str:
+    """Format the snapshot as JSON."""
+    return json.dumps(state, indent=2 if indented else None) + "\n"
+
+
+def _response(exchange: Exchange, kind: str, text: str, more: Pairs | None = None) -> Response:
     if exchange.method not in ("GET", "HEAD"):
         return Response(405, [("Allow", "GET, HEAD"), ("Content-Length", "0")], length=0)
+    return _made(200, kind, text, more)
+
+
+def _made(status: int, kind: str, text: str, more: Pairs | None = None) -> Response:
     body = text.encode()
     fields = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    return Response(200, fields, (body,), length=len(body))
+    fields += [("X-Content-Type-Options", "nosniff"), *(more or [])]
+    return Response(status, fields, (body,), length=len(body))

@@ -21,6 +21,7 @@ from .board import BOARD
 from .counter import Counter, digest_of
 from .figures import traffic
 from .histogram import BOUNDS
+from .history import History
 from .metrics import Metrics
 from .names import location_name
 from .processes import process_of
@@ -45,6 +46,7 @@ class Sources:
         self.pools = pools
         self.cache = cache
         self.server_names = server_names
+        self.history = History(counted)
         self.certificates = certificates_of(config)
         self.locations = self._locations()
 
@@ -60,8 +62,8 @@ class Sources:
         return list(found.values())
 
 
-def snapshot(sources: Sources) -> dict[str, Any]:
-    """Return all figures."""
+def snapshot(sources: Sources, with_history: bool = False) -> dict[str, Any]:
+    """Return all figures, and the history of the last 15 minutes if it is asked for."""
     counted = sources.metrics
     now = time.time()
     totals, groups = counted.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
@@ -79,6 +81,7 @@ def snapshot(sources: Sources) -> dict[str, Any]:
         "started": None if board is None else board["started"],
         "bucket_bounds": list(BOUNDS),
         "uptime": None if board is None else round(now - board["started"], 3),
+        **({"history": sources.history.read(now)} if with_history else {}),
         **whole,
         "retries": sum(retries),
         "cache_hits": sum(zone["states"]["HIT"] for zone in zones.values()),

@@ -72,9 +72,9 @@ def _mean_ms(microseconds: int, counts: list[int]) -> float | None:
 
 
 def _state(pool: Pool, peer: Peer, ready: bool, standing: Standing) -> str:
-    if peer.server.down:
+    if pool.health.refused(peer.index, peer.server):
         return "down"
-    if peer.server.drain:
+    if pool.health.stopped(peer.index, peer.server):
         return "draining"
     if standing.check == _BAD:
         return "unhealthy"
@@ -91,7 +91,8 @@ def _why(
         return (checks["reason"], checks["since"]) if checks else ("health check failed", None)
     if state == "unavail":
         return (failure["reason"] if failure else "failed attempts"), standing.accessed or None
-    return {"down": "configured", "draining": "configured", "checking": "not checked yet"}.get(state), None
+    said = "by an operator" if standing.forced else "configured"
+    return {"down": said, "draining": said, "checking": "not checked yet"}.get(state), None
 
 
 def _checks(counted: Metrics, pool: Pool, peer: Peer) -> dict[str, Any] | None:

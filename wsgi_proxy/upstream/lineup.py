@@ -1,8 +1,8 @@
 """The present peers of a pool: servers and backups, each group with its policy, and the peers that are ready.
 
 Rules:
-- A peer is ready unless health.py closes it, or the configuration has `down` or `drain`. The state that policies read is updated
-  only when the health's epoch has changed, or at a time at which it changes by itself.
+- A peer is ready unless health.py closes it, or the configuration or an operator stops it. The state that policies read is
+  updated only when the health's epoch has changed, or at a time at which it changes by itself.
 - A failure reduces a peer's weight in every worker, when the worker notices it.
 - A new set of addresses gets a new Lineup.
 """
@@ -127,6 +127,6 @@ class Lineup:
             self.next_change = min(self.next_change, max(health.reopens(index), now + 1))
             self._suspect(peer.server, now)
         peer.suspect = not self.single and health.fails(index) > 0
-        ready = not (closed or peer.server.down or peer.server.drain)
+        ready = not (closed or health.stopped(index, peer.server))
         changed, peer.ready = ready != peer.ready, ready
         return changed

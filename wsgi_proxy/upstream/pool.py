@@ -245,7 +245,7 @@ class Pool(PoolState):
                 server = peer.server
                 full = server.max_conns and conns[peer.index] >= server.max_conns
                 tried = exchange.tried is not None and peer in exchange.tried
-                if not (tried or server.down or full or self.health.closed(peer.index, now)):
+                if not (tried or full or self.health.refused(peer.index, server) or self.health.closed(peer.index, now)):
                     return peer
         return None
 

@@ -191,6 +191,11 @@ class PoolState:
         with self._guard, self._lock:
             return self.health.checked(peer.index, good, int(self._clock()))
 
+    def force(self, peer: Peer, word: int) -> None:
+        """Set the operator's word about a server (`balance.UP`, `DRAIN`, `DOWN`), for all workers until the next reload."""
+        with self._guard, self._lock:
+            self.health.force(peer.index, word)
+
     def require_checks(self) -> None:
         """Use no server before it has passed a check (`mandatory`)."""
         with self._guard:

@@ -61,7 +61,7 @@ class ProxyApp(proxy.Proxy):
         else:
             raise TypeError(f"Proxy takes a Pool or a Config, not {source!r}; Proxy.from_nginx takes the path of an nginx.conf")
         self.logs = AccessLogs(self.config)
-        chores = [self.transport.sweep]
+        chores = [self.transport.sweep, self.status.history.tick]
         if self.targets.renews:
             chores.append(self.targets.renew)
         if self.config.cache_zones:

@@ -115,8 +115,21 @@ def _status(level: Level, statement: Statement) -> None:
     kind = statement.args[0] if statement.args else "page"
     if kind not in ("metrics", "json", "page"):
         raise Bad(f'invalid value "{kind}"')
+    if len(statement.args) == 2:
+        if (kind, statement.args[1]) != ("page", "write"):
+            raise Bad(f'invalid value "{statement.args[1]}"')
+        kind = "write"
+        level.reading.later(statement.place, lambda: _require_access_rules(level))
     level.own["core.metrics"] = kind
     level.own["location.handler"] = "status"
+
+
+def _require_access_rules(level: Level) -> None:
+    """Refuse a page with actions that every address may use."""
+    found = level.in_force("guard.access")
+    rules = found.own["guard.access"] if found is not None else ()
+    if not any(not rule.allow for rule in rules):
+        raise Bad('"wsgi_proxy_status page write" needs "allow" and "deny" in its location: name the addresses that may use it')
 
 
 ROWS: tuple[Row, ...] = (
@@ -137,7 +150,7 @@ ROWS: tuple[Row, ...] = (
     special(
         "wsgi_proxy_status",
         "location",
-        "TAKE01",
+        "TAKE012",
         _status,
         "core.metrics",
     ),
