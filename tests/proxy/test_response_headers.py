@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.support import fetch, free_port, run_proxy
+from wsgi_proxy import __version__
 from wsgi_proxy.config import AddHeader, CoreSettings, Location, parse_expires
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.proxy.response_headers import compile_finisher, expires_fields, keep, redirect_page, standard_page
@@ -105,3 +109,25 @@ def test_what_an_application_gave_along_with_x_accel_redirect(status: int, own: 
     assert " ".join(name for name, _ in response.headers) == names
     assert response.header("expires") == "app"
     assert response.header("content-type") in ("own", "text/app", None)
+
+
+@pytest.mark.ours_alone("gunicorn's own workers send their own Server")
+@pytest.mark.parametrize("http2", [False, True])
+def test_the_server_field_has_the_version_unless_server_tokens_is_off(http2: bool, tmp_path: Path) -> None:
+    port = free_port()
+    text = f"""events {{}} http {{ server {{ listen 127.0.0.1:{port}; http2 on; location / {{ return 204; }}
+        location /off {{ server_tokens off; return 204; }} location /build {{ server_tokens build; return 204; }} }}
+        server {{ listen 127.0.0.1:{port}; server_name hidden; server_tokens off; location / {{ return 204; }} }} }}"""
+
+    def server(target: str, host: str = "localhost") -> str | None:
+        if not http2:
+            return fetch(port, target, host=host).get("Server")
+        done = subprocess.run(
+            ["curl", "-sS", "--http2-prior-knowledge", "-D-", "-H", f"Host: {host}", f"http://127.0.0.1:{port}{target}"],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        return next((line[8:] for line in done.stdout.splitlines() if line.startswith("server: ")), None)
+
+    with run_proxy(text, tmp_path):
+        assert server("/") == server("/build") == f"wsgi_proxy/{__version__}"
+        assert server("/off") == server("/", "hidden") == "wsgi_proxy"

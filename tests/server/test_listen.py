@@ -103,3 +103,17 @@ def test_reuseport_shares_the_address_with_another_instance(cfg: Any) -> None:
     with pytest.raises(ConfigError):
         bind(wanted(Listen(host="127.0.0.1", port=port)), [], cfg, logging.getLogger(), pause=lambda seconds: None)
     close(first + second)
+
+
+def test_a_socket_is_named_by_its_scheme_and_address(cfg: Any, tmp_path: Any) -> None:
+    port = free_port()
+    named: Any = {
+        ("127.0.0.1", port): Listen(host="127.0.0.1", port=port, ssl=True),
+        ("::1", port): Listen(host="::1", port=port),
+        str(tmp_path / "s"): Listen(unix=str(tmp_path / "s"), ssl=True),
+    }
+    sockets, _ = bind(named, [], cfg, logging.getLogger("test"))
+    try:
+        assert [str(each) for each in sockets] == [f"https://127.0.0.1:{port}", f"http://[::1]:{port}", f"unix:{tmp_path}/s"]
+    finally:
+        close(sockets)

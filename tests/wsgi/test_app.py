@@ -139,3 +139,8 @@ def test_a_body_that_is_here_is_handed_over_whole_and_counted(upstream: Recorder
     chunked: Any = app(EnvironBuilder("/").get_environ(), lambda *arguments: None)
     assert chunked.at_hand() == b"hello" and list(chunked) == []
     chunked.close()
+
+
+def test_a_configuration_that_is_no_path_is_named() -> None:
+    with pytest.raises(ConfigError, match="path: the path of an nginx.conf is wanted, not None"):
+        Proxy.from_nginx(None)  # type: ignore[arg-type]

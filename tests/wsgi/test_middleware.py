@@ -336,3 +336,18 @@ app = ProxyMiddleware(lambda e, s: [], {{"/x/": "{upstream.url}"}}, timeout={TIM
                 client.send(head)
                 said = client.read_all()
             assert said.startswith(b"HTTP/1.1 101 ") and said.endswith(b"\r\n\r\nlate")
+
+
+def test_a_host_that_is_unknown_at_the_start_does_not_stop_the_application() -> None:
+    from werkzeug.test import Client
+
+    def home(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"home"]
+
+    app = ProxyMiddleware(home, {"/old/": "http://no.such.invalid:80"})
+    try:
+        assert Client(app).get("/").text == "home"
+        assert Client(app).get("/old/").status_code == 502
+    finally:
+        app.close()

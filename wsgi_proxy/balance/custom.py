@@ -28,6 +28,13 @@ class Custom:
             by_server.setdefault(id(peer.server), []).append(peer)
         if not by_server:
             return None
+        return self._choice(by_server, exchange)
+
+    def confirm(self, peer: Peer, exchange: Any) -> Peer | None:
+        """Return the only peer of a pool, None if the function chose no server. Raises as `pick`."""
+        return self._choice({id(peer.server): [peer]}, exchange)
+
+    def _choice(self, by_server: dict[int, list[Peer]], exchange: Any) -> Peer | None:
         chosen = self.function([peers[0].server for peers in by_server.values()], exchange)
         if chosen is None:
             return None

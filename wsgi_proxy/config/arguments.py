@@ -49,20 +49,20 @@ def shown(value: object) -> str:
 def text(value: object, where: str) -> str:
     """Return the value if it is a text without control characters that UTF-8 can encode."""
     if not isinstance(value, str):
-        raise wrong(where, "a text is wanted", value)
+        raise wrong(where, "a string is wanted", value)
     if _CONTROL.search(value):
-        raise wrong(where, "a text without line breaks and control characters is wanted", value)
+        raise wrong(where, "a string without line breaks and control characters is wanted", value)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise wrong(where, "a text that UTF-8 can write is wanted", value) from None
+        raise wrong(where, "a string that UTF-8 can write is wanted", value) from None
     return value
 
 
 def word(value: object, where: str) -> str:
     """Return the value if it is a text without spaces that is not empty."""
     if not text(value, where) or _SPACE_OR_CONTROL.search(str(value)):
-        raise wrong(where, "a text without spaces is wanted", value)
+        raise wrong(where, "a string without spaces is wanted", value)
     return str(value)
 
 

@@ -26,7 +26,7 @@ from ..cache import Cache, Entry, met_alone
 from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
 from ..exchange import Exchange
-from ..http import headers
+from ..http import headers, pages
 from ..response import Response
 from ..routing import Router, complete_location
 from ..shm import SharedMemory
@@ -127,7 +127,11 @@ class Proxy:
         counter = None
         if location.handler not in ("status", "stub_status"):
             counter = self.metrics.location(self._server_names[id(server)], location_name(location))
-        return CompiledLocation(location, server, self.guard.plan(location.guard), self.targets, handler, counter)
+        compiled = CompiledLocation(location, server, self.guard.plan(location.guard), self.targets, handler, counter)
+        named = pages.product(location.core)
+        if named != pages.product(self.config.core):
+            compiled.finisher = response_headers.naming_server(named, compiled.finisher)
+        return compiled
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333); implemented by `wsgi.ProxyApp`."""

@@ -100,6 +100,21 @@ def compile_finisher(location: Location) -> Finisher | None:
     return all_of_them
 
 
+def naming_server(server: str, finisher: Finisher | None) -> Finisher:
+    """Return a finisher that sets Server where the response has none, after another finisher.
+
+    It is for locations whose `server_tokens` differs from that of the `http` block, whose value the worker adds.
+    """
+
+    def named(exchange: Exchange, response: Response) -> None:
+        if finisher is not None:
+            finisher(exchange, response)
+        if response.header("server") is None:
+            response.headers.insert(0, ("Server", server))
+
+    return named
+
+
 class _AddHeaders:
     """`add_header`: evaluates the values when the response's other fields are known."""
 

@@ -32,6 +32,33 @@ _PAUSE = 0.5
 """Seconds between two attempts. nginx tries five times, half a second apart."""
 
 
+class _Named:
+    """gunicorn's sockets, with the scheme of the configuration in their text."""
+
+    tls = False
+
+    def __str__(self) -> str:
+        address = address_of(self)
+        return (
+            address_text(address) if isinstance(address, str) else f"{'https' if self.tls else 'http'}://{address_text(address)}"
+        )
+
+
+class _TCP(_Named, gunicorn_sock.TCPSocket):  # type: ignore[misc]
+    """A socket with an IPv4 address."""
+
+
+class _TCP6(_Named, gunicorn_sock.TCP6Socket):  # type: ignore[misc]
+    """A socket with an IPv6 address."""
+
+
+class _Unix(_Named, gunicorn_sock.UnixSocket):  # type: ignore[misc]
+    """A unix socket."""
+
+
+_KINDS: dict[int, Any] = {socket.AF_INET: _TCP, socket.AF_INET6: _TCP6, socket.AF_UNIX: _Unix}
+
+
 def listens_of(config: Config) -> dict[Address, Listen]:
     """Return the `listen` of each address to bind. A default server's `listen` takes precedence."""
     found: dict[Address, Listen] = {}
@@ -85,6 +112,7 @@ def bind(
             except OSError as error:
                 faults.append(Fault(f"bind() to {address_text(address)} failed ({error.errno}: {error.strerror})"))
                 continue
+        sock.tls = listen.ssl
         sockets.append(sock)
     if faults:
         close(made)
@@ -113,12 +141,7 @@ def _open(address: Address, listen: Listen, cfg: Any, log: Any, pause: Callable[
             if error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
                 raise
             pause(_PAUSE)
-    kind = {
-        socket.AF_INET: gunicorn_sock.TCPSocket,
-        socket.AF_INET6: gunicorn_sock.TCP6Socket,
-        socket.AF_UNIX: gunicorn_sock.UnixSocket,
-    }[sock.family]
-    return kind(address, cfg, log, fd=sock.detach())
+    return _KINDS[sock.family](address, cfg, log, fd=sock.detach())
 
 
 def _bound(address: Address, listen: Listen) -> socket.socket:

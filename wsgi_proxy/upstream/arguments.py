@@ -28,6 +28,8 @@ def servers(given: object) -> tuple[config.Server, ...]:
         elif not isinstance(each, config.Server):
             raise arguments.wrong("servers", "a Server or an address is wanted in the list", each)
         made.append(each)
+    if not made:
+        raise ConfigError(Fault("servers: at least one server is wanted, not an empty list"))
     return tuple(made)
 
 

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..balance import Balancer, Inflight, Peer, PeerGroup, Ranked
 from ..config import Server
@@ -37,6 +38,8 @@ class Lineup:
         self._groups: list[PeerGroup] = []
         self.main = self._make_group(make, [peer for peer in peers if not peer.backup])
         self.backup = self._make_group(make, [peer for peer in peers if peer.backup])
+        self.confirm: Any = getattr(self.main, "confirm", None) if self.single else None
+        """Asks the user's policy about a single peer; None for nginx's policies, which have no choice."""
         policies = [policy for policy in (self.main, self.backup) if policy is not None]
         self.measures = any(getattr(policy, "measures", False) for policy in policies)
         """True if a policy depends on response times."""

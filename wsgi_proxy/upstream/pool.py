@@ -220,7 +220,8 @@ class Pool(PoolState):
         tried: Tried = exchange.tried
         lineup = self._lineup
         if self.single:
-            return lineup.only(self.peers[0])
+            only = lineup.only(self.peers[0])
+            return only if only is None or lineup.confirm is None else lineup.confirm(only, exchange)
         if self.sticky is not None:
             wanted = self._wanted(exchange, cookie(exchange.header("Cookie"), self.sticky.cookie), now)
             if wanted is not None:

@@ -158,6 +158,9 @@ def parse(address: str) -> Target:
             raise ValueError(f'invalid IPv6 address in "{address}"') from None
     else:
         host, colon, port = rest.partition(":")
+    uri = re.search("[/?#]", rest)
+    if colons and host and uri is not None:
+        raise ValueError(f'the URL of a server has no path, remove "{rest[uri.start() :]}" from "{address}"')
     if not host or "/" in host:
         raise ValueError(f'no host in "{address}"' if not host else f'invalid host in "{address}"')
     if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

@@ -21,7 +21,7 @@ from ..http import field_values, page, shown_status, status_line
 from .counts import SIZE, STARTED
 from .crew import Crew, Log
 from .request import NO_BODY
-from .response import ResponseWriter, ShortBody
+from .response import SERVER, ResponseWriter, ShortBody, clock
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -83,6 +83,8 @@ class Service:
         self._timer = self.hub.loop.timer(_SWEEP, _SWEEP)
         self._pending: list[Any] = []
         # From the first connection on. A proxy below a middleware takes over the counts at its first request.
+        server_name = getattr(type(app), "server_name", None)
+        clock.name(SERVER if server_name is None else server_name(app))
         count_for = getattr(type(app), "count_for", None)
         if count_for is not None:
             count_for(app, self)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from mypy_extensions import mypyc_attr
 
 from .. import nginx, proxy
-from ..config import Config, locations_of
+from ..config import Config, CoreSettings, arguments, locations_of
 from ..errors import ConfigError, Fault, ProxyError
 from ..exchange import Exchange
-from ..http import Pairs, status_line
+from ..http import Pairs, pages, status_line
 from ..logs import AccessLogs, errorlog
 from ..proxy import standard_page
 from ..response import Response
@@ -83,8 +83,10 @@ class ProxyApp(proxy.Proxy):
             path: The path of the nginx.conf.
 
         Raises:
-            ConfigError: The file has faults; each has its file and line.
+            ConfigError: The file has faults; each has its file and line. Or `path` is no path.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise arguments.wrong("path", "the path of an nginx.conf is wanted", path)
         return cls(nginx.load(os.fspath(path)))
 
     def close(self) -> None:
@@ -100,6 +102,10 @@ class ProxyApp(proxy.Proxy):
         A subclass or an instrumentation that replaces `__call__` may edit it.
         """
         return type(self).__call__ is _CALL
+
+    def server_name(self) -> str:
+        """Return the value of Server in ProxyWorker's responses: by `server_tokens` under an nginx.conf, else the name alone."""
+        return pages.product(self.config.core if self.config.path else CoreSettings(server_tokens="off"))
 
     def count_for(self, service: Any) -> None:
         """Let ProxyWorker's `Service` count connections where the workers share their counts."""

@@ -85,7 +85,8 @@ def config_for_targets(targets: Mapping[str, Any], timeout: float) -> Config:
             raise ConfigError(Fault(f"{where}the prefix is there twice"))
         url, settings = _target(pattern, _options(options, where), where, timeout, contexts)
         locations[pattern] = Location(pattern=pattern, proxy=settings, core=_core(), handler="proxy_pass")
-        server = Server(url.address, place=SourceLine(where.removesuffix(": ")))
+        # A host that is unknown at the start of the application is looked up again when it is used.
+        server = Server(url.address, resolve=True, place=SourceLine(where.removesuffix(": ")))
         upstreams.setdefault(url.address, Upstream(url.address, (server,)))
     return _config(tuple(locations.values()), upstreams)
 

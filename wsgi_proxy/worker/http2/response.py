@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..response import NAMES, SERVER, ResponseWriter, ShortBody, check_value, clock, http_date, learn_name
+from ..response import NAMES, ResponseWriter, ShortBody, check_value, clock, http_date, learn_name
 from .frames import header_frames
 from .hpack import encode_field, encode_status
 
@@ -65,7 +65,7 @@ class StreamResponse(ResponseWriter):
             if name.lower() not in _CONNECTION:
                 block.append(encode_field(name, value.strip(" \t")))
         if not served:
-            block.append(encode_field("server", SERVER))
+            block.append(encode_field("server", clock.server))
         if not dated:
             now = int(time.time())
             block.append(encode_field("date", clock.date if now == clock.second else http_date()))

@@ -22,22 +22,29 @@ NAMES: dict[str, str] = {}
 STATUSES: dict[str, int] = {}
 _MAX_NAMES = 4096
 SERVER = "wsgi_proxy"
+"""The value of Server for an application that names none by the method `server_name`."""
 
 
 class Clock:
-    """The Date field's value and the lines of Server and Date, made once a second."""
+    """The values of Server and Date, and their lines, made once a second."""
 
-    __slots__ = ("date", "ours", "second")
+    __slots__ = ("date", "ours", "second", "server")
 
     def __init__(self) -> None:
         self.second = 0
         self.date = ""
+        self.server = SERVER
         self.ours = ""
+
+    def name(self, server: str) -> None:
+        """Use another value of Server from now on."""
+        self.server = server
+        self.second = 0
 
     def tick(self, now: int) -> None:
         self.second = now
         self.date = format_date(now)
-        self.ours = f"Server: {SERVER}\r\nDate: {self.date}\r\n"
+        self.ours = f"Server: {self.server}\r\nDate: {self.date}\r\n"
 
 
 clock = Clock()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .fields import NAMES, SERVER, STATUSES, check_value, clock, learn_name, learn_status
+from .fields import NAMES, STATUSES, check_value, clock, learn_name, learn_status
 
 if TYPE_CHECKING:
     from ..link import Link
@@ -121,7 +121,7 @@ class HeadWriter:
         if now != clock.second:
             clock.tick(now)
         if not served:
-            self.ours = f"Server: {SERVER}\r\n" if dated else clock.ours
+            self.ours = f"Server: {clock.server}\r\n" if dated else clock.ours
         else:
             self.ours = "" if dated else f"Date: {clock.date}\r\n"
         self.fields = "".join(lines)
