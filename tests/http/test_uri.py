@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClientError
-from wsgi_proxy.http.uri import bare_host, behind, check_host, escape, escape_args, normalise, printable, split_unsafe
+from wsgi_proxy.http.uri import bare_host, behind, check_host, escape, escape_args, file_name, normalise, printable, split_unsafe
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,7 @@ def test_an_address_of_a_later_version_is_a_host() -> None:
 def test_bare_hosts() -> None:
     hosts = ("[::1]:443", "a.example:8443", "a", "[::1]")
     assert [bare_host(host) for host in hosts] == ["::1", "a.example", "a", "::1"]
+
+
+def test_file_names_are_those_of_the_file_system() -> None:
+    assert file_name("/caf\xc3\xa9") == "/café" and file_name("\xff") == "\udcff"

@@ -12,7 +12,19 @@ from .ranges import NOT_SATISFIABLE, byteranges, parse_ranges
 from .request import RequestHead, check_partial_request, parse_request_head, refused_host, with_unique
 from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
-from .uri import absolute_form, bare_host, behind, check_host, escape, escape_args, normalise, printable, resolved, split_unsafe
+from .uri import (
+    absolute_form,
+    bare_host,
+    behind,
+    check_host,
+    escape,
+    escape_args,
+    file_name,
+    normalise,
+    printable,
+    resolved,
+    split_unsafe,
+)
 
 __all__ = [
     "ChunkedDecoder",
@@ -48,6 +60,7 @@ __all__ = [
     "escape",
     "escape_args",
     "field_values",
+    "file_name",
     "first",
     "format_cookie_date",
     "format_date",

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
@@ -175,3 +176,12 @@ def absolute_form(target: str) -> tuple[str, str, str] | None:
     cut = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
     path = rest[cut:]
     return scheme.lower(), rest[:cut], path if path[:1] == "/" else "/" + path
+
+
+def file_name(text: str) -> str:
+    """Return Python's name of a file for WSGI's text.
+
+    >>> file_name("caf\\xc3\\xa9")
+    'café'
+    """
+    return os.fsdecode(text.encode("latin-1"))

@@ -21,8 +21,9 @@ from crossplane.errors import NgxParserBaseException
 
 from ..config import Config, SourceLine
 from ..errors import ConfigError, Fault
+from ..http import file_name
 from .directives import TABLE, build
-from .directives.reading import Reading, as_path
+from .directives.reading import Reading
 from .directives.row import Statement
 from .directives.unsupported import UNSUPPORTED
 from .tokens import ended, fault_at, prepared, tokens
@@ -201,7 +202,7 @@ class _Files:
         if len(args) != 1:
             self._fault('invalid number of arguments in "include" directive', path, line)
             return []
-        pattern = os.path.join(os.path.dirname(self.main), as_path(args[0]))
+        pattern = os.path.join(os.path.dirname(self.main), file_name(args[0]))
         found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
         statements: list[Statement] = []
         for name in found:

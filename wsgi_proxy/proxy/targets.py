@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..access import destinations
 from ..config import Server, Upstream
 from ..errors import ClientError, ConfigError, ProxyError, UpstreamError
-from ..http import printable
+from ..http import file_name, printable
 from ..logs import errorlog
 from ..net import local_address
 from ..shm import PrivateMemory
@@ -76,8 +76,7 @@ class Target:
         tls = settings.tls
         source = "" if settings.bind is None else settings.bind(exchange)
         name = None if tls.name is None else tls.name(exchange)
-        certificate = tls.certificate if isinstance(tls.certificate, str) else as_path(tls.certificate(exchange))
-        certificate_key = tls.certificate_key if isinstance(tls.certificate_key, str) else as_path(tls.certificate_key(exchange))
+        certificate, certificate_key = _path(tls.certificate, exchange), _path(tls.certificate_key, exchange)
         modified = _modified(certificate) if callable(tls.certificate) and certificate else 0
         key: Any = (peer, source, name, certificate, certificate_key, modified) if _varies(settings) else peer
         route = self._routes.get(key)
@@ -113,17 +112,17 @@ def _varies(settings: ProxySettings) -> bool:
     return any(callable(each) and getattr(each, "constant", None) is None for each in templates)
 
 
+def _path(setting: Any, exchange: Exchange) -> str:
+    """Return the path of a setting that may be a template."""
+    return setting if isinstance(setting, str) else file_name(setting(exchange))
+
+
 def _modified(path: str) -> int:
     """Return the time of a file's last change in nanoseconds; 0 without the file, which the handshake reports."""
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
         return 0
-
-
-def as_path(text: str) -> str:
-    """Return Python's name of a file for a value of variables (one character per byte)."""
-    return os.fsdecode(text.encode("latin-1"))
 
 
 def _port(pool: Pool, scheme: str, host: str) -> str:
@@ -291,7 +290,7 @@ class Targets:
 
     def _new_pool(self, place: str, resolver: Resolver) -> Pool:
         """Return a pool of the addresses of `host:port` or `unix:/path`."""
-        address = os.fsdecode(place.encode("latin-1"))
+        address = file_name(place)
         try:
             # Such a pool comes and goes with the requests: its counts stay out of shared memory, and no failure is remembered.
             runtime = Runtime(PrivateMemory(), resolver=resolver)

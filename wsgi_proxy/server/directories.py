@@ -15,10 +15,10 @@ from ..logs import errorlog
 
 
 def directories_of(config: Config) -> set[str]:
-    """Return the paths of a configuration's directories."""
-    zones = (zone.path for zone in config.cache_zones.values() if is_directory(zone.path))
-    bodies = (path for at in locations_of(config) for path in (at.core.client_body_temp_path, at.proxy.temp_path) if path)
-    return {*(os.path.join(config.prefix, path) for path in zones), *bodies}
+    """Return the absolute paths of a configuration's directories."""
+    names = {path for at in locations_of(config) for path in (at.core.client_body_temp_path, at.proxy.temp_path) if path}
+    names |= {zone.path for zone in config.cache_zones.values() if is_directory(zone.path)}
+    return {os.path.join(config.prefix, name) for name in names}
 
 
 def make_directories(directories: Iterable[str], account: tuple[int, int] | None = None) -> None:

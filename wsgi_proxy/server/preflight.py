@@ -16,11 +16,12 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 
-from ..cache import is_directory
 from ..config import Config, locations_of
 from ..errors import ConfigError, Fault
+from ..http import file_name
 from ..logs import constant_paths, syslog
 from ..shm import memory_directory
+from .directories import directories_of
 
 _STREAMS = frozenset({"/dev/stdout", "/dev/stderr"})
 
@@ -33,7 +34,7 @@ def faults_of(config: Config) -> list[Fault]:
         faults += _check("open", os.path.join(config.prefix, config.main.pid), _file_error, True)
     for path in sorted(_log_files(config)):
         faults += _check("open", path, _file_error, os.path.dirname(path) == logs)
-    for path in sorted(_directories(config)):
+    for path in sorted(directories_of(config)):
         faults += _check("mkdir", path, _directory_error, True)
     return faults
 
@@ -70,15 +71,8 @@ def _log_files(config: Config) -> set[str]:
     names = {path for target in targets for path, _ in target if path != "stderr" and not path.startswith(syslog.PREFIX)}
     paths = {os.path.join(config.prefix, name) for name in names}
     logs = (*config.core.access_log, *(log for at in locations for log in at.core.access_log))
-    paths |= {os.fsdecode(path.encode("latin-1")) for path in constant_paths(logs, config.prefix)}
+    paths |= {file_name(path) for path in constant_paths(logs, config.prefix)}
     return paths - _STREAMS
-
-
-def _directories(config: Config) -> set[str]:
-    """Return the absolute paths of the directories that the start makes."""
-    names = {path for at in locations_of(config) for path in (at.core.client_body_temp_path, at.proxy.temp_path) if path}
-    names |= {zone.path for zone in config.cache_zones.values() if is_directory(zone.path)}
-    return {os.path.join(config.prefix, name) for name in names}
 
 
 def _check(call: str, path: str, error_of: Callable[[str, bool], int], makes_parents: bool) -> Iterator[Fault]:

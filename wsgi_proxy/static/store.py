@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..http import parse_date
+from ..http import file_name, parse_date
 from ..logs import errorlog
 from ..variables import filename
 
@@ -39,7 +39,7 @@ def keep(exchange: Exchange, response: Response, path: Template | None, access: 
     name = os.path.join(exchange.prefix, name)
     modified = response.header("last-modified")
     when = parse_date(modified, time.time()) if modified is not None else None
-    response.body = StoredBody(exchange, response, os.fsdecode(name.encode("latin-1")), access, temp_path, when)
+    response.body = StoredBody(exchange, response, file_name(name), access, temp_path, when)
 
 
 class StoredBody:

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..config import TLS, ServerBlock
+from ..http import file_name
 from . import native
 from .tickets import set_ticket_keys
 
@@ -127,7 +128,7 @@ class _ContextsByName:
         if name and not _HOST_NAME.fullmatch(name):
             raise ValueError("no certificate for a name that is none")
         x: Any = _Hello(connection, name, server)
-        pairs = [(_path(certificate(x)), _path(key(x))) for certificate, key in tls.certificates]
+        pairs = [(file_name(certificate(x)), file_name(key(x))) for certificate, key in tls.certificates]
         seen = tuple((path, os.stat(path).st_mtime_ns) for pair in pairs for path in pair)
         context = self._by_path.get((id(server), seen))
         if context is None:
@@ -161,12 +162,7 @@ def constant(template: Template) -> str | None:
 def constant_pairs(tls: TLS) -> list[tuple[str, str]]:
     """Return the (certificate, key) paths without variables."""
     found = [(constant(certificate), constant(key)) for certificate, key in tls.certificates]
-    return [(_path(certificate), _path(key)) for certificate, key in found if certificate is not None and key is not None]
-
-
-def _path(text: str) -> str:
-    """Return the path that a template gives, one character per byte, as Python names the file."""
-    return os.fsdecode(text.encode("latin-1"))
+    return [(file_name(certificate), file_name(key)) for certificate, key in found if certificate is not None and key is not None]
 
 
 class Passwords:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from ...access import client_names
 from ...config import ProxyPass, Server, Upstream
+from ...http import file_name
 from ...upstream import split, split_port
-from .reading import Reading, as_path
+from .reading import Reading
 from .row import Bad, BadValue, Level, Statement
 
 _URI_PART = (
@@ -82,6 +83,6 @@ def implicit_upstream(reading: Reading, name: str, port: int, target: ProxyPass)
     key = name if name.startswith("unix:") else f"{name}:{port}"
     known = reading.upstreams.get(key)
     if known is None:
-        server = Server(as_path(key), place=target.place)
+        server = Server(file_name(key), place=target.place)
         known = reading.upstreams[key] = Upstream(key, (server,))
     return known

@@ -9,9 +9,9 @@ import socket
 from dataclasses import replace
 
 from ...config import Listen
+from ...http import file_name
 from ...variables import compile_regex
 from . import values
-from .reading import as_path
 from .row import Bad, Level, Row, Statement, special
 
 _WORDS = {
@@ -71,7 +71,7 @@ def _addresses(level: Level, text: str, statement: Statement) -> list[Listen]:
 
     place = statement.place
     if text.startswith("unix:"):
-        path = as_path(text[5:])
+        path = file_name(text[5:])
         if not path:
             raise bad("no path in the unix domain socket")
         if len(os.fsencode(path)) > 107:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ...config import CacheZone, LimitConnZone, LimitReqZone, LogFormat, Match, SourceLine, Template, Upstream
 from ...errors import ConfigError, Fault
+from ...http import file_name
 from ...variables import Names, compile_text
 from .row import Bad, BadValue, Level, Row, Statement
 
@@ -158,7 +159,7 @@ class Reading:
 
     def absolute(self, path: str, beside_configuration: bool = False) -> str:
         """Return an absolute path, under the prefix or the directory of the configuration file."""
-        path = as_path(path)
+        path = file_name(path)
         return os.path.join(os.path.dirname(self.path) if beside_configuration else self.prefix, path)
 
 
@@ -172,8 +173,3 @@ def as_shown(message: str) -> str:
         # The message holds a decoded file name, or bytes that are no UTF-8.
         pass
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], message)
-
-
-def as_path(text: str) -> str:
-    """Return Python's name of a file for WSGI's text (one character per byte)."""
-    return os.fsdecode(text.encode("latin-1"))

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from ...config import TLS, Listen, SettingPlace, Template
+from ...http import file_name
 from . import values
-from .reading import as_path
 from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, summed, value
 
 _SERVER = "http, server"
@@ -141,7 +141,7 @@ def places_of(level: Level, group: str) -> tuple[SettingPlace, ...]:
 def _named_file(setting: str | Template) -> str:
     if isinstance(setting, str):
         return setting
-    return as_path(getattr(setting, "constant", None) or "")
+    return file_name(getattr(setting, "constant", None) or "")
 
 
 def _enabled_by(level: Level, in_force: dict[str, Any]) -> Statement | None:

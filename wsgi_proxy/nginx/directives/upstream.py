@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...balance import POLICIES, conflicts
 from ...config import Policy, Server, Sticky, Template, Upstream
+from ...http import file_name
 from ...upstream import parse
 from . import values
 from .core import take_resolver
-from .reading import as_path
 from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _server(level: Level, args: list[str]) -> Server:
         raise BadValue("has no place")
     if "service" in settings:
         _check_service(level, address, settings)
-    return Server(as_path(address), place=level.reading.names.place, **settings)
+    return Server(file_name(address), place=level.reading.names.place, **settings)
 
 
 def _parameter(text: str) -> dict[str, Any]:
