@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.caching import FRESH, TAG, Body, Constant, Site, exchange, location
-from wsgi_proxy.errors import ConnectFailed, TruncatedResponse
+from wsgi_proxy.errors import ConnectFailed, ProxyError, TruncatedResponse
 from wsgi_proxy.response import Response
 
 
@@ -495,3 +495,13 @@ def test_an_answer_is_never_both_shared_and_changed(site):
     one.headers.append(("X-Mine", "1"))
     assert site.get("/")["X-Mine"] is None
     assert isinstance(one, Response)
+
+
+def test_a_zone_that_does_not_exist_is_an_error(tmp_path):
+    """As in nginx, for a name that variables make; "" and `off` mean no cache."""
+    site = Site(tmp_path)
+    site.location = location(zone=lambda x: x.target.partition("?")[2])
+    site.responses((200, FRESH, b"one"))
+    assert [site.get("/?off").word, site.get("/?").word] == ["", ""]
+    with pytest.raises(ProxyError, match='cache "x" not found'):
+        site.get("/?x")

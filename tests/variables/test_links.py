@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.limits import argument, exchange
 from wsgi_proxy.config import GuardSettings, Location, ServerBlock
-from wsgi_proxy.variables.links import invalid_referer, secure_link, secure_link_expires
+from wsgi_proxy.variables.links import Referers, invalid_referer, secure_link, secure_link_expires
 
 SERVER = ServerBlock(names=("own.example", "*.own.example", "~^re"), name_patterns=(("~^re", re.compile("^re")),))
 
@@ -149,3 +149,17 @@ def test_secure_link_expires() -> None:
 def test_secure_link_secret_as_nginx_documents_it(target: str, expected: str) -> None:
     # echo -n 'linksecret' | openssl md5 -hex
     assert ask(GuardSettings(secure_link_secret="secret"), secure_link, target) == expected
+
+
+def test_a_pattern_among_the_server_names_sees_the_host_alone() -> None:
+    """As in nginx; a pattern of `valid_referers` sees the rest of the URL."""
+    patterns = [re.compile("^a$")]
+    assert Referers(["server_names"], [], patterns).valid("http://A/path")
+    assert not Referers(["server_names"], [], patterns).valid("http://ab/path")
+    assert not Referers(patterns, []).valid("http://a/path")
+
+
+def test_a_host_of_more_than_256_bytes_is_invalid() -> None:
+    referers = Referers([re.compile(".*")], [])
+    assert referers.valid("http://" + "a" * 256)
+    assert not referers.valid("http://" + "a" * 257)

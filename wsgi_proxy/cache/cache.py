@@ -97,6 +97,8 @@ class Cache:
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(exchange)
         zone = self._zones.get(name) or self.zone(name, exchange)
         if zone is None and name not in self._settings:
+            if plan.zone_of is not None and name not in ("", "off"):
+                raise ProxyError(f'cache "{name}" not found')
             return None
         if plan.settings.purge and is_set(plan.settings.purge, exchange):
             return self._purge(exchange, plan, zone)

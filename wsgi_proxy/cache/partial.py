@@ -133,13 +133,13 @@ def may_fill(exchange: Exchange, plan: CachePlan) -> bool:
 def wants_whole(exchange: Exchange, max_offset: int | None) -> bool:
     """Return True if the request's range may be cut from a whole response that is fetched for it.
 
-    It must be one range that begins no later than proxy_cache_max_range_offset, if that is set.
+    It must be one range that begins before proxy_cache_max_range_offset, if that is set; 0 allows none.
     """
     if "HTTP_RANGE" not in exchange.environ:
         return False
     # Judged against an endless body, so that a suffix range begins beyond every offset.
     chosen = part_of([exchange.environ["HTTP_RANGE"]], 1 << 62)
-    return chosen.kind == PART and (max_offset is None or chosen.start <= max_offset)
+    return chosen.kind == PART and (max_offset is None or chosen.start < max_offset)
 
 
 class PassingPart:

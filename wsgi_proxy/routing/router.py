@@ -114,6 +114,8 @@ class Router:
         if site is not None:
             exchange.prefix = self.prefix
             exchange.host = exchange.host or site.name
+            if isinstance(error, InvalidLine):
+                exchange.uri = ""  # no path was read from the target
             self._use(exchange, site)
 
     def _use(self, exchange: Exchange, site: Site) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 _SHORTEST = len("http://i.ru")
+_LONGEST_HOST = 256
 
 
 def settings_of(exchange: Exchange) -> GuardSettings | None:
@@ -34,7 +35,7 @@ def settings_of(exchange: Exchange) -> GuardSettings | None:
 class Referers:
     """The parameters of `valid_referers`: `none`, `blocked`, `server_names`, names with an optional path, compiled patterns."""
 
-    __slots__ = ("_exact", "_heads", "_none", "_blocked", "_patterns", "_tails")
+    __slots__ = ("_exact", "_heads", "_none", "_blocked", "_name_patterns", "_patterns", "_tails")
 
     def __init__(self, parameters: Iterable[Any], names: Iterable[str], name_patterns: Iterable[re.Pattern[str]] = ()) -> None:
         self._none = self._blocked = False
@@ -42,6 +43,8 @@ class Referers:
         self._heads: dict[str, str] = {}
         self._tails: dict[str, str] = {}
         self._patterns: list[re.Pattern[str]] = []
+        self._name_patterns: list[re.Pattern[str]] = []
+        """Those of `server_name`, which are compared with the host alone."""
         for parameter in parameters:
             if isinstance(parameter, re.Pattern):
                 self._patterns.append(parameter)
@@ -53,7 +56,7 @@ class Referers:
                 for name in names:
                     if name and not name.startswith("~"):
                         self._add(name, "")
-                self._patterns += name_patterns
+                self._name_patterns += name_patterns
             else:
                 host, slash, path = parameter.partition("/")
                 self._add(host, slash + path)
@@ -71,7 +74,7 @@ class Referers:
 
     def valid(self, referer: str | None) -> bool:
         """Return True if the parameters admit this Referer; None stands for a request without one."""
-        if not (self._exact or self._heads or self._tails or self._patterns):
+        if not (self._exact or self._heads or self._tails or self._patterns or self._name_patterns):
             return True
         if referer is None:
             return self._none
@@ -79,9 +82,14 @@ class Referers:
         if len(referer) < _SHORTEST or scheme.lower() not in ("http", "https"):
             return self._blocked
         authority, slash, path = rest.partition("/")
-        wanted = self._find(authority.partition(":")[0].lower())
+        host = authority.partition(":")[0].lower()
+        if len(host) > _LONGEST_HOST:
+            return False
+        wanted = self._find(host)
         if wanted is not None:
             return (slash + path).startswith(wanted)
+        if any(pattern.search(host) for pattern in self._name_patterns):
+            return True
         return any(pattern.search(rest) for pattern in self._patterns)
 
     def _find(self, host: str) -> str | None:

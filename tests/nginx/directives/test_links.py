@@ -15,6 +15,11 @@ def test_referers() -> None:
     assert isinstance(pattern, re.Pattern)
 
 
+def test_a_link_takes_the_place_of_an_inherited_secret() -> None:
+    inner = location("location /a/b { secure_link $arg_md5; secure_link_md5 x; }", "secure_link_secret s;").locations[0].guard
+    assert inner.secure_link is not None and inner.secure_link_secret == ""
+
+
 def test_secure_links() -> None:
     guard = location("secure_link $arg_md5,$arg_expires; secure_link_md5 'x $uri';").guard
     assert guard.secure_link is not None and guard.secure_link_md5 is not None

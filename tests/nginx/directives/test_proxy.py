@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from wsgi_proxy.exchange import Exchange
+
 from tests.support.directive import faults, location, said
 
 
@@ -48,6 +50,8 @@ def test_redirects() -> None:
 
 
 def test_cookies() -> None:
+    rewriters = location("proxy_cookie_domain .a .b; proxy_cookie_domain ~^(.+)\\.com$ $1.org;").proxy.cookie_domain
+    assert [rewriter(Exchange(), value) for rewriter, value in zip(rewriters, (".A", "x.COM"), strict=True)] == [".b", "x.org"]
     proxy = location("proxy_cookie_domain a b; proxy_cookie_path / /x/; proxy_cookie_flags c secure SameSite=Lax;").proxy
     ((matcher, flags),) = proxy.cookie_flags
     assert (len(proxy.cookie_domain), len(proxy.cookie_path), flags) == (1, 1, ("secure", "samesite=lax"))

@@ -24,13 +24,16 @@ def _valid_referers(level: Level, statement: Statement) -> None:
 def _secure_link(name: str) -> Any:
     def act(level: Level, statement: Statement) -> None:
         target = f"guard.{name}"
-        if target in level.own:
+        if level.own.get(target):
             raise BadValue("is duplicate")
         others = ("secure_link", "secure_link_md5") if name == "secure_link_secret" else ("secure_link_secret",)
-        if any(f"guard.{other}" in level.own for other in others):
+        if any(level.own.get(f"guard.{other}") for other in others):
             raise Bad('"secure_link_secret" cannot be mixed with "secure_link" and "secure_link_md5"')
         text = statement.args[0]
         level.own[target] = text if name == "secure_link_secret" else level.template(text)
+        if name != "secure_link_secret":
+            # It takes the place of an inherited secret.
+            level.own["guard.secure_link_secret"] = ""
 
     return act
 

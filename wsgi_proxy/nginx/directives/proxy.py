@@ -30,9 +30,13 @@ _FLAGS = re.compile(r"secure|nosecure|httponly|nohttponly|nosamesite|samesite=(s
 def _rewriter(level: Level, old: str, new: str, plain: Any) -> Any:
     if old.startswith("~"):
         insensitive = old.startswith("~*")
-        regex = compile_regex(old[2:] if insensitive else old[1:], insensitive)
+        # nginx compares domains without regard to case, and reads no "~*" there.
+        pattern = old[2:] if insensitive and plain is not Domain else old[1:]
+        regex = compile_regex(pattern, insensitive or plain is Domain)
         level.reading.names.declare_captures(regex)
         return Whole(regex, level.template(new))
+    if plain is Domain:
+        old, new = old.removeprefix("."), new.removeprefix(".")
     return plain(level.template(old), level.template(new))
 
 

@@ -36,7 +36,7 @@ class Whole:
 
 
 class Domain:
-    """A rewriter that replaces a cookie's domain, ignoring case and a leading dot."""
+    """A rewriter that replaces a cookie's domain, ignoring case. A leading dot of the cookie's domain stays."""
 
     __slots__ = ("new", "old")
 
@@ -45,8 +45,10 @@ class Domain:
         self.new = new
 
     def __call__(self, exchange: Exchange, value: str) -> str | None:
-        old = self.old(exchange).removeprefix(".").lower()
-        return self.new(exchange) if value.removeprefix(".").lower() == old else None
+        domain = value.removeprefix(".")
+        if domain.lower() != self.old(exchange).lower():
+            return None
+        return value[: len(value) - len(domain)] + self.new(exchange)
 
 
 class CookieName:
