@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsgi_proxy.exchange import Exchange
-
 from tests.support.directive import faults, location, said
+from wsgi_proxy.exchange import Exchange
 
 
 def test_heads() -> None:
