@@ -44,36 +44,10 @@ class Link(Sender):
     """
 
     __slots__ = (
-        "_alarms",
-        "_counted",
-        "_lingers_until",
-        "_local",
-        "_side",
-        "_socket",
-        "body",
-        "buffer",
-        "deadline",
-        "forwarded",
-        "head",
-        "listener",
-        "number",
-        "peer",
-        "pipelined",
-        "plain_on_tls",
-        "proxy_protocol",
-        "refused",
-        "remote_addr",
-        "remote_port",
-        "requests",
-        "service",
-        "settings",
-        "started",
-        "state",
-        "taken",
-        "tls",
-        "trailers",
-        "trusted",
-    )
+        "_alarms", "_counted", "_lingers_until", "_local", "_side", "_socket", "body", "buffer", "deadline", "forwarded",
+        "head", "listener", "number", "peer", "pipelined", "plain_on_tls", "proxy_protocol", "refused", "remote_addr",
+        "remote_port", "requests", "service", "settings", "started", "state", "taken", "tls", "trailers", "trusted",
+    )  # fmt: skip
 
     def __init__(self, listener: Listener, sock: Any, peer: Any) -> None:
         stream = GreenStream(sock)
