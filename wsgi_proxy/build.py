@@ -16,7 +16,8 @@ REASON_FILE = "not_compiled.txt"
 #: The version of nginx whose behaviour is the reference.
 NGINX_VERSION = "1.31.3"
 NGINX_MODULES = (
-    "addition", "auth_request", "gunzip", "gzip_static", "realip", "secure_link", "slice", "ssl", "stub_status", "sub", "v2",
+    "addition", "auth_request", "dav", "gunzip", "gzip_static", "realip", "secure_link", "slice", "ssl", "stub_status", "sub",
+    "v2",
 )  # fmt: skip
 NGINX_MODULES_ABSENT = ("browser", "empty_gif", "grpc", "memcached")
 

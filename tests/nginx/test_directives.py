@@ -34,7 +34,8 @@ NOT_NGINX = frozenset(
     "scgi_cache_purge status_zone stub_status tunnel_allow_upstream uwsgi_cache_purge "
     "wsgi_proxy_status http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_active_connection_id_limit "
     "sub_filter sub_filter_last_modified sub_filter_once sub_filter_types add_before_body add_after_body "
-    "addition_types slice quic_bpf quic_gso quic_host_key quic_retry ssl".split()
+    "addition_types slice quic_bpf quic_gso quic_host_key quic_retry ssl "
+    "create_full_put_path dav_access dav_methods min_delete_depth".split()
 )
 ISSUES = """
     user pid daemon error_log access_log log_format include default_type types server_name listen location return rewrite set if

@@ -23,6 +23,7 @@ from .model import CacheSettings as CacheSettings
 from .model import CacheZone as CacheZone
 from .model import Config, HealthCheck, Policy, ProxyTarget, Server, Sticky
 from .model import CoreSettings as CoreSettings
+from .model import DavSettings as DavSettings
 from .model import ErrorPage as ErrorPage
 from .model import GatewaySettings as GatewaySettings
 from .model import GuardSettings as GuardSettings

@@ -627,6 +627,17 @@ class CoreSettings:
 
 
 @dataclass(frozen=True)
+class DavSettings:
+    """ngx_http_dav_module: methods that change files."""
+
+    methods: frozenset[str] = frozenset()
+    access: int = 0o600
+    """The permissions of new files; those of new directories have an execute bit for each read bit."""
+    create_full_put_path: bool = False
+    min_delete_depth: int = 0
+
+
+@dataclass(frozen=True)
 class TunnelSettings:
     """ngx_http_tunnel_module: `tunnel_*`. `pass_` gives `host:port`; None if no tunnel is opened."""
 
@@ -717,6 +728,7 @@ class Location:
     """The FastCGI settings, which `$fastcgi_script_name` reads in any location."""
     ssi: SSISettings = SSISettings()
     addition: AdditionSettings = AdditionSettings()
+    dav: DavSettings = DavSettings()
     handler: str = ""
     """One of FORWARDING, "tunnel_pass", "static", "stub_status", "status", "none" (404) …; "" means static files."""
     excepted: Location | None = None

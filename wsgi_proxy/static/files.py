@@ -18,6 +18,7 @@ from ..logs import errorlog
 from ..response import FileBody, Parts, Response
 from ..routing import page_response, redirect_within, slash_redirect
 from ..variables import document_root, filename
+from . import dav
 from .autoindex import listing
 from .precompressed import Compressed
 from .response import file_response
@@ -32,6 +33,8 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMLINK})
 def serve(exchange: Exchange) -> Response:
     """Return the response for the exchange's file, or the internal redirect to a directory's index."""
     if exchange.method not in ("GET", "HEAD", "POST"):
+        if exchange.method in exchange.location.dav.methods:
+            return dav.change(exchange, _path)
         return page_response(405)
     if exchange.uri[-1:] == "/":
         return _directory(exchange)

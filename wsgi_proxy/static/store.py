@@ -98,16 +98,8 @@ class StoredBody:
             copy.close()
             if self._modified is not None:
                 os.utime(copy.name, (time.time(), self._modified))
-            _make_directories(os.path.dirname(path), access | (access & 0o444) >> 2)
-            try:
-                os.replace(copy.name, path)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                near = f"{path}.{os.path.basename(copy.name)}"
-                shutil.copy2(copy.name, near)
-                os.replace(near, path)
-                os.unlink(copy.name)
+            make_directories(os.path.dirname(path), access | (access & 0o444) >> 2)
+            move(copy.name, path)
         except OSError as error:
             self._failed("rename()", path, error)
             if os.path.exists(copy.name):
@@ -134,11 +126,24 @@ class StoredBody:
             close()
 
 
-def _make_directories(path: str, mode: int) -> None:
+def move(source: str | bytes, path: str | bytes) -> None:
+    """Move a file into place, in one step also between file systems. Raises OSError."""
+    try:
+        os.replace(source, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = os.fsencode(path) + b"." + os.path.basename(os.fsencode(source))
+        shutil.copy2(source, near)
+        os.replace(near, path)
+        os.unlink(source)
+
+
+def make_directories(path: str, mode: int) -> None:
     """Make the missing directories of a path, each with this mode under the process's umask."""
     if os.path.isdir(path):
         return
-    _make_directories(os.path.dirname(path), mode)
+    make_directories(os.path.dirname(path), mode)
     try:
         os.mkdir(path, mode)
     except FileExistsError:

@@ -75,6 +75,7 @@ def _place(level: Level, settings: Settings, locations: tuple[Location, ...], sc
         fastcgi=settings.fastcgi_own,
         ssi=settings.ssi,
         addition=settings.addition,
+        dav=settings.dav,
         handler=settings.values.get("location.handler", ""),
         place=level.place,
     )

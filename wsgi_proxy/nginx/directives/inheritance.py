@@ -19,6 +19,7 @@ from ...config import (
     CacheSettings,
     CharsetSettings,
     CoreSettings,
+    DavSettings,
     GatewaySettings,
     GuardSettings,
     GzipSettings,
@@ -78,6 +79,7 @@ class Settings:
     scgi_own: GatewaySettings = GatewaySettings("scgi")
     ssi: SSISettings = SSISettings()
     addition: AdditionSettings = AdditionSettings()
+    dav: DavSettings = DavSettings()
 
 
 _GROUPS: dict[str, Any] = {
@@ -98,6 +100,7 @@ _GROUPS: dict[str, Any] = {
     **{f"{module}_own": partial(GatewaySettings, module) for module in MODULES},
     "ssi": SSISettings,
     "addition": AdditionSettings,
+    "dav": DavSettings,
 }
 
 

@@ -145,7 +145,7 @@ def _store(level: Level, statement: Statement) -> None:
     level.own["proxy.store"] = text == "on" if text in ("on", "off") else level.template(text)
 
 
-def _access(level: Level, args: list[str]) -> int:
+def file_access(level: Level, args: list[str]) -> int:
     """Return the mode of a file for `user:rw group:r all:r`; the user's part may be left out."""
     found, user = 0, 0o600
     for arg in args:
@@ -213,7 +213,7 @@ ROWS: tuple[Row, ...] = (
     value("proxy_next_upstream_tries", ALL, "TAKE1", "proxy.next_upstream_tries", values.number),
     _time("proxy_next_upstream_timeout"),
     special("proxy_store", ALL, "TAKE1", _store, "proxy.store"),
-    value("proxy_store_access", ALL, "TAKE123", "proxy.store_access", _access),
+    value("proxy_store_access", ALL, "TAKE123", "proxy.store_access", file_access),
     _flag("proxy_pass_trailers"),
     _flag("proxy_force_ranges"),
     _flag("proxy_buffering"),
