@@ -133,8 +133,7 @@ def move(source: str | bytes, path: str | bytes) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        near = os.fsencode(path) + b"." + os.path.basename(os.fsencode(source))
-        shutil.copy2(source, near)
+    X
         os.replace(near, path)
         os.unlink(source)
 

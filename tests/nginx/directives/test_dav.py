@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.directive import location
+from tests.support.directive import faults, location
 from wsgi_proxy.config import DavSettings
 
 
@@ -15,3 +15,16 @@ def test_each_setting_is_inherited_alone() -> None:
     found = location("dav_methods off;", "dav_methods PUT; min_delete_depth 2;").dav
     assert found == DavSettings(min_delete_depth=2)
     assert location("").dav == DavSettings()
+
+
+def test_faults_are_nginxs() -> None:
+    lines = {
+        "dav_methods GET;": 'invalid value "GET"',
+        "dav_methods PUT; dav_methods PUT;": "is duplicate",
+        "dav_access other:rw;": 'invalid value "other:rw"',
+        "min_delete_depth x;": "invalid number",
+        "create_full_put_path yes;": 'invalid value "yes"',
+    }
+    for line, message in lines.items():
+        (found,) = faults(f"http {{ server {{ location / {{ {line} }} }} }}")
+        assert message in found
