@@ -133,9 +133,11 @@ def move(source: str | bytes, path: str | bytes) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    X
+        whole = os.fsencode(source)
+        near = os.fsencode(path) + b"." + os.path.basename(whole)
+        shutil.copy2(whole, near)
         os.replace(near, path)
-        os.unlink(source)
+        os.unlink(whole)
 
 
 def make_directories(path: str, mode: int) -> None:

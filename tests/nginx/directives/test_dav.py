@@ -26,5 +26,5 @@ def test_faults_are_nginxs() -> None:
         "create_full_put_path yes;": 'invalid value "yes"',
     }
     for line, message in lines.items():
-        (found,) = faults(f"http {{ server {{ location / {{ {line} }} }} }}")
+        (found,) = faults(f"server {{ location / {{ {line} }} }}")
         assert message in found
