@@ -22,7 +22,7 @@ def test_letters_may_be_joined_and_values_follow_at_once() -> None:
     ("argv", "message"),
     [
         (["-x"], 'invalid option: "x"'),
-        (["foo"], 'unknown command "foo"; the commands are cache, cert, demo, echo, explain, forward'),
+        (["foo"], 'unknown command "foo"; the commands are cache, cert, demo, echo, explain, forward, status, top'),
         (["explian"], 'unknown command "explian"; did you mean explain?'),
         (["README.md"], 'invalid option: "README.md"; to run this configuration: wsgi-proxy -c README.md'),
         (["--foo"], 'invalid option: "--foo"'),

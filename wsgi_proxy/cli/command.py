@@ -237,6 +237,9 @@ def _command(name: str, argv: list[str]) -> int:
         return _explain(argv)
     if name == "cache":
         return _cache(argv)
+    if name in ("status", "top"):
+        code: int = import_module(".status", __package__).run(name, argv)
+        return code
     status: int = import_module(f".{name}", __package__).main(argv)
     return status
 

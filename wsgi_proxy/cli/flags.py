@@ -33,12 +33,14 @@ Commands:
   demo          : run six echo servers behind the proxy on http://127.0.0.1:8080
   echo          : run one echo server
   explain       : send a request and print each decision about it
+  status        : print the figures of the running proxy
+  top           : watch the running proxy
   cache         : list, show, purge and count cached responses
   cert          : make a certificate for development
   forward       : run a forward proxy
   help COMMAND  : show the options of a command
 """
-COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward")
+COMMANDS = ("cache", "cert", "demo", "echo", "explain", "forward", "status", "top")
 SIGNALS = {"stop": signal.SIGTERM, "quit": signal.SIGQUIT, "reload": signal.SIGHUP, "reopen": signal.SIGUSR1}
 _WITH_ARGUMENT = {
     "c": "requires file name",
