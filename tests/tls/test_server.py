@@ -209,6 +209,9 @@ def test_certificates_by_name(files: Files) -> None:
         context = listener_context([(ServerBlock(tls=tls), True)])
         for name in ("a.test", "b.test", "a.test"):
             assert subject(shake(context, files.client(), name)) == name
+        without = ServerBlock(names=("b.test",), tls=TLS(verify_client=verify, client_certificate=files.ca_path))
+        shared = listener_context([(ServerBlock(tls=tls), True), (without, False)])
+        assert subject(shake(shared, files.client(), "b.test")) == "b.test", "the default server's certificates"
         for name in ("none.test", "a.test/", "/a.test", "x/a.test"):
             client = files.client()
             client.check_hostname = False

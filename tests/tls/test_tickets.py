@@ -49,8 +49,9 @@ def test_sessions_are_resumed_by_ticket(files: Files) -> None:
     first.exchange()
     second = Pair(context, client, session=first.client.session).handshake()
     assert second.server.session_reused
-    context = listener_context([(files.block(session_tickets=False, session_cache="off"), True)])
-    first = shake(context, client)
-    first.exchange()
-    second = Pair(context, client, session=first.client.session).handshake()
-    assert not second.server.session_reused
+    for kind in ("off", "none"):
+        context = listener_context([(files.block(session_tickets=False, session_cache=kind), True)])
+        first = shake(context, client)
+        first.exchange()
+        second = Pair(context, client, session=first.client.session).handshake()
+        assert not second.server.session_reused

@@ -83,6 +83,7 @@ class _ContextsByName:
 
     def __init__(self, default: ServerBlock, servers: Sequence[ServerBlock], asking: bool) -> None:
         self._names = CertificateNames(servers, default)
+        self._default = default
         self._asking = asking
         self._protocols = (default.tls or TLS()).protocols
         self._contexts = {id(server): self._make(server, constant_pairs(server.tls or TLS())) for server in servers}
@@ -113,9 +114,11 @@ class _ContextsByName:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         if not tls.certificates:
             # The default server's certificate is used, as in nginx.
-            return None
+            server, tls = self._default, self._default.tls or TLS()
+            if not _varies(tls):
+                return None
         context = self._contexts[id(server)]
-        if any(constant(template) is None for pair in tls.certificates for template in pair):
+        if _varies(tls):
             try:
                 context = self._found(server, tls, connection, name)
             except (OSError, ValueError):
@@ -159,6 +162,11 @@ def constant(template: Template) -> str | None:
     return found
 
 
+def _varies(tls: TLS) -> bool:
+    """Return True if the path of a certificate or key has variables."""
+    return any(constant(template) is None for pair in tls.certificates for template in pair)
+
+
 def constant_pairs(tls: TLS) -> list[tuple[str, str]]:
     """Return the (certificate, key) paths without variables."""
     found = [(constant(certificate), constant(key)) for certificate, key in tls.certificates]
@@ -200,7 +208,7 @@ def plain_context(tls: TLS, alpn: Sequence[str], pairs: Sequence[tuple[str, str]
     if not tls.session_tickets:
         context.options |= ssl.OP_NO_TICKET
     # TLS 1.3: a resumed session brings another ticket. OpenSSL's default of two costs a fifteenth of the handshake.
-    context.num_tickets = 0 if tls.session_cache == "off" and not tls.session_tickets else 1
+    context.num_tickets = 0 if tls.session_cache in ("off", "none") and not tls.session_tickets else 1
     if tls.ecdh_curve not in ("", "auto"):
         set_curves(context, tls.ecdh_curve)
     if tls.dhparam:
