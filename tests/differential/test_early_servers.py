@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from tests.support import Client, Response, free_port, run_nginx, run_proxy
+from tests.support import Client, Response, free_port, run_nginx, run_proxy, wait_until
 from tests.support.tls import Files
 
 NAMES = ("default.test", "a.test", "b.test")
@@ -113,3 +114,28 @@ def ask(port: int, name: str, sni: str) -> dict[str, object]:
 def test_the_server_of_a_malformed_request(ports: dict[str, tuple[int, int]], name: str, sni: str) -> None:
     theirs, ours = (ask(port, name, sni) for port in ports["tls" if sni else "plain"])
     assert ours == theirs
+
+
+@pytest.mark.ours_alone("gunicorn's own workers answer a malformed head themselves")
+def test_the_log_and_the_tokens_are_those_of_the_same_server(tmp_path: Path) -> None:
+    port = free_port()
+    blocks = "".join(
+        f"server {{ listen 127.0.0.1:{port}; server_name {name}; server_tokens {tokens}; access_log {tmp_path}/{name}.log; }}"
+        for name, tokens in (("first.test", "on"), ("second.test", "off"))
+    )
+    conf = f"worker_processes 1; events {{}} http {{ {blocks} }}"
+    for run in (run_nginx, run_proxy):
+        with run(conf, tmp_path):
+            for data, name in (
+                (b"TRACE /trace HTTP/1.1\r\nHost: second.test\r\n\r\n", "second.test"),
+                (b"GET /%zz HTTP/1.1\r\nHost: second.test\r\n\r\n", "first.test"),
+            ):
+                with Client(port) as client:
+                    page = client.exchange(data).body
+                product = page.partition(b"<hr><center>")[2].partition(b"</center>")[0]
+                assert product and (b"/" in product) is (name == "first.test")
+                target = data.split()[1].decode()
+                log = tmp_path / f"{name}.log"
+                wait_until(lambda log=log, target=target: target in log.read_text(), f"{target} in the log of {name}")
+        for name in ("first.test", "second.test"):
+            (tmp_path / f"{name}.log").unlink()
