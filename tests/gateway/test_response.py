@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 
 from wsgi_proxy.errors import InvalidResponse
@@ -41,6 +44,15 @@ def test_the_fields_keep_their_order_and_spelling() -> None:
 @pytest.mark.parametrize("data", [b"", b"A: b", b"A: b\r\n", b"A: b\r\n\r", b"A: b\r"])
 def test_an_incomplete_head(data: bytes) -> None:
     assert end_of_head(data) == 0
+
+
+def test_the_first_empty_line_ends_the_head() -> None:
+    pattern = re.compile(rb"\A\r?\n|\n\r?\n")
+    for size in range(7):
+        for letters in itertools.product(b"\r\na", repeat=size):
+            data = bytes(letters)
+            found = pattern.search(data)
+            assert end_of_head(data) == (found.end() if found else 0), data
 
 
 @pytest.mark.parametrize(

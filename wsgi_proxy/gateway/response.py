@@ -14,7 +14,6 @@ import re
 from ..errors import InvalidResponse
 from ..http import ResponseHead, parse_response_head
 
-_END = re.compile(rb"\A\r?\n|\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/[0-9]+\.[0-9]+ +([0-9]{3})(?: +(.*))?\Z", re.DOTALL)
 _SPECIAL = frozenset({"status", "location", "connection", "keep-alive", "transfer-encoding"})
 """Fields with a meaning of their own; a head without them is read as it is."""
@@ -27,8 +26,14 @@ _WHILE = "while reading response header from upstream"
 
 def end_of_head(data: bytes) -> int:
     """Return the index behind the empty line that ends the head; 0 if it has not arrived."""
-    found = _END.search(data)
-    return found.end() if found is not None else 0
+    if data[:1] == b"\n":
+        return 1
+    if data[:2] == b"\r\n":
+        return 2
+    plain, returned = data.find(b"\n\n"), data.find(b"\n\r\n")
+    if plain < 0 or 0 <= returned < plain:
+        return returned + 3 if returned >= 0 else 0
+    return plain + 2
 
 
 def parse_gateway_head(data: bytes, method: str, status_line: bool = False) -> ResponseHead:

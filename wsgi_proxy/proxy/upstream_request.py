@@ -83,6 +83,8 @@ class UpstreamRequests:
         tries = settings.next_upstream_tries or target.pool.tries_limit
         retries = Retries(settings, exchange.method, tries, upload, time.monotonic)
         body: Forwarded = Forwarding(exchange, target, retries, out, upload, settings, self._transport.send).run()
+        # The reply keeps its request, so these would close a cycle through the exchange, which only the collector could free.
+        out.log = out.hints = None
         return self._take_reply(exchange, forwarder, body, fetch)
 
     def _take_reply(self, exchange: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Response:
