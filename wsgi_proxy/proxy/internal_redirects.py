@@ -117,12 +117,16 @@ class Detours:
         exchange.error_response = shown_status(status) if rule.response is None else rule.response
         if not exchange.location.core.recursive_error_pages:
             exchange.error_page_made = True
-        upload = exchange.upload
-        if upload is not None and not upload.ended:
-            # The rest of a streamed body goes to no other upstream (ngx_http_discard_request_body).
-            exchange.drop_body()
         uri = rule.uri(exchange)
         if uri.startswith(("@", "/")):
+            upload = exchange.upload
+            if uri.startswith("@"):
+                if exchange.body_dropped:
+                    # The method stays, and with it a length (RFC 9110, section 8.6).
+                    exchange.content_length = 0
+            elif upload is not None and not upload.ended:
+                # A page is asked for by GET, and does not wait for the rest of a streamed body (ngx_http_discard_request_body).
+                exchange.drop_body()
             if uri.startswith("/") and exchange.method != "HEAD":
                 exchange.method = "GET"
             path, mark, args = uri.partition("?")
