@@ -126,6 +126,7 @@ def test_a_good_file_gives_nginxs_two_lines(folder: Path, command: Command) -> N
     path = folder / "nginx.conf"
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
+        *([f"wsgi-proxy: [warn] {cli.ROOT_WARNING}"] if os.geteuid() == 0 else []),
         f"wsgi-proxy: the configuration file {path} syntax is ok",
         f"wsgi-proxy: configuration file {path} test is successful",
     ]
@@ -147,6 +148,13 @@ def test_every_fault_is_told_with_its_place(folder: Path, command: Command) -> N
     ]
     path.write_text("events {}\nhttp { server {\n location / {\n proxy_pass http://no.such.invalid; } } }\n")
     assert f'{path}:4: host not found in upstream "no.such.invalid"' in command("-t", "-c", str(path)).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have workers of root")
+def test_workers_of_root_are_warned_of(folder: Path, command: Command) -> None:
+    assert cli.ROOT_WARNING in command("-t", folder=folder).stderr
+    (folder / "nginx.conf").write_text("user nobody nogroup; " + GOOD)
+    assert "[warn]" not in command("-t", folder=folder).stderr
 
 
 def test_warnings_are_told(folder: Path, command: Command) -> None:
@@ -350,7 +358,7 @@ def test_certificates_are_looked_into(tmp_path: Path, command: Command) -> None:
 
     good = test("old.pem", "old.pem")
     assert good.returncode == 0
-    assert [line for line in good.stderr.splitlines() if "[warn]" in line] == [
+    assert [line for line in good.stderr.splitlines() if "[warn] cert" in line] == [
         f'wsgi-proxy: [warn] certificate "{tmp_path}/old.pem" expired on 2001-02-03 00:00:00 UTC and clients reject it: '
         f"renew it in {tmp_path}/nginx.conf:3"
     ]

@@ -24,6 +24,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support import ROOT, Running, environment, free_port, run_gunicorn, running, wait_until
+from wsgi_proxy import nginx
+from wsgi_proxy.nginx import reader
 
 METADATA = ["pyproject.toml", "setup.py", "README.md", "LICENSE"]
 SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "wsgi_proxy").rglob("*.py"))
@@ -245,7 +247,7 @@ def test_the_images_run_without_root_say_their_health_and_stop(stage: str, port:
 @pytest.mark.parametrize("stage", ["echo", "proxy"])
 def test_the_health_checks_tell_a_living_server_from_a_dead_one(stage: str, tmp_path: Path) -> None:
     port = free_port()
-    check = [sys.executable, *(re.sub(r"', \d+,", f"', {port},", word) for word in exec_form(stage, "HEALTHCHECK")[1:])]
+    check = [sys.executable, *(re.sub(r"', \d+\b", f"', {port}", word) for word in exec_form(stage, "HEALTHCHECK")[1:])]
     command = [sys.executable, "-m", "wsgi_proxy.cli.echo", "--bind", f"127.0.0.1:{port}"]
     with running(Running(command, tmp_path), [port]):
         assert subprocess.run(check, timeout=120).returncode == 0
@@ -260,8 +262,24 @@ def test_the_echo_image_starts_what_there_is(tmp_path: Path) -> None:
 
 
 def test_the_proxy_image_holds_the_configuration_its_command_names() -> None:
-    command = exec_form("proxy", "CMD")
-    assert f"deploy/nginx.conf {command[command.index('-c') + 1]}" in stages()["proxy"]["COPY"]
+    image = stages()["proxy"]
+    # The default configuration is ./nginx.conf.
+    assert exec_form("proxy", "CMD") == ["wsgi-proxy", "-g", "daemon off;"]
+    assert f"deploy/nginx.conf {image['WORKDIR'][-1]}/nginx.conf" in image["COPY"]
+
+
+def test_the_configuration_of_compose_is_the_shipped_one_that_survives_a_stopped_server() -> None:
+    text = (ROOT / "deploy" / "compose.conf").read_text()
+    assert [line for line in text.splitlines() if "server server" in line and not line.endswith(" resolve;")] == []
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+    kept = iter(text.replace(" resolve;", ";").splitlines())
+    assert all(line in kept for line in shipped.splitlines()), "the lines of nginx.conf, in their order"
+    config = reader.loads(text)
+    assert nginx.unresolved(config) == []
+    assert all(location.proxy.connect_timeout == 2 for location in config.servers[0].locations)
+    (volume,) = compose()["services"]["nginx"]["volumes"]
+    source, target, mode = volume.split(":")
+    assert (ROOT / source).exists() and target == "/etc/wsgi-proxy/nginx.conf" and mode == "ro"
 
 
 # --- compose ----------------------------------------------------------------------------------------------------------
@@ -276,7 +294,7 @@ def test_compose_is_the_described_system() -> None:
     text = compose()
     servers = [f"server{n}" for n in range(1, 7)]
     assert sorted(text["services"]) == ["nginx", *servers]
-    assert text["services"]["nginx"]["ports"] == ["8080:80"]
+    assert text["services"]["nginx"]["ports"] == ["${BIND:-8080}:80"]
     assert text["services"]["nginx"]["depends_on"] == servers
     assert text["networks"] == {"lb_network": {"driver": "bridge"}}
     for name, service in text["services"].items():
@@ -292,7 +310,7 @@ def test_compose_uses_only_what_both_generations_read() -> None:
     text = compose()
     # v1.29 reads a file without `version` as the Compose specification; v2 warns of one that has it.
     assert set(text) == {"services", "networks", "x-echo"}
-    known = {"build", "restart", "networks", "ports", "sysctls", "depends_on"}
+    known = {"build", "restart", "networks", "ports", "sysctls", "depends_on", "volumes"}
     assert all(set(service) <= known for service in text["services"].values())
 
 

@@ -47,9 +47,17 @@ class Running:
     """A running server with its addresses, processes and output."""
 
     def __init__(
-        self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None, stdout: Path | None = None
+        self,
+        command: Sequence[str],
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        stdout: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start the command; standard output goes to the file `stdout` if it is given, else to `log_path` with the messages."""
+        """Start the command; standard output goes to the file `stdout` if it is given, else to `log_path` with the messages.
+
+        The command inherits the descriptors `pass_fds`.
+        """
         global _started
         _started += 1
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +76,7 @@ class Running:
                 stdout=output if stdout else log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         self.pid = self.process.pid
 

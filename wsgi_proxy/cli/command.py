@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _LIBRARIES = ("gunicorn", "gevent", "requests", "urllib3", "werkzeug", "cachecontrol", "crossplane", "h2", "redis")
 
 
+ROOT_WARNING = 'without "user" the workers run as root; name an account, such as "user www-data;"'
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     _open_closed_streams()
@@ -157,6 +160,9 @@ def _lines(error: ConfigError) -> list[str]:
 def _warn(config: Config) -> None:
     for warning in config.warnings:
         print(f"{NAME}: [warn] {warning}", file=sys.stderr)
+    if os.geteuid() == 0 and not config.main.user:
+        # nginx's account nobody might not be able to read Python, or the caches of earlier starts.
+        print(f"{NAME}: [warn] {ROOT_WARNING}", file=sys.stderr)
 
 
 def _test(options: Options) -> int:

@@ -31,7 +31,6 @@ from .address import parse_bind, unusable
 
 SERVERS = 6
 STATUS = "/status"
-"""The path of the status page. The echo servers do not get its requests."""
 START_DEADLINE = 20.0
 """Seconds until the proxy must accept connections."""
 STOP_DEADLINE = 5.0
@@ -228,7 +227,9 @@ class Demo:
         conf = directory / "nginx.conf"
         text = place(configuration(), where, {server.name: server.address for server in self.servers})
         conf.write_text(watched(text, where), encoding="utf-8")
-        command = ["wsgi_proxy", "-p", f"{directory}/", "-c", str(conf), "-g", "daemon off;"]
+        # Another account may not be able to read the user's Python.
+        main = "daemon off; user root;" if os.geteuid() == 0 else "daemon off;"
+        command = ["wsgi_proxy", "-p", f"{directory}/", "-c", str(conf), "-g", main]
         proxy = start(command, requests, log)
         self._stack.callback(stop, proxy)
         end = time.monotonic() + START_DEADLINE

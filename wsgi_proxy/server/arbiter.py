@@ -28,6 +28,7 @@ from ..shm import unlink_files_of
 from ..status import BOARD
 from . import listen
 from .draining import DrainingArbiter, share_memory
+from .notify import ServiceManager, passed_descriptors
 
 if TYPE_CHECKING:
     from .application import ProxyServer, ServerPlan
@@ -80,13 +81,16 @@ class ProxyArbiter(DrainingArbiter):
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
         self._reload: Reload | None = None
         self._reload_again = False
+        self._manager = ServiceManager()
 
     # --- starting ---
 
     def bind(self) -> None:
         """Open the listening sockets, unless they are inherited (USR2). Raises ConfigError."""
         if "GUNICORN_FD" not in os.environ:
-            self.LISTENERS, _ = listen.bind(self.app.plan.listens, [], self.cfg, self.log)
+            wanted = self.app.plan.listens
+            given = listen.passed(passed_descriptors(), wanted, self.cfg, self.log)
+            self.LISTENERS, _ = listen.bind(wanted, given, self.cfg, self.log)
 
     def start(self) -> None:
         """Start as gunicorn does, but write the pid file after the workers have been started."""
@@ -122,6 +126,8 @@ class ProxyArbiter(DrainingArbiter):
             self._continue_reload()
             return
         super().manage_workers()
+        if self._manager.waits and all(worker.serving() for worker in self.active().values()):
+            self._manager.ready(self.num_workers)
         if self._reload_again:
             self._reload_again = False
             self.reload()
@@ -146,7 +152,7 @@ class ProxyArbiter(DrainingArbiter):
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
         """Wait for signals, for a shorter time while a reload waits for its workers."""
-        signals: list[int] = super().wait_for_signals(_PROMPT if self._reload is not None else timeout)
+        signals: list[int] = super().wait_for_signals(_PROMPT if self._reload is not None or self._manager.waits else timeout)
         return signals
 
     def forked(self) -> None:
@@ -156,6 +162,11 @@ class ProxyArbiter(DrainingArbiter):
             for sock in self._reload.gone:
                 sock.close()
 
+    def stop(self, graceful: bool = True) -> None:
+        """Stop as `DrainingArbiter` does, and report it to the service manager."""
+        self._manager.stopping()
+        super().stop(graceful)
+
     # --- reloading ---
 
     def reload(self) -> None:
@@ -164,6 +175,7 @@ class ProxyArbiter(DrainingArbiter):
             # Reloads run one after the other, and the last one reads the latest file.
             self._reload_again = True
             return
+        self._manager.reloading()
         before, old_sockets = self.app.plan, self.LISTENERS
         made: list[Any] = []
         try:

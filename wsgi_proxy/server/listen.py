@@ -36,6 +36,8 @@ class _Named:
     """gunicorn's sockets, with the scheme of the configuration in their text."""
 
     tls = False
+    passed = False
+    """True for a socket of the service manager, which keeps its file."""
 
     def __str__(self) -> str:
         address = address_of(self)
@@ -120,6 +122,24 @@ def bind(
     return sockets, list(have.values())
 
 
+def passed(descriptors: Iterable[int], wanted: Iterable[Address], cfg: Any, log: Any) -> list[Any]:
+    """Return the listening sockets that the service manager passed. Raises ConfigError for one that no `listen` names."""
+    found = []
+    addresses = set(wanted)
+    for number in descriptors:
+        sock = socket.socket(fileno=number)
+        address = address_of(sock)
+        if address not in addresses:
+            message = (
+                f'the service manager passes {address_text(address)}, which no "listen" names: make ListenStream and listen equal'
+            )
+            raise ConfigError(Fault(message))
+        wrapper = _KINDS[sock.family](address, cfg, log, fd=sock.detach())
+        wrapper.passed = True
+        found.append(wrapper)
+    return found
+
+
 def cure(message: str) -> str:
     """Return a sentence that names the cure for the faults of `bind`."""
     if f"({errno.EACCES}: " in message:
@@ -184,7 +204,7 @@ def close(sockets: Iterable[Any]) -> None:
     for sock in sockets:
         address = address_of(sock)
         sock.close()
-        if isinstance(address, str) and not address.startswith("\0"):
+        if isinstance(address, str) and not address.startswith("\0") and not getattr(sock, "passed", False):
             try:
                 os.unlink(address)
             except FileNotFoundError:
