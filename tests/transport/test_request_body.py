@@ -12,15 +12,23 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from tests.support.recorder import Recorded, Recorder, reply
 from tests.support.recorder import Wire as Peer
 from tests.support.wire import KINDS, Blocks, fetch, opened, route, run_on_the_loop, send, upload_of, wait_for
+from wsgi_proxy.config import GatewaySettings
 from wsgi_proxy.errors import ClientError, UpstreamError, UpstreamTimeout
+from wsgi_proxy.gateway import gateway_of
+from wsgi_proxy.gateway.records import END_OF_STDIN, stdin
 from wsgi_proxy.proxy.request_body import Upload
+from wsgi_proxy.transport.request_body import Sending
 from wsgi_proxy.transport.session import Transport
+
+if TYPE_CHECKING:
+    from wsgi_proxy.net import Stream
 
 
 @pytest.fixture
@@ -114,3 +122,63 @@ def test_an_upstream_that_does_not_read(transport: Transport, tmp_path: Path, ki
 
 def test_all_of_it_on_the_loop() -> None:
     run_on_the_loop(__file__)
+
+
+class Sent:
+    """A stream that keeps each block that is sent."""
+
+    plain = False
+
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.blocks.append(bytes(data))
+
+    def readable(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return -1
+
+
+class Told(Blocks):
+    """A body that tells its end, as those of ProxyWorker do; `fault` is found after the last block."""
+
+    fault: ClientError | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        return not self.blocks
+
+    def check(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.mark.parametrize("length", [6, None])
+@pytest.mark.parametrize("told", [True, False])
+def test_the_end_leaves_with_the_last_block(length: int | None, told: bool) -> None:
+    """One call and one packet less; without knowledge of the end the end follows alone."""
+    for gateway in (None, gateway_of(GatewaySettings("fastcgi"))):
+        stream = Sent()
+        source = Told(b"abc", b"def") if told else Blocks(b"abc", b"def")
+        sending = Sending(cast("Stream", stream), b"head", Upload(length, source=source), gateway)
+        assert sending.run()
+        blocks = {
+            (None, 6): [b"abc", b"def"],
+            (None, None): [b"3\r\nabc\r\n", b"3\r\ndef\r\n", b"0\r\n\r\n"],
+        }.get((gateway, length)) or [stdin(b"abc"), stdin(b"def"), END_OF_STDIN]
+        if told and len(blocks) == 3:
+            blocks[1:] = [blocks[1] + blocks[2]]
+        assert stream.blocks == [b"head", *blocks]
+
+
+def test_records_do_not_end_for_a_body_that_is_too_long() -> None:
+    stream = Sent()
+    source = Told(b"abcdef", b"more")
+    source.fault = ClientError("too long")
+    sending = Sending(cast("Stream", stream), b"head", Upload(6, source=source), gateway_of(GatewaySettings("fastcgi")))
+    with pytest.raises(ClientError):
+        sending.run()
+    assert stream.blocks == [b"head", stdin(b"abcdef")]

@@ -82,6 +82,11 @@ class BoundedInput:
         wait = getattr(self._input, "wait", None)
         return wait is None or bool(wait(other))
 
+    @property
+    def exhausted(self) -> bool:
+        """True if the server's body says that it was read to its end."""
+        return getattr(self._input, "exhausted", False)
+
     def check(self) -> None:
         """Raise the error of chunks that have already arrived and are too large or malformed."""
         self._guarded(self._checked, 0)

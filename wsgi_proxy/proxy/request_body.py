@@ -138,6 +138,17 @@ class Upload:
         wait = getattr(self._source, "wait", None)
         return wait is None or bool(wait(other))
 
+    @property
+    def exhausted(self) -> bool:
+        """True if every further `read` returns b"" at once; False if that is unknown."""
+        return not self._replay and bool(getattr(self._source, "exhausted", False))
+
+    def check(self) -> None:
+        """Raise the fault of a streamed body that was found since the last `read`."""
+        check = getattr(self._source, "check", None)
+        if check is not None:
+            check()
+
     def fileno(self) -> int:
         """Return the temporary file's descriptor for sendfile. Raises OSError if the body is not in a file."""
         if self._file is None:

@@ -6,6 +6,8 @@ Rules:
   the upstream's.
 - While the upstream does not read, an early response is waited for, too.
 - An early response does not stop the request: `go_on` sends the rest in a separate greenlet or thread until `stop`.
+- The end of a chunked body, or of one in records, is sent with the last block, if the client's end arrived with it. Records end
+  only after the client's body has.
 - A small body is sent with the head in one call, and a body in a file by sendfile. At most one block is in memory.
 """
 
@@ -40,6 +42,11 @@ class Source(Protocol):
 
     @property
     def interruptible(self) -> bool: ...
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    def check(self) -> None: ...
 
     def wait(self, other: int) -> bool: ...
 
@@ -118,7 +125,7 @@ class Sending:
 
     def _source_ready(self) -> bool:
         """Wait for the next block of the body. Return False if a response arrives first."""
-        if not self._chunked and not self._left:
+        if not self._chunked and not self._left and not self._framed:
             return True
         # During concurrent sending another reader takes the response, so only the client and `stop` are waited for.
         other = self._stream.fileno() if self._bell is None else self._bell[0]
@@ -172,28 +179,37 @@ class Sending:
         """Read a block of the body into `_pending`. Return False at the end."""
         if self._chunked:
             block = self._read(BLOCK)
+            framed = b""
             if block:
                 framed = b"%x\r\n%b\r\n" % (len(block), block) if self._gateway is None else self._gateway.body(block)
-                self._pending = memoryview(framed)
-                return True
-            self._chunked = False
-            if self._gateway is None:
-                trailers = getattr(self._source, "trailers", None)
-                self._pending = memoryview(_end(trailers) if trailers else LAST_CHUNK)
-                return True
+            if not block or self._source.exhausted:
+                self._chunked = False
+                framed += self._end()
+            self._pending = memoryview(framed)
+            return True
         if not self._left:
             if not self._framed:
                 return False
-            assert self._gateway is not None
-            self._framed = False
-            self._pending = memoryview(self._gateway.end())
+            self._source.check()
+            self._pending = memoryview(self._end())
             return True
         block = self._read(min(self._left, BLOCK))
         if not block:
             raise ClientGone("client prematurely closed connection while sending its request body")
         self._left -= len(block)
-        self._pending = memoryview(block if self._gateway is None else self._gateway.body(block))
+        data = block if self._gateway is None else self._gateway.body(block)
+        if not self._left and self._framed and self._source.exhausted:
+            data += self._end()
+        self._pending = memoryview(data)
         return True
+
+    def _end(self) -> bytes:
+        """Return the bytes that end a chunked body or one in records."""
+        if self._gateway is not None:
+            self._framed = False
+            return self._gateway.end()
+        trailers = getattr(self._source, "trailers", None)
+        return _last_chunk(trailers) if trailers else LAST_CHUNK
 
     def _read(self, size: int) -> bytes:
         try:
@@ -273,7 +289,7 @@ def _descriptor(source: Source) -> int | None:
         return None
 
 
-def _end(trailers: list[tuple[str, str]]) -> bytes:
+def _last_chunk(trailers: list[tuple[str, str]]) -> bytes:
     """Return the last chunk with the client's trailers, without those that are forbidden."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in trailers).encode("latin-1")
     return encode_end(parse_trailers(lines, ClientError))

@@ -82,6 +82,10 @@ class StreamBody(Body):
         return self._over
 
     @property
+    def exhausted(self) -> bool:
+        return self._over and not self._queue and not self._pieces
+
+    @property
     def trailers(self) -> Pairs:
         return self._trailers
 

@@ -63,6 +63,11 @@ class Body:
         """True if the whole body has arrived."""
         raise NotImplementedError
 
+    @property
+    def exhausted(self) -> bool:
+        """True if the whole body was read: every further read returns b"" at once."""
+        return self.ended and not self._pieces
+
     def _more(self) -> bool:
         raise NotImplementedError
 
