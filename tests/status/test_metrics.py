@@ -72,7 +72,7 @@ def attempt(status: int = 0, error: str = "", header: float | None = None, respo
 
 def test_attempts_of_a_server() -> None:
     counted = counters()
-    counted.use({"u": object()}, {})  # type: ignore[dict-item]
+    counted.use({"u": object()}, {})
     pool: Any = SimpleNamespace(name="u")
     peer: Any = Named("10.0.0.1:80")
     counter = counted.peer(pool, peer)
@@ -91,8 +91,8 @@ def test_attempts_of_a_server() -> None:
 
 def test_servers_that_variables_name_are_counted_together() -> None:
     counted = counters()
-    one: Any = counted.peer(SimpleNamespace(name="a:80"), Named("10.0.0.1:80"))  # type: ignore[arg-type]
-    two: Any = counted.peer(SimpleNamespace(name="b:80"), Named("10.0.0.2:80"))  # type: ignore[arg-type]
+    one: Any = counted.peer(SimpleNamespace(name="a:80"), Named("10.0.0.1:80"))
+    two: Any = counted.peer(SimpleNamespace(name="b:80"), Named("10.0.0.2:80"))
     assert one.counter is two.counter
 
 

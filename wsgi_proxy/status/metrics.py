@@ -23,11 +23,9 @@ from .histogram import BOUNDS, BUCKETS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..balance import Peer
     from ..exchange import Exchange
     from ..response import Attempt
     from ..shm import SharedMemory
-    from ..upstream import Pool
 
 # Kinds of subjects.
 LOCATION, PEER, RETRIES, LIMIT_REQ, LIMIT_CONN, CACHE, WORKER, CHECK = range(1, 9)
@@ -141,12 +139,12 @@ class Metrics:
         """Return the counter of a zone of `limit_req` or `limit_conn`."""
         return self.zone(LIMIT_REQ if kind == "limit_req" else LIMIT_CONN, name)
 
-    def use(self, pools: Mapping[str, Pool], caches: Mapping[str, Any]) -> None:
+    def use(self, pools: Mapping[str, Any], caches: Mapping[str, Any]) -> None:
         """Set the upstreams and cache zones of the configuration. The servers of any other upstream are counted together."""
         self._pools = set(pools)
         self._caches = {name: self.zone(CACHE, name) for name in caches}
 
-    def peer(self, pool: Pool, peer: Peer) -> PeerCounter:
+    def peer(self, pool: Any, peer: Any) -> PeerCounter:
         """Return the counter of an upstream server."""
         found = self._peers.get(peer)
         if found is None:
@@ -158,7 +156,7 @@ class Metrics:
             found = self._peers[peer] = PeerCounter(counter, self.registry, pool.name if known else name)
         return found
 
-    def check(self, pool: Pool, peer: Peer) -> Counter:
+    def check(self, pool: Any, peer: Any) -> Counter:
         """Return the counter of the active checks of an upstream server."""
         return self.registry.counter(CHECK, CHECK_WORDS, f"{pool.name}\0{peer.name}", pool.name)
 
@@ -197,7 +195,7 @@ class Metrics:
         if counter is not None:
             counter.add(self._cache_index.get(exchange.cache_status, len(CACHE_STATES) - 1))
 
-    def checked(self, pool: Pool, peer: Peer, failure: str, changed: bool) -> None:
+    def checked(self, pool: Any, peer: Any, failure: str, changed: bool) -> None:
         """Note the result of an active check; `failure` is empty if it passed."""
         row = self.check(pool, peer).row()
         now = int(time.time())
