@@ -38,7 +38,7 @@ def test_two_registries_of_one_memory_share_their_subjects() -> None:
     assert one.counter(1, 2, "a", "g").totals() == [2, 0]
     # A subject that only another registry knows is part of the sums.
     two.counter(1, 2, "b", "g").add(1)
-    totals, groups = one.group_totals(1, 2)
+    totals, groups, _ = one.group_totals(1, 2)
     assert totals == [2, 1] and groups == {module.digest_of("g"): [2, 1]}
 
 
@@ -54,4 +54,4 @@ def test_subjects_beyond_the_limit_are_counted_together(monkeypatch: pytest.Monk
 
 def test_a_counter_without_events_is_zero() -> None:
     here = registry()
-    assert here.counter(1, 3, "a").totals() == [0, 0, 0] and here.group_totals(2, 3) == ([0, 0, 0], {})
+    assert here.counter(1, 3, "a").totals() == [0, 0, 0] and here.group_totals(2, 3) == ([0, 0, 0], {}, {})

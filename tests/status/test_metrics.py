@@ -43,7 +43,7 @@ def test_what_is_counted() -> None:
     assert words[2] == 1 and sum(words[:6]) == 1 and words[metrics.SENT] == 10
     assert words[metrics.MICROSECONDS] == pytest.approx(20000, abs=2)
     assert sum(words[metrics.TIMES :]) == 1
-    totals, groups = counted.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
+    totals, groups, _ = counted.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
     assert totals[2] == totals[5] == 1 and len([group for group in groups.values() if sum(group)]) == 1
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import threading
 from collections import Counter
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from tests.support import ROOT, Recorder, fetch, free_port, reply, run_proxy, wait_until
 from tests.support.processes import Running
 from tests.support.recorder import Recorded, Wire
+from tests.support.tls import DAY, NOW, Files
 from wsgi_proxy.status.snapshot import snapshot
 from wsgi_proxy.wsgi import ProxyApp
 
@@ -232,3 +235,42 @@ def test_the_document_lists_every_name(tmp_path: Path) -> None:
     for part in (found, found["servers"][0], found["locations"][0], found["upstreams"]["u"][0], found["latency"], found["tls"]):
         unlisted = set(part) - listed - {"server", "location", "handler"}
         assert not unlisted
+
+
+@pytest.mark.parametrize("verify", ["", "ssl_verify_client optional_no_ca;"], ids=["ssl", "pyOpenSSL"])
+def test_tls_handshakes_and_certificates(tmp_path: Path, verify: str) -> None:
+    files = Files(tmp_path)
+    certificate, key = files.pair("localhost", not_after=NOW + 10 * DAY)
+    port, plain = free_port(), free_port()
+    text = f"""worker_processes 1; events {{}} http {{
+        server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key}; {verify}
+            ssl_session_cache shared:a:1m; ssl_protocols TLSv1.2; location / {{ return 204; }} }}
+        server {{ listen 127.0.0.1:{plain}; location = /json {{ wsgi_proxy_status json; }} }}
+    }}"""
+    with run_proxy(text, tmp_path) as server:
+        context, session = files.client(), None
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        reused = 0
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", port), 30) as sock:
+                with context.wrap_socket(sock, server_hostname="localhost", session=session) as secure:
+                    secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    assert secure.recv(100).startswith(b"HTTP/1.1 204")
+                    reused += bool(secure.session_reused)
+                    session = secure.session
+        distrusting = ssl.create_default_context()
+        with socket.create_connection(("127.0.0.1", port), 30) as sock, pytest.raises(ssl.SSLError):
+            distrusting.wrap_socket(sock, server_hostname="localhost")
+
+        def tls() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(fetch(plain, "/json").body)["tls"]
+            return found
+
+        wait_until(lambda: tls()["failed"] == 1, "the failed handshake to be counted")
+        found = tls()
+        assert found["handshakes"] == 4
+        if not verify:  # pyOpenSSL does not tell whether a session was resumed
+            assert found["resumed"] == reused == 3
+        (row,) = found["certificates"]
+        assert row["path"] == certificate and 9.5 < row["days"] <= 10
+        assert server.process.poll() is None

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+from operator import add
 from typing import Any, Final
 
 from mypy_extensions import mypyc_attr
@@ -29,7 +30,9 @@ _ENTRY: Final = 3
 class Counter:
     """The counts of one subject. `words` is this worker's row, None until `row()` has made it."""
 
-    def __init__(self, registry: Registry, area: Any, size: int) -> None:
+    def __init__(self, registry: Registry, area: Any, size: int, digest: int) -> None:
+        self.digest = digest
+        """The number of the subject in the registry's table."""
         self._registry = registry
         self._area = area
         self._size = size
@@ -59,7 +62,12 @@ class Counter:
     def totals(self) -> list[int]:
         """Return the sums of all rows by index."""
         rows = self.rows()
-        return rows[0] if len(rows) == 1 else [sum(column) for column in zip(*rows, strict=True)] or [0] * self._size
+        if not rows:
+            return [0] * self._size
+        sums = rows[0]
+        for row in rows[1:]:
+            sums = list(map(add, sums, row))
+        return sums
 
 
 def digest_of(*names: str) -> int:
@@ -112,7 +120,7 @@ class Registry:
         found = self._counters.get(digest)
         if found is None:
             area = self.memory.area(f"status/{digest:x}", 8 * size * self.memory.workers_max, 8 * size)
-            found = self._counters[digest] = Counter(self, area, size)
+            found = self._counters[digest] = Counter(self, area, size, digest)
         return found
 
     def _enter(self, digest: int, kind: int, group: str, last: bool) -> bool:
@@ -131,19 +139,22 @@ class Registry:
             table[_COUNT] = count + 1
         return True
 
-    def group_totals(self, kind: int, size: int) -> tuple[list[int], dict[int, list[int]]]:
-        """Return the sums over all subjects of a kind, and those of each group by the digest of its name.
+    def group_totals(self, kind: int, size: int) -> tuple[list[int], dict[int, list[int]], dict[int, list[int]]]:
+        """Return the sums over all subjects of a kind, those of each group, and the counts of each subject, by their digests.
 
-        They include the subjects that only an earlier configuration had, so that no total ever shrinks.
+        The sums include the subjects that only an earlier configuration had, so that no total ever shrinks.
         """
         table = self._table
         entries = table[_FIRST : _FIRST + table[_COUNT] * _ENTRY].tolist()
         totals = [0] * size
         groups: dict[int, list[int]] = {}
+        each: dict[int, list[int]] = {}
         for digest, what, group in zip(entries[::_ENTRY], entries[1::_ENTRY], entries[2::_ENTRY], strict=True):
             if what == kind:
-                counts = self._open(digest, size).totals()
-                totals = [a + b for a, b in zip(totals, counts, strict=True)]
+                counts = each[digest] = self._open(digest, size).totals()
+                if not any(counts):
+                    continue
+                totals = list(map(add, totals, counts))
                 before = groups.get(group)
-                groups[group] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
-        return totals, groups
+                groups[group] = counts if before is None else list(map(add, before, counts))
+        return totals, groups, each

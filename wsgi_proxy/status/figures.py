@@ -11,6 +11,8 @@ from typing import Any
 
 from . import histogram, metrics
 
+_NOTHING: dict[str, None] = {name: None for name, _ in histogram.QUANTILES}
+
 
 def traffic(words: Sequence[int]) -> dict[str, Any]:
     """Return the figures of a location, or of any sum of locations."""
@@ -32,6 +34,13 @@ def classes(words: Sequence[int]) -> dict[str, int]:
 def durations(microseconds: int, counts: Sequence[int]) -> dict[str, Any]:
     """Return count, sum, mean and percentiles of a histogram."""
     count = sum(counts)
+    if not count:
+        return {"count": 0, "sum": 0.0, "mean": None, **_NOTHING, "buckets": list(counts)}
     total = microseconds / 1e6
-    mean = round(total / count, 6) if count else None
-    return {"count": count, "sum": round(total, 6), "mean": mean, **histogram.percentiles(counts), "buckets": list(counts)}
+    return {
+        "count": count,
+        "sum": round(total, 6),
+        "mean": round(total / count, 6),
+        **histogram.percentiles(counts),
+        "buckets": list(counts),
+    }

@@ -40,7 +40,7 @@ class History:
         self._last = at
         if not self._memory.lead("status/history"):
             return
-        totals, _ = self._metrics.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
+        totals, _, _ = self._metrics.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
         start = at % _POINTS * _WORDS
         words = self._words
         words[start + _AT] = 0

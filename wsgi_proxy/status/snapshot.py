@@ -66,14 +66,14 @@ def snapshot(sources: Sources, with_history: bool = False) -> dict[str, Any]:
     """Return all figures, and the history of the last 15 minutes if it is asked for."""
     counted = sources.metrics
     now = time.time()
-    totals, groups = counted.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
+    totals, groups, counts = counted.registry.group_totals(metrics.LOCATION, metrics.LOCATION_WORDS)
     whole = traffic(totals)
     zones = _caches(sources)
     upstreams = upstream_figures(counted, sources.pools)
     board = BOARD.read()
     workers = counted.worker_totals()
     nothing = [0] * metrics.LOCATION_WORDS
-    retries, _ = counted.registry.group_totals(metrics.RETRIES, len(metrics.RETRY_REASONS))
+    retries, _, _ = counted.registry.group_totals(metrics.RETRIES, len(metrics.RETRY_REASONS))
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -94,7 +94,7 @@ def snapshot(sources: Sources, with_history: bool = False) -> dict[str, Any]:
         },
         "servers": [{"server": name, **traffic(groups.get(digest_of(name), nothing))} for name in sources.server_names.values()],
         "locations": [
-            {"server": server, "location": location, "handler": handler, **traffic(counter.totals())}
+            {"server": server, "location": location, "handler": handler, **traffic(counts[counter.digest])}
             for server, location, handler, counter in sources.locations
         ],
         "upstreams": upstreams,
