@@ -35,14 +35,13 @@ class FastCGI(Gateway):
         self._begin = record(BEGIN_REQUEST, bytes((0, 1, 1 if self.keeps else 0, 0, 0, 0, 0, 0)))
 
     def head(self, params: Pairs, length: int | None) -> bytes:
-        pieces = []
         short = _SHORT
-        for name, value in params:
-            name_size, size = len(name), len(value)
-            if name_size < 128 and size < 128:
-                pieces.append(f"{short[name_size]}{short[size]}{name}{value}")
-            else:
-                pieces.append(_size(name_size) + _size(size) + name + value)
+        pieces = [
+            f"{short[len(name)]}{short[len(value)]}{name}{value}"
+            if len(name) < 128 and len(value) < 128
+            else _size(len(name)) + _size(len(value)) + name + value
+            for name, value in params
+        ]
         content = "".join(pieces).encode("latin-1")
         if len(content) > _MOST:
             # A responder need not join a pair that lies in two records, and PHP does not.

@@ -26,7 +26,7 @@ _JOINED = {"HTTP_COOKIE": "; "}
 class Variables:
     """The variables that a location sends."""
 
-    __slots__ = ("_given", "_joined", "_names", "_params", "_protocol", "_varying")
+    __slots__ = ("_given", "_joined", "_params", "_protocol", "_varying")
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._protocol = gateway_of(settings)
@@ -41,8 +41,6 @@ class Variables:
             self._given.add(param.name)
         self._joined = settings.joined
         self._varying = sum(value is not None for _, _, value, _ in self._params)
-        self._names: dict[str, str] = {}
-        """The variable of each spelling of a field's name."""
 
     def head(self, exchange: Exchange, pairs: Pairs, chosen: headers.RequestFilter, length: int | None) -> bytes:
         """Return the bytes before the request's body, `length` bytes long.
@@ -70,14 +68,16 @@ class Variables:
         found: dict[str, str] = {}
         connection: str = exchange.environ.get("HTTP_CONNECTION", "")
         listed = headers.listed(connection) - headers.HOP_BY_HOP if connection else frozenset()
-        names, given = self._names, self._given
+        names, given = chosen.variables, self._given
         for name, value in pairs:
             key = names.get(name)
             if key is None:
                 key = "HTTP_" + name.upper().replace("-", "_")
+                if key in given or not chosen.passes(name):
+                    key = ""
                 if len(names) < _KNOWN:
                     names[name] = key
-            if key in given or not chosen.passes(name) or (listed and name.lower() in listed):
+            if not key or (listed and name.lower() in listed):
                 continue
             if key in found:
                 found[key] += _JOINED.get(key, ", ") + value

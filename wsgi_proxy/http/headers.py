@@ -91,7 +91,7 @@ class RequestFilter:
     `replaced` are the lower-case names that the configuration sets; `trusted` forwards the X-Forwarded family.
     """
 
-    __slots__ = ("_drop", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores")
+    __slots__ = ("_drop", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores", "variables")
 
     LIMIT: ClassVar[int] = 2048
     """Spellings remembered by a filter; a client that invents names cannot exceed it."""
@@ -112,6 +112,8 @@ class RequestFilter:
         self._underscores = underscores or not ignore_invalid
         self._ignore_invalid = ignore_invalid
         self._known: dict[str, bool] = {}
+        self.variables: dict[str, str] = {}
+        """For a gateway: the CGI variable of each spelling of a name, "" for a field that is not passed on."""
 
     def passes(self, name: str) -> bool:
         """Return True if a field of this name, in the client's spelling, is forwarded."""
