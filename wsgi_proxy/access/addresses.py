@@ -74,9 +74,11 @@ class AddressCheck:
     With `quiet` a refusal is not logged here: under `satisfy any` another check may still admit the request.
     """
 
-    __slots__ = ("_decide", "_rules", "quiet")
+    __slots__ = ("_decide", "_rules", "_shown", "quiet")
 
     def __init__(self, rules: Iterable[Access], quiet: bool = False) -> None:
+        rules = tuple(rules)
+        self._shown = [f"{'allow' if rule.allow else 'deny'} {rule.network}" for rule in rules]
         self._rules = [(rule.allow, Networks([rule.network])) for rule in rules]
         self._decide = lru_cache(maxsize=CACHED_DECISIONS)(self._first)
         self.quiet = quiet
@@ -91,8 +93,16 @@ class AddressCheck:
     def __call__(self, exchange: Exchange) -> bool:
         """Return True if the address is allowed, False without a matching rule. Raises Refusal (403) if it is denied."""
         allowed = self._decide(exchange.remote_addr)
+        if exchange.trace is not None:
+            self._explain(exchange)
         if allowed is False:
             if not self.quiet:
                 errorlog.line("error", "access forbidden by rule", exchange)
             raise Refusal(status=403)
         return bool(allowed)
+
+    def _explain(self, exchange: Exchange) -> None:
+        """Note the rule that decides about the client."""
+        where = number(exchange.remote_addr)
+        deciding = (shown for shown, (_, network) in zip(self._shown, self._rules, strict=True) if where in network)
+        exchange.why("access", f"{exchange.remote_addr}: {next(deciding, 'no rule applies, so it is allowed')}")

@@ -70,6 +70,12 @@ class Guard:
         for name, zone in self._connections.items():
             zone.counter = metrics.limit("limit_conn", name)
 
+    def only_ask(self) -> None:
+        """Count no request in the zones of `limit_req` from now on, and none of their decisions."""
+        for zone in self._rates.values():
+            zone.counts = False
+            zone.counter = None
+
     def plan(self, settings: GuardSettings) -> AccessPlan:
         """Return the checks of these settings, made once at the start and shared by locations with the same settings."""
         return self._plans.get(id(settings)) or self._make(settings)

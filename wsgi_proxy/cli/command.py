@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING
 from .. import __version__, build
 from ..errors import ConfigError, Fault
 from . import places
-from .flags import COMMANDS, NAME, SIGNALS, USAGE, Options, UsageError, parse_flags, take_configuration, take_request
+from .flags import (
+    COMMANDS,
+    NAME,
+    SIGNALS,
+    USAGE,
+    Options,
+    UsageError,
+    parse_flags,
+    take_configuration,
+)
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -263,28 +272,14 @@ def _cache(argv: list[str]) -> int:
     return status
 
 
-_EXPLAIN_USAGE = f"""\
-Usage: {NAME} explain [-c filename] [-p prefix] [METHOD] URL [-H 'Name: value']...
-
-Send a request and print each decision in order: server, location, rewrites, limits, cache, upstream, response. A path without
-a host is sent to localhost. The request is real: an upstream that is chosen receives it."""
-
-
 def _explain(argv: list[str]) -> int:
     try:
-        options, rest = take_configuration(argv)
-        if not rest or rest[0] in ("-h", "--help"):
-            print(_EXPLAIN_USAGE, file=sys.stdout if rest else sys.stderr)
-            return 0 if rest else 1
-        method, url, headers = take_request(rest)
-        config = read(options)
-        for line in import_module(".explain", __package__).explain(config, method, url, headers):
-            print(line)
+        status: int = import_module(".explain", __package__).main(argv, read)
     except UsageError as error:
         return _fail(f"{NAME}: {error}")
     except ConfigError as error:
         return _fail(*_lines(error))
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -132,8 +132,24 @@ def take_configuration(argv: list[str]) -> tuple[Options, list[str]]:
     return options, rest
 
 
-def take_request(words: list[str]) -> tuple[str, str, list[tuple[str, str]]]:
-    """Return (method, URL, headers) of `[METHOD] URL [-H 'Name: value']…` in any order. Raises UsageError."""
+def take_explain(words: list[str]) -> tuple[bool, bool, bytes, list[str]]:
+    """Return `--json`, `--count`, the value of `-d`, and all other words. Raises UsageError."""
+    rest = [word for word in words if word not in ("--json", "--count")]
+    body = ""
+    if "-d" in rest:
+        at = rest.index("-d")
+        if at + 1 == len(rest):
+            raise UsageError('option "-d" requires a body')
+        body = rest[at + 1]
+        del rest[at : at + 2]
+    return "--json" in words, "--count" in words, body.encode("utf-8", "surrogateescape"), rest
+
+
+def take_request(words: list[str], default: str = "GET") -> tuple[str, str, list[tuple[str, str]]]:
+    """Return (method, URL, headers) of `[METHOD] URL [-H 'Name: value']…` in any order. Raises UsageError.
+
+    `default` is the method if none is given.
+    """
     headers, plain = [], []
     left = list(words)
     while left:
@@ -147,4 +163,4 @@ def take_request(words: list[str]) -> tuple[str, str, list[tuple[str, str]]]:
         headers.append((name.strip(), text.strip()))
     if not 1 <= len(plain) <= 2 or plain[0].startswith("-"):
         raise UsageError(f'invalid option: "{" ".join(plain)}"')
-    return (plain[0] if len(plain) == 2 else "GET"), plain[-1], headers
+    return (plain[0] if len(plain) == 2 else default), plain[-1], headers

@@ -696,6 +696,7 @@ class If:
     condition: Predicate
     script: tuple[Instruction, ...]
     location: Location | None = None
+    place: SourceLine = SourceLine()
 
 
 Instruction = Set | Rewrite | Return | Break | If

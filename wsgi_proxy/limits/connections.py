@@ -151,6 +151,9 @@ class ConnectionCheck:
                 continue
             exchange.limit_conn_status = "PASSED"
             held = zone.take(key, number)
+            if exchange.trace is not None:
+                verdict = "the limit is reached" if held is None else "passed"
+                exchange.why("limit_conn", f'zone "{zone.name}", at most {number}, key {key.decode("latin-1")}: {verdict}')
             if held is None:
                 for other in taken:
                     other.close()

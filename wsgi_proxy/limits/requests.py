@@ -40,12 +40,14 @@ def monotonic_ms() -> int:
 class RateZone:
     """One `limit_req_zone`: a record per key. STAMP is the time of the last request, and VALUE the excess at that time."""
 
-    __slots__ = ("counter", "key", "name", "rate", "table")
+    __slots__ = ("counter", "counts", "key", "name", "rate", "table")
 
     def __init__(self, zone: LimitReqZone, memory: Memory) -> None:
         self.name = zone.name
         self.counter: Any = None
         """Counts the decisions (`status.Counter`), by their index in STATES; None in a zone that is not counted."""
+        self.counts = True
+        """False for a process that only asks for decisions (`explain`)."""
         self.key: Template = zone.key
         self.rate = zone.rate
         area = f"limit_req {zone.name}"
@@ -81,6 +83,8 @@ class RateZone:
 
     def account(self, digest: tuple[int, int], now: int) -> int:
         """Count a request that `look` has admitted. Return the excess with it."""
+        if not self.counts:
+            return self.look(digest, now, 0, False)
         table = self.table
         with table.lock:
             table.begin()
@@ -157,7 +161,7 @@ def judge(limits: Sequence[Rate], keys: Sequence[bytes], now: int) -> Verdict | 
     last = len(active) - 1
     excess = 0
     for number, (limit, digest) in enumerate(active):
-        excess = limit.zone.look(digest, now, limit.burst, counted and number == last)
+        excess = limit.zone.look(digest, now, limit.burst, counted and number == last and limit.zone.counts)
         if excess > limit.burst:
             return Verdict(None, excess, limit.zone.name)
     verdict = Verdict(0)
@@ -196,6 +200,8 @@ class RateCheck:
         if exchange.limit_req_status:
             return
         keys = [limit.zone.key(exchange).encode("latin-1") for limit in self.limits]
+        if exchange.trace is not None:
+            self._explain(exchange, keys)
         verdict = judge(self.limits, keys, self.clock())
         if verdict is None:
             return
@@ -213,6 +219,17 @@ class RateCheck:
                 pause(exchange, verdict.wait / 1000, self.sleep or time.sleep)
         else:
             exchange.limit_req_status = "PASSED"
+
+    def _explain(self, exchange: Exchange, keys: Sequence[bytes]) -> None:
+        """Note the numbers of each limit, without this request where it is not counted."""
+        for limit, key in zip(self.limits, keys, strict=True):
+            zone = limit.zone
+            excess = zone.look(zone.table.digest(key), self.clock(), 0, False) if key else 0
+            rate = f"{zone.rate / 1000:g} requests/s"
+            text = (
+                f"excess {excess / 1000:.3f} of burst {limit.burst // 1000}" if key else "the key is empty, so it does not apply"
+            )
+            exchange.why("limit_req", f'zone "{zone.name}", {rate}, key {key.decode("latin-1")}: {text}')
 
     def _count(self, keys: Sequence[bytes], verdict: Verdict) -> None:
         """Count the decision: a refusal in the zone that refuses, a delay in the one that delays, a pass in all others."""

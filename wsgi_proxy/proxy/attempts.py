@@ -145,6 +145,9 @@ class Attempts:
     def _lease(self) -> Lease:
         """Lease a server and record the attempt."""
         exchange = self.exchange
+        if exchange.trace is not None:
+            for line in self.pool.candidates(exchange.tried):
+                exchange.why("candidate", line)
         try:
             lease = self.pool.lease(exchange)
         except NoLiveUpstreams as error:

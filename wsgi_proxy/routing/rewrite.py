@@ -181,6 +181,8 @@ def _rewrite(exchange: Exchange, step: Rewrite) -> Return | bool:
         return Return(301 if flag == "permanent" else 302, lambda _: target)
     if not path:
         raise ProxyError("the rewritten URI has a zero length")
+    if exchange.trace is not None:
+        exchange.why("rewrite", f"{exchange.uri} to {path}" + (f", {flag}" if flag else ""))
     exchange.uri = path
     if args is not None:
         exchange.args = args
@@ -211,12 +213,13 @@ def _unescape_redirect(path: str) -> str:
 class Branch:
     """An `if` with its compiled location; `location` is None if the `if` changes no setting."""
 
-    __slots__ = ("compiled", "condition", "location", "script")
+    __slots__ = ("compiled", "condition", "location", "place", "script")
 
     def __init__(self, step: If, compile_location: Callable[[Location], Any]) -> None:
         self.condition = step.condition
         self.script = compile_script(step.script, compile_location)
         self.location = step.location
+        self.place = step.place
         self.compiled: Any = None if step.location is None else compile_location(step.location)
 
 
@@ -242,6 +245,8 @@ def _run(script: tuple[Step, ...], exchange: Exchange) -> Return | bool:
         if kind is Branch:
             assert isinstance(step, Branch)
             if step.condition(exchange):
+                if exchange.trace is not None:
+                    exchange.why("if", f"{step.place.file}:{step.place.line} holds")
                 if step.location is not None:
                     exchange.location = step.location
                     exchange.compiled = step.compiled

@@ -149,6 +149,35 @@ class PoolState:
             elif not self.single:
                 self.health.failed(index, now)
 
+    # --- explaining ----------------------------------------------------------------------------------------------------
+
+    def candidates(self, tried: Any) -> list[str]:
+        """Return a line for each peer: its weight, its connections, and the reason for which it may not be used."""
+        now = int(self._clock())
+        self.counts.sync()
+        totals = self.counts.totals
+        return [
+            f"{peer.name}: weight {peer.nominal}, {totals[peer.index]} connections, {self._state(peer, tried or (), now)}"
+            for peer in self.peers
+        ]
+
+    def _state(self, peer: Peer, tried: Any, now: int) -> str:
+        health, index = self.health, peer.index
+        if health.refused(index, peer.server):
+            return "down"
+        if peer in tried:
+            return "tried before"
+        if health.barred(index):
+            return "out: its health check failed"
+        if not self.single and health.closed(index, now):
+            return f"out for {max(0, int(health.reopens(index) - now))} s after {health.fails(index)} failures"
+        if health.stopped(index, peer.server):
+            return "draining: only for its sessions"
+        limit = peer.server.max_conns
+        if limit and self.counts.totals[index] >= limit:
+            return f"full: max_conns is {limit}"
+        return "backup" if peer.backup else "may be used"
+
     # --- keeping up ----------------------------------------------------------------------------------------------------
 
     def _tick(self, now: int) -> None:

@@ -31,6 +31,10 @@ class Freshness:
     grace: float = 0.0
     error_grace: float = 0.0
 
+    def __str__(self) -> str:
+        grace = f", then stale for {self.grace:.0f} s" if self.grace else ""
+        return f"fresh for {self.lifetime:.0f} s{grace}"
+
     def age(self, now: float) -> float:
         """Return the age in seconds."""
         return max(0.0, now - self.born)

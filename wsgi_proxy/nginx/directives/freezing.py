@@ -34,7 +34,7 @@ def _if(around: Level, outer: Settings, condition: Any, level: Level) -> If:
     if level.own:
         settings = settle(level, outer)
         place = _place(around, settings, (), ())
-    return If(condition, _script(level, outer), place)
+    return If(condition, _script(level, outer), place, level.place)
 
 
 def _location(level: Level, outer: Settings) -> Location:
