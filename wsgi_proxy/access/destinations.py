@@ -108,13 +108,23 @@ _INTERMEDIARIES = ("HTTP_VIA", "HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X
 
 
 def _is_same_port(exchange: Exchange, address: tuple[str, int]) -> bool:
-    """Return True for a loopback address with the port that a client on a loopback address has connected to itself."""
+    """Return True for a loopback address with the port that a client on a loopback address has connected to itself.
+
+    An IPv6 link-local address without a zone is left to the system, which connects to none (RFC 4007, section 6).
+    """
     name = getattr(exchange.connection, "server_addr", None)
     if not isinstance(name, tuple) or name[1] != address[1] or exchange.proxy_protocol is not None:
         return False
     if exchange.remote_addr != exchange.peer_addr or any(key in exchange.environ for key in _INTERMEDIARIES):
         return False
-    return all(_is_loopback(each) for each in (name[0], exchange.peer_addr, address[0]))
+    return _is_loopback(name[0]) and _is_loopback(exchange.peer_addr) and (_is_loopback(address[0]) or _is_zoneless(address[0]))
+
+
+def _is_zoneless(address: str) -> bool:
+    try:
+        return ipaddress.IPv6Address(address).is_link_local and "%" not in address
+    except ValueError:
+        return False
 
 
 def _is_loopback(address: str) -> bool:

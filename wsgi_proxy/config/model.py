@@ -31,7 +31,7 @@ Template = Callable[["Exchange"], str]
 
 Predicate = Callable[["Exchange"], bool]
 
-FORWARDING = frozenset({"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass"})
+FORWARDING = frozenset({"proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass"})
 """The handlers that send a request to an upstream's server."""
 
 
@@ -321,10 +321,10 @@ class Param:
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """The settings of `fastcgi_*`, `uwsgi_*` and `scgi_*` that `proxy_*` has not."""
+    """The settings of `fastcgi_*`, `uwsgi_*`, `scgi_*` and `memcached_*` that `proxy_*` has not."""
 
     protocol: str = "fastcgi"
-    """`fastcgi`, `uwsgi` or `scgi`."""
+    """`fastcgi`, `uwsgi`, `scgi` or `memcached`."""
     param: tuple[Param, ...] = ()
     joined: Template | None = None
     """The values of the parameters with variables, separated by zero bytes: one call is cheaper than many."""
@@ -334,6 +334,7 @@ class GatewaySettings:
     catch_stderr: tuple[str, ...] = ()
     modifier1: int = 0
     modifier2: int = 0
+    gzip_flag: int = 0
 
 
 HeaderTemplates = tuple[tuple[str, Template], ...]

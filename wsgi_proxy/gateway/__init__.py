@@ -1,4 +1,4 @@
-"""FastCGI, uwsgi and SCGI: requests as bytes, and bytes as responses. Opens no socket."""
+"""FastCGI, uwsgi, SCGI and memcached: requests as bytes, and bytes as responses. Opens no socket."""
 
 from .fastcgi import FastCGI
 from .protocols import Gateway, gateway_of

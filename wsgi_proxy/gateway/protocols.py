@@ -23,7 +23,7 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.name = settings.protocol
-        """`fastcgi`, `uwsgi` or `scgi`."""
+        """`fastcgi`, `uwsgi`, `scgi` or `memcached`."""
         self.streams = False
         """True if a body is sent in records, so that its length need not be known."""
         self.keeps = False
@@ -55,8 +55,11 @@ class Gateway:
 def gateway_of(settings: GatewaySettings) -> Gateway:
     """Return the protocol that the settings name."""
     from .fastcgi import FastCGI
+    from .memcached import Memcached
     from .uwsgi import SCGI, Uwsgi
 
+    if settings.protocol == "memcached":
+        return Memcached(settings)
     if settings.protocol == "fastcgi":
         return FastCGI(settings)
     return Uwsgi(settings) if settings.protocol == "uwsgi" else SCGI(settings)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..access import destinations
-from ..errors import ClientGone, InvalidResponse
+from ..errors import ClientError, ClientGone, InvalidResponse
 from ..http import Pairs, tokens
 from ..logs import errorlog
 from ..response import Response
@@ -55,6 +55,11 @@ class UpstreamRequests:
         A cache's `fetch` says what to ask for instead of the client's request. Raises ProxyError.
         """
         location = compiled.location
+        gateway = location.proxy.gateway
+        if gateway is not None and gateway.protocol == "memcached":
+            if exchange.method not in ("GET", "HEAD"):
+                raise ClientError("memcached_pass answers GET and HEAD", status=405)
+            exchange.drop_body()
         upload = take(exchange, location.proxy, location.core)
         try:
             return self._send(exchange, compiled, upload, fetch)
@@ -99,6 +104,9 @@ class UpstreamRequests:
             body.close()
             challenges = [pair for pair in reply.pairs if pair[0].lower() == "www-authenticate"] if reply.status == 401 else []
             return self._detours.special(exchange, reply.status, challenges)
+        if reply.status == 404 and settings.gateway is not None and settings.gateway.protocol == "memcached":
+            body.close()
+            return self._detours.special(exchange, 404)
         if reply.special:
             rate = pacing.accelerated(reply.pairs, settings.ignore_headers)
             if rate is not None:

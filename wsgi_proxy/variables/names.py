@@ -47,6 +47,14 @@ CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port", "uid_r
 _LOOKED_UP = 1000
 
 
+def _prefixed(name: str) -> str | None:
+    """Return the expression of a name that begins with `arg_`, `http_` or the like; None for another one."""
+    for prefix, row in PREFIXES:
+        if name.startswith(prefix):
+            return row(name[len(prefix) :])
+    return None
+
+
 class Names:
     """The variables of one configuration.
 
@@ -115,6 +123,10 @@ class Names:
             if function is not None:
                 return f"cached(x, {name!r}, f_{name})", False
             optional = name not in self._set
+            prefixed = _prefixed(name) if not optional else None
+            if prefixed is not None:
+                # Where no `set` has run, `$http_a` is the field again.
+                return f"(x.variables[{name!r}] if {name!r} in x.variables else {prefixed})", True
             return (f"x.variables.get({name!r})" if optional else f"x.variables.get({name!r}, '')"), optional
         elif name in self._defined:
             if getattr(self._defined[name], "volatile", True):
@@ -124,10 +136,8 @@ class Names:
             return TEXT[name], False
         if name in OPTIONAL:
             return OPTIONAL[name], True
-        for prefix, row in PREFIXES:
-            if name.startswith(prefix):
-                return row(name[len(prefix) :]), True
-        return None
+        prefixed = _prefixed(name)
+        return None if prefixed is None else (prefixed, True)
 
     def lookup(self, exchange: Exchange, name: str) -> str | None:
         """Return the value of a variable by its name in lower case, None if there is none; for names that requests bring."""

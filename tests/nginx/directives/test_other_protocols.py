@@ -1,4 +1,4 @@
-"""Settings of memcached, gRPC, QUIC and `stream`, which have no effect alone."""
+"""Settings of gRPC, QUIC and `stream`, which have no effect alone."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from wsgi_proxy.nginx import reader as nginx
 
 def test_settings_without_their_module_are_accepted_with_one_warning_each() -> None:
     config = nginx.loads(
-        "events {}\nhttp {\ngrpc_read_timeout 5s;\ngrpc_buffer_size 4k;\nmemcached_bind off;\n"
+        "events {}\nhttp {\ngrpc_read_timeout 5s;\ngrpc_buffer_size 4k;\n\n"
         "server { http3 on; quic_retry on; location / { grpc_set_header A b; } } }",
         path="/etc/x/nginx.conf",
     )
     assert config.warnings == (
         '"grpc_read_timeout" and the other "grpc_*" settings have no effect without "grpc_pass" in /etc/x/nginx.conf:3',
-        '"memcached_bind" and the other "memcached_*" settings have no effect without "memcached_pass" in /etc/x/nginx.conf:5',
         '"http3" and the other HTTP/3 settings have no effect without "listen ... quic" in /etc/x/nginx.conf:6',
     )
 
 
-@pytest.mark.parametrize("module", ["memcached", "grpc"])
+@pytest.mark.parametrize("module", ["grpc"])
 def test_a_location_that_needs_the_module_is_the_only_fault(module: str) -> None:
     text = f"server {{ location / {{ {module}_read_timeout 5s; {module}_pass 127.0.0.1:1; }} }}"
     assert faults(text) == [f'directive "{module}_pass" is not supported by wsgi_proxy']

@@ -9,9 +9,7 @@ from wsgi_proxy.nginx.directives import TABLE
 from wsgi_proxy.nginx.directives.unsupported import UNSUPPORTED
 
 
-@pytest.mark.parametrize(
-    "name", ["grpc_pass", "content_by_lua_block", "js_content", "geoip2_proxy", "memcached_pass", "acme_issuer"]
-)
+@pytest.mark.parametrize("name", ["grpc_pass", "content_by_lua_block", "js_content", "geoip2_proxy", "acme_issuer"])
 def test_well_known_names(name: str) -> None:
     assert name in UNSUPPORTED
     body = "{ return 'x; }' }" if name.endswith("_block") else "x;"

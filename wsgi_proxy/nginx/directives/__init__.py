@@ -59,7 +59,7 @@ SUBJECTS: Mapping[str, tuple[Row, ...]] = {
     "Tunnels": tunnel.ROWS,
     "Health checks": health.ROWS,
     "Logs": log.ROWS,
-    "FastCGI, uwsgi and SCGI": gateways.ROWS,
+    "FastCGI, uwsgi, SCGI and memcached": gateways.ROWS,
     "Accepted without effect": harmless.ROWS,
     "Other protocols": other_protocols.ROWS,
 }

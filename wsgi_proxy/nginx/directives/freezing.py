@@ -114,7 +114,7 @@ def freeze(reading: Reading, main: Level) -> Config:
     values: dict[str, Any] = {"core.types": _DEFAULT_TYPES, "core.access_log": _default_log(reading, main)}
     values |= {f"{module}.pass_forwarded": True for module in ("proxy", *MODULES)}
     trusting = ProxySettings(pass_forwarded=True)
-    base = Settings(values=values, proxy=trusting, fastcgi=trusting, uwsgi=trusting, scgi=trusting)
+    base = Settings(values=values, proxy=trusting, fastcgi=trusting, uwsgi=trusting, scgi=trusting, memcached=trusting)
     servers: tuple[ServerBlock, ...] = ()
     settings = base
     if http is not None:

@@ -1,4 +1,4 @@
-"""FastCGI, uwsgi and SCGI upstreams: `fastcgi_pass` and the like, with their settings.
+"""FastCGI, uwsgi, SCGI and memcached upstreams: `fastcgi_pass` and the like, with their settings.
 
 Rules:
 - A setting that `proxy_*` has as well is its row under another name (`mirrored`): same arguments, same effect. The values of
@@ -19,7 +19,7 @@ from . import cache, harmless, proxy, tls, values
 from .destinations import address_of, implicit_upstream, note_client_names
 from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted, listed, special, value
 
-MODULES = ("fastcgi", "uwsgi", "scgi")
+MODULES = ("fastcgi", "uwsgi", "scgi", "memcached")
 
 _SHARED = frozenset(
     """
@@ -32,6 +32,15 @@ _SHARED = frozenset(
     """.split()
 )
 """The names, without `proxy_`, of the settings that all three modules have."""
+
+
+_MEMCACHED = frozenset(
+    """
+    bind buffer_size connect_timeout next_upstream next_upstream_timeout next_upstream_tries read_timeout send_timeout
+    socket_keepalive
+    """.split()
+)
+"""Those that memcached's module has."""
 
 
 def group_of(group: str, module: str) -> str:
@@ -75,6 +84,10 @@ def mirrored(row: Row, module: str) -> Row:
 
     def act(level: Level, statement: Statement) -> None:
         view = replace(level, own=_View(level.own, module), seen=_View(level.seen, module))
+        if module == "memcached":
+            # A key without a value is a 404 here.
+            args = ["http_404" if word == "not_found" else word for word in statement.args]
+            statement = replace(statement, args=args)
         try:
             row.act(view, statement)
         except Bad as error:
@@ -88,9 +101,10 @@ def mirrored(row: Row, module: str) -> Row:
 
 def _mirrored() -> Iterator[Row]:
     for module in MODULES:
+        shared = _MEMCACHED if module == "memcached" else _SHARED
         for row in (*proxy.ROWS, *cache.ROWS, *harmless.ROWS, *tls.ROWS):
             name = row.name.removeprefix("proxy_")
-            if name != row.name and (name in _SHARED or (module == "uwsgi" and name.startswith("ssl_"))):
+            if name != row.name and (name in shared or (module == "uwsgi" and name.startswith("ssl_"))):
                 yield mirrored(row, module)
 
 
@@ -105,6 +119,9 @@ def _pass(module: str) -> Row:
             raise BadValue("is duplicate")
         url = statement.args[0]
         level.own["location.handler"] = f"{module}_pass"
+        if module == "memcached":
+            level.reading.names.declare_set("memcached_key")
+            level.own["memcached_own.param"] = [Param("key", level.template("$memcached_key"))]
         if "$" in url:
             named = level.own[target] = ProxyPass(url, module, template=level.template(url), place=statement.place)
             note_client_names(level, target, named)
@@ -187,6 +204,9 @@ def forwarding(settings: Any) -> tuple[ProxySettings, CacheSettings]:
     if module not in MODULES:
         return settings.proxy, settings.cache
     tls = settings.uwsgi_tls if module == "uwsgi" else UpstreamTLS()
+    if module == "memcached":
+        passed = {"pass_request_headers": False, "pass_request_body": False}
+        return replace(settings.memcached, gateway=settings.memcached_own, redirect=(), **passed), CacheSettings()
     proxy = replace(getattr(settings, module), gateway=getattr(settings, f"{module}_own"), tls=tls, redirect=())
     return proxy, replace(getattr(settings, f"{module}_cache"), convert_head=False)
 
@@ -195,7 +215,8 @@ _KERNEL = "the kernel decides when a socket is writable"
 
 ROWS: tuple[Row, ...] = (
     *(_pass(module) for module in MODULES),
-    *(listed(f"{module}_param", ALL, "TAKE23", f"{module}_own.param", _param) for module in MODULES),
+    *(listed(f"{module}_param", ALL, "TAKE23", f"{module}_own.param", _param) for module in MODULES if module != "memcached"),
+    value("memcached_gzip_flag", ALL, "TAKE1", "memcached_own.gzip_flag", values.number),
     value("fastcgi_index", ALL, "TAKE1", "fastcgi_own.index", _index),
     value("fastcgi_split_path_info", ALL, "TAKE1", "fastcgi_own.split_path_info", _split_path_info),
     value("fastcgi_keep_conn", ALL, "FLAG", "fastcgi_own.keep_conn", values.flag("fastcgi_keep_conn")),

@@ -1,4 +1,4 @@
-"""Settings of modules whose main directive wsgi_proxy has not: memcached, gRPC, QUIC, and `stream`.
+"""Settings of modules whose main directive wsgi_proxy has not: gRPC, QUIC, and `stream`.
 
 Rules:
 - A setting has no effect without its main directive (`grpc_pass`, `listen … quic`), which stops the start. So the settings are
@@ -29,7 +29,6 @@ _TLS = {
 }
 _MODULES: dict[str, tuple[dict[str, str], ...]] = {
     "grpc": (_CONNECTIONS, _FIELDS, _TLS, {"TAKE2": "set_header"}),
-    "memcached": (_CONNECTIONS, {"TAKE1": "gzip_flag"}),
 }
 _QUIC = {
     "TAKE1": "http3_max_concurrent_streams http3_stream_buffer_size quic_active_connection_id_limit quic_host_key",
