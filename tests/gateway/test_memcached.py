@@ -108,6 +108,7 @@ def test_values_and_their_absence(proxy: tuple[int, list[bytes]]) -> None:
     port, asked = proxy
     assert status_and_body(fetch(port, "/a")) == (200, b"hello")
     assert asked[-1] == b"get /a\r\n"
+    assert status_and_body(fetch(port, "/a", headers=[("Range", "bytes=1-2")])) == (206, b"el")
     assert fetch(port, "/gz").get("content-encoding") == "gzip"
     missing = fetch(port, "/none")
     assert missing.status == 404 and b"404 Not Found" in missing.body

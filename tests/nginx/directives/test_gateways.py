@@ -45,8 +45,9 @@ def test_a_setting_has_the_effect_of_the_one_of_proxy(row: Any) -> None:
     module = row.name.partition("_")[0]
     example = ENTRIES[row.like].example
     beside = "proxy_buffers 8 16k;" if row.like == "proxy_busy_buffers_size" else ""
-    # A `get` of memcached has neither fields nor a body.
-    alike = "proxy_pass_request_headers off; proxy_pass_request_body off;" if module == "memcached" else ""
+    # A `get` of memcached has neither fields nor a body, and its values have ranges.
+    nothing = "proxy_pass_request_headers off; proxy_pass_request_body off; proxy_force_ranges on;"
+    alike = nothing if module == "memcached" else ""
     theirs = location(f"proxy_pass http://127.0.0.1:1; {alike} {beside} {example}", OUTSIDE)
     text = f"{beside} {example}".replace("proxy_", f"{module}_").replace("/wsgi-proxy/", "/wsgi-proxy/")
     ours = location(f"{module}_pass 127.0.0.1:1; {text}", OUTSIDE)

@@ -205,8 +205,9 @@ def forwarding(settings: Any) -> tuple[ProxySettings, CacheSettings]:
         return settings.proxy, settings.cache
     tls = settings.uwsgi_tls if module == "uwsgi" else UpstreamTLS()
     if module == "memcached":
-        passed = {"pass_request_headers": False, "pass_request_body": False}
-        return replace(settings.memcached, gateway=settings.memcached_own, redirect=(), **passed), CacheSettings()
+        nothing = {"pass_request_headers": False, "pass_request_body": False}
+        own = settings.memcached_own
+        return replace(settings.memcached, gateway=own, redirect=(), force_ranges=True, **nothing), CacheSettings()
     proxy = replace(getattr(settings, module), gateway=getattr(settings, f"{module}_own"), tls=tls, redirect=())
     return proxy, replace(getattr(settings, f"{module}_cache"), convert_head=False)
 
