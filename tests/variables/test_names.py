@@ -207,3 +207,14 @@ def test_unknown_escape() -> None:
 def test_a_family_has_an_empty_name() -> None:
     x = exchange("/?=v", cookie="=c")
     assert value("<$arg_|$http_|$cookie_|$sent_http_|$upstream_http_>", x) == "<||c||>"
+
+
+def test_a_set_of_a_prefixed_name_leaves_the_field_where_none_has_run() -> None:
+    """As in nginx: `set $http_bar` in one location does not empty the field in another."""
+    names = Names()
+    names.declare_set("http_bar")
+    x = Exchange.from_environ(environ("GET", "/", [("Bar", "sent")], 8080))
+    value = compile_text("$http_bar", names)
+    assert value(x) == "sent"
+    x.variables["http_bar"] = "given"
+    assert value(x) == "given"

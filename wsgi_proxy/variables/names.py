@@ -51,7 +51,7 @@ def _prefixed(name: str) -> str | None:
     """Return the expression of a name that begins with `arg_`, `http_` or the like; None for another one."""
     for prefix, row in PREFIXES:
         if name.startswith(prefix):
-            return row(name[len(prefix) :])
+            return str(row(name[len(prefix) :]))
     return None
 
 
