@@ -69,6 +69,7 @@ def test_values_and_formats(tmp_path: Path) -> None:
                 fetch(server.port, target, headers=[("Host", "main.test")])
             wait_until(lambda: value(parsed(scraped(server)), "requests_total") == 12, "the last request to be counted")
             wait_until(lambda: "upstream_checks_total" in scraped(server), "the first health check")
+            wait_until(lambda: "cache_entries" in scraped(server), "the first sweep of the cache")
             text = scraped(server)
             found = parsed(text)
             place = {"server": f"main.test:{server.port}", "location": "/"}

@@ -47,6 +47,7 @@ def test_the_state_of_each_server_and_why(tmp_path: Path) -> None:
                 assert fetch(server.port, "/lone").status == 502
             fetch(server.port, "/checked")
             wait_until(lambda: upstreams()["checked"][1]["state"] == "unhealthy", "the failed health check")
+            wait_until(lambda: upstreams()["checked"][0]["checks"], "the first health check")
             wait_until(lambda: upstreams()["lone"][0]["failures"] == 8, "the failures of the single server")
             found = upstreams()
             good, failed, down = found["some"]

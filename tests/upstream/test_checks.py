@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import Recorder, fetch, free_port, reply, run_gunicorn, wait_until
+from tests.support.forks import ended, forked
 from tests.support.pools import Request
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import Config, HealthCheck, If, Location, Match, ProxyPass, ProxySettings, Server, ServerBlock
@@ -353,3 +354,28 @@ def test_checks_of_a_preloaded_application_begin_without_a_request_and_end_clean
             wait_until(lambda: len(upstream.requests) > 3, "checks", 30)
             assert fetch(server.port).get("X-After-Patch") == "True", server.log()
     assert "Traceback" not in server.log(), server.log()
+
+
+def test_the_first_result_is_reported() -> None:
+    """The checks of a worker start when they are made, so the function must be known by then."""
+    results: list[tuple[str, bool]] = []
+
+    class Eager(Probes):
+        def start(self) -> None:
+            for probe in self.probes:
+                for peer in probe.pool.peers:
+                    probe.run(peer)
+
+    def fails(peer: Peer) -> None:
+        raise CheckFailed("no")
+
+    def report(pool: Pool, peer: Peer, failure: str, changed: bool) -> None:
+        results.append((failure, changed))
+
+    def work() -> None:
+        memory = PrivateMemory()
+        pool = Pool(["127.0.0.1:9"], runtime=Runtime(memory))
+        Eager([Probe(pool, HealthCheck(fails=1), fails)], memory, report)
+        assert results == [("no", True)]
+
+    assert ended(forked(work)) == 0

@@ -116,8 +116,11 @@ def _description(error: BaseException) -> str:
 class Probes:
     """All active checks of a configuration. Every worker has the object; the leader runs the checks."""
 
-    def __init__(self, probes: Iterable[Probe], memory: SharedMemory) -> None:
+    def __init__(self, probes: Iterable[Probe], memory: SharedMemory, report: Report | None = None) -> None:
         self.probes = list(probes)
+        for probe in self.probes:
+            # Before the start, so that no result is missed.
+            probe.report = report
         self._memory = memory
         self._stop = threading.Event()
         self._stopped = False
@@ -134,8 +137,11 @@ class Probes:
                 self.start()
 
     @classmethod
-    def of(cls, config: Config, pools: Mapping[str, Pool], memory: SharedMemory) -> Probes:
-        """Return the checks of a configuration's locations (`health_check` beside `proxy_pass`) and of the pools."""
+    def of(cls, config: Config, pools: Mapping[str, Pool], memory: SharedMemory, report: Report | None = None) -> Probes:
+        """Return the checks of a configuration's locations (`health_check` beside `proxy_pass`) and of the pools.
+
+        `report` gets the result of each check.
+        """
         probes = []
         for location in locations_of(config):
             proxy = location.proxy
@@ -150,12 +156,7 @@ class Probes:
                 settings = pool.health_check
                 check = make_check(settings, None, pool.scheme, "", ProxySettings(tls=pool.tls))
                 probes.append(Probe(pool, settings, check))
-        return cls(probes, memory)
-
-    def report_to(self, report: Report) -> None:
-        """Give the result of each check to a function, from now on."""
-        for probe in self.probes:
-            probe.report = report
+        return cls(probes, memory, report)
 
     def start(self) -> None:
         """Start the checks, unless they have started in this process or were stopped before it was forked."""
