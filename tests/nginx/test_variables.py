@@ -141,7 +141,7 @@ CONSTANTS = {
     "nginx/directives/advice.py": (2, "the warning is about constants, or about variables"),
     "nginx/directives/charset.py": (1, "only two constants can lack a charset_map"),
     "nginx/directives/gateways.py": (1, "parameters with variables are evaluated for each request"),
-    "nginx/directives/tls.py": (1, "the text of a fault"),
+    "nginx/directives/tls.py": (2, "the text of a fault, and the file that a fault may name"),
     "nginx/directives/values.py": (3, "a path under a folder is evaluated for each request"),
     "proxy/connect.py": (1, "the destination is judged for each request"),
     "proxy/forwarder.py": (1, "the field is evaluated for each request"),

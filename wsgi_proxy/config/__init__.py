@@ -21,6 +21,7 @@ from .model import AddHeader as AddHeader
 from .model import Break as Break
 from .model import CacheSettings as CacheSettings
 from .model import CacheZone as CacheZone
+from .model import Cluster as Cluster
 from .model import Config, HealthCheck, Policy, ProxyTarget, Server, Sticky
 from .model import CoreSettings as CoreSettings
 from .model import DavSettings as DavSettings

@@ -446,6 +446,8 @@ class LimitReqZone:
     size: int
     rate: int
     place: SourceLine = SourceLine()
+    sync: bool = False
+    """Counted over all machines of the cluster."""
 
 
 @dataclass(frozen=True)
@@ -839,6 +841,16 @@ class Main:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """`wsgi_proxy_cluster address name= timeout=`: the Redis with the state that machines share. `timeout` is in seconds."""
+
+    address: str
+    name: str = "default"
+    timeout: float = 0.02
+    place: SourceLine = SourceLine()
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole configuration, checked."""
 
@@ -851,6 +863,7 @@ class Config:
     limit_req_zones: Mapping[str, LimitReqZone] = field(default_factory=dict)
     limit_conn_zones: Mapping[str, LimitConnZone] = field(default_factory=dict)
     matches: Mapping[str, Match] = field(default_factory=dict)
+    cluster: Cluster | None = None
     core: CoreSettings = CoreSettings()
     warnings: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()

@@ -6,6 +6,8 @@ Rules:
 - A request is counted once. An internal redirect does not count again.
 - Empty keys and keys of more than 65535 bytes are not limited.
 - A full table drops the record that has been idle for the longest time.
+- A zone with `sync` is counted over all machines (`cluster`). This machine also counts its own requests of it, and
+  goes on from there when Redis fails.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..cluster import SharedRates
 from ..errors import ClientGone, Refusal
 from ..logs import errorlog
 from .table import STAMP, VALUE, CountTable, Memory
@@ -40,7 +43,7 @@ def monotonic_ms() -> int:
 class RateZone:
     """One `limit_req_zone`: a record per key. STAMP is the time of the last request, and VALUE the excess at that time."""
 
-    __slots__ = ("counter", "counts", "key", "name", "rate", "table")
+    __slots__ = ("counter", "counts", "key", "name", "rate", "sync", "table")
 
     def __init__(self, zone: LimitReqZone, memory: Memory) -> None:
         self.name = zone.name
@@ -50,6 +53,7 @@ class RateZone:
         """False for a process that only asks for decisions (`explain`)."""
         self.key: Template = zone.key
         self.rate = zone.rate
+        self.sync = zone.sync
         area = f"limit_req {zone.name}"
         self.table = CountTable(memory.area(area, zone.size), memory.lock(area))
 
@@ -176,10 +180,35 @@ def judge(limits: Sequence[Rate], keys: Sequence[bytes], now: int) -> Verdict | 
     return verdict
 
 
+def judge_together(limits: Sequence[Rate], keys: Sequence[bytes], now: int, shared: SharedRates) -> Verdict | None:
+    """Return the decision of `judge` where zones with `sync` are counted over all machines. This machine alone if Redis fails."""
+    active = [(limit, key) for limit, key in zip(limits, keys, strict=True) if 0 < len(key) <= 65535]
+    common = [(limit, key) for limit, key in active if limit.zone.sync]
+    if not common:
+        return judge(limits, keys, now)
+    own = [(limit, limit.zone.table.digest(key)) for limit, key in active if not limit.zone.sync]
+    for limit, digest in own:
+        excess = limit.zone.look(digest, now, limit.burst, False)
+        if excess > limit.burst:
+            return Verdict(None, excess, limit.zone.name)
+    try:
+        refused, found = shared.judge([(limit.zone.name, key, limit.zone.rate, limit.burst) for limit, key in common])
+    except OSError:
+        return judge(limits, keys, now)
+    if refused >= 0:
+        return Verdict(None, found[refused], common[refused][0].zone.name)
+    decisive = [(limit, limit.zone.account(digest, now)) for limit, digest in own]
+    for (limit, key), excess in zip(common, found, strict=True):
+        limit.zone.account(limit.zone.table.digest(key), now)
+        decisive.append((limit, excess))
+    limit, excess = max(decisive, key=lambda pair: pair[0].wait(pair[1]))
+    return Verdict(limit.wait(excess), excess, limit.zone.name)
+
+
 class RateCheck:
     """All `limit_req` of a location, as a step of the access guard. `clock` returns milliseconds; `sleep` takes seconds."""
 
-    __slots__ = ("clock", "dry_run", "level", "limits", "sleep", "status")
+    __slots__ = ("clock", "dry_run", "level", "limits", "shared", "sleep", "status")
 
     def __init__(
         self,
@@ -187,11 +216,13 @@ class RateCheck:
         zones: Mapping[str, RateZone],
         clock: Callable[[], int] = monotonic_ms,
         sleep: Callable[[float], None] | None = None,
+        shared: SharedRates | None = None,
     ) -> None:
         self.limits = tuple(Rate(zones[limit.zone], limit.burst, limit.delay) for limit in settings.limit_req)
         self.status = settings.limit_req_status
         self.level = settings.limit_req_log_level
         self.dry_run = settings.limit_req_dry_run
+        self.shared = shared if any(limit.zone.sync for limit in self.limits) else None
         self.clock = clock
         self.sleep = sleep
 
@@ -202,7 +233,10 @@ class RateCheck:
         keys = [limit.zone.key(exchange).encode("latin-1") for limit in self.limits]
         if exchange.trace is not None:
             self._explain(exchange, keys)
-        verdict = judge(self.limits, keys, self.clock())
+        if self.shared is None:
+            verdict = judge(self.limits, keys, self.clock())
+        else:
+            verdict = judge_together(self.limits, keys, self.clock(), self.shared)
         if verdict is None:
             return
         suffix = "_DRY_RUN" if self.dry_run else ""

@@ -142,6 +142,7 @@ class Proxy:
         self.probes.stop()
         self.transport.close()
         self.cache.close()
+        self.guard.close()
 
     # --- the request path -----------------------------------------------------------------------------------------------------
 

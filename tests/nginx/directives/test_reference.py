@@ -145,6 +145,7 @@ ELSEWHERE = {
     "tunnel_pass": "the argument's default, not the directive's",
     "wsgi_proxy_status": "the argument's default, not the directive's",
     "health_check": "the parameters' defaults",
+    "wsgi_proxy_cluster": "the parameters' defaults",
     "add_header_inherit": "inheritance",
     "add_trailer_inherit": "inheritance",
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from typing import Any
 
 from ...config import CacheZone, Template
 from . import values
-from .row import ALL, Bad, Level, Row, Statement, listed, special, summed, value
+from .row import ALL, Bad, Level, Row, Statement, listed, needs_package, special, summed, value
 
 _STALE = (
     "error",
@@ -53,9 +52,8 @@ def _cache_path(level: Level, statement: Statement) -> None:
     name = settings["name"]
     if name in level.reading.cache_zones:
         raise Bad(f'duplicate zone "{name}"')
-    if re.match(r"(rediss?|unix)://", path) and find_spec("redis") is None:
-        scheme = path.partition(":")[0]
-        raise Bad(f'"{statement.name} {scheme}://" needs the package redis: pip install "wsgi-proxy-nginx[redis]"')
+    if re.match(r"(rediss?|unix)://", path):
+        needs_package("redis", statement.name, path)
     if path != "memory" and not re.match(r"rediss?://|unix://|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", path):
         path = level.reading.absolute(path)
     level.reading.cache_zones[name] = CacheZone(path=path, place=statement.place, **settings)

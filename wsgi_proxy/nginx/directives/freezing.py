@@ -136,6 +136,7 @@ def freeze(reading: Reading, main: Level) -> Config:
         limit_req_zones=dict(reading.limit_req_zones),
         limit_conn_zones=dict(reading.limit_conn_zones),
         matches=dict(reading.matches),
+        cluster=reading.cluster,
         core=settings.core,
     )
 

@@ -7,6 +7,7 @@ import re
 from ...config import LimitConn, LimitConnZone, LimitReq, LimitReqZone
 from . import values
 from .cache import zone_of
+from .cluster import require as require_cluster
 from .row import ALL, Bad, BadValue, Level, Row, Statement, special, value
 
 _LOG_LEVELS = ("info", "notice", "warn", "error")
@@ -14,9 +15,14 @@ _LOG_LEVELS = ("info", "notice", "warn", "error")
 
 def _limit_req_zone(level: Level, statement: Statement) -> None:
     key, *parameters = statement.args
-    name, size, rate = "", 0, 0
+    name, size, rate, sync = "", 0, 0, False
+    if len(parameters) == 3 and "sync" not in parameters:
+        raise Bad('invalid number of arguments in "limit_req_zone" directive')
     for parameter in parameters:
-        if parameter.startswith("zone="):
+        if parameter == "sync":
+            sync = True
+            require_cluster(level, statement)
+        elif parameter.startswith("zone="):
             name, size = zone_of(parameter, "zone size")
         elif parameter.startswith("rate="):
             found = re.fullmatch(r"rate=([0-9]+)r/([sm])", parameter)
@@ -31,7 +37,7 @@ def _limit_req_zone(level: Level, statement: Statement) -> None:
     if name in known:
         raise Bad(f'limit_req_zone "{name}" is already bound to key "{key}"')
     # nginx's rate without `rate=` is one request per second.
-    known[name] = LimitReqZone(name, level.template(key), size, rate or 1000, statement.place)
+    known[name] = LimitReqZone(name, level.template(key), size, rate or 1000, statement.place, sync)
 
 
 def _limit_req(level: Level, statement: Statement) -> None:
@@ -93,7 +99,7 @@ def _later_known(level: Level, zone: str, zones: str, statement: Statement) -> N
 
 
 ROWS: tuple[Row, ...] = (
-    special("limit_req_zone", "http", "TAKE3", _limit_req_zone),
+    special("limit_req_zone", "http", "TAKE34", _limit_req_zone),
     special("limit_req", ALL, "TAKE123", _limit_req, "guard.limit_req"),
     value("limit_req_status", ALL, "TAKE1", "guard.limit_req_status", values.between(400, 599)),
     value("limit_req_log_level", ALL, "TAKE1", "guard.limit_req_log_level", values.word(*_LOG_LEVELS)),

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ...config import SourceLine
@@ -30,6 +31,13 @@ class Bad(Exception):
 
 class BadValue(Bad):
     """A fault that nginx reports after the directive's name: `"proxy_read_timeout" directive invalid value`."""
+
+
+def needs_package(package: str, name: str, address: str) -> None:
+    """Raise Bad if a package that an address needs is not installed. `package` is also the name of the extra."""
+    if find_spec(package) is None:
+        scheme = address.partition(":")[0]
+        raise Bad(f'"{name} {scheme}://" needs the package {package}: pip install "wsgi-proxy-nginx[{package}]"')
 
 
 @dataclass(frozen=True)

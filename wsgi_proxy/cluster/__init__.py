@@ -1,0 +1,11 @@
+"""State that several machines share in Redis or Valkey (`wsgi_proxy_cluster`).
+
+Rules:
+- Redis decides only while it answers within the configured time. Otherwise every decision is this machine's own.
+- Its keys begin with `wsgi-proxy:{name}`. The braces keep them in one slot of a Redis Cluster.
+"""
+
+from .link import Link, Script, parse_address
+from .rates import SharedRates
+
+__all__ = ["Link", "Script", "SharedRates", "parse_address"]
