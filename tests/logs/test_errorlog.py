@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import fetch, free_port, run_proxy, wait_until
+from tests.support import Recorder, fetch, free_port, run_proxy, wait_until
 from wsgi_proxy.config import CoreSettings, Location, ServerBlock
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.logs import errorlog
@@ -108,3 +108,33 @@ http {{ access_log off; server {{ listen 127.0.0.1:{free_port()};
         wait_until(lambda: "/main" in (logs / "main.log").read_text(), "a line")
         assert "/own/" in (logs / "more.log").read_text() and "/main" not in (logs / "more.log").read_text()
         assert "/own/" not in (logs / "own.log").read_text() and "/own/" not in (logs / "main.log").read_text()
+
+
+def test_a_server_that_goes_out_and_comes_back_is_one_line_each_at_the_default_level(tmp_path: Path) -> None:
+    dead = free_port()
+    with Recorder() as good:
+        text = f"""worker_processes 2; error_log logs/main.log; events {{ worker_connections 64; }} http {{ access_log off;
+            upstream u {{ server 127.0.0.1:{dead} max_fails=2 fail_timeout=1s; server {good.address}; }}
+            server {{ listen 127.0.0.1:{free_port()}; location / {{ proxy_pass http://u; }} }} }}"""
+        with run_proxy(text, tmp_path) as proxy:
+            log = proxy.folder / "logs" / "main.log"
+            name = f'server 127.0.0.1:{dead} of upstream "u"'
+
+            def lines(state: str) -> list[str]:
+                return [line for line in log.read_text().splitlines() if f"{name} is {state}" in line]
+
+            def served(state: str, number: int) -> bool:
+                assert fetch(proxy.port).status == 200
+                return len(lines(state)) == number
+
+            wait_until(lambda: served("out", 1), "the server to go out")
+            assert "[error]" in lines("out")[0]
+            last = "2 failures, the last: connect() failed (111: Connection refused) while connecting to upstream"
+            assert lines("out")[0].endswith(f"is out for 1 s after {last}")
+            # The probes of each second fail, and the server is out all the time.
+            failures = log.read_text().count("connect() failed (111: Connection refused) while connecting to upstream, client")
+            wait_until(lambda: served("out", 1) and log.read_text().count("upstream, client") > failures + 1, "two probes")
+            assert len(lines("out")) == 1 and lines("back") == []
+            with Recorder(port=dead):
+                wait_until(lambda: served("back", 1), "the server to be back")
+                assert lines("back")[0].endswith("is back: a request succeeded")

@@ -119,6 +119,7 @@ class Attempts:
             try:
                 result = self.send(lease, attempt)
             except UpstreamError as error:
+                lease.reason = str(error)
                 lease.settle(True)
                 # No name outlives this clause: the traceback holds this frame, and with it everything that the request had.
                 self._note_failure(attempt, error, self.url(lease))

@@ -99,10 +99,10 @@ class Probe:
         changed = False
         if -streak >= self.settings.fails and self.pool.checked(peer, False):
             changed = True
-            errorlog.line("warn", f"peer is unhealthy while checking status {name}: {failure}")
+            errorlog.line("error", f"peer is unhealthy while checking status {name}: {failure}")
         elif streak >= self.settings.passes and self.pool.checked(peer, True):
             changed = True
-            errorlog.line("notice", f"peer is healthy while checking status {name}")
+            errorlog.line("error", f"peer is healthy while checking status {name}")
         if self.report is not None:
             self.report(self.pool, peer, failure, changed)
 

@@ -32,12 +32,14 @@ __all__ = ["Lease", "Peer", "Pool"]
 class Lease:
     """One attempt at `peer`, counted as an open connection until it is settled."""
 
-    __slots__ = ("_pool", "begun", "peer", "settled")
+    __slots__ = ("_pool", "begun", "peer", "reason", "settled")
 
     def __init__(self, pool: Pool, peer: Peer) -> None:
         self._pool = pool
         self.peer = peer
         self.settled = False
+        self.reason = ""
+        """The description of a failure, for the log; set before `settle`."""
         self.begun = 0
         """The start of the attempt in milliseconds, for least_time with `inflight`; else 0."""
 
@@ -60,7 +62,7 @@ class Lease:
                     pool._measure(self, failed, header_time, last_byte_time)
                 pool.counts.remove(index)
                 if failed or pool._words[FIRST_FAILS + index]:
-                    pool._judge(index, failed)
+                    pool._judge(self.peer, failed, self.reason)
             if pool._queue is not None:
                 pool._queue.wake()
 

@@ -30,6 +30,7 @@ from ..balance import (
     walking,
 )
 from ..errors import ConfigError, Fault
+from ..logs import errorlog
 from ..shm import SharedMemory, forked_without_exec
 from . import arguments
 from .columns import Columns
@@ -140,14 +141,25 @@ class PoolState:
             if last_byte_time is not None:
                 self.health.measured(LAST_MS, index, int(last_byte_time * 1000))
 
-    def _judge(self, index: int, failed: bool) -> None:
-        """Record a failed attempt, or a successful one at a server with failures."""
-        now = int(self._clock())
+    def _judge(self, peer: Peer, failed: bool, reason: str) -> None:
+        """Record a failed attempt, or a successful one at a server with failures. Log a server that goes out or comes back."""
+        if self.single and failed:
+            return
+        now, index, limit = int(self._clock()), peer.index, peer.server.max_fails
         with self._lock:
-            if not failed:
-                self.health.passed(index, now)
-            elif not self.single:
+            before = self.health.fails(index)
+            if failed:
                 self.health.failed(index, now)
+            else:
+                self.health.passed(index, now)
+            after = self.health.fails(index)
+        if limit and (before >= limit) != (after >= limit):
+            name = f'server {peer.name} of upstream "{self.name}"'
+            if failed:
+                last = f", the last: {reason}" if reason else ""
+                errorlog.line("error", f"{name} is out for {peer.server.fail_timeout:g} s after {after} failures{last}")
+            else:
+                errorlog.line("error", f"{name} is back: a request succeeded")
 
     # --- explaining ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+from tests.support import fetch, free_port, run_proxy, wait_until
 from tests.support.directive import faults, http, location, said
 
 
@@ -28,3 +32,17 @@ def test_buffers_and_servers() -> None:
 def test_an_unknown_variable_in_a_format() -> None:
     assert faults("log_format mine $nothing;") == ['unknown "nothing" variable']
     assert http("log_format mine $host;").servers == ()
+
+
+def test_the_format_json_is_ready(tmp_path: Path) -> None:
+    text = f"""worker_processes 1; events {{ worker_connections 64; }} http {{ access_log logs/a.json json; server {{
+        listen 127.0.0.1:{free_port()}; location / {{ return 204; }} }} }}"""
+    with run_proxy(text, tmp_path) as proxy:
+        fetch(proxy.port, '/a?"b', headers=[("User-Agent", 'x"\\y'), ("traceparent", "00-1-2-01")])
+        log = proxy.folder / "logs" / "a.json"
+        wait_until(lambda: log.exists() and log.read_text().endswith("\n"), "the line")
+        found = json.loads(log.read_text())
+    assert (found["status"], found["method"], found["uri"], found["client"]) == ("204", "GET", '/a?"b', "127.0.0.1")
+    assert (found["user_agent"], found["traceparent"], found["upstream"]) == ('x"\\y', "00-1-2-01", "")
+    (own,) = http('log_format json "mine"; access_log a json; server { }').core.access_log
+    assert said(own.format.template) == "mine"

@@ -15,13 +15,27 @@ from .row import Bad, Level, Row, Statement, special
 COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 
 
+JSON = (
+    '{"time":"$time_iso8601","client":"$remote_addr","user":"$remote_user","method":"$request_method","host":"$host",'
+    '"uri":"$request_uri","protocol":"$server_protocol","status":"$status","bytes":"$body_bytes_sent",'
+    '"request_time":"$request_time","referer":"$http_referer","user_agent":"$http_user_agent","request_id":"$request_id",'
+    '"traceparent":"$http_traceparent","upstream":"$upstream_addr","upstream_status":"$upstream_status",'
+    '"upstream_time":"$upstream_response_time","cache":"$upstream_cache_status","limit_req":"$limit_req_status"}'
+)
+"""The format `json`, with all values as strings, because some are lists."""
+_READY = {"combined": (COMBINED, "default"), "json": (JSON, "json")}
+
+
 def log_format(reading: Reading, name: str) -> LogFormat:
-    """Return a format by its name; `combined` always exists."""
+    """Return a format by its name; `combined` always exists, and `json` unless the configuration defines it."""
     known = reading.log_formats.get(name)
     if known is None:
-        if name != "combined":
+        if name not in _READY:
             raise Bad(f'unknown log format "{name}"')
-        known = reading.log_formats[name] = LogFormat(name, compile_log(COMBINED, reading.names))
+        text, escape = _READY[name]
+        known = LogFormat(name, compile_log(text, reading.names, escape))
+        if name == "combined":
+            reading.log_formats[name] = known
     return known
 
 
