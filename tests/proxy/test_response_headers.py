@@ -131,3 +131,21 @@ def test_the_server_field_has_the_version_unless_server_tokens_is_off(http2: boo
     with run_proxy(text, tmp_path):
         assert server("/") == server("/build") == f"wsgi_proxy/{__version__}"
         assert server("/off") == server("/", "hidden") == "wsgi_proxy"
+
+
+def test_internet_explorer_gets_a_page_in_place_of_a_redirect(tmp_path: Path) -> None:
+    """`msie_refresh`, for redirects of the configuration alone."""
+    port = free_port()
+    text = f"""events {{}} http {{ access_log off; server {{ listen 127.0.0.1:{port}; msie_refresh on;
+        location / {{ return 301 text; }} location /space {{ return 302 "space "; }}
+        location /page {{ return 301; error_page 301 http://e.test/; }}
+        location /off {{ msie_refresh off; return 301 text; }} location /307 {{ return 307 text; }} }} }}"""
+    agent = [("User-Agent", "Mozilla/4.0 (MSIE 6.0; Windows)")]
+    with run_proxy(text, tmp_path):
+        found = fetch(port, "/", headers=agent)
+        assert (found.status, found.get("location"), found.get("content-type")) == (200, None, "text/html")
+        assert found.body == b'<html><head><meta http-equiv="Refresh" content="0; URL=text"></head><body></body></html>\r\n'
+        assert b"URL=space%20" in fetch(port, "/space", headers=agent).body
+        assert b"URL=http://e.test/" in fetch(port, "/page", headers=agent).body
+        assert [fetch(port, path, headers=agent).status for path in ("/off", "/307")] == [301, 307]
+        assert fetch(port, "/").status == 301

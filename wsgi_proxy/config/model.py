@@ -608,6 +608,7 @@ class CoreSettings:
     limit_rate_after: Template | None = None
     server_tokens: str = "on"
     msie_padding: bool = True
+    msie_refresh: bool = False
     server_name_in_redirect: bool = False
     port_in_redirect: bool = True
     absolute_redirect: bool = True

@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,7 @@ def status_line(status: int, reason: str = "") -> str:
     return f"{status} {reason or PHRASES.get(status, '')}"
 
 
+_REFRESH_ESCAPED = re.compile(r"[\x00-\x20\"%'\x7f-\xff]")
 _PADDING = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
 
 
@@ -95,6 +97,21 @@ def wants_padding(agent: str) -> bool:
     if "Opera" in agent:
         return False
     return 0 <= at < len(agent) - 7 or ("Chrome/" in agent and "Gecko/" not in agent)
+
+
+def is_msie(agent: str) -> bool:
+    """Return True for Internet Explorer, but not for an Opera that claims to be one (ngx_http_process_user_agent)."""
+    return 0 <= agent.find("MSIE ") < len(agent) - 7 and "Opera" not in agent
+
+
+def refresh_page(url: str) -> bytes:
+    """Return the page that loads a URL at once, for `msie_refresh` (ngx_http_send_refresh).
+
+    >>> refresh_page("/a b")
+    b'<html><head><meta http-equiv="Refresh" content="0; URL=/a%20b"></head><body></body></html>\\r\\n'
+    """
+    shown = _REFRESH_ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", url)
+    return f'<html><head><meta http-equiv="Refresh" content="0; URL={shown}"></head><body></body></html>\r\n'.encode("latin-1")
 
 
 @lru_cache(maxsize=256)

@@ -86,6 +86,10 @@ class Detours:
         rule = None if exchange.error_page_made else self.error_page(exchange, status)
         if rule is None:
             exchange.error_response = 0
+            url = next((value for name, value in fields if name == "Location"), None)
+            refresh = None if url is None else response_headers.refresh_page(exchange, status, url)
+            if refresh is not None:
+                return refresh
             response = response_headers.standard_page(exchange, status)
         else:
             try:

@@ -54,8 +54,23 @@ def standard_page(exchange: Exchange, status: int) -> Response:
     return Response(pages.shown_status(status), fields, (body,) if body else (), length=len(body))
 
 
+def refresh_page(exchange: Exchange, status: int, url: str) -> Response | None:
+    """Return the page that takes the place of a redirect under `msie_refresh`; None for other browsers and statuses."""
+    location = exchange.location_or_none
+    if location is None or not location.core.msie_refresh or status not in (301, 302):
+        return None
+    if not pages.is_msie(exchange.environ.get("HTTP_USER_AGENT", "")):
+        return None
+    body = pages.refresh_page(url)
+    fields = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
+    return Response(200, fields, (body,), length=len(body))
+
+
 def redirect_page(exchange: Exchange, status: int, url: str) -> Response:
     """Return a redirect of the client to a URL."""
+    refresh = refresh_page(exchange, status, url)
+    if refresh is not None:
+        return refresh
     response = standard_page(exchange, status)
     response.headers.append(("Location", absolute(exchange, url)))
     return response

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..http import pages
+
 if TYPE_CHECKING:
     from ..exchange import Exchange
 
@@ -36,6 +38,4 @@ PREFIXES: dict[str, Callable[[str], str]] = {
 
 def msie(exchange: Exchange) -> str | None:
     """Return "1" for Microsoft Internet Explorer, but not for an Opera that claims to be one (ngx_http_process_user_agent)."""
-    agent = exchange.environ.get("HTTP_USER_AGENT", "")
-    at = agent.find("MSIE ")
-    return "1" if at >= 0 and at + 7 < len(agent) and "Opera" not in agent else None
+    return "1" if pages.is_msie(exchange.environ.get("HTTP_USER_AGENT", "")) else None

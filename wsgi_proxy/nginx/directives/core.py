@@ -196,6 +196,7 @@ ROWS: tuple[Row, ...] = (
     value("default_type", ALL, "TAKE1", "core.default_type", values.text),
     special("types", ALL, "BLOCK NOARGS", _types, "core.types"),
     value("internal", "location", "NOARGS", "guard.internal", _internal),
+    value("msie_refresh", ALL, "FLAG", "core.msie_refresh", values.flag("msie_refresh")),
     value("msie_padding", ALL, "FLAG", "core.msie_padding", values.flag("msie_padding")),
     value("server_tokens", ALL, "TAKE1", "core.server_tokens", _server_tokens),
     value("server_name_in_redirect", ALL, "FLAG", "core.server_name_in_redirect", values.flag("server_name_in_redirect")),

@@ -92,7 +92,6 @@ ROWS: tuple[Row, ...] = (
     _flag("tcp_nodelay", ALL, "always on"),
     _flag("reset_timedout_connection", ALL, "a connection that timed out is closed"),
     _flag("log_subrequest", ALL, "subrequests are not logged"),
-    _flag("msie_refresh", ALL, "obsolete: for browsers of the past"),
     _flag("aio_write", ALL, "files are written by the worker itself"),
     _flag("client_body_in_single_buffer", ALL, "a body is read as a stream"),
     _flag("open_file_cache_errors", ALL, "files are opened for each request"),
