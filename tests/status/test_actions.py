@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import Recorder, fetch, free_port, run_proxy
+from tests.support import ROOT, Recorder, fetch, free_port, run_proxy, wait_until
 from tests.support.directive import faults
 from tests.support.directive import server as read_server
-from tests.support.processes import Running
+from tests.support.processes import Running, environment
 
 CONFIGURATION = """
 worker_processes 2;
@@ -114,3 +116,20 @@ def test_rules_of_the_server_count_and_other_words_do_not() -> None:
     read_server("allow 10.0.0.0/8; deny all; location / { wsgi_proxy_status page write; }")
     assert "invalid value" in faults("server { location / { wsgi_proxy_status json write; } }")[0]
     assert "invalid value" in faults("server { location / { wsgi_proxy_status page read; } }")[0]
+
+
+def test_the_document_s_commands(tmp_path: Path) -> None:
+    drain, slowest = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "monitoring.md").read_text(), re.S)
+    with Recorder() as one, Recorder() as two:
+        text = CONFIGURATION.format(one=one.address, two=two.address, port=free_port())
+        with run_proxy(text, tmp_path) as server:
+            fetch(server.port, "/")
+            wait_until(lambda: json.loads(fetch(server.port, "/read?format=json").body)["requests"] == 1, "the request")
+            drain = drain.replace("127.0.0.1:8081", f"127.0.0.1:{server.port}").replace("10.0.0.1:80", one.address)
+            done = subprocess.run(["bash", "-c", drain], capture_output=True, text=True, timeout=60)
+            assert done.stdout == f'server {one.address} of upstream "echo" is set to drain\n', done.stderr
+            assert upstreams(server)[0]["state"] == "draining"
+            program = f"{sys.executable} -m wsgi_proxy"
+            slowest = slowest.replace("wsgi-proxy", program).replace("nginx.conf", str(server.folder / "nginx.conf"))
+            done = subprocess.run(["bash", "-c", slowest], capture_output=True, text=True, timeout=60, env=environment())
+            assert re.fullmatch(r"\(0\.\d+, '/'\)\n", done.stdout), done.stderr
