@@ -1,4 +1,4 @@
-"""Every figure equals what a counting client and counting upstreams saw: over four workers, a killed one, and a reload."""
+"""Every figure equals the counts of the client and of the upstreams: over four workers, a killed one, and a reload."""
 
 from __future__ import annotations
 
