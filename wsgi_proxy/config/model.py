@@ -622,6 +622,7 @@ class CoreSettings:
     resolver_valid: float | None = None
     resolver_families: tuple[str, ...] = ("ipv4", "ipv6")
     resolver_timeout: float = 30.0
+    empty_gif: bool = False
     stub_status: bool = False
     metrics: str = ""
     """`wsgi_proxy_status metrics|json|page`: the kind of report about the proxy's state that a location gives. Not in nginx.

@@ -30,7 +30,7 @@ from ..http import headers, pages
 from ..response import Response
 from ..routing import Router, complete_location
 from ..shm import SharedMemory
-from ..static import keep, serve
+from ..static import keep, serve, serve_empty_gif
 from ..status import Metrics, Sources, Status, location_name, server_names
 from ..transport import Transport
 from ..upstream import Probes
@@ -106,6 +106,7 @@ class Proxy:
             "": serve,
             "static": serve,
             "none": _nothing,
+            "empty_gif": serve_empty_gif,
             "stub_status": status.stub,
             "status": status.show,
         }

@@ -42,6 +42,7 @@ NOT_INHERITED = frozenset(
         "tunnel.pass_",
         *(f"{module}.pass_" for module in MODULES),
         "core.try_files",
+        "core.empty_gif",
         "core.stub_status",
         "core.metrics",
         "guard.limit_except",

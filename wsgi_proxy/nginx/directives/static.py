@@ -146,6 +146,7 @@ ROWS: tuple[Row, ...] = (
     value("add_trailer_inherit", IFS, "TAKE1", "inherit.add_trailer", values.word("on", "off", "merge")),
     listed("add_trailer", IFS, "TAKE23", "core.add_trailer", _add_header),
     special("expires", IFS, "TAKE12", _expires, "core.expires"),
+    special("empty_gif", "location", "NOARGS", _handler("empty_gif", "core.empty_gif"), "core.empty_gif"),
     special("stub_status", "server, location", "TAKE01", _handler("stub_status", "core.stub_status"), "core.stub_status"),
     special(
         "wsgi_proxy_status",
