@@ -21,7 +21,10 @@ TLS_RECORD = 16 * 1024
 class TLSRecords(LayeredStream):
     """The encrypted side of a TLS stream, which owns the stream `lower`."""
 
-    __slots__ = ("_core", "_ended", "_in", "_opaque", "_out", "_tls", "_unsent", "being_written")
+    __slots__ = (
+        "_aligned", "_core", "_drained", "_ended", "_in", "_more", "_opaque", "_out", "_single", "_tls", "_unsent",
+        "being_written",
+    )  # fmt: skip
 
     def __init__(self, lower: Stream, context: ssl.SSLContext, server_hostname: str | None, server_side: bool) -> None:
         super().__init__(lower)
@@ -36,6 +39,14 @@ class TLSRecords(LayeredStream):
         """The object that does the work: the C object that ssl.SSLObject wraps, which adds a Python call to each method."""
         self._opaque = self._core is self._tls
         """True if the object takes the bytes out of `_in` before it needs them, so that an empty `_in` says nothing."""
+        self._drained = False
+        """True if a read would find nothing until more is fed."""
+        self._aligned = False
+        """True if the session has not taken a part of a record."""
+        self._single = False
+        """True if exactly one record was fed since the session was drained."""
+        self._more = False
+        """True if the session may have written records while a writer was active."""
         self._ended = False
         """True once the peer has ended the session or the connection."""
 
@@ -87,6 +98,10 @@ class TLSRecords(LayeredStream):
         """Take bytes that were received from the lower stream, b"" for its end."""
         if data:
             self._in.write(data)
+            # Most records arrive alone. Their length is compared, because each question to the session costs more.
+            size = len(data) - 5
+            self._single = self._drained and self._aligned and size > 0 and data[3] << 8 | data[4] == size
+            self._drained = False
         else:
             self._ended = True
             self._in.write_eof()
@@ -94,18 +109,28 @@ class TLSRecords(LayeredStream):
     def _flush(self) -> None:
         """Send every record of the session; an active writer does it instead."""
         if self.being_written:
+            self._more = True
             return
         self.being_written = True
         try:
-            while self._unsent or self._out.pending:
-                data, self._unsent = self._unsent + self._out.read(), b""
-                self.lower.write_timeout = self.write_timeout
-                self.lower.sendall(data)
+            while True:
+                self._more = False
+                data = self._out.read()
+                if self._unsent:
+                    data, self._unsent = self._unsent + data, b""
+                if data:
+                    self.lower.write_timeout = self.write_timeout
+                    self.lower.sendall(data)
+                if not self._more:
+                    return
         finally:
             self.being_written = False
 
     def flush_nowait(self) -> bool:
-        if self.being_written or not (self._unsent or self._out.pending) or self.lower.fileno() < 0:
+        if self.being_written:
+            self._more = True
+            return not self._unsent
+        if not (self._unsent or self._out.pending) or self.lower.fileno() < 0:
             return not self._unsent
         data = self._unsent + self._out.read()
         try:

@@ -44,16 +44,27 @@ class TLSStream(TLSRecords):
 
     def _read(self, size: int) -> bytes | None:
         """Return decrypted bytes, b"" at the end, None if more must be fed first."""
-        if not self._opaque and not self._in.pending and not self._ended and not self._core.pending():
-            # A read would only raise SSLWantReadError, which costs more than to decrypt a small record.
-            return None
+        single, self._single = self._single, False
+        if not single and not self._ended:
+            if self._drained:
+                return None
+            if not self._opaque and not self._in.pending and not self._core.pending():
+                # A read would only raise SSLWantReadError, which costs more than to decrypt a small record.
+                self._drained = True
+                return None
         try:
             data: bytes = self._core.read(size)
             if not data:
                 # The peer's close_notify: there is no more, although the socket may be open.
                 self._ended = True
+            elif len(data) < size:
+                # The session has returned all of a record, and takes no byte of the next one before it is asked.
+                self._aligned = not self._opaque
+                self._drained = single
             return data
         except ssl.SSLWantReadError:
+            self._drained = True
+            self._aligned = False
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._ended = True
@@ -129,13 +140,9 @@ class TLSStream(TLSRecords):
         return found is not None
 
     def held(self) -> bool:
-        return self._opaque or self._holds()
-
-    def _holds(self) -> bool:
-        """Return `held()`, but False if it is unknown."""
         if self._early or self._ended or self._fault is not None:
             return True
-        return self._in.pending > 0 or self._core.pending() > 0
+        return not self._drained and (self._opaque or self._in.pending > 0 or self._core.pending() > 0)
 
     def readable(self) -> bool:
         return not self.being_read and self._look()
@@ -156,7 +163,7 @@ class TLSStream(TLSRecords):
             self.being_read = False
 
     def wait_while(self, step: Callable[[], bool]) -> None:
-        if not self._holds():
+        if not self.held():
             self.lower.read_timeout = self.read_timeout
             self.lower.wait_while(step)
 
@@ -176,10 +183,10 @@ class TLSStream(TLSRecords):
             self._flush()
 
     def send_nowait(self, data: Buffer) -> int:
-        self.flush_nowait()
-        if self._unsent or self.being_written:
+        if self.being_written or self._unsent and not self.flush_nowait():
             return 0
-        taken = self._tls.write(memoryview(data).cast("B")[:FILE_BLOCK])
+        small = type(data) is bytes and len(data) <= TLS_RECORD
+        taken: int = self._core.write(data if small else memoryview(data).cast("B")[:FILE_BLOCK])
         self.flush_nowait()
         return taken
 

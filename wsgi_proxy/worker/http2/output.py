@@ -126,28 +126,33 @@ class Output(Link):
         """Send the bytes that the kernel takes now, and start a greenlet for the rest. Called in the hub."""
         if self.state == CLOSED:
             return
-        if self.stream.plain:
-            out, self._out = self._out, []
-            data = out[0] if len(out) == 1 else b"".join(out)
-            try:
-                sent = self.stream.send_nowait(data)
-            except OSError as error:
-                self._broken(error)
-                return
+        stream = self.stream
+        out, self._out = self._out, []
+        data = out[0] if len(out) == 1 else b"".join(out)
+        try:
+            sent = stream.send_nowait(data)
             self._queued -= sent
-            if sent == len(data):
+            if sent < len(data):
+                self._out.insert(0, data[sent:])
+            elif stream.flush_nowait():
                 self._sent()
                 return
-            self._out.insert(0, data[sent:])
+        except OSError as error:
+            self._broken(error)
+            return
         self.service.crew.run(self._write_out)
 
     def _write_out(self) -> None:
         """Send the whole queue. Runs in a greenlet."""
+        stream = self.stream
         try:
+            # Encrypted bytes that the kernel did not take in `_flush`.
+            while not stream.flush_nowait():
+                stream.wait_writable()
             while self._out and self.state != CLOSED:
                 out, self._out = self._out, []
                 data = out[0] if len(out) == 1 else b"".join(out)
-                self.stream.sendall(data)
+                stream.sendall(data)
                 self._queued -= len(data)
                 self._wake_blocked()
         except OSError as error:
