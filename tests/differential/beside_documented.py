@@ -83,6 +83,7 @@ DOCUMENTED: dict[str, Callable[[Difference], bool]] = {
     "`Age`, `Cache-Status`": _cache_fields,
 }
 CACHED = "whether a response is stored, reused and validated"
+PARTS = "Range, and a stored response whose upstream sent no `Accept-Ranges`"
 HANDSHAKE = "WebSocket handshakes in a cached location"
 
 
@@ -106,6 +107,8 @@ class Judge:
             return ""
         if found.kind in _VALIDATED and "\r\nIf-Modified-Since: " in found.request.head:
             return CACHED
+        if found.kind == "status 200 OK → 206 Partial Content" and "Accept-Ranges: " not in found.theirs:
+            return PARTS
         path = found.request.target.partition("?")[0]
         if "\r\nUpgrade: " in found.request.head:
             return HANDSHAKE

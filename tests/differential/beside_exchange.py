@@ -241,9 +241,17 @@ def _fields(kind: str, theirs: list[tuple[str, str]], ours: list[tuple[str, str]
     """Yield the names whose values differ."""
     for name in sorted({name for name, _ in theirs} | {name for name, _ in ours}):
         values = [[value for key, value in pairs if key == name] for pairs in (theirs, ours)]
-        if values[0] != values[1]:
+        if values[0] != values[1] and not _counts_down(*values):
             word = "missing" if not values[1] else "added" if not values[0] else "differs"
             yield f"{kind} {name} {word}", repr(values[0]), repr(values[1])
+
+
+def _counts_down(theirs: list[str], ours: list[str]) -> bool:
+    """Return True for two lifetimes up to the same moment (`expires @0h30m`), asked for within a few seconds."""
+    found = [re.fullmatch(r"max-age=(\d+)", values[0]) for values in (theirs, ours) if len(values) == 1]
+    if len(found) < 2 or found[0] is None or found[1] is None:
+        return False
+    return abs(int(found[0][1]) - int(found[1][1])) <= 10
 
 
 def _line(response: Response | None) -> str:
