@@ -166,6 +166,8 @@ class Exchange:
     """Objects to close when the exchange ends, however it ends: the counts of limit_conn, the upload."""
     limit_rate: int | None = None
     request_id_value = ""
+    trace_context: Any = None
+    """The identifiers of `otel_trace_context` (`logs.trace_context.TraceContext`), once something has asked for them."""
     page: Any = None
     """The variables and blocks of Server Side Includes, shared with subrequests (`filters.ssi.page.Page`)."""
     subrequests: Any = None

@@ -36,7 +36,7 @@ PHASES = {
     ),
     "any": (
         "filters limits proxy variables cli",
-        "leases limit_rate metrics page request_id_value subrequests trace user_id",
+        "leases limit_rate metrics page request_id_value subrequests trace trace_context user_id",
     ),
 }
 """The phases of a request in their order: the packages that write the phase's attributes, and the attributes."""

@@ -607,6 +607,8 @@ class CoreSettings:
     limit_rate: Template | None = None
     limit_rate_after: Template | None = None
     server_tokens: str = "on"
+    trace_context: str = "ignore"
+    """`otel_trace_context`."""
     msie_padding: bool = True
     msie_refresh: bool = False
     server_name_in_redirect: bool = False

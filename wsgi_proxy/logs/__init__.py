@@ -1,7 +1,8 @@
-"""The access log, the error log and the files behind them."""
+"""The access log, the error log, the files behind them, and the trace context."""
 
 from .accesslog import AccessLogs, constant_paths
 from .buffer import GZIP_SIZE
 from .logfile import keep
+from .trace_context import TraceContext, parent_of
 
-__all__ = ["AccessLogs", "GZIP_SIZE", "constant_paths", "errorlog", "keep", "logfile", "syslog"]
+__all__ = ["AccessLogs", "GZIP_SIZE", "TraceContext", "constant_paths", "errorlog", "keep", "logfile", "parent_of", "syslog"]

@@ -21,7 +21,6 @@ geoip_area_code geoip_city geoip_city_continent_code geoip_city_country_code geo
 geoip_country_code geoip_country_code3 geoip_country_name geoip_dma_code geoip_latitude geoip_longitude geoip_org
 geoip_postal_code geoip_region geoip_region_name
 http3 jwt_payload modern_browser
-otel_parent_id otel_parent_sampled otel_span_id otel_trace_id
 quic_connection session_log_binary_id session_log_id
 upstream_last_server_name upstream_queue_time
 """.split()

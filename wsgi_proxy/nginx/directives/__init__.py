@@ -61,6 +61,7 @@ SUBJECTS: Mapping[str, tuple[Row, ...]] = {
     "Tunnels": tunnel.ROWS,
     "Health checks": health.ROWS,
     "Logs": log.ROWS,
+    "Traces": log.TRACES,
     "FastCGI, uwsgi, SCGI and memcached": gateways.ROWS,
     "Accepted without effect": harmless.ROWS,
     "Other protocols": other_protocols.ROWS,

@@ -30,6 +30,7 @@ from ...config import (
     UpstreamTLS,
     UserIDSettings,
 )
+from ...variables import traceparent, tracestate
 from .charset import check_charset
 from .gateways import MODULES, join_params
 from .row import Level
@@ -128,6 +129,7 @@ def settle(level: Level, outer: Settings) -> Settings:
         settings = replace(settings, uwsgi_tls=replace(settings.uwsgi_tls, places=places_of(level, "uwsgi_tls")))
     if "proxy" in changed and "proxy_tls" not in changed:
         settings = replace(settings, proxy=replace(settings.proxy, tls=outer.proxy_tls))
+    settings = _trace_fields(settings, own, changed)
     for module in ("proxy", *MODULES):
         if module in changed:
             check_buffers(level, settings, module)
@@ -136,6 +138,21 @@ def settle(level: Level, outer: Settings) -> Settings:
     if "charset" in changed:
         check_charset(level, settings.charset)
     return settings
+
+
+def _trace_fields(settings: Settings, own: dict[str, Any], changed: set[str]) -> Settings:
+    """Add the fields of `otel_trace_context` to those that are sent to an upstream, unless `proxy_set_header` names them."""
+    if "core.trace_context" not in own and "proxy" not in changed:
+        return settings
+    proxy: ProxySettings = settings.proxy
+    if "proxy" not in changed:
+        proxy = replace(group("proxy", settings.values), tls=proxy.tls)
+    if settings.core.trace_context in ("inject", "propagate"):
+        given = proxy.set_header or ()
+        named = {name.lower() for name, _ in given}
+        fields = (("traceparent", traceparent), ("tracestate", tracestate))
+        proxy = replace(proxy, set_header=(*given, *(each for each in fields if each[0] not in named)))
+    return replace(settings, proxy=proxy)
 
 
 def _inherit_headers(own: dict[str, Any], outer: dict[str, Any]) -> None:
