@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import Response, fetch, free_port, parse_response, run_proxy, send_raw
+from tests.support import Response, fetch, free_port, full_nginx, parse_response, run_nginx, run_proxy, send_raw
 from wsgi_proxy.config import GatewaySettings
 from wsgi_proxy.errors import InvalidResponse, ProxyError
 from wsgi_proxy.gateway.memcached import Memcached
@@ -16,7 +17,7 @@ from wsgi_proxy.gateway.memcached import Memcached
 CONF = """
 error_log stderr crit; events {}
 http {
-    access_log off;
+    access_log off; types { text/html html; } default_type text/x;
     upstream cache { server 127.0.0.1:CACHE; keepalive 2; }
     server {
         listen 127.0.0.1:PORT;
@@ -59,11 +60,16 @@ def test_a_value_is_a_response(size: int) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"ERROR\r\n", b"VALUE /a x 1\r\n", b"VALUE /a 0 -1\r\n", b"VALUE /a 0\r\n", b"VALUE /a 0 1\r\nabEND\r\n", b"x" * 2000],
+    [b"ERROR\r\n", b"VALUE /a x 1\r\n", b"VALUE /a 0 -1\r\n", b"VALUE /a 0\r\n", b"x" * 2000],
 )
 def test_any_other_line_is_invalid(data: bytes) -> None:
     with pytest.raises(InvalidResponse):
         decoded(data, 1000)
+
+
+def test_other_bytes_behind_a_value_end_the_connection() -> None:
+    head = b"Status: 200 OK\r\nContent-Length: 1\r\n\r\n"
+    assert decoded(b"VALUE /a 0 1\r\nabEND\r\n", 1000) == (head + b"a", True, b"bEND\r\n")
 
 
 def serve(listener: socket.socket, asked: list[bytes]) -> None:
@@ -84,6 +90,10 @@ def _answer(peer: socket.socket, asked: list[bytes]) -> None:
             if key in (b"/a", b"/page/a"):
                 peer.sendall(b"VALUE %b 0 5\r\nhel" % key)
                 peer.sendall(b"lo\r\nEND\r\n")
+            elif key == b"/page/a.html":
+                peer.sendall(b"VALUE %b 0 4\r\npage\r\nEND\r\n" % key)
+            elif key == b"/tail":
+                peer.sendall(b"VALUE /tail 0 4\r\nSEE-THIS\r\nEND\r\n")
             elif key == b"/gz":
                 peer.sendall(b"VALUE /gz 2 3\r\nabc\r\nEND\r\n")
             else:
@@ -115,6 +125,27 @@ def test_values_and_their_absence(proxy: tuple[int, list[bytes]]) -> None:
     assert status_and_body(fetch(port, "/page/a")) == (200, b"hello")
     assert status_and_body(fetch(port, "/page/none")) == (404, b"fallback")
     assert [fetch(port, path).status for path in ("/bad", "/unset")] == [502, 500]
+
+
+ASKED = ["/a", "/page/a.html", "/gz", "/none", "/page/none", "/bad", "/tail"]
+
+
+def test_responses_are_nginxs(proxy: tuple[int, list[bytes]], tmp_path: Path) -> None:
+    """A value has the media type of its URI, as a file has."""
+    theirs = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener, list[bytes]()), daemon=True).start()
+        text = CONF.replace("PORT", str(theirs)).replace("CACHE", str(listener.getsockname()[1]))
+        with run_nginx(text, tmp_path, program=full_nginx()):
+            for target in ASKED:
+                ours, other = fetch(proxy[0], target), fetch(theirs, target)
+                shown = [
+                    (found.status, found.get("Content-Type"), found.get("Content-Encoding"), found.body)
+                    if found.status == 200
+                    else found.status
+                    for found in (ours, other)
+                ]
+                assert shown[0] == shown[1], target
 
 
 def test_methods_and_bodies(proxy: tuple[int, list[bytes]]) -> None:

@@ -2,7 +2,8 @@
 
 Rules:
 - The request is `get KEY`, where the KEY is `$memcached_key` with its blanks, control characters and percent signs escaped.
-- A value is a 200 with its length, no value is a 404, any other line makes the response invalid.
+- A value is a 200 with its length, no value is a 404, any other line makes the response invalid. Other bytes than `END` behind
+  the value are logged, and end the connection.
 - With `memcached_gzip_flag` a value with one of these flags has Content-Encoding: gzip.
 Source: memcached's protocol.txt, "Retrieval command"; ngx_http_memcached_module.
 """
@@ -52,10 +53,11 @@ class Memcached(Gateway):
 class Value(Records):
     """An incremental decoder of one value; `feed` returns it as a CGI response."""
 
-    __slots__ = ("_ahead", "_flag", "_line", "_value_left")
+    __slots__ = ("_ahead", "_flag", "_line", "_told", "_value_left")
 
     def __init__(self, flag: int, log: Callable[[str, str], None] | None) -> None:
         super().__init__(True, (), log)
+        self._told = log
         self._flag = flag
         self._line = b""
         self._value_left = -1
@@ -87,11 +89,19 @@ class Value(Records):
         if not self._value_left and data:
             size = min(len(data), len(self._ahead))
             if data[:size] != self._ahead[:size]:
-                raise InvalidResponse("memcached sent invalid trailer")
+                # The value is whole. The rest makes the connection useless for another request.
+                if self._told is not None:
+                    self._told("error", "memcached sent invalid trailer while reading upstream")
+                self.rest, self.done = data, True
+                return pieces
             self._ahead = self._ahead[size:]
             self.rest = data[size:]
             self.done = not self._ahead
         return pieces
+
+    def close(self) -> None:
+        super().close()
+        self._told = None
 
     def _begin_value(self, line: bytes) -> bytes:
         """Return the head of the response for the first line: `VALUE key flags length`, or `END` without a value."""

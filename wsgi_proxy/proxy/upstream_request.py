@@ -18,6 +18,7 @@ from ..errors import ClientError, ClientGone, InvalidResponse
 from ..http import Pairs, tokens
 from ..logs import errorlog
 from ..response import Response
+from ..routing import content_type
 from ..transport import Outgoing, Transport, watched
 from ..tunnel import Tunnelled, require_connection
 from . import pacing
@@ -104,7 +105,8 @@ class UpstreamRequests:
             body.close()
             challenges = [pair for pair in reply.pairs if pair[0].lower() == "www-authenticate"] if reply.status == 401 else []
             return self._detours.special(exchange, reply.status, challenges)
-        if reply.status == 404 and settings.gateway is not None and settings.gateway.protocol == "memcached":
+        valued = settings.gateway is not None and settings.gateway.protocol == "memcached"
+        if valued and reply.status == 404:
             body.close()
             return self._detours.special(exchange, 404)
         if reply.special:
@@ -122,6 +124,9 @@ class UpstreamRequests:
             # RFC 9110, section 15.5.22: the field says which protocol is required.
             pairs += [pair for pair in reply.pairs if pair[0].lower() == "upgrade"]
             pairs.append(("Connection", "upgrade"))
+        if valued and (kind := content_type(exchange.uri, exchange.location.core)):
+            # A value has no media type. It gets that of the URI, as a file does.
+            pairs.append(("Content-Type", kind))
         response = Response(reply.status, pairs, body, reason=reply.reason)
         response.raw = raw
         cookie = body.lease.sticky_cookie(exchange)
