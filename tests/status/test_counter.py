@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-import pytest
-
 from tests.support.forks import ended, forked
 from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.status import counter as module
@@ -42,9 +40,8 @@ def test_two_registries_of_one_memory_share_their_subjects() -> None:
     assert totals == [2, 1] and groups == {module.digest_of("g"): [2, 1]}
 
 
-def test_subjects_beyond_the_limit_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SUBJECTS_MAX", 20)
-    here = registry()
+def test_subjects_beyond_the_limit_are_counted_together() -> None:
+    here = Registry(SharedMemory.open(uuid.uuid4().hex), 20)
     for number in range(30):
         here.counter(1, 1, f"s{number}").add(0)
     assert here.counter(1, 1, OTHERS).totals() == [26]

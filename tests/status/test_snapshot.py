@@ -258,6 +258,8 @@ def test_tls_handshakes_and_certificates(tmp_path: Path, verify: str) -> None:
                     assert secure.recv(100).startswith(b"HTTP/1.1 204")
                     reused += bool(secure.session_reused)
                     session = secure.session
+        for _ in range(2):
+            socket.create_connection(("127.0.0.1", port), 30).close()  # no handshake begins
         distrusting = ssl.create_default_context()
         with socket.create_connection(("127.0.0.1", port), 30) as sock, pytest.raises(ssl.SSLError):
             distrusting.wrap_socket(sock, server_hostname="localhost")

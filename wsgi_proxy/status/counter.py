@@ -79,8 +79,9 @@ def digest_of(*names: str) -> int:
 class Registry:
     """All subjects in one shared memory, also those of earlier configurations."""
 
-    def __init__(self, memory: SharedMemory) -> None:
+    def __init__(self, memory: SharedMemory, subjects_max: int = SUBJECTS_MAX) -> None:
         self.memory = memory
+        self._subjects_max = subjects_max
         self._table = memory.area("status/subjects", 8 * (_FIRST + _ENTRY * SUBJECTS_MAX)).cast("q")
         self._counters: dict[int, Counter] = {}
         self._slot = -1
@@ -132,7 +133,7 @@ class Registry:
             if digest in entries[::_ENTRY]:
                 return True
             # The last places are those of the subjects that stand for others.
-            if count >= SUBJECTS_MAX - (0 if last else 16):
+            if count >= self._subjects_max - (0 if last else 16):
                 return False
             at = _FIRST + count * _ENTRY
             table[at], table[at + 1], table[at + 2] = digest, kind, digest_of(group)

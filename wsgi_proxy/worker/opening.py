@@ -22,9 +22,9 @@ READ_SIZE = 16 * 1024
 
 
 def _begins_tls(first: bytes) -> bool:
-    """Return True if a connection's first bytes begin a TLS handshake; also for none, whose refusal TLS reports."""
+    """Return True if a connection's first bytes begin a TLS handshake."""
     # The hello of SSLv2 has its highest bit set; OpenSSL refuses it.
-    return not first or first[0] == 0x16 or first[0] & 0x80 != 0
+    return first[0] == 0x16 or first[0] & 0x80 != 0
 
 
 class Opening(Link):
@@ -115,6 +115,9 @@ class Opening(Link):
         first = stream.recv_nowait(READ_SIZE)
         if first is None:
             return None
+        if not first:
+            # As in nginx, no handshake has begun, so none has failed.
+            raise ConnectionResetError("client closed connection before the TLS handshake")
         if settings.response_plain and not _begins_tls(first):
             self.plain_on_tls = True
             self.buffer = first
