@@ -240,6 +240,10 @@ def test_a_running_proxy_reloads_and_stops(proxy: tuple[Running, int, Path]) -> 
     (where / "nginx.conf").write_text(f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 200 two; }} }}")
     assert run(*flags, "-s", "reload").returncode == 0
     wait_until(lambda: fetch(port).text == "two", "the new configuration to answer")
+    (where / "nginx.conf").write_text("events {} http { server { location / { proxy_pass http://no.such.invalid; } } }")
+    refused = run(*flags, "-s", "reload")
+    assert refused.returncode == 1 and 'host not found in upstream "no.such.invalid"' in refused.stderr
+    assert fetch(port).text == "two" and "no.such.invalid" not in running.log(), "the server was not told"
     (where / "nginx.conf").write_text("events {} http { foo; }")
     assert run(*flags, "-s", "stop").returncode == 1, "a broken configuration does not say where the pid file is"
     (where / "nginx.conf").write_text("events {}")
@@ -433,9 +437,9 @@ def test_a_fault_inside_a_certificate_has_the_line_of_its_directive(tmp_path: Pa
 def test_a_cache_in_redis_without_its_package_names_the_cure(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsgi_proxy.nginx.directives import cache
+    from wsgi_proxy.nginx.directives import row
 
-    monkeypatch.setattr(cache, "find_spec", lambda name: None)
+    monkeypatch.setattr(row, "find_spec", lambda name: None)
     (tmp_path / "nginx.conf").write_text(
         "events {} http {\nproxy_cache_path redis://127.0.0.1/0 keys_zone=a:1m;\nproxy_cache_path cache keys_zone=b:1m; }"
     )

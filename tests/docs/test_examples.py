@@ -17,6 +17,7 @@ import yaml
 
 from tests.support import (
     ROOT,
+    Client,
     Recorded,
     Recorder,
     Running,
@@ -43,9 +44,14 @@ def blocks(page: str, language: str) -> list[str]:
 
 @pytest.fixture
 def old() -> Iterator[Recorder]:
-    """The old application: it answers with the target."""
+    """The old application: it answers with the target, and echoes the first bytes of a WebSocket."""
 
-    def response(request: Recorded, wire: Wire) -> bytes:
+    def response(request: Recorded, wire: Wire) -> bytes | None:
+        if request.get("Upgrade"):
+            wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+            wire.send(b"back: " + wire.recv())
+            wire.close()
+            return None
         return reply(f"old {request.target}".encode(), headers=[("Content-Type", "text/plain")])
 
     with Recorder(response) as upstream:
@@ -70,7 +76,13 @@ def test_an_application_that_forwards_a_path(name: str, spec: str, worker: str, 
         response = fetch(server.port, "/legacy/a?b", host="localhost")
         assert response.body == b"old /a?b"
         assert fetch(server.port, "/other", host="localhost").status == 404
-    (request,) = old.requests
+        with Client(server.port) as client:
+            client.send(b"GET /legacy/ws HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+            said = client.read_until(b"\r\n\r\n")
+            client.send(b"frame")
+            said += client.read_all()
+        assert said.startswith(b"HTTP/1.1 101 ") and said.endswith(b"\r\n\r\nback: frame")
+    request, _ = old.requests
     assert (request.get("Host"), request.get("X-Forwarded-For")) == ("localhost", "127.0.0.1")
 
 

@@ -214,7 +214,8 @@ def _run(options: Options) -> int:
 def _signal(options: Options) -> int:
     """Run -s: signal the process of the pid file."""
     try:
-        path = places.pid_file(read(options, whole=False))
+        # As with nginx, a file that the server would refuse is not sent to it.
+        path = places.pid_file(read(options, whole=options.signal == "reload"))
     except ConfigError as error:
         cure = (
             f"The pid file is named by the configuration. Correct it, or send the signal by `kill -{_signal_name(options)} PID`."
