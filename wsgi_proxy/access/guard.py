@@ -95,8 +95,7 @@ class Guard:
 
         Raises Refusal if the connection does not allow this request.
         """
-        server = exchange.server
-        if server.tls is not None:
+        if exchange.server.tls is not None:
             client_certificate.check(exchange)
         if plan.real_address is not None:
             plan.real_address.apply(exchange)
