@@ -14,7 +14,8 @@ import socket
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .addresses import CACHED_DECISIONS, Networks, number
+from .addresses import CACHED_DECISIONS
+from .networks import Networks, number
 
 if TYPE_CHECKING:
     from ..config import GuardSettings
