@@ -320,9 +320,9 @@ def test_every_extra_that_a_user_needs_is_in_the_list() -> None:
 
 
 def runs_alone(line: str) -> bool:
-    """Return True for a command of this package that ends by itself: not a server in the background, a signal or a start."""
+    """Return True for a command of this package that ends by itself and needs no server: no signal, start or status."""
     words = shlex.split(line, comments=True)
-    if words[0] != "wsgi-proxy" or words[-1] == "&" or words[1] in ("-s", "-c"):
+    if words[0] != "wsgi-proxy" or words[-1] == "&" or words[1] in ("-s", "-c", "status", "top"):
         return False
     return words[1] != "echo" and not (words[1] == "forward" and "--print" not in words)
 
