@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.limits import exchange, text
 from wsgi_proxy.access.destinations import check, check_scheme, client_names, is_configured, is_elsewhere
-from wsgi_proxy.config import GuardSettings
+from wsgi_proxy.config import GuardSettings, Location, ProxyPass, ProxySettings
 from wsgi_proxy.errors import ClientError, Refusal
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.nginx import reader as nginx
@@ -159,6 +159,7 @@ def test_a_local_client_may_name_its_own_port(
     address: tuple[str, int], peer: str, own: object, headers: dict[str, str], good: bool
 ) -> None:
     x = exchange(headers=headers, peer_addr=peer, remote_addr=peer, connection=SimpleNamespace(server_addr=own))
+    x.location = Location(proxy=ProxySettings(pass_=ProxyPass("http://$host:8080/there")))
     if good:
         check(x, GuardSettings(), address)
     else:
@@ -166,13 +167,37 @@ def test_a_local_client_may_name_its_own_port(
             check(x, GuardSettings(), address)
 
 
+@pytest.mark.parametrize(
+    ("url", "target", "good"),
+    [
+        ("http://$host:8080/there", "/here", True),
+        ("http://$host:8080/there", "/there", False),
+        ("http://$host:8080", "/here", False),
+        ("http://$host:8080/", "/here", False),
+        ("http://$host:8080/there$request_uri", "/here", False),
+        ("http://$http_host$request_uri", "/here", False),
+    ],
+)
+def test_the_detour_over_the_own_port_is_no_loop(url: str, target: str, good: bool) -> None:
+    connection = SimpleNamespace(server_addr=("127.0.0.1", 8080))
+    x = exchange(target=target, peer_addr="127.0.0.1", remote_addr="127.0.0.1", connection=connection)
+    x.location = Location(proxy=ProxySettings(pass_=ProxyPass(url)))
+    if good:
+        check(x, GuardSettings(), ("127.0.0.1", 8080))
+    else:
+        with pytest.raises(Refusal):
+            check(x, GuardSettings(), ("127.0.0.1", 8080))
+
+
 def test_the_port_of_a_client_with_a_declared_address_is_refused() -> None:
     connection = SimpleNamespace(server_addr=("127.0.0.1", 8080))
     x = exchange(peer_addr="127.0.0.1", remote_addr="192.0.2.1", connection=connection)
+    x.location = Location(proxy=ProxySettings(pass_=ProxyPass("http://$host:8080/there")))
     with pytest.raises(Refusal):
         check(x, GuardSettings(), ("127.0.0.1", 8080))
     connection.proxy_protocol = ("127.0.0.1", 5, "127.0.0.1", 8080)
     x = exchange(peer_addr="127.0.0.1", remote_addr="127.0.0.1", connection=connection)
+    x.location = Location(proxy=ProxySettings(pass_=ProxyPass("http://$host:8080/there")))
     with pytest.raises(Refusal):
         check(x, GuardSettings(), ("127.0.0.1", 8080))
 

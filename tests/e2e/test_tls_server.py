@@ -321,9 +321,9 @@ def test_what_the_test_of_a_configuration_says(files: Files, pairs: Pairs, tmp_p
     status, said = check(*pairs["expired"])
     assert status == 0 and f'[warn] certificate "{pairs["expired"][0]}" expired on ' in said
     status, said = check(pairs["a.test"][0], pairs["b.test"][1])
-    assert status == 1 and "nginx.conf:3: the key " in said and "does not belong to the certificate" in said
+    assert status == 1 and "nginx.conf:6: the key " in said and "does not belong to the certificate" in said
     status, said = check("/missing.crt", pairs["a.test"][1])
-    assert status == 1 and 'nginx.conf:3: open() "/missing.crt" failed (2: No such file or directory)' in said
+    assert status == 1 and 'nginx.conf:5: open() "/missing.crt" failed (2: No such file or directory)' in said
     # nginx reads the certificates of a server block without TLS, too.
     status, said = check("/missing.crt", pairs["a.test"][1], "")
-    assert status == 1 and 'nginx.conf:3: open() "/missing.crt" failed (2: No such file or directory)' in said
+    assert status == 1 and 'nginx.conf:5: open() "/missing.crt" failed (2: No such file or directory)' in said

@@ -9,8 +9,9 @@ Rules:
 - `tunnel_allow_upstream` decides alone where it is set (ngx_http_tunnel_module). Each condition must be neither empty nor "0",
   and $upstream_last_addr is the address in question. Without it, loopback, link-local, multicast and unspecified addresses and
   all addresses of this machine are refused.
-- A client on this machine may name the port that it is connected to, on any loopback address: it gains nothing by the detour.
-  A request with a field of an intermediary (`Via`, `X-Forwarded-For`, …) counts as another machine's.
+- A client on this machine may name the port that it is connected to, on any loopback address, if `proxy_pass` sends it to a
+  constant URI that is not the request's: it gains nothing by the detour, and the detour is no loop. A request with a field of an
+  intermediary (`Via`, `X-Forwarded-For`, …) counts as another machine's.
 - An `https` target over plain HTTP is meant for a forward proxy, which fetches it by TLS (`proxy/targets.py`). A reverse proxy
   refuses it (RFC 9110, section 7.4), because its response would be logged and cached as a response over TLS.
 """
@@ -114,6 +115,10 @@ def _is_same_port(exchange: Exchange, address: tuple[str, int]) -> bool:
     """
     name = getattr(exchange.connection, "server_addr", None)
     if not isinstance(name, tuple) or name[1] != address[1] or exchange.proxy_protocol is not None:
+        return False
+    pass_ = exchange.location.proxy.pass_
+    path = "" if pass_ is None else pass_.url.partition("://")[2].partition("/")[2]
+    if not path or "$" in path or exchange.uri == f"/{path}":
         return False
     if exchange.remote_addr != exchange.peer_addr or any(key in exchange.environ for key in _INTERMEDIARIES):
         return False

@@ -210,7 +210,8 @@ class Targets:
             if exchange.absolute != "https":
                 raise ClientError(f'client asked a forward proxy for the scheme "{exchange.absolute}"')
             scheme, verified = "https", True
-        kept = address if address.startswith("unix:") else address.lower()
+        # The name of an upstream block goes into Host as it is written here.
+        kept = address if address.startswith("unix:") or address.lower() in self._by_name else address.lower()
         key = (compiled, f"{'verified ' if verified else ''}{scheme}://{kept}")
         base = self._dynamic.get(key)
         if base is None:
