@@ -9,10 +9,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidLine
 from .http import (
+    FieldLine,
     Pairs,
     absolute_form,
     agreed_pairs,
@@ -25,16 +26,70 @@ from .http import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
     from .exchange import Exchange
+
+
+class ClientRequest:
+    """The request as the client sent it: the base of an Exchange."""
+
+    method = "GET"
+    fields: list[FieldLine] | None = None
+    """The checked lines of `pairs`, if ProxyWorker has read them from HTTP/1 and nothing has edited them; else None."""
+    writer: Any = None
+    """ProxyWorker's response writer, whose `environ()` is made only if something asks for it; None for other servers."""
+    _environ: WSGIEnvironment | None = None
+
+    @property
+    def environ(self) -> WSGIEnvironment:
+        """The WSGI environ. ProxyWorker's is made at its first use, because most requests need none."""
+        made = self._environ
+        if made is None:
+            made = self._environ = {} if self.writer is None else self.writer.environ()
+        return made
+
+    @environ.setter
+    def environ(self, environ: WSGIEnvironment) -> None:
+        self._environ = environ
+
+    def sent(self, key: str) -> str | None:
+        """Return the value of an environ key that a field of the request has (`HTTP_HOST`); None without such a field."""
+        fields = self.fields
+        if fields is None or self._environ is not None:
+            value: str | None = self.environ.get(key)
+            return value
+        found: str | None = None
+        for field in fields:
+            if field.key == key:
+                found = field.value if found is None else f"{found}{'; ' if key == 'HTTP_COOKIE' else ', '}{field.value}"
+        return found
+
+    def asks_cache(self) -> bool:
+        """Return False if the request surely has no field for caches (a condition, a range, a directive) and no Upgrade."""
+        if self.fields is None or self._environ is not None:
+            return True
+        for field in self.fields:
+            if field.for_cache:
+                return True
+        return False
+
+    def sent_method(self) -> str:
+        """Return the method of the request line, which an error page or a redirect may have replaced in `method`."""
+        if self._environ is None and self.writer is not None:
+            sent: str = self.writer.method
+            return sent
+        return self.environ.get("REQUEST_METHOD") or self.method
 
 
 def take_raw(exchange: Exchange, pairs: Pairs) -> None:
     """Take the request as the worker read it."""
     environ = exchange.environ
     exchange.pairs = pairs
+    exchange.fields = environ.get("wsgi_proxy.fields")
     exchange.target = exchange.raw_target = environ["RAW_URI"]
     if exchange.target[:1] != "/":
-        _take_other_form(exchange, True)
+        take_other_form(exchange, True)
     if environ.get("SCRIPT_NAME"):
         exchange.target = agreed_target(environ, exchange.target)
     length = environ.get("CONTENT_LENGTH")
@@ -69,7 +124,7 @@ def take_environ(exchange: Exchange, pairs: Pairs | None, sent: Mapping[str, str
         else:
             # A Host that differs may be a middleware's. The target of a CONNECT is nowhere else.
             authoritative = host is None or exchange.method == "CONNECT"
-        _take_other_form(exchange, authoritative)
+        take_other_form(exchange, authoritative)
     if exchange.target[:1] in "/" or exchange.method != ("OPTIONS" if exchange.target == "*" else "CONNECT"):
         exchange.target = agreed_target(environ, exchange.target)
         exchange.raw_target = raw or exchange.target
@@ -83,7 +138,7 @@ def take_environ(exchange: Exchange, pairs: Pairs | None, sent: Mapping[str, str
     exchange.content_length, exchange.chunked, exchange.input = framed_body(environ, exchange.protocol, exchange.input)
 
 
-def _take_other_form(exchange: Exchange, authoritative: bool) -> None:
+def take_other_form(exchange: Exchange, authoritative: bool) -> None:
     """Take the authority of absolute form or of CONNECT as the host, whatever Host says (RFC 9112, section 3.2.2).
 
     It is not `authoritative` if a middleware has or may have changed Host. The target `*` stays as it is.

@@ -15,7 +15,7 @@ import io
 import time
 from typing import TYPE_CHECKING, Any
 
-from .arrival import take_environ, take_raw
+from .arrival import ClientRequest, take_environ, take_raw
 from .config import parse_size
 from .http import METHOD, Pairs
 from .phases import RECORD
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 NO_PAIRS: Pairs = []  # shared, never changed
 
 
-class Exchange:
+class Exchange(ClientRequest):
     """One request and the record of every decision about it. `from_environ` makes it of a WSGI environ."""
 
     # Arrival: `from_environ`. `set_real_ip_from` and `client_max_body_size` replace the client's address and the input.
-    environ: WSGIEnvironment
     method = "GET"
     target = "/"
     """The request target in origin form, otherwise untouched (nginx's $request_uri). The target of a CONNECT is `host:port`."""
@@ -179,7 +178,6 @@ class Exchange:
 
     def __init__(self) -> None:
         self.started = time.time()
-        self.environ = {}
         self.variables = {}
         self.tries = []
         self.pairs = self.upstream_pairs = self.upstream_trailers = self.sent_trailers = NO_PAIRS

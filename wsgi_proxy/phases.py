@@ -8,9 +8,9 @@ from __future__ import annotations
 
 PHASES = {
     "arrival": (
-        "access proxy",
-        """absolute chunked connection content_length environ input method pairs peer_addr protocol raw_target remote_addr
-        remote_port scheme started target trusted_peer""",
+        "access proxy wsgi",
+        """absolute chunked connection content_length environ fields input method pairs peer_addr protocol raw_target remote_addr
+        remote_port scheme started target trusted_peer writer""",
     ),
     "routing": (
         "routing static",

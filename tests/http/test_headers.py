@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.http import headers
+from wsgi_proxy.http import headers, parse_request_head
 
 
 def lines(pairs: headers.Pairs, connection: str = "", **options: object) -> list[str]:
@@ -113,3 +113,13 @@ def test_connection_takes_nothing_away_that_a_trusted_proxy_says() -> None:
     connection = "x-forwarded-for, X-Real-IP, forwarded, x-a"
     assert lines(pairs, connection, trusted=True) == ["X-Forwarded-For: 1.2.3.4", "X-Real-IP: 1.2.3.4", "Forwarded: for=1.2.3.4"]
     assert lines(pairs, connection) == []
+
+
+@pytest.mark.parametrize("connection", ["", "close", "keep-alive, X-Hop", "x-hop,Accept", "Host, Cookie"])
+@pytest.mark.parametrize("options", [{}, {"trusted": True}, {"underscores": True}, {"replaced": ("accept",)}])
+def test_checked_lines_pass_as_pairs_do(connection: str, options: dict[str, object]) -> None:
+    sent = b"Host: a\r\naccept:x\r\nACCEPT: \xe9 y\t\r\nX-Hop: 1\r\nx-hop: 2\r\nX_Hop: 3\r\nX-Real-IP: 4\r\nCookie:  a=b\r\nE:"
+    fields = parse_request_head(b"GET / HTTP/1.1\r\n" + sent + b"\r\n\r\n").fields
+    chosen = headers.RequestFilter(**{"replaced": (), **options})  # type: ignore[arg-type]
+    wanted = chosen.copy([field.pair for field in fields], connection)
+    assert [line.decode("latin-1") for line in chosen.lines(fields, connection)] == wanted

@@ -12,7 +12,7 @@ from wsgi_proxy.http.syntax import MAX_NAMES
 def test_lines_and_names_that_are_remembered_are_bounded() -> None:
     memory = LineMemory()
     for number in range(3 * MAX_LINES):
-        memory.learn(f"X-{number}: y")
+        memory.learn(b"X-%d: y" % number)
     assert len(memory.lately) <= MAX_LINES and len(memory._older) <= MAX_LINES
     assert len(memory._names) <= MAX_NAMES
     head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\nX-unseen-before: y\r\nCONTENT-length: 3\r\n\r\n")
@@ -21,17 +21,39 @@ def test_lines_and_names_that_are_remembered_are_bounded() -> None:
 
 def test_a_line_in_use_survives_a_flood_of_others() -> None:
     memory = LineMemory()
-    kept = memory.learn("Accept: x")
+    kept = memory.learn(b"Accept: x")
     for number in range(MAX_LINES - 1):
-        memory.learn(f"X-{number}: y")
-    assert memory.lately.get("Accept: x") is kept
-    memory.learn("X-Last: y")
-    assert "Accept: x" not in memory.lately and memory.learn("Accept: x") is kept
+        memory.learn(b"X-%d: y" % number)
+    assert memory.lately.get(b"Accept: x") is kept
+    memory.learn(b"X-Last: y")
+    assert b"Accept: x" not in memory.lately and memory.learn(b"Accept: x") is kept
 
 
 @pytest.mark.parametrize("name", ["Cookie", "AUTHORIZATION", "If-None-Match", "Referer"])
 def test_secrets_and_lines_that_never_recur_are_not_remembered(name: str) -> None:
     memory = LineMemory()
-    assert memory.learn(f"{name}: a").pair == (name, "a")
-    memory.learn("X-Long: " + "x" * 300)
+    assert memory.learn(f"{name}: a".encode()).pair == (name, "a")
+    memory.learn(b"X-Long: " + b"x" * 300)
     assert not memory.lately
+
+
+@pytest.mark.parametrize(
+    ("sent", "tidy", "pair", "key"),
+    [
+        (b"Accept: x", b"Accept: x", ("Accept", "x"), "HTTP_ACCEPT"),
+        (b"accept:x", b"accept: x", ("accept", "x"), "HTTP_ACCEPT"),
+        (b"X-A:  two \t", b"X-A: two", ("X-A", "two"), "HTTP_X_A"),
+        (b"X:", b"X: ", ("X", ""), "HTTP_X"),
+        (b"X: ", b"X: ", ("X", ""), "HTTP_X"),
+        (b"X: \t", b"X: ", ("X", ""), "HTTP_X"),
+        (b"X:\xe9", b"X: \xe9", ("X", "\xe9"), "HTTP_X"),
+        (b"Content-TYPE: a", b"Content-TYPE: a", ("Content-TYPE", "a"), "CONTENT_TYPE"),
+        (b"Content_Type: a", b"Content_Type: a", ("Content_Type", "a"), ""),
+    ],
+)
+def test_the_forms_of_a_line(sent: bytes, tidy: bytes, pair: tuple[str, str], key: str) -> None:
+    memory = LineMemory()
+    for _ in range(2):
+        field = memory.learn(sent)
+        assert (field.line, field.pair, (field.name, field.value), field.key) == (tidy, pair, pair, key)
+        assert memory.lately.get(sent) is field

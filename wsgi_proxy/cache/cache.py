@@ -38,6 +38,14 @@ _RETRY_ZONE_AFTER = 30.0
 """Seconds before a zone that could not be opened is tried again."""
 
 
+_WISHES = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA")
+_FOR_ORIGIN = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
+
+
+def _sends(exchange: Exchange, keys: tuple[str, ...]) -> bool:
+    return any(exchange.sent(key) is not None for key in keys)
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Cache:
     """All zones of a configuration in one process.
@@ -106,16 +114,16 @@ class Cache:
             return None
         if exchange.method not in plan.methods:
             return None if exchange.method in SAFE_METHODS else Fetch(self.background, zone, plan, unsafe=True)
-        environ = exchange.environ
-        if "HTTP_UPGRADE" in environ or (exchange.has_body and exchange.method in SAFE_METHODS):
+        asks = exchange.asks_cache()
+        if (asks and exchange.sent("HTTP_UPGRADE") is not None) or (exchange.has_body and exchange.method in SAFE_METHODS):
             # A tunnel has no response to share. The response to a GET with a body may depend on that body, which is not in the
             # key.
             return None
-        if plan.settings.key is not None and "HTTP_CONNECTION" in environ and withheld(exchange):
+        if plan.settings.key is not None and exchange.sent("HTTP_CONNECTION") is not None and withheld(exchange):
             return None
         key = exchange.cache_key = plan.key(exchange)
         request: Request = exchange.pairs if plan.sent is None else Forwarded(exchange, plan.sent)
-        asked = NO_WISHES if "HTTP_CACHE_CONTROL" not in environ and "HTTP_PRAGMA" not in environ else plan.wishes(exchange.pairs)
+        asked = plan.wishes(exchange.pairs) if asks and _sends(exchange, _WISHES) else NO_WISHES
         if plan.settings.bypass and is_set(plan.settings.bypass, exchange):
             exchange.cache_status = "BYPASS"
             return self._fetch(exchange, zone, plan, key=key, asked=asked, reason="bypass", request=request)
@@ -131,7 +139,7 @@ class Cache:
                 # The entry's file is gone, or only the origin can evaluate the request's conditions.
                 decision, entry = EXPIRED, None
                 zone.memory.forget(key)
-        if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
+        if asks and _sends(exchange, _FOR_ORIGIN):
             entry = None
         fetch = self._fetch(exchange, zone, plan, key=key, asked=asked, entry=entry, request=request)
         return fetch_or_follow(exchange, fetch, fill, decision)

@@ -86,7 +86,7 @@ class CachePlan:
 
 def target_uri(exchange: Exchange) -> str:
     """Return the absolute URI that the client asked for (RFC 9110, section 7.1), with its authority in lower case."""
-    host = exchange.environ.get("HTTP_HOST") or exchange.host
+    host = exchange.sent("HTTP_HOST") or exchange.host
     return f"{exchange.absolute or exchange.scheme}://{host.lower()}{exchange.target}"
 
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 NAME: Final = "wsgi-proxy"
 _WHOLE: Final = Outcome(FULL)
+_CONDITIONS: Final = tuple(
+    f"HTTP_{name}" for name in "IF_NONE_MATCH IF_MODIFIED_SINCE RANGE IF_MATCH IF_UNMODIFIED_SINCE IF_RANGE".split()
+)
 _OF_ONE_BODY: Final = frozenset({"content-type", "content-length", "content-range"})
 
 
@@ -75,15 +78,7 @@ def forward_status(reason: str, *, status: int = 0, stored: bool = False, collap
 
 def is_conditional(exchange: Exchange) -> bool:
     """Return True if the request has a condition or a range."""
-    environ = exchange.environ
-    return (
-        "HTTP_IF_NONE_MATCH" in environ
-        or "HTTP_IF_MODIFIED_SINCE" in environ
-        or "HTTP_RANGE" in environ
-        or "HTTP_IF_MATCH" in environ
-        or "HTTP_IF_UNMODIFIED_SINCE" in environ
-        or "HTTP_IF_RANGE" in environ
-    )
+    return exchange.asks_cache() and any(exchange.sent(key) is not None for key in _CONDITIONS)
 
 
 def choose(exchange: Exchange, entry: Entry, length: int | None, now: float) -> Outcome:
@@ -132,7 +127,7 @@ def from_entry(exchange: Exchange, entry: Entry, now: float, status: str, *, for
     added = [("Age", str(age) if age > 0 else "0"), ("Cache-Status", status)]
     length = entry.body_length
     several: list[tuple[int, int]] = []
-    if chosen.kind == FULL and "," in exchange.environ.get("HTTP_RANGE", ""):
+    if chosen.kind == FULL and exchange.asks_cache() and "," in (exchange.sent("HTTP_RANGE") or ""):
         chosen, several = _several(exchange, entry, length)
     if several:
         made = _multipart(exchange, entry, several, length, added)

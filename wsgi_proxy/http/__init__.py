@@ -10,6 +10,7 @@ from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, byteranges, parse_ranges
 from .request import RequestHead, check_partial_request, parse_request_head, refused_host, with_unique
+from .request_lines import FieldLine
 from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
 from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
 from .uri import (
@@ -29,6 +30,7 @@ from .uri import (
 __all__ = [
     "ChunkedDecoder",
     "Decoder",
+    "FieldLine",
     "HOP_BY_HOP",
     "HeadRules",
     "LAST_CHUNK",

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
+from .request_lines import FieldLine
 from .syntax import Pairs, tokens
 
 HOP_BY_HOP = frozenset(
@@ -146,6 +147,20 @@ class RequestFilter:
                 lines.append(f"{name}: {value}")
         if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
             lines = [line for line in lines if line.partition(":")[0].lower() not in names]
+        return lines
+
+    def lines(self, fields: list[FieldLine], connection: str) -> list[bytes]:
+        """Return the lines of the forwarded fields as `copy` does, of fields that were checked as they arrived."""
+        if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
+            return [field.line for field in fields if self.passes(field.name) and field.name.lower() not in names]
+        known = self._known
+        lines = []
+        for field in fields:
+            passes = known.get(field.name)
+            if passes is None:
+                passes = self.passes(field.name)
+            if passes:
+                lines.append(field.line)
         return lines
 
 

@@ -3,13 +3,17 @@
 Rules:
 - A line that a client has sent lately is one look-up. Its bytes, its name and its colon need no second check.
 - Secrets, and fields whose values seldom recur, are not remembered.
+- A line holds every form in which the proxy needs the field, so that no request makes one anew.
 - The memory is bounded in lines and in the length of a line.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import ClientError
-from .syntax import ALLOWED, FRAMING, MAX_NAMES, TOKEN, UNIQUE
+from .head_rules import environ_key
+from .syntax import FRAMING, MAX_NAMES, TOKEN, UNIQUE
 
 _MEANT = frozenset((*FRAMING, *UNIQUE, "host"))
 _NOT_REMEMBERED = frozenset(
@@ -29,21 +33,65 @@ _NOT_REMEMBERED = frozenset(
     }
 )
 """Fields whose values seldom recur, or are secrets. They are not remembered."""
+_FOR_CACHES = frozenset(
+    {
+        "cache-control",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "pragma",
+        "range",
+        "upgrade",
+    }
+)
+"""Fields by which a cache gives a request another answer than the stored response, or none."""
 UNDERSCORE = "_"
 """The meaning of a name with an underscore, which no field of _MEANT has."""
 MAX_LINES = 2048
 _LONG = 256
-"""Characters of a line from which it is not remembered."""
+"""Bytes of a line from which it is not remembered."""
+CHECKED = bytes(byte ^ 0x80 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
+"""A table for `bytes.translate` that changes exactly the bytes that no line may contain (RFC 9110, section 5.5)."""
+
+
+class FieldName:
+    """A spelling of a field's name: its meaning for the request, "" for none, and its key in a WSGI environ.
+
+    The key is "" for a name with an underscore, which would share it with its twin with a dash. `recurs` is True if lines of
+    this name are remembered, `for_cache` if it is one of _FOR_CACHES.
+    """
+
+    __slots__ = ("for_cache", "key", "meaning", "name", "recurs")
+
+    def __init__(self, name: str) -> None:
+        lower = name.lower()
+        self.name = name
+        self.meaning = lower if lower in _MEANT else UNDERSCORE if "_" in name else ""
+        self.key = "" if "_" in name else environ_key(name.upper())
+        self.for_cache = lower in _FOR_CACHES
+        self.recurs = lower not in _NOT_REMEMBERED
 
 
 class FieldLine:
-    """A header line that has been checked: its name and value, and its meaning for the request, "" for none."""
+    """A header line that has been checked.
 
-    __slots__ = ("meaning", "pair")
+    `pair` is its name and value as one tuple. It is declared as Any, because compiled code makes a new tuple at each use of an
+    attribute that is declared as a tuple. `line` is `Name: value` without white space around the value, as it is forwarded.
+    `meaning`, `key` and `for_cache` are those of FieldName.
+    """
 
-    def __init__(self, pair: tuple[str, str], meaning: str) -> None:
-        self.pair = pair
-        self.meaning = meaning
+    __slots__ = ("for_cache", "key", "line", "meaning", "name", "pair", "value")
+
+    def __init__(self, name: FieldName, value: str, line: bytes) -> None:
+        self.name = name.name
+        self.key = name.key
+        self.meaning = name.meaning
+        self.for_cache = name.for_cache
+        self.value = value
+        self.pair: Any = (name.name, value)
+        self.line = line
 
 
 class LineMemory:
@@ -52,48 +100,46 @@ class LineMemory:
     __slots__ = ("_names", "_older", "lately")
 
     def __init__(self) -> None:
-        self.lately: dict[str, FieldLine] = {}
-        self._older: dict[str, FieldLine] = {}
-        self._names: dict[str, tuple[str, bool]] = {}
-        """The meaning of each spelling of a name, and True if its lines are remembered."""
+        self.lately: dict[bytes, FieldLine] = {}
+        self._older: dict[bytes, FieldLine] = {}
+        self._names: dict[bytes, FieldName] = {}
 
-    def learn(self, line: str) -> FieldLine:
+    def learn(self, line: bytes) -> FieldLine:
         """Return a line that is not in `lately`. Raises ClientError for a line that is no header field."""
         found = self._older.get(line)
         if found is None:
-            found, recurs = self._read(line)
-            if not recurs or len(line) >= _LONG:
+            check_characters(line)
+            spelled, colon, rest = line.partition(b":")
+            name = self._names.get(spelled)
+            if name is None:
+                name = self._learn_name(spelled, line)
+            if not colon:
+                raise ClientError(f"client sent a header line without a colon: {line[:80].decode('latin-1')!r}")
+            value = rest.strip(b" \t")
+            tidy = line if len(rest) == len(value) + 1 and rest[:1] == b" " else b"%b: %b" % (spelled, value)
+            found = FieldLine(name, value.decode("latin-1"), tidy)
+            if not name.recurs or len(line) >= _LONG:
                 return found
         if len(self.lately) >= MAX_LINES:
             self._older, self.lately = self.lately, {}
         self.lately[line] = found
         return found
 
-    def _read(self, line: str) -> tuple[FieldLine, bool]:
-        check_characters(line)
-        name, colon, value = line.partition(":")
-        known = self._names.get(name)
-        if known is None:
-            known = self._learn_name(name, line)
-        if not colon:
-            raise ClientError(f"client sent a header line without a colon: {line[:80]!r}")
-        return FieldLine((name, value.strip(" \t")), known[0]), known[1]
-
-    def _learn_name(self, name: str, line: str) -> tuple[str, bool]:
-        if not TOKEN.fullmatch(name):
-            raise ClientError(f"client sent an invalid header line: {line[:80]!r}")  # RFC 9112, section 5.1 and 5.2
-        lower = name.lower()
-        known = lower if lower in _MEANT else UNDERSCORE if "_" in name else "", lower not in _NOT_REMEMBERED
+    def _learn_name(self, spelled: bytes, line: bytes) -> FieldName:
+        text = spelled.decode("latin-1")
+        if not TOKEN.fullmatch(text):
+            # RFC 9112, section 5.1 and 5.2
+            raise ClientError(f"client sent an invalid header line: {line[:80].decode('latin-1')!r}")
+        name = FieldName(text)
         if len(self._names) < MAX_NAMES:
-            self._names[name] = known
-        return known
+            self._names[spelled] = name
+        return name
 
 
-def check_characters(line: str) -> None:
-    """Raise ClientError for a line with a character that no head may contain."""
-    if line.isascii() and line.isprintable():
+def check_characters(line: bytes) -> None:
+    """Raise ClientError for a line with a byte that no head may contain."""
+    if line.translate(CHECKED) == line:
         return
-    if "\r" in line or "\n" in line:
+    if b"\r" in line or b"\n" in line:
         raise ClientError("client sent a bare CR or LF")  # RFC 9112, section 2.2
-    if line.encode("latin-1").translate(None, ALLOWED):
-        raise ClientError("client sent a control character in the request's head")  # RFC 9110, section 5.5
+    raise ClientError("client sent a control character in the request's head")  # RFC 9110, section 5.5

@@ -13,14 +13,15 @@ import re
 from typing import Any
 
 from ..errors import InvalidResponse
-from .syntax import ALLOWED, FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
+from .request_lines import CHECKED
+from .syntax import FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
 
 _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-charset")
 _MEANT = frozenset(FRAMING + _ACCEL)
 _NAMES: dict[str, str] = {}
-_FIRSTS: dict[str, tuple[int, str, tuple[int, int]]] = {}
-_LINES: dict[str, tuple[tuple[str, str], str, int]] = {}
+_FIRSTS: dict[bytes, StatusLine] = {}
+_LINES: dict[bytes, ResponseLine] = {}
 _SINGLE = (
     *("content-type", "date", "etag", "expires", "last-modified", "location", "refresh", "server", "status"),
     *(name for name in _ACCEL if name != "x-accel-charset"),
@@ -29,7 +30,33 @@ _SINGLE = (
 _BITS = {name: 1 << number for number, name in enumerate(_SINGLE)}
 _MAX_LINES = 2048
 _SHORT = 80
-"""Characters of a line that is remembered; longer ones seldom recur (cookies, tags, policies with a nonce)."""
+"""Bytes of a line that is remembered; longer ones seldom recur (cookies, tags, policies with a nonce)."""
+
+
+class StatusLine:
+    """A status line that has been read."""
+
+    __slots__ = ("reason", "status", "version")
+
+    def __init__(self, status: int, reason: str, version: tuple[int, int]) -> None:
+        self.status = status
+        self.reason = reason
+        self.version: Any = version
+
+
+class ResponseLine:
+    """A header line that has been checked: its name and value as one tuple, its meaning, and the bit of its name in _SINGLE.
+
+    Any, because compiled code makes a new tuple at each use of an attribute that is declared as a tuple.
+    """
+
+    __slots__ = ("bit", "meaning", "pair", "value")
+
+    def __init__(self, name: str, value: str, meaning: str) -> None:
+        self.pair: Any = (name, value)
+        self.value = value
+        self.meaning = meaning
+        self.bit = _BITS.get(name.lower(), 0)
 
 
 class ResponseHead:
@@ -68,42 +95,46 @@ class ResponseHead:
 
 def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
     """Parse a complete head, status line to empty line, of the response to a request by `method`. Raises InvalidResponse."""
-    if data.translate(None, ALLOWED):
-        raise InvalidResponse("upstream sent a control character in the response's head")  # RFC 9110, section 5.5
-    text = data.decode("latin-1")
-    lines = text.split("\r\n")
-    ends = len(lines) - 1
-    if text.count("\n") != ends or text.count("\r") != ends:
-        lines = text.replace("\r\n", "\n").split("\n")
-        ends = len(lines) - 1
-        if text.count("\r") != text.count("\r\n"):
-            raise InvalidResponse("upstream sent a bare CR")  # RFC 9112, section 2.2
-    if ends < 2 or lines.pop() or lines.pop():
-        raise InvalidResponse("upstream sent an incomplete head")
-
+    lines = data.split(b"\r\n")
+    if len(lines) < 3 or lines.pop() or lines.pop():
+        return parse_response_head(_repaired(data), method)
     first = lines[0]
     begun = _FIRSTS.get(first) or _read_first(first)
     del lines[0]
     pairs: Pairs = []
-    head = ResponseHead(begun[0], begun[1], begun[2], pairs)
-    append = pairs.append
     known = _LINES
-    special: Pairs = []
+    special: list[ResponseLine] = []
     seen = 0
     repeated = False
     for line in lines:
-        pair, meaning, bit = known.get(line) or _read_line(line)
-        append(pair)
+        field = known.get(line) or _read_line(line)
+        if field is None or begun is None:
+            return parse_response_head(_repaired(data), method)
+        pairs.append(field.pair)
+        bit = field.bit
         if bit:
             if seen & bit:
                 repeated = True
             seen |= bit
-        if meaning:
-            special.append((meaning, pair[1]))
+        if field.meaning:
+            special.append(field)
+    if begun is None:
+        return parse_response_head(_repaired(data), method)
+    head = ResponseHead(begun.status, begun.reason, begun.version, pairs)
     if repeated:
         head.pairs = _without_repetitions(pairs)
     _response_framing(head, special, method)
     return head
+
+
+def _repaired(data: bytes) -> bytes:
+    """Return a head with CRLF for each lone LF at the end of a line. Raises InvalidResponse if there is none, or a bare CR."""
+    repaired = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if repaired.count(b"\r") != repaired.count(b"\n"):
+        raise InvalidResponse("upstream sent a bare CR")  # RFC 9112, section 2.2
+    if repaired == data:
+        raise InvalidResponse("upstream sent an incomplete head")
+    return repaired
 
 
 def end_of_response_head(data: bytes, seen: int = 0) -> int:
@@ -122,15 +153,27 @@ def end_of_response_head(data: bytes, seen: int = 0) -> int:
     return end + 3 if end >= 0 else -1
 
 
-def _read_first(line: str) -> tuple[int, str, tuple[int, int]]:
-    """Return (status, reason, version) of a status line, and remember it."""
-    found = _STATUS.fullmatch(line)
+def _read_first(line: bytes) -> StatusLine | None:
+    """Return a status line that is not known, and remember it; None if it has a CR or LF."""
+    if not _is_clean(line):
+        return None
+    text = line.decode("latin-1")
+    found = _STATUS.fullmatch(text)
     if not found:
-        raise InvalidResponse(f"upstream sent an invalid status line: {line[:80]!r}")  # RFC 9112, section 4
+        raise InvalidResponse(f"upstream sent an invalid status line: {text[:80]!r}")  # RFC 9112, section 4
     minor, status, reason = found.groups()
-    begun = (int(status), reason or "", V10 if minor == "0" else V11)
+    begun = StatusLine(int(status), reason or "", V10 if minor == "0" else V11)
     _remember(_FIRSTS, line, begun)
     return begun
+
+
+def _is_clean(line: bytes) -> bool:
+    """Return False for a line with a CR or LF in it. Raises InvalidResponse for another control character."""
+    if line.translate(CHECKED) == line:
+        return True
+    if b"\n" in line or b"\r" in line:
+        return False
+    raise InvalidResponse("upstream sent a control character in the response's head")  # RFC 9110, section 5.5
 
 
 def _without_repetitions(pairs: Pairs) -> Pairs:
@@ -146,23 +189,26 @@ def _without_repetitions(pairs: Pairs) -> Pairs:
     return kept
 
 
-def _read_line(line: str) -> tuple[tuple[str, str], str, int]:
-    """Return the pair of a field line, the meaning of its name and its bit, and remember them: upstreams repeat themselves."""
-    name, colon, value = line.partition(":")
+def _read_line(line: bytes) -> ResponseLine | None:
+    """Return a line that is not known, and remember it, because upstreams repeat themselves; None if it has a CR or LF."""
+    if not _is_clean(line):
+        return None
+    text = line.decode("latin-1")
+    name, colon, value = text.partition(":")
     meaning = _NAMES.get(name)
     if meaning is None:
         name = name.rstrip(" \t")  # RFC 9112, section 5.1: a proxy removes it from a response
         meaning = learn(name, _NAMES, _MEANT)
         if meaning is None:
-            raise InvalidResponse(f"upstream sent an invalid header line: {line[:80]!r}")  # RFC 9112, section 5.1 and 5.2
+            raise InvalidResponse(f"upstream sent an invalid header line: {text[:80]!r}")  # RFC 9112, section 5.1 and 5.2
     if not colon:
-        raise InvalidResponse(f"upstream sent a header line without a colon: {line[:80]!r}")
-    read = ((name, value.strip(" \t")), meaning, _BITS.get(name.lower(), 0))
+        raise InvalidResponse(f"upstream sent a header line without a colon: {text[:80]!r}")
+    read = ResponseLine(name, value.strip(" \t"), meaning)
     _remember(_LINES, line, read)
     return read
 
 
-def _remember(memory: dict[str, Any], line: str, read: Any) -> None:
+def _remember(memory: dict[bytes, Any], line: bytes, read: Any) -> None:
     """Remember the result for a short line. A full memory is cleared, so an upstream cannot make it grow."""
     if len(line) <= _SHORT:
         if len(memory) >= _MAX_LINES:
@@ -170,10 +216,11 @@ def _remember(memory: dict[str, Any], line: str, read: Any) -> None:
         memory[line] = read
 
 
-def _response_framing(head: ResponseHead, special: Pairs, method: str) -> None:
+def _response_framing(head: ResponseHead, special: list[ResponseLine], method: str) -> None:
     """Set the framing of the body and the persistence of the connection (RFC 9112, sections 6.3 and 9.3)."""
     coding: str | None = None
-    for name, value in special:
+    for field in special:
+        name, value = field.meaning, field.value
         if name == "content-length":
             if head.content_length is not None:
                 raise InvalidResponse("upstream sent Content-Length twice")

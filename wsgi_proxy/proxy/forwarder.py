@@ -52,6 +52,7 @@ class Forwarder:
         "cookies",
         "keep_prefix",
         "location",
+        "may_close",
         "redirects",
         "settings",
         "uri_part",
@@ -71,6 +72,7 @@ class Forwarder:
             replaced.add(name.lower())
             self._take_set_header(name, value)
         self._host = "host" not in replaced
+        self.may_close = self._may_close()
         dropped = headers.REQUEST_DROPPED if settings.gateway is None else headers.GATEWAY_DROPPED
         self._filter, self._trusting = (
             headers.RequestFilter(
@@ -106,6 +108,11 @@ class Forwarder:
             self._set.append((name + ": ", value))
         elif constant:
             self._set.append((f"{name}: {single_line(constant)}", None))
+
+    def _may_close(self) -> bool:
+        """Return False if no head of this location has `Connection: close`."""
+        constant = "" if self._connection is None else getattr(self._connection, "constant", None)
+        return constant is None or "close" in constant.lower() or self._version == "1.0"
 
     def _redirects(self) -> tuple[Rewriter, ...]:
         """Return the rewriters of `proxy_redirect`; by default one that turns the pass URL into the location's prefix."""
@@ -180,21 +187,29 @@ class Forwarder:
         self._add_connection(exchange, lines)
         if upload is not None:
             lines.append(f"Content-Length: {upload.length}" if upload.length is not None else "Transfer-Encoding: chunked")
+        checked: list[bytes] = []
         if self.settings.pass_request_headers:
-            chosen = self._trusting if exchange.trusted_peer else self._filter
-            kept = chosen.copy(exchange.pairs, exchange.environ.get("HTTP_CONNECTION", ""))
-            if method == "OPTIONS" and (hops := headers.hops_left(exchange.environ.get("HTTP_MAX_FORWARDS", ""))) is not None:
-                kept = [f"Max-Forwards: {hops}" if line.lower().startswith("max-forwards:") else line for line in kept]
-            if fetch is not None:
-                if fetch.drop_conditions:
-                    kept = [line for line in kept if line.partition(":")[0].lower() not in _CONDITIONS]
-                kept += [f"{name}: {value}" for name, value in fetch.extra]
-            lines += kept
-        lines.append("\r\n")
-        text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            if exchange.fields is not None and fetch is None and method != "OPTIONS":
+                chosen = self._trusting if exchange.trusted_peer else self._filter
+                checked = chosen.lines(exchange.fields, exchange.sent("HTTP_CONNECTION") or "")
+            else:
+                lines += self._fields(exchange, method, fetch)
+        whole = "".join(lines)
+        if "\n" in whole or "\r" in whole or "\0" in whole:
             raise ProxyError("a line of the request for the upstream has a line break in it")
-        return text.encode("latin-1")
+        return b"\r\n".join(["\r\n".join(lines).encode("latin-1"), *checked, b"\r\n"])
+
+    def _fields(self, exchange: Exchange, method: str, fetch: Fetch | None) -> list[str]:
+        """Return the lines of the client's fields, with a cache's changes or one forward less of an OPTIONS."""
+        chosen = self._trusting if exchange.trusted_peer else self._filter
+        kept = chosen.copy(exchange.pairs, exchange.environ.get("HTTP_CONNECTION", ""))
+        if method == "OPTIONS" and (hops := headers.hops_left(exchange.environ.get("HTTP_MAX_FORWARDS", ""))) is not None:
+            kept = [f"Max-Forwards: {hops}" if line.lower().startswith("max-forwards:") else line for line in kept]
+        if fetch is not None:
+            if fetch.drop_conditions:
+                kept = [line for line in kept if line.partition(":")[0].lower() not in _CONDITIONS]
+            kept += [f"{name}: {value}" for name, value in fetch.extra]
+        return kept
 
     def _gateway_head(self, exchange: Exchange, upload: Upload | None, fetch: Fetch | None) -> bytes:
         """Return the CGI variables as the location's protocol sends them."""
@@ -213,7 +228,7 @@ class Forwarder:
     def _add_connection(self, exchange: Exchange, lines: list[str]) -> None:
         """Add Connection: for an upgrade that the client asked for, or for `close`."""
         exchange.upgrade = ""
-        value = self._connection(exchange).lower() if self._connection is not None else ""
+        value = "" if self._connection is None or not (self.may_close or self._upgrade) else self._connection(exchange).lower()
         if self._upgrade is not None and "upgrade" in value:
             upgrade = self._upgrade(exchange)
             if upgrade and _asked(exchange, upgrade):

@@ -78,6 +78,7 @@ class UpstreamRequests:
         if fetch is not None and fetch.method is not None:
             method = fetch.method
         out = Outgoing(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
+        out.may_close = forwarder.may_close
         if exchange.upgrade:
             require_connection(exchange)
         if settings.gateway is not None:

@@ -72,7 +72,7 @@ class Router:
             exchange.uri, exchange.args = normalise(target, site.merge_slashes)
         elif exchange.method != "CONNECT":
             raise InvalidLine("client sent invalid request target")
-        raw = exchange.environ.get("HTTP_HOST")
+        raw = exchange.sent("HTTP_HOST")
         if raw is None:
             nameless = group.nameless or group.default
             if nameless is not None and nameless is not site:

@@ -35,12 +35,13 @@ def send(
     client: Client | Watched | None = None,
     hints: Callable[[Pairs], None] | None = None,
     log: Callable[[str, str], None] | None = None,
+    may_close: bool = True,
 ) -> tuple[Wire, ResponseHead, Body, float, bool]:
     """Send a request. Return (wire, response head, body, seconds to connect, True for a kept connection).
 
     `route.idle` must be set. Raises UpstreamError with `sent` and `fresh`, any exception of reading `upload`, and ClientGone if
     `client` leaves. `hints` gets the fields of each 103; an exception of it ends the exchange. `log` gets the level and the text
-    of each line that a FastCGI server wants to log.
+    of each line that a FastCGI server wants to log. Without `may_close` the head has no `Connection: close`.
     """
     idle = route.idle
     assert idle is not None
@@ -61,7 +62,9 @@ def send(
             wire.log = log
             response, complete = wire.converse(method, head, upload, route)
             wire.hints = wire.log = None
-            keep = complete and response.keep_alive and route.keep and b"\r\nConnection: close\r\n" not in head
+            keep = complete and response.keep_alive and route.keep
+            if may_close and b"\r\nConnection: close\r\n" in head:
+                keep = False
             body = Body(wire, response, keep)
             if wire.sending is not None:
                 wire.sending.go_on(wire)

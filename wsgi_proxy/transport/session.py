@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import requests
+from mypy_extensions import mypyc_attr
 from requests.adapters import BaseAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing", "Reply", "Route", "Transport", "WireAdapter"]
 
 
+@mypyc_attr(native_class=False)
 class Outgoing(requests.PreparedRequest):
     """A request ready to be sent. `head` holds all bytes up to the empty line, and declares the framing of `upload`."""
 
@@ -46,6 +48,8 @@ class Outgoing(requests.PreparedRequest):
         self.method = method
         self.head = head
         self.upload = upload
+        self.may_close = True
+        """False if the head is known to have no `Connection: close`, for which it is searched otherwise."""
         self.route: Route | None = None
         self.client: Client | Watched | None = None
         """The client's connection, if the exchange ends when the client leaves."""
@@ -79,6 +83,7 @@ class Outgoing(requests.PreparedRequest):
         return self.upload
 
 
+@mypyc_attr(native_class=False)
 class Reply(requests.Response):
     """The response of an upstream.
 
@@ -174,6 +179,7 @@ class Reply(requests.Response):
         return timedelta(seconds=self.header_time)
 
 
+@mypyc_attr(native_class=False)
 class WireAdapter(BaseAdapter):
     """The adapter that sends an `Outgoing` whose `route` is set."""
 
@@ -198,7 +204,14 @@ class WireAdapter(BaseAdapter):
             route.idle = self.idles.of(route)
         started = time.monotonic()
         wire, head, body, connect_time, reused = send(
-            request.method or "GET", request.head, request.upload, route, request.client, request.hints, request.log
+            request.method or "GET",
+            request.head,
+            request.upload,
+            route,
+            request.client,
+            request.hints,
+            request.log,
+            request.may_close,
         )
         if route.tls is not None and not reused:
             remember_session(wire.stream, route)

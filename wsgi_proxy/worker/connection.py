@@ -14,6 +14,7 @@ from __future__ import annotations
 import socket
 import time
 from math import inf
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientError, ClientGone
 from .counts import READING, WAITING, WRITING
@@ -24,6 +25,9 @@ from .request import NO_BODY, Request, RequestBody, make_environ, take_request
 from .response import ResponseWriter
 from .service import QUIET
 from .socket import StreamSocket
+
+if TYPE_CHECKING:
+    from .response import HeadWriter
 
 _MAX_DISCARD = 64 * 1024
 """Unread bytes of a body that are read and dropped so that the connection can be kept."""
@@ -150,16 +154,24 @@ class Connection(Opening):
         self.requests += 1
         self.bytes_out = self.head_out = 0
         response = ResponseWriter(self, head, head.keep_alive)
-        environ = make_environ(self, head)
         if head.chunked or head.content_length:
             self.body = RequestBody(self, head)
+        # The proxy itself needs no environ. With rules about trusted peers, the fields are not all of the request.
+        needs_environ = not service.lean or self.listener.settings.rules is not None
+        environ = self.environ_of(response) if needs_environ else None
+        return self._after(response, service.respond(self, response, environ))
+
+    def environ_of(self, response: HeadWriter) -> dict[str, Any]:
+        """Return the environ of the present request."""
+        environ = make_environ(self, response.head)
         environ["wsgi.input"] = self.body
+        environ["wsgi.early_hints"] = response.early_hints
         if self.plain_on_tls:
             environ["wsgi.url_scheme"] = "http"
         if self._socket is None:
             self._socket = StreamSocket(self)
         environ["gunicorn.socket"] = self._socket
-        return self._after(response, service.respond(self, response, environ))
+        return environ
 
     def _after(self, response: ResponseWriter, whole: bool) -> bool:
         """Keep, drain or close the connection; return True if the next request's head may be in the buffer."""

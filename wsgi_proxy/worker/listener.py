@@ -14,6 +14,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from .connection import Connection
+from .request import REQUEST_KEYS
 
 if TYPE_CHECKING:
     from .service import Service
@@ -66,6 +67,8 @@ class Listener:
             "wsgi.url_scheme": "https" if settings.tls else "http",
             "SERVER_NAME": server,
             "SERVER_PORT": port,
+            # With room for the keys of each request, which its copy then need not grow for.
+            **dict.fromkeys(REQUEST_KEYS, ""),
             **base,
         }
         self._watcher: Any = service.hub.loop.io(self._sock.fileno(), 1)

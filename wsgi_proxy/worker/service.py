@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,9 @@ class Service:
         self.max_connections = max_connections
         self.max_requests = max_requests
         self.hooks = hooks or Hooks()
+        self._answer: Any = getattr(app, "answer", None) if self.direct else None
+        self.lean = self._answer is not None and not self.hooks.active and not os.environ.get("SCRIPT_NAME")
+        """True if the application takes a request without an environ, and nothing else needs one."""
         self.crew = Crew(self.hub, log)
         self.connections: set[Link] = set()
         self.listeners: list[Listener] = []
@@ -129,23 +133,30 @@ class Service:
 
     # --- one request, in a greenlet ---
 
-    def respond(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment) -> bool:
-        """Run the application for a request on any kind of connection. Return True if the whole response was sent."""
+    def respond(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment | None) -> bool:
+        """Run the application for a request on any kind of connection. Return True if the whole response was sent.
+
+        `environ` is None if the service is `lean` and the request is HTTP/1.
+        """
         self.requests += 1
         self.counts[STARTED] += 1
         if self.requests == self.max_requests:
             self.end()
-        if not self.direct:
-            head = response.head
-            environ["wsgi_proxy.keys"] = head.keys if link.forwarded is None else field_values(environ)
-        environ["wsgi.early_hints"] = response.early_hints
+        if environ is not None:
+            if not self.direct:
+                head = response.head
+                environ["wsgi_proxy.keys"] = head.keys if link.forwarded is None else field_values(environ)
+            environ["wsgi.early_hints"] = response.early_hints
         hooks = self.hooks
         token = None
         whole = False
         try:
-            if hooks.active:
-                token = hooks.before(link, environ)
-            result = self.app(environ, response.start_response)
+            if environ is None:
+                result = self._answer(link, response)
+            else:
+                if hooks.active:
+                    token = hooks.before(link, environ)
+                result = self.app(environ, response.start_response)
             try:
                 if link.taken:
                     for _ in result:
@@ -161,7 +172,7 @@ class Service:
             self.log.info("%s: %s", link, error)
         except Exception as error:
             self._failed(link, response, error)
-        if token is not None:
+        if token is not None and environ is not None:
             hooks.after(token, environ, response)
         return whole
 

@@ -26,6 +26,7 @@ from ..proxy import standard_page
 from ..response import Response
 from ..shm import forked_without_exec
 from ..upstream import Pool
+from .arrival import take_request
 from .delivery import HangUp, delivery_of
 from .python_config import config_for_pool
 from .upkeep import Upkeep
@@ -33,6 +34,8 @@ from .warmup import warm_up
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from ..worker import Link, ResponseWriter
 
 _PYTHON_POOL = "pool"
 _LINE_END = re.compile(r"[\r\n\0]")
@@ -114,11 +117,7 @@ class ProxyApp(proxy.Proxy):
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
         if not self._begun:
-            self._begun = True
-            self.upkeep.begin()
-            connection = environ.get("wsgi_proxy.connection")
-            if connection is not None:
-                self.count_for(connection.service)
+            self._begin(environ.get("wsgi_proxy.connection"))
         try:
             exchange = Exchange.from_environ(environ)
         except ProxyError as error:
@@ -126,6 +125,24 @@ class ProxyApp(proxy.Proxy):
         if exchange.connection is None:
             self.metrics.started()
         return self.deliver(exchange, self.response(exchange), start_response)
+
+    def answer(self, link: Link, writer: ResponseWriter) -> Iterable[bytes]:
+        """Answer a request that ProxyWorker has read from HTTP/1, without an environ (`Service.lean`)."""
+        if not self._begun:
+            self._begin(link)
+        exchange = Exchange()
+        try:
+            take_request(exchange, link, writer)
+        except ProxyError as error:
+            return self.respond_refused(writer.environ(), writer.start_response, error)
+        return self.deliver(exchange, self.response(exchange), writer.start_response)
+
+    def _begin(self, link: Link | None) -> None:
+        """Start what runs beside the requests; `link` is the client's connection under ProxyWorker."""
+        self._begun = True
+        self.upkeep.begin()
+        if link is not None:
+            self.count_for(link.service)
 
     def respond_refused(self, environ: WSGIEnvironment, start_response: StartResponse, error: ProxyError) -> Iterable[bytes]:
         """Answer a request that is too malformed for an exchange; `error` says why. ProxyWorker calls it, too."""

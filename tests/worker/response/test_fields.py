@@ -8,7 +8,7 @@ from time import time
 import pytest
 
 from wsgi_proxy.worker.response import fields as worker_fields
-from wsgi_proxy.worker.response.fields import Clock, check_value, http_date, learn_name, learn_status
+from wsgi_proxy.worker.response.fields import Clock, check_value, http_date, learn_name, learn_status, remember_line
 
 
 def test_statuses() -> None:
@@ -39,6 +39,17 @@ def test_invented_ones_do_not_fill_the_memory() -> None:
         learn_name(f"X-{n}")
         learn_status(f"200 {n}")
     assert len(worker_fields.NAMES) <= worker_fields._MAX_NAMES and len(worker_fields.STATUSES) <= worker_fields._MAX_NAMES
+
+
+def test_fields_that_recur_are_remembered_within_bounds() -> None:
+    worker_fields.LINES.clear()
+    for pair in [("Set-Cookie", "a"), ("ETAG", "a"), ("X", "y" * 200), ["X", "y"]]:
+        remember_line(pair, f"{pair[0]}: {pair[1]}\r\n")
+    assert not worker_fields.LINES
+    for n in range(worker_fields._MAX_NAMES + 100):
+        remember_line(("X", str(n)), f"X: {n}\r\n")
+    assert worker_fields.LINES[("X", str(worker_fields._MAX_NAMES + 99))] == f"X: {worker_fields._MAX_NAMES + 99}\r\n"
+    assert len(worker_fields.LINES) <= worker_fields._MAX_NAMES
 
 
 def test_the_date() -> None:

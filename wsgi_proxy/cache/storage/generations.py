@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 SLOTS: Final = 65536
 _SHARDS: Final = 64
 _USES: Final = 1 << 18
@@ -54,6 +56,7 @@ def in_use(directory: str) -> bool:
     return False
 
 
+@mypyc_attr(native_class=False)
 class LockTimeout(OSError):
     """Another process held a shard's lock for more than LOCK_PATIENCE seconds."""
 

@@ -1,8 +1,9 @@
 """The environ of a request (PEP 3333), with the keys that this worker adds.
 
 Rules:
-- `wsgi_proxy.pairs` are the fields as sent; `wsgi_proxy.connection` is the `Link`. `wsgi_proxy.keys` are the keys and values made
-  of the fields, present if a middleware may edit the environ before the proxy sees it (`http.environ`).
+- `wsgi_proxy.pairs` are the fields as sent, `wsgi_proxy.fields` their lines or None; `wsgi_proxy.connection` is the `Link`.
+  `wsgi_proxy.keys` are the keys and values made of the fields, present if a middleware may edit the environ before the proxy sees
+  it (`http.environ`).
 - A name with an underscore never becomes an `HTTP_` key, because that could not be distinguished from its twin with a dash.
 - Repeated fields are joined by a comma, Cookie by a semicolon (RFC 9110, section 5.3; RFC 6265, section 5.4).
 """
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from ..link import Link
     from .head import Request
 
+REQUEST_KEYS = (
+    *("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "RAW_URI", "REMOTE_ADDR", "REMOTE_PORT"),
+    *("wsgi_proxy.pairs", "wsgi_proxy.fields", "wsgi_proxy.connection"),
+)
+"""The keys that `make_environ` sets in every case."""
 _KEYS: dict[str, str] = {}
 _MAX_KEYS = 4096
 
@@ -54,7 +60,16 @@ def field_keys(pairs: Pairs) -> dict[str, str]:
 def make_environ(connection: Link, request: Request) -> dict[str, Any]:
     """Return the environ of a request, without `wsgi.input` and the keys that the response writer adds."""
     environ = connection.listener.base.copy()
-    environ.update(request.keys)
+    fields = request.fields
+    if fields is None:
+        environ.update(request.keys)
+    else:
+        for field in fields:
+            key = field.key
+            if key in environ:
+                environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + field.value
+            elif key:
+                environ[key] = field.value
     path, _, query = request.uri.partition("?")
     environ["REQUEST_METHOD"] = request.method
     environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
@@ -65,6 +80,7 @@ def make_environ(connection: Link, request: Request) -> dict[str, Any]:
     environ["REMOTE_ADDR"] = connection.remote_addr
     environ["REMOTE_PORT"] = connection.remote_port
     environ["wsgi_proxy.pairs"] = request.pairs
+    environ["wsgi_proxy.fields"] = fields
     environ["wsgi_proxy.connection"] = connection
     if connection.forwarded is not None:
         environ.update(connection.forwarded)

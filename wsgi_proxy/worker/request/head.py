@@ -17,7 +17,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ...errors import ClientError, InvalidLine
-from ...http import METHOD, Pairs, RequestHead, check_partial_request, parse_request_head, refused_host
+from ...http import METHOD, FieldLine, Pairs, RequestHead, check_partial_request, parse_request_head, refused_host
 from .environ import field_keys
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ class Request:
 
     __slots__ = (
         "chunked",
+        "_keys",
         "content_length",
         "expect_continue",
+        "fields",
         "keep_alive",
-        "keys",
         "method",
         "modern",
         "pairs",
@@ -60,8 +61,9 @@ class Request:
     chunked: bool
     content_length: int | None
     expect_continue: bool
+    fields: list[FieldLine] | None
+    """The lines of the fields in HTTP/1, from which `pairs` and `keys` are made; None in HTTP/2."""
     keep_alive: bool
-    keys: dict[str, str]
     method: str
     modern: bool
     """HTTP/1.1 or later."""
@@ -70,6 +72,23 @@ class Request:
     underscored: bool
     """True if the name of a field has an underscore; `keys` omits that field."""
     uri: str
+    _keys: dict[str, str] | None
+
+    def __init__(self) -> None:
+        self.fields = None
+        self._keys = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The environ keys of the fields, with their values."""
+        keys = self._keys
+        if keys is None:
+            keys = self._keys = field_keys(self.pairs)
+        return keys
+
+    @keys.setter
+    def keys(self, keys: dict[str, str]) -> None:
+        self._keys = keys
 
     @staticmethod
     def refused(method: str, host: str) -> Request:
@@ -154,7 +173,8 @@ def read_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Request:
                 request.target = request.uri = target.decode("latin-1")
                 request.modern = True
                 request.pairs = known.pairs[:]
-                request.keys = known.keys
+                request.fields = known.fields
+                request._keys = known._keys
                 request.keep_alive = known.keep_alive
                 request.content_length = known.content_length
                 request.chunked = known.chunked
@@ -173,9 +193,7 @@ def _read_afresh(data: bytes, block: bytes, methods: re.Pattern[str]) -> Request
         if number in _seen:
             if len(_known) >= _MAX_BLOCKS:
                 _known.clear()
-            kept = _of(head)
-            kept.pairs = head.pairs[:]
-            _known[block] = kept
+            _known[block] = _of(head)
         else:
             if len(_seen) >= _MAX_SEEN:
                 _seen.clear()
@@ -190,7 +208,7 @@ def _of(head: RequestHead) -> Request:
     request.uri = head.uri
     request.modern = head.version != (1, 0)
     request.pairs = head.pairs
-    request.keys = field_keys(head.pairs)
+    request.fields = head.fields
     request.keep_alive = head.keep_alive
     request.content_length = head.content_length
     request.chunked = head.chunked

@@ -2,7 +2,7 @@
 
 Rules:
 - Statuses, names and values are checked before any part of the head is sent. ValueError names the fault.
-- Statuses and names are checked once and remembered. The memory is bounded.
+- Statuses, names, and short fields that recur are checked once and remembered. The memory is bounded.
 """
 
 from __future__ import annotations
@@ -17,8 +17,16 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
+_VARIED = frozenset(
+    {"age", "cache-status", "content-range", "etag", "expires", "last-modified", "location", "set-cookie", "x-request-id"}
+)
+"""Fields whose values seldom recur, or are secrets. They are not remembered."""
 NAMES: dict[str, str] = {}
 """Names of fields that the server interprets, in lower case, by spelling; "" for any other name."""
+LINES: dict[tuple[str, str], str] = {}
+"""The lines of fields that recur, checked and with CRLF, by their pairs. The server interprets none of them."""
+_LONG_LINE = 128
+"""Characters of a line from which it is not remembered."""
 STATUSES: dict[str, int] = {}
 _MAX_NAMES = 4096
 SERVER = "wsgi_proxy"
@@ -79,6 +87,14 @@ def learn_name(name: Any) -> str:
     if len(NAMES) < _MAX_NAMES:
         NAMES[name] = meaning
     return meaning
+
+
+def remember_line(pair: Any, line: str) -> None:
+    """Remember the line of a field that has been checked and that the server does not interpret. A full memory is cleared."""
+    if len(line) < _LONG_LINE and type(pair) is tuple and pair[0].lower() not in _VARIED:
+        if len(LINES) >= _MAX_NAMES:
+            LINES.clear()
+        LINES[pair] = line
 
 
 def check_value(name: str, value: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .fields import NAMES, STATUSES, check_value, clock, learn_name, learn_status
+from .fields import LINES, NAMES, STATUSES, check_value, clock, learn_name, learn_status, remember_line
 
 if TYPE_CHECKING:
     from ..link import Link
@@ -71,6 +71,12 @@ class HeadWriter:
         self.failed = False
         """True if the application failed and a standard page was sent instead."""
 
+    def environ(self) -> dict[str, Any]:
+        """Return the environ of the request, on a connection of HTTP/1."""
+        connection: Any = self.connection
+        environ: dict[str, Any] = connection.environ_of(self)
+        return environ
+
     # --- the application's side ---
 
     def start_response(self, status: Any, headers: Any, exc_info: Any = None) -> Any:
@@ -96,7 +102,13 @@ class HeadWriter:
         dated = served = False
         connection = ""
         lines: list[str] = []
-        for name, value in headers:
+        known = LINES
+        for pair in headers:
+            line = known.get(pair) if type(pair) is tuple else None
+            if line is not None:
+                lines.append(line)
+                continue
+            name, value = pair
             meaning = names.get(name)
             if meaning is None:
                 meaning = learn_name(name)
@@ -116,7 +128,10 @@ class HeadWriter:
                     served = True
             if not value.isprintable():
                 check_value(name, value)
-            lines.append(f"{name}: {value}\r\n")
+            line = f"{name}: {value}\r\n"
+            lines.append(line)
+            if not meaning:
+                remember_line(pair, line)
         now = int(time.time())
         if now != clock.second:
             clock.tick(now)
@@ -125,6 +140,10 @@ class HeadWriter:
         else:
             self.ours = "" if dated else f"Date: {clock.date}\r\n"
         self.fields = "".join(lines)
+        self._frame(length, connection)
+
+    def _frame(self, length: int | None, connection: str) -> None:
+        """Decide the framing by the status, the length and the application's Connection field, which may be empty."""
         self.left = length
         self.rest = ""
         code = self.code
