@@ -29,7 +29,7 @@ COMPILED = """
     net/stream net/plain_stream net/layered_stream net/tls_records net/tls_stream net/gevent_side net/gevent_stream
     arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/memcached gateway/response gateway/variables
-    logs/logfile logs/accesslog
+    logs/logfile logs/accesslog logs/line variables/clock variables/request variables/response
     worker/connection worker/opening worker/counts worker/link worker/sending worker/crew worker/service worker/listener
     worker/request/head worker/request/body worker/request/environ worker/settings worker/socket
     worker/response/fields worker/response/head worker/response/writer
@@ -40,15 +40,16 @@ COMPILED = """
     access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies balance/least_conn balance/random_choice balance/custom
     upstream/counts upstream/pool upstream/pool_state upstream/lineup
-    transport/wire transport/sending transport/route transport/response_body transport/splice transport/request_body
-    transport/client_watch
+    transport/session transport/wire transport/sending transport/route transport/response_body transport/splice
+    transport/request_body transport/client_watch
     proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
-    proxy/proxy
+    proxy/request_body proxy/proxy
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
+    cache/plan cache/storage/entry cache/storage/generations
     filters/pipeline filters/fields filters/accepting filters/gzip
     status/metrics status/counter
     tunnel/pump
-    wsgi/app wsgi/delivery
+    wsgi/app wsgi/arrival wsgi/delivery
 """.split()
 """Paths of the compiled modules, relative to the package and without `.py`."""
 

@@ -1,4 +1,4 @@
-"""The compiler of templates: splitting text, and the two kinds of log lines."""
+"""The compiler of templates: splitting text, and the expressions of texts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from wsgi_proxy.config import SourceLine
 from wsgi_proxy.errors import ConfigError
-from wsgi_proxy.variables.compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
+from wsgi_proxy.variables.compiler import Nodes, expression_code, parse, split, text_body
 
 
 def run(body: ast.expr, **values: Any) -> Any:
     """Evaluate the expression; every name in it is one of `values`."""
-    namespace = {"escape_log": escape_log, "escape_json": escape_json, **values}
-    return types.FunctionType(expression_code(body), namespace)(None)
+    return types.FunctionType(expression_code(body), values)(None)
 
 
 @pytest.mark.parametrize(
@@ -58,30 +57,3 @@ def test_any_text_is_taken_apart_or_refused(text: str) -> None:
 def test_text() -> None:
     nodes: Nodes = [("text", ast.Constant("<")), ("optional", parse("nothing")), ("value", parse("word"))]
     assert run(text_body(nodes), nothing=None, word="w>") == "<w>"
-
-
-VALUES = st.one_of(st.none(), st.text(alphabet='ab"\\\n\t\x7f\xe9 {}%', max_size=6))
-
-
-LITERALS = st.sampled_from([("text", '"'), ("text", "a\t"), ("text", " - ")])
-PARTS = st.one_of(VALUES.map(lambda value: ("optional", value)), LITERALS)
-
-
-@given(st.lists(PARTS))
-@pytest.mark.parametrize("escape", ["default", "json"])
-def test_the_short_way_and_the_careful_way_agree(escape: str, parts: list[tuple[str, str | None]]) -> None:
-    nodes: Nodes = [(kind, ast.Constant(value)) for kind, value in parts] or [("text", ast.Constant(""))]
-    wanted = ""
-    for kind, value in parts:
-        if kind == "text":
-            wanted += str(value)
-        elif value is None:
-            wanted += "-" if escape == "default" else ""
-        else:
-            wanted += escape_log(value) if escape == "default" else escape_json(value)
-    assert run(log_body(nodes, escape)) == wanted
-
-
-def test_escapes() -> None:
-    assert escape_log("a b\x7f\x00") == "a b\\x7F\\x00"
-    assert escape_json('\x01\t"') == '\\u0001\\t\\"'

@@ -2,7 +2,19 @@
 
 from .accesslog import AccessLogs, constant_paths
 from .buffer import GZIP_SIZE
+from .line import LogLine
 from .logfile import keep
 from .trace_context import TraceContext, parent_of
 
-__all__ = ["AccessLogs", "GZIP_SIZE", "TraceContext", "constant_paths", "errorlog", "keep", "logfile", "parent_of", "syslog"]
+__all__ = [
+    "AccessLogs",
+    "GZIP_SIZE",
+    "LogLine",
+    "TraceContext",
+    "constant_paths",
+    "errorlog",
+    "keep",
+    "logfile",
+    "parent_of",
+    "syslog",
+]

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from ..config import SourceLine
 from ..errors import ConfigError, Fault
 from ..http import escape_args
+from ..logs import LogLine
 from . import absent, connection, request, response, tls, upstream, userid
-from .compiler import Nodes, escape_json, escape_log, expression_code, log_body, parse, split, text_body
+from .compiler import Nodes, expression_code, parse, split, text_body
 
 if TYPE_CHECKING:
     from ..config import Template
@@ -45,6 +46,8 @@ SETTABLE = {"args": "args", "limit_rate": "limit_rate"}
 CHANGEABLE = frozenset({"args", "limit_rate", "proxy_host", "proxy_port", "uid_reset"})
 
 _LOOKED_UP = 1000
+_CALL = re.compile(r"(\w+)\(x\)")
+"""An expression that is a call of one function alone."""
 
 
 def _prefixed(name: str) -> str | None:
@@ -74,8 +77,6 @@ class Names:
             "capture": _capture,
             "quoted": _quoted,
             "cached": _cached,
-            "escape_log": escape_log,
-            "escape_json": escape_json,
             "late": self._late,
         }
 
@@ -206,6 +207,7 @@ class Names:
         if function.__defaults__ is None:
             return []
         nodes: Nodes = []
+        getters: list[Callable[[Exchange], str | None]] = []
         faults = []
         for kind, value in pieces:
             if kind == "text":
@@ -216,13 +218,31 @@ class Names:
                 found = self.expression(value)
                 if found is None:
                     faults.append(Fault(f'unknown "{value}" variable', place.file, place.line or None))
+                elif escape:
+                    getters.append(self._function(value, found[0]))
                 else:
                     nodes.append(("optional" if found[1] else "value", parse(found[0])))
         if not faults:
-            body = log_body(nodes, escape) if escape else text_body(nodes)
+            if escape:
+                write = f"write_{number}"
+                texts = [value if kind == "text" else None for kind, value in pieces]
+                self._globals[write] = LogLine(texts, getters, escape).write
+                body = parse(f"{write}(x)")
+            else:
+                body = text_body(nodes)
             function.__code__ = expression_code(body)
             function.__defaults__ = None
         return faults
+
+    def _function(self, name: str, expression: str) -> Callable[[Exchange], str | None]:
+        """Return a variable as a function: the one that its expression is a call of, or one made of the expression."""
+        call = _CALL.fullmatch(expression)
+        if call is not None:
+            function: Callable[[Exchange], str | None] = self._globals[call[1]]
+            return function
+        if name.startswith("http_") and expression == request.PREFIXES["http_"](name[5:]):
+            return request.RequestField(name[5:])
+        return types.FunctionType(expression_code(parse(expression)), self._globals, "variable")
 
 
 def compile_text(text: str, names: Names, place: SourceLine | None = None) -> Template:

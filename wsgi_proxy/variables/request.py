@@ -2,7 +2,7 @@
 
 Rules:
 - A row of `TEXT` or `OPTIONAL` is a Python expression of `x`, an Exchange. `names` compiles it into the templates that use it, so
-  that a plain attribute costs a plain attribute. A function named in a row is in this module's namespace.
+  that a plain attribute costs a plain attribute. A function named in a row is in this module's namespace, or of another table's.
 - `TEXT` rows always give a str. `OPTIONAL` rows give None for nginx's "not found": "-" in a log and "" elsewhere.
 - `PREFIXES` make a row of the rest of a name: `$arg_page` is `arg(x, 'page=')`.
 - Times and sizes print as in nginx: seconds with three decimals, bytes as integers.
@@ -47,20 +47,20 @@ TEXT: dict[str, str] = {
     "msec": "seconds(now())",
     "nginx_version": "NGINX_VERSION",
     "pid": "str(getpid())",
-    "request": "f'{sent_method(x)} {x.raw_target} {x.protocol}'",
+    "request": "request_line(x)",
     "http2": "('' if x.protocol[:6] != 'HTTP/2' else 'h2' if x.scheme == 'https' else 'h2c')",
     "request_filename": "filename(x)",
     "request_id": "request_id(x)",
     "request_length": "str(request_length(x))",
     "request_method": "(x.method if x.main is None else x.main.method)",
     "request_port": "request_port(x)",
-    "request_time": "seconds((x.finished_at or now()) - x.started)",
+    "request_time": "request_time(x)",
     "request_uri": "x.target",
     "scheme": "('https' if x.absolute == 'https' else x.scheme)",
     "server_name": "server_name(x)",
     "server_protocol": "x.protocol",
-    "time_iso8601": "clock().iso8601",
-    "time_local": "clock().local",
+    "time_iso8601": "time_iso8601(x)",
+    "time_local": "time_local(x)",
     "uri": "x.uri",
     "weekday": "clock().weekday",
 }
@@ -80,7 +80,7 @@ OPTIONAL: dict[str, str] = {
     "limit_req_status": "(x.limit_req_status or None)",
     "query_string": "(x.args or None)",
     "realpath_root": "realpath_root(x)",
-    "remote_user": "(x.remote_user or (basic_user(x) if 'HTTP_AUTHORIZATION' in x.environ else None))",
+    "remote_user": "remote_user(x)",
     "request_body": "request_body(x)",
     "request_body_file": "(x.request_body_file or None)",
     "slice_range": "(x.slice_range or None)",
@@ -98,6 +98,72 @@ getpid = os.getpid
 HOSTNAME = socket.gethostname().lower()
 
 # --- the request ------------------------------------------------------------------------------------------------------------
+
+
+class RequestField:
+    """`$http_name` as a function; `name` is in lower case."""
+
+    __slots__ = ("_key", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._key = "HTTP_" + name.upper()
+
+    def __call__(self, exchange: Exchange) -> str | None:
+        if exchange.underscored:
+            return http_field(exchange, self._name)
+        return exchange.sent(self._key)
+
+
+def http_field(exchange: Exchange, name: str) -> str | None:
+    """Return the request's fields of this name (lower case, underscores), those whose names have underscores included."""
+    found = [value for key, value in exchange.pairs if key.lower().replace("-", "_") == name]
+    if not found:
+        return None
+    return ("; " if name == "cookie" else ", ").join(found)
+
+
+def remote_addr(exchange: Exchange) -> str:
+    return exchange.remote_addr or "unix:"
+
+
+def remote_user(exchange: Exchange) -> str | None:
+    """Return the user that was checked, else that of an `Authorization: Basic` field."""
+    if exchange.remote_user:
+        return exchange.remote_user
+    authorization = exchange.sent("HTTP_AUTHORIZATION")
+    return None if authorization is None else basic_user(authorization)
+
+
+def basic_user(authorization: str) -> str | None:
+    """Return the user of an `Authorization: Basic` field, whether or not the password was checked."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, _ = b64decode(credentials.strip()).decode("latin-1").partition(":")
+    except (NotBase64, ValueError):
+        return None
+    return (user if colon else None) or None
+
+
+def time_local(exchange: Exchange) -> str:
+    return clock().local
+
+
+def time_iso8601(exchange: Exchange) -> str:
+    return clock().iso8601
+
+
+def request_line(exchange: Exchange) -> str:
+    """Return the client's request line, whose method `error_page` and a subrequest do not change."""
+    sent = exchange if exchange.main is None else exchange.main
+    return f"{sent.sent_method()} {exchange.raw_target} {exchange.protocol}"
+
+
+def request_time(exchange: Exchange) -> str:
+    """Return the seconds since the request began, up to its end if it has ended."""
+    return seconds((exchange.finished_at or now()) - exchange.started)
 
 
 def length_read(exchange: Exchange) -> str | None:
@@ -153,37 +219,10 @@ def find_cookie(text: str, name: str) -> str | None:
     return None
 
 
-def basic_user(exchange: Exchange) -> str | None:
-    """Return the user of an `Authorization: Basic` field, whether or not the password was checked."""
-    scheme, _, credentials = exchange.environ["HTTP_AUTHORIZATION"].partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        user, colon, _ = b64decode(credentials.strip()).decode("latin-1").partition(":")
-    except (NotBase64, ValueError):
-        return None
-    return (user if colon else None) or None
-
-
-def sent_method(exchange: Exchange) -> str:
-    """Return the method of the client's request line, which `error_page` and a subrequest do not change."""
-    environ = exchange.environ if exchange.main is None else exchange.main.environ
-    method: str = environ.get("REQUEST_METHOD") or exchange.method
-    return method
-
-
 def main_length(exchange: Exchange) -> str | None:
     """Return the Content-Length of the client's request in a subrequest, which has no body itself."""
     length: str | None = None if exchange.main is None else exchange.main.environ.get("CONTENT_LENGTH")
     return length or None
-
-
-def http_field(exchange: Exchange, name: str) -> str | None:
-    """Return the request's fields of this name (lower case, underscores), those whose names have underscores included."""
-    found = [value for key, value in exchange.pairs if key.lower().replace("-", "_") == name]
-    if not found:
-        return None
-    return ("; " if name == "cookie" else ", ").join(found)
 
 
 def request_port(exchange: Exchange) -> str:

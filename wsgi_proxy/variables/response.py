@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ..response import Response
 
 TEXT: dict[str, str] = {
-    "body_bytes_sent": "str(body_bytes_sent(x))",
-    "bytes_sent": "str(bytes_sent(x))",
+    "body_bytes_sent": "sent_body_bytes(x)",
+    "bytes_sent": "sent_bytes(x)",
     "request_completion": "('OK' if x.completed else '')",
-    "status": "(str(x.status) if x.status else f'{x.error_response:03}')",
+    "status": "sent_status(x)",
 }
 
 OPTIONAL: dict[str, str] = {
@@ -39,6 +39,18 @@ def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
 
 _SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
 """The bytes of the fields that ProxyWorker adds to a response without them."""
+
+
+def sent_status(exchange: Exchange) -> str:
+    return str(exchange.status) if exchange.status else f"{exchange.error_response:03}"
+
+
+def sent_body_bytes(exchange: Exchange) -> str:
+    return str(body_bytes_sent(exchange))
+
+
+def sent_bytes(exchange: Exchange) -> str:
+    return str(bytes_sent(exchange))
 
 
 def body_bytes_sent(exchange: Exchange) -> int:
