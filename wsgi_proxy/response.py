@@ -89,6 +89,9 @@ class Response:
     def close(self) -> None:
         """Close the body; safe to call more than once."""
         body, self.body = self.body, ()
+        if type(body) is tuple:
+            # Blocks in memory. Looking for an attribute in vain costs as much as a small response's head.
+            return
         close = getattr(body, "close", None)
         if close is not None:
             close()

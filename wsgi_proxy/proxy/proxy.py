@@ -264,9 +264,10 @@ class Proxy:
             entry = response.source if isinstance(response.source, Entry) else None
             if entry is not None:
                 exchange.upstream_pairs = entry.headers
-                rate = pacing.accelerated(entry.headers, forwarder.settings.ignore_headers)
-                if rate is not None:
-                    exchange.limit_rate = rate
+                if headers.first(entry.headers, "x-accel-limit-rate") is not None:
+                    rate = pacing.accelerated(entry.headers, forwarder.settings.ignore_headers)
+                    if rate is not None:
+                        exchange.limit_rate = rate
             response.headers = forwarder.response_headers(exchange, response.headers, stored=entry is not None)
         return response
 

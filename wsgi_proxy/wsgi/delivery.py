@@ -37,7 +37,7 @@ def delivery_of(exchange: Exchange, response: Response, ended: Callable[[Exchang
         return tunnel
     if isinstance(body, FileBody) and not exchange.added_trailers:
         return FileDelivery(exchange, response, ended)
-    if getattr(body, "spliceable", False) and not exchange.added_trailers:
+    if type(body) is not tuple and getattr(body, "spliceable", False) and not exchange.added_trailers:
         return SplicedDelivery(exchange, response, ended)
     delivery = Delivery(exchange, response, ended)
     if response.length is None and exchange.connection is not None:
