@@ -267,8 +267,7 @@ class Exchange(ClientRequest):
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = "HTTP_" + key
-        value: str = self.environ.get(key, "")
-        return value
+        return self.sent(key) or ""
 
     def copy(self) -> Exchange:
         """Return a second record with the same values; lists and dictionaries in it are shared."""

@@ -52,13 +52,13 @@ def accepts(field: str, coding: str = "gzip") -> bool:
 
 def may_compress(exchange: Exchange, settings: GzipSettings, response: Response | None) -> bool:
     """Return True if the client of a request gets gzip; `response` is None before there is one (`gzip_static`)."""
-    get = exchange.environ.get
+    get = exchange.sent
     if exchange.subrequest:
         return False
-    field: str = get("HTTP_ACCEPT_ENCODING", "")
+    field = get("HTTP_ACCEPT_ENCODING") or ""
     if not field.startswith("gzip,") and not accepts(field):
         return False
-    agent: str | None = get("HTTP_USER_AGENT")
+    agent = get("HTTP_USER_AGENT")
     if agent is not None and settings.disable_msie6 and _is_msie6(agent):
         return False
     if settings.http_version == "1.1" and exchange.protocol in ("HTTP/1.0", "HTTP/0.9"):
@@ -80,7 +80,7 @@ def _through_proxy(exchange: Exchange, words: frozenset[str], response: Response
     """Return True if `gzip_proxied` lets a request through that a proxy sent (with Via)."""
     if "off" in words:
         return False
-    if "any" in words or ("auth" in words and "HTTP_AUTHORIZATION" in exchange.environ):
+    if "any" in words or ("auth" in words and exchange.sent("HTTP_AUTHORIZATION") is not None):
         return True
     if response is None:
         return True

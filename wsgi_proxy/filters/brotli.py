@@ -37,7 +37,7 @@ def has_brotli() -> bool:
 
 def accepts_brotli(exchange: Exchange) -> bool:
     """Return True if the client of a request accepts Brotli."""
-    return not exchange.subrequest and accepts(exchange.environ.get("HTTP_ACCEPT_ENCODING", ""), "br")
+    return not exchange.subrequest and accepts(exchange.sent("HTTP_ACCEPT_ENCODING") or "", "br")
 
 
 def compile_brotli(location: Location) -> Filter | None:

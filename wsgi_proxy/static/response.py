@@ -34,8 +34,7 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result, codin
     modified = int(status.st_mtime)
     size = status.st_size
     etag = f'"{modified:x}-{size:x}"' if core.etag else ""
-    environ = exchange.environ
-    get = environ.get
+    get = exchange.sent
     validators: Pairs = [("ETag", etag)] if etag else []
     kind = exchange.content_type or content_type(exchange.uri, core)
     if exchange.error_response not in (0, 200):

@@ -71,10 +71,10 @@ OPTIONAL: dict[str, str] = {
     "otel_span_id": "trace(x, 'span')",
     "otel_trace_id": "trace(x, 'trace')",
     "args": "(x.args or None)",
-    "content_length": "(None if x.body_dropped else x.environ.get('CONTENT_LENGTH') or main_length(x) or length_read(x))",
-    "content_type": "(x.environ.get('CONTENT_TYPE') or None)",
-    "http_content_length": "(x.environ.get('CONTENT_LENGTH') or main_length(x))",
-    "http_content_type": "(x.environ.get('CONTENT_TYPE') or None)",
+    "content_length": "(None if x.body_dropped else x.sent('CONTENT_LENGTH') or main_length(x) or length_read(x))",
+    "content_type": "(x.sent('CONTENT_TYPE') or None)",
+    "http_content_length": "(x.sent('CONTENT_LENGTH') or main_length(x))",
+    "http_content_type": "(x.sent('CONTENT_TYPE') or None)",
     "invalid_referer": "invalid_referer(x)",
     "limit_conn_status": "(x.limit_conn_status or None)",
     "limit_req_status": "(x.limit_req_status or None)",
@@ -91,7 +91,7 @@ OPTIONAL: dict[str, str] = {
 PREFIXES: dict[str, Callable[[str], str]] = {
     "arg_": lambda rest: f"arg(x, {rest + '='!r})" if rest else "None",
     "cookie_": lambda rest: f"cookie(x, {rest!r})",
-    "http_": lambda rest: f"(http_field(x, {rest!r}) if x.underscored else x.environ.get({'HTTP_' + rest.upper()!r}))",
+    "http_": lambda rest: f"(http_field(x, {rest!r}) if x.underscored else x.sent({'HTTP_' + rest.upper()!r}))",
 }
 
 getpid = os.getpid
@@ -204,7 +204,7 @@ def arg(exchange: Exchange, key: str) -> str | None:
 
 def cookie(exchange: Exchange, name: str) -> str | None:
     """Return the cookie of this name, in any case."""
-    text = exchange.environ.get("HTTP_COOKIE")
+    text = exchange.sent("HTTP_COOKIE")
     return find_cookie(text, name) if text else None
 
 
@@ -227,7 +227,7 @@ def main_length(exchange: Exchange) -> str | None:
 
 def request_port(exchange: Exchange) -> str:
     """Return the port in the request's Host; without one, the default port of an https URL that a forward proxy is asked for."""
-    _, colon, port = exchange.environ.get("HTTP_HOST", "").rpartition(":")
+    _, colon, port = (exchange.sent("HTTP_HOST") or "").rpartition(":")
     return port if colon and port.isdigit() else "443" if exchange.absolute == "https" else ""
 
 
