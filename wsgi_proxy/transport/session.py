@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import requests
-from mypy_extensions import mypyc_attr
 from requests.adapters import BaseAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing", "Reply", "Route", "Transport", "WireAdapter"]
 
 
-@mypyc_attr(native_class=False)
 class Outgoing(requests.PreparedRequest):
     """A request ready to be sent. `head` holds all bytes up to the empty line, and declares the framing of `upload`."""
 
@@ -83,7 +81,6 @@ class Outgoing(requests.PreparedRequest):
         return self.upload
 
 
-@mypyc_attr(native_class=False)
 class Reply(requests.Response):
     """The response of an upstream.
 
@@ -179,7 +176,6 @@ class Reply(requests.Response):
         return timedelta(seconds=self.header_time)
 
 
-@mypyc_attr(native_class=False)
 class WireAdapter(BaseAdapter):
     """The adapter that sends an `Outgoing` whose `route` is set."""
 
