@@ -45,7 +45,7 @@ COMPILED = """
     proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
     proxy/request_body proxy/proxy
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
-    cache/plan cache/storage/entry cache/storage/generations
+    cache/plan cache/storage/generations
     filters/pipeline filters/fields filters/accepting filters/gzip
     status/metrics status/counter
     tunnel/pump
