@@ -2,7 +2,7 @@
 
 from .accesslog import AccessLogs, constant_paths
 from .buffer import GZIP_SIZE
-from .line import LogLine
+from .line import LogLine, RequestField
 from .logfile import keep
 from .trace_context import TraceContext, parent_of
 
@@ -10,6 +10,7 @@ __all__ = [
     "AccessLogs",
     "GZIP_SIZE",
     "LogLine",
+    "RequestField",
     "TraceContext",
     "constant_paths",
     "errorlog",

@@ -73,6 +73,19 @@ class LogLine:
         return "".join(parts)
 
 
+class RequestField:
+    """`$http_name` as a function. `key` is its key in an environ; `otherwise` serves requests with underscores in their names."""
+
+    __slots__ = ("_key", "_otherwise")
+
+    def __init__(self, key: str, otherwise: Callable[[Exchange], str | None]) -> None:
+        self._key = key
+        self._otherwise = otherwise
+
+    def __call__(self, exchange: Exchange) -> str | None:
+        return self._otherwise(exchange) if exchange.underscored else exchange.sent(self._key)
+
+
 def escape_log(value: str) -> str:
     r"""Return a value as `escape=default` writes it: `"`, `\` and bytes that do not print as \xXX."""
     return _LOG_SPECIAL.sub(lambda match: f"\\x{ord(match[0]):02X}", value)

@@ -8,8 +8,12 @@ Rules:
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from ..http import MONTHS, WEEKDAYS
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
 
 now = time.time
 _LONG_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -61,3 +65,16 @@ def clock() -> Clock:
 def seconds(value: float) -> str:
     """Return a time or a duration, in seconds, as nginx prints it."""
     return f"{value:.3f}" if value > 0 else "0.000"
+
+
+def time_local(exchange: Exchange) -> str:
+    return clock().local
+
+
+def time_iso8601(exchange: Exchange) -> str:
+    return clock().iso8601
+
+
+def request_time(exchange: Exchange) -> str:
+    """Return the seconds since the request began, up to its end if it has ended."""
+    return seconds((exchange.finished_at or now()) - exchange.started)

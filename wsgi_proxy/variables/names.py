@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import SourceLine
 from ..errors import ConfigError, Fault
 from ..http import escape_args
-from ..logs import LogLine
+from ..logs import LogLine, RequestField
 from . import absent, connection, request, response, tls, upstream, userid
 from .compiler import Nodes, expression_code, parse, split, text_body
 
@@ -240,9 +240,10 @@ class Names:
         if call is not None:
             function: Callable[[Exchange], str | None] = self._globals[call[1]]
             return function
+        made: Callable[[Exchange], str | None] = types.FunctionType(expression_code(parse(expression)), self._globals, "variable")
         if name.startswith("http_") and expression == request.PREFIXES["http_"](name[5:]):
-            return request.RequestField(name[5:])
-        return types.FunctionType(expression_code(parse(expression)), self._globals, "variable")
+            return RequestField("HTTP_" + name[5:].upper(), made)
+        return made
 
 
 def compile_text(text: str, names: Names, place: SourceLine | None = None) -> Template:

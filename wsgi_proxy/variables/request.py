@@ -20,14 +20,17 @@ from typing import TYPE_CHECKING
 
 from ..build import NGINX_VERSION
 from ..logs import TraceContext, parent_of
-from .clock import clock, now, seconds
+from .clock import clock, now, request_time, seconds, time_iso8601, time_local
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
 
 if TYPE_CHECKING:
     from ..config import CoreSettings
     from ..exchange import Exchange
 
-__all__ = ["NGINX_VERSION", "clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
+__all__ = [
+    *("NGINX_VERSION", "clock", "invalid_referer", "now", "request_time"),
+    *("seconds", "secure_link", "secure_link_expires", "time_iso8601", "time_local"),
+]
 
 TEXT: dict[str, str] = {
     "date_gmt": "clock().date_gmt",
@@ -100,21 +103,6 @@ HOSTNAME = socket.gethostname().lower()
 # --- the request ------------------------------------------------------------------------------------------------------------
 
 
-class RequestField:
-    """`$http_name` as a function; `name` is in lower case."""
-
-    __slots__ = ("_key", "_name")
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._key = "HTTP_" + name.upper()
-
-    def __call__(self, exchange: Exchange) -> str | None:
-        if exchange.underscored:
-            return http_field(exchange, self._name)
-        return exchange.sent(self._key)
-
-
 def http_field(exchange: Exchange, name: str) -> str | None:
     """Return the request's fields of this name (lower case, underscores), those whose names have underscores included."""
     found = [value for key, value in exchange.pairs if key.lower().replace("-", "_") == name]
@@ -147,23 +135,10 @@ def basic_user(authorization: str) -> str | None:
     return (user if colon else None) or None
 
 
-def time_local(exchange: Exchange) -> str:
-    return clock().local
-
-
-def time_iso8601(exchange: Exchange) -> str:
-    return clock().iso8601
-
-
 def request_line(exchange: Exchange) -> str:
     """Return the client's request line, whose method `error_page` and a subrequest do not change."""
     sent = exchange if exchange.main is None else exchange.main
     return f"{sent.sent_method()} {exchange.raw_target} {exchange.protocol}"
-
-
-def request_time(exchange: Exchange) -> str:
-    """Return the seconds since the request began, up to its end if it has ended."""
-    return seconds((exchange.finished_at or now()) - exchange.started)
 
 
 def length_read(exchange: Exchange) -> str | None:
