@@ -32,7 +32,7 @@ TEXT: dict[str, str] = {
     "pipe": "('p' if getattr(x.connection, 'pipelined', False) else '.')",
     "realip_remote_addr": "(x.peer_addr or 'unix:')",
     "realip_remote_port": "str(x.environ.get('REMOTE_PORT') or '')",
-    "remote_addr": "remote_addr(x)",
+    "remote_addr": "(x.remote_addr or 'unix:')",
     "remote_port": "x.remote_port",
     "server_addr": "server_address(x)[0]",
     "server_port": "server_address(x)[1]",

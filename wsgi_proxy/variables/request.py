@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from ..config import CoreSettings
     from ..exchange import Exchange
 
-__all__ = [
-    *("NGINX_VERSION", "clock", "invalid_referer", "now", "request_time"),
-    *("seconds", "secure_link", "secure_link_expires", "time_iso8601", "time_local"),
-]
+__all__ = ["NGINX_VERSION", "clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
+__all__ += ["request_time", "time_iso8601", "time_local"]
 
 TEXT: dict[str, str] = {
     "date_gmt": "clock().date_gmt",
@@ -109,10 +107,6 @@ def http_field(exchange: Exchange, name: str) -> str | None:
     if not found:
         return None
     return ("; " if name == "cookie" else ", ").join(found)
-
-
-def remote_addr(exchange: Exchange) -> str:
-    return exchange.remote_addr or "unix:"
 
 
 def remote_user(exchange: Exchange) -> str | None:
