@@ -485,7 +485,7 @@ def test_explain_hears_why(site):
         response.close()
         told.append("; ".join(sentence for _, sentence in x.trace))
     assert "nothing is stored" in told[0] and "not stored: private" in told[0]
-    assert "lifetime=60" in told[1] and "HIT" in told[2]
+    assert "fresh for 60 s" in told[1] and "HIT" in told[2]
 
 
 def test_an_answer_is_never_both_shared_and_changed(site):

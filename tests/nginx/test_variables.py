@@ -144,7 +144,7 @@ CONSTANTS = {
     "nginx/directives/tls.py": (2, "the text of a fault, and the file that a fault may name"),
     "nginx/directives/values.py": (3, "a path under a folder is evaluated for each request"),
     "proxy/connect.py": (1, "the destination is judged for each request"),
-    "proxy/forwarder.py": (1, "the field is evaluated for each request"),
+    "proxy/forwarder.py": (2, "the field is evaluated for each request, and Connection may close"),
     "proxy/response_headers.py": (1, "the value of `expires` is read for each request"),
     "proxy/targets.py": (1, "the route is made for each set of values"),
     "routing/redirects.py": (1, "a text with variables is a text, even an empty one"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -25,9 +26,14 @@ class RedisServer:
         command = ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(command, cwd=self.socket.parent, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
-        while not self.socket.exists():
+        while not self._accepts():
             assert time.monotonic() < deadline and self.process.poll() is None
             time.sleep(0.01)
+
+    def _accepts(self) -> bool:
+        """Return True if the server listens. The socket's file exists a moment earlier."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> None:
         if self.process.poll() is None:
