@@ -12,7 +12,7 @@ from tests.support import Recorded, Recorder, Wire, fetch, free_port, reply, run
 CONF = """
 events {{}}
 http {{
-  log_format sides '$status $upstream_addr|$proxy_host|$proxy_port';
+  log_format sides '$request_uri $status $upstream_addr|$proxy_host|$proxy_port';
   access_log {log} sides;
   map $arg_to $to {{
     default unix:{a}; b unix:{b}; uri unix:{b}:/pre/; query unix:{b}:?k=1; slashes unix://{a}; missing unix:{folder}/none;
@@ -68,7 +68,9 @@ def seen(run: Any, folder: Path, names: dict[str, Any]) -> list[tuple[str, int, 
         for target in TARGETS:
             response = fetch(port, target)
             found.append((target, response.status, response.body if response.status == 200 else b""))
-    lines = log.read_text().splitlines()
+    # Under threads the line of a request may follow that of the next one.
+    logged = dict(line.split(" ", 1) for line in log.read_text().splitlines())
+    lines = [logged[target] for target in TARGETS]
     # A text that is no URL never has an upstream; nginx's variables are then empty instead of unset.
     shown = [line if "|" in line and not line.startswith("500") else line[:3] for line in lines]
     return [(*each, line) for each, line in zip(found, shown, strict=True)]
