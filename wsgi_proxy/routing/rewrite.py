@@ -17,6 +17,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..access import file_status
 from ..config import Break, If, Return, Rewrite, Set
 from ..errors import ConfigError, Fault, ProxyError
 from ..variables import compile_regex, compile_text, take_captures
@@ -101,7 +102,7 @@ class FileTest:
     def __call__(self, exchange: Exchange) -> bool:
         path = os.path.join(exchange.prefix, self._path(exchange))
         try:
-            mode = os.stat(path.encode("latin-1")).st_mode
+            mode = file_status(exchange, path.encode("latin-1")).st_mode
         except (OSError, ValueError):
             return not self._wanted
         return self._test(mode) is self._wanted

@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ..access import file_status, open_file
 from ..errors import ProxyError
 from ..logs import errorlog
 from ..response import FileBody, Parts, Response
@@ -51,7 +52,7 @@ def serve(exchange: Exchange) -> Response:
 def _served(exchange: Exchange, path: bytes) -> Response:
     """Return the response for the file at a path."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = open_file(exchange, path)
     except OSError as error:
         return _failed(exchange, error, path)
     return _sent(exchange, handle)
@@ -111,7 +112,8 @@ def _failed(exchange: Exchange, error: OSError, path: bytes) -> Response:
     code = 404 if error.errno in _MISSING else 403 if error.errno in _FORBIDDEN else 500
     if code != 404 or exchange.location.core.log_not_found:
         name = path.decode("latin-1")
-        errorlog.line("error", f'open() "{name}" failed ({error.errno}: {error.strerror})', exchange)
+        call = "open" if exchange.location.core.disable_symlinks == "off" else "openat"
+        errorlog.line("error", f'{call}() "{name}" failed ({error.errno}: {error.strerror})', exchange)
     return page_response(code)
 
 
@@ -130,7 +132,7 @@ def _directory(exchange: Exchange) -> Response:
         if found is None:
             continue
         try:
-            os.stat(found)
+            file_status(exchange, found)
         except OSError as error:
             if error.errno not in _MISSING:
                 return _failed(exchange, error, found)
@@ -160,7 +162,7 @@ def _missing_directory(exchange: Exchange) -> Response | None:
     if path is None:
         return page_response(404)
     try:
-        mode = os.stat(path).st_mode
+        mode = file_status(exchange, path).st_mode
     except OSError as error:
         return _failed(exchange, error, path)
     if stat.S_ISDIR(mode):
@@ -194,7 +196,7 @@ def try_files(exchange: Exchange) -> Response | None:
         if path is None:
             continue
         try:
-            mode = os.stat(path).st_mode
+            mode = file_status(exchange, path).st_mode
         except OSError:
             continue
         if stat.S_ISDIR(mode) is wants_directory:

@@ -14,6 +14,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ..access import open_file
 from ..filters import accepts_brotli, may_compress
 from ..logs import errorlog
 
@@ -43,7 +44,7 @@ class Compressed:
         if not (accepted or exchange.location.gzip.vary):
             return
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = open_file(exchange, path)
         except OSError as error:
             if error.errno not in _MISSING:
                 name = path.decode("latin-1")

@@ -16,11 +16,6 @@ def test_a_usual_preamble_is_accepted() -> None:
     assert location("", outside).core.sendfile
 
 
-@pytest.mark.parametrize("text", ["disable_symlinks on;"])
-def test_what_would_change_answers_stops_the_start(text: str) -> None:
-    assert faults(text) == [f'directive "{text.split()[0]}" is not supported by wsgi_proxy']
-
-
 def test_arguments_are_checked_all_the_same() -> None:
     assert faults("tcp_nodelay maybe;") == ['invalid value "maybe" in "tcp_nodelay" directive, it must be "on" or "off"']
     assert faults("types_hash_max_size x;") == ['"types_hash_max_size" directive invalid number']

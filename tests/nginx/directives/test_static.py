@@ -63,3 +63,17 @@ def test_names_that_are_none(name: str) -> None:
 
 def test_an_empty_value_is_no_field_whatever_its_name() -> None:
     assert location('add_header X-A: "";').core.add_header[0].value(Exchange()) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("disable_symlinks maybe;", 'invalid parameter "maybe"'),
+        ("disable_symlinks from=/x;", '"disable_symlinks" must have "off", "on" or "if_not_owner" parameter'),
+        ("disable_symlinks on if_not_owner;", 'duplicate parameters "on if_not_owner"'),
+        ("disable_symlinks off from=/x;", '"from=" cannot be used with "off" parameter'),
+        ("disable_symlinks on; disable_symlinks off;", '"disable_symlinks" directive is duplicate'),
+    ],
+)
+def test_the_faults_of_disable_symlinks_are_nginxs(text: str, message: str) -> None:
+    assert faults(text) == [message]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import values
-from .row import ALL, Bad, BadValue, Level, Row, Statement, accepted
+from .row import ALL, BadValue, Level, Row, Statement, accepted
 
 _SERVER = "http, server"
 _IF = "http, server, location, if in location"
@@ -24,14 +24,6 @@ def _flag(name: str, contexts: str, note: str) -> Row:
 
 def _time(name: str, contexts: str, note: str) -> Row:
     return accepted(name, contexts, "TAKE1", note, values.time)
-
-
-def _unless_off(name: str, contexts: str, takes: str) -> Row:
-    def check(level: Level, args: list[str]) -> None:
-        if args != ["off"]:
-            raise Bad(f'directive "{name}" is not supported by wsgi_proxy')
-
-    return accepted(name, contexts, takes, "always `off`; anything else stops the start", check)
 
 
 _LINGER = "a worker reads the rest of a client's data before it closes the connection, within fixed limits"
@@ -127,5 +119,4 @@ ROWS: tuple[Row, ...] = (
     accepted("http2_streams_index_size", _SERVER, "TAKE1", "streams are in a dictionary"),
     _flag("ssi_ignore_recycled_buffers", ALL, "buffers are not recycled"),
     _size("ssi_min_file_chunk", ALL, "a body is sent as it is made"),
-    _unless_off("disable_symlinks", ALL, "TAKE12"),
 )

@@ -101,6 +101,25 @@ def _expires(level: Level, statement: Statement) -> None:
     level.own["core.expires_modified"] = modified
 
 
+def _disable_symlinks(level: Level, statement: Statement) -> None:
+    args = statement.args
+    if "core.disable_symlinks" in level.own:
+        raise BadValue("is duplicate")
+    begins = [arg for arg in args if arg.startswith("from=")]
+    modes = [arg for arg in args if arg not in begins]
+    for mode in modes:
+        if mode not in ("off", "on", "if_not_owner"):
+            raise Bad(f'invalid parameter "{mode}"')
+    if not modes:
+        raise Bad('"disable_symlinks" must have "off", "on" or "if_not_owner" parameter')
+    if len(modes) == 2:
+        raise Bad(f'duplicate parameters "{" ".join(args)}"')
+    if begins and modes == ["off"]:
+        raise Bad('"from=" cannot be used with "off" parameter')
+    level.own["core.disable_symlinks"] = modes[0]
+    level.own["core.disable_symlinks_from"] = level.template(begins[0].removeprefix("from=")) if begins else None
+
+
 def _handler(name: str, setting: str) -> Any:
     def act(level: Level, statement: Statement) -> None:
         if setting in level.own:
@@ -145,6 +164,7 @@ ROWS: tuple[Row, ...] = (
     value("add_header_inherit", IFS, "TAKE1", "inherit.add_header", values.word("on", "off", "merge")),
     value("add_trailer_inherit", IFS, "TAKE1", "inherit.add_trailer", values.word("on", "off", "merge")),
     listed("add_trailer", IFS, "TAKE23", "core.add_trailer", _add_header),
+    special("disable_symlinks", ALL, "TAKE12", _disable_symlinks, "core.disable_symlinks"),
     special("expires", IFS, "TAKE12", _expires, "core.expires"),
     special("empty_gif", "location", "NOARGS", _handler("empty_gif", "core.empty_gif"), "core.empty_gif"),
     special("stub_status", "server, location", "TAKE01", _handler("stub_status", "core.stub_status"), "core.stub_status"),
