@@ -62,8 +62,48 @@ def test_more_addresses_than_columns_are_left_out() -> None:
     found = columns(PrivateMemory())
     many = peers(*[f"10.0.{number >> 8}.{number & 255}" for number in range(500)])
     placed = found.assign(many)
-    assert len(placed) == len(found.counts.totals) < 500
+    assert 256 <= len(placed) == len(found.counts.totals) < 500
     assert len({peer.index for peer in placed}) == len(placed)
+
+
+SLOW = Server("name:80", slow_start=30)
+
+
+def shares(found: Columns, placed: list[Peer], now: int) -> dict[str, float]:
+    return {peer.name: found.health.share(peer.index, now) for peer in placed}
+
+
+def test_an_address_that_joins_starts_slowly_for_all_workers() -> None:
+    memory = PrivateMemory()
+    one, other = columns(memory), columns(memory)
+    assert set(shares(one, one.assign(peers("10.0.0.1", "10.0.0.2", server=SLOW), 1000), 1000).values()) == {1.0}
+    assert set(shares(other, other.assign(peers("10.0.0.1", "10.0.0.2", server=SLOW), 1001), 1001).values()) == {1.0}
+    epoch = one.health.epoch
+    joined = one.assign(peers("10.0.0.2", "10.0.0.3", server=SLOW), 1010)
+    assert one.health.epoch != epoch, "the other workers notice"
+    assert shares(one, joined, 1010) == {"10.0.0.2:80": 1.0, "10.0.0.3:80": 2 / 64}
+    # The other worker resolves later, and the start goes on.
+    late = other.assign(peers("10.0.0.2", "10.0.0.3", server=SLOW), 1025)
+    assert shares(other, late, 1025)["10.0.0.3:80"] == 33 / 64
+    assert shares(other, late, 1040)["10.0.0.3:80"] == 1.0
+
+
+def test_an_address_that_returns_starts_slowly_once() -> None:
+    memory = PrivateMemory()
+    one, other = columns(memory), columns(memory)
+    both, first = peers("10.0.0.1", "10.0.0.2", server=SLOW), peers("10.0.0.1", server=SLOW)
+    for found in (one, other):
+        found.assign(both, 1000)
+        found.assign(first, 1010)
+    assert shares(one, one.assign(both, 1100), 1100)["10.0.0.2:80"] < 0.1
+    assert shares(other, other.assign(both, 1150), 1150)["10.0.0.2:80"] == 1.0, "the first worker's time counts"
+
+
+def test_a_worker_that_starts_anew_slows_no_known_address() -> None:
+    memory = PrivateMemory()
+    columns(memory).assign(peers("10.0.0.1", "10.0.0.2", server=SLOW), 1000)
+    again = columns(memory)
+    assert set(shares(again, again.assign(peers("10.0.0.1", "10.0.0.2", server=SLOW), 2000), 2000).values()) == {1.0}
 
 
 def test_an_address_named_twice_has_two_columns() -> None:

@@ -172,7 +172,7 @@ def test_a_worker_that_starts_while_a_name_is_unknown_goes_on_with_what_was_know
 
 def test_more_addresses_than_fit_are_not_remembered_by_halves() -> None:
     memory = Memory()
-    many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(400)]
+    many: list[Address] = [(f"10.{n >> 8}.{n & 255}.1", 80) for n in range(1000)]
     server = Server("a", resolve=True)
     Addresses([server], Responses().set(9.0, a=many), Clock(1000.0), memory, nullcontext())
     assert Addresses([server], Responses().set(9.0), Clock(1000.0), memory, nullcontext()).peers([]) == []

@@ -7,6 +7,7 @@ Rules (ngx_http_upstream_module, max_fails, fail_timeout and slow_start):
 - `fails >= max_fails` closes a server until `fail_timeout` seconds have passed since `checked`. The next pick sets `checked`
   again, so that one request probes the server and the others wait for another `fail_timeout`.
 - A server that failed its active checks is closed until it passes them.
+- An address that joins a name after the start recovers like a server after a quarantine (`slow_start`).
 - Writers hold the pool's lock in shared memory; readers need no lock. Each change increments the epoch, a single word by which
   other workers notice it.
 """
@@ -29,6 +30,8 @@ _HEAD = FIRST_FAILS = 8
 _FAILS, _ACCESSED, _CHECKED, _FAILURES, _RECOVERED, _CHECK, HEADER_MS, LAST_MS, _FORCED = range(9)
 _COLUMNS = 9
 
+_ABSENT = -1
+"""In place of the time of recovery: the address has left its name."""
 UNKNOWN, GOOD, BAD = 0, 1, 2
 """The last result of active checks."""
 UP, DRAIN, DOWN = 1, 2, 3
@@ -160,7 +163,7 @@ class Health:
         """
         ramp = self._ramps[index]
         recovered = self.words[_HEAD + _RECOVERED * self._count + index]
-        if not ramp or not recovered or now - recovered >= ramp:
+        if not ramp or recovered <= 0 or now - recovered >= ramp:
             return 1.0
         return max(1, int(64 * (now - recovered + 1) / (ramp + 1))) / 64
 
@@ -194,6 +197,19 @@ class Health:
             # Without failures, only the ageing of response times depends on `checked`.
             if self.words[_HEAD + index]:
                 self.words[EPOCH] += 1
+
+    def left(self, index: int) -> None:
+        """Note that the address is no longer one of its name."""
+        self.words[_HEAD + _RECOVERED * self._count + index] = _ABSENT
+
+    def absent(self, index: int) -> bool:
+        """Return True if a worker noted that the address left, and none that it returned."""
+        return self.words[_HEAD + _RECOVERED * self._count + index] == _ABSENT
+
+    def joined(self, index: int, now: int) -> None:
+        """Note that the address is new or has returned: its `slow_start` begins."""
+        self.words[_HEAD + _RECOVERED * self._count + index] = now
+        self.words[EPOCH] += 1
 
     def failed(self, index: int, now: int) -> None:
         """Count a failed request."""

@@ -5,7 +5,9 @@ Rules:
 - With names, workers may see different addresses at different times. A table in shared memory gives an address the same column in
   all workers. The numbers of an address stay when others appear and disappear.
 - The number of columns follows from the configuration alone, so that all workers map the same memory.
-- When no column is free, one whose address is unknown to this worker and has no open connections is reassigned.
+- When no column is free, one whose address is unknown to this worker and has no open connections is reassigned. Addresses beyond
+  the number of columns are not used, and the log names their number.
+- An address that joins the others, or returns, starts with the small weight of `slow_start`. The first set of addresses does not.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from collections.abc import Sequence
 
 from ..balance import Health, Peer, size
 from ..config import Server
+from ..logs import errorlog
 from ..shm import SharedLock, SharedMemory
 from .counts import Counts
 
-_PER_NAME = 64
+_PER_NAME = 256
 _SPARE = 64
 
 
@@ -34,8 +37,11 @@ class Columns:
         self.peers: list[Peer | None] = [None] * count
         """The peers by column."""
 
-    def assign(self, peers: Sequence[Peer]) -> list[Peer]:
-        """Assign a column to each peer. Return the peers that have one. A peer keeps its column."""
+    def assign(self, peers: Sequence[Peer], now: int = 0) -> list[Peer]:
+        """Assign a column to each peer. Return the peers that have one. A peer keeps its column.
+
+        `now` is the time in seconds since the epoch, at which the `slow_start` of a new address begins.
+        """
         if self._table is None:
             for index, peer in enumerate(peers):
                 self._take(peer, index)
@@ -45,6 +51,7 @@ class Columns:
             table = self._table
             owners = table.tolist()
             column_of = {owner: index for index, owner in enumerate(owners) if owner}
+            before = {index for index, peer in enumerate(self.peers) if peer is not None}
             self.peers = [None] * self._count
             keys = _keys(peers)
             known = set(keys)
@@ -58,8 +65,19 @@ class Columns:
                     self.health.clear(index)
                     peer.failures = 0
                     table[index] = key
+                    if any(owners):
+                        self.health.joined(index, now)
+                elif self.health.absent(column_of[key]):
+                    self.health.joined(column_of[key], now)
                 self._take(peer, column_of[key])
                 placed.append(peer)
+            for index in before:
+                if self.peers[index] is None:
+                    self.health.left(index)
+        if len(placed) < len(peers):
+            errorlog.line(
+                "error", f"{len(peers) - len(placed)} of {len(peers)} addresses are not used: {self._count} is the limit"
+            )
         return placed
 
     def _take(self, peer: Peer, index: int) -> None:

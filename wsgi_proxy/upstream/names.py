@@ -32,7 +32,7 @@ _RETRY = 5.0
 """Seconds between attempts to find the new address of a name whose old one does not respond, and after a failure."""
 _SOON = 1.0
 """The shortest time between two resolutions, in seconds."""
-_MEMORY = 4096
+_MEMORY = 16384
 """Bytes of shared memory per name."""
 
 

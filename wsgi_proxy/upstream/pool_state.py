@@ -110,7 +110,7 @@ class PoolState:
 
     def _install(self, before: Sequence[Peer] = ()) -> None:
         """Create a peer for each known address. Peers of `before` stay the same objects with all their numbers."""
-        peers = self._columns.assign(self._names.peers(before))
+        peers = self._columns.assign(self._names.peers(before), int(self._clock()))
         self._lineup = lineup = Lineup(peers, self._columns, self._group, self._names.suspect)
         self.peers = lineup.peers
         self.single = lineup.single
