@@ -16,6 +16,7 @@ from wsgi_proxy.cluster import Link, Script, parse_address
 from wsgi_proxy.config import Cluster
 
 ECHO = Script("return ARGV[1]")
+CONNECTIONS = Script("return string.match(redis.call('INFO', 'stats'), 'total_connections_received:(%d+)')")
 
 
 def link(server: RedisServer, timeout: float = 30.0, clock: list[float] | None = None) -> Link:
@@ -117,6 +118,70 @@ def test_a_redis_that_hangs_fails_all_who_wait(redis: RedisServer) -> None:
     finally:
         os.kill(redis.process.pid, signal.SIGCONT)
     shared.close()
+
+
+def test_a_late_reply_is_dropped_and_the_connection_stays(redis: RedisServer) -> None:
+    clock = [100.0]
+    shared = link(redis, timeout=0.05, clock=clock)
+    patient(shared, ECHO, "a")
+    number = patient(shared, CONNECTIONS)
+    os.kill(redis.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(OSError, match="no reply within 50 ms"):
+            shared.run(ECHO, [], ["late"])
+        began = time.monotonic()
+        for _ in range(1000):
+            with pytest.raises(OSError, match="late"):
+                shared.run(ECHO, [], ["not sent"])
+        # A thousand timeouts are 50 seconds.
+        assert time.monotonic() - began < 25
+    finally:
+        os.kill(redis.process.pid, signal.SIGCONT)
+    assert patient(shared, ECHO, "b") == b"b"
+    assert patient(shared, CONNECTIONS) == number
+    shared.close()
+
+
+def test_a_connection_without_a_reply_for_a_second_is_replaced(redis: RedisServer) -> None:
+    clock = [100.0]
+    shared = link(redis, timeout=0.05, clock=clock)
+    number = patient(shared, CONNECTIONS)
+    os.kill(redis.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(OSError, match="no reply within 50 ms"):
+            shared.run(ECHO, [], ["late"])
+        clock[0] += 1.0
+        with pytest.raises(OSError, match="no reply within 1 s"):
+            shared.run(ECHO, [], ["late"])
+        with pytest.raises(OSError, match="a moment ago"):
+            shared.run(ECHO, [], ["late"])
+    finally:
+        os.kill(redis.process.pid, signal.SIGCONT)
+    clock[0] += 1.0
+    assert patient(shared, CONNECTIONS) != number
+    shared.close()
+
+
+def test_a_posted_command_comes_before_the_next_and_its_failure_counts(redis: RedisServer) -> None:
+    shared = link(redis)
+    add = Script("return redis.call('INCR', KEYS[1])")
+    for _ in range(3):
+        shared.post(add, ["n"], [])
+    assert shared.run(add, ["n"], []) == 4 and shared.failures == 0
+    shared.post(Script("return redis.call('NOSUCH')"), [], [])
+    assert shared.run(add, ["n"], []) == 5 and shared.failures == 1
+    shared.close()
+
+
+def patient(shared: Link, script: Script, *arguments: str) -> object:
+    """Run a script through a link with a short timeout until a busy machine answers in time."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return shared.run(script, [], arguments)
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_addresses() -> None:

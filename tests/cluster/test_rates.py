@@ -98,6 +98,26 @@ def test_the_script_decides_as_this_machine_does(links: list[Link], data: st.Dat
     assert [admitted(local, key) for key in keys] == [admitted(shared, key) for key in keys]
 
 
+def test_without_redis_this_machine_goes_on_from_the_shared_count(links: list[Link], redis: RedisServer) -> None:
+    """The other machine has taken the burst, so this one admits nothing more."""
+    checks = []
+    for link in links[:2]:
+        zone = RateZone(LimitReqZone("z", text("k"), 32 * 1024, SLOW, sync=True), PrivateMemory())
+        rules = GuardSettings(limit_req=(LimitReq("z", 3, None),))
+        checks.append(RateCheck(rules, {"z": zone}, clock=lambda: 0, shared=SharedRates(link)))
+    one, two = checks
+    one(exchange())
+    for _ in range(2):
+        two(exchange())
+    one(exchange())
+    with pytest.raises(Refusal):
+        two(exchange())
+    redis.stop()
+    for check in checks:
+        with pytest.raises(Refusal):
+            check(exchange())
+
+
 def test_without_redis_this_machine_goes_on_with_its_own_count(links: list[Link], redis: RedisServer) -> None:
     zone = RateZone(LimitReqZone("z", text("k"), 32 * 1024, SLOW, sync=True), PrivateMemory())
     rules = GuardSettings(limit_req=(LimitReq("z", 2, None),))

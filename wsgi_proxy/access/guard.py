@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..cluster import Link, SharedRates
+from ..cluster import Membership, SharedRates
 from ..errors import ClientError, Refusal
 from ..limits import ConnectionCheck, ConnectionZone, RateCheck, RateZone
 from ..logs import errorlog
@@ -58,12 +58,11 @@ class Guard:
 
     subrequest: Subrequest
 
-    def __init__(self, config: Config, memory: Memory) -> None:
+    def __init__(self, config: Config, memory: Memory, membership: Membership | None = None) -> None:
         self._config = config
         self._rates = {name: RateZone(zone, memory) for name, zone in config.limit_req_zones.items()}
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
-        self._link = None if config.cluster is None else Link(config.cluster)
-        self._shared_rates = None if self._link is None else SharedRates(self._link)
+        self._shared_rates = None if membership is None else SharedRates(membership.link)
         self._plans: dict[int, AccessPlan] = {}
 
     def count_in(self, metrics: Any) -> None:
@@ -80,11 +79,6 @@ class Guard:
             zone.counter = None
             # The cluster's script counts, so this machine's own count is shown.
             zone.sync = False
-
-    def close(self) -> None:
-        """Close the connection to the cluster's Redis."""
-        if self._link is not None:
-            self._link.close()
 
     def plan(self, settings: GuardSettings) -> AccessPlan:
         """Return the checks of these settings, made once at the start and shared by locations with the same settings."""

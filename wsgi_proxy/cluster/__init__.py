@@ -6,6 +6,7 @@ Rules:
 """
 
 from .link import Link, Script, parse_address
+from .membership import Machine, Membership
 from .rates import SharedRates
 
-__all__ = ["Link", "Script", "SharedRates", "parse_address"]
+__all__ = ["Link", "Machine", "Membership", "Script", "SharedRates", "parse_address"]

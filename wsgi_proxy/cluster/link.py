@@ -3,9 +3,11 @@
 Rules:
 - A worker has one connection, made at the first use. The requests of its greenlets or threads share it: each writes its command,
   and one of the waiting requests reads the replies in order.
-- No request waits longer than the configured timeout for a reply. After a failure Redis is not asked for a second.
+- No request waits longer than the configured timeout for its reply. A late reply is read and dropped by a later request; until
+  then Redis is not asked. A connection without a reply for a second is closed, and Redis is asked again a second later.
 - A failure is an OSError for the caller, which decides alone. The log has one line a minute, and one when Redis answers again.
-- A script is sent by its digest, and whole once if Redis does not know it (a restarted or flushed Redis).
+- Commands reach Redis in the order of `begin` and `post`, and each counts in `failures` if its effect is unknown.
+- A script is sent whole at its first use on a connection, and by its digest afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from ..config import Cluster
 
 _REST: Final = 1.0
-"""Seconds after a failure in which Redis is not asked."""
+"""Seconds without a reply after which a connection is closed, and seconds after a failure in which no new one is made."""
+_HANDSHAKE: Final = 1.0
+"""Seconds for a step of the handshake, which no request waits for."""
 _LOG_EVERY: Final = 60.0
 """Seconds between two lines about the same failure."""
 _MISSING: Final = 'the package "redis" is not installed: pip install "wsgi-proxy-nginx[redis]"'
@@ -56,15 +60,21 @@ class Script:
         self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-class _Reply:
-    """The place of one command's reply."""
+class Reply:
+    """The place of one command's reply. `sent` is the time of the command, by the link's clock."""
 
-    __slots__ = ("done", "error", "value")
+    __slots__ = ("digest", "done", "error", "sent", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, digest: str, sent: float) -> None:
+        self.digest = digest
+        self.sent = sent
         self.done = False
         self.value: Any = None
         self.error: Exception | None = None
+
+
+class UnknownScript(OSError):
+    """Redis has forgotten a script (a restart, SCRIPT FLUSH) and has not run it."""
 
 
 class Link:
@@ -72,91 +82,118 @@ class Link:
 
     def __init__(self, settings: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self.prefix = f"wsgi-proxy:{{{settings.name}}}"
+        self.failures = 0
+        """The number of failures so far. State in Redis that a worker keeps current is in doubt after each."""
         self._address = settings.address
         self._timeout = settings.timeout
         self._clock = clock
         self._connection: Any = None
         self._opening: threading.Event | None = None
-        self._waiting: deque[_Reply] = deque()
+        self._opening_since = 0.0
+        self._known: set[str] = set()
+        """The digests of the scripts that this connection has sent whole."""
+        self._waiting: deque[Reply] = deque()
+        self._late_since: float | None = None
+        """The time since which a reply is late; None if none is."""
         self._sending = threading.Lock()
         self._reading = threading.Lock()
         self._resting_until = 0.0
-        self._failing = False
+        self._logged = False
         self._logged_at = -_LOG_EVERY
 
     def run(self, script: Script, keys: Sequence[bytes | str], arguments: Sequence[int | str]) -> Any:
         """Run a script and return its result. OSError if Redis fails, or rests after a failure."""
         try:
-            return self._ask("EVALSHA", script.digest, len(keys), *keys, *arguments)
-        except _Unknown:
-            return self._ask("EVAL", script.text, len(keys), *keys, *arguments)
+            return self.finish(self.begin(script, keys, arguments))
+        except UnknownScript:
+            return self.finish(self.begin(script, keys, arguments))
 
-    def _ask(self, *command: Any) -> Any:
-        """Send one command and return its reply. OSError, or _Unknown for an unknown digest."""
-        reply = _Reply()
+    def begin(self, script: Script, keys: Sequence[bytes | str], arguments: Sequence[int | str]) -> Reply:
+        """Send a script and return the place of its reply, for `finish`. OSError as for `run`."""
         with self._sending:
-            if self._clock() < self._resting_until:
-                raise OSError("Redis did not answer a moment ago")
-            connection = self._connected()
+            connection = self._ready()
+            digest = script.digest
+            known = digest in self._known
+            how = ("EVALSHA", digest) if known else ("EVAL", script.text)
+            reply = Reply(digest, self._clock())
+            self._waiting.append(reply)
             try:
-                self._waiting.append(reply)
-                connection.send_packed_command(connection.pack_command(*command), check_health=False)
+                connection.send_packed_command(connection.pack_command(*how, len(keys), *keys, *arguments), check_health=False)
             except Exception as error:
                 raise self._lost(error) from error
+            self._known.add(digest)
+        return reply
+
+    def post(self, script: Script, keys: Sequence[bytes | str], arguments: Sequence[int | str]) -> None:
+        """Send a script and do not wait for its result. A failure increments `failures`."""
+        try:
+            self.begin(script, keys, arguments)
+        except OSError:
+            # `begin` has counted a failed connection; a command that was not sent leaves Redis out of date as well.
+            self.failures += 1
+
+    def finish(self, reply: Reply) -> Any:
+        """Wait for a reply and return its value. OSError if it fails or is late; UnknownScript if the script was not run."""
         with self._reading:
             while not reply.done:
-                self._read()
+                self._read(reply)
         if reply.error is not None:
             raise reply.error
-        if self._failing:
-            self._failing = False
+        if self._logged:
+            self._logged = False
             errorlog.line("notice", "the cluster's Redis answers again")
         return reply.value
 
     # --- the connection -------------------------------------------------------------------------------------------------
 
-    def _connected(self) -> Any:
-        """Return the connection. OSError if it cannot be made in time; it is then made beside the requests."""
+    def _ready(self) -> Any:
+        """Return the connection if a command may be sent now, else raise OSError. The caller holds `_sending`."""
+        if self._late_since is not None:
+            self._drain()
         if self._connection is None:
+            now = self._clock()
+            if now < self._resting_until:
+                raise OSError("Redis did not answer a moment ago")
             opened = self._opening
             if opened is None:
                 opened = self._opening = threading.Event()
+                self._opening_since = now
                 threading.Thread(target=self._open, args=(opened,), daemon=True).start()
-            if not opened.wait(self._timeout):
-                raise self._rest(OSError(f"no connection within {self._timeout * 1000:.0f} ms"))
+            opened.wait(max(0.0, self._opening_since + self._timeout - now))
             if self._connection is None:
-                raise OSError("Redis cannot be reached")
+                raise self._note(OSError(f"no connection within {self._timeout * 1000:.0f} ms"))
         return self._connection
 
     def _open(self, opened: threading.Event) -> None:
         """Connect. It runs beside the requests, because resolving a name has no timeout."""
         try:
-            options = {**parse_address(self._address), "socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
+            patience = max(self._timeout, _HANDSHAKE)
+            options = {**parse_address(self._address), "socket_timeout": patience, "socket_connect_timeout": patience}
             connection = _class_of(options)(**options)
             connection.connect()
         except Exception as error:
             self._rest(error)
         else:
+            self._known = set()
             self._connection = connection
         finally:
             self._opening = None
             opened.set()
 
-    def _read(self) -> None:
-        """Read the next reply. A failure of the connection is the reply of all that wait."""
+    def _read(self, wanted: Reply) -> None:
+        """Read the next reply, until `wanted` is late. A failure is the reply of all that wait. The caller holds `_reading`."""
         import redis
 
-        connection, value = self._connection, None
-        error: Exception | None = None
+        connection = self._connection
         try:
             if connection is None:
                 raise OSError("the connection was closed")
-            value = connection.read_response()
-        except redis.exceptions.NoScriptError:
-            error = _Unknown()
-        except redis.exceptions.ResponseError as refusal:
-            # Redis is there, and refuses: it is full, or it is still loading.
-            error = self._note(refusal)
+            left = wanted.sent + self._timeout - self._clock()
+            # A busy process may find its timeout and the reply together.
+            if not connection.can_read(max(left, 0.0)) and not connection.can_read(0):
+                self._be_late()
+                return
+            value, error = self._receive(connection)
         except (redis.RedisError, OSError) as failure:
             with self._sending:
                 if connection is self._connection:
@@ -164,18 +201,59 @@ class Link:
             return
         with self._sending:
             if connection is self._connection:
-                self._settle(value, error)
+                _settle(self._waiting.popleft(), value, error)
 
-    def _settle(self, value: Any, error: Exception | None) -> None:
-        reply = self._waiting.popleft()
-        reply.value, reply.error, reply.done = value, error, True
+    def _receive(self, connection: Any) -> tuple[Any, Exception | None]:
+        """Read one reply: its value, or Redis's refusal. Raise the errors of the connection."""
+        import redis
+
+        try:
+            return connection.read_response(disconnect_on_error=False), None
+        except redis.exceptions.NoScriptError:
+            self._known.clear()
+            self.failures += 1
+            return None, UnknownScript("Redis does not know the script")
+        except redis.exceptions.ResponseError as refusal:
+            # Redis is there, and refuses: it is full, or it is still loading.
+            return None, self._note(refusal)
+
+    def _be_late(self) -> None:
+        """Let all requests that wait decide alone. Their replies will be dropped when they come."""
+        with self._sending:
+            self._late_since = self._clock()
+            error = self._note(OSError(f"no reply within {self._timeout * 1000:.0f} ms"))
+            for reply in self._waiting:
+                _settle(reply, None, error)
+
+    def _drain(self) -> None:
+        """Drop late replies that have come. OSError while one is missing. The caller holds `_sending`."""
+        import redis
+
+        if not self._reading.acquire(blocking=False):
+            raise OSError("Redis is late")
+        try:
+            connection = self._connection
+            while self._waiting and connection.can_read(0):
+                self._receive(connection)
+                self._waiting.popleft()
+        except (redis.RedisError, OSError) as failure:
+            raise self._lost(failure) from failure
+        finally:
+            self._reading.release()
+        if not self._waiting:
+            self._late_since = None
+        elif self._late_since is not None and self._clock() - self._late_since >= _REST:
+            raise self._lost(OSError(f"no reply within {_REST:.0f} s"))
+        else:
+            raise OSError("Redis is late")
 
     def _lost(self, error: Exception) -> OSError:
         """Close the connection, and return the error, which all waiting commands get. The caller holds `_sending`."""
         self.close()
+        self._late_since = None
         told = self._rest(error)
         while self._waiting:
-            self._settle(None, told)
+            _settle(self._waiting.popleft(), None, told)
         return told
 
     def _rest(self, error: Exception) -> OSError:
@@ -183,11 +261,12 @@ class Link:
         return self._note(error)
 
     def _note(self, error: Exception) -> OSError:
-        """Log a failure unless that was done in the last minute, and return it as an OSError."""
+        """Count a failure, log it unless that was done in the last minute, and return it as an OSError."""
         now = self._clock()
-        self._failing = True
+        self.failures += 1
         if now - self._logged_at >= _LOG_EVERY:
             self._logged_at = now
+            self._logged = True
             errorlog.line("error", f"the cluster's Redis fails, this machine decides alone: {error or type(error).__name__}")
         return OSError(f"Redis: {error}")
 
@@ -198,8 +277,8 @@ class Link:
             connection.disconnect()
 
 
-class _Unknown(Exception):
-    """Redis does not know the digest of a script."""
+def _settle(reply: Reply, value: Any, error: Exception | None) -> None:
+    reply.value, reply.error, reply.done = value, error, True
 
 
 def _class_of(options: dict[str, Any]) -> Any:

@@ -23,6 +23,7 @@ from mypy_extensions import mypyc_attr
 
 from ..access import Guard, check_unread, destinations
 from ..cache import Cache, Entry, met_alone
+from ..cluster import Membership
 from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
 from ..exchange import Exchange
@@ -90,7 +91,9 @@ class Proxy:
     def __init__(self, config: Config, pools: Mapping[str, Pool] | None = None) -> None:
         self.config = config
         self.zone = SharedMemory.open(_identity(config))
-        self.guard = Guard(config, self.zone)
+        self.membership = None if config.cluster is None else Membership(config.cluster, self.zone)
+        """The place of this worker in the cluster; None without `wsgi_proxy_cluster`."""
+        self.guard = Guard(config, self.zone, self.membership)
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
         self.metrics = Metrics(_status_memory(config, self.zone))
@@ -143,7 +146,8 @@ class Proxy:
         self.probes.stop()
         self.transport.close()
         self.cache.close()
-        self.guard.close()
+        if self.membership is not None:
+            self.membership.close()
 
     # --- the request path -----------------------------------------------------------------------------------------------------
 

@@ -74,9 +74,12 @@ class ProxyApp(proxy.Proxy):
         self.upkeep = Upkeep(chores)
         self._begun = False
         warm_up(self.config)
-        if self.targets.renews and forked_without_exec():
-            # In a worker: the addresses of names are fresh at its first request, too.
-            self.upkeep.begin()
+        if forked_without_exec():
+            # In a worker: the addresses of names are fresh at its first request, too, and the cluster knows its machine.
+            if self.targets.renews:
+                self.upkeep.begin()
+            if self.membership is not None:
+                self.membership.begin()
 
     @classmethod
     def from_nginx(cls, path: str | os.PathLike[str]) -> ProxyApp:
@@ -141,6 +144,8 @@ class ProxyApp(proxy.Proxy):
         """Start what runs beside the requests; `link` is the client's connection under ProxyWorker."""
         self._begun = True
         self.upkeep.begin()
+        if self.membership is not None:
+            self.membership.begin()
         if link is not None:
             self.count_for(link.service)
 
