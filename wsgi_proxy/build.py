@@ -19,7 +19,7 @@ NGINX_MODULES = (
     "addition", "auth_request", "dav", "gunzip", "gzip_static", "realip", "secure_link", "slice", "ssl", "stub_status", "sub",
     "v2",
 )  # fmt: skip
-NGINX_MODULES_ABSENT = ("browser", "grpc")
+NGINX_MODULES_ABSENT = ("grpc",)
 
 
 def compiled() -> bool:

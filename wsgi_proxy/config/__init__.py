@@ -2,6 +2,10 @@
 
 from . import arguments as arguments
 from . import plugins as plugins
+from .browsers import BROWSERS as BROWSERS
+from .browsers import UNLISTED as UNLISTED
+from .browsers import is_modern as is_modern
+from .browsers import version_number as version_number
 from .filters import MAX_EXPIRES as MAX_EXPIRES
 from .filters import AdditionSettings as AdditionSettings
 from .filters import BrotliSettings as BrotliSettings

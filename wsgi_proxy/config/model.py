@@ -608,6 +608,15 @@ class CoreSettings:
     keepalive_timeout_header: float | None = None
     keepalive_requests: int = 1000
     keepalive_time: float = 3600.0
+    keepalive_disable: frozenset[str] = frozenset({"msie6"})
+    """The browsers whose connections are not kept: `msie6` behind a POST, `safari` behind each request."""
+    modern_browsers: tuple[tuple[str, int], ...] = ()
+    """(name, version number) of each `modern_browser`; the name is `unlisted` for all that are not listed."""
+    ancient_browsers: tuple[str, ...] = ()
+    modern_browser_value: str = "1"
+    ancient_browser_value: str = "1"
+    post_action: str = ""
+    """The URI or named location that each request of the location is sent to after its response; "" for none."""
     limit_rate: Template | None = None
     limit_rate_after: Template | None = None
     server_tokens: str = "on"

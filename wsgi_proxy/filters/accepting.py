@@ -12,7 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from ..http import parse_date
+from ..http import pages, parse_date
 
 if TYPE_CHECKING:
     from ..config import GzipSettings
@@ -59,21 +59,13 @@ def may_compress(exchange: Exchange, settings: GzipSettings, response: Response 
     if not field.startswith("gzip,") and not accepts(field):
         return False
     agent = get("HTTP_USER_AGENT")
-    if agent is not None and settings.disable_msie6 and _is_msie6(agent):
+    if agent is not None and settings.disable_msie6 and pages.is_msie6(agent):
         return False
     if settings.http_version == "1.1" and exchange.protocol in ("HTTP/1.0", "HTTP/0.9"):
         return False
     if get("HTTP_VIA") is not None and not _through_proxy(exchange, settings.proxied, response):
         return False
     return agent is None or not any(pattern.search(agent) for pattern in settings.disable)
-
-
-def _is_msie6(agent: str) -> bool:
-    """Return True for Internet Explorer 4, 5, and 6 without service pack 2 (`SV1`) (ngx_http_process_user_agent)."""
-    _, found, version = agent.partition("MSIE ")
-    if not found or len(version) < 3 or version[1] != ".":
-        return False
-    return version[0] in "45" or (version[0] == "6" and "SV1" not in version[3:])
 
 
 def _through_proxy(exchange: Exchange, words: frozenset[str], response: Response | None) -> bool:

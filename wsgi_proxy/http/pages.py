@@ -104,6 +104,29 @@ def is_msie(agent: str) -> bool:
     return 0 <= agent.find("MSIE ") < len(agent) - 7 and "Opera" not in agent
 
 
+def is_msie6(agent: str) -> bool:
+    """Return True for Internet Explorer 4, 5, and 6 without service pack 2 (`SV1`) (ngx_http_process_user_agent)."""
+    _, found, version = agent.partition("MSIE ")
+    if not found or len(version) < 3 or version[1] != "." or "Opera" in agent:
+        return False
+    return version[0] in "45" or (version[0] == "6" and "SV1" not in version[3:])
+
+
+def ends_connection(method: str, agent: str | None, browsers: frozenset[str]) -> bool:
+    """Return True if `keepalive_disable` names the browser with this User-Agent (ngx_http_handler).
+
+    >>> ends_connection("POST", "MSIE 5.0", frozenset({"msie6"}))
+    True
+    """
+    if agent is None:
+        return False
+    if method == "POST" and "msie6" in browsers and is_msie6(agent):
+        return True
+    if "safari" not in browsers or "Safari/" not in agent or "Mac OS X" not in agent:
+        return False
+    return not ("Gecko/" in agent or "Chrome/" in agent or "Opera" in agent or is_msie(agent))
+
+
 def refresh_page(url: str) -> bytes:
     """Return the page that loads a URL at once, for `msie_refresh` (ngx_http_send_refresh).
 

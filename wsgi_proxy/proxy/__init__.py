@@ -2,5 +2,6 @@
 
 from .proxy import Proxy
 from .response_headers import standard_page
+from .subrequests import run_post_action
 
-__all__ = ["Proxy", "standard_page", "tempfiles"]
+__all__ = ["Proxy", "run_post_action", "standard_page", "tempfiles"]

@@ -180,6 +180,10 @@ class Proxy:
             destinations.check_scheme(exchange)
         if exchange.connection is not None and not exchange.subrequest:
             exchange.connection.heed(location.core, compiled.client_limits)
+            browsers = location.core.keepalive_disable
+            if exchange.method == "POST" or "safari" in browsers:
+                if pages.ends_connection(exchange.method, exchange.sent("HTTP_USER_AGENT"), browsers):
+                    exchange.connection.end()
         if response is not None:
             return self._resolve(exchange, response)
         self.guard.admit(exchange, compiled.access)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
@@ -179,6 +180,10 @@ class Link(Sender):
             settings = known[listener] = listener.settings.of(core)
         if settings is not self.settings:
             self._use(settings)
+
+    def end(self) -> None:
+        """Close the connection behind the response to this request."""
+        self._use(replace(self.settings, keepalive_timeout=0.0))
 
     @property
     def server_addr(self) -> tuple[str, int] | str:

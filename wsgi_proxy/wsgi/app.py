@@ -22,7 +22,7 @@ from ..errors import ConfigError, Fault, ProxyError
 from ..exchange import Exchange
 from ..http import Pairs, pages, status_line
 from ..logs import AccessLogs, errorlog
-from ..proxy import standard_page
+from ..proxy import run_post_action, standard_page
 from ..response import Response
 from ..shm import forked_without_exec
 from ..upstream import Pool
@@ -182,6 +182,7 @@ class ProxyApp(proxy.Proxy):
         """Count and log an exchange that has ended."""
         self.metrics.record(exchange)
         self.logs.write(exchange)
+        run_post_action(self.subrequests, exchange)
 
 
 _CALL: Any = ProxyApp.__call__

@@ -202,6 +202,7 @@ ROWS: tuple[Row, ...] = (
     value("server_name_in_redirect", ALL, "FLAG", "core.server_name_in_redirect", values.flag("server_name_in_redirect")),
     value("port_in_redirect", ALL, "FLAG", "core.port_in_redirect", values.flag("port_in_redirect")),
     value("absolute_redirect", ALL, "FLAG", "core.absolute_redirect", values.flag("absolute_redirect")),
+    value("post_action", IFS, "TAKE1", "core.post_action", values.text),
     value("log_not_found", ALL, "FLAG", "core.log_not_found", values.flag("log_not_found")),
     value("etag", ALL, "FLAG", "core.etag", values.flag("etag")),
     value("if_modified_since", ALL, "TAKE1", "core.if_modified_since", values.word("off", "exact", "before")),

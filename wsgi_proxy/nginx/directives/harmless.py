@@ -96,7 +96,6 @@ ROWS: tuple[Row, ...] = (
     accepted("open_file_cache", ALL, "TAKE12", "files are opened for each request"),
     accepted("open_file_cache_min_uses", ALL, "TAKE1", "files are opened for each request", values.number),
     accepted("open_log_file_cache", ALL, "TAKE1234", "log files stay open until they are reopened"),
-    accepted("keepalive_disable", ALL, "TAKE12", "obsolete: for browsers of the past"),
     accepted("aio", ALL, "TAKE1", "files are read by the worker itself"),
     accepted("directio", ALL, "TAKE1", "files go through the kernel's cache"),
     accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),

@@ -38,7 +38,7 @@ class Mirrors:
             inner = within(exchange, background=True)
             inner.method = exchange.method
             inner.environ["REQUEST_METHOD"] = exchange.method
-            _take_body(inner, exchange)
+            take_body(inner, exchange)
             self._spawn(_Copy(self._subrequests, inner, uri, exchange.args))
 
 
@@ -66,7 +66,7 @@ class _Copy:
                 lease.close()
 
 
-def _take_body(inner: Exchange, exchange: Exchange) -> None:
+def take_body(inner: Exchange, exchange: Exchange) -> None:
     """Give a copy the body of the request, if it was read."""
     if exchange.content_length == 0:
         inner.content_length = 0

@@ -77,6 +77,11 @@ class Subrequests:
         self._router.redirect(inner, uri, args)
         return Subresponse(inner, self._respond(inner))
 
+    def send_named(self, inner: Exchange, name: str) -> Subresponse:
+        """Answer a subrequest that `within` has made, in a named location. Raises ProxyError if there is none."""
+        self._router.named(inner, name)
+        return Subresponse(inner, self._respond(inner))
+
 
 def within(exchange: Exchange, background: bool = False, conditions: bool = False) -> Exchange:
     """Return a subrequest's exchange: a GET without a body, with an empty record. Raises ProxyError below 50 levels.
