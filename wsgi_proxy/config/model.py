@@ -855,6 +855,8 @@ class Main:
     """(path, `stderr` or `syslog:…`, level)."""
     env: tuple[str, ...] = ()
     working_directory: str = ""
+    watch: bool = False
+    """True if the main process reloads when a file of the configuration changes (`wsgi_proxy_watch`)."""
 
 
 @dataclass(frozen=True)
@@ -885,3 +887,5 @@ class Config:
     warnings: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     """(path, text) of every file read, for `-T`."""
+    includes: tuple[str, ...] = ()
+    """The absolute patterns of the `include` directives with wildcards."""

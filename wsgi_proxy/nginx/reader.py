@@ -106,7 +106,7 @@ def _build(
     if faults:
         order = {name: number for number, (name, _) in enumerate(files.texts)}
         raise ConfigError(*sorted(faults, key=lambda fault: (order.get(fault.file, -1), fault.line or 0)))
-    return replace(config, files=tuple(files.texts))
+    return replace(config, files=tuple(files.texts), includes=tuple(dict.fromkeys(files.patterns)))
 
 
 @dataclass
@@ -116,6 +116,8 @@ class _Files:
     main: str
     texts: list[tuple[str, str]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    patterns: list[str] = field(default_factory=list)
+    """The patterns of includes with wildcards."""
     _open: list[str] = field(default_factory=list)
     _read: set[str] = field(default_factory=set)
 
@@ -203,7 +205,10 @@ class _Files:
             self._fault('invalid number of arguments in "include" directive', path, line)
             return []
         pattern = os.path.join(os.path.dirname(self.main), file_name(args[0]))
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        found = [pattern]
+        if glob.has_magic(pattern):
+            self.patterns.append(pattern)
+            found = sorted(glob.glob(pattern))
         statements: list[Statement] = []
         for name in found:
             if os.path.abspath(name) in self._open:

@@ -27,6 +27,7 @@ from .arbiter import post_fork, run_arbiter
 from .directories import directories_of, make_directories
 from .listen import Address, covering, listens_of
 from .log import ServerLog
+from .watch import Watcher
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -36,10 +37,12 @@ _GRACE = 30
 
 
 class ServerPlan:
-    """A configuration with its addresses, TLS contexts, account and listener settings. Raises ConfigError."""
+    """A configuration with its addresses, TLS contexts, account, listener settings and watcher. Raises ConfigError."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        # Before the certificates are read, so that a later change is noticed.
+        self.watcher = Watcher(config) if config.main.watch else None
         self.listens: dict[Address, Listen] = listens_of(config)
         self.contexts: dict[Address, Any] = tls.contexts(config)
         self.pid_path = os.path.join(config.prefix, config.main.pid) if config.main.pid else ""

@@ -5,6 +5,7 @@ Rules:
   serve, the second drains the old workers and closes the old sockets. A failure is logged and undone, and the old configuration
   stays in use.
 - The main loop never waits for a worker. Old workers drain for as long as `worker_shutdown_timeout` allows.
+- With `wsgi_proxy_watch` a changed file reloads (watch.py). A failure is one line of the log, and a repeated one none.
 - HUP reloads, USR1 reopens the logs, QUIT, TERM and INT stop. USR2 is gunicorn's.
 - `server/draining.py` keeps the number of workers and stops them.
 """
@@ -81,6 +82,9 @@ class ProxyArbiter(DrainingArbiter):
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
         self._reload: Reload | None = None
         self._reload_again = False
+        self._by_watch = False
+        """True if a changed file, and not a signal, caused the last reload."""
+        self._watch_failure = ""
         self._manager = ServiceManager()
 
     # --- starting ---
@@ -128,9 +132,12 @@ class ProxyArbiter(DrainingArbiter):
         super().manage_workers()
         if self._manager.waits and all(worker.serving() for worker in self.active().values()):
             self._manager.ready(self.num_workers)
+        watcher = self.app.plan.watcher
         if self._reload_again:
             self._reload_again = False
             self.reload()
+        elif watcher is not None and watcher.changed():
+            self.reload(by_watch=True)
 
     def reap_workers(self) -> None:
         """Reap workers. A worker that cannot load ends the server only if no other worker serves."""
@@ -169,12 +176,13 @@ class ProxyArbiter(DrainingArbiter):
 
     # --- reloading ---
 
-    def reload(self) -> None:
-        """Run the first phase: read, bind, start the new workers."""
+    def reload(self, by_watch: bool = False) -> None:
+        """Run the first phase: read, bind, start the new workers. `by_watch` is True if a file has changed."""
         if self._reload is not None:
             # Reloads run one after the other, and the last one reads the latest file.
             self._reload_again = True
             return
+        self._by_watch = by_watch
         self._manager.reloading()
         before, old_sockets = self.app.plan, self.LISTENERS
         made: list[Any] = []
@@ -202,6 +210,13 @@ class ProxyArbiter(DrainingArbiter):
             self.spawn_worker()
 
     def _report_failure(self, reason: str) -> None:
+        if self._by_watch:
+            line = "; ".join(reason.splitlines())
+            if line != self._watch_failure:
+                self._watch_failure = line
+                self.log.log(_EMERG, "the changed configuration is not used, the old one stays in use: %s", line)
+                BOARD.reloaded(reason)
+            return
         for line in reason.splitlines():
             self.log.log(_EMERG, "%s", line)
         self.log.log(_EMERG, "the new configuration is not used; the old one stays in use")
@@ -226,6 +241,7 @@ class ProxyArbiter(DrainingArbiter):
             if self.app.plan.pid_path != reload.before.pid_path and self.pidfile is not None:
                 self.pidfile.unlink()
                 self._write_pid_file()
+            self._watch_failure = ""
             self.log.log(_NOTICE, "reloaded; %d workers serve the new configuration", len(new))
             BOARD.reloaded()
 

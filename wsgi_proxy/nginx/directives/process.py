@@ -96,6 +96,7 @@ ROWS: tuple[Row, ...] = (
     value("pid", "main", "TAKE1", "main.pid", values.path),
     value("daemon", "main", "FLAG", "main.daemon", values.flag("daemon")),
     value("working_directory", "main", "TAKE1", "main.working_directory", values.path),
+    value("wsgi_proxy_watch", "main", "FLAG", "main.watch", values.flag("wsgi_proxy_watch")),
     special("env", "main", "TAKE1", _env, "main.env"),
     special("error_log", "main, http, server, location", "1MORE", _error_log, "main.error_log"),
     special("events", "main", "BLOCK NOARGS", _events),
