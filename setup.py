@@ -32,7 +32,7 @@ GROUP = "wsgi_proxy"
 COMPILED = """
     http/syntax http/request_lines http/request http/response http/environ http/framing http/headers http/uri http/pages
     net/stream net/plain_stream net/layered_stream net/tls_records net/tls_stream net/gevent_side net/gevent_stream
-    arrival exchange response
+    clocks arrival exchange response
     gateway/protocols gateway/records gateway/fastcgi gateway/uwsgi gateway/memcached gateway/response gateway/variables
     logs/logfile logs/accesslog logs/line variables/clock variables/request variables/response
     worker/connection worker/opening worker/counts worker/link worker/sending worker/crew worker/service worker/listener

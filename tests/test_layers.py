@@ -26,7 +26,7 @@ from tests.support import ROOT
 
 #: From the lowest up. A name is a package or a module beside the packages.
 LAYERS = [
-    "errors build",
+    "errors build clocks",
     "config http",
     "arrival phases",
     "exchange response",

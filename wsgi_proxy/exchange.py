@@ -12,10 +12,10 @@ Rules:
 from __future__ import annotations
 
 import io
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .arrival import ClientRequest, take_environ, take_raw
+from .clocks import wall_time
 from .config import parse_size
 from .http import METHOD, Pairs
 from .phases import RECORD
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .config import AddHeader, Location, ServerBlock
     from .response import Attempt, Response
 
-NO_PAIRS: Pairs = []  # shared, never changed
+NO_PAIRS: Final[Pairs] = []  # shared, never changed
 
 
 class Exchange(ClientRequest):
@@ -177,7 +177,7 @@ class Exchange(ClientRequest):
     """(package, sentence) for each decision, if `explain` asked for it."""
 
     def __init__(self) -> None:
-        self.started = time.time()
+        self.started = wall_time()
         self.variables = {}
         self.tries = []
         self.pairs = self.upstream_pairs = self.upstream_trailers = self.sent_trailers = NO_PAIRS

@@ -8,10 +8,10 @@ Rules:
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .clocks import wall_time
 from .http import Pairs
 
 
@@ -124,7 +124,7 @@ class Attempt:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.started = time.time()
+        self.started = wall_time()
         self.counter: Any = None
         """Counts the attempt when it ends (`status.PeerCounter`); None for one without a server."""
         self.status = 0

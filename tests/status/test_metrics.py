@@ -13,7 +13,8 @@ from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.response import Attempt
 from wsgi_proxy.shm.shared_memory import SharedMemory
 from wsgi_proxy.status import metrics
-from wsgi_proxy.status.metrics import Metrics, read_text, write_text
+from wsgi_proxy.status.counter import read_text, write_text
+from wsgi_proxy.status.metrics import Metrics
 
 
 class Named:

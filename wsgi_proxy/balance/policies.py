@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .. import config
 from .custom import Custom
@@ -49,7 +49,7 @@ class Method(NamedTuple):
 
 _NO_BACKUP = ("backup", "slow_start")
 
-POLICIES: dict[str, Method] = {
+POLICIES: Final[dict[str, Method]] = {
     "round_robin": Method(RoundRobin, RankedByTurn),
     "least_conn": Method(LeastConn, RankedByConns, directive=True),
     "least_time": Method(LeastTime, ranked_by_time, options=("header", "last_byte", "inflight")),

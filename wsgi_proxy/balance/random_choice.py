@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Any
+from typing import Any, Final
 
 from .. import config
 from .least_time import LeastTime
 from .peers import Peer, PeerGroup, Tried
 from .rotation import round_robin
 
-_MISSES = 20
+_MISSES: Final = 20
 """The number of draws of peers that do not fit after which nginx falls back to round robin."""
 
 

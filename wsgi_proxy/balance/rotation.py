@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Any
+from typing import Any, Final
 
 from .. import config
 from .peers import Peer, PeerGroup, Tried
 
-_IN_NO_HEAP = float("inf")
+_IN_NO_HEAP: Final = float("inf")
 
 
 def round_robin(candidates: Iterable[Peer]) -> Peer | None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
+from ..clocks import monotonic, wall_time
 from ..errors import ProxyError
 from ..logs import errorlog
 from ..response import Response
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
     from ..config import CacheZone
     from ..exchange import Exchange
 
-_RETRY_ZONE_AFTER = 30.0
+_RETRY_ZONE_AFTER: Final = 30.0
 """Seconds before a zone that could not be opened is tried again."""
 
 
-_WISHES = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA")
-_FOR_ORIGIN = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
+_WISHES: Final = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA")
+_FOR_ORIGIN: Final = ("HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE")
 
 
 def _sends(exchange: Exchange, keys: tuple[str, ...]) -> bool:
@@ -61,7 +62,7 @@ class Cache:
         *,
         refetch: Callable[[Exchange, Fetch], Response] | None = None,
         spawn: Callable[[Callable[[], None]], Any] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_time,
         prefix: str = "",
     ) -> None:
         self.background = Background(self, refetch, spawn, clock)
@@ -81,12 +82,12 @@ class Cache:
         if zone is not None:
             return zone
         settings = self._settings.get(name)
-        if settings is None or time.monotonic() < self._retry_at.get(name, 0.0):
+        if settings is None or monotonic() < self._retry_at.get(name, 0.0):
             return None
         try:
             zone = self._zones[name] = open_zone(settings, self._prefix)
         except OSError as error:
-            self._retry_at[name] = time.monotonic() + _RETRY_ZONE_AFTER
+            self._retry_at[name] = monotonic() + _RETRY_ZONE_AFTER
             errorlog.line("error", f'cache zone "{name}" cannot be opened, nothing is cached: {error}', exchange)
             return None
         return zone

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import ClientError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..config import CacheSettings, Location, Template
     from ..exchange import Exchange
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def is_set(templates: tuple[Template, ...], exchange: Exchange) -> bool:

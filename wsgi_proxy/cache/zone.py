@@ -13,12 +13,12 @@ Rules:
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
+from ..clocks import monotonic, wall_time
 from ..config import CacheZone
 from ..logs import errorlog
 from . import purge
@@ -156,7 +156,7 @@ class ZoneCache:
     def keep_of(self, entry: Entry) -> float:
         """Return for how many seconds the entry can be of use."""
         f = entry.freshness
-        return self.settings.inactive + max(0.0, f.left(time.time())) + max(f.grace, f.error_grace)
+        return self.settings.inactive + max(0.0, f.left(wall_time())) + max(f.grace, f.error_grace)
 
     def refresh(self, entry: Entry, purged: int, exchange: Exchange | None = None) -> bool:
         """Store a validated entry's new head; False if it was replaced or invalidated meanwhile."""
@@ -272,7 +272,7 @@ class ZoneCache:
 
     def fault(self, what: str, error: OSError, exchange: Exchange | None = None) -> None:
         """Log that the storage failed to do `what`, once a minute for each kind of fault and each location's error log."""
-        now = time.monotonic()
+        now = monotonic()
         location = exchange.location_or_none if exchange is not None else None
         kind = what, None if location is None else location.core.error_log
         last = self._faults.get(kind)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..http import pages, parse_date
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..response import Response
 
-_WEIGHT = re.compile(r"([01])(?:\.([0-9]{0,3}))?(?![^, ])")
+_WEIGHT: Final = re.compile(r"([01])(?:\.([0-9]{0,3}))?(?![^, ])")
 
 
 def accepts(field: str, coding: str = "gzip") -> bool:

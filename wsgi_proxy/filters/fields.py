@@ -7,19 +7,19 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..config import MediaTypes
     from ..http import Pairs
     from ..response import Response
 
-_CHARSET = re.compile(r'; *charset=(?:"?)(.*?)"?', re.IGNORECASE | re.DOTALL)
+_CHARSET: Final = re.compile(r'; *charset=(?:"?)(.*?)"?', re.IGNORECASE | re.DOTALL)
 
 
-_MEANT = frozenset({"accept-ranges", "content-encoding", "content-length", "content-type", "etag"})
-_NAMES: dict[str, str] = {}
-_MOST_NAMES = 4096
+_MEANT: Final = frozenset({"accept-ranges", "content-encoding", "content-length", "content-type", "etag"})
+_NAMES: Final[dict[str, str]] = {}
+_MOST_NAMES: Final = 4096
 
 
 def meaning(name: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .accepting import may_compress
 from .fields import Coded, encode, parsed_type, vary
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..response import Response
 
-_ISAL_LEVELS = 2
+_ISAL_LEVELS: Final = 2
 """The levels of ISA-L, which takes a third of zlib's time. Its level 3 gives larger bodies than zlib's."""
 
-_SMALL = 4096
+_SMALL: Final = 4096
 """Bytes that are not worth a block, and wait for more."""
 
-STATUSES = frozenset({200, 403, 404})
+STATUSES: Final = frozenset({200, 403, 404})
 """The statuses of compressed responses."""
 
 

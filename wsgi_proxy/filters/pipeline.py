@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..response import FileBody, Response
 from ..tunnel import Tunnelled
@@ -31,10 +31,10 @@ Transform = Callable[[Iterator[bytes]], Iterator[bytes]]
 Filter = Callable[["Exchange", Response], "Transform | None"]
 """A filter of one location; see the rules of the module."""
 
-SMALL_FILE = 64 * 1024
+SMALL_FILE: Final = 64 * 1024
 """Bytes of a file that is filtered and sent in one piece."""
 
-_WITHOUT_BODY = frozenset({204, 304})
+_WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class Filters:

@@ -6,7 +6,7 @@ Source: FastCGI Specification 1.0, sections 3.4, 5.1 and 6.2; ngx_http_fastcgi_c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ProxyError
 from ..http import Pairs
@@ -16,9 +16,9 @@ from .records import BEGIN_REQUEST, END_OF_STDIN, PARAMS, Records, record, stdin
 if TYPE_CHECKING:
     from ..config import GatewaySettings
 
-_MOST = 65535
-_SHORT = [chr(size) for size in range(128)]
-_NO_PARAMS = record(PARAMS, b"")
+_MOST: Final = 65535
+_SHORT: Final = [chr(size) for size in range(128)]
+_NO_PARAMS: Final = record(PARAMS, b"")
 
 
 class FastCGI(Gateway):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InvalidResponse, ProxyError
 from ..http import Pairs
@@ -22,10 +22,10 @@ from .records import Records
 if TYPE_CHECKING:
     from ..config import GatewaySettings
 
-_ESCAPED = re.compile(r"[\x00-\x20%\x7f]")
-_LONGEST = 1024
+_ESCAPED: Final = re.compile(r"[\x00-\x20%\x7f]")
+_LONGEST: Final = 1024
 """The most bytes of a line with a key, which has 250 at most."""
-_LAST = b"\r\nEND\r\n"
+_LAST: Final = b"\r\nEND\r\n"
 
 
 class Memcached(Gateway):

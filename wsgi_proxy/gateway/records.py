@@ -12,15 +12,21 @@ Source: FastCGI Specification 1.0, sections 3 and 5; ngx_http_fastcgi_module.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from ..errors import InvalidResponse
 from ..http import Decoder
 
-BEGIN_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR = 1, 3, 4, 5, 6, 7
-MOST = 32 * 1024
+BEGIN_REQUEST: Final = 1
+END_REQUEST: Final = 3
+PARAMS: Final = 4
+STDIN: Final = 5
+STDOUT: Final = 6
+STDERR: Final = 7
+MOST: Final = 32 * 1024
 """The largest content of a STDIN record, as nginx sends it."""
-_RESPONSES = (STDOUT, STDERR, END_REQUEST)
-END_OF_STDIN = b"\x01\x05\x00\x01\x00\x00\x00\x00"
+_RESPONSES: Final = (STDOUT, STDERR, END_REQUEST)
+END_OF_STDIN: Final = b"\x01\x05\x00\x01\x00\x00\x00\x00"
 
 Log = Callable[[str, str], None]
 """A function that takes the level and the text of a line for the error log."""

@@ -10,18 +10,19 @@ Rules (RFC 3875, section 6; ngx_http_fastcgi_process_header, ngx_http_uwsgi_proc
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ..errors import InvalidResponse
 from ..http import ResponseHead, parse_response_head
 
-_STATUS_LINE = re.compile(rb"HTTP/[0-9]+\.[0-9]+ +([0-9]{3})(?: +(.*))?\Z", re.DOTALL)
-_SPECIAL = frozenset({"status", "location", "connection", "keep-alive", "transfer-encoding"})
+_STATUS_LINE: Final = re.compile(rb"HTTP/[0-9]+\.[0-9]+ +([0-9]{3})(?: +(.*))?\Z", re.DOTALL)
+_SPECIAL: Final = frozenset({"status", "location", "connection", "keep-alive", "transfer-encoding"})
 """Fields with a meaning of their own; a head without them is read as it is."""
-_NAMES: dict[str, bool] = {}
+_NAMES: Final[dict[str, bool]] = {}
 """True for each spelling of a name in _SPECIAL, False for others, remembered."""
-_MOST_NAMES = 2048
-_DROPPED = (b"connection", b"keep-alive", b"transfer-encoding")
-_WHILE = "while reading response header from upstream"
+_MOST_NAMES: Final = 2048
+_DROPPED: Final = (b"connection", b"keep-alive", b"transfer-encoding")
+_WHILE: Final = "while reading response header from upstream"
 
 
 def end_of_head(data: bytes) -> int:

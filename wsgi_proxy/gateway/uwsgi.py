@@ -6,7 +6,7 @@ ngx_http_uwsgi_create_request, ngx_http_scgi_create_request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ProxyError
 from ..http import Pairs
@@ -15,7 +15,7 @@ from .protocols import Gateway
 if TYPE_CHECKING:
     from ..config import GatewaySettings
 
-_MOST = 65535
+_MOST: Final = 65535
 
 
 class Uwsgi(Gateway):

@@ -8,7 +8,7 @@ Rules (ngx_http_fastcgi_create_request and its kin):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..http import Pairs, headers
 from .protocols import gateway_of
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ..config import GatewaySettings, Template
     from ..exchange import Exchange
 
-_KNOWN = 2048
+_KNOWN: Final = 2048
 """Spellings of names that a location remembers; a client that invents names cannot exceed it."""
-_JOINED = {"HTTP_COOKIE": "; "}
+_JOINED: Final = {"HTTP_COOKIE": "; "}
 """The text between equal fields, where it is not a comma (RFC 6265, section 4.2.1)."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import ProxyError
@@ -18,9 +18,9 @@ from .headers import HOP_BY_HOP, listed
 from .syntax import Pairs
 from .uri import escape, printable
 
-_ENCODED_SLASH = re.compile(r"%2[Ff]")
-_CHARACTER = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
-_FORBIDDEN = re.compile(r"[\r\n\0]")
+_ENCODED_SLASH: Final = re.compile(r"%2[Ff]")
+_CHARACTER: Final = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
+_FORBIDDEN: Final = re.compile(r"[\r\n\0]")
 
 
 def field_values(environ: Mapping[str, Any]) -> dict[str, str]:

@@ -13,24 +13,25 @@ from __future__ import annotations
 
 import re
 from math import inf
+from typing import Final
 
 from ..errors import ProxyError
 from .syntax import ALLOWED, TOKEN, Pairs
 
-MAX_LINE = 1024
+MAX_LINE: Final = 1024
 """Bytes of a chunk's size line with its extensions, which are not used in practice; nginx skips any number of them."""
-MAX_TRAILERS = 16 * 1024
-MAX_SIZE = 2**63 - 1
-LAST_CHUNK = b"0\r\n\r\n"
+MAX_TRAILERS: Final = 16 * 1024
+MAX_SIZE: Final = 2**63 - 1
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _EXTENSION = rb"(?:[ \t]*;[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*)?"
-_FIRST = re.compile(rb"([0-9A-Fa-f]{1,16})" + _EXTENSION + rb"\r\n")
-_NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})" + _EXTENSION + rb"\r\n")
+_FIRST: Final = re.compile(rb"([0-9A-Fa-f]{1,16})" + _EXTENSION + rb"\r\n")
+_NEXT: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})" + _EXTENSION + rb"\r\n")
 _SIZE_BEGUN = rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*|[ \t]*;[\t\x20-\x7e\x80-\xff]*)\r?)?"
-_FIRST_BEGUN = re.compile(_SIZE_BEGUN)
-_NEXT_BEGUN = re.compile(rb"(?:\r(?:\n" + _SIZE_BEGUN + rb")?)?")
+_FIRST_BEGUN: Final = re.compile(_SIZE_BEGUN)
+_NEXT_BEGUN: Final = re.compile(rb"(?:\r(?:\n" + _SIZE_BEGUN + rb")?)?")
 
-NOT_IN_TRAILERS = frozenset(
+NOT_IN_TRAILERS: Final = frozenset(
     """
     transfer-encoding content-length trailer connection keep-alive te upgrade host proxy-connection http2-settings
     authorization proxy-authorization proxy-authenticate proxy-authentication-info www-authenticate authentication-info

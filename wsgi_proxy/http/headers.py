@@ -20,7 +20,7 @@ from typing import ClassVar, Final
 from .request_lines import FieldLine
 from .syntax import Pairs, tokens
 
-HOP_BY_HOP = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {
         "connection",
         "keep-alive",
@@ -33,19 +33,19 @@ HOP_BY_HOP = frozenset(
 )
 """Lower-case names that concern one connection (RFC 9110, section 7.6.1; RFC 9112, appendix C.2.2; RFC 7540, section 3.2.1)."""
 
-NEVER_LISTED = frozenset(
+NEVER_LISTED: Final = frozenset(
     {"host", "content-length", "content-type", "authorization", "cookie", "cache-control", "set-cookie", "date"}
 )
 """End-to-end fields that a Connection list cannot remove; a client that names them is malicious (RFC 9110, section 7.6.1)."""
 
-REQUEST_DROPPED = HOP_BY_HOP | {"content-length", "expect", "proxy", "host", "proxy-authorization"}
+REQUEST_DROPPED: Final = HOP_BY_HOP | {"content-length", "expect", "proxy", "host", "proxy-authorization"}
 """Fields that are never copied from a request: hop-by-hop fields, those that the proxy sets itself, Proxy (httpoxy), and
 credentials for the proxy alone (RFC 9110, section 11.7.2)."""
 
-FORWARDED = frozenset({"forwarded", "x-real-ip"})
+FORWARDED: Final = frozenset({"forwarded", "x-real-ip"})
 """Fields that upstreams trust about the client, together with every name that begins with `x-forwarded-`."""
 
-RESPONSE_HIDDEN = frozenset(
+RESPONSE_HIDDEN: Final = frozenset(
     {
         "date",
         "server",
@@ -65,8 +65,8 @@ GATEWAY_DROPPED = frozenset({"proxy"})
 GATEWAY_HIDDEN = RESPONSE_HIDDEN - {"date", "server", "x-pad"}
 """Fields of a CGI response that nginx hides (ngx_http_uwsgi_module, uwsgi_pass_header); for FastCGI and SCGI Status as well."""
 
-_NGINX_NAME = re.compile(r"[A-Za-z0-9-]+")
-_NGINX_NAME_UNDERSCORE = re.compile(r"[A-Za-z0-9_-]+")
+_NGINX_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
+_NGINX_NAME_UNDERSCORE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def listed(connection: str) -> frozenset[str]:
@@ -216,7 +216,7 @@ class ResponseFilter:
         return fate
 
 
-_PLAIN_CONNECTIONS = frozenset({"keep-alive", "close", "Keep-Alive", "Close"})
+_PLAIN_CONNECTIONS: Final = frozenset({"keep-alive", "close", "Keep-Alive", "Close"})
 
 
 def hops_left(max_forwards: str) -> int | None:

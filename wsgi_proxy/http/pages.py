@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .. import __version__
 
 if TYPE_CHECKING:
     from ..config import CoreSettings
 
-PHRASES: dict[int, str] = {
+PHRASES: Final[dict[int, str]] = {
     101: "Switching Protocols",
     200: "OK",
     201: "Created",
@@ -58,14 +58,14 @@ PHRASES: dict[int, str] = {
 }
 """nginx's reason phrases; every other status has an empty one (ngx_http_header_filter_module.c)."""
 
-_NOTES = {
+_NOTES: Final = {
     494: "Request Header Or Cookie Too Large",
     495: "The SSL certificate error",
     496: "No required SSL certificate was sent",
     497: "The plain HTTP request was sent to HTTPS port",
 }
 """The second headings of the pages for nginx's private statuses, which are sent as 400."""
-_TITLES = {302: "302 Found", 401: "401 Authorization Required", 498: "404 Not Found"}
+_TITLES: Final = {302: "302 Found", 401: "401 Authorization Required", 498: "404 Not Found"}
 """The titles that differ from the status line (ngx_http_special_response.c)."""
 
 
@@ -87,8 +87,8 @@ def status_line(status: int, reason: str = "") -> str:
     return f"{status} {reason or PHRASES.get(status, '')}"
 
 
-_REFRESH_ESCAPED = re.compile(r"[\x00-\x20\"%'\x7f-\xff]")
-_PADDING = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
+_REFRESH_ESCAPED: Final = re.compile(r"[\x00-\x20\"%'\x7f-\xff]")
+_PADDING: Final = "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
 
 
 def wants_padding(agent: str) -> bool:

@@ -9,14 +9,14 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ClientError
 from .head_rules import environ_key
 from .syntax import FRAMING, MAX_NAMES, TOKEN, UNIQUE
 
-_MEANT = frozenset((*FRAMING, *UNIQUE, "host"))
-_NOT_REMEMBERED = frozenset(
+_MEANT: Final = frozenset((*FRAMING, *UNIQUE, "host"))
+_NOT_REMEMBERED: Final = frozenset(
     {
         "authorization",
         "content-length",
@@ -33,7 +33,7 @@ _NOT_REMEMBERED = frozenset(
     }
 )
 """Fields whose values seldom recur, or are secrets. They are not remembered."""
-_FOR_CACHES = frozenset(
+_FOR_CACHES: Final = frozenset(
     {
         "cache-control",
         "if-match",
@@ -47,12 +47,12 @@ _FOR_CACHES = frozenset(
     }
 )
 """Fields by which a cache gives a request another answer than the stored response, or none."""
-UNDERSCORE = "_"
+UNDERSCORE: Final = "_"
 """The meaning of a name with an underscore, which no field of _MEANT has."""
-MAX_LINES = 2048
-_LONG = 256
+MAX_LINES: Final = 2048
+_LONG: Final = 256
 """Bytes of a line from which it is not remembered."""
-CHECKED = bytes(byte ^ 0x80 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
+CHECKED: Final = bytes(byte ^ 0x80 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
 """A table for `bytes.translate` that changes exactly the bytes that no line may contain (RFC 9110, section 5.5)."""
 
 

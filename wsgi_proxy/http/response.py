@@ -10,26 +10,26 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from ..errors import InvalidResponse
 from .request_lines import CHECKED
 from .syntax import FRAMING, NO_TOKENS, V10, V11, Pairs, learn, length_of, tokens
 
-_STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
+_STATUS: Final = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _ACCEL = ("x-accel-redirect", "x-accel-expires", "x-accel-buffering", "x-accel-limit-rate", "x-accel-charset")
-_MEANT = frozenset(FRAMING + _ACCEL)
-_NAMES: dict[str, str] = {}
-_FIRSTS: dict[bytes, StatusLine] = {}
-_LINES: dict[bytes, ResponseLine] = {}
+_MEANT: Final = frozenset(FRAMING + _ACCEL)
+_NAMES: Final[dict[str, str]] = {}
+_FIRSTS: Final[dict[bytes, StatusLine]] = {}
+_LINES: Final[dict[bytes, ResponseLine]] = {}
 _SINGLE = (
     *("content-type", "date", "etag", "expires", "last-modified", "location", "refresh", "server", "status"),
     *(name for name in _ACCEL if name != "x-accel-charset"),
 )
 """Fields that a response has once: nginx ignores every further one (ngx_http_upstream_process_header_line)."""
-_BITS = {name: 1 << number for number, name in enumerate(_SINGLE)}
-_MAX_LINES = 2048
-_SHORT = 80
+_BITS: Final = {name: 1 << number for number, name in enumerate(_SINGLE)}
+_MAX_LINES: Final = 2048
+_SHORT: Final = 80
 """Bytes of a line that is remembered; longer ones seldom recur (cookies, tags, policies with a nonce)."""
 
 

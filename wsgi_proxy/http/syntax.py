@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 
 Pairs = list[tuple[str, str]]
 """Header fields as (name, value), in order, with repetitions."""
 
-ALLOWED = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+ALLOWED: Final = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 """The bytes that a head may contain (RFC 9110, section 5.5): visible characters, space, tab, obs-text, and line ends, which the
 parsers check separately."""
 
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-METHOD = re.compile(r"[A-Z_-]+")
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+METHOD: Final = re.compile(r"[A-Z_-]+")
 
 FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade")
 """Fields that decide where a message ends and what becomes of its connection."""
@@ -38,13 +39,14 @@ UNIQUE = frozenset(
 )
 """Fields that a request may have once (RFC 9110, section 5.3: no list, or one that nginx takes on one line only)."""
 
-V10, V11 = (1, 0), (1, 1)
-NO_TOKENS: frozenset[str] = frozenset()
+V10: Final = (1, 0)
+V11: Final = (1, 1)
+NO_TOKENS: Final[frozenset[str]] = frozenset()
 
-MAX_NAMES = 4096
+MAX_NAMES: Final = 4096
 """Spellings of field names remembered by each parser."""
-_MAX_LENGTH = 2**63 - 1
-_BREAK = re.compile(r"[\x00-\x08\x0a-\x1f\x7f][\x00-\x20\x7f]*")
+_MAX_LENGTH: Final = 2**63 - 1
+_BREAK: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f][\x00-\x20\x7f]*")
 
 
 def learn(name: str, names: dict[str, str], meant: frozenset[str]) -> str | None:

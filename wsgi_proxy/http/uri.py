@@ -12,20 +12,21 @@ import ipaddress
 import os
 import re
 from functools import lru_cache
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import ClientError, InvalidLine
 
-_ESCAPE_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
-_UNSAFE = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
+_ESCAPE_BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(r"%(?:([0-9A-Fa-f]{2})|[0-9A-Fa-f].?|(.)|$)", re.DOTALL)
+_UNSAFE: Final = re.compile(r"(?:^|/)\.\.(?:/|$)|\0")
 _FUTURE = r"[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+"
-_HOST = re.compile(rf"(?:\[([0-9A-Fa-f:.]+|{_FUTURE})\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{{2}})+))(?::([0-9]*))?")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
-SAFE_PATH = "/!$&'()*+,-.:;=@[]_~"
+_HOST: Final = re.compile(rf"(?:\[([0-9A-Fa-f:.]+|{_FUTURE})\]|((?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{{2}})+))(?::([0-9]*))?")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+SAFE_PATH: Final = "/!$&'()*+,-.:;=@[]_~"
 """Characters that nginx does not escape in a URI for an upstream (ngx_escape_uri, NGX_ESCAPE_URI)."""
 
-SAFE_ARGS = "/!$'()*,-.:=@[]_~"
+SAFE_ARGS: Final = "/!$'()*,-.:=@[]_~"
 """Characters that nginx does not escape in a query: the same without `&`, `+` and `;`."""
 
 

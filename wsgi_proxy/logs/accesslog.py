@@ -17,7 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config import locations_of
 from . import errorlog
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ..config import AccessLog, Config, Template
     from ..exchange import Exchange
 
-_SILENCE = 60.0
-_KEPT_OPEN = 32
+_SILENCE: Final = 60.0
+_KEPT_OPEN: Final = 32
 
 
 class _Silence:

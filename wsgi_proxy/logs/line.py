@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
 
-_LOG_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
-_JSON_SPECIAL = re.compile(r'["\\\x00-\x1f]')
-_JSON_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+_LOG_SPECIAL: Final = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
+_JSON_SPECIAL: Final = re.compile(r'["\\\x00-\x1f]')
+_JSON_SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
 
 def _changed(special: re.Pattern[str]) -> bytes:
@@ -27,8 +27,8 @@ def _changed(special: re.Pattern[str]) -> bytes:
     return bytes(byte ^ 1 if special.match(chr(byte)) else byte for byte in range(256))
 
 
-_LOG_TABLE = _changed(_LOG_SPECIAL)
-_JSON_TABLE = _changed(_JSON_SPECIAL)
+_LOG_TABLE: Final = _changed(_LOG_SPECIAL)
+_JSON_TABLE: Final = _changed(_JSON_SPECIAL)
 
 
 class LogLine:

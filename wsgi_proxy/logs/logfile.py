@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from typing import Final
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-_MODE = 0o644
-_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+_MODE: Final = 0o644
+_STANDARD: Final = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class LogFile:
@@ -59,7 +60,7 @@ class LogFile:
             os.close(handle)
 
 
-_kept: dict[str, LogFile] = {}
+_kept: Final[dict[str, LogFile]] = {}
 
 
 def keep(paths: Iterable[str]) -> None:

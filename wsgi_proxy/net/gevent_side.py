@@ -10,16 +10,20 @@ Rules:
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 
-READ, WRITE = 1, 2
-_READY, _LATE, _CLOSED = 1, 2, 3
+from ..clocks import monotonic
+
+READ: Final = 1
+WRITE: Final = 2
+_READY: Final = 1
+_LATE: Final = 2
+_CLOSED: Final = 3
 # Hub.switch does bookkeeping for gevent's own greenlets; the bare switch is all that is needed here.
-_switch = greenlet.switch
+_switch: Final = greenlet.switch
 
 
 class Side:
@@ -86,7 +90,7 @@ class Side:
         if timeout is None:
             self.deadline = None
         else:
-            self.deadline = deadline = time.monotonic() + timeout
+            self.deadline = deadline = monotonic() + timeout
             if self.timer is None:
                 self._arm(timeout)
             elif deadline < self.rings:
@@ -104,7 +108,7 @@ class Side:
             raise TimeoutError("timed out")
 
     def _arm(self, seconds: float) -> None:
-        self.rings = time.monotonic() + seconds
+        self.rings = monotonic() + seconds
         self.timer = self.hub.loop.timer(max(seconds, 0.0005))
         self.timer.start(self._ring)
 
@@ -112,7 +116,7 @@ class Side:
         self._disarm()
         if self.waiter is None or self.deadline is None:
             return
-        rest = self.deadline - time.monotonic()
+        rest = self.deadline - monotonic()
         if rest > 0:
             self._arm(rest)
         else:

@@ -12,13 +12,13 @@ import _socket
 import errno
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.hub import get_hub
 
+from ..clocks import monotonic
 from .gevent_side import READ, WRITE, Side
 from .stream import Stream, peek_closed, prepare, shut_down, unsent
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TURN = 0.001
 """Seconds for which a greenlet may read without waiting before it yields."""
-_INSTANT = 1e-6
+_INSTANT: Final = 1e-6
 """Seconds of a timer that is due in the loop's next round."""
 
 
@@ -83,7 +83,7 @@ class GreenStream(Stream):
                 self.reading.wait(self.read_timeout)
 
     def breathe(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         since = self._running_since
         if not since:
             self._running_since = now

@@ -17,7 +17,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .addresses import local_address
 from .sockets import reset_on_close
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Address = tuple[str, int] | str
 """(host, port), or the path of a unix socket."""
 
-FILE_BLOCK = 256 * 1024
+FILE_BLOCK: Final = 256 * 1024
 """Bytes of a file or of a large send that are in memory at a time."""
 
 

@@ -9,12 +9,12 @@ Rules:
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import Any, Final
 
 from .layered_stream import LayeredStream
 from .stream import Stream
 
-TLS_RECORD = 16 * 1024
+TLS_RECORD: Final = 16 * 1024
 """The largest number of bytes that one record carries (RFC 8446, section 5.1)."""
 
 

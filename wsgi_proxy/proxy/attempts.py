@@ -12,12 +12,12 @@ Source: ngx_http_upstream_next.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
+from ..clocks import wall_time
 from ..errors import NoLiveUpstreams, Refusal, UpstreamError
 from ..logs import errorlog
 from ..response import Attempt
@@ -29,9 +29,17 @@ if TYPE_CHECKING:
     from ..upstream import Lease, Pool
     from .request_body import Upload
 
-LISTED = {500: "http_500", 502: "http_502", 503: "http_503", 504: "http_504", 403: "http_403", 404: "http_404", 429: "http_429"}
+LISTED: Final = {
+    500: "http_500",
+    502: "http_502",
+    503: "http_503",
+    504: "http_504",
+    403: "http_403",
+    404: "http_404",
+    429: "http_429",
+}
 """The statuses that `proxy_next_upstream` can name."""
-NEVER_FAILURES = frozenset({403, 404})
+NEVER_FAILURES: Final = frozenset({403, 404})
 """Those of them that do not count against the server."""
 
 
@@ -169,7 +177,7 @@ class Attempts:
         attempt.error = str(error)
         if isinstance(error, UpstreamError):
             attempt.bytes_sent, attempt.bytes_received = error.bytes_sent, error.bytes_received
-        attempt.response_time = time.time() - attempt.started
+        attempt.response_time = wall_time() - attempt.started
         if url:
             errorlog.line("error", str(error), exchange, url)
         if exchange.trace is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..config import default_redirect
 from ..errors import ProxyError
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ..http import Pairs
     from .request_body import Upload
 
-_CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
+_CONDITIONS: Final = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
 """The conditional fields of a client, which the cache answers instead of the upstream (ngx_http_proxy_module, proxy_cache)."""
 
-_HOST = frozenset({"Host: ", "host: ", "HOST: "})
-_UPGRADE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
+_HOST: Final = frozenset({"Host: ", "host: ", "HOST: "})
+_UPGRADE_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
 
 
 class Forwarder:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from mypy_extensions import mypyc_attr
 
 from ..access import Guard, check_unread, destinations
 from ..cache import Cache, Entry, met_alone
+from ..clocks import wall_time
 from ..cluster import Membership
 from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
@@ -60,7 +60,7 @@ def _nothing(exchange: Exchange) -> Response:
 
 def _ranged(exchange: Exchange, response: Response) -> Response:
     """Return the client's part of an upstream's response, or all of it with the offer of parts (`proxy_force_ranges`)."""
-    found = met_alone(exchange, response, time.time())
+    found = met_alone(exchange, response, wall_time())
     fields = [pair for pair in found.headers if pair[0].lower() != "accept-ranges"]
     if found.status == 200 and found.length is not None:
         fields.append(("Accept-Ranges", "bytes"))

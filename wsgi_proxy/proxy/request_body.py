@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from ..errors import ClientError, ClientGone, ProxyError
 from . import tempfiles
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..config import CoreSettings, ProxySettings
     from ..exchange import Exchange
 
-BLOCK = 64 * 1024
+BLOCK: Final = 64 * 1024
 
 
 class Upload:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..config import parse_expires
 from ..http import Pairs, format_date, pages, parse_date, single_line
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from ..config import AddHeader, Location, Template
     from ..exchange import Exchange
 
-TOUCHED = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
+TOUCHED: Final = frozenset({200, 201, 204, 206, 301, 302, 303, 304, 307, 308})
 """The statuses that get `expires`, and `add_header` without `always`."""
 
-CLOSING = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
+CLOSING: Final = frozenset({400, 413, 414, 494, 495, 496, 497, 500, 501})
 """The statuses after whose page the client's connection is closed (ngx_http_special_response_handler): the bytes that follow a
 malformed request may not be a request."""
 
 
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
-_REPLACED = frozenset({"etag", "last-modified"})
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+_REPLACED: Final = frozenset({"etag", "last-modified"})
 """The fields that `add_header` replaces or, with an empty value, removes (ngx_http_set_response_header)."""
 
 

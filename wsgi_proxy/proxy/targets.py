@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..access import destinations
 from ..config import Server, Upstream
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from ..shm import SharedMemory
     from .location import CompiledLocation
 
-DYNAMIC_LIMIT = 1000
+DYNAMIC_LIMIT: Final = 1000
 """The most targets kept for URLs made of variables; the oldest one goes first."""
-_PREFIX = re.compile("(https?)://", re.IGNORECASE)
-_UWSGI = re.compile("(s?uwsgi)://", re.IGNORECASE)
+_PREFIX: Final = re.compile("(https?)://", re.IGNORECASE)
+_UWSGI: Final = re.compile("(s?uwsgi)://", re.IGNORECASE)
 
 
 class Target:

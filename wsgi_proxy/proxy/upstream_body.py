@@ -8,10 +8,10 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..clocks import wall_time
 from ..http import first
 from .pacing import Paced
 from .readahead import PATIENCE, ReadAhead
@@ -91,7 +91,7 @@ class Forwarded:
         """Settle the lease, once: the upstream has sent everything, or the response is abandoned."""
         attempt = self.attempt
         if attempt.response_time is None:
-            attempt.response_time = taken = time.time() - attempt.started
+            attempt.response_time = taken = wall_time() - attempt.started
             # A tunnel has added its bytes already.
             attempt.bytes_sent += self.reply.bytes_sent
             attempt.bytes_received += self.reply.bytes_received

@@ -8,12 +8,12 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..access import destinations
+from ..clocks import monotonic, wall_time
 from ..errors import ClientError, ClientGone, InvalidResponse
 from ..http import Pairs, tokens
 from ..logs import errorlog
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .request_body import Upload
     from .targets import Target, Targets
 
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 """Fields without a meaning in a 1xx response, which has no body (RFC 9110, section 8.6)."""
 
 
@@ -88,7 +88,7 @@ class UpstreamRequests:
         if exchange.location.core.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
             out.hints = partial(_pass_hints, exchange, forwarder)
         tries = settings.next_upstream_tries or target.pool.tries_limit
-        retries = Retries(settings, exchange.method, tries, upload, time.monotonic)
+        retries = Retries(settings, exchange.method, tries, upload, monotonic)
         body: Forwarded = Forwarding(exchange, target, retries, out, upload, settings, self._transport.send).run()
         # The reply keeps its request, so these would close a cycle through the exchange, which only the collector could free.
         out.log = out.hints = None
@@ -178,7 +178,7 @@ class Forwarding(Attempts):
         attempt.header_time = reply.header_time
         if status >= 400 and self.retries.may(LISTED.get(status), True):
             reply.abort()
-            attempt.response_time = time.time() - attempt.started
+            attempt.response_time = wall_time() - attempt.started
             attempt.bytes_sent, attempt.bytes_received = reply.bytes_sent, reply.bytes_received
             lease.settle(status not in NEVER_FAILURES)
             count_end(attempt, status not in NEVER_FAILURES)

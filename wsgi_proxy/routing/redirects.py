@@ -12,7 +12,7 @@ Source: ngx_http_rewrite_module (return), ngx_http_core_module (the three direct
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..http import escape
 from ..response import InternalRedirect, Page, Response
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..http import Pairs
 
-DEFAULT_TYPES = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
+DEFAULT_TYPES: Final = {"html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"}
 """The `types` of a configuration without that directive."""
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def content_type(uri: str, core: CoreSettings) -> str:

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..access import bound_body
 from ..errors import ClientError, InvalidLine, MissingHost, ProxyError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..response import Response
 
-MAX_CHANGES = 10
+MAX_CHANGES: Final = 10
 
 
 class Router:
@@ -247,7 +247,7 @@ def _first(group: ServerNames, connection: Any) -> Site | None:
     return group.default
 
 
-_ANY = frozenset({"0.0.0.0", "::"})
+_ANY: Final = frozenset({"0.0.0.0", "::"})
 
 
 def _address(listen: Listen) -> str | tuple[str, int]:

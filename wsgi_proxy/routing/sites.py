@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ClientError
 from ..variables import HostTable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from ..config import Location, ServerBlock
 
-_HOSTS_KEPT = 1024
+_HOSTS_KEPT: Final = 1024
 # The host of RFC 3986 without the comma, by which other servers join two Host fields.
 _LITERAL = r"\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[0-9A-Za-z._~!$&'()*+,;=:-]+)\]"
-_HOST = re.compile(rf"({_LITERAL}|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
+_HOST: Final = re.compile(rf"({_LITERAL}|[0-9A-Za-z._~%!$&'()*+;=-]+)(?::\d*)?")
 
 
 class Site:

@@ -21,9 +21,13 @@ from ..shm import SharedMemory
 SUBJECTS_MAX: Final = 4096
 OTHERS: Final = "(others)"
 """The name of the subject that stands for those beyond the limit."""
-_COUNT, _ROWS, _FIRST = 0, 1, 8
+_COUNT: Final = 0
+_ROWS: Final = 1
+_FIRST: Final = 8
 _ENTRY: Final = 3
 """Words for each subject in the table: the digest of its name, its kind, and the digest of its group."""
+REASON_WORDS: Final = 20
+"""The words of a text that says why something failed."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -68,6 +72,19 @@ class Counter:
         for row in rows[1:]:
             sums = list(map(add, sums, row))
         return sums
+
+
+def write_text(words: Any, at: int, text: str) -> None:
+    """Write a text into the words from `at` on, cut after 8 * REASON_WORDS bytes."""
+    data = text.encode("utf-8", "replace")[: 8 * REASON_WORDS].ljust(8 * REASON_WORDS, b"\0")
+    for index in range(REASON_WORDS):
+        words[at + index] = int.from_bytes(data[8 * index : 8 * index + 8], "little", signed=True)
+
+
+def read_text(words: list[int], at: int) -> str:
+    """Return the text that `write_text` has written."""
+    data = b"".join(word.to_bytes(8, "little", signed=True) for word in words[at : at + REASON_WORDS])
+    return data.rstrip(b"\0").decode("utf-8", "ignore")
 
 
 def digest_of(*names: str) -> int:

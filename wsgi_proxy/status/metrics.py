@@ -13,11 +13,11 @@ Rules:
 from __future__ import annotations
 
 import os
-import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
 
-from .counter import Counter, Registry
+from ..clocks import wall_time
+from .counter import REASON_WORDS, Counter, Registry, write_text
 from .histogram import BOUNDS, BUCKETS
 
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from ..shm import SharedMemory
 
 # Kinds of subjects.
-LOCATION, PEER, RETRIES, LIMIT_REQ, LIMIT_CONN, CACHE, WORKER, CHECK = range(1, 9)
+LOCATION: Final = 1
+PEER: Final = 2
+RETRIES: Final = 3
+LIMIT_REQ: Final = 4
+LIMIT_CONN: Final = 5
+CACHE: Final = 6
+WORKER: Final = 7
+CHECK: Final = 8
 
 # Words of a location. The first six are the status classes, 0 for a response without a status.
 SENT: Final = 6
@@ -48,7 +55,6 @@ FAILED_AT: Final = 11
 """The time of the last failure, in seconds since the epoch, in the row of the worker that saw it."""
 REASON: Final = 12
 """The index of the first of the words that hold the last failure's reason."""
-REASON_WORDS: Final = 20
 HEADER_TIMES: Final = REASON + REASON_WORDS
 RESPONSE_TIMES: Final = HEADER_TIMES + BUCKETS
 PEER_WORDS: Final = RESPONSE_TIMES + BUCKETS
@@ -72,7 +78,16 @@ CACHE_STATES: Final = ("HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDAT
 LIMIT_STATES: Final = ("PASSED", "DELAYED", "REJECTED", "DELAYED_DRY_RUN", "REJECTED_DRY_RUN")
 
 # Words of a worker; the first ten are those of `worker.counts`.
-ACCEPTED, STARTED, ACTIVE, READING, WRITING, WAITING, NOWHERE, HANDSHAKES, RESUMED, HANDSHAKES_FAILED = range(10)
+ACCEPTED: Final = 0
+STARTED: Final = 1
+ACTIVE: Final = 2
+READING: Final = 3
+WRITING: Final = 4
+WAITING: Final = 5
+NOWHERE: Final = 6
+HANDSHAKES: Final = 7
+RESUMED: Final = 8
+HANDSHAKES_FAILED: Final = 9
 """Connections accepted, requests begun, nginx's four gauges of connections (ngx_http_stub_status_module), TLS handshakes."""
 PID: Final = 10
 BEGUN: Final = 11
@@ -111,7 +126,7 @@ class Metrics:
         for index in _GAUGES:
             row[index] = 0
         row[PID] = os.getpid()
-        row[BEGUN] = int(time.time())
+        row[BEGUN] = int(wall_time())
         row[CLAIMS] += 1
         return row
 
@@ -198,7 +213,7 @@ class Metrics:
     def checked(self, pool: Any, peer: Any, failure: str, changed: bool) -> None:
         """Note the result of an active check; `failure` is empty if it passed."""
         row = self.check(pool, peer).row()
-        now = int(time.time())
+        now = int(wall_time())
         result = 2 if failure else 1
         row[CHECKED_AT] = now
         row[CHECKS] += 1
@@ -268,23 +283,10 @@ class PeerCounter:
                 words[RESPONSE_TIMES + bisect_left(BOUNDS, taken)] += 1
         if failed:
             words[FAILED] += 1
-            words[FAILED_AT] = int(time.time())
+            words[FAILED_AT] = int(wall_time())
             write_text(words, REASON, attempt.error or f"status {attempt.status}")
 
     def retried(self, reason: str) -> None:
         """Count a further attempt that follows this one, by nginx's word for the reason (`proxy_next_upstream`)."""
         counter = self._registry.counter(RETRIES, len(RETRY_REASONS), self._pool)
         counter.add(RETRY_REASONS.index(reason) if reason in RETRY_REASONS else len(RETRY_REASONS) - 1)
-
-
-def write_text(words: Any, at: int, text: str) -> None:
-    """Write a text into the words from `at` on, cut after 8 * REASON_WORDS bytes."""
-    data = text.encode("utf-8", "replace")[: 8 * REASON_WORDS].ljust(8 * REASON_WORDS, b"\0")
-    for index in range(REASON_WORDS):
-        words[at + index] = int.from_bytes(data[8 * index : 8 * index + 8], "little", signed=True)
-
-
-def read_text(words: list[int], at: int) -> str:
-    """Return the text that `write_text` has written."""
-    data = b"".join(word.to_bytes(8, "little", signed=True) for word in words[at : at + REASON_WORDS])
-    return data.rstrip(b"\0").decode("utf-8", "ignore")

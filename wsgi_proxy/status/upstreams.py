@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import metrics
+from .counter import read_text
 from .figures import classes, durations
-from .metrics import Metrics, read_text
+from .metrics import Metrics
 
 if TYPE_CHECKING:
     from ..balance import Peer, Standing

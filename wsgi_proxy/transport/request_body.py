@@ -17,7 +17,7 @@ import _thread
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import ClientError, ClientGone, ProxyError
 from ..http import LAST_CHUNK, encode_end, parse_trailers
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ..gateway import Gateway
     from .wire import Wire
 
-BLOCK = 64 * 1024
-SMALL = 128 * 1024
-_FILE_BLOCK = 1024 * 1024
+BLOCK: Final = 64 * 1024
+SMALL: Final = 128 * 1024
+_FILE_BLOCK: Final = 1024 * 1024
 
 
 class Source(Protocol):

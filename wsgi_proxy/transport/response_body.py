@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ClientGone, InvalidResponse, ProxyError, TruncatedResponse
 from ..http import ChunkedDecoder, Decoder
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..http import Pairs, ResponseHead
     from .wire import Wire
 
-BLOCK = 128 * 1024
+BLOCK: Final = 128 * 1024
 
 
 class ReceivedBody:

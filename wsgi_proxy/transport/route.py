@@ -10,11 +10,11 @@ Rules (ngx_http_upstream_module, keepalive):
 
 from __future__ import annotations
 
-import time
 from _thread import RLock
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ..clocks import monotonic
 from ..config import ProxySettings, Upstream, UpstreamTLS
 from ..gateway import Gateway, gateway_of
 from ..http import bare_host
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..net import Address
     from .wire import Wire
 
-FOREVER = 10.0 * 365 * 86400
+FOREVER: Final = 10.0 * 365 * 86400
 """Seconds that stand for a timeout of 0. Sockets stay non-blocking, which a wait on both directions needs."""
-_KEPT = 1024
-HEAD_LIMIT = 64 * 1024
+_KEPT: Final = 1024
+HEAD_LIMIT: Final = 64 * 1024
 """The largest response head in bytes, unless `proxy_buffer_size` is larger."""
 
 
@@ -84,7 +84,7 @@ class Idle:
     def give(self, wire: Wire) -> None:
         """Keep a connection after a complete exchange. Close the oldest one if the limit is exceeded."""
         group = self.group
-        now = time.monotonic()
+        now = monotonic()
         if wire.uses >= group.requests or not group.keepalive or now - wire.opened > group.lifetime or wire.abandoned:
             # Abandoned: the client left after the last bytes of the response had arrived, and the stream is shut down.
             wire.close()

@@ -8,10 +8,10 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ..clocks import monotonic
 from ..errors import ClientGone, InvalidResponse, UpstreamClosed, UpstreamError
 from .client_watch import Watched
 from .connect import LEFT, open_stream
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..http import Pairs, ResponseHead
     from .route import Route
 
-NON_IDEMPOTENT = frozenset({"POST", "LOCK", "PATCH"})
+NON_IDEMPOTENT: Final = frozenset({"POST", "LOCK", "PATCH"})
 """Methods that nginx does not repeat (ngx_http_proxy_module, proxy_next_upstream). RFC 9110, section 9.2.2."""
 
 
@@ -45,13 +45,13 @@ def send(
     """
     idle = route.idle
     assert idle is not None
-    started = time.monotonic()
+    started = monotonic()
     wire = idle.take(started)
     reused = wire is not None
     connect_time = 0.0
     while True:
         if wire is None:
-            wire = Wire(open_stream(route), idle, time.monotonic())
+            wire = Wire(open_stream(route), idle, monotonic())
             connect_time = wire.opened - started
         try:
             if client is not None:

@@ -12,14 +12,15 @@ import fcntl
 import os
 import sys
 import time
+from typing import Final
 
 from ..net import Stream
 from .response_body import ReceivedBody
 
-FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
-PIPE_SIZE = 1024 * 1024
-_F_SETPIPE_SZ = 1031
-SPLICE_FROM = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
+FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+PIPE_SIZE: Final = 1024 * 1024
+_F_SETPIPE_SZ: Final = 1031
+SPLICE_FROM: Final = 128 * 1024 if hasattr(os, "splice") else sys.maxsize
 """The remaining bytes from which splice pays for its three system calls."""
 
 
@@ -41,8 +42,8 @@ def takes_more(client: Stream, deadline: float | None) -> bool:
         client.write_timeout = timeout
 
 
-_pipes: list[tuple[int, int]] = []
-_MAX_PIPES = 8
+_pipes: Final[list[tuple[int, int]]] = []
+_MAX_PIPES: Final = 8
 
 
 def take_pipe() -> tuple[int, int]:

@@ -17,7 +17,7 @@ import fcntl
 import socket
 import termios
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
 from ..gateway import Gateway, Records, end_of_head, parse_gateway_head
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..http import Pairs
     from .route import Idle, Route
 
-BLOCK = 64 * 1024
-MAX_INTERIM = 100
+BLOCK: Final = 64 * 1024
+MAX_INTERIM: Final = 100
 """The largest number of 1xx responses to one request."""
 
 

@@ -20,11 +20,12 @@ import os
 import select
 import socket
 import time
+from typing import Final
 
 from ..net import PlainStream, Stream, TLSStream, milliseconds
 
-BLOCK = 64 * 1024
-LINGER = 5.0
+BLOCK: Final = 64 * 1024
+LINGER: Final = 5.0
 """Seconds for which the bytes of a side are dropped after the other side has ended (nginx: lingering_timeout)."""
 
 

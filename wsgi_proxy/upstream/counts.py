@@ -12,14 +12,17 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..shm import SharedMemory
 
-_RING = 256
-_MASK = _RING - 1
-_SEQUENCE = 0x7FFFFFFF
-SERVERS_MAX = 1 << 16
+_RING: Final = 256
+_MASK: Final = _RING - 1
+_SEQUENCE: Final = 0x7FFFFFFF
+SERVERS_MAX: Final = 1 << 16
 # Words at the start of a row. The ring and the counts follow.
-_GENERATION, _PAD = 0, 8
+_GENERATION: Final = 0
+_PAD: Final = 8
 
 
 class _Other:

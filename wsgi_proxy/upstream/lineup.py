@@ -10,13 +10,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..balance import Balancer, Inflight, Peer, PeerGroup, Ranked
 from ..config import Server
 from .columns import Columns
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 class Lineup:

@@ -12,7 +12,7 @@ import random
 import time
 from _thread import RLock
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -57,7 +57,7 @@ class Runtime(NamedTuple):
     """The source of the addresses of names."""
 
 
-DEFAULT_RUNTIME = Runtime()
+DEFAULT_RUNTIME: Final = Runtime()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -8,7 +8,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..http import MONTHS, WEEKDAYS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
 
 now = time.time
-_LONG_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_LONG_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Clock:

@@ -6,7 +6,7 @@ Source: nginx's documentation of ngx_http_core_module, ngx_http_log_module and n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..http import status_line
 
@@ -37,7 +37,7 @@ def field(pairs: Iterable[tuple[str, str]], name: str) -> str | None:
     return ", ".join(found) if found else None
 
 
-_SERVERS_OWN = {"server": 20, "date": 37, "connection": 24}
+_SERVERS_OWN: Final = {"server": 20, "date": 37, "connection": 24}
 """The bytes of the fields that ProxyWorker adds to a response without them."""
 
 

@@ -12,10 +12,10 @@ Rules:
 from __future__ import annotations
 
 import socket
-import time
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ..clocks import monotonic, wall_time
 from ..errors import ClientError, ClientGone
 from .counts import READING, WAITING, WRITING
 from .http2 import PREFACE
@@ -29,7 +29,7 @@ from .socket import StreamSocket
 if TYPE_CHECKING:
     from .response import HeadWriter
 
-_MAX_DISCARD = 64 * 1024
+_MAX_DISCARD: Final = 64 * 1024
 """Unread bytes of a body that are read and dropped so that the connection can be kept."""
 
 
@@ -90,7 +90,7 @@ class Connection(Opening):
                     # A head has begun, and with it its timeout.
                     self.state = HEAD
                     self.count_as(READING)
-                    self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+                    self.deadline = monotonic() + (self.settings.client_header_timeout or inf)
                 return False
         self.head = request
         self.state = BUSY
@@ -122,7 +122,7 @@ class Connection(Opening):
         settings = self.settings
         if self.requests >= settings.keepalive_requests or settings.keepalive_timeout <= 0:
             return False
-        if time.time() - self.started > settings.keepalive_time:
+        if wall_time() - self.started > settings.keepalive_time:
             return False
         body = self.body
         if not body.ended and (body.expecting or body.left is None or body.left > _MAX_DISCARD):
@@ -209,7 +209,7 @@ class Connection(Opening):
         """Wait for the next head, of which a part may have arrived behind the previous request."""
         if self.state == IDLE:
             self.count_as(WAITING)
-            self.deadline = time.monotonic() + self._idle_time()
+            self.deadline = monotonic() + self._idle_time()
         if not self._side.started:
             self._side.start()
         self._look_again()
@@ -222,7 +222,7 @@ class Connection(Opening):
         self.state = state
         if state == IDLE:
             self.count_as(WAITING)
-        self.deadline = time.monotonic() + seconds
+        self.deadline = monotonic() + seconds
         side = self._side
         if not side.started:
             side.start()
@@ -241,7 +241,7 @@ class Connection(Opening):
             self.body = NO_BODY
             self.state = IDLE
             self.count_as(WAITING)
-            self.deadline = time.monotonic() + self._idle_time()
+            self.deadline = monotonic() + self._idle_time()
             if self.buffer and self._next_head():
                 self.service.crew.run(self._serve)
 
@@ -267,14 +267,14 @@ class Connection(Opening):
         """Close the sending half and read the client's remaining bytes, so that the client can read the response."""
         self.stream.shutdown(socket.SHUT_WR)
         settings = self.settings
-        self._lingers_until = time.monotonic() + settings.lingering_time
+        self._lingers_until = monotonic() + settings.lingering_time
         self._side.idle = self._on_readable
         # A worker that shuts down does not wait long for a client that neither sends nor closes.
         self._wait(LINGER, min(settings.lingering_timeout, QUIET) if self.service.draining else settings.lingering_timeout)
         self._on_readable()
 
     def _lingering(self, data: bytes) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if not data or now > self._lingers_until:
             self.close()
         else:

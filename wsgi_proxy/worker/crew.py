@@ -8,13 +8,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-_switch = greenlet.switch
+_switch: Final = greenlet.switch
 
-_PARKED = 128
+_PARKED: Final = 128
 """Greenlets kept for the next requests; further ones end with their request."""
 
 

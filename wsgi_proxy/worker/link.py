@@ -8,14 +8,14 @@ Rules:
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ..clocks import wall_time
 from ..errors import ClientError, ProxyError
 from ..net import HALF_CLOSED, Stream, acknowledged, is_torn
 from ..net.gevent_side import Side
@@ -33,9 +33,15 @@ if TYPE_CHECKING:
     from .settings import ListenerSettings
 
 # The states of a connection.
-OPENING, IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(7)
+OPENING: Final = 0
+IDLE: Final = 1
+HEAD: Final = 2
+BUSY: Final = 3
+DISCARD: Final = 4
+LINGER: Final = 5
+CLOSED: Final = 6
 
-_numbers = count(1)
+_numbers: Final = count(1)
 
 
 class Link(Sender):
@@ -56,7 +62,7 @@ class Link(Sender):
         self.listener = listener
         self.number = next(_numbers)
         """The serial number of this connection in its worker ($connection)."""
-        self.started = time.time()
+        self.started = wall_time()
         self.service = listener.service
         self.settings = listener.settings
         self._local: tuple[str, int] | str | None = None

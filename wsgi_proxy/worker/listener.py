@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import errno
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .connection import Connection
 from .request import REQUEST_KEYS
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .service import Service
     from .settings import ListenerSettings
 
-_FEW_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-_SHORTAGE = _FEW_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
-_RETRY_AFTER_SHORTAGE = 0.5
+_FEW_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_SHORTAGE: Final = _FEW_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
+_RETRY_AFTER_SHORTAGE: Final = 0.5
 
 
 class Listener:

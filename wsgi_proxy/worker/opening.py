@@ -8,16 +8,17 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from math import inf
+from typing import Final
 
+from ..clocks import monotonic
 from ..errors import ClientError
 from ..net import TLSStream, read_proxy_header
 from .counts import ACCEPTED, ACTIVE, HANDSHAKES, HANDSHAKES_FAILED, RESUMED, WAITING
 from .http2 import Http2Connection
 from .link import CLOSED, DISCARD, HEAD, IDLE, LINGER, Link
 
-READ_SIZE = 16 * 1024
+READ_SIZE: Final = 16 * 1024
 """Bytes that are read at a time while heads are awaited."""
 
 
@@ -61,7 +62,7 @@ class Opening(Link):
         self.state = IDLE
         self.count_as(WAITING)
         self.stream.read_timeout = self.settings.client_body_timeout or None
-        self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        self.deadline = monotonic() + (self.settings.client_header_timeout or inf)
         self._side.idle = self._on_readable
         self._side.start()
 
@@ -81,7 +82,7 @@ class Opening(Link):
 
     def _shake_hands(self) -> None:
         """Advance the TLS handshake by the bytes that have arrived; called in the hub, or behind the PROXY protocol's header."""
-        self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        self.deadline = monotonic() + (self.settings.client_header_timeout or inf)
         try:
             secured = self._secured()
             if secured is None or not secured.handshake_nowait():

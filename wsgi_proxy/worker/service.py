@@ -10,13 +10,13 @@ Rules:
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gevent.hub import get_hub
 from mypy_extensions import mypyc_attr
 
+from ..clocks import monotonic
 from ..errors import ClientGone, ProxyError
 from ..http import field_values, page, shown_status, status_line
 from .counts import SIZE, STARTED
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .link import Link
     from .listener import Listener
 
-_SWEEP = 0.5
+_SWEEP: Final = 0.5
 """Seconds between two checks of the deadlines, and the largest delay of a timeout."""
-QUIET = 1.0
+QUIET: Final = 1.0
 """Seconds that an idle connection of a draining worker stays open for a request that is on its way."""
 
 
@@ -245,7 +245,7 @@ class Service:
         for listener in self.listeners:
             listener.drain()
         self.listeners = []
-        now = time.monotonic()
+        now = monotonic()
         for connection in list(self.connections):
             connection.drain(now + QUIET)
 
@@ -259,7 +259,7 @@ class Service:
         self._timer.stop()
 
     def _sweep(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         for connection in list(self.connections):
             if connection.deadline <= now:
                 try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..http import METHOD, HeadRules
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..config import CoreSettings
 
-_LINE_END = 2
+_LINE_END: Final = 2
 """Bytes of a CRLF, which nginx counts as part of the line in its buffer."""
 
 

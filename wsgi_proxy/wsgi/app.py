@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..worker import Link, ResponseWriter
 
-_PYTHON_POOL = "pool"
+_PYTHON_POOL: Final = "pool"
 _LINE_END = re.compile(r"[\r\n\0]")
 
 
@@ -185,7 +185,7 @@ class ProxyApp(proxy.Proxy):
         run_post_action(self.subrequests, exchange)
 
 
-_CALL: Any = ProxyApp.__call__
+_CALL: Final[Any] = ProxyApp.__call__
 
 
 def _without_length(headers: Pairs) -> Pairs:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..clocks import wall_time
 from ..errors import ClientGone, ProxyError, UpstreamError
 from ..http import Pairs, single_line
 from ..logs import errorlog
@@ -130,7 +130,7 @@ class Delivery:
             if exchange.leases:
                 for lease in exchange.leases:
                     lease.close()
-            exchange.finished_at = time.time()
+            exchange.finished_at = wall_time()
             self._ended(exchange)
 
 

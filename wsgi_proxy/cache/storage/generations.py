@@ -28,7 +28,10 @@ _SHARDS: Final = 64
 _USES: Final = 1 << 18
 _HEADER: Final = 64
 # Header words (64 bits): bytes that the last sweep found, bytes stored since, the time of its end, and entries that it found.
-_SWEPT_BYTES, _STORED_BYTES, _SWEPT_AT, _ENTRIES = range(4)
+_SWEPT_BYTES: Final = 0
+_STORED_BYTES: Final = 1
+_SWEPT_AT: Final = 2
+_ENTRIES: Final = 3
 # For keys whose responses were not stored: half a digest and a time in seconds, in one word. A key may replace another one that
 # shares its word, which costs requests for that one a wait.
 _PASSES: Final = 1 << 14

@@ -9,9 +9,9 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from ...clocks import monotonic
 from ...errors import ClientError, ProxyError
 from ..request import Body
 from .gate import LATE, OTHER, Gate
@@ -124,12 +124,12 @@ class StreamBody(Body):
 
     def discard_rest(self, seconds: float) -> bool:
         """Drop the unread rest; return True at its end, False after `seconds` or when the client's window is used up."""
-        until = time.monotonic() + seconds
+        until = monotonic() + seconds
         while True:
             self._queue = []
             if self._over or self._fault is not None:
                 return self._over
-            left = until - time.monotonic()
+            left = until - monotonic()
             if self.expecting or self._stream.receivable <= 0 or left <= 0:
                 return False
             self._gate.wait(left)

@@ -10,10 +10,10 @@ Rules:
 from __future__ import annotations
 
 import socket
-import time
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ...clocks import monotonic
 from ..counts import WAITING
 from ..link import BUSY, CLOSED, DISCARD, HEAD, IDLE, LINGER
 from ..service import QUIET
@@ -25,7 +25,7 @@ from .requests import LIST_LIMIT, StreamFrames
 if TYPE_CHECKING:
     from ..link import Link
 
-_READ = 64 * 1024
+_READ: Final = 64 * 1024
 
 
 class Http2Connection(StreamFrames):
@@ -44,7 +44,7 @@ class Http2Connection(StreamFrames):
         service.connections.add(self)
         self.state = IDLE
         self.count_as(WAITING)
-        self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+        self.deadline = monotonic() + (self.settings.client_header_timeout or inf)
         settings = self.listener.settings
         self.write(
             frames.settings_frame(
@@ -60,7 +60,7 @@ class Http2Connection(StreamFrames):
         self._side.idle = self._on_readable
         self._side.start()
         if service.draining:
-            self.drain(time.monotonic() + QUIET)
+            self.drain(monotonic() + QUIET)
         if data:
             self._take(data)
         service.hub.loop.run_callback(self._on_readable)
@@ -84,7 +84,7 @@ class Http2Connection(StreamFrames):
             self.close()
         elif self.state != LINGER and self.state != DISCARD:
             self._take(data)
-        elif time.monotonic() > self._lingers_until:
+        elif monotonic() > self._lingers_until:
             self.close()
 
     def _take(self, data: bytes) -> None:
@@ -241,7 +241,7 @@ class Http2Connection(StreamFrames):
         """Send the queued frames, then close the sending half."""
         self.state = DISCARD
         self.buffer = b""
-        now = time.monotonic()
+        now = monotonic()
         settings = self.settings
         self._lingers_until = now + settings.lingering_time
         wait = settings.lingering_timeout

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...errors import ClientError
 from ...http import NOT_IN_TRAILERS, UNIQUE, Pairs, check_host, length_of, with_unique
@@ -24,17 +24,17 @@ from .frames import PROTOCOL_ERROR, StreamFault
 if TYPE_CHECKING:
     from ..settings import ListenerSettings
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_TARGET = re.compile(r"/[\x21\x22\x24-\x7e\x80-\xff]*")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_MEANT = frozenset({"content-length", "host", "cookie", "te", *UNIQUE})
-_FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
-_names: dict[str, str] = {}
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TARGET: Final = re.compile(r"/[\x21\x22\x24-\x7e\x80-\xff]*")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_MEANT: Final = frozenset({"content-length", "host", "cookie", "te", *UNIQUE})
+_FORBIDDEN: Final = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+_names: Final[dict[str, str]] = {}
 """Return a field's name if it has a meaning here, else ""."""
-_MAX_NAMES = 4096
-_LINE_TOO_LONG = 414
-_HEAD_TOO_LARGE = 494
+_MAX_NAMES: Final = 4096
+_LINE_TOO_LONG: Final = 414
+_HEAD_TOO_LARGE: Final = 494
 
 
 def _malformed(what: str) -> StreamFault:

@@ -7,12 +7,14 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 
-_switch = greenlet.switch
-OPENED, LATE, OTHER = 1, 2, 3
+_switch: Final = greenlet.switch
+OPENED: Final = 1
+LATE: Final = 2
+OTHER: Final = 3
 """The reason for the end of a wait: a call of `open`, a timeout, or the readable other descriptor."""
 
 

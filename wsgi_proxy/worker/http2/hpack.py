@@ -17,7 +17,7 @@ from ...http import Pairs
 from .huffman import HuffmanError
 from .huffman import decode as decode_huffman
 
-_STATIC = """
+_STATIC: Final = """
 :authority
 :method=GET
 :method=POST
@@ -80,11 +80,11 @@ vary
 via
 www-authenticate
 """
-TABLE_SIZE = 4096
+TABLE_SIZE: Final = 4096
 """Bytes of the decoder's dynamic table, the default of SETTINGS_HEADER_TABLE_SIZE."""
-_OVERHEAD = 32
+_OVERHEAD: Final = 32
 """The octets that count for each entry in addition to its own (RFC 7541, section 4.1)."""
-_MAX_SHIFT = 28
+_MAX_SHIFT: Final = 28
 """The largest number of bits of an integer before another seven are refused."""
 
 
@@ -268,8 +268,8 @@ def _name_bytes(name: str) -> bytes:
 
 
 _LENGTHS: Final = [bytes((length,)) for length in range(0x7F)]
-_names: dict[str, bytes] = {}
-_MAX_NAMES = 4096
+_names: Final[dict[str, bytes]] = {}
+_MAX_NAMES: Final = 4096
 _STATUS: Final = {value: bytes((0x80 | index,)) for index, (name, value) in enumerate(_TABLE) if name == ":status"}
 
 
@@ -293,5 +293,5 @@ def encode_field(name: str, value: str) -> bytes:
     return start + _integer_bytes(length, 0x7F, 0) + octets
 
 
-EMPTY_TABLE = b"\x20"
+EMPTY_TABLE: Final = b"\x20"
 """A size update to 0. It must open the next block after a peer has made its table smaller (RFC 7541, section 4.2)."""

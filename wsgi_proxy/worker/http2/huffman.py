@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_LENGTHS = """
+_LENGTHS: Final = """
     13 23 28 28 28 28 28 28 28 24 30 28 28 30 28 28 28 28 28 28 28 28 30 28 28 28 28 28 28 28 28 28 6 10 10 12 13 6 8 11
     10 10 8 11 8 6 6 6 5 5 5 6 6 6 6 6 6 6 7 8 15 6 12 10 13 6 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 8 7 8 13 19
     13 14 6 15 5 6 5 6 5 6 6 6 5 7 7 6 6 6 5 6 7 6 5 5 6 7 7 7 7 7 15 11 14 13 28 20 22 20 20 22 22 22 23 22 23 23 23 23
@@ -19,9 +19,9 @@ _LENGTHS = """
     26 28 27 27 27 20 24 20 21 22 21 21 23 22 22 25 25 24 24 26 23 26 27 26 26 27 27 27 27 27 28 27 27 27 27 27 26 30
 """
 """Bits of the code of each of the 256 bytes and of EOS."""
-_EOS = 256
-_PAIRS_KEPT = 1024
-_LONGEST_KEPT = 96
+_EOS: Final = 256
+_PAIRS_KEPT: Final = 1024
+_LONGEST_KEPT: Final = 96
 
 
 class HuffmanError(ValueError):
@@ -84,7 +84,7 @@ _NODES: Final = _tree()
 _STEPS: Final = _steps(_NODES)
 _ENDS: Final = _ends(_NODES)
 _CHARACTERS: Final = [""] + [chr(byte) for byte in range(256)]
-_known: dict[bytes, str] = {}
+_known: Final[dict[bytes, str]] = {}
 
 
 def decode(data: bytes) -> str:

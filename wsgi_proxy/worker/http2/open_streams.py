@@ -7,9 +7,9 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from ...clocks import monotonic
 from ...errors import ClientGone, ProxyError
 from ..counts import NOWHERE, WAITING
 from ..link import BUSY, CLOSED, IDLE
@@ -107,4 +107,4 @@ class OpenStreams(Output):
             if self._final:
                 self._finish()
             elif not self._draining:
-                self.deadline = time.monotonic() + self.settings.keepalive_timeout
+                self.deadline = monotonic() + self.settings.keepalive_timeout

@@ -11,9 +11,9 @@ Rules:
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ...clocks import monotonic
 from ...errors import ClientGone
 from ..link import CLOSED, Link
 from .frames import (
@@ -31,18 +31,18 @@ from .hpack import EMPTY_TABLE
 if TYPE_CHECKING:
     from .stream import RequestStream
 
-STREAM_WINDOW = 256 * 1024
+STREAM_WINDOW: Final = 256 * 1024
 """The bytes of a body that a client may send before the application reads."""
-CONNECTION_WINDOW = 4 * 1024 * 1024
+CONNECTION_WINDOW: Final = 4 * 1024 * 1024
 """The same for all bodies of a connection together."""
-_CONGESTED = 256 * 1024
-_MOST_QUEUED = 2 * 1024 * 1024
-_CREDIT = 2000.0
-_CREDIT_EACH_SECOND = 100.0
-RESET_COST = 10.0
-SERVED_GAIN = 5.0
-_DATA_GAIN = 0.2
-_LENIENT = 1024
+_CONGESTED: Final = 256 * 1024
+_MOST_QUEUED: Final = 2 * 1024 * 1024
+_CREDIT: Final = 2000.0
+_CREDIT_EACH_SECOND: Final = 100.0
+RESET_COST: Final = 10.0
+SERVED_GAIN: Final = 5.0
+_DATA_GAIN: Final = 0.2
+_LENIENT: Final = 1024
 
 
 class Output(Link):
@@ -93,7 +93,7 @@ class Output(Link):
         """Streams that this side reset. The client may have sent frames for them before it knew."""
         self._lenient_below = 0
         self._credit = _CREDIT
-        self._credit_at = time.monotonic()
+        self._credit_at = monotonic()
 
     # --- sending ---
 
@@ -240,7 +240,7 @@ class Output(Link):
         """Reduce the client's credit. Raises ConnectionFault(ENHANCE_YOUR_CALM) when none is left."""
         self._credit -= cost
         if self._credit < 0 or self._queued > _MOST_QUEUED:
-            now = time.monotonic()
+            now = monotonic()
             self._credit = min(_CREDIT, self._credit + (now - self._credit_at) * _CREDIT_EACH_SECOND)
             self._credit_at = now
             if self._credit < 0 or self._queued > _MOST_QUEUED:

@@ -8,10 +8,10 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ...clocks import monotonic, wall_time
 from ...errors import ClientError, ClientGone
 from ...http import Pairs
 from ..counts import NOWHERE, WRITING
@@ -29,10 +29,10 @@ from .stream import RequestStream
 if TYPE_CHECKING:
     from ..link import Link
 
-LIST_LIMIT = 128 * 1024
+LIST_LIMIT: Final = 128 * 1024
 """The largest expanded size of a field block in bytes. The limits of a request are smaller."""
-_BLOCK_LIMIT = 64 * 1024
-_CONTINUATION_COST = 10.0
+_BLOCK_LIMIT: Final = 64 * 1024
+_CONTINUATION_COST: Final = 10.0
 
 
 class StreamFrames(OpenStreams):
@@ -110,7 +110,7 @@ class StreamFrames(OpenStreams):
         if not self.running and not self._final and self.state != HEAD:
             self.state = HEAD
             self._head_stream = number
-            self.deadline = time.monotonic() + (self.settings.client_header_timeout or inf)
+            self.deadline = monotonic() + (self.settings.client_header_timeout or inf)
 
     def _give_up_head(self) -> None:
         """Reset a stream whose head did not arrive in time, and keep the connection for others."""
@@ -119,7 +119,7 @@ class StreamFrames(OpenStreams):
         self.last = max(self.last, number)
         self.write_reset(number, frames.PROTOCOL_ERROR)
         self.state = IDLE
-        self.deadline = time.monotonic() + self.settings.keepalive_timeout
+        self.deadline = monotonic() + self.settings.keepalive_timeout
         if self._draining:
             self._say_last()
 
@@ -207,6 +207,6 @@ class StreamFrames(OpenStreams):
         if not self._draining:
             self.deadline = inf
             settings = self.settings
-            if self.requests >= settings.keepalive_requests or time.time() - self.started > settings.keepalive_time:
+            if self.requests >= settings.keepalive_requests or wall_time() - self.started > settings.keepalive_time:
                 self._say_last()
         self.service.crew.run(stream.serve)

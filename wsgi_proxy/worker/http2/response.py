@@ -8,9 +8,9 @@ Rules:
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ...clocks import wall_time
 from ..response import NAMES, ResponseWriter, ShortBody, check_value, clock, http_date, learn_name
 from .frames import header_frames
 from .hpack import encode_field, encode_status
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..request import Request
     from .stream import RequestStream
 
-_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"})
+_CONNECTION: Final = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"})
 
 
 class StreamResponse(ResponseWriter):
@@ -67,7 +67,7 @@ class StreamResponse(ResponseWriter):
         if not served:
             block.append(encode_field("server", clock.server))
         if not dated:
-            now = int(time.time())
+            now = int(wall_time())
             block.append(encode_field("date", clock.date if now == clock.second else http_date()))
         self.switches = self.chunked = False
         self.bare = code == 204 or code == 304 or self.method == "HEAD"

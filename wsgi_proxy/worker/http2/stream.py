@@ -10,9 +10,9 @@ Rules:
 from __future__ import annotations
 
 import os
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ...clocks import monotonic
 from ...errors import ClientGone, ProxyError
 from ..counts import NOWHERE
 from ..link import BUSY, CLOSED, Link
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from ..settings import ListenerSettings
     from .requests import StreamFrames
 
-_FRAME_HEAD = 9
-_FILE_BLOCK = 64 * 1024
+_FRAME_HEAD: Final = 9
+_FILE_BLOCK: Final = 64 * 1024
 
 
 class RequestStream(Link):
@@ -245,7 +245,7 @@ class RequestStream(Link):
             room = min(self.window, connection.window)
             if room > 0 and not connection.congested():
                 return room
-            now = time.monotonic()
+            now = monotonic()
             if not until:
                 until = now + limit
             if self._gate is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ...errors import ClientError, ClientGone
 from ...http import ChunkedDecoder, LengthDecoder
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ...http import Pairs
     from .head import Request
 
-_BLOCK = 64 * 1024
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BLOCK: Final = 64 * 1024
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Source(Protocol):
@@ -289,4 +289,4 @@ class NoBody:
         return iter(())
 
 
-NO_BODY = NoBody()
+NO_BODY: Final = NoBody()

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..link import Link
     from .head import Request
 
-REQUEST_KEYS = (
+REQUEST_KEYS: Final = (
     *("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "RAW_URI", "REMOTE_ADDR", "REMOTE_PORT"),
     *("wsgi_proxy.pairs", "wsgi_proxy.fields", "wsgi_proxy.connection"),
 )
 """The keys that `make_environ` sets in every case."""
-_KEYS: dict[str, str] = {}
-_MAX_KEYS = 4096
+_KEYS: Final[dict[str, str]] = {}
+_MAX_KEYS: Final = 4096
 
 
 def _learn(name: str) -> str:

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...errors import ClientError, InvalidLine
 from ...http import METHOD, FieldLine, Pairs, RequestHead, check_partial_request, parse_request_head, refused_host
@@ -23,20 +23,20 @@ from .environ import field_keys
 if TYPE_CHECKING:
     from ..settings import ListenerSettings
 
-_TARGET = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
+_TARGET: Final = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F)) + bytes(range(0x80, 0x100))
 """Visible characters except `#` (RFC 9112, section 3.2), as in `http.request`."""
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-_CR = 0x0D
-_LINE_TOO_LONG = 414
-_HEAD_TOO_LARGE = 494
-_MAX_BLOCKS = 256
-_MAX_SIZE = 1024
+_METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
+_CR: Final = 0x0D
+_LINE_TOO_LONG: Final = 414
+_HEAD_TOO_LARGE: Final = 494
+_MAX_BLOCKS: Final = 256
+_MAX_SIZE: Final = 1024
 
-_MAX_SEEN = 4096
+_MAX_SEEN: Final = 4096
 
-_known: dict[bytes, Request] = {}
-_seen: set[int] = set()
+_known: Final[dict[bytes, Request]] = {}
+_seen: Final[set[int]] = set()
 """The hashes of blocks that were seen once."""
 
 

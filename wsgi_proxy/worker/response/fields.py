@@ -8,28 +8,28 @@ Rules:
 from __future__ import annotations
 
 import re
-import time
-from typing import Any
+from typing import Any, Final
 
+from ...clocks import wall_time
 from ...http import format_date
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_STATUS = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_KNOWN = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
-_VARIED = frozenset(
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS: Final = re.compile(r"[1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_KNOWN: Final = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
+_VARIED: Final = frozenset(
     {"age", "cache-status", "content-range", "etag", "expires", "last-modified", "location", "set-cookie", "x-request-id"}
 )
 """Fields whose values seldom recur, or are secrets. They are not remembered."""
-NAMES: dict[str, str] = {}
+NAMES: Final[dict[str, str]] = {}
 """Names of fields that the server interprets, in lower case, by spelling; "" for any other name."""
-LINES: dict[tuple[str, str], str] = {}
+LINES: Final[dict[tuple[str, str], str]] = {}
 """The lines of fields that recur, checked and with CRLF, by their pairs. The server interprets none of them."""
-_LONG_LINE = 128
+_LONG_LINE: Final = 128
 """Characters of a line from which it is not remembered."""
-STATUSES: dict[str, int] = {}
-_MAX_NAMES = 4096
-SERVER = "wsgi_proxy"
+STATUSES: Final[dict[str, int]] = {}
+_MAX_NAMES: Final = 4096
+SERVER: Final = "wsgi_proxy"
 """The value of Server for an application that names none by the method `server_name`."""
 
 
@@ -55,12 +55,12 @@ class Clock:
         self.ours = f"Server: {self.server}\r\nDate: {self.date}\r\n"
 
 
-clock = Clock()
+clock: Final = Clock()
 
 
 def http_date() -> str:
     """Return the current time as an HTTP date."""
-    now = int(time.time())
+    now = int(wall_time())
     if now != clock.second:
         clock.tick(now)
     return clock.date

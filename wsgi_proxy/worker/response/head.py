@@ -9,9 +9,9 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from ...clocks import wall_time
 from .fields import LINES, NAMES, STATUSES, check_value, clock, learn_name, learn_status, remember_line
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class HeadWriter:
             lines.append(line)
             if not meaning:
                 remember_line(pair, line)
-        now = int(time.time())
+        now = int(wall_time())
         if now != clock.second:
             clock.tick(now)
         if not served:

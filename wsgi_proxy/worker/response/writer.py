@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...http import LAST_CHUNK, encode_end
 from ..request import FileWrapper
@@ -19,9 +19,9 @@ from .head import HeadWriter
 if TYPE_CHECKING:
     from ...net import Stream
 
-_SMALL_FILE = 32 * 1024
+_SMALL_FILE: Final = 32 * 1024
 """Bytes of a file that is read and sent together with the head."""
-_SMALL_BLOCK = 32 * 1024
+_SMALL_BLOCK: Final = 32 * 1024
 """Bytes of a block that is copied behind the head; a larger one is passed to sendmsg beside it."""
 
 
