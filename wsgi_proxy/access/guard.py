@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..cluster import Membership, SharedRates
+from ..cluster import Membership, SharedConnections, SharedRates
 from ..errors import ClientError, Refusal
 from ..limits import ConnectionCheck, ConnectionZone, RateCheck, RateZone
 from ..logs import errorlog
@@ -63,6 +63,8 @@ class Guard:
         self._rates = {name: RateZone(zone, memory) for name, zone in config.limit_req_zones.items()}
         self._connections = {name: ConnectionZone(zone, memory) for name, zone in config.limit_conn_zones.items()}
         self._shared_rates = None if membership is None else SharedRates(membership.link)
+        shared = membership is not None and any(zone.sync for zone in config.limit_conn_zones.values())
+        self._shared_connections = SharedConnections(membership) if shared and membership is not None else None
         self._plans: dict[int, AccessPlan] = {}
 
     def count_in(self, metrics: Any) -> None:
@@ -73,7 +75,9 @@ class Guard:
             zone.counter = metrics.limit("limit_conn", name)
 
     def only_ask(self) -> None:
-        """Count no request in the zones of `limit_req` from now on, and none of their decisions."""
+        """Count no request in the zones of `limit_req` from now on, and none of their decisions. The cluster is not asked."""
+        for connections in self._connections.values():
+            connections.sync = False
         for zone in self._rates.values():
             zone.counts = False
             zone.counter = None
@@ -124,7 +128,7 @@ class Guard:
         if settings.limit_req:
             plan.before += (RateCheck(settings, self._rates, shared=self._shared_rates),)
         if settings.limit_conn:
-            plan.before += (ConnectionCheck(settings, self._connections),)
+            plan.before += (ConnectionCheck(settings, self._connections, self._shared_connections),)
         plan.access = self._access(settings)
         if settings.limit_except is not None:
             methods, others = settings.limit_except

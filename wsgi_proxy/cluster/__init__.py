@@ -5,8 +5,9 @@ Rules:
 - Its keys begin with `wsgi-proxy:{name}`. The braces keep them in one slot of a Redis Cluster.
 """
 
+from .connections import SharedConnections
 from .link import Link, Script, parse_address
 from .membership import Machine, Membership
 from .rates import SharedRates
 
-__all__ = ["Link", "Machine", "Membership", "Script", "SharedRates", "parse_address"]
+__all__ = ["Link", "Machine", "Membership", "Script", "SharedConnections", "SharedRates", "parse_address"]

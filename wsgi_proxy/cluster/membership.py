@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -69,6 +70,11 @@ return found
 """
 )
 _LEAVE: Final = Script("return redis.call('HDEL', KEYS[1], ARGV[1])")
+
+
+def digest_of(key: bytes) -> str:
+    """Return the name of a key in Redis, in which no client's address or cookie is readable."""
+    return hashlib.blake2b(key, digest_size=16).hexdigest()
 
 
 class Machine(NamedTuple):

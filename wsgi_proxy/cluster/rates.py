@@ -9,11 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
 from .link import Link, Script
+from .membership import digest_of
 
 # KEYS: a record for each limit. ARGV: the rate (thousandths of a request per second) and the burst (thousandths) of each limit.
 # The reply is the number of the limit that refuses (0: none) and the excess at each limit.
@@ -62,11 +62,7 @@ class SharedRates:
         excess at each limit up to that one. OSError if Redis fails.
         """
         prefix = self._link.prefix
-        keys = [f"{prefix}:req:{zone}:{_digest(key)}" for zone, key, _, _ in limits]
+        keys = [f"{prefix}:req:{zone}:{digest_of(key)}" for zone, key, _, _ in limits]
         arguments = [number for _, _, rate, burst in limits for number in (rate, burst)]
         found: Any = self._link.run(_JUDGE, keys, arguments)
         return int(found[0]) - 1, [int(excess) for excess in found[1:]]
-
-
-def _digest(key: bytes) -> str:
-    return hashlib.blake2b(key, digest_size=16).hexdigest()

@@ -465,6 +465,8 @@ class LimitConnZone:
     key: Template
     size: int
     place: SourceLine = SourceLine()
+    sync: bool = False
+    """Counted over all machines of the cluster."""
 
 
 @dataclass(frozen=True)

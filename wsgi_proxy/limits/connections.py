@@ -6,6 +6,7 @@ Rules:
 - A request is counted once. An internal redirect does not count again.
 - Empty keys and keys of more than 255 bytes are not limited.
 - A full table refuses requests, as in nginx.
+- A zone with `sync` is also counted over all machines (`cluster`), after this machine's count has admitted the request.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .requests import PASSED, REJECTED
 from .table import OWNER, VALUE, CountTable, Memory
 
 if TYPE_CHECKING:
+    from ..cluster import SharedConnections
     from ..config import GuardSettings, LimitConnZone, Template
     from ..exchange import Exchange
 
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 class ConnectionZone:
     """One `limit_conn_zone`: a record per key and worker. VALUE is the number of requests in progress."""
 
-    __slots__ = ("counter", "key", "memory", "name", "table")
+    __slots__ = ("counter", "key", "memory", "name", "sync", "table")
 
     def __init__(self, zone: LimitConnZone, memory: Memory) -> None:
         self.name = zone.name
         self.counter: Any = None
         """Counts the decisions (`status.Counter`), as those of `limit_req`; None in a zone that is not counted."""
         self.key: Template = zone.key
+        self.sync = zone.sync
         self.memory = memory
         area = f"limit_conn {zone.name}"
         self.table = CountTable(memory.area(area, zone.size), memory.lock(area))
@@ -131,20 +134,24 @@ class Held:
 class ConnectionCheck:
     """All `limit_conn` of a location, as a step of the access guard."""
 
-    __slots__ = ("dry_run", "level", "limits", "status")
+    __slots__ = ("dry_run", "level", "limits", "shared", "status")
 
-    def __init__(self, settings: GuardSettings, zones: Mapping[str, ConnectionZone]) -> None:
+    def __init__(
+        self, settings: GuardSettings, zones: Mapping[str, ConnectionZone], shared: SharedConnections | None = None
+    ) -> None:
         self.limits = tuple((zones[limit.zone], limit.number) for limit in settings.limit_conn)
         self.status = settings.limit_conn_status
         self.level = settings.limit_conn_log_level
         self.dry_run = settings.limit_conn_dry_run
+        self.shared = shared
 
     def __call__(self, exchange: Exchange) -> None:
         """Count the request and append the counts to `exchange.leases`. Raise Refusal if there are too many requests."""
         if exchange.limit_conn_status:
             return
         taken: list[Any] = []
-        counters: list[Any] = []
+        passed: list[ConnectionZone] = []
+        common: list[tuple[ConnectionZone, bytes, int]] = []
         for zone, number in self.limits:
             key = zone.key(exchange).encode("latin-1")
             if not 0 < len(key) <= 255:
@@ -155,26 +162,35 @@ class ConnectionCheck:
                 verdict = "the limit is reached" if held is None else "passed"
                 exchange.why("limit_conn", f'zone "{zone.name}", at most {number}, key {key.decode("latin-1")}: {verdict}')
             if held is None:
-                for other in taken:
-                    other.close()
-                if zone.counter is not None:
-                    zone.counter.add(REJECTED + (2 if self.dry_run else 0))
-                self._refuse(exchange, zone.name)
+                self._refuse(exchange, zone, taken)
                 return
             taken.append(held)
-            counters.append(zone.counter)
-        for counter in counters:
-            if counter is not None:
-                counter.add(PASSED)
+            passed.append(zone)
+            if zone.sync:
+                common.append((zone, key, number))
+        if common and self.shared is not None:
+            refused, together = self.shared.take([(zone.name, key, number) for zone, key, number in common])
+            if refused >= 0:
+                self._refuse(exchange, common[refused][0], taken)
+                return
+            taken.append(together)
+        for zone in passed:
+            if zone.counter is not None:
+                zone.counter.add(PASSED)
         if taken:
             if exchange.leases is None:
                 exchange.leases = taken
             else:
                 exchange.leases += taken
 
-    def _refuse(self, exchange: Exchange, zone: str) -> None:
+    def _refuse(self, exchange: Exchange, zone: ConnectionZone, taken: list[Any]) -> None:
+        """Count, log and refuse a request, and end its counts in the zones that have admitted it."""
+        for held in taken:
+            held.close()
+        if zone.counter is not None:
+            zone.counter.add(REJECTED + (2 if self.dry_run else 0))
         dry = ", dry run," if self.dry_run else ""
-        message = f'limiting connections{dry} by zone "{zone}"'
+        message = f'limiting connections{dry} by zone "{zone.name}"'
         exchange.limit_conn_status = "REJECTED_DRY_RUN" if self.dry_run else "REJECTED"
         errorlog.line(self.level, message, exchange)
         if exchange.trace is not None:

@@ -23,10 +23,18 @@ def test_zones_share_with_sync() -> None:
     assert {name: zone.sync for name, zone in zones.items()} == {"a": True, "b": False}
 
 
+def test_zones_of_connections_share_with_sync() -> None:
+    zones = http("limit_conn_zone $host zone=a:1m sync; limit_conn_zone $host zone=b:1m; wsgi_proxy_cluster redis://h;")
+    assert {name: zone.sync for name, zone in zones.limit_conn_zones.items()} == {"a": True, "b": False}
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         (ZONE, '"sync" of "limit_req_zone" needs "wsgi_proxy_cluster"'),
+        ("limit_conn_zone $host zone=a:1m sync;", '"sync" of "limit_conn_zone" needs "wsgi_proxy_cluster"'),
+        ("limit_conn_zone $host zone=a:1m x;", 'invalid number of arguments in "limit_conn_zone" directive'),
+        ("limit_conn_zone $host sync;", 'invalid parameter "sync"'),
         ("wsgi_proxy_cluster http://h;", 'invalid address "http://h" in "wsgi_proxy_cluster"'),
         ("wsgi_proxy_cluster redis://h port=1;", 'invalid parameter "port=1"'),
         ("wsgi_proxy_cluster redis://h timeout=0;", 'invalid parameter "timeout=0"'),

@@ -66,14 +66,20 @@ def _limit_req(level: Level, statement: Statement) -> None:
 
 
 def _limit_conn_zone(level: Level, statement: Statement) -> None:
-    key, parameter = statement.args
+    key, *parameters = statement.args
+    sync = "sync" in parameters
+    if len(parameters) == 2 and not sync:
+        raise Bad('invalid number of arguments in "limit_conn_zone" directive')
+    parameter = next((each for each in parameters if each != "sync"), "sync")
     if not parameter.startswith("zone="):
         raise Bad(f'invalid parameter "{parameter}"')
     name, size = zone_of(parameter, "zone size")
+    if sync:
+        require_cluster(level, statement)
     known = level.reading.limit_conn_zones
     if name in known:
         raise Bad(f'limit_conn_zone "{name}" is already bound to key "{key}"')
-    known[name] = LimitConnZone(name, level.template(key), size, statement.place)
+    known[name] = LimitConnZone(name, level.template(key), size, statement.place, sync)
 
 
 def _limit_conn(level: Level, statement: Statement) -> None:
@@ -104,7 +110,7 @@ ROWS: tuple[Row, ...] = (
     value("limit_req_status", ALL, "TAKE1", "guard.limit_req_status", values.between(400, 599)),
     value("limit_req_log_level", ALL, "TAKE1", "guard.limit_req_log_level", values.word(*_LOG_LEVELS)),
     value("limit_req_dry_run", ALL, "FLAG", "guard.limit_req_dry_run", values.flag("limit_req_dry_run")),
-    special("limit_conn_zone", "http", "TAKE2", _limit_conn_zone),
+    special("limit_conn_zone", "http", "TAKE23", _limit_conn_zone),
     special("limit_conn", ALL, "TAKE2", _limit_conn, "guard.limit_conn"),
     value("limit_conn_status", ALL, "TAKE1", "guard.limit_conn_status", values.between(400, 599)),
     value("limit_conn_log_level", ALL, "TAKE1", "guard.limit_conn_log_level", values.word(*_LOG_LEVELS)),
