@@ -409,7 +409,7 @@ def _upstream(text: str) -> str:
 OURS = [
     ("events {} stream { server { } }", 'directive "stream" is not supported by wsgi_proxy: it forwards HTTP only'),
     ("events {} mail {}", 'directive "mail" is not supported by wsgi_proxy'),
-    ("events {} load_module x.so;", 'directive "load_module" is not supported by wsgi_proxy'),
+    (_http("ssl_ocsp on;"), 'directive "ssl_ocsp" is not supported by wsgi_proxy: use "ssl_crl"'),
     (_http("server { location / { grpc_pass 127.0.0.1:9000; } }"), 'directive "grpc_pass" is not supported by wsgi_proxy'),
     (_http("lua_shared_dict a 1m;"), 'directive "lua_shared_dict" is not supported by wsgi_proxy'),
     (_http("server { listen 80 quic; }"), 'the "quic" parameter of "listen" is not supported by wsgi_proxy'),

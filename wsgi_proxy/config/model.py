@@ -639,6 +639,7 @@ class CoreSettings:
     resolver_valid: float | None = None
     resolver_families: tuple[str, ...] = ("ipv4", "ipv6")
     resolver_timeout: float = 30.0
+    random_index: bool = False
     empty_gif: bool = False
     stub_status: bool = False
     metrics: str = ""

@@ -3,13 +3,15 @@
 Rules:
 - Files answer GET and HEAD only. A directory's URI ends with a slash and gives its index or, if `autoindex` is on, its listing.
 - No URI leaves the root: a `..` that the client brought into a path gives 404, whatever the configuration made of the URI.
-Source: ngx_http_static_module, ngx_http_index_module, ngx_http_core_module (root, alias, try_files).
+Source: ngx_http_static_module, ngx_http_index_module, ngx_http_random_index_module, and ngx_http_core_module for `root`, `alias`
+and `try_files`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import random
 import stat
 from typing import TYPE_CHECKING
 
@@ -123,6 +125,10 @@ def _failed(exchange: Exchange, error: OSError, path: bytes) -> Response:
 def _directory(exchange: Exchange) -> Response:
     """Return the response for a URI that ends with a slash: the index, the listing, 403, or 404 for a missing directory."""
     core = exchange.location.core
+    if core.random_index:
+        chosen = _random_file(exchange)
+        if chosen is not None:
+            return chosen
     looked = False
     for template in core.index or (None,):
         name = "index.html" if template is None else template(exchange)
@@ -154,6 +160,21 @@ def _directory(exchange: Exchange) -> Response:
             return _failed(exchange, error, path)
     errorlog.line("error", f'directory index of "{path.decode("latin-1")}" is forbidden', exchange)
     return page_response(403)
+
+
+def _random_file(exchange: Exchange) -> Response | None:
+    """Return the internal redirect to a file of the directory, drawn by chance; None if it has none (ngx_http_random_index)."""
+    path = _path(exchange)
+    if path is None:
+        return page_response(404)
+    try:
+        with os.scandir(path) as found:
+            names = [entry.name for entry in found if not entry.name.startswith(b".") and entry.is_file()]
+    except OSError as error:
+        return _failed(exchange, error, path)
+    if not names:
+        return None
+    return redirect_within(exchange.uri + random.choice(names).decode("latin-1"), exchange.args)
 
 
 def _missing_directory(exchange: Exchange) -> Response | None:

@@ -19,5 +19,7 @@ def test_passwords_and_subrequests() -> None:
     guard = location("satisfy any; auth_basic realm; auth_basic_user_file u; auth_request /a; auth_request_set $u $host;").guard
     assert (guard.satisfy_any, said(guard.auth_basic), said(guard.auth_basic_user_file)) == (True, "realm", "/etc/x/u")
     assert (guard.auth_request, [name for name, _ in guard.auth_request_set]) == ("/a", ["u"])
+    (warning,) = http("server { auth_request /a$arg_b; }").warnings
+    assert warning.startswith('"auth_request" takes its variables as text')
     off = location("auth_basic off; auth_request off;", "auth_basic realm; auth_request /a;").guard
     assert (off.auth_basic, off.auth_request) == (None, "")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support import fetch, free_port, run_proxy, wait_until
 from tests.support.directive import faults, http, location, said
+from wsgi_proxy.exchange import Exchange
 
 
 def test_logs() -> None:
@@ -32,6 +35,14 @@ def test_buffers_and_servers() -> None:
 def test_an_unknown_variable_in_a_format() -> None:
     assert faults("log_format mine $nothing;") == ['unknown "nothing" variable']
     assert http("log_format mine $host;").servers == ()
+
+
+@pytest.mark.parametrize("parts", ["'$host' always", "'${host}' always", "'' '$host' '' always"])
+def test_the_name_of_a_variable_ends_with_its_part(parts: str) -> None:
+    (log,) = http(f"log_format mine {parts}; access_log a mine; server {{ }}").core.access_log
+    exchange = Exchange()
+    exchange.host = "h.example"
+    assert log.format.template(exchange) == "h.examplealways"
 
 
 def test_the_format_json_is_ready(tmp_path: Path) -> None:

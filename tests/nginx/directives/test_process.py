@@ -30,6 +30,11 @@ def test_the_pid_file_has_a_default() -> None:
     assert main("").main.pid == ""
 
 
+def test_modules_are_not_loaded() -> None:
+    (warning,) = main("load_module modules/ngx_http_image_filter_module.so;").warnings
+    assert warning.startswith('"load_module modules/ngx_http_image_filter_module.so" has no effect: no module is loaded')
+
+
 def test_error_logs() -> None:
     assert main("error_log a; error_log stderr info; error_log b debug_http;").main.error_log == (
         ("/srv/x/a", "error"), ("stderr", "info"), ("/srv/x/b", "debug"))  # fmt: skip

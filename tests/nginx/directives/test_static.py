@@ -58,7 +58,19 @@ def test_the_name_of_a_field(name: str, field: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("name", ['"X A"', ":x", "X\xe4", "X-A:$uri"])
 def test_names_that_are_none(name: str) -> None:
-    assert faults(f"add_header {name} v;")[0].startswith("invalid name of a header field")
+    config = http(f"server {{ location / {{ add_header {name} v; }} }}")
+    (found,) = config.servers[0].locations[0].core.add_header
+    assert found.value(Exchange()) == ""
+    assert [
+        warning.partition(" in ")[0].endswith("is no name of a header field: the field is not sent")
+        for warning in config.warnings
+    ]
+
+
+@pytest.mark.parametrize("name", ["flv", "mp4"])
+def test_media_files_are_sent_whole_with_a_warning(name: str) -> None:
+    (warning,) = http(f"server {{ location / {{ {name}; }} }}").warnings
+    assert warning.startswith(f'"{name}" has no effect: "start" and "end" in a request are ignored in /')
 
 
 def test_an_empty_value_is_no_field_whatever_its_name() -> None:

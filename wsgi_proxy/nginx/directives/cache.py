@@ -7,22 +7,9 @@ from typing import Any
 
 from ...config import CacheZone, Template
 from . import values
+from .proxy import NEXT
 from .row import ALL, Bad, Level, Row, Statement, listed, needs_package, special, summed, value
 
-_STALE = (
-    "error",
-    "timeout",
-    "invalid_header",
-    "updating",
-    "http_500",
-    "http_502",
-    "http_503",
-    "http_504",
-    "http_403",
-    "http_404",
-    "http_429",
-    "off",
-)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _SMALLEST = 2 * 4096
 _LOADING = ("loader_files", "loader_sleep", "loader_threshold", "manager_files", "manager_sleep", "manager_threshold",
@@ -131,7 +118,7 @@ def _methods(level: Level, args: list[str]) -> frozenset[str]:
 
 
 def _use_stale(level: Level, args: list[str]) -> frozenset[str]:
-    found = values.words(*_STALE)(level, args)
+    found = values.words(*NEXT)(level, args)
     return frozenset() if "off" in found else found
 
 

@@ -27,8 +27,8 @@ _SHARED = frozenset(
     cache_lock_age cache_lock_timeout cache_max_range_offset cache_methods cache_min_uses cache_path cache_purge
     cache_revalidate cache_use_stale cache_valid connect_timeout force_ranges hide_header ignore_client_abort ignore_headers
     intercept_errors limit_rate max_temp_file_size next_upstream next_upstream_timeout next_upstream_tries no_cache pass_header
-    pass_request_body pass_request_headers read_timeout request_buffering send_timeout socket_keepalive store store_access
-    temp_file_write_size temp_path
+    pass_request_body pass_request_headers read_timeout request_buffering send_timeout socket_keepalive socket_rcvbuf
+    socket_sndbuf store store_access temp_file_write_size temp_path
     """.split()
 )
 """The names, without `proxy_`, of the settings that all three modules have."""
@@ -41,6 +41,8 @@ _MEMCACHED = frozenset(
     """.split()
 )
 """Those that memcached's module has."""
+_MEMCACHED_WORDS = {"not_found": "http_404", "invalid_response": "invalid_header"}
+"""The words of `memcached_next_upstream` that `proxy_next_upstream` has under other names."""
 
 
 def group_of(group: str, module: str) -> str:
@@ -86,7 +88,7 @@ def mirrored(row: Row, module: str) -> Row:
         view = replace(level, own=_View(level.own, module), seen=_View(level.seen, module))
         if module == "memcached":
             # A key without a value is a 404 here.
-            args = ["http_404" if word == "not_found" else word for word in statement.args]
+            args = [_MEMCACHED_WORDS.get(word, word) for word in statement.args]
             statement = replace(statement, args=args)
         try:
             row.act(view, statement)

@@ -191,7 +191,7 @@ def check_buffers(level: Level, settings: Settings, module: str) -> None:
         message = 'there must be at least 2 "proxy_buffers"'
     elif busy < largest:
         message = f'"proxy_busy_buffers_size" must be equal to or greater than {maximum}'
-    elif busy > (count - 1) * block:
+    elif busy > (count - 1) * block and module != "memcached":
         message = '"proxy_busy_buffers_size" must be less than the size of all "proxy_buffers" minus one buffer'
     elif written < largest:
         message = f'"proxy_temp_file_write_size" must be equal to or greater than {maximum}'

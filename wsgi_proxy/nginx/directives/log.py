@@ -5,6 +5,7 @@ No span is exported, so the other directives of ngx_otel_module are not supporte
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ...config import AccessLog, LogFormat
@@ -26,6 +27,7 @@ JSON = (
     '"upstream_time":"$upstream_response_time","cache":"$upstream_cache_status","limit_req":"$limit_req_status"}'
 )
 """The format `json`, with all values as strings, because some are lists."""
+_LAST_NAME = re.compile(r"\$(\w+)\Z", re.ASCII)
 _READY = {"combined": (COMBINED, "default"), "json": (JSON, "json")}
 
 
@@ -50,7 +52,12 @@ def _log_format(level: Level, statement: Statement) -> None:
     escape = "default"
     if parts[0].startswith("escape="):
         escape = parts.pop(0)[7:]
-    reading.log_formats[name] = LogFormat(name, compile_log("".join(parts), reading.names, escape))
+    reading.log_formats[name] = LogFormat(name, compile_log(_joined(parts), reading.names, escape))
+
+
+def _joined(parts: list[str]) -> str:
+    """Return the text of a format. A variable's name ends with the part that it stands in."""
+    return "".join([*(_LAST_NAME.sub(r"${\1}", part) for part in parts[:-1]), *parts[-1:]])
 
 
 def syslog(text: str) -> str:

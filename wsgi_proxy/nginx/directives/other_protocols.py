@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from .row import ALL, Bad, Level, Row, Statement
 
 _CONNECTIONS = {
-    "TAKE1": "buffer_size connect_timeout next_upstream_timeout next_upstream_tries read_timeout send_timeout",
+    "TAKE1": "buffer_size connect_timeout next_upstream_timeout next_upstream_tries read_timeout send_timeout socket_rcvbuf "
+    "socket_sndbuf",
     "TAKE12": "bind",
     "FLAG": "socket_keepalive",
     "1MORE": "next_upstream",

@@ -88,6 +88,11 @@ def _master_process(level: Level, args: list[str]) -> None:
         )
 
 
+def _load_module(level: Level, args: list[str]) -> None:
+    """Accept a module, whose directives stop the start unless wsgi_proxy has them."""
+    level.reading.warn(f'"load_module {args[0]}" has no effect: no module is loaded', level.reading.names.place)
+
+
 ROWS: tuple[Row, ...] = (
     value("worker_processes", "main", "TAKE1", "main.worker_processes", _worker_processes),
     value("worker_connections", "events", "TAKE1", "main.worker_connections", values.number),
@@ -104,6 +109,7 @@ ROWS: tuple[Row, ...] = (
     accepted("multi_accept", "events", "FLAG", "a worker accepts as connections come"),
     accepted("accept_mutex", "events", "FLAG", "the kernel wakes a worker"),
     accepted("accept_mutex_delay", "events", "TAKE1", "the kernel wakes a worker", values.time),
+    accepted("epoll_events", "events", "TAKE1", "libev sizes its lists", values.number),
     accepted("worker_aio_requests", "events", "TAKE1", "there is no asynchronous file access", values.number),
     accepted("debug_connection", "events", "TAKE1", "`error_log … debug` is for all connections"),
     accepted("master_process", "main", "FLAG", "there is always an arbiter; `off` gives a warning", _master_process),
@@ -116,4 +122,5 @@ ROWS: tuple[Row, ...] = (
     accepted("lock_file", "main", "TAKE1", "no lock is needed between workers"),
     accepted("pcre_jit", "main", "FLAG", "regular expressions are Python's"),
     accepted("debug_points", "main", "TAKE1", "there are none"),
+    accepted("load_module", "main", "TAKE1", "no module is loaded, which gives a warning", _load_module),
 )

@@ -13,10 +13,11 @@ from .destinations import proxy_pass
 from .rewriters import CookieName, Domain, Whole
 from .row import ALL, Bad, BadValue, Level, Row, Statement, listed, special, summed, value
 
-_NEXT = (
+NEXT = (
     "error", "timeout", "invalid_header", "non_idempotent", "http_500", "http_502", "http_503", "http_504", "http_403",
-    "http_404", "http_429", "denied", "off",
+    "http_404", "http_429", "denied", "updating", "off",
 )  # fmt: skip
+"""The words of `proxy_next_upstream` and of `proxy_cache_use_stale`: nginx has one list for both (ngx_http_proxy_module)."""
 _IGNORED = (
     "x-accel-redirect", "x-accel-expires", "x-accel-limit-rate", "x-accel-buffering", "x-accel-charset", "expires",
     "cache-control", "set-cookie", "vary",
@@ -111,7 +112,7 @@ def _header(level: Level, args: list[str]) -> tuple[str, Template]:
 
 
 def next_upstream(level: Level, args: list[str]) -> frozenset[str]:
-    kinds = values.words(*_NEXT)(level, args)
+    kinds = values.words(*NEXT)(level, args)
     return frozenset() if "off" in kinds else kinds
 
 

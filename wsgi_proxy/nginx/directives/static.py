@@ -7,7 +7,7 @@ from typing import Any
 
 from ...config import AddHeader, Template, parse_expires
 from . import values
-from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, listed, special, value
+from .row import ALL, IFS, Bad, BadValue, Converter, Level, Row, Statement, accepted, listed, special, value
 
 FRAMING = frozenset({"content-length", "transfer-encoding"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -76,7 +76,10 @@ def _add_header(level: Level, args: list[str]) -> AddHeader:
         # nginx sends the name as it is: `X-Frame-Options:: DENY` is a field whose value begins with a colon.
         name, colon, rest = name.partition(":")
         if not colon or not _TOKEN.fullmatch(name) or "$" in rest:
-            raise Bad(f'invalid name of a header field "{args[0]}"')
+            message = f'"{args[0]}" is no name of a header field: the field is not sent'
+            level.reading.warn(message, level.reading.names.place)
+            level.template(text)
+            return AddHeader("invalid", level.template(""), len(args) == 3)
         message = f'the name "{args[0]}" of a header field has a colon, which clients take for the beginning of its value'
         level.reading.warn(message, level.reading.names.place)
         value = level.template(text)
@@ -151,10 +154,28 @@ def _require_access_rules(level: Level) -> None:
         raise Bad('"wsgi_proxy_status page write" needs "allow" and "deny" in its location: name the addresses that may use it')
 
 
+_WHOLE = "a file is sent from its first byte, whatever `start` and `end` say, which gives a warning"
+_UNREAD = "the content of a file is not read"
+
+
+def _whole_media(name: str) -> Converter:
+    def act(level: Level, args: list[str]) -> None:
+        message = f'"{name}" has no effect: "start" and "end" in a request are ignored'
+        level.reading.warn(message, level.reading.names.place)
+
+    return act
+
+
 ROWS: tuple[Row, ...] = (
     special("root", IFS, "TAKE1", _root, "core.root"),
     special("alias", "location", "TAKE1", _root, "core.alias"),
     special("index", ALL, "1MORE", _index, "core.index"),
+    value("random_index", "location", "FLAG", "core.random_index", values.flag("random_index")),
+    accepted("flv", "location", "NOARGS", _WHOLE, _whole_media("flv")),
+    accepted("mp4", "location", "NOARGS", _WHOLE, _whole_media("mp4")),
+    accepted("mp4_buffer_size", ALL, "TAKE1", _UNREAD, values.size),
+    accepted("mp4_max_buffer_size", ALL, "TAKE1", _UNREAD, values.size),
+    accepted("mp4_start_key_frame", ALL, "FLAG", _UNREAD, values.flag("mp4_start_key_frame")),
     value("autoindex", ALL, "FLAG", "core.autoindex", values.flag("autoindex")),
     value("autoindex_format", ALL, "TAKE1", "core.autoindex_format", values.word("html", "json", "jsonp", "xml")),
     value("autoindex_exact_size", ALL, "FLAG", "core.autoindex_exact_size", values.flag("autoindex_exact_size")),

@@ -81,6 +81,11 @@ def _stapling(level: Level, args: list[str]) -> bool:
     return False
 
 
+def _ocsp(level: Level, args: list[str]) -> None:
+    if values.word("off", "on", "leaf")(level, args) != "off":
+        raise Bad('directive "ssl_ocsp" is not supported by wsgi_proxy: use "ssl_crl"')
+
+
 def _early_data(level: Level, args: list[str]) -> None:
     if values.flag_value("ssl_early_data", args[0]):
         message = '"ssl_early_data on" has no effect: clients send their data after the handshake'
@@ -192,6 +197,9 @@ ROWS: tuple[Row, ...] = (
     _flag("ssl_reject_handshake", "tls.reject_handshake"),
     value("ssl_stapling", _SERVER, "FLAG", "tls.stapling", _stapling),
     accepted("ssl_early_data", _SERVER, "FLAG", "no early data is accepted; `on` gives a warning", _early_data),
+    accepted("ssl_ocsp", _SERVER, "TAKE1", "no OCSP server is asked about client certificates; only `off` is accepted", _ocsp),
+    accepted("ssl_ocsp_cache", _SERVER, "TAKE1", "no OCSP server is asked"),
+    accepted("ssl_ocsp_responder", _SERVER, "TAKE1", "no OCSP server is asked"),
     accepted("ssl_stapling_file", _SERVER, "TAKE1", "nothing is stapled"),
     accepted("ssl_stapling_responder", _SERVER, "TAKE1", "nothing is stapled"),
     accepted("ssl_stapling_verify", _SERVER, "FLAG", "nothing is stapled", values.flag("ssl_stapling_verify")),

@@ -8,8 +8,7 @@ _NAMES = frozenset(
     """
     echo grpc_pass keyval least_conn_zone mgmt
     modsecurity proxy_downstream_buffer proxy_half_close
-    proxy_ssl_alpn proxy_upstream_buffer ssl_certificate_compression
-    ssl_ech_file ssl_ocsp ssl_ocsp_cache ssl_ocsp_responder sticky_cookie_insert tunnel_bind_dynamic
+    proxy_ssl_alpn proxy_upstream_buffer ssl_ech_file ssl_engine sticky_cookie_insert tunnel_bind_dynamic
     upstream_conf upstream_list zstd
     """.split()
 )
