@@ -31,7 +31,7 @@ LAYERS = [
     "arrival phases",
     "exchange response",
     "gateway logs net shm tls",
-    "cluster",
+    "cluster tracing",
     "balance limits",
     "access transport upstream worker",
     "cache status tunnel variables",
@@ -44,7 +44,7 @@ LAYERS = [
 ]
 #: Each third-party library and the packages that may import it.
 LIBRARIES = {
-    "requests": "transport",
+    "requests": "transport tracing",
     "urllib3": "transport",
     "crossplane": "nginx",
     "cachecontrol": "cache",
@@ -60,6 +60,8 @@ LIBRARIES = {
     "zlib_ng": "filters",
     "OpenSSL": "tls",
     "cryptography": "tls cli",
+    "opentelemetry": "tracing",
+    "grpc": "tracing",
     "mypy_extensions": "*",
 }
 #: Names that an import for the type checker alone may use from any layer.

@@ -166,7 +166,7 @@ class Exchange(ClientRequest):
     limit_rate: int | None = None
     request_id_value = ""
     trace_context: Any = None
-    """The identifiers of `otel_trace_context` (`logs.trace_context.TraceContext`), once something has asked for them."""
+    """The identifiers of `otel_trace_context` (`tracing.context.TraceContext`), once something has asked for them."""
     page: Any = None
     """The variables and blocks of Server Side Includes, shared with subrequests (`filters.ssi.page.Page`)."""
     subrequests: Any = None

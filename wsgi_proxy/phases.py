@@ -35,7 +35,7 @@ PHASES = {
         "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",
     ),
     "any": (
-        "filters limits proxy variables cli",
+        "filters limits proxy tracing variables cli",
         "leases limit_rate metrics page request_id_value subrequests trace trace_context user_id",
     ),
 }

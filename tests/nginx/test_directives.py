@@ -29,7 +29,7 @@ AROUND = {
 }
 # Directives that the tests' nginx has not: nginx Plus's, obsolete ones, those of modules not built into it, and wsgi_proxy's.
 NOT_NGINX = frozenset(
-    "otel_trace_context "
+    "otel_exporter otel_resource_attr otel_service_name otel_span_attr otel_span_name otel_trace otel_trace_context "
     "balance brotli brotli_buffers brotli_comp_level brotli_min_length brotli_static brotli_types brotli_window "
     "fastcgi_cache_purge gunzip gunzip_buffers gzip_static health_check match proxy_cache_purge queue "
     "scgi_cache_purge status_zone stub_status tunnel_allow_upstream uwsgi_cache_purge "

@@ -17,10 +17,11 @@ import ctypes
 import hashlib
 import hmac
 import os
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
+
+from ..net import in_system_thread
 
 _REMEMBERED = 1024
 _ITOA64 = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -76,13 +77,7 @@ def read_users(path: str) -> dict[str, str]:
 
 def offload(function: Callable[[bytes, bytes], bool], password: bytes, hashed: bytes) -> bool:
     """Return function(password, hashed). Under gevent a slow hash is computed in its thread pool."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not hashed.startswith(b"$") or not monkey.is_module_patched("threading"):
-        return function(password, hashed)
-    from gevent import get_hub
-
-    result: bool = get_hub().threadpool.apply(function, (password, hashed))
-    return result
+    return in_system_thread(function, password, hashed) if hashed.startswith(b"$") else function(password, hashed)
 
 
 def verify(password: bytes, hashed: bytes) -> bool:

@@ -44,6 +44,7 @@ from .model import Location as Location
 from .model import LogFormat as LogFormat
 from .model import Main as Main
 from .model import Match as Match
+from .model import OtelExporter as OtelExporter
 from .model import Param as Param
 from .model import Predicate as Predicate
 from .model import ProxyPass as ProxyPass
@@ -55,6 +56,7 @@ from .model import ServerBlock as ServerBlock
 from .model import Set as Set
 from .model import SettingPlace as SettingPlace
 from .model import SourceLine as SourceLine
+from .model import SpanAttribute as SpanAttribute
 from .model import Template as Template
 from .model import TunnelSettings as TunnelSettings
 from .model import Upstream as Upstream

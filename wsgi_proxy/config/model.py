@@ -558,6 +558,16 @@ class AddHeader:
 
 
 @dataclass(frozen=True)
+class SpanAttribute:
+    """An attribute of spans. `number` makes an integer of the text, and `optional` leaves out an empty one."""
+
+    name: str
+    value: Template
+    number: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class CoreSettings:
     """ngx_http_core_module and its small neighbours (headers, log, index)."""
 
@@ -624,6 +634,12 @@ class CoreSettings:
     server_tokens: str = "on"
     trace_context: str = "ignore"
     """`otel_trace_context`."""
+    trace: Template | None = None
+    """`otel_trace`: the span of a request is exported if it gives `on` or `1`. None exports none."""
+    span_name: Template | None = None
+    """`otel_span_name`; None for the location's name."""
+    span_attributes: tuple[SpanAttribute, ...] = ()
+    """`otel_span_attr`."""
     msie_padding: bool = True
     msie_refresh: bool = False
     server_name_in_redirect: bool = False
@@ -873,6 +889,24 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class OtelExporter:
+    """ngx_otel_module: the collector that spans are sent to."""
+
+    endpoint: str
+    """`host:port` or `http(s)://host:port` for OTLP/gRPC; a URL with a path for OTLP/HTTP."""
+    interval: float = 5.0
+    batch_size: int = 512
+    batch_count: int = 4
+    headers: tuple[tuple[str, str], ...] = ()
+    trusted_certificate: str = ""
+    service_name: str = "unknown_service:nginx"
+    resource: tuple[tuple[str, str], ...] = ()
+    """Attributes of the resource: (name, value)."""
+    attributes: tuple[SpanAttribute, ...] = ()
+    """The attributes that every span has."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole configuration, checked."""
 
@@ -886,6 +920,7 @@ class Config:
     limit_conn_zones: Mapping[str, LimitConnZone] = field(default_factory=dict)
     matches: Mapping[str, Match] = field(default_factory=dict)
     cluster: Cluster | None = None
+    otel: OtelExporter | None = None
     core: CoreSettings = CoreSettings()
     warnings: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()

@@ -16,6 +16,7 @@ from .sockets import (
     system_poll,
 )
 from .stream import Address, Stream, load_kinds
+from .system_thread import in_system_thread
 from .tls_stream import TLSStream
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "gevent_side",
     "gevent_stream",
     "has_ended",
+    "in_system_thread",
     "is_torn",
     "load_kinds",
     "local_address",

@@ -41,6 +41,7 @@ class CompiledLocation:
         "paced",
         "slice",
         "target",
+        "traced",
     )
 
     def __init__(
@@ -62,6 +63,8 @@ class CompiledLocation:
         """Applies `add_header`, `expires` and `add_trailer`; None without them."""
         self.filters: Filters | None = compile_filters(location)
         """Adapt responses and their bodies (`charset`, `gzip`); None without them."""
+        self.traced = location.core.trace is not None
+        """`otel_trace` decides about the span of each request."""
         self.paced = location.core.limit_rate is not None
         self.slice = location.core.slice if is_sliced(location) else 0
         """The size of the parts in which responses are fetched; 0 for whole ones."""

@@ -33,6 +33,7 @@ from ..routing import Router, complete_location
 from ..shm import SharedMemory
 from ..static import keep, serve, serve_empty_gif
 from ..status import Metrics, Sources, Status, location_name, server_names
+from ..tracing import begin
 from ..transport import Transport
 from ..upstream import Probes
 from . import pacing, response_headers
@@ -176,6 +177,8 @@ class Proxy:
         response = self.router.route(exchange)
         compiled: CompiledLocation = exchange.compiled
         location = compiled.location
+        if compiled.traced and not exchange.internal and not exchange.subrequest:
+            begin(exchange)
         if exchange.absolute and not exchange.internal:
             destinations.check_scheme(exchange)
         if exchange.connection is not None and not exchange.subrequest:

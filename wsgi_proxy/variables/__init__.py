@@ -5,7 +5,7 @@ from .maps import HostTable, take_captures
 from .names import SETTABLE, Names, compile_log, compile_text
 from .patterns import compile_regex
 from .request import arg as argument
-from .request import document_root, filename, server_name, traceparent, tracestate
+from .request import document_root, filename, server_name
 from .userid import user_id
 
 __all__ = [
@@ -22,7 +22,5 @@ __all__ = [
     "server_address",
     "server_name",
     "take_captures",
-    "traceparent",
-    "tracestate",
     "user_id",
 ]

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..build import NGINX_VERSION
-from ..logs import TraceContext, parent_of
+from ..tracing import identifier
 from .clock import clock, now, request_time, seconds, time_iso8601, time_local
 from .links import invalid_referer, secure_link, secure_link_expires  # noqa: F401 - named in rows
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..config import CoreSettings
     from ..exchange import Exchange
 
-__all__ = ["NGINX_VERSION", "clock", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
+__all__ = ["NGINX_VERSION", "clock", "identifier", "invalid_referer", "now", "secure_link", "secure_link_expires", "seconds"]
 __all__ += ["request_time", "time_iso8601", "time_local"]
 
 TEXT: dict[str, str] = {
@@ -67,10 +67,10 @@ TEXT: dict[str, str] = {
 }
 
 OPTIONAL: dict[str, str] = {
-    "otel_parent_id": "trace(x, 'parent')",
-    "otel_parent_sampled": "trace(x, 'sampled')",
-    "otel_span_id": "trace(x, 'span')",
-    "otel_trace_id": "trace(x, 'trace')",
+    "otel_parent_id": "identifier(x, 'parent')",
+    "otel_parent_sampled": "identifier(x, 'parent_sampled')",
+    "otel_span_id": "identifier(x, 'span')",
+    "otel_trace_id": "identifier(x, 'trace')",
     "args": "(x.args or None)",
     "content_length": "(None if x.body_dropped else x.sent('CONTENT_LENGTH') or main_length(x) or length_read(x))",
     "content_type": "(x.sent('CONTENT_TYPE') or None)",
@@ -215,34 +215,6 @@ def request_length(exchange: Exchange) -> int:
         head = len(exchange.method) + len(exchange.raw_target) + len(exchange.protocol) + 6
         head += sum(len(name) + len(value) + 4 for name, value in exchange.pairs)
     return head + (exchange.body_bytes_received or exchange.content_length or 0)
-
-
-def trace_context(x: Exchange) -> TraceContext | None:
-    """Return the trace context of a request, made once; None where `otel_trace_context` ignores it."""
-    found: TraceContext | None = x.trace_context
-    if found is None:
-        location = x.location_or_none
-        mode = "ignore" if location is None else location.core.trace_context
-        if mode != "ignore":
-            found = x.trace_context = TraceContext(None if mode == "inject" else parent_of(x.environ.get("HTTP_TRACEPARENT", "")))
-    return found
-
-
-def trace(x: Exchange, name: str) -> str | None:
-    """Return an identifier of the trace context, None if there is none."""
-    return getattr(trace_context(x), name, "") or None
-
-
-def traceparent(x: Exchange) -> str:
-    """Return the `traceparent` field for the upstream, "" for none."""
-    found = trace_context(x)
-    return "" if found is None else f"00-{found.trace}-{found.span}-{found.flags}"
-
-
-def tracestate(x: Exchange) -> str:
-    """Return the `tracestate` field for the upstream: the client's, if its trace continues."""
-    found = trace_context(x)
-    return x.environ.get("HTTP_TRACESTATE", "") if found is not None and found.parent else ""
 
 
 def request_id(exchange: Exchange) -> str:

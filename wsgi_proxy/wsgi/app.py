@@ -25,6 +25,7 @@ from ..logs import AccessLogs, errorlog
 from ..proxy import run_post_action, standard_page
 from ..response import Response
 from ..shm import forked_without_exec
+from ..tracing import Spans
 from ..upstream import Pool
 from .arrival import take_request
 from .delivery import HangUp, delivery_of
@@ -64,6 +65,7 @@ class ProxyApp(proxy.Proxy):
         else:
             raise TypeError(f"Proxy takes a Pool or a Config, not {source!r}; Proxy.from_nginx takes the path of an nginx.conf")
         self.logs = AccessLogs(self.config)
+        self.spans = None if self.config.otel is None else Spans(self.config.otel)
         chores = [self.transport.sweep, self.status.history.tick]
         if self.targets.renews:
             chores.append(self.targets.renew)
@@ -100,6 +102,8 @@ class ProxyApp(proxy.Proxy):
         self.upkeep.stop()
         self._begun = False
         self.logs.flush()
+        if self.spans is not None:
+            self.spans.close()
         super().close()
 
     def takes_raw(self) -> bool:
@@ -182,6 +186,8 @@ class ProxyApp(proxy.Proxy):
         """Count and log an exchange that has ended."""
         self.metrics.record(exchange)
         self.logs.write(exchange)
+        if self.spans is not None and exchange.trace_context is not None:
+            self.spans.ended(exchange)
         run_post_action(self.subrequests, exchange)
 
 

@@ -22,6 +22,7 @@ from wsgi_proxy.config import (
     GuardSettings,
     GzipSettings,
     Main,
+    OtelExporter,
     ProxySettings,
     Server,
     ServerBlock,
@@ -46,6 +47,7 @@ PRELUDE = """
     limit_conn_zone $binary_remote_addr zone=per_address:1m;
     match welcome { status 200; }
 """
+EXPORTER = "otel_exporter { endpoint localhost:4317; }"
 AROUND = {
     "main": "events {} %s",
     "http": f"events {{}} http {{ {PRELUDE} %s }}",
@@ -77,7 +79,10 @@ def source(row: Row, entry: Entry) -> str:
     context = row.contexts.split(", ")[0]
     if context == "http" and {"server", "location"} <= row.places:
         context = "location"
-    return AROUND[context] % f"{BESIDE.get(row.name, '')} {entry.example}"
+    around = AROUND[context]
+    if row.name == "otel_trace":
+        around = around.replace(PRELUDE, PRELUDE + EXPORTER)
+    return around % f"{BESIDE.get(row.name, '')} {entry.example}"
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +133,7 @@ GROUPS: dict[str, Any] = {
     "tls": TLS(),
     "server": ServerBlock(),
     "upstream": Upstream("u", ()),
+    "otel": OtelExporter("localhost:4317"),
 }
 ELSEWHERE = {
     "access_log": "freezing: the log under the prefix, if its directory exists",

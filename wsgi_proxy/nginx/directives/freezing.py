@@ -16,6 +16,7 @@ from .addresses import check_certificates, shared_listens
 from .gateways import MODULES, forwarding
 from .inheritance import Settings, group, settle
 from .log import log_format
+from .otel import otel_exporter
 from .reading import Reading
 from .row import Level
 from .tls import server_tls
@@ -137,6 +138,7 @@ def freeze(reading: Reading, main: Level) -> Config:
         limit_conn_zones=dict(reading.limit_conn_zones),
         matches=dict(reading.matches),
         cluster=reading.cluster,
+        otel=otel_exporter(reading, http),
         core=settings.core,
     )
 

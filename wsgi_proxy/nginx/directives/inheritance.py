@@ -30,7 +30,7 @@ from ...config import (
     UpstreamTLS,
     UserIDSettings,
 )
-from ...variables import traceparent, tracestate
+from ...tracing import traceparent, tracestate
 from .charset import check_charset
 from .gateways import MODULES, join_params
 from .row import Level

@@ -1,7 +1,4 @@
-"""`access_log`, `log_format` and `otel_trace_context`.
-
-No span is exported, so the other directives of ngx_otel_module are not supported.
-"""
+"""`access_log` and `log_format`."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from ...logs import syslog as logs_syslog
 from ...variables import compile_log
 from . import values
 from .reading import Reading
-from .row import ALL, Bad, Level, Row, Statement, special, value
+from .row import Bad, Level, Row, Statement, special
 
 COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 
@@ -139,7 +136,4 @@ ROWS: tuple[Row, ...] = (
         "core.access_log",
     ),
     special("log_format", "http", "2MORE", _log_format),
-)
-TRACES: tuple[Row, ...] = (
-    value("otel_trace_context", ALL, "TAKE1", "core.trace_context", values.word("ignore", "extract", "inject", "propagate")),
 )

@@ -13,7 +13,18 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from ...config import CacheZone, Cluster, LimitConnZone, LimitReqZone, LogFormat, Match, SourceLine, Template, Upstream
+from ...config import (
+    CacheZone,
+    Cluster,
+    LimitConnZone,
+    LimitReqZone,
+    LogFormat,
+    Match,
+    OtelExporter,
+    SourceLine,
+    Template,
+    Upstream,
+)
 from ...errors import ConfigError, Fault
 from ...http import file_name
 from ...variables import Names, compile_text
@@ -56,6 +67,7 @@ class Reading:
         self.limit_conn_zones: dict[str, LimitConnZone] = {}
         self.matches: dict[str, Match] = {}
         self.cluster: Cluster | None = None
+        self.otel: OtelExporter | None = None
         self.log_formats: dict[str, LogFormat] = {}
         self.log_buffers: dict[str, tuple[int, float, int]] = {}
         """The (size, flush, gzip) of the buffered access logs, by path."""

@@ -13,7 +13,7 @@ _NAMES = frozenset(
     """.split()
 )
 _FAMILIES = re.compile(
-    r"(?!otel_trace_context)(acme|auth_jwt|auth_oidc|echo|geoip2?|js|keyval|lua|modsecurity|more|otel|passenger|"
+    r"(acme|auth_jwt|auth_oidc|echo|geoip2?|js|keyval|lua|modsecurity|more|otel|passenger|"
     r"perl|push_stream|rtmp|session_log|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|"
     r"set_(escape|unescape|decode|encode|md5|sha1|hmac|random|secure_random|form_input|quote|misc|if_empty|base32|formatted|"
     r"hashed|local|rotate)\w*"
