@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 
 from .ports import wait_until
 
-VALUES = {"string_value": str, "int_value": int, "array_value": lambda found: [each.string_value for each in found.values]}
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "string_value": str,
+    "int_value": int,
+    "array_value": lambda found: [each.string_value for each in found.values],
+}
 
 
 class Span(NamedTuple):
@@ -126,14 +130,14 @@ def grpc_collector(tls: tuple[bytes, bytes] | None = None) -> Iterator[Collector
 
     collector = Collector()
 
-    class Servicer(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc]
+    class Servicer(trace_service_pb2_grpc.TraceServiceServicer):
         def Export(self, request: Any, context: Any) -> Any:
             assert collector.hold.wait(60)
             collector.take(request, {each.key: each.value for each in context.invocation_metadata()})
             return trace_service_pb2.ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(4))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Servicer(), server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
     if tls is None:
         collector.port = server.add_insecure_port("127.0.0.1:0")
     else:

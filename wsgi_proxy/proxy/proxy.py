@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import mypyc_attr
 
 from ..access import Guard, check_unread, destinations
-from ..cache import Cache, Entry, met_alone
-from ..clocks import wall_time
+from ..cache import Cache, Entry
 from ..cluster import Membership
 from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
@@ -44,7 +43,7 @@ from .request_body import collect
 from .subrequests import Mirrors, Subrequests, sliced
 from .targets import Targets
 from .upstream_body import Forwarded
-from .upstream_request import UpstreamRequests, client_of
+from .upstream_request import UpstreamRequests, client_of, ranged
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -57,16 +56,6 @@ if TYPE_CHECKING:
 def _nothing(exchange: Exchange) -> Response:
     """Answer 404: a configuration made in Python serves no files."""
     raise ClientError(status=404)
-
-
-def _ranged(exchange: Exchange, response: Response) -> Response:
-    """Return the client's part of an upstream's response, or all of it with the offer of parts (`proxy_force_ranges`)."""
-    found = met_alone(exchange, response, wall_time())
-    fields = [pair for pair in found.headers if pair[0].lower() != "accept-ranges"]
-    if found.status == 200 and found.length is not None:
-        fields.append(("Accept-Ranges", "bytes"))
-    found.headers = fields
-    return found
 
 
 def spawn(function: Callable[[], None]) -> None:
@@ -231,7 +220,7 @@ class Proxy:
             if settings.store is not False and settings.buffering:
                 path = None if settings.store is True else settings.store
                 keep(exchange, response, path, settings.store_access, settings.temp_path)
-            return _ranged(exchange, response) if settings.force_ranges else response
+            return ranged(exchange, response) if settings.force_ranges else response
         return self._through_cache(exchange, compiled, plan)
 
     def _through_cache(self, exchange: Exchange, compiled: CompiledLocation, plan: CachePlan) -> Response:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access import destinations
+from ..cache import met_alone
 from ..clocks import monotonic, wall_time
 from ..errors import ClientError, ClientGone, InvalidResponse
 from ..http import Pairs, tokens
@@ -231,3 +232,13 @@ def _pass_hints(exchange: Exchange, forwarder: Forwarder, pairs: Pairs) -> None:
             exchange.environ["wsgi.early_hints"](fields)
         except OSError as error:
             raise ClientGone(f"sending early hints failed: {error}") from error
+
+
+def ranged(exchange: Exchange, response: Response) -> Response:
+    """Return the client's part of an upstream's response, or all of it with the offer of parts (`proxy_force_ranges`)."""
+    found = met_alone(exchange, response, wall_time())
+    fields = [pair for pair in found.headers if pair[0].lower() != "accept-ranges"]
+    if found.status == 200 and found.length is not None:
+        fields.append(("Accept-Ranges", "bytes"))
+    found.headers = fields
+    return found
