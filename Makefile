@@ -14,7 +14,7 @@ WHOLE := $(filter-out %/test_soak.py %/test_recipes.py %/test_command.py %/test_
     $(shell grep -rl --include='test_*.py' run_proxy tests))
 IN_COPY := cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY) exec $(CURDIR)/$(BIN)/python -m
 
-.PHONY: demo test test-source test-gthread test-gevent test-matrix lint docs reference bench clean copy
+.PHONY: demo test test-source test-gthread test-gevent test-matrix lint docs reference bench clean copy kubernetes-tools
 
 # Six echo servers behind the proxy, until Ctrl-C. BIND=127.0.0.1:9090 chooses another address.
 # The address is checked before anything is installed.
@@ -54,6 +54,12 @@ docs: $(VENV)/.docs
 reference: $(VENV)/.run
 	@mkdir -p build
 	$(BIN)/python -m wsgi_proxy.nginx.directives >build/reference.md && mv build/reference.md docs/configuration.md
+
+# helm and kubectl beside Python, without which the tests that render deploy/kubernetes are skipped.
+kubernetes-tools: $(BIN)/helm
+
+$(BIN)/helm: .ci/kubernetes-tools | $(BIN)/python
+	.ci/kubernetes-tools $(BIN)/python $(BIN)
 
 # Measure nginx, HAProxy, Envoy, Caddy, Traefik, this proxy and proxies in Python side by side, in at most 15 minutes.
 # BENCH_ARGS="--only http2,varied --contenders nginx,wsgi_proxy" selects a part; BENCH_OUT=bench updates bench/RESULTS.md.

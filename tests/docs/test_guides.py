@@ -288,7 +288,7 @@ def test_the_storage_is_one(behind: Recorder, tmp_path: Path, monkeypatch: pytes
 
 # --- commands ---------------------------------------------------------------------------------------------------------------
 
-ELSEWHERE = {"docker", "sudo", "python3", ".", "make", "curl", "pip"}
+ELSEWHERE = {"docker", "kubectl", "helm", "sudo", "python3", ".", "make", "curl", "pip"}
 """Commands that install, or that need another machine: some tests below check their arguments."""
 
 
