@@ -32,7 +32,7 @@ LAYERS = [
     "exchange response",
     "gateway logs net shm tls",
     "cluster tracing",
-    "balance limits",
+    "balance keyval limits",
     "access transport upstream worker",
     "cache status tunnel variables",
     "filters routing",

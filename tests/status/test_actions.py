@@ -22,6 +22,7 @@ error_log stderr notice;
 events {{}}
 http {{
     proxy_cache_path store keys_zone=shop:1m;
+    keyval_zone zone=blocked:32k;
     upstream echo {{ server {one}; server {two}; }}
     server {{
         listen 127.0.0.1:{port};
@@ -32,6 +33,7 @@ http {{
         }}
         location = /status {{ wsgi_proxy_status page write; allow 127.0.0.1; deny all; }}
         location = /denied {{ wsgi_proxy_status page write; deny all; }}
+        location /api/ {{ wsgi_proxy_status page write; allow 127.0.0.1; deny all; }}
         location = /read {{ wsgi_proxy_status page; allow 127.0.0.1; deny all; }}
     }}
 }}
@@ -119,7 +121,7 @@ def test_rules_of_the_server_count_and_other_words_do_not() -> None:
 
 
 def test_the_document_s_commands(tmp_path: Path) -> None:
-    drain, slowest = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "monitoring.md").read_text(), re.S)
+    drain, pair, slowest = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "monitoring.md").read_text(), re.S)
     with Recorder() as one, Recorder() as two:
         text = CONFIGURATION.format(one=one.address, two=two.address, port=free_port())
         with run_proxy(text, tmp_path) as server:
@@ -129,6 +131,11 @@ def test_the_document_s_commands(tmp_path: Path) -> None:
             done = subprocess.run(["bash", "-c", drain], capture_output=True, text=True, timeout=60)
             assert done.stdout == f'server {one.address} of upstream "echo" is set to drain\n', done.stderr
             assert upstreams(server)[0]["state"] == "draining"
+            pair = pair.replace("127.0.0.1:8081", f"127.0.0.1:{server.port}")
+            done = subprocess.run(["bash", "-c", pair], capture_output=True, text=True, timeout=60)
+            assert (done.stdout, done.returncode) == ("", 0), done.stderr
+            pairs = json.loads(fetch(server.port, "/api/9/http/keyvals/blocked").body)
+            assert pairs == {"10.0.0.7": "1"}
             program = f"{sys.executable} -m wsgi_proxy"
             slowest = slowest.replace("wsgi-proxy", program).replace("nginx.conf", str(server.folder / "nginx.conf"))
             done = subprocess.run(["bash", "-c", slowest], capture_output=True, text=True, timeout=60, env=environment())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LEASE: Final = 10.0
 """Seconds after which the counts and results of a machine that does not renew its lease are dropped."""
-ROUND: Final = 0.05
+ROUND: Final = 0.04
 """Seconds between two rounds of the leader."""
 BEAT: Final = 1.0
 """Seconds between two renewals of a lease."""

@@ -35,6 +35,7 @@ from .model import GuardSettings as GuardSettings
 from .model import HeaderTemplates as HeaderTemplates
 from .model import If as If
 from .model import Instruction as Instruction
+from .model import KeyvalZone as KeyvalZone
 from .model import LimitConn as LimitConn
 from .model import LimitConnZone as LimitConnZone
 from .model import LimitReq as LimitReq

@@ -907,6 +907,22 @@ class OtelExporter:
 
 
 @dataclass(frozen=True)
+class KeyvalZone:
+    """`keyval_zone zone=name:size timeout= type= state= sync`. `timeout` is in seconds; 0 keeps pairs forever."""
+
+    name: str
+    size: int
+    timeout: float = 0.0
+    kind: str = "string"
+    """`string`, `ip` or `prefix`."""
+    state: str = ""
+    """The file of the pairs, relative to the prefix; empty for none."""
+    sync: bool = False
+    """Shared by all machines of the cluster."""
+    place: SourceLine = SourceLine()
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole configuration, checked."""
 
@@ -918,6 +934,9 @@ class Config:
     cache_zones: Mapping[str, CacheZone] = field(default_factory=dict)
     limit_req_zones: Mapping[str, LimitReqZone] = field(default_factory=dict)
     limit_conn_zones: Mapping[str, LimitConnZone] = field(default_factory=dict)
+    keyval_zones: Mapping[str, KeyvalZone] = field(default_factory=dict)
+    keyvals: tuple[Any, ...] = ()
+    """The variables of `keyval`, which get their zones when the proxy is made (`keyval.Keyval`)."""
     matches: Mapping[str, Match] = field(default_factory=dict)
     cluster: Cluster | None = None
     otel: OtelExporter | None = None

@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -27,9 +26,10 @@ from ..config import FORWARDING, Config
 from ..errors import ClientError, ProxyError, UpstreamError
 from ..exchange import Exchange
 from ..http import headers, pages
+from ..keyval import Zones
 from ..response import Response
 from ..routing import Router, complete_location
-from ..shm import SharedMemory
+from ..shm import kept_memory_of, memory_of
 from ..static import keep, serve, serve_empty_gif
 from ..status import Metrics, Sources, Status, location_name, server_names
 from ..tracing import begin
@@ -63,37 +63,28 @@ def spawn(function: Callable[[], None]) -> None:
     threading.Thread(target=function, daemon=True).start()
 
 
-def _identity(config: Config) -> str:
-    """Return the name of the shared memory: workers with the same files, or the same pools made in Python, share it."""
-    said = repr(config.files or sorted((name, upstream.servers) for name, upstream in config.upstreams.items()))
-    return hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=16).hexdigest()
-
-
-def _status_memory(config: Config, zone: SharedMemory) -> SharedMemory:
-    """Return the shared memory of the counters: one for each configuration file, so that they survive its changes."""
-    return SharedMemory.open(f"status {config.path}", kept=True) if config.files else zone
-
-
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Proxy:
     """One configuration at work in one process: its router, guard, pools, transport and cache."""
 
     def __init__(self, config: Config, pools: Mapping[str, Pool] | None = None) -> None:
         self.config = config
-        self.zone = SharedMemory.open(_identity(config))
+        self.zone = memory_of(config)
         self.membership = None if config.cluster is None else Membership(config.cluster, self.zone)
         """The place of this worker in the cluster; None without `wsgi_proxy_cluster`."""
         self.guard = Guard(config, self.zone, self.membership)
         self.transport = Transport()
         self.targets = Targets(config, self.zone, pools or {})
-        self.metrics = Metrics(_status_memory(config, self.zone))
+        kept = kept_memory_of(config)
+        self.metrics = Metrics(kept)
+        self.keyvals = Zones(config, kept, self.membership)
         self.probes = Probes.of(config, self.targets.pools, self.zone, self.metrics.checked)
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
         self.metrics.use(self.targets.pools, config.cache_zones)
         self.guard.count_in(self.metrics)
         self.metrics.checked_pools = {probe.pool.name for probe in self.probes.probes}
         self._server_names = server_names(config.servers)
-        self.status = Sources(config, self.metrics, self.targets.pools, self.cache, self._server_names)
+        self.status = Sources(config, self.metrics, self.targets.pools, self.cache, self._server_names, self.keyvals.by_name)
         status = Status(self.status)
         self._handlers: dict[str, Callable[[Exchange], Response]] = {
             "": serve,

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..http import Pairs
+from ..keyval import api
 from ..response import Response
 from . import metrics
-from .actions import perform, token_of
+from .actions import keyvals, perform, token_of
 from .openmetrics import OPENMETRICS, PROMETHEUS, exposition
 from .snapshot import Sources, snapshot
 
@@ -74,6 +75,12 @@ class Status:
         """Return the response of `wsgi_proxy_status`."""
         kind = exchange.location.core.metrics or "page"
         words = exchange.args.split("&")
+        zone = api.zone_in(exchange.uri) if self._sources.keyvals and kind != "metrics" else None
+        if zone is not None:
+            status, text = keyvals(exchange, self._sources, zone, kind == "write")
+            if not text:
+                return Response(status, [("Cache-Control", "no-store")], length=0)
+            return _made(status, "application/json", text)
         if kind == "write" and exchange.method == "POST":
             status, text = perform(exchange, self._sources)
             return _made(status, "text/plain; charset=utf-8", text + "\n")

@@ -29,6 +29,7 @@ from .upstreams import upstream_figures
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..keyval import Zone
     from ..upstream import Pool
 
 SCHEMA = 1
@@ -39,12 +40,19 @@ class Sources:
     """The parts of a proxy that the snapshot reads."""
 
     def __init__(
-        self, config: Config, counted: Metrics, pools: Mapping[str, Pool], cache: Any, server_names: Mapping[int, str]
+        self,
+        config: Config,
+        counted: Metrics,
+        pools: Mapping[str, Pool],
+        cache: Any,
+        server_names: Mapping[int, str],
+        keyvals: Mapping[str, Zone] | None = None,
     ) -> None:
         self.config = config
         self.metrics = counted
         self.pools = pools
         self.cache = cache
+        self.keyvals = keyvals or {}
         self.server_names = server_names
         self.history = History(counted)
         self.certificates = certificates_of(config)
@@ -104,6 +112,7 @@ def snapshot(sources: Sources, with_history: bool = False) -> dict[str, Any]:
             "limit_conn": _limits(sources, metrics.LIMIT_CONN, sources.config.limit_conn_zones),
         },
         "caches": zones,
+        "keyvals": _keyvals(sources.keyvals),
         "tls": _tls(sources, workers, now),
         "workers": [
             {
@@ -142,6 +151,12 @@ def _limits(sources: Sources, kind: int, zones: Mapping[str, Any]) -> dict[str, 
     """Return the decisions of each zone by their names."""
     states = [state.lower() for state in metrics.LIMIT_STATES]
     return {name: _named(sources.metrics.zone(kind, name), states) for name in zones}
+
+
+def _keyvals(zones: Mapping[str, Zone]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"pairs": len(zone.entries()), "shared": zone.sync, "pending": len(zone.pending())} for name, zone in zones.items()
+    }
 
 
 def _caches(sources: Sources) -> dict[str, dict[str, Any]]:

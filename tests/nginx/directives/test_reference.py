@@ -59,6 +59,7 @@ AROUND = {
 ALONE = {"events", "http"}
 """Blocks of which a file has one."""
 BESIDE = {
+    "keyval": "keyval_zone zone=blocked:1m;",
     "health_check": "proxy_pass http://127.0.0.1:3000;",
     "listen": "ssl_certificate /etc/wsgi-proxy/www.example.org.crt; ssl_certificate_key /etc/wsgi-proxy/www.example.org.key;",
     "queue": "least_conn;",

@@ -136,6 +136,8 @@ def freeze(reading: Reading, main: Level) -> Config:
         cache_zones=dict(reading.cache_zones),
         limit_req_zones=dict(reading.limit_req_zones),
         limit_conn_zones=dict(reading.limit_conn_zones),
+        keyval_zones=dict(reading.keyval_zones),
+        keyvals=tuple(reading.keyvals),
         matches=dict(reading.matches),
         cluster=reading.cluster,
         otel=otel_exporter(reading, http),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ...config import (
     CacheZone,
     Cluster,
+    KeyvalZone,
     LimitConnZone,
     LimitReqZone,
     LogFormat,
@@ -27,6 +28,7 @@ from ...config import (
 )
 from ...errors import ConfigError, Fault
 from ...http import file_name
+from ...keyval import Keyval
 from ...variables import Names, compile_text
 from .row import Bad, BadValue, Level, Row, Statement
 
@@ -65,6 +67,8 @@ class Reading:
         self.cache_zones: dict[str, CacheZone] = {}
         self.limit_req_zones: dict[str, LimitReqZone] = {}
         self.limit_conn_zones: dict[str, LimitConnZone] = {}
+        self.keyval_zones: dict[str, KeyvalZone] = {}
+        self.keyvals: list[Keyval] = []
         self.matches: dict[str, Match] = {}
         self.cluster: Cluster | None = None
         self.otel: OtelExporter | None = None

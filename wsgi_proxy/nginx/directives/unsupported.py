@@ -6,14 +6,14 @@ import re
 
 _NAMES = frozenset(
     """
-    echo grpc_pass keyval least_conn_zone mgmt
+    echo grpc_pass least_conn_zone mgmt
     modsecurity proxy_downstream_buffer proxy_half_close
     proxy_ssl_alpn proxy_upstream_buffer ssl_ech_file ssl_engine sticky_cookie_insert tunnel_bind_dynamic
     upstream_conf upstream_list zstd
     """.split()
 )
 _FAMILIES = re.compile(
-    r"(acme|auth_jwt|auth_oidc|echo|geoip2?|js|keyval|lua|modsecurity|more|otel|passenger|"
+    r"(acme|auth_jwt|auth_oidc|echo|geoip2?|js|keyval(?!_zone$)|lua|modsecurity|more|passenger|"
     r"perl|push_stream|rtmp|session_log|vhost_traffic_status|xslt|zstd)_\w+|\w+_by_lua(_block|_file)?|"
     r"set_(escape|unescape|decode|encode|md5|sha1|hmac|random|secure_random|form_input|quote|misc|if_empty|base32|formatted|"
     r"hashed|local|rotate)\w*"
