@@ -17,6 +17,8 @@ class ProxyError(Exception):
     """A fault that ends a request with `status`. The message goes to the error log."""
 
     status = 500
+    error_type = "proxy_internal_error"
+    """The error type of Proxy-Status (RFC 9209, section 2.3); "" for a response that is no error of a proxy."""
 
     def __init__(self, message: str = "", *, status: int | None = None) -> None:
         super().__init__(message)
@@ -28,6 +30,7 @@ class ClientError(ProxyError):
     """A fault of the client's request: it is malformed or not allowed (4xx)."""
 
     status = 400
+    error_type = "http_request_error"
 
 
 class InvalidLine(ClientError):
@@ -36,6 +39,10 @@ class InvalidLine(ClientError):
 
 class MissingHost(ClientError):
     """The request has no Host: the server block with the empty name, else the default, makes the error page."""
+
+
+_FAULTY_REQUEST = frozenset({413, 421, 495, 496, 497})
+"""The statuses of a Refusal that judge the request's form, not the client's rights."""
 
 
 class Refusal(ClientError):
@@ -50,6 +57,8 @@ class Refusal(ClientError):
     def __init__(self, message: str = "", *, status: int | None = None, headers: list[tuple[str, str]] | None = None) -> None:
         super().__init__(message, status=status)
         self.headers: list[tuple[str, str]] = headers or []
+        if self.status not in _FAULTY_REQUEST:
+            self.error_type = "http_request_denied"
 
 
 class ClientGone(ProxyError):
@@ -67,9 +76,12 @@ class UpstreamError(ProxyError):
 
     status = 502
     kind = "error"
+    error_type = "http_protocol_error"
 
-    def __init__(self, message: str = "", *, sent: bool = True, fresh: bool = True) -> None:
+    def __init__(self, message: str = "", *, sent: bool = True, fresh: bool = True, error_type: str = "") -> None:
         super().__init__(message)
+        if error_type:
+            self.error_type = error_type
         self.sent = sent
         self.fresh = fresh
         self.bytes_sent = self.bytes_received = 0
@@ -78,12 +90,16 @@ class UpstreamError(ProxyError):
 class ConnectFailed(UpstreamError):
     """The connection was refused, the host unreachable, or the TLS handshake failed."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, sent=False)
+    error_type = "connection_refused"
+
+    def __init__(self, message: str = "", *, error_type: str = "") -> None:
+        super().__init__(message, sent=False, error_type=error_type)
 
 
 class UpstreamClosed(UpstreamError):
     """The upstream closed or reset the connection before the head of its response was complete."""
+
+    error_type = "connection_terminated"
 
 
 class UpstreamTimeout(UpstreamError):
@@ -91,6 +107,7 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     kind = "timeout"
+    error_type = "connection_read_timeout"
 
 
 class InvalidResponse(UpstreamError):
@@ -102,12 +119,16 @@ class InvalidResponse(UpstreamError):
 class TruncatedResponse(UpstreamError):
     """The upstream's body ended early. It is raised while the body is read, so that the client's connection is cut, not ended."""
 
+    error_type = "http_response_incomplete"
+
 
 class NoLiveUpstreams(UpstreamError):
     """No server of the pool is eligible, or eligible any more, for this request."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message, sent=False)
+    error_type = "destination_unavailable"
+
+    def __init__(self, message: str = "", *, error_type: str = "") -> None:
+        super().__init__(message, sent=False, error_type=error_type)
 
 
 class CheckFailed(Exception):

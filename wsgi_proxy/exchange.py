@@ -134,6 +134,8 @@ class Exchange(ClientRequest):
     """The number of requests around a subrequest."""
     error_status = 0
     """The status for which an error page is being made."""
+    error_type = ""
+    """The error type of Proxy-Status for the fault that ended the request (`ProxyError.error_type`)."""
     error_page_made = False
     """The request has had its error page, and every further status gets the standard one."""
     error_response = 0

@@ -27,7 +27,7 @@ PHASES = {
     ),
     "internal redirect": (
         "proxy static",
-        "background content_type depth error_page_made error_response error_status fields_only kept main subrequest",
+        "background content_type depth error_page_made error_type error_response error_status fields_only kept main subrequest",
     ),
     "response": ("proxy wsgi static", "added_trailers response status varies"),
     "delivery": (

@@ -33,7 +33,7 @@ NOT_NGINX = frozenset(
     "balance brotli brotli_buffers brotli_comp_level brotli_min_length brotli_static brotli_types brotli_window "
     "fastcgi_cache_purge gunzip gunzip_buffers gzip_static health_check match proxy_cache_purge queue "
     "scgi_cache_purge status_zone stub_status tunnel_allow_upstream uwsgi_cache_purge "
-    "wsgi_proxy_cluster wsgi_proxy_watch "
+    "proxy_status_header wsgi_proxy_cluster wsgi_proxy_watch "
     "wsgi_proxy_status http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_active_connection_id_limit "
     "sub_filter sub_filter_last_modified sub_filter_once sub_filter_types add_before_body add_after_body "
     "addition_types slice quic_bpf quic_gso quic_host_key quic_retry ssl "

@@ -102,7 +102,9 @@ def check(exchange: Exchange, settings: GuardSettings, address: tuple[str, int] 
     if not good:
         shown = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
         errorlog.line("error", f'access to {shown} forbidden by rule: "tunnel_allow_upstream" does not allow it', exchange)
-        raise Refusal(status=403)
+        refusal = Refusal(status=403)
+        refusal.error_type = "destination_ip_prohibited"
+        raise refusal
 
 
 _INTERMEDIARIES = ("HTTP_VIA", "HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_HOST")

@@ -50,6 +50,7 @@ from .model import Param as Param
 from .model import Predicate as Predicate
 from .model import ProxyPass as ProxyPass
 from .model import ProxySettings as ProxySettings
+from .model import ProxyStatus as ProxyStatus
 from .model import Return as Return
 from .model import Rewrite as Rewrite
 from .model import Rewriter as Rewriter

@@ -558,6 +558,14 @@ class AddHeader:
 
 
 @dataclass(frozen=True)
+class ProxyStatus:
+    """`proxy_status_header`: the name of this proxy in Proxy-Status, and whether the addresses of upstream servers are told."""
+
+    name: str = "wsgi_proxy"
+    next_hop: bool = False
+
+
+@dataclass(frozen=True)
 class SpanAttribute:
     """An attribute of spans. `number` makes an integer of the text, and `optional` leaves out an empty one."""
 
@@ -632,6 +640,8 @@ class CoreSettings:
     limit_rate: Template | None = None
     limit_rate_after: Template | None = None
     server_tokens: str = "on"
+    proxy_status: ProxyStatus | None = None
+    """`proxy_status_header`; None sends no Proxy-Status."""
     trace_context: str = "ignore"
     """`otel_trace_context`."""
     trace: Template | None = None

@@ -19,6 +19,7 @@ from .charset import compile_charset
 from .gunzip import compile_gunzip
 from .gzip import compile_gzip, compile_vary
 from .pipeline import Filter, Filters
+from .proxy_status import compile_proxy_status
 from .ssi import compile_ssi
 from .sub import compile_sub
 from .userid import compile_userid
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPILERS: tuple[Callable[[Location], Filter | None], ...] = (
     compile_userid,
+    compile_proxy_status,
     compile_vary,
     compile_gunzip,
     compile_sub,

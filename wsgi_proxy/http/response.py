@@ -237,7 +237,8 @@ def _response_framing(head: ResponseHead, special: list[ResponseLine], method: s
             head.upgrade = f"{head.upgrade}, {value}" if head.upgrade else value
     if coding is not None:
         if coding.lower() != "chunked":
-            raise InvalidResponse(f"upstream sent an unknown Transfer-Encoding: {coding[:40]!r}")
+            message = f"upstream sent an unknown Transfer-Encoding: {coding[:40]!r}"
+            raise InvalidResponse(message, error_type="http_response_transfer_coding")
         if head.content_length is not None:
             raise InvalidResponse("upstream sent Content-Length and Transfer-Encoding")
         head.chunked = True

@@ -58,6 +58,7 @@ class Detours:
 
     def refuse(self, exchange: Exchange, error: ProxyError) -> Response:
         """Return the page for an error and log it."""
+        exchange.error_type = error.error_type
         if isinstance(error, NoLiveUpstreams):
             errorlog.line("error", str(error), exchange, exchange.upstream_name)
         elif isinstance(error, ClientError | ClientGone):

@@ -63,7 +63,7 @@ class Target:
     def refresh(self) -> None:
         """Resolve the host of a transient target again if its addresses have expired. Raises UpstreamError if none is known."""
         if self.transient and not self.pool.refresh():
-            raise UpstreamError(f"{self.host} could not be resolved", sent=False)
+            raise UpstreamError(f"{self.host} could not be resolved", sent=False, error_type="dns_error")
 
     def route(self, exchange: Exchange, peer: Peer, settings: ProxySettings) -> Route:
         """Return the route to a peer, made once, and once for each set of values where the settings have variables."""
@@ -252,7 +252,7 @@ class Targets:
             try:
                 target = self._keep(key, self._target(authority, "http", resolver))
             except ValueError as error:
-                raise UpstreamError(str(error), sent=False) from error
+                raise UpstreamError(str(error), sent=False, error_type="destination_not_found") from error
         return target
 
     def _addressed(self, address: str, scheme: str, compiled: CompiledLocation) -> Target:
@@ -297,4 +297,4 @@ class Targets:
             runtime = Runtime(PrivateMemory(), resolver=resolver)
             return Pool.from_config(Upstream(place, (Server(address, resolve=True, max_fails=0),)), runtime)
         except ConfigError as error:
-            raise UpstreamError(f"{place} could not be resolved: {error}", sent=False) from error
+            raise UpstreamError(f"{place} could not be resolved: {error}", sent=False, error_type="dns_error") from error

@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 TIMED_OUT = "upstream timed out (110: Connection timed out)"
 CLOSED = "upstream prematurely closed connection"
+_ERROR_TYPES = {
+    errno.ECONNREFUSED: "connection_refused",
+    errno.ECONNRESET: "connection_terminated",
+    errno.EPIPE: "connection_terminated",
+    errno.EHOSTUNREACH: "destination_ip_unroutable",
+    errno.ENETUNREACH: "destination_ip_unroutable",
+}
 LEFT = "client prematurely closed connection, so upstream connection is closed too"
 
 
@@ -29,9 +37,10 @@ def open_stream(route: Route) -> Stream:
     try:
         stream = Stream.connect(route.address, route.connect_timeout, route.source)
     except TimeoutError:
-        raise UpstreamTimeout(f"{TIMED_OUT} while connecting to upstream", sent=False) from None
+        raise UpstreamTimeout(f"{TIMED_OUT} while connecting to upstream", sent=False, error_type="connection_timeout") from None
     except OSError as error:
-        raise ConnectFailed(f"{describe('connect()', error)} while connecting to upstream") from error
+        message = f"{describe('connect()', error)} while connecting to upstream"
+        raise ConnectFailed(message, error_type=_error_type(error)) from error
     try:
         if route.socket_keepalive:
             with socket.socket(fileno=os.dup(stream.fileno())) as sock:
@@ -40,14 +49,25 @@ def open_stream(route: Route) -> Stream:
             stream = secure(stream, route)
     except TimeoutError:
         stream.close()
-        raise UpstreamTimeout(f"{TIMED_OUT} while SSL handshaking to upstream", sent=False) from None
+        message = f"{TIMED_OUT} while SSL handshaking to upstream"
+        raise UpstreamTimeout(message, sent=False, error_type="connection_timeout") from None
     except OSError as error:
         stream.close()
-        raise ConnectFailed(f"{describe('SSL_do_handshake()', error)} while SSL handshaking to upstream") from error
+        message = f"{describe('SSL_do_handshake()', error)} while SSL handshaking to upstream"
+        raise ConnectFailed(message, error_type=_error_type(error)) from error
     except BaseException:
         stream.close()
         raise
     return stream
+
+
+def _error_type(error: OSError) -> str:
+    """Return the error type of a connection that failed (RFC 9209, section 2.3)."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "tls_certificate_error"
+    if isinstance(error, ssl.SSLError):
+        return "tls_alert_received" if "ALERT" in (error.reason or "") else "tls_protocol_error"
+    return _ERROR_TYPES.get(error.errno or 0, "destination_unavailable")
 
 
 def describe(call: str, error: Any) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .route import Idle, Route
 
 BLOCK: Final = 64 * 1024
+_SEND_TIMEOUT: Final = f"{TIMED_OUT} while sending request to upstream"
+_TOO_BIG: Final = "upstream sent too big header while reading response header from upstream"
 MAX_INTERIM: Final = 100
 """The largest number of 1xx responses to one request."""
 
@@ -160,7 +162,7 @@ class Wire:
                 stream.sendall(head)
                 self.sent = len(head)
             except TimeoutError:
-                raise UpstreamTimeout(f"{TIMED_OUT} while sending request to upstream") from None
+                raise UpstreamTimeout(_SEND_TIMEOUT, error_type="connection_write_timeout") from None
             except OSError as error:
                 # The kernel accepts a small head completely or not at all.
                 raise UpstreamClosed(
@@ -183,7 +185,7 @@ class Wire:
                 finally:
                     self.sent = sending.sent
             except TimeoutError:
-                raise UpstreamTimeout(f"{TIMED_OUT} while sending request to upstream", sent=sending.begun) from None
+                raise UpstreamTimeout(_SEND_TIMEOUT, sent=sending.begun, error_type="connection_write_timeout") from None
             except OSError as error:
                 # Many upstreams send a response before they close.
                 early = self._last_words(method) if sending.begun else None
@@ -267,7 +269,7 @@ class Wire:
                     head.keep_alive = True
                 return head
             if len(data) > limit:
-                raise InvalidResponse("upstream sent too big header while reading response header from upstream")
+                raise InvalidResponse(_TOO_BIG, error_type="http_response_header_section_size")
             if decoder is not None and decoder.done:
                 raise InvalidResponse("upstream prematurely closed FastCGI stdout while reading response header from upstream")
             if not complete and not self.stream.readable():
@@ -282,7 +284,7 @@ class Wire:
         while True:
             check_partial_response(bytes(parts))
             if len(parts) > limit:
-                raise InvalidResponse("upstream sent too big header while reading response header from upstream")
+                raise InvalidResponse(_TOO_BIG, error_type="http_response_header_section_size")
             seen = max(0, len(parts) - 3)
             parts += self._recv()
             data = bytes(parts)

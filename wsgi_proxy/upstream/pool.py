@@ -148,7 +148,9 @@ class Pool(PoolState):
             if peer is None and queue is not None and self._may_wait(exchange):
                 peer = queue.wait(lambda: self._try(exchange))
         if peer is None:
-            raise NoLiveUpstreams(f'no live upstreams in "{self.name}"' if self.peers else f"{self.name} could not be resolved")
+            if not self.peers:
+                raise NoLiveUpstreams(f"{self.name} could not be resolved", error_type="dns_error")
+            raise NoLiveUpstreams(f'no live upstreams in "{self.name}"')
         tried = exchange.tried
         if tried is None:
             exchange.tried = {peer}

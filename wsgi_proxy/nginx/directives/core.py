@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 
-from ...config import ErrorPage
+from ...config import ErrorPage, ProxyStatus
 from . import values
 from .row import ALL, IFS, Bad, BadValue, Level, Row, Statement, special, value
 
@@ -44,6 +44,22 @@ def _error_page(level: Level, statement: Statement) -> None:
             raise Bad(f'value "{code}" must be between 300 and 599')
         statuses.add(number)
     level.own.setdefault("core.error_page", []).append(ErrorPage(frozenset(statuses), level.template(uri), response))
+
+
+def _proxy_status(level: Level, args: list[str]) -> ProxyStatus | None:
+    if args == ["off"]:
+        return None
+    if args[0] != "on":
+        raise Bad(f'invalid value "{args[0]}" in "proxy_status_header" directive, it must be "on" or "off"')
+    name, next_hop = ProxyStatus.name, False
+    for arg in args[1:]:
+        if arg == "next_hop":
+            next_hop = True
+        elif arg.startswith("name=") and arg[5:].isascii() and arg[5:].isprintable():
+            name = arg[5:]
+        else:
+            raise Bad(f'invalid parameter "{arg}"')
+    return ProxyStatus(name, next_hop)
 
 
 def _server_tokens(level: Level, args: list[str]) -> str:
@@ -198,6 +214,7 @@ ROWS: tuple[Row, ...] = (
     value("internal", "location", "NOARGS", "guard.internal", _internal),
     value("msie_refresh", ALL, "FLAG", "core.msie_refresh", values.flag("msie_refresh")),
     value("msie_padding", ALL, "FLAG", "core.msie_padding", values.flag("msie_padding")),
+    value("proxy_status_header", ALL, "TAKE123", "core.proxy_status", _proxy_status),
     value("server_tokens", ALL, "TAKE1", "core.server_tokens", _server_tokens),
     value("server_name_in_redirect", ALL, "FLAG", "core.server_name_in_redirect", values.flag("server_name_in_redirect")),
     value("port_in_redirect", ALL, "FLAG", "core.port_in_redirect", values.flag("port_in_redirect")),
