@@ -29,7 +29,7 @@ PHASES = {
         "proxy static",
         "background content_type depth error_page_made error_type error_response error_status fields_only kept main subrequest",
     ),
-    "response": ("proxy wsgi static", "added_trailers response status varies"),
+    "response": ("proxy routing static wsgi", "added_trailers response status varies"),
     "delivery": (
         "wsgi tunnel filters",
         "body_bytes_sent completed finished_at gzip_sizes sent_trailers upstream_trailers",

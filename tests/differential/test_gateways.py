@@ -42,6 +42,8 @@ http {
         location /intercept/ { NAME_pass u; NAME_intercept_errors on; }
         location /unbuffered/ { NAME_pass u; NAME_buffering off; }
         location /small/ { NAME_pass u; NAME_buffer_size 4k; }
+        location /guarded/ { auth_request /check; alias /none/; }
+        location = /check { internal; NAME_pass ADDRESS; NAME_pass_request_body off; }
         location = /teapot { return 200 "tea"; }
     }
 }
@@ -200,6 +202,16 @@ def test_the_request_that_a_server_gets(site: Site, place: str, size: int | None
     assert (ours.body, ours.modifiers, ours.keep) == (theirs.body, theirs.modifiers, theirs.keep)
     assert [kind for kind, _, _ in ours.records if kind != 5] == [kind for kind, _, _ in theirs.records if kind != 5]
     assert all(padding < 8 and (size + padding) % 8 == 0 and size <= 65535 for _, size, padding in ours.records)
+
+
+@pytest.mark.parametrize("framing", [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("X-None", "")])
+def test_the_request_of_an_auth_request(site: Site, framing: tuple[str, str]) -> None:
+    if framing[0] == "Content-Length" and site.protocol != "fastcgi":
+        pytest.skip("nginx announces a body that it does not send")
+    body = {"Content-Length": b"12345", "Transfer-Encoding": b"5\r\n12345\r\n0\r\n\r\n"}.get(framing[0], b"")
+    theirs, ours = site.sent(request_bytes("/guarded/plain", "POST", [*FIELDS, framing], close=True) + body, "POST")
+    assert ours.params == theirs.params
+    assert ours.body == theirs.body == b""
 
 
 @pytest.mark.ours_alone("gunicorn joins equal fields with a comma alone")

@@ -54,6 +54,10 @@ http {
         location /modified { expires modified $value; proxy_pass http://127.0.0.1:UP; }
         location /fixed/modified { expires modified 0; proxy_pass http://127.0.0.1:UP; }
         location /fixed/ago { expires modified -1h; proxy_pass http://127.0.0.1:UP; }
+        location /own/200 { return 200 "$status"; }
+        location /own/404 { return 404 "$status $seen"; }
+        location /own/302 { return 302 /$status; }
+        location /own/page { error_page 418 /own/200; return 418; }
         location /error { error_page 404 =202 /files/a.html; return 404; }
         location /named { error_page 404 @page; return 404; }
         location @page { add_header Seen $seen always; add_header Status $status always; return 200 "$status"; }
@@ -126,6 +130,12 @@ def test_a_map_of_the_content_type_decides(both: Comparison, kind: str, status: 
 def test_files_and_pages_have_a_type_and_a_status(both: Comparison, target: str, fields: tuple[tuple[str, str], ...]) -> None:
     theirs, ours = in_place(both, target, "GET", fields)
     assert (ours["status"] == "304 Not Modified") is (bool(fields) and "." in target)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("target", ["/own/200", "/own/404", "/own/302", "/own/page"])
+def test_the_text_of_a_return_shows_its_status(both: Comparison, target: str) -> None:
+    theirs, ours = in_place(both, target)
     assert ours == theirs
 
 

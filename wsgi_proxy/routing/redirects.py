@@ -63,6 +63,9 @@ def return_response(exchange: Exchange, step: Return) -> Response:
     status = step.status
     if status >= 400 and (step.text is None or getattr(step.text, "constant", None) == ""):
         return page_response(status)
+    if not exchange.error_response:
+        # The text may show $status (ngx_http_send_response).
+        exchange.status = status
     text = "" if step.text is None else step.text(exchange)
     if status in REDIRECTS:
         return redirect_response(status, text)

@@ -23,9 +23,9 @@ def exchange() -> Exchange:
     return made
 
 
-def test_the_clients_conditions_body_and_upgrade_are_left_out() -> None:
+def test_the_clients_conditions_and_upgrade_are_left_out() -> None:
     inner = within(exchange())
-    assert inner.pairs == [("Host", "h"), ("X-A", "1"), ("Connection", "upgrade, x-b")]
+    assert inner.pairs == [("Host", "h"), ("Content-Length", "5"), ("X-A", "1"), ("Connection", "upgrade, x-b")]
     assert {name for name in inner.environ if name.startswith("HTTP_")} == {"HTTP_HOST", "HTTP_X_A", "HTTP_CONNECTION"}
     assert inner.environ["HTTP_CONNECTION"] == "x-b" and "CONTENT_LENGTH" not in inner.environ
     assert (inner.method, inner.has_body, inner.subrequest, inner.internal, inner.target) == ("GET", False, True, True, "/a?b")
@@ -48,7 +48,7 @@ def test_a_cycle_ends() -> None:
 
 def test_a_check_has_the_clients_conditions() -> None:
     inner = within(exchange(), conditions=True)
-    assert [name for name, _ in inner.pairs] == ["Host", "Range", "If-None-Match", "X-A", "Connection"]
+    assert [name for name, _ in inner.pairs] == ["Host", "Range", "If-None-Match", "Content-Length", "X-A", "Connection"]
     assert inner.environ["HTTP_RANGE"] == "bytes=0-1" and "HTTP_UPGRADE" not in inner.environ
 
 

@@ -27,7 +27,6 @@ MAX_DEPTH = 50
 
 _CONDITIONS = frozenset({"if-modified-since", "if-unmodified-since", "if-none-match", "if-match", "range", "if-range"})
 _UPGRADE = frozenset({"upgrade"})
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
 class Subresponse:
@@ -93,7 +92,8 @@ def within(exchange: Exchange, background: bool = False, conditions: bool = Fals
     inner = Exchange()
     dropped = _UPGRADE if conditions else _CONDITIONS | _UPGRADE
     inner.environ = _environ(exchange.environ, dropped)
-    inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in dropped and pair[0].lower() not in _FRAMING]
+    # The fields that frame the client's body become CGI variables; a request over HTTP never has them (`RequestFilter`).
+    inner.pairs = [pair for pair in exchange.pairs if pair[0].lower() not in dropped]
     inner.main = exchange if exchange.main is None else exchange.main
     for name in _SHARED:
         setattr(inner, name, getattr(exchange, name))
