@@ -41,17 +41,25 @@ def test_no_such_name_and_no_address(server: NameServer) -> None:
         assert not caught.value.exists
 
 
-def test_a_server_in_trouble_is_passed_over(server: NameServer) -> None:
-    other = NameServer()
-    try:
-        other.code = 2
-        server.records["b.test"] = [(A, 60, bytes([10, 0, 0, 1]))]
-        assert look_up("b.test", [other.address, server.address], 2)[0] == ["10.0.0.1"]
-        with pytest.raises(LookupFailed, match="code 2") as caught:
-            look_up("b.test", [other.address], 2)
-        assert caught.value.exists
-    finally:
-        other.stop()
+@pytest.mark.parametrize("code", [2, 3, 4, 5])
+def test_a_server_that_cannot_look_a_name_up_has_the_last_say(server: NameServer, code: int) -> None:
+    with NameServer() as other:
+        other.code = code
+        server.records["b.test"] = [ipv4("10.0.0.1"), ipv6("2001:db8::1")]
+        servers = [other.address, server.address]
+        with pytest.raises(LookupFailed, match=f"code {code}") as caught:
+            look_up("b.test", servers, 30)
+        assert caught.value.exists is (code != 3)
+        # Both kinds were asked for, and the next look-up begins with the next server.
+        assert [kind for _, kind, _ in other.asked] == [A, AAAA] and not server.asked
+        assert look_up("b.test", servers, 30)[0] == ["10.0.0.1", "2001:db8::1"]
+
+
+def test_a_server_that_does_not_understand_is_passed_over(server: NameServer) -> None:
+    with NameServer() as other:
+        other.code = 1
+        server.records["b.test"] = [ipv4("10.0.0.1")]
+        assert look_up("b.test", [other.address, server.address], 30)[0] == ["10.0.0.1"]
 
 
 def test_nobody_answers(server: NameServer) -> None:
@@ -120,11 +128,21 @@ def test_the_families_that_are_wanted(server: NameServer) -> None:
     assert [kind for _, kind, _ in server.asked] == [AAAA, A]
 
 
-@pytest.mark.parametrize(("failing", "left"), [(AAAA, "10.0.0.1"), (A, "2001:db8::1")])
-def test_a_family_in_trouble_leaves_the_other(server: NameServer, failing: int, left: str) -> None:
+@pytest.mark.parametrize("failing", [A, AAAA])
+def test_a_family_in_trouble_fails_the_look_up(server: NameServer, failing: int) -> None:
     server.records["b.test"] = [ipv4("10.0.0.1"), ipv6("2001:db8::1")]
     server.codes["b.test", failing] = 2
-    assert look_up("b.test", [server.address], 30)[0] == [left]
+    with pytest.raises(LookupFailed, match="code 2"):
+        look_up("b.test", [server.address], 30)
+
+
+def test_an_alias_of_one_family_gives_way_to_addresses_of_the_other(server: NameServer) -> None:
+    server.records["b.test"] = [ipv4("10.0.0.1"), alias("other.test")]
+    server.records["other.test"] = [ipv4("10.0.0.2"), ipv6("2001:db8::2")]
+    assert look_up("b.test", [server.address], 30)[0] == ["10.0.0.1"]
+    # The alias in the last response is followed for both.
+    server.records["b.test"] = [alias("other.test")]
+    assert look_up("b.test", [server.address], 30)[0] == ["10.0.0.2", "2001:db8::2"]
 
 
 def test_a_lost_datagram_is_sent_again(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -31,6 +32,21 @@ class Responses(Resolver):
         if target.host not in found:
             raise OSError("unknown")
         return found[target.host], self.life  # type: ignore[attr-defined]
+
+
+class Entered:
+    """A lock that counts the attempts to enter it."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.entered += 1
+        self._lock.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self._lock.release()
 
 
 class Memory:
@@ -126,6 +142,49 @@ def test_a_request_that_waits() -> None:
     assert (changed, names.due) == ([True, False], clock.now + 1)
 
 
+def test_a_name_without_an_address_is_looked_up_by_each_request() -> None:
+    clock, resolver = Clock(), Responses().set(30.0)
+    names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    told: list[bool] = []
+
+    def resolved(take_in: Callable[[], bool]) -> None:
+        told.append(take_in())
+
+    # The first request has waited for the look-up at the start.
+    names.resolve_now(resolved)
+    assert told == [] and names.due == clock.now
+    names.resolve_now(resolved)
+    assert told == [False] and names.due == clock.now
+    resolver.set(30.0, a=[A])
+    names.resolve_now(resolved)
+    assert told == [False, True] and names.due == clock.now + 30
+
+
+def test_requests_that_wait_for_a_failing_look_up_do_not_repeat_it() -> None:
+    clock, resolver = Clock(), Responses().set(30.0)
+    names = Addresses([Server("a", resolve=True)], resolver, clock, Memory(), nullcontext())
+    told: list[bool] = []
+    lock = names._waiting = Entered()  # type: ignore[assignment]
+    names.resolve_now(lambda take_in: None)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(take_in: Callable[[], bool]) -> None:
+        begun.set()
+        assert goes_on.wait(30)
+        told.append(take_in())
+
+    threads = [threading.Thread(target=names.resolve_now, args=(slow,)) for _ in range(3)]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: lock.entered == 3, "two more requests", 30)
+    goes_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert told == [False]
+
+
 def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
     clock = Clock(1000.0)
     server = Server("localhost:1")
@@ -142,7 +201,7 @@ def test_a_name_without_resolve_is_asked_again_only_when_it_suffers() -> None:
 
 
 def test_unknown_at_the_start() -> None:
-    assert Addresses([Server("later", resolve=True)], Responses().set(9.0), Clock(1000.0), Memory(), nullcontext()).due == 1001
+    assert Addresses([Server("later", resolve=True)], Responses().set(9.0), Clock(1000.0), Memory(), nullcontext()).due == 1000
     with pytest.raises(ConfigError, match="host not found"):
         Addresses([Server("never.invalid")], Responses().set(9.0), Clock(1000.0), Memory(), nullcontext())
 

@@ -2,9 +2,11 @@
 
 Rules (RFC 1035, section 4; RFC 2782; RFC 3596):
 - Each query has a random id. Only a response from the queried server with the same id and question is accepted.
-- The servers are queried in turn, each with its share of the timeout and at most RESEND seconds, and again until the timeout has
-  passed. The response that a name does not exist is final.
-- An alias (CNAME) is followed in the response, and by another query if its address is not there.
+- A look-up begins with the server after that of the look-up before. The servers are queried in turn, each with its share of the
+  timeout and at most RESEND seconds, and again until the timeout has passed.
+- A server that cannot look a name up (SERVFAIL, NOTIMP, REFUSED), or knows that it does not exist, has the last say. A name is
+  found only if the queries for all kinds of addresses are answered without an error.
+- If no kind has an address, the alias (CNAME) in the response for the last kind is followed for all kinds, as in nginx.
 - The time to live of a response is the smallest of its records and of the aliases that led to it.
 - /etc/hosts and search domains are ignored, as in nginx.
 """
@@ -16,6 +18,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from ..net import receive_exactly
@@ -23,10 +26,16 @@ from ..net import receive_exactly
 A, AAAA = 1, 28
 _CNAME, _SRV, _IN = 5, 33, 1
 _NO_SUCH_NAME = 3
+_FINAL = frozenset({2, 3, 4, 5})
+"""The codes SERVFAIL, NXDOMAIN, NOTIMP and REFUSED."""
 RESEND = 5.0
 """Seconds to wait for a server before the next one is asked, as in nginx."""
 _ALIASES = 50
 """The most aliases that are followed (nginx's NGX_RESOLVER_MAX_RECURSION)."""
+
+
+_turns: dict[tuple[str, ...], count[int]] = {}
+"""The number of look-ups by these servers."""
 
 
 class LookupFailed(OSError):
@@ -59,44 +68,48 @@ def look_up(name: str, servers: Sequence[str], timeout: float, kinds: Sequence[i
 
     Raise LookupFailed without any, UnicodeError for a text that is no name.
     """
-    found: list[str] = []
-    lives: list[float] = []
-    failures: list[LookupFailed] = []
-    deadline = time.monotonic() + timeout
-    for kind in kinds:
-        try:
-            addresses, life = _find(name, kind, servers, deadline)
-        except LookupFailed as error:
-            failures.append(error)
-            if not error.exists:
-                break
-            continue
-        found += addresses
-        if addresses:
-            lives.append(life)
+    found, life = _find(name, kinds, _turned(servers), time.monotonic() + timeout)
     if not found:
-        raise failures[0] if failures else LookupFailed(f"{name} has no address", exists=False)
-    return found, min(lives)
+        raise LookupFailed(f"{name} has no address", exists=False)
+    return found, life
 
 
 def look_up_service(name: str, servers: Sequence[str], timeout: float) -> tuple[list[Service], float]:
     """Return the SRV records of a name, and the seconds for which they are valid. Raise as `look_up` does."""
-    found, life = _find(name, _SRV, servers, time.monotonic() + timeout)
+    found, life = _find(name, (_SRV,), _turned(servers), time.monotonic() + timeout)
     if not found:
         raise LookupFailed(f"{name} has no service", exists=False)
     return found, life
 
 
-def _find(name: str, kind: int, servers: Sequence[str], deadline: float) -> tuple[list[Any], float]:
+def _turned(servers: Sequence[str]) -> list[str]:
+    """Return the servers, each time from the next one on."""
+    first = next(_turns.setdefault(tuple(servers), count())) % len(servers) if servers else 0
+    return [*servers[first:], *servers[:first]]
+
+
+def _find(name: str, kinds: Sequence[int], servers: Sequence[str], deadline: float) -> tuple[list[Any], float]:
     """Return the records of a name or of its aliases, and their time to live."""
     life = float("inf")
     asked = name
     for _ in range(_ALIASES):
-        answer = _ask(asked, kind, servers, deadline)
-        life = min(life, answer.life)
-        if answer.records or not answer.alias:
-            return answer.records, life
-        asked = answer.alias
+        records: list[Any] = []
+        alias = ""
+        failure: LookupFailed | None = None
+        for kind in kinds:
+            try:
+                answer = _ask(asked, kind, servers, deadline)
+            except LookupFailed as error:
+                failure = failure or error
+                continue
+            life = min(life, answer.life)
+            records += answer.records
+            alias = answer.alias
+        if failure is not None:
+            raise failure
+        if records or not alias:
+            return records, life
+        asked = alias
     raise LookupFailed(f"{name} could not be resolved: too many aliases")
 
 
@@ -116,11 +129,8 @@ def _ask(name: str, kind: int, servers: Sequence[str], deadline: float) -> _Answ
             return _read(response, identity, query, kind)
         except TimeoutError as error:
             failure = error
-        except LookupFailed as error:
-            failure = error
-            useful.remove(server)
-            if not error.exists:
-                raise
+        except LookupFailed:
+            raise
         except (OSError, EOFError, struct.error, IndexError, ValueError) as error:
             failure = error
             useful.remove(server)
@@ -170,17 +180,19 @@ def _over_tcp(query: bytes, server: str, timeout: float) -> bytes:
 
 def _read(response: bytes, identity: int, query: bytes, kind: int) -> _Answer:
     """Return the records of one kind in a response."""
-    got, flags, _, count = struct.unpack(">4H", response[:8])
+    got, flags, _, answers = struct.unpack(">4H", response[:8])
     if got != identity or not flags & 0x8000:
         raise ValueError("not a response to the query")
     code = flags & 0x0F
+    if code and code not in _FINAL:
+        raise ValueError(f"the name server answered with code {code}")
     if code:
         raise LookupFailed(f"the name server answered with code {code}", exists=code != _NO_SUCH_NAME)
     at = len(query)
     found: list[Any] = []
     aliases: dict[str, str] = {}
     life = float("inf")
-    for _ in range(count):
+    for _ in range(answers):
         owner, at = _name(response, at)
         record, kind_in, seconds, length = struct.unpack(">HHIH", response[at : at + 10])
         at += 10

@@ -4,7 +4,8 @@ Rules (resolver.py defines how long an address is valid):
 - A resolution that is due starts in a thread (a greenlet if gevent has patched them) that ends with it: by the upkeep, once a
   second, so that no request finds expired addresses, or by a request where there is no upkeep.
 - A pool that variables called for is not kept up: its next request waits for the resolution.
-- A failed resolution is tried again after `valid=` of `resolver`, else after 5 seconds; by a request that waits, after a second.
+- A failed resolution is tried again after `valid=` of `resolver`, else after 5 seconds; by a request that waits, after a second,
+  or at once if no address is known. Requests that waited for the same resolution do not repeat it.
 - The pool takes in the result under its lock, and gets new peers only if an address has changed.
 - The peer of an unchanged address stays the same object.
 - The addresses are stored in shared memory. A worker that starts while a name cannot be resolved (its container or the name
@@ -71,6 +72,8 @@ class Addresses:
         self._memory = memory(memory_size(len(self.named))) if self.named else None
         self.due = _NEVER
         """The time of the next resolution, in seconds since the epoch."""
+        self._failed = False
+        """True after a failure at the start, until the request that has waited for it has learnt of it."""
         self._placed: dict[tuple[Server, int, bool], Server] = {}
         """The servers with the weights of SRV records, and the backups among them."""
         self._origins: dict[Server, Server] = {}
@@ -79,6 +82,8 @@ class Addresses:
         self._suspects: set[Server] = set()
         self.resolving = False
         self._waiting = threading.Lock()
+        self._awaited = 0
+        """The number of resolutions that requests have waited for."""
 
     def _first(self, server: Server) -> list[Instance]:
         try:
@@ -89,7 +94,8 @@ class Addresses:
                 raise
             return found
         if server.resolve and self.targets[server].is_name:
-            self.due = min(self.due, self._clock() + max(_SOON, life))
+            self._failed = self._failed or not found
+            self.due = min(self.due, self._clock() + (max(_SOON, life) if found else 0.0))
         return found or self._remembered(server)
 
     def _remembered(self, server: Server) -> list[Instance]:
@@ -156,15 +162,20 @@ class Addresses:
 
     def resolve_now(self, tell: Callable[[Callable[[], bool]], None]) -> None:
         """Resolve all names and wait for it, unless another request has just done so. `tell` is that of `resolve_again`."""
+        if self._failed:
+            self._failed = False
+            return
+        awaited = self._awaited
         with self._waiting:
-            if self._clock() >= self.due:
-                self._resolve(tell, _SOON)
+            if self._awaited == awaited and self._clock() >= self.due:
+                self._resolve(tell, waited=True)
+                self._awaited += 1
 
-    def _resolve(self, tell: Callable[[Callable[[], bool]], None], retry: float | None = None) -> None:
+    def _resolve(self, tell: Callable[[Callable[[], bool]], None], waited: bool = False) -> None:
         found: dict[Server, list[Instance]] = {}
         life = _NEVER
-        if retry is None:
-            retry = _RETRY if self._resolver.valid is None else self._resolver.valid
+        least = _SOON
+        retry = _SOON if waited else _RETRY if self._resolver.valid is None else self._resolver.valid
         for server in self.named:
             try:
                 resolver = self._resolver if server.resolve else self._system
@@ -173,6 +184,8 @@ class Addresses:
                 # The known addresses stay.
                 errorlog.line("error", f"{self.targets[server].host} could not be resolved: {error}")
                 valid = retry
+                if waited and not self._instances[server]:
+                    valid = least = 0.0
             if server.resolve:
                 life = min(life, valid)
 
@@ -186,7 +199,7 @@ class Addresses:
                 self._suspects.clear()
             else:
                 life_now = life
-            self.due = self._clock() + max(_SOON, life_now)
+            self.due = self._clock() + max(least, life_now)
             self.resolving = False
             return changed
 
