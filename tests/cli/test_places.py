@@ -154,3 +154,18 @@ def test_without_any_writable_directory_there_is_no_pid_file(tmp_path: Path, mon
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     assert places.settled(Config(prefix=str(tmp_path)), pid=True).main.pid == ""
     assert places.settled(Config(prefix=str(tmp_path), main=Main(pid="/x")), pid=True).main.pid == "/x"
+
+
+def test_a_server_whose_pid_file_is_elsewhere_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    config = Config(path=str(tmp_path / "nginx.conf"), prefix=str(tmp_path))
+    assert not places.is_in_use(config)
+    first, second, *_ = places._pid_files(config)
+    Path(second).write_text(f"{os.getpid()}\n")
+    assert places.is_in_use(config)
+    Path(second).write_text("4194304999\n")
+    assert not places.is_in_use(config)
+    (tmp_path / "logs").mkdir()
+    Path(first).write_text(f"{os.getpid()}\n")
+    assert not places.is_in_use(config), "in the default place the usual check holds"

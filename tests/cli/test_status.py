@@ -61,6 +61,38 @@ def test_over_a_status_socket(tmp_path: Path) -> None:
         assert done.returncode == 1 and "is the proxy running?" in done.stderr
 
 
+def test_the_health_with_a_status_location_and_without_one(tmp_path: Path) -> None:
+    port = free_port()
+    text = f"""worker_processes 2; events {{}} http {{ server {{ listen 127.0.0.1:{port}; location / {{ return 204; }}
+        location = /status {{ wsgi_proxy_status; deny all; }} }} }}"""
+    for name, conf in (("with", text), ("without", text.replace("wsgi_proxy_status", "return 200"))):
+        log = tmp_path / name / "proxy" / "logs" / "access.log"
+        with run_proxy(conf, tmp_path / name) as server:
+            wait_until((server.folder / "logs" / "nginx.pid").exists)
+            done = command(server, "status", "--health")
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+            fetch(server.port)
+            wait_until(lambda log=log: '"GET / HTTP/1.1" 204' in log.read_text())
+            if name == "without":
+                assert log.read_text().count("\n") == 1, "the check is no request"
+        done = command(server, "status", "--health")
+        assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("wsgi-proxy: no "), done.stderr
+
+
+@pytest.mark.ours_alone("the pid file is the command's")
+def test_a_main_process_without_workers_is_not_healthy(tmp_path: Path) -> None:
+    port = free_port()
+    with run_proxy(f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 204; }} }}", tmp_path) as server:
+        path = server.folder / "logs" / "nginx.pid"
+        wait_until(path.exists)
+        (worker,) = server.children()
+        # A child of the test without children takes the place of a main process whose workers are gone.
+        path.write_text(f"{worker}\n")
+        done = command(server, "status", "--health")
+        assert done.returncode == 1 and f'"{worker}" of {path} has no worker' in done.stderr
+        path.write_text(f"{server.pid}\n")
+
+
 def test_the_place_in_a_configuration() -> None:
     def found(text: str) -> Place:
         return place_of(http(text))

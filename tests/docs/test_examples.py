@@ -223,15 +223,20 @@ def test_the_proxy_of_compose_runs_and_is_healthy(old: Recorder, tmp_path: Path)
     (tmp_path / "nginx.conf").write_text(text)
     words = json.loads(dockerfile()["CMD"][0])[1:]
     services = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
-    check = [sys.executable, *services["proxy"]["healthcheck"]["test"][2:]]
-    check[-1] = check[-1].replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    mark, command, *check = services["proxy"]["healthcheck"]["test"]
+    assert (mark, command) == ("CMD", "wsgi-proxy")
     with running(Running([*COMMAND, *words], tmp_path), [port]) as server:
-        assert subprocess.run(check, timeout=120).returncode == 0
+
+        def healthy() -> bool:
+            done = subprocess.run([*COMMAND, *check], cwd=tmp_path, env=environment(), timeout=120, stderr=subprocess.DEVNULL)
+            return done.returncode == 0
+
+        assert healthy()
         assert fetch(port, "/x", host="www.example.org").body == b"old /x"
         assert server.stop(3) == 0
-    assert subprocess.run(check, timeout=120, stderr=subprocess.DEVNULL).returncode != 0
-    assert old.requests[-1].get("Host") == "www.example.org"
-    assert '"GET /x HTTP/1.1" 200' in server.log() and "/healthz" not in server.log()
+    assert not healthy()
+    assert len(old.requests) == 1 and old.requests[-1].get("Host") == "www.example.org"
+    assert [line for line in server.log().splitlines() if "HTTP/1" in line and '"GET /x HTTP/1.1" 200' not in line] == []
 
 
 def test_every_example_is_in_the_list() -> None:

@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support import ROOT, Running, environment, free_port, run_gunicorn, running, wait_until
+from tests.support import ROOT, Running, environment, fetch, free_port, run_gunicorn, running, wait_until
 from wsgi_proxy import nginx
 from wsgi_proxy.nginx import reader
 
@@ -244,10 +245,9 @@ def test_the_images_run_without_root_say_their_health_and_stop(stage: str, port:
     assert "curl" not in exec_form(stage, "HEALTHCHECK")
 
 
-@pytest.mark.parametrize("stage", ["echo", "proxy"])
-def test_the_health_checks_tell_a_living_server_from_a_dead_one(stage: str, tmp_path: Path) -> None:
+def test_the_health_check_of_echo_tells_a_living_server_from_a_dead_one(tmp_path: Path) -> None:
     port = free_port()
-    check = [sys.executable, *(re.sub(r"', \d+\b", f"', {port}", word) for word in exec_form(stage, "HEALTHCHECK")[1:])]
+    check = [sys.executable, *(re.sub(r"', \d+\b", f"', {port}", word) for word in exec_form("echo", "HEALTHCHECK")[1:])]
     command = [sys.executable, "-m", "wsgi_proxy.cli.echo", "--bind", f"127.0.0.1:{port}"]
     with running(Running(command, tmp_path), [port]):
         assert subprocess.run(check, timeout=120).returncode == 0
@@ -280,6 +280,82 @@ def test_the_configuration_of_compose_is_the_shipped_one_that_survives_a_stopped
     (volume,) = compose()["services"]["nginx"]["volumes"]
     source, target, mode = volume.split(":")
     assert (ROOT / source).exists() and target == "/etc/wsgi-proxy/nginx.conf" and mode == "ro"
+
+
+# --- the image's commands, confined as Docker confines them ---------------------------------------------------------------
+
+CONFINED = """
+set -e
+mount -n -o remount,bind,ro /
+mount -n -t tmpfs -o size=64m,mode=1777 tmpfs /dev/shm
+{tmp}
+cd "$0"
+exec setpriv --reuid {user} --regid {group} --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
+"""
+
+
+def confined(folder: Path, user: int, tmp: str, command: list[str]) -> list[str]:
+    """Return a command that runs another in `folder` with a read-only root, as a user, without capabilities.
+
+    `tmp` is "ro" for a /tmp that cannot be written (`docker run --read-only`), "rw" for one that can (`--tmpfs /tmp`).
+    """
+    # Nothing below the directory of the test is hidden by the new /tmp.
+    own = f'mount -n --bind "{folder}" /mnt; mount -n -t tmpfs -o mode=1777 tmpfs /tmp; mkdir -p "{folder}"; '
+    own += f'mount -n --move /mnt "{folder}"; mount -n -o remount,bind,ro "{folder}"'
+    script = CONFINED.format(user=user, group=0 if user == 12345 else user, tmp=own if tmp == "rw" else "")
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(folder), *command]
+
+
+def may_confine() -> bool:
+    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("setpriv"):
+        return False
+    command = confined(ROOT, 10001, "ro", [sys.executable, "-c", ""])
+    return subprocess.run(command, timeout=120, stderr=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user may read."""
+    with tempfile.TemporaryDirectory(prefix="wsgi-proxy-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif("not may_confine()", reason="needs root, unshare, setpriv, and a Python that other users can run")
+@pytest.mark.parametrize("user", [10001, 12345])
+@pytest.mark.parametrize("tmp", ["ro", "rw"])
+def test_the_image_runs_with_a_read_only_root_as_any_user_without_capabilities(user: int, tmp: str, public: Path) -> None:
+    """`docker run --read-only --cap-drop ALL --user`; 12345 with group 0 is OpenShift's."""
+    port = free_port()
+    configuration = f"""events {{}} http {{ access_log /dev/stdout;
+        server {{ listen 127.0.0.1:{port}; client_body_buffer_size 1k; location / {{ return 200 $pid; }}
+            location /body {{ client_body_in_file_only clean; proxy_pass http://127.0.0.1:{port}/; }} }} }}"""
+    (public / "nginx.conf").write_text(configuration)
+    command = [sys.executable, "-m", "wsgi_proxy"]
+
+    def inside(server: Running, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the server's namespace, as `docker exec` does."""
+        enter = ["nsenter", f"--target={server.pid}", "--mount", "--", "sh", "-c"]
+        script = f'cd "$0"; exec setpriv --reuid {user} --regid {user} --clear-groups -- "$@"'
+        called = [*enter, script, str(public), *command, *words]
+        return subprocess.run(called, env=environment(), capture_output=True, text=True, timeout=120)
+
+    words = exec_form("proxy", "CMD")[1:]
+    with running(Running(confined(public, user, tmp, [*command, *words]), public / "output"), [port]) as server:
+        assert fetch(port, "/body", method="POST", body=b"x" * 10000).status == 200
+        pid = int(fetch(port).text)
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert f"Uid:\t{user}\t{user}\t{user}\t{user}\n" in status and "CapEff:\t0000000000000000\n" in status
+        with pytest.raises(OSError):
+            (Path(f"/proc/{server.pid}/root") / str(public).lstrip("/") / "new").write_text("")
+        done = inside(server, *exec_form("proxy", "HEALTHCHECK")[1:])
+        assert (done.returncode, done.stderr) == (0, "")
+        done = inside(server, "-t")
+        assert done.returncode == 0 and "test is successful" in done.stderr
+        done = inside(server, "-s", "reload")
+        assert (done.returncode, done.stderr) == (0, "")
+        wait_until(lambda: int(fetch(port).text) != pid, "a worker of the reload")
+        assert sorted(path.name for path in public.iterdir()) == ["nginx.conf", "output"]
 
 
 # --- compose ----------------------------------------------------------------------------------------------------------

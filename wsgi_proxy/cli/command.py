@@ -174,11 +174,23 @@ def _warn(config: Config) -> None:
         print(f"{NAME}: [warn] {ROOT_WARNING}", file=sys.stderr)
 
 
+def _as_it_runs(options: Options) -> Config | None:
+    """Return the configuration with `daemon off` if a server runs with it that `-g "daemon off;"` may have started, else None.
+
+    Beside such a server in a container with a read-only root, a start in the background would fail for want of `logs`.
+    """
+    try:
+        foreground = replace(options, directives=f"{options.directives} daemon off;")
+        return read(foreground, starts=True) if places.is_in_use(read(foreground, whole=False)) else None
+    except ConfigError:  # `daemon` is set already, or there are faults that the caller reports
+        return None
+
+
 def _test(options: Options) -> int:
     """Run -t and -T: print all faults, or nginx's two lines."""
     path = options.path
     try:
-        config = read(options, starts=True)
+        config = _as_it_runs(options) or read(options, starts=True)
         from ..server import ServerPlan
 
         ServerPlan(config)

@@ -71,6 +71,19 @@ def pid_file(config: Config) -> str:
     return next((path for path in others if _is_own_file(path)), first)
 
 
+def is_in_use(config: Config) -> bool:
+    """Return True if the process of the pid file lives, outside of the default place, whose directory cannot be written then."""
+    path = pid_file(config)
+    if config.main.pid or path == _pid_files(config)[0]:
+        return False
+    try:
+        with open(path, encoding="latin-1") as file:
+            os.kill(int(file.read(64)), 0)
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
 def _is_own_file(path: str) -> bool:
     """Return True if the path is a regular file of this user."""
     try:

@@ -1,9 +1,11 @@
-"""`wsgi-proxy status [--json]`: the figures of a running proxy, read from its status location.
+"""`wsgi-proxy status [--json | --health]`: the figures of a running proxy, read from its status location, or its health alone.
 
 Rules:
 - The address is that of the first location of the configuration with `wsgi_proxy_status`, or the URL of `--url`. With
   `listen unix:…` it is a status socket that only local users with access to its file can read.
 - An https listener of the configuration is this machine's own, so its certificate is not verified. That of `--url` is.
+- The health needs no status location: then the main process must live and have a worker, and a listener must accept. No request
+  is sent, so that the check reaches neither an upstream nor the access log.
 - No text of the proxy reaches the terminal with control characters.
 """
 
@@ -11,28 +13,33 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..config import locations_of
+from ..config import Location, locations_of
 from ..errors import ConfigError
 from .flags import NAME, UsageError, take_configuration
+from .places import pid_file
 
 if TYPE_CHECKING:
-    from ..config import Config, Listen, Location
+    from ..config import Config, Listen
 
 USAGE = f"""\
-Usage: {NAME} status [--json] [--url URL] [-c filename] [-p prefix]
+Usage: {NAME} status [--json | --health] [--url URL] [-c filename] [-p prefix]
 
 Print the figures of the running proxy: requests, latency, upstream servers, locations, limits, caches, workers. They are read
 from the first location with `wsgi_proxy_status` in the configuration.
   --json     print the JSON document of `wsgi_proxy_status json`
+  --health   print nothing; exit with 0 if the proxy answers there, or without such a location if it has workers and accepts
+             connections, else say why not and exit with 1
   --url URL  read this status location, also of another machine"""
 NO_LOCATION = (
     "the configuration has no status location; add one and reload:\n"
@@ -160,6 +167,9 @@ def run(name: str, argv: list[str]) -> int:
     try:
         options, rest = take_configuration(argv)
         url, rest = parse(rest)
+        if name == "status" and rest == ["--health"]:
+            check(place_of_url(url) if url else None, None if url else read_configuration(options, whole=False))
+            return 0
         place = place_of_url(url) if url else place_of(read_configuration(options, whole=False))
     except (UsageError, StatusError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
@@ -170,6 +180,57 @@ def run(name: str, argv: list[str]) -> int:
         return 1
     code: int = command.main(rest, place)
     return code
+
+
+def check(place: Place | None, config: Config | None) -> None:
+    """Raise StatusError unless the proxy is healthy, by an answer from a place, else by its processes and a listener."""
+    if config is not None:
+        try:
+            place = place_of(config)
+        except StatusError:
+            _check_processes(config)
+            return
+    assert place is not None
+    connection = _Connection(place)
+    try:
+        # Any answer will do: access rules may refuse this machine.
+        connection.request("GET", f"{place.path}?format=json", headers={"Host": place.name})
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        raise StatusError(f"no answer: {error}") from error
+    finally:
+        connection.close()
+
+
+def _check_processes(config: Config) -> None:
+    path = pid_file(config)
+    if os.path.exists(path):
+        pid = Path(path).read_text().strip()
+        if os.path.exists("/proc/self/stat") and pid not in _parents():
+            raise StatusError(f'the main process "{pid}" of {path} has no worker')
+    listens = [listen for server in config.servers for listen in server.listens]
+    listen = min(listens, key=lambda each: (each.proxy_protocol, each.ssl, not each.unix))
+    connection = _Connection(_at(listen, Location(), ""))
+    try:
+        connection.connect()
+    except OSError as error:
+        raise StatusError(f"no connection to {listen.unix or listen.port}: {error}") from error
+    finally:
+        connection.close()
+
+
+def _parents() -> set[str]:
+    """Return the IDs of all processes that have children, from Linux's /proc."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name of the program may have spaces and parentheses.
+            state, parent = path.read_text(errors="replace").rpartition(")")[2].split()[:2]
+        except OSError:  # it has ended
+            continue
+        if state != "Z":
+            found.add(parent)
+    return found
 
 
 def main(words: list[str], place: Place) -> int:
