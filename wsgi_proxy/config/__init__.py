@@ -59,6 +59,8 @@ from .model import Set as Set
 from .model import SettingPlace as SettingPlace
 from .model import SourceLine as SourceLine
 from .model import SpanAttribute as SpanAttribute
+from .model import StickyLearn as StickyLearn
+from .model import StickyRoute as StickyRoute
 from .model import Template as Template
 from .model import TunnelSettings as TunnelSettings
 from .model import Upstream as Upstream

@@ -166,6 +166,29 @@ class Sticky:
 
 
 @dataclass(frozen=True)
+class StickyRoute:
+    """`sticky route $variable …`: the first variable that is not empty names the server by its `route`."""
+
+    variables: tuple[Template, ...]
+
+
+@dataclass(frozen=True)
+class StickyLearn:
+    """`sticky learn create=$variable lookup=$variable zone=name:size timeout= header sync`. `timeout` is in seconds."""
+
+    create: tuple[Template, ...]
+    lookup: tuple[Template, ...]
+    zone: str
+    size: int
+    timeout: float = 600.0
+    header: bool = False
+    """Learn a session when the head of the response has arrived, not at its end."""
+    sync: bool = False
+    """Shared by all machines of the cluster."""
+    place: SourceLine = SourceLine()
+
+
+@dataclass(frozen=True)
 class HealthCheck:
     """An active health check: `health_check` of a location, or of a pool in Python.
 
@@ -243,7 +266,7 @@ class Upstream:
     resolver_families: tuple[str, ...] = ("ipv4", "ipv6")
     resolver_timeout: float | None = None
     """None: that of the http context."""
-    sticky: Sticky | None = None
+    sticky: Sticky | StickyRoute | StickyLearn | None = None
     place: SourceLine = SourceLine()
 
 

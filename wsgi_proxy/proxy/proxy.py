@@ -78,6 +78,7 @@ class Proxy:
         kept = kept_memory_of(config)
         self.metrics = Metrics(kept)
         self.keyvals = Zones(config, kept, self.membership)
+        self.keyvals.serve(self.targets.pools.values())
         self.probes = Probes.of(config, self.targets.pools, self.zone, self.metrics.checked)
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
         self.metrics.use(self.targets.pools, config.cache_zones)

@@ -100,6 +100,7 @@ class UpstreamRequests:
         reply = body.reply
         settings = forwarder.settings
         exchange.upstream_pairs = reply.pairs
+        body.lease.answered(exchange)
         if reply.status == 101:
             idle = settings.read_timeout if settings.stream_timeout is None else settings.stream_timeout
             return Response(101, forwarder.response_headers(exchange, reply.pairs), Tunnelled(body, exchange.upgrade, idle))

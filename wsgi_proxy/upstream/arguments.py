@@ -45,7 +45,7 @@ def check(
             if option not in options:
                 raise arguments.wrong("policy: options", f"one of {', '.join(options) or 'none'} is wanted", option)
     arguments.text(name, "name")
-    if sticky is not None:
+    if sticky is not None and not isinstance(sticky, config.StickyRoute | config.StickyLearn):
         arguments.instance(sticky, config.Sticky, "sticky")
     arguments.count(queue, "queue")
     arguments.seconds(queue_timeout, "queue_timeout")

@@ -24,7 +24,6 @@ from ..balance import EPOCH, FIRST_FAILS, Peer, Tried
 from ..errors import NoLiveUpstreams
 from . import arguments
 from .pool_state import DEFAULT_RUNTIME, PoolState, Runtime
-from .sticky import cookie, set_cookie
 
 __all__ = ["Lease", "Peer", "Pool"]
 
@@ -32,10 +31,11 @@ __all__ = ["Lease", "Peer", "Pool"]
 class Lease:
     """One attempt at `peer`, counted as an open connection until it is settled."""
 
-    __slots__ = ("_pool", "begun", "peer", "reason", "settled")
+    __slots__ = ("_learning", "_pool", "begun", "peer", "reason", "settled")
 
     def __init__(self, pool: Pool, peer: Peer) -> None:
         self._pool = pool
+        self._learning: Any = None
         self.peer = peer
         self.settled = False
         self.reason = ""
@@ -46,6 +46,15 @@ class Lease:
     def sticky_cookie(self, exchange: Any) -> str | None:
         """Return the Set-Cookie value that keeps the client with this server; None without `sticky`."""
         return self._pool.sticky_cookie(self.peer, exchange)
+
+    def answered(self, exchange: Any) -> None:
+        """Note that the head of the response has arrived. With `sticky learn`, its session is bound now or at the end."""
+        sessions = self._pool.sessions
+        if sessions is not None and sessions.learns:
+            if sessions.early or self.settled:
+                sessions.learn(exchange, self.peer.sid)
+            else:
+                self._learning = exchange
 
     def settle(self, failed: bool = False, header_time: float | None = None, last_byte_time: float | None = None) -> None:
         """End the attempt. A settled lease is ignored.
@@ -63,6 +72,9 @@ class Lease:
                 pool.counts.remove(index)
                 if failed or pool._words[FIRST_FAILS + index]:
                     pool._judge(self.peer, failed, self.reason)
+            if self._learning is not None:
+                exchange, self._learning = self._learning, None
+                pool.sessions.learn(exchange, self.peer.sid)
             if pool._queue is not None:
                 pool._queue.wake()
 
@@ -98,7 +110,7 @@ class Pool(PoolState):
         policy: config.Policy | str | Callable[..., Any] | Any = "least_conn",
         *,
         name: str | Any = "",
-        sticky: config.Sticky | None = None,
+        sticky: config.Sticky | Any = None,
         queue: int | Any = 0,
         queue_timeout: float | Any = 60.0,
         health_check: config.HealthCheck | None = None,
@@ -227,7 +239,7 @@ class Pool(PoolState):
             only = lineup.only(self.peers[0])
             return only if only is None or lineup.confirm is None else lineup.confirm(only, exchange)
         if self.sticky is not None:
-            wanted = self._wanted(exchange, cookie(exchange.header("Cookie"), self.sticky.cookie), now)
+            wanted = self._wanted(exchange, self.sessions.wanted(exchange), now)
             if wanted is not None:
                 stay = getattr(lineup.main, "stay", None)
                 if stay is not None and not wanted.backup:
@@ -241,7 +253,7 @@ class Pool(PoolState):
         return peer
 
     def _wanted(self, exchange: Any, sid: str, now: int) -> Peer | None:
-        """Return the peer of the client's cookie, if it may be used. A server with `drain` keeps its sessions."""
+        """Return the peer of the client's session, if it may be used. A server with `drain` keeps its sessions."""
         if not sid:
             return None
         conns = self.counts.totals
@@ -256,7 +268,8 @@ class Pool(PoolState):
 
     def sticky_cookie(self, peer: Peer, exchange: Any) -> str | None:
         """The Set-Cookie value that keeps the client with `peer`; None without `sticky`."""
-        return None if self.sticky is None else set_cookie(self.sticky, peer.sid, self._clock(), exchange)
+        value: str | None = None if self.sticky is None else self.sessions.set_cookie(peer.sid, self._clock(), exchange)
+        return value
 
     def _note_pick(self, peer: Peer, now: int) -> bool:
         """Record the choice. Return False if another worker took the only probe after a quarantine."""

@@ -38,6 +38,7 @@ from .lineup import Lineup
 from .names import Addresses
 from .queue import Queue
 from .resolver import SYSTEM, Resolver
+from .sticky import sessions_of
 
 if TYPE_CHECKING:
     from .. import config
@@ -69,7 +70,7 @@ class PoolState:
         servers: tuple[config.Server, ...],
         policy: Any,
         name: str,
-        sticky: config.Sticky | None,
+        sticky: Any,
         queue: int,
         queue_timeout: float,
         shared_turns: bool,
@@ -79,6 +80,8 @@ class PoolState:
         self.name = name
         self.policy = policy
         self.sticky = sticky
+        self.sessions: Any = sessions_of(sticky, runtime.clock)
+        """The sessions that stay with their server (`sticky.Sessions`); None without `sticky`."""
         self.resolver = runtime.resolver
         self.on_tick: Callable[[], None] | None = None
         """A function to call at most once a second during requests. It must not wait."""

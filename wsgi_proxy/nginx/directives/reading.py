@@ -69,6 +69,8 @@ class Reading:
         self.limit_conn_zones: dict[str, LimitConnZone] = {}
         self.keyval_zones: dict[str, KeyvalZone] = {}
         self.keyvals: list[Keyval] = []
+        self.sticky_zones: dict[str, str] = {}
+        """The upstream of each zone of `sticky learn`."""
         self.matches: dict[str, Match] = {}
         self.cluster: Cluster | None = None
         self.otel: OtelExporter | None = None

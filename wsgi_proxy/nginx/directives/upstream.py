@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from ...balance import POLICIES, conflicts
-from ...config import Policy, Server, Sticky, Template, Upstream
+from ...config import Policy, Server, Upstream
 from ...http import file_name
 from ...upstream import parse
 from . import values
@@ -14,7 +13,7 @@ from .core import take_resolver
 from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
 
 if TYPE_CHECKING:
-    from ...exchange import Exchange
+    pass
 
 _SMALLEST_ZONE = 8 * 4096
 
@@ -160,7 +159,7 @@ def _method(level: Level, statement: Statement) -> None:
     _choose(level, Policy(name), statement)
 
 
-# --- connections, zones, queues, sticky sessions ----------------------------------------------------------------------------
+# --- connections, zones, queues ---------------------------------------------------------------------------------------------
 
 
 def _keepalive(level: Level, args: list[str]) -> int:
@@ -202,47 +201,6 @@ def _queue(level: Level, statement: Statement) -> None:
         level.own["upstream.queue_timeout"] = seconds
 
 
-class SameSite:
-    """The `samesite` attribute of the sticky cookie from a variable: none for an empty value, `strict` for an unknown one."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Template) -> None:
-        self._value = value
-
-    def __call__(self, exchange: Exchange) -> str:
-        value = self._value(exchange)
-        return f"samesite={value if value.lower() in ('strict', 'lax', 'none') else 'strict'}" if value else ""
-
-
-def _sticky(level: Level, args: list[str]) -> Sticky:
-    kind, name, *parameters = args
-    if kind != "cookie":
-        raise Bad(f'"sticky {kind}" is not supported by wsgi_proxy')
-    expires: float | None = None
-    path = ""
-    domain: str | Template = ""
-    flags: list[str | Template] = []
-    for parameter in parameters:
-        key, equals, rest = parameter.partition("=")
-        if key == "expires" and equals:
-            # nginx's value for `max`.
-            expires = 10 * 365 * 86400.0 if rest == "max" else values.parse_time(rest, milliseconds=False)
-            if expires is None:
-                raise BadValue('invalid "expires" parameter value')
-        elif key == "path" and equals:
-            path = rest
-        elif key == "domain" and equals:
-            domain = level.template(rest) if "$" in rest else rest
-        elif key == "samesite" and "$" in rest:
-            flags.append(SameSite(level.template(rest)))
-        elif parameter in ("httponly", "secure") or re.fullmatch(r"samesite=(strict|lax|none)", parameter):
-            flags.append(parameter)
-        else:
-            raise Bad(f'unknown parameter "{parameter}"')
-    return Sticky(name, expires, domain, path, tuple(flags))
-
-
 ROWS: tuple[Row, ...] = (
     special("upstream", "http", "BLOCK TAKE1", _upstream),
     listed(
@@ -263,13 +221,6 @@ ROWS: tuple[Row, ...] = (
     value("keepalive_time", "upstream", "TAKE1", "upstream.keepalive_time", values.time),
     value("keepalive_timeout", "upstream", "TAKE1", "upstream.keepalive_timeout", values.time),
     special("queue", "upstream", "TAKE12", _queue, "upstream.queue"),
-    value(
-        "sticky",
-        "upstream",
-        "2MORE",
-        "upstream.sticky",
-        _sticky,
-    ),
     special("resolver", "upstream", "1MORE", take_resolver, "upstream.resolver"),
     value("resolver_timeout", "upstream", "TAKE1", "upstream.resolver_timeout", values.time),
 )
