@@ -38,7 +38,7 @@ def test_each_block_makes_an_application(number: int) -> None:
 
 def test_the_configuration_of_the_operators_page() -> None:
     blocks = re.findall(r"```nginx\n(.*?)```", (DOCS / "monitoring.md").read_text(), re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         text = block if block.startswith(("server", "otel_exporter")) else f"server {{ {block} }}"
         assert nginx.loads(f"events {{}} http {{ {text} }}").warnings == ()
