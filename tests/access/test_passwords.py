@@ -13,7 +13,10 @@ import bcrypt
 import pytest
 
 from tests.support import fetch, free_port, run_nginx
+from wsgi_proxy import nginx
+from wsgi_proxy.access import passwords
 from wsgi_proxy.access.passwords import PasswordFile, apr1, crypt, read_users, verify
+from wsgi_proxy.errors import ConfigError
 
 
 def ssha(password: bytes, salt: bytes) -> str:
@@ -132,3 +135,26 @@ def test_nginx_accepts_the_same(tmp_path: Path) -> None:
                 word = base64.b64encode(user.encode() + b":" + given).decode()
                 status = fetch(port, headers=[("Authorization", f"Basic {word}")]).status
                 assert (status == 200) == verify(given, hashed.encode()), (user, given, status)
+
+
+@pytest.mark.parametrize("hashed", ["$2y$05$abc", "$apr1$salt$abc"])
+def test_bcrypt_without_a_library_is_a_fault_of_the_configuration(
+    hashed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users").write_text(f"# $2y$\nann:{{PLAIN}}x\nbob:{hashed}\n")
+    (tmp_path / "nginx.conf").write_text("events {} http { auth_basic_user_file users; server { } }")
+    nginx.load(str(tmp_path / "nginx.conf"))
+    monkeypatch.setattr(passwords, "_found", [None])
+    nginx.load(str(tmp_path / "nginx.conf"))  # the package has bcrypt
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    if hashed.startswith("$2"):
+        with pytest.raises(ConfigError) as caught:
+            nginx.load(str(tmp_path / "nginx.conf"))
+        wanted = 'nginx.conf:1: "users" has bcrypt hashes, which need the package bcrypt: pip install "wsgi-proxy-nginx[bcrypt]"'
+        assert str(caught.value) == f"{tmp_path}/{wanted}"
+    else:
+        nginx.load(str(tmp_path / "nginx.conf"))
+
+
+def test_a_file_that_cannot_be_read_lacks_nothing(tmp_path: Path) -> None:
+    assert not passwords.lacks_bcrypt(str(tmp_path / "none"))

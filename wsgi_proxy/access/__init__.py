@@ -4,7 +4,7 @@ from .body_limit import bound_body, check_unread
 from .client_certificate import tls_of, verdict
 from .destinations import client_names, is_elsewhere
 from .guard import AccessPlan, Guard
-from .passwords import load_libraries
+from .passwords import lacks_bcrypt, load_libraries
 from .symlinks import file_status, open_file
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "destinations",
     "file_status",
     "is_elsewhere",
+    "lacks_bcrypt",
     "load_libraries",
     "open_file",
     "tls_of",

@@ -25,6 +25,8 @@ from ..net import in_system_thread
 
 _REMEMBERED = 1024
 _ITOA64 = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BCRYPT_SETTING = b"$2b$04$" + b"." * 22
+"""The setting with the least work."""
 _CRYPT_DATA = 256 * 1024
 """A size in bytes that exceeds every C library's struct crypt_data."""
 
@@ -73,6 +75,18 @@ def read_users(path: str) -> dict[str, str]:
             if colon and user and not user.startswith("#"):
                 users.setdefault(user, rest.partition(":")[0])
     return users
+
+
+def lacks_bcrypt(path: str) -> bool:
+    """Return True if a password file has bcrypt hashes, and neither crypt(3) nor the package `bcrypt` can check them.
+
+    A file that cannot be read is the business of its requests, as in nginx.
+    """
+    try:
+        hashes = read_users(path).values()
+    except OSError:
+        return False
+    return any(hashed.startswith("$2") for hashed in hashes) and crypt(b"", _BCRYPT_SETTING) is None
 
 
 def offload(function: Callable[[bytes, bytes], bool], password: bytes, hashed: bytes) -> bool:

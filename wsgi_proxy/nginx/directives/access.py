@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...access import lacks_bcrypt
 from ...config import Access, Template
 from . import values
 from .rewrite import variable
@@ -39,6 +40,8 @@ def _auth_request_set(level: Level, args: list[str]) -> tuple[str, Template]:
 
 def _user_file(level: Level, args: list[str]) -> Template:
     """Return the path of a password file, relative to the directory of the configuration, as in nginx."""
+    if "$" not in args[0] and lacks_bcrypt(level.reading.absolute(args[0], beside_configuration=True)):
+        raise Bad(f'"{args[0]}" has bcrypt hashes, which need the package bcrypt: pip install "wsgi-proxy-nginx[bcrypt]"')
     return values.path_template(level, args[0], beside_configuration=True)
 
 
