@@ -97,6 +97,8 @@ class Exchange(ClientRequest):
     # Cache.
     cache_status = ""
     cache_key = ""
+    update: Any = None
+    """An event that is set at the end of the background update that the request began; None without one."""
     slice_range = ""
     """The range of the part that is asked for under `slice`."""
 

@@ -19,7 +19,7 @@ PHASES = {
     ),
     "scripts": ("routing nginx variables", "captures variables"),
     "access": ("access limits", "limit_conn_status limit_req_status remote_user"),
-    "cache": ("cache", "cache_key cache_status"),
+    "cache": ("cache", "cache_key cache_status update"),
     "upstream": (
         "proxy upstream balance",
         """body_bytes_received body_dropped proxy_host proxy_port request_body request_body_file slice_range

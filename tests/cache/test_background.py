@@ -44,6 +44,26 @@ def test_an_update_that_fails_is_a_line_in_the_log_and_frees_its_fill(tmp_path, 
     assert site.get("/").body == b"two"
 
 
+class Broken:
+    """A fetch with a defect."""
+
+    closed = False
+
+    def prepare(self, x):
+        raise ValueError("a defect")
+
+    def close(self):
+        self.closed = True
+
+
+def test_the_end_of_an_update_is_an_event_of_the_request_that_began_it(tmp_path):
+    site, x, fetch = Site(tmp_path, background=True), exchange("/a"), Broken()
+    site.cache.background.update(x, fetch)
+    assert not x.update.is_set() and detached(x).update is None
+    site.run_spawned()
+    assert x.update.is_set() and fetch.closed
+
+
 def test_nothing_is_updated_behind_a_request_by_who_cannot(tmp_path):
     site = Site(tmp_path)
     site.responses((200, GRACE, b"one"), (200, GRACE, b"two"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from wsgi_proxy import Pool, Proxy, Server
 from wsgi_proxy.errors import ConfigError
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.response import Response
+from wsgi_proxy.wsgi.app import await_update
 
 __all__ = ["made", "upstream"]  # fixtures
 
@@ -144,3 +146,28 @@ def test_a_body_that_is_here_is_handed_over_whole_and_counted(upstream: Recorder
 def test_a_configuration_that_is_no_path_is_named() -> None:
     with pytest.raises(ConfigError, match="path: the path of an nginx.conf is wanted, not None"):
         Proxy.from_nginx(None)  # type: ignore[arg-type]
+
+
+class _Update:
+    """The event of a background update, which notes that it was waited for."""
+
+    waited = 0
+
+    def wait(self, seconds: float) -> None:
+        self.waited += 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "keeps", "waits"),
+    [("HTTP/1.1", False, 1), ("HTTP/1.0", False, 1), ("HTTP/1.1", True, 0), ("HTTP/2.0", False, 0)],
+)
+def test_the_end_of_a_connection_waits_for_a_background_update(protocol: str, keeps: bool, waits: int) -> None:
+    exchange = Exchange()
+    exchange.protocol = protocol
+    exchange.connection = SimpleNamespace(head=SimpleNamespace(keep_alive=keeps))
+    exchange.update = update = _Update()
+    await_update(exchange)
+    assert update.waited == waits
+    exchange.connection = None
+    await_update(exchange)
+    assert update.waited == waits

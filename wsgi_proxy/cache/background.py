@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import io
+import threading
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -60,13 +61,15 @@ class Background:
         """Carry out a fetch that no client waits for, and close it."""
         assert self.spawn is not None
         other = detached(exchange)
+        exchange.update = threading.Event()
         try:
-            self.spawn(lambda: self._update(other, fetch))
+            self.spawn(lambda: self._update(other, fetch, exchange.update))
         except BaseException:
+            exchange.update = None
             fetch.close()
             raise
 
-    def _update(self, exchange: Exchange, fetch: Fetch) -> None:
+    def _update(self, exchange: Exchange, fetch: Fetch, ended: threading.Event) -> None:
         assert self.refetch is not None
         try:
             fetch.prepare(exchange)
@@ -79,6 +82,7 @@ class Background:
             errorlog.line("error", f'background update of "{exchange.cache_key}" failed: {cause}', exchange)
         finally:
             fetch.close()
+            ended.set()
 
 
 def detached(exchange: Exchange) -> Exchange:
@@ -95,6 +99,7 @@ def detached(exchange: Exchange) -> Exchange:
     other.response = None
     other.leases = None
     other.trace = None
+    other.update = None
     return other
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ..worker import Link, ResponseWriter
 
 _PYTHON_POOL: Final = "pool"
+_LONGEST_UPDATE: Final = 1.0
+"""Seconds that the end of a connection waits for a background update."""
 _LINE_END = re.compile(r"[\r\n\0]")
 
 
@@ -189,9 +191,21 @@ class ProxyApp(proxy.Proxy):
         if self.spans is not None and exchange.trace_context is not None:
             self.spans.ended(exchange)
         run_post_action(self.subrequests, exchange)
+        if exchange.update is not None:
+            await_update(exchange)
 
 
 _CALL: Final[Any] = ProxyApp.__call__
+
+
+def await_update(exchange: Exchange) -> None:
+    """Wait for the background update that a request began, if its connection ends with it.
+
+    The client has its response. As in nginx, a client that waits for the end of the connection finds the entry updated.
+    """
+    link = exchange.connection
+    if link is not None and link.head is not None and not link.head.keep_alive and exchange.protocol.startswith("HTTP/1"):
+        exchange.update.wait(_LONGEST_UPDATE)
 
 
 def _without_length(headers: Pairs) -> Pairs:
