@@ -89,7 +89,7 @@ def test_a_main_process_without_workers_is_not_healthy(tmp_path: Path) -> None:
         # A child of the test without children takes the place of a main process whose workers are gone.
         path.write_text(f"{worker}\n")
         done = command(server, "status", "--health")
-        assert done.returncode == 1 and f'"{worker}" of {path} has no worker' in done.stderr
+        assert done.returncode == 1 and f'no worker: the main process "{worker}" of {path} has no child' in done.stderr
         path.write_text(f"{server.pid}\n")
 
 

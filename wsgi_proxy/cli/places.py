@@ -14,6 +14,7 @@ import hashlib
 import os
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..shm import memory_directory
@@ -91,3 +92,27 @@ def _is_own_file(path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def missing_worker(config: Config) -> str:
+    """Return a message if the process of the pid file is gone or has no child, else "". Without /proc it is taken to have one."""
+    path = pid_file(config)
+    if not os.path.exists(path) or not os.path.exists("/proc/self/stat"):
+        return ""
+    with open(path, encoding="latin-1") as file:
+        pid = file.read(64).strip()
+    return "" if pid in _parents() else f'no worker: the main process "{pid}" of {path} has no child'
+
+
+def _parents() -> set[str]:
+    """Return the IDs of all processes that have children, from Linux's /proc."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name of the program may have spaces and parentheses.
+            state, parent = path.read_text(errors="replace").rpartition(")")[2].split()[:2]
+        except OSError:  # it has ended
+            continue
+        if state != "Z":
+            found.add(parent)
+    return found

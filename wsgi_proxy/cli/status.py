@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..config import Location, locations_of
 from ..errors import ConfigError
 from .flags import NAME, UsageError, take_configuration
-from .places import pid_file
+from .places import missing_worker
 
 if TYPE_CHECKING:
     from ..config import Config, Listen
@@ -203,11 +201,9 @@ def check(place: Place | None, config: Config | None) -> None:
 
 
 def _check_processes(config: Config) -> None:
-    path = pid_file(config)
-    if os.path.exists(path):
-        pid = Path(path).read_text().strip()
-        if os.path.exists("/proc/self/stat") and pid not in _parents():
-            raise StatusError(f'the main process "{pid}" of {path} has no worker')
+    reason = missing_worker(config)
+    if reason:
+        raise StatusError(reason)
     listens = [listen for server in config.servers for listen in server.listens]
     listen = min(listens, key=lambda each: (each.proxy_protocol, each.ssl, not each.unix))
     connection = _Connection(_at(listen, Location(), ""))
@@ -217,20 +213,6 @@ def _check_processes(config: Config) -> None:
         raise StatusError(f"no connection to {listen.unix or listen.port}: {error}") from error
     finally:
         connection.close()
-
-
-def _parents() -> set[str]:
-    """Return the IDs of all processes that have children, from Linux's /proc."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name of the program may have spaces and parentheses.
-            state, parent = path.read_text(errors="replace").rpartition(")")[2].split()[:2]
-        except OSError:  # it has ended
-            continue
-        if state != "Z":
-            found.add(parent)
-    return found
 
 
 def main(words: list[str], place: Place) -> int:
