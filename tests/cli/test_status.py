@@ -20,7 +20,7 @@ CONFIGURATION = """
 worker_processes 2;
 events {{}}
 http {{
-    upstream echo {{ server {up}; server 127.0.0.1:{dead} max_fails=1; }}
+    upstream echo {{ server {up}; server 127.0.0.1:{dead} max_fails=1 fail_timeout=1h; }}
     server {{ listen 127.0.0.1:{port}; server_name main.test; location / {{ proxy_pass http://echo; }} }}
     server {{ listen unix:status.sock; location / {{ wsgi_proxy_status json; }} }}
 }}

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, Recorder, fetch, free_port, reply, run_proxy, wait_until
+from tests.support.matrix_http2 import Http2Client
 from tests.support.processes import Running
 from tests.support.recorder import Recorded, Wire
 from tests.support.tls import DAY, NOW, Files
@@ -29,7 +30,7 @@ http {{
     proxy_cache_path store keys_zone=shop:1m;
     limit_req_zone $arg_key zone=slow:1m rate=1r/m;
     limit_conn_zone $arg_key zone=few:1m;
-    upstream echo {{ server {one}; server {two}; }}
+    upstream echo {{ server {one} max_fails=0; server {two} max_fails=0; }}
     upstream lone {{ server 127.0.0.1:{dead}; }}
     upstream mixed {{ server 127.0.0.1:{dead} max_fails=0; server {one} backup; }}
     server {{
@@ -37,6 +38,10 @@ http {{
         server_name main.test;
         location / {{ proxy_pass http://echo; }}
         location /missing {{ proxy_pass http://echo; }}
+        location /failed {{ proxy_pass http://echo; }}
+        location /retried {{ proxy_pass http://echo; proxy_next_upstream http_500; }}
+        location /away {{ return 503; }}
+        http2 on;
         location /lone {{ proxy_pass http://lone; }}
         location /mixed {{ proxy_pass http://mixed; }}
         location /cached {{ proxy_pass http://echo; proxy_cache shop; proxy_cache_valid 200 1h; }}
@@ -59,10 +64,14 @@ http {{
 """
 
 
-def answer(request: Recorded, wire: Wire) -> bytes:
-    if request.target.startswith("/missing"):
-        return reply(b"not here", 404)
-    return reply(b"x" * 100)
+def status_of(target: str) -> int:
+    """Return the status of the upstreams' response."""
+    return {"/missing": 404, "/failed": 500, "/retried": 500}.get(target.partition("?")[0], 200)
+
+
+def answer(request: Recorded, wire: Wire | None) -> bytes:
+    status = status_of(request.target)
+    return reply({404: b"not here", 500: b"broken"}.get(status, b"x" * 100), status)
 
 
 class CountingClient:
@@ -72,14 +81,27 @@ class CountingClient:
         self.port = port
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.bytes: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def get(self, path: str, host: str = "main.test") -> None:
-        response = fetch(self.port, path, headers=[("Host", host)])
+    def get(self, path: str, host: str = "main.test", body: bytes = b"") -> None:
+        response = fetch(self.port, path, "POST" if body else "GET", headers=[("Host", host)], body=body)
+        key = path.partition("?")[0] if host == "main.test" else host
+        self._count(key, response.status, len(response.body), len(body))
+
+    def _count(self, key: str, status: int, received: int, sent: int) -> None:
         with self._lock:
-            key = path.partition("?")[0] if host == "main.test" else host
-            self.statuses[key, response.status] += 1
-            self.bytes[key] += len(response.body)
+            self.statuses[key, status] += 1
+            self.bytes[key] += received
+            self.sent[key] += sent
+
+    def http2(self, paths: list[str], body: bytes | None = None) -> None:
+        """Send requests to the default server as concurrent streams of one connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
+            results = Http2Client(sock).together([(path, "a", body, "length", None) for path in paths])
+        for path, result in zip(paths, results, strict=True):
+            assert result.complete, result
+            self._count(path.partition("?")[0], result.status, result.length, len(body or b""))
 
     def send(self, paths: list[str], host: str = "main.test") -> None:
         shares = [paths[start::4] for start in range(4)]
@@ -113,8 +135,21 @@ def assert_equal(found: dict[str, Any], client: CountingClient, upstreams: list[
     assert found["requests"] == sum(client.statuses.values()) and found["responses"] == client.classes()
     assert found["body_bytes"] == sum(client.bytes.values()) and found["latency"]["count"] == found["requests"]
     by_path = {row["location"].removeprefix("= "): row for row in found["locations"] if row["server"].startswith("main.test")}
-    for path in ("/", "/missing", "/lone", "/mixed", "/cached", "/limited", "/mirrored", "/moved"):
+    for path in (
+        "/",
+        "/missing",
+        "/lone",
+        "/mixed",
+        "/cached",
+        "/limited",
+        "/mirrored",
+        "/moved",
+        "/failed",
+        "/retried",
+        "/away",
+    ):
         key = "/" if path == "/" else path
+        assert by_path[path]["request_body_bytes"] == client.sent[key], path
         assert by_path[path]["responses"] == client.classes(key), path
         assert by_path[path]["body_bytes"] == client.bytes[key], path
         assert by_path[path]["latency"]["count"] == sum(client.classes(key).values())
@@ -130,16 +165,34 @@ def assert_equal(found: dict[str, Any], client: CountingClient, upstreams: list[
         assert tried[upstream.address] == len(upstream.requests)
         rows = [row for rows in found["upstreams"].values() for row in rows if row["server"] == upstream.address]
         assert sum(row["bytes_sent"] for row in rows) == sum(len(each.raw) for each in upstream.requests)
+        assert sum(row["bytes_received"] for row in rows) == sum(len(answer(each, None)) for each in upstream.requests)
+        for kind in (2, 4, 5):
+            answered = sum(status_of(each.target) // 100 == kind for each in upstream.requests)
+            assert sum(row["responses"][f"{kind}xx"] for row in rows) == answered, kind
         assert (
             sum(row["header"]["count"] for row in rows)
             == sum(row["response"]["count"] for row in rows)
             == tried[upstream.address]
         )
+    assert found["request_body_bytes"] == sum(client.sent.values())
+    states = found["caches"]["shop"]["states"]
+    asked = [each.target for upstream in upstreams for each in upstream.requests]
+    assert states["MISS"] == asked.count("/cached")
+    assert states["HIT"] == found["cache_hits"] == client.statuses["/cached", 200] - states["MISS"]
+    limit = found["limits"]["limit_req"]["slow"]
+    assert (limit["passed"], limit["rejected"]) == (client.statuses["/limited", 200], client.statuses["/limited", 503])
+    assert found["retry_reasons"]["mixed"]["error"] == client.statuses["/mixed", 200]
+    assert found["retry_reasons"]["echo"]["http_500"] == client.statuses["/retried", 500] == asked.count("/retried") / 2
+    assert found["retries"] == client.statuses["/mixed", 200] + client.statuses["/retried", 500]
 
 
 def drive(client: CountingClient) -> None:
     client.send(["/"] * 24 + ["/missing"] * 8 + ["/moved"] * 5 + ["/file"] * 3)
-    client.send(["/lone"] * 6 + ["/mixed"] * 6)
+    client.send(["/lone"] * 6 + ["/mixed"] * 6 + ["/failed"] * 4 + ["/retried"] * 3 + ["/away"] * 2)
+    for size in (1, 5000, 100_000):
+        client.get("/", body=b"y" * size)
+    client.http2(["/", "/missing", "/failed", "/retried", "/away", "/moved", "/cached"] * 2)
+    client.http2(["/"] * 3, b"z" * 20_000)
     client.send(["/mirrored"] * 4)
     client.send(["/"] * 7, "second.test")
     for _ in range(5):
@@ -158,15 +211,15 @@ def test_every_figure_is_exact(tmp_path: Path) -> None:
             drive(client)
             found = settled(server.port, client)
             assert_equal(found, client, [one, two])
-            assert found["retries"] == found["retry_reasons"]["mixed"]["error"] == 6
             # A single server is never out, but its failures are counted: also those of the mirrored requests.
             wait_until(lambda: state(server.port)["upstreams"]["lone"][0]["failures"] == 10, "the mirrored requests")
             (lone,) = state(server.port)["upstreams"]["lone"]
             assert lone["tries"] == lone["failures"] == lone["responses"]["none"] == 10 and lone["state"] == "up"
             assert "Connection refused" in lone["last_failure"]["reason"]
-            assert found["caches"]["shop"]["states"]["HIT"] == found["cache_hits"] == 4
-            assert found["caches"]["shop"]["states"]["MISS"] == 1 and found["caches"]["shop"]["ratio"] == 0.8
-            assert found["limits"]["limit_req"]["slow"] | {"passed": 1, "rejected": 2} == found["limits"]["limit_req"]["slow"]
+            states = found["caches"]["shop"]["states"]
+            assert states["MISS"] and found["caches"]["shop"]["ratio"] == round(
+                states["HIT"] / (states["HIT"] + states["MISS"]), 4
+            )
             assert found["limits"]["limit_conn"]["few"]["passed"] == 1
             assert len(found["workers"]) == 4 and found["worker_deaths"] == 0
             assert {row["pid"] for row in found["workers"]} == set(server.children())
