@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Running, fetch, free_port, run_proxy, wait_until
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 
 BURST = 20
 CONF = """
@@ -53,20 +53,20 @@ class Place:
         return statuses.count(200)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@pytest.fixture(scope="module", params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     # A timeout that no busy machine reaches: a request that is decided alone would be admitted four times.
-    yield from proxies(tmp_path_factory.mktemp("cluster"), "30s")
+    yield from proxies(tmp_path_factory.mktemp("cluster"), "30s", request.param)
 
 
-@pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    yield from proxies(tmp_path_factory.mktemp("hasty"), "100ms")
+@pytest.fixture(scope="module", params=KINDS)
+def hasty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from proxies(tmp_path_factory.mktemp("hasty"), "100ms", request.param)
 
 
-def proxies(directory: Path, timeout: str) -> Iterator[Place]:
+def proxies(directory: Path, timeout: str, kind: str) -> Iterator[Place]:
     (directory / "file").write_text("x")
-    with RedisServer(directory) as redis, ExitStack() as stack:
+    with RedisServer(directory, kind) as redis, ExitStack() as stack:
         ports = [free_port() for _ in range(4)]
         servers = []
         for number, port in enumerate(ports):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import Running, fetch, free_port, run_proxy, wait_until
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 
 CONF = """
 worker_processes 2;
@@ -90,9 +90,9 @@ def test_another_site_cannot_change_pairs(tmp_path: Path) -> None:
         assert ask(port, "POST", pair, fields=right) == (201, None)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[list[int], list[Running], RedisServer]]:
-    with RedisServer(tmp_path) as redis, ExitStack() as stack:
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[list[int], list[Running], RedisServer]]:
+    with RedisServer(tmp_path, request.param) as redis, ExitStack() as stack:
         ports = [free_port() for _ in range(3)]
         servers = []
         for number, port in enumerate(ports):

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.support import Recorded, Recorder, Wire, fetch, free_port, reply, run_nginx, run_proxy, wait_until
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 
 CONF = """
 worker_processes {workers};
@@ -126,9 +126,10 @@ def test_a_session_of_a_dead_server_moves(tmp_path: Path) -> None:
             assert {ask(port, "/", "s=1") for _ in range(6)} == {moved}
 
 
-def test_a_session_learned_by_one_machine_is_honoured_by_all(servers: list[Recorder], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_learned_by_one_machine_is_honoured_by_all(servers: list[Recorder], tmp_path: Path, kind: str) -> None:
     """Four machines of two workers each; Redis dies, comes back empty, and hangs."""
-    with RedisServer(tmp_path) as redis, ExitStack() as stack:
+    with RedisServer(tmp_path, kind) as redis, ExitStack() as stack:
         ports = [free_port() for _ in range(4)]
         cluster = f"wsgi_proxy_cluster {redis.url} name=test timeout=1s;"
         running = []

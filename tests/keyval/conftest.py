@@ -1,4 +1,4 @@
-"""A real redis-server for the cluster's tests."""
+"""A real Redis, and a real Valkey, for the cluster's tests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis import RedisServer
+from tests.support.redis import KINDS, RedisServer
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
+@pytest.fixture(params=KINDS)
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path, request.param) as server:
         yield server
