@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,16 @@ def test_a_revocation_list_that_is_none(files: Files) -> None:
     server = files.block("localhost", verify_client="on", client_certificate=files.ca_path, crl=str(empty))
     with pytest.raises(ValueError, match="no revocation list"):
         listener_context([(server, True)])
+
+
+def test_certificates_with_their_uses_are_named_to_clients(files: Files) -> None:
+    """`openssl x509 -trustout` adds the uses behind the certificate; OpenSSL's function for the list of issuers refuses them."""
+    trusted = str(files.folder / "trusted.pem")
+    command = ["openssl", "x509", "-addtrust", "clientAuth", "-trustout", "-in", files.ca_path, "-out", trusted]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    server = files.block("localhost", verify_client="on", client_certificate=trusted)
+    context = listener_context([(server, True)])
+    pair = Pair(context, files.client(files.pair("client"))).handshake()
+    pair.exchange()
+    assert verdict(pair.server) == "SUCCESS"
+    assert len(pair.server._openssl.get_client_ca_list()) == 1

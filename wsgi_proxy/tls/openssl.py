@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import binascii
 import re
 import ssl
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ _VERSIONS = {
     "TLSv1.2": SSL.TLS1_2_VERSION,
     "TLSv1.3": SSL.TLS1_3_VERSION,
 }
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.+?)-----END", re.DOTALL)
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -79,7 +81,7 @@ class VerifyingContext:
             if path:
                 _read(context.load_verify_locations, path)
         if tls.client_certificate:
-            _read(lambda path: context.load_client_ca(path.encode()), tls.client_certificate)
+            _read(lambda path: _offer(context, path), tls.client_certificate)
         context.set_verify_depth(tls.verify_depth)
         if tls.crl:
             store = context.get_cert_store()
@@ -125,6 +127,22 @@ def load_pair(context: SSL.Context, certificate: str, key: str, passwords: Seque
             if "mismatch" in reason:
                 raise ValueError(f'the key "{key}" does not belong to the certificate "{certificate}"') from error
     raise ValueError(f'cannot load certificate key "{key}": {reason}')
+
+
+def _offer(context: SSL.Context, path: str) -> None:
+    """Name the certificates of a file to clients that are asked for a certificate."""
+    data = Path(path).read_bytes()
+    if b"-----BEGIN TRUSTED CERTIFICATE-----" not in data:
+        context.load_client_ca(path.encode())
+        return
+    # A trusted certificate is followed by its uses (openssl-x509, -trustout), which OpenSSL does not skip here.
+    for block in _CERTIFICATE.findall(data):
+        der = binascii.a2b_base64(block)
+        size, more = der[1], 0
+        if size & 0x80:
+            more = size & 0x7F
+            size = int.from_bytes(der[2 : 2 + more], "big")
+        context.add_client_ca(x509.load_der_x509_certificate(der[: 2 + more + size]))
 
 
 def _read(load: Callable[[Any], object], path: str) -> None:
