@@ -134,6 +134,18 @@ def test_what_only_the_origin_can_answer_goes_to_it(tmp_path, field):
     site.cache.close()
 
 
+@pytest.mark.parametrize("field", ["If-Modified-Since", "If-Unmodified-Since"])
+@pytest.mark.parametrize("fields", [TAG, [*TAG, ("Set-Cookie", "a=b")]])
+def test_a_malformed_date_is_no_condition(tmp_path, field, fields):
+    """RFC 9110, sections 13.1.3 and 13.1.4: it is ignored, so the origin need not see it, not even while nothing is stored."""
+    site = Site(tmp_path)
+    site.responses((200, fields, b"0123456789"))
+    for _ in range(3):
+        assert site.get("/", headers=[(field, "blah")]).body == b"0123456789"
+    assert [field.lower() in sent for _, _, sent in site.origin.seen] == [False] * (1 if fields is TAG else 3)
+    site.cache.close()
+
+
 def test_a_part_that_is_all_the_client_wants_does_not_keep_it_waiting():
     """Behind the part, a helper reads on; the client's connection is free."""
     body = Body([b"0123", b"4567", b"89"])

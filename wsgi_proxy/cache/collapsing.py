@@ -42,7 +42,7 @@ def fetch_or_follow(exchange: Exchange, fetch: Fetch, name: str, decision: str) 
     if exchange.trace is not None:
         exchange.why("cache", "nothing is stored for this" if fetch.entry is None else "the stored response must be validated")
     asked, zone = fetch.asked, fetch.zone
-    fetch.whole = may_fill(exchange, fetch.plan) and not asked.no_store
+    fetch.whole = may_fill(exchange, fetch.plan, fetch.background.clock()) and not asked.no_store
     # Without an entry to compare it to, the upstream must answer a condition or range, for this client alone. The response to a
     # HEAD does not help requests that wait for a body.
     solitary = not fetch.whole and (fetch.entry is None or (exchange.method == "HEAD" and not fetch.plan.convert_head))

@@ -17,7 +17,7 @@ from ..response import Response
 from .background import Background
 from .partial import met, met_alone, without_body
 from .plan import CachePlan, is_set
-from .response import forces_ranges, forward_status, from_entry, is_conditional
+from .response import forces_ranges, forward_status, from_entry, has_only_malformed_dates, is_conditional
 from .rfc9111 import NO_WISHES, Pairs, Request, Wishes, invalidates, judge, selection_of, spec_of, usable_on_error, validators
 from .storage import Entry
 from .tee import Tee
@@ -128,7 +128,9 @@ class Fetch:
             return
         if exchange.method == "HEAD" and self.plan.convert_head and (self.whole or self.entry is not None):
             self.method = "GET"
-        self.drop_conditions = self.entry is not None or (self.whole and is_conditional(exchange))
+        self.drop_conditions = self.entry is not None or (
+            is_conditional(exchange) and (self.whole or has_only_malformed_dates(exchange, self.sent_at))
+        )
         if self.entry is not None:
             if self.plan.validate and (exchange.method != "HEAD" or self.method == "GET"):
                 self.extra = validators(self.entry.headers)

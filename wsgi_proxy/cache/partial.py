@@ -4,6 +4,7 @@ Rules:
 - If a request can fill the store, its own conditions and range are not forwarded, as in nginx, and a HEAD becomes a GET. Many
   such requests then make one fetch. The upstream's 200 goes to the store, and the client gets the part of it that it asked for.
 - The upstream answers If-Match, If-Unmodified-Since, several ranges, and a range beyond proxy_cache_max_range_offset.
+- A malformed date is no condition: it is never forwarded and never keeps a request from filling the store.
 - A 200 that turns out not to be storable is passed on, but a range of it is cut out here.
 """
 
@@ -16,7 +17,7 @@ from ..errors import TruncatedResponse
 from ..logs import errorlog
 from ..response import Response
 from .background import drain
-from .response import is_conditional, share
+from .response import has_only_malformed_dates, is_conditional, share
 from .rfc9111 import (
     FORWARD,
     NOT_MODIFIED,
@@ -117,9 +118,9 @@ def without_body(
     return made
 
 
-def may_fill(exchange: Exchange, plan: CachePlan) -> bool:
+def may_fill(exchange: Exchange, plan: CachePlan, now: float) -> bool:
     """Return True if this request, which may want a part, may fetch the whole response for the store."""
-    if not is_conditional(exchange):
+    if not is_conditional(exchange) or has_only_malformed_dates(exchange, now):
         return exchange.method != "HEAD" or plan.convert_head
     if "HTTP_IF_MATCH" in exchange.environ or "HTTP_IF_UNMODIFIED_SINCE" in exchange.environ:
         return False

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..http import NOT_SATISFIABLE, byteranges, first, parse_ranges
+from ..http import NOT_SATISFIABLE, byteranges, first, parse_date, parse_ranges
 from ..response import FileBody, Parts, Response
 from .rfc9111 import (
     FORWARD,
@@ -40,6 +40,7 @@ _WHOLE: Final = Outcome(FULL)
 _CONDITIONS: Final = tuple(
     f"HTTP_{name}" for name in "IF_NONE_MATCH IF_MODIFIED_SINCE RANGE IF_MATCH IF_UNMODIFIED_SINCE IF_RANGE".split()
 )
+_DATES: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"})
 _OF_ONE_BODY: Final = frozenset({"content-type", "content-length", "content-range"})
 
 
@@ -79,6 +80,15 @@ def forward_status(reason: str, *, status: int = 0, stored: bool = False, collap
 def is_conditional(exchange: Exchange) -> bool:
     """Return True if the request has a condition or a range."""
     return exchange.asks_cache() and any(exchange.sent(key) is not None for key in _CONDITIONS)
+
+
+def has_only_malformed_dates(exchange: Exchange, now: float) -> bool:
+    """Return True if each condition of the request is a malformed date, which is ignored (RFC 9110, sections 13.1.3 and 13.1.4)."""
+    for key in _CONDITIONS:
+        value = exchange.sent(key)
+        if value is not None and (key not in _DATES or parse_date(value.strip(" \t"), now) is not None):
+            return False
+    return True
 
 
 def choose(exchange: Exchange, entry: Entry, length: int | None, now: float) -> Outcome:
