@@ -13,6 +13,7 @@ from tests.support.pools import Clock
 from wsgi_proxy.balance.peers import Address
 from wsgi_proxy.config import Server
 from wsgi_proxy.errors import ConfigError
+from wsgi_proxy.upstream.dns import LookupFailed
 from wsgi_proxy.upstream.names import Addresses
 from wsgi_proxy.upstream.resolver import Resolver, Target
 
@@ -106,6 +107,26 @@ def test_what_cannot_be_resolved_again_stays() -> None:
     assert ask(names) == [False]
     assert [peer.address for peer in names.peers([])] == [A]
     assert names.due == 1005
+
+
+@pytest.mark.parametrize("resolve", [True, False])
+def test_a_name_that_no_longer_exists_has_no_addresses(resolve: bool) -> None:
+    """As in nginx: another owner may have the old addresses by now. A name without `resolve` keeps those of the start."""
+
+    class Gone(Responses):
+        def addresses(self, target: Target) -> tuple[list[Address], float]:
+            if self.life == 1.0:  # type: ignore[attr-defined]
+                raise LookupFailed("no such name", exists=False)
+            return super().addresses(target)
+
+    clock, resolver = Clock(), Gone(valid=30.0).set(60.0, a=[A])
+    names = Addresses([Server("a", resolve=resolve)], resolver, clock, Memory(), nullcontext(), system=resolver)
+    resolver.set(1.0)
+    assert ask(names) == [resolve]
+    assert [peer.address for peer in names.peers([])] == ([] if resolve else [A])
+    resolver.set(60.0, a=[A])
+    assert ask(names) == [resolve]
+    assert [peer.address for peer in names.peers([])] == [A]
 
 
 def test_a_failure_is_tried_again_by_valid(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ Rules (resolver.py defines how long an address is valid):
 - A resolution that is due starts in a thread (a greenlet if gevent has patched them) that ends with it: by the upkeep, once a
   second, so that no request finds expired addresses, or by a request where there is no upkeep.
 - A pool that variables called for is not kept up: its next request waits for the resolution.
+- A failed resolution leaves the known addresses. The response that a name does not exist, or has no address, removes them (nginx).
 - A failed resolution is tried again after `valid=` of `resolver`, else after 5 seconds; by a request that waits, after a second,
   or at once if no address is known. Requests that waited for the same resolution do not repeat it.
 - The pool takes in the result under its lock, and gets new peers only if an address has changed.
@@ -26,6 +27,7 @@ from ..config import Server
 from ..errors import ConfigError
 from ..logs import errorlog
 from ..net import address_text
+from .dns import LookupFailed
 from .resolver import SYSTEM, Instance, Resolver, first_instances, instances_of, target_of
 
 _NEVER = float("inf")
@@ -181,10 +183,11 @@ class Addresses:
                 resolver = self._resolver if server.resolve else self._system
                 found[server], valid = instances_of(server, self.targets[server], resolver)
             except (OSError, UnicodeError) as error:
-                # The known addresses stay.
                 errorlog.line("error", f"{self.targets[server].host} could not be resolved: {error}")
                 valid = retry
-                if waited and not self._instances[server]:
+                if server.resolve and isinstance(error, LookupFailed) and not error.exists:
+                    found[server] = []
+                if waited and not found.get(server, self._instances[server]):
                     valid = least = 0.0
             if server.resolve:
                 life = min(life, valid)
