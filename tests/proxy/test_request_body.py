@@ -122,6 +122,17 @@ def test_a_streamed_body_can_be_shown_once_it_was_read(length: int | None) -> No
     assert upload is not None and upload.read(7) == b"abcdefg" and shown(x) == ""
 
 
+def test_chunks_that_tell_their_end_can_be_shown_without_another_read() -> None:
+    class Told(io.BytesIO):
+        exhausted = True
+
+    x = exchange(b"", chunked=True)
+    x.input = Told(b"abcdef")
+    upload = take(x, ProxySettings(request_buffering=False), CoreSettings())
+    assert upload is not None and upload.read() == b"abcdef"
+    assert compile_text("$request_body", Names())(x) == "abcdef"
+
+
 def test_a_body_in_memory_can_be_shown() -> None:
     x = exchange(b"abc", length=3)
     upload = take(x, ProxySettings(), CoreSettings())

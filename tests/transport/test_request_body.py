@@ -179,6 +179,46 @@ def test_the_end_leaves_with_the_last_block(length: int | None, told: bool) -> N
         assert stream.blocks == [b"head", *blocks]
 
 
+class Early(Told):
+    """A body whose next block has arrived."""
+
+    @property
+    def arrived(self) -> bool:
+        return bool(self.blocks)
+
+
+@PURE
+@pytest.mark.parametrize("length", [6, None])
+def test_bytes_that_have_arrived_leave_with_the_head(length: int | None) -> None:
+    """One call and one packet less, and the upstream reads them together, as nginx sends them."""
+    for gateway in (None, gateway_of(GatewaySettings("fastcgi"))):
+        stream = Sent()
+        sending = Sending(cast("Stream", stream), b"head", Upload(length, source=Early(b"abc", b"def")), gateway)
+        assert sending.run()
+        blocks = {
+            (None, 6): [b"abc", b"def"],
+            (None, None): [b"3\r\nabc\r\n", b"3\r\ndef\r\n0\r\n\r\n"],
+        }.get((gateway, length)) or [stdin(b"abc"), stdin(b"def") + END_OF_STDIN]
+        assert stream.blocks == [b"head" + blocks[0], *blocks[1:]]
+
+
+@PURE
+@pytest.mark.parametrize("length", [6, None])
+def test_a_connection_that_takes_nothing_leaves_the_body_for_another(length: int | None) -> None:
+    class Stale(Sent):
+        def sendall(self, data: bytes) -> None:
+            raise BrokenPipeError
+
+    upload = Upload(length, source=Early(b"abc", b"def"), room=4)
+    with pytest.raises(BrokenPipeError):
+        Sending(cast("Stream", Stale()), b"head", upload).run()
+    assert upload.rewind()
+    stream = Sent()
+    assert Sending(cast("Stream", stream), b"head", upload).run()
+    assert b"".join(stream.blocks) == (b"headabcdef" if length else b"head3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
+    assert not upload.rewind() and upload.ended
+
+
 @PURE
 def test_records_do_not_end_for_a_body_that_is_too_long() -> None:
     stream = Sent()

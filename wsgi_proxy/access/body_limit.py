@@ -87,6 +87,11 @@ class BoundedInput:
         """True if the server's body says that it was read to its end."""
         return getattr(self._input, "exhausted", False)
 
+    @property
+    def arrived(self) -> bool:
+        """True if the server's body says that a read returns bytes at once."""
+        return getattr(self._input, "arrived", False)
+
     def check(self) -> None:
         """Raise the error of chunks that have already arrived and are too large or malformed."""
         self._guarded(self._checked, 0)

@@ -83,7 +83,7 @@ def is_conditional(exchange: Exchange) -> bool:
 
 
 def has_only_malformed_dates(exchange: Exchange, now: float) -> bool:
-    """Return True if each condition of the request is a malformed date, which is ignored (RFC 9110, sections 13.1.3 and 13.1.4)."""
+    """Return True if each condition of the request is a malformed date, to be ignored (RFC 9110, sections 13.1.3, 13.1.4)."""
     for key in _CONDITIONS:
         value = exchange.sent(key)
         if value is not None and (key not in _DATES or parse_date(value.strip(" \t"), now) is not None):

@@ -117,8 +117,18 @@ class Upload:
             elif block:
                 self._kept.append(block)
         self._taken += len(block)
-        self._ended = not block or self._taken == self.length
+        self._ended = not block or (self.exhausted if self.length is None else self._taken == self.length)
         return block
+
+    def give_back(self, block: bytes) -> None:
+        """Undo the first `read`, which returned `block`, of which nothing was sent."""
+        if self.whole:
+            return
+        self.started = self._ended = False
+        self._taken = 0
+        self._room += len(block)
+        self._kept = []
+        self._replay.append(block)
 
     def _read(self, size: int) -> bytes:
         # `read1` returns the bytes that have arrived; `read` of a socket's file waits for all of `size`.
@@ -142,6 +152,11 @@ class Upload:
     def exhausted(self) -> bool:
         """True if every further `read` returns b"" at once; False if that is unknown."""
         return not self._replay and bool(getattr(self._source, "exhausted", False))
+
+    @property
+    def arrived(self) -> bool:
+        """True if the next `read` returns bytes of a streamed body at once; False if that is unknown."""
+        return bool(self._replay) or bool(getattr(self._source, "arrived", False))
 
     def check(self) -> None:
         """Raise the fault of a streamed body that was found since the last `read`."""

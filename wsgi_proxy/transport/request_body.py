@@ -8,7 +8,8 @@ Rules:
 - An early response does not stop the request: `go_on` sends the rest in a separate greenlet or thread until `stop`.
 - The end of a chunked body, or of one in records, is sent with the last block, if the client's end arrived with it. Records end
   only after the client's body has.
-- A small body is sent with the head in one call, and a body in a file by sendfile. At most one block is in memory.
+- A small body is sent with the head in one call, as are the bytes of a streamed body that have already arrived. A body in a file
+  is sent by sendfile. At most one block is in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import _thread
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ClientError, ClientGone, ProxyError
 from ..http import LAST_CHUNK, encode_end, parse_trailers
@@ -25,6 +26,7 @@ from ..net import Stream, milliseconds
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
+    from .sending import Source
     from .wire import Wire
 
 BLOCK: Final = 64 * 1024
@@ -32,34 +34,12 @@ SMALL: Final = 128 * 1024
 _FILE_BLOCK: Final = 1024 * 1024
 
 
-class Source(Protocol):
-    """A body to send. `length` is None if it is unknown; `read` returns b"" at the end."""
-
-    length: int | None
-    data: bytes | None
-
-    def read(self, size: int = -1) -> bytes: ...
-
-    @property
-    def interruptible(self) -> bool: ...
-
-    @property
-    def exhausted(self) -> bool: ...
-
-    def check(self) -> None: ...
-
-    def wait(self, other: int) -> bool: ...
-
-    def rewind(self) -> bool: ...
-
-    def fileno(self) -> int: ...
-
-
 class Sending:
     """A request that is being sent. `begun` is True once a byte may have reached the upstream."""
 
     __slots__ = (
         "_bell",
+        "_block",
         "_chunked",
         "_direct",
         "_file",
@@ -86,6 +66,8 @@ class Sending:
         self.begun = self.done = self._direct = False
         self.sent = 0
         """Bytes sent so far."""
+        self._block = b""
+        """The last block that was read."""
         self._stopped = False
         self._bell: tuple[int, int] | None = None
         """A pipe that wakes and ends the concurrent sending; None before `go_on`."""
@@ -108,6 +90,8 @@ class Sending:
 
     def run(self) -> bool:
         """Send the request. Return False as soon as a response can be read; `run` may then be called again."""
+        if not self.begun and self._file is None and (self._chunked or self._left) and self._source.arrived:
+            self._send_joined()
         while not self.done:
             if not self._flush():
                 return False
@@ -122,6 +106,19 @@ class Sending:
             elif self._bell is None and self._stream.readable():
                 return False
         return True
+
+    def _send_joined(self) -> None:
+        """Send the head and the first block of the body, which has arrived, in one call."""
+        head = self._pending
+        self._next()
+        self._pending = memoryview(b"".join((head, self._pending)))
+        try:
+            self._flush()
+        except OSError:
+            if not self.begun:
+                # Nothing was sent, so another connection may carry the request.
+                self._source.give_back(self._block)
+            raise
 
     def _source_ready(self) -> bool:
         """Wait for the next block of the body. Return False if a response arrives first."""
@@ -213,7 +210,8 @@ class Sending:
 
     def _read(self, size: int) -> bytes:
         try:
-            return self._source.read(size)
+            self._block = self._source.read(size)
+            return self._block
         except OSError as error:
             raise ClientGone(f"reading the request body failed: {error}") from error
 

@@ -9,13 +9,12 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..clocks import monotonic
 from ..errors import ClientGone, InvalidResponse, UpstreamClosed, UpstreamError
 from .client_watch import Watched
 from .connect import LEFT, open_stream
-from .request_body import Source
 from .splice import Body
 from .wire import Client, Wire
 
@@ -25,6 +24,34 @@ if TYPE_CHECKING:
 
 NON_IDEMPOTENT: Final = frozenset({"POST", "LOCK", "PATCH"})
 """Methods that nginx does not repeat (ngx_http_proxy_module, proxy_next_upstream). RFC 9110, section 9.2.2."""
+
+
+class Source(Protocol):
+    """A body to send. `length` is None if it is unknown; `read` returns b"" at the end."""
+
+    length: int | None
+    data: bytes | None
+
+    def read(self, size: int = -1) -> bytes: ...
+
+    @property
+    def interruptible(self) -> bool: ...
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    @property
+    def arrived(self) -> bool: ...
+
+    def give_back(self, block: bytes) -> None: ...
+
+    def check(self) -> None: ...
+
+    def wait(self, other: int) -> bool: ...
+
+    def rewind(self) -> bool: ...
+
+    def fileno(self) -> int: ...
 
 
 def send(

@@ -29,7 +29,7 @@ from .wire import Client, Wire
 if TYPE_CHECKING:
     from ..http import Pairs, ResponseHead
     from ..net import Stream
-    from .request_body import Source
+    from .sending import Source
     from .splice import Body
 
 __all__ = ["Outgoing", "Reply", "Route", "Transport", "WireAdapter"]

@@ -25,13 +25,14 @@ from ..http import ResponseHead, check_partial_response, end_of_response_head, p
 from ..net import Stream, reset_on_close
 from .client_watch import Watched
 from .connect import CLOSED, TIMED_OUT, describe
-from .request_body import Sending, Source
+from .request_body import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..http import Pairs
     from .route import Idle, Route
+    from .sending import Source
 
 BLOCK: Final = 64 * 1024
 _SEND_TIMEOUT: Final = f"{TIMED_OUT} while sending request to upstream"

@@ -4,7 +4,7 @@ Rules (resolver.py defines how long an address is valid):
 - A resolution that is due starts in a thread (a greenlet if gevent has patched them) that ends with it: by the upkeep, once a
   second, so that no request finds expired addresses, or by a request where there is no upkeep.
 - A pool that variables called for is not kept up: its next request waits for the resolution.
-- A failed resolution leaves the known addresses. The response that a name does not exist, or has no address, removes them (nginx).
+- A failed resolution leaves the known addresses. A response that a name does not exist, or has no address, removes them.
 - A failed resolution is tried again after `valid=` of `resolver`, else after 5 seconds; by a request that waits, after a second,
   or at once if no address is known. Requests that waited for the same resolution do not repeat it.
 - The pool takes in the result under its lock, and gets new peers only if an address has changed.

@@ -86,6 +86,10 @@ class StreamBody(Body):
         return self._over and not self._queue and not self._pieces
 
     @property
+    def arrived(self) -> bool:
+        return bool(self._pieces or self._queue) and self._fault is None
+
+    @property
     def trailers(self) -> Pairs:
         return self._trailers
 

@@ -68,6 +68,11 @@ class Body:
         """True if the whole body was read: every further read returns b"" at once."""
         return self.ended and not self._pieces
 
+    @property
+    def arrived(self) -> bool:
+        """True if the next read returns bytes at once."""
+        return bool(self._pieces)
+
     def _more(self) -> bool:
         raise NotImplementedError
 
