@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.support import Recorded, Recorder, Response, Wire, chunked, fetch, free_port, reply, run_nginx, run_proxy
+from tests.support.comparison import compare_with_nginx
 
 BODY = bytes(range(48, 122)) * 3000
 NAMES = ("content-type", "content-length", "content-range", "accept-ranges", "etag", "last-modified")
@@ -129,3 +131,20 @@ def test_ranges_of_a_cached_response_are_nginxs(tmp_path: Path, forced: str) -> 
                 for _ in range(2):
                     found, wanted = (fetch(port, f"/{number}/{kind}", headers=[("Range", asked)]) for port in (ours, theirs))
                     assert parts(found) == parts(wanted), (kind, asked)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "", 'add_header Last-Modified "Mon, 28 Sep 1970 06:00:00 GMT";', 'add_header Last-Modified "";',
+        "add_header ETag '\"x\"';", "add_header ETag '';", "add_header Last-Modified nonsense;",
+    ],
+)  # fmt: skip
+def test_if_range_is_compared_with_the_validators_that_the_client_gets(tmp_path: Path, fields: str) -> None:
+    (tmp_path / "a").write_bytes(BODY)
+    os.utime(tmp_path / "a", (1e9, 1e9))
+    conf = f"""events {{}} http {{ access_log off; server {{ listen 127.0.0.1:@PORT@; root {tmp_path}; {fields} }} }}"""
+    dates = ["Mon, 28 Sep 1970 06:00:00 GMT", "Sun, 09 Sep 2001 01:46:40 GMT", "Sun, 09 Sep 2001 01:46:41 GMT", "nonsense"]
+    with compare_with_nginx(conf, tmp_path, sized=True) as both:
+        for value in (*dates, '"x"', '"y"', f'"{10**9:x}-{len(BODY):x}"'):
+            both.compare("/a", fields=[("Host", "a"), ("Range", "bytes=0-3"), ("If-Range", value)])

@@ -7,6 +7,7 @@ from .plan import CachePlan, is_sliced
 from .purge import by_pattern, matches
 from .rfc9111 import not_modified_fields, validators
 from .storage import Entry, is_directory, memory_zones, open_zone
+from .validation import remember_error
 from .zone import ZoneCache
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "not_modified_fields",
     "open_zone",
     "refusal_of",
+    "remember_error",
     "share_of",
     "validators",
 ]

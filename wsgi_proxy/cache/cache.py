@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 from mypy_extensions import mypyc_attr
 
 from ..clocks import monotonic, wall_time
-from ..errors import ProxyError
+from ..errors import ClientError, ProxyError
 from ..logs import errorlog
 from ..response import Response
 from .background import Background
-from .collapsing import fetch_or_follow
+from .collapsing import fetch_or_follow, is_scarce
 from .fetch import Fetch
 from .plan import CachePlan, affected, is_set, target_uri, withheld
 from .purge import by_request
@@ -101,7 +101,7 @@ class Cache:
     def lookup(self, exchange: Exchange, plan: CachePlan) -> Response | Fetch | None:
         """Return the response to a request, a Fetch to carry out, or None if the request is not cached.
 
-        ProxyError if the request is a purge that failed.
+        ProxyError if the request is a purge that failed, ClientError with the status that is remembered for an intercepted error.
         """
         name = plan.zone_name if plan.zone_of is None else plan.zone_of(exchange)
         zone = self._zones.get(name) or self.zone(name, exchange)
@@ -140,10 +140,24 @@ class Cache:
                 # The entry's file is gone, or only the origin can evaluate the request's conditions.
                 decision, entry = EXPIRED, None
                 zone.memory.forget(key)
+        if decision is EXPIRED and not asked.no_cache:
+            self._raise_remembered(exchange, zone, key)
         if asks and _sends(exchange, _FOR_ORIGIN):
             entry = None
         fetch = self._fetch(exchange, zone, plan, key=key, asked=asked, entry=entry, request=request)
+        if plan.settings.min_uses > 1 and is_scarce(fetch):
+            exchange.cache_status = "MISS"
+            return fetch
         return fetch_or_follow(exchange, fetch, fill, decision)
+
+    def _raise_remembered(self, exchange: Exchange, zone: ZoneCache, key: str) -> None:
+        """Raise ClientError with the status of an intercepted error that is remembered for the key."""
+        status = zone.errors.get(key, self.clock())
+        if status:
+            exchange.cache_status = "HIT"
+            error = ClientError(status=status)
+            error.error_type = ""  # the fault was the upstream's
+            raise error
 
     def _fetch(self, exchange: Exchange, zone: ZoneCache, plan: CachePlan, **options: Any) -> Fetch:
         return Fetch(self.background, zone, plan, target=target_uri(exchange), exchange=exchange, **options)

@@ -64,6 +64,16 @@ def fetch_or_follow(exchange: Exchange, fetch: Fetch, name: str, decision: str) 
     return _join(exchange, fetch, name, decision)
 
 
+def is_scarce(fetch: Fetch) -> bool:
+    """Count a request for `proxy_cache_min_uses`; True if it is sent as it is, and its response not stored."""
+    fetch.counted = True
+    if fetch.entry is not None or fetch.zone.uses(fetch.key) >= fetch.plan.settings.min_uses:
+        return False
+    fetch.may_store = False
+    fetch.refusal = "min-uses"
+    return True
+
+
 def _join(exchange: Exchange, fetch: Fetch, name: str, decision: str) -> Response | Fetch:
     """Lead the fetch of that name, or follow its leader."""
     zone, settings = fetch.zone, fetch.plan.settings

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _ORIGIN_ERRORS: Final = frozenset({500, 502, 503, 504})
 """The responses that count as an error of the origin (RFC 5861, section 4)."""
+_VALIDATED: Final = frozenset({200, 206})
+"""The statuses of the entries that are validated. The origin evaluates conditions for these alone."""
 _STALE_WORDS: Final = {status: f"http_{status}" for status in (500, 502, 503, 504, 403, 404, 429)}
 """The word of `proxy_cache_use_stale` for each status that it can name."""
 
@@ -45,6 +47,7 @@ class Fetch:
         "asked",
         "background",
         "cookie",
+        "counted",
         "drop_conditions",
         "entry",
         "extra",
@@ -54,6 +57,7 @@ class Fetch:
         "method",
         "plan",
         "purged",
+        "refusal",
         "reason",
         "request",
         "sent_at",
@@ -107,6 +111,10 @@ class Fetch:
         """Fields to add: the conditions that validate the entry."""
         self.whole = False
         """True if the whole response is fetched for the store, whatever part of it the client asked for."""
+        self.counted = False
+        """True if `proxy_cache_min_uses` has been applied."""
+        self.refusal = "not-stored"
+        """The reason why a response is not stored without `may_store`."""
         self.drop_conditions = False
         """True if the client's own conditions and ranges are not sent."""
 
@@ -132,7 +140,7 @@ class Fetch:
             is_conditional(exchange) and (self.whole or has_only_malformed_dates(exchange, self.sent_at))
         )
         if self.entry is not None:
-            if self.plan.validate and (exchange.method != "HEAD" or self.method == "GET"):
+            if self.plan.validate and self.entry.status in _VALIDATED and (exchange.method != "HEAD" or self.method == "GET"):
                 self.extra = validators(self.entry.headers)
 
     # --- after ----------------------------------------------------------------------------------------------------------
@@ -238,10 +246,10 @@ class Fetch:
         """Return why the configuration does not store a storable response; "" if it does."""
         settings = self.plan.settings
         if not self.may_store:
-            return "not-stored"
+            return self.refusal
         if settings.no_cache and is_set(settings.no_cache, exchange):
             return "no-cache"
-        if settings.min_uses > 1 and self.zone.uses(self.key) < settings.min_uses:
+        if settings.min_uses > 1 and not self.counted and self.zone.uses(self.key) < settings.min_uses:
             return "min-uses"
         limit = self.zone.body_max
         if limit and response.length is not None and response.length > limit:

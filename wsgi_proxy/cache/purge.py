@@ -62,6 +62,7 @@ def all_files(zone: ZoneCache, wanted: Callable[[Entry], bool]) -> int:
         raise OSError("its storage cannot list its entries")
     zone.renew()
     zone.share.invalidate_all()
+    zone.errors.clear()
     found = [(entry.primary, entry.name) for entry in zone.entries() if wanted(entry)]
     indexes = {primary for primary, name in found if name != primary}
     count, failed = 0, None

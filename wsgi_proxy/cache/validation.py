@@ -13,6 +13,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from ..errors import UpstreamError
+from .plan import is_set
 from .response import forward_status, from_entry
 from .rfc9111 import Pairs, freshened, head_matches_stored, judge, matches_stored, spec_of
 
@@ -51,6 +52,21 @@ def update_by_head(fetch: Fetch, exchange: Exchange, response: Response, receive
         fetch.zone.drop(entry, exchange)
     response.headers.append(("Cache-Status", forward_status(fetch.reason, status=response.status)))
     return response
+
+
+def remember_error(fetch: Fetch, exchange: Exchange, status: int, fields: Pairs) -> None:
+    """Remember a response whose place an error page takes, for as long as it could be stored.
+
+    Source: ngx_http_upstream.c, ngx_http_upstream_intercept_errors.
+    """
+    now, plan = fetch.background.clock(), fetch.plan
+    if fetch.unsafe or not fetch.may_store or spec_of(fields):
+        return
+    if plan.settings.no_cache and is_set(plan.settings.no_cache, exchange):
+        return
+    verdict = judge(fetch.method or exchange.method, exchange.pairs, status, fields, fetch.sent_at, now, plan.rules)
+    if verdict.store and verdict.freshness is not None:
+        fetch.zone.errors.put(fetch.key, status, now + verdict.freshness.left(now))
 
 
 def _freshened(fetch: Fetch, exchange: Exchange, entry: Entry, raw: Pairs, received_at: float) -> tuple[Entry, Verdict]:

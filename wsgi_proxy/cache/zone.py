@@ -29,6 +29,7 @@ from .storage import (
     STATE_DIRECTORY,
     BrokenEntry,
     Entry,
+    ErrorTier,
     FileStorage,
     MemoryTier,
     Share,
@@ -59,6 +60,7 @@ class ZoneCache:
         self.share = Share(directory)
         self.fills = FillDirectory(os.path.join(directory, FILLS_DIRECTORY), self)
         self.memory = MemoryTier(min(settings.size, _MEMORY_MAX) if remember else 0)
+        self.errors = ErrorTier()
         self.body_max = min(filter(None, (settings.max_size, store.body_max)), default=0)
         """The longest body that is stored, in bytes; 0 for no limit."""
         self._old: Share | None = None
@@ -187,6 +189,7 @@ class ZoneCache:
         self.renew()
         primary = digest_of(key)
         self.memory.forget(key)
+        self.errors.forget(key)
         return self.remove(primary, primary, invalidate=True)
 
     def remove(self, primary: str, name: str, *, invalidate: bool) -> bool:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..access import destinations
-from ..cache import met_alone
+from ..cache import met_alone, remember_error
 from ..clocks import monotonic, wall_time
 from ..errors import ClientError, ClientGone, InvalidResponse
 from ..http import Pairs, tokens
@@ -106,6 +106,8 @@ class UpstreamRequests:
             return Response(101, forwarder.response_headers(exchange, reply.pairs), Tunnelled(body, exchange.upgrade, idle))
         if settings.intercept_errors and reply.status >= 300 and self._detours.error_page(exchange, reply.status) is not None:
             body.close()
+            if fetch is not None:
+                remember_error(fetch, exchange, reply.status, list(reply.pairs))
             challenges = [pair for pair in reply.pairs if pair[0].lower() == "www-authenticate"] if reply.status == 401 else []
             return self._detours.special(exchange, reply.status, challenges)
         valued = settings.gateway is not None and settings.gateway.protocol == "memcached"

@@ -53,7 +53,7 @@ def file_response(exchange: Exchange, handle: int, status: os.stat_result, codin
     wanted = get("HTTP_RANGE")
     validators += _coded(coding)
     limit = 0 if coding else exchange.location.guard.max_ranges
-    if wanted is not None and limit != 0 and _if_range_holds(get("HTTP_IF_RANGE"), modified, etag):
+    if wanted is not None and limit != 0 and _if_range_holds(get("HTTP_IF_RANGE"), *_shown_validators(exchange, modified, etag)):
         shown = _shown_type(exchange, size, kind, validators)
         if shown is not None:
             ranges = parse_ranges(wanted, size, limit)
@@ -125,13 +125,25 @@ def _seconds(text: str) -> int | None:
     return None if found is None else int(found.replace(tzinfo=found.tzinfo or timezone.utc).timestamp())
 
 
-def _if_range_holds(value: str | None, modified: int, etag: str) -> bool:
+def _if_range_holds(value: str | None, modified: int | None, etag: str) -> bool:
     """Return True if `If-Range` names this file, by a strong tag or the exact date (RFC 9110, section 13.1.5)."""
     if value is None:
         return True
     if value.endswith('"'):
         return bool(etag) and value == etag
-    return _seconds(value) == modified
+    return modified is not None and _seconds(value) == modified
+
+
+def _shown_validators(exchange: Exchange, modified: int, etag: str) -> tuple[int | None, str]:
+    """Return the modification time and the tag that the client gets: those of the file, or of `add_header` in their place."""
+    shown: int | None = modified
+    for field in exchange.location.core.add_header:
+        name = field.name.lower()
+        if name == "last-modified":
+            shown = _seconds(field.value(exchange))
+        elif name == "etag":
+            etag = field.value(exchange)
+    return shown, etag
 
 
 def _not_satisfiable(size: int) -> Response:

@@ -5,7 +5,7 @@ from .entry import BrokenEntry, Entry, VaryIndex, digest_of, fill_name, new_id
 from .files import STATE_DIRECTORY, FileStorage, same_file
 from .format import COMPLETE, FILLING, SUPERBLOCK, VOID, Superblock, encode, load
 from .generations import Share
-from .memory import MemoryTier
+from .memory import ErrorTier, MemoryTier
 from .open import is_directory, memory_zones, open_zone
 from .sweep import sweep_zone
 
@@ -13,6 +13,7 @@ __all__ = [
     "BrokenEntry",
     "COMPLETE",
     "Entry",
+    "ErrorTier",
     "FILLING",
     "FileStorage",
     "MemoryTier",

@@ -16,6 +16,7 @@ from .entry import Entry
 
 # Selections kept for each key. Further variants are read from the store.
 _VARIANTS_MAX: Final = 16
+_MOST_ERRORS: Final = 1024
 
 
 class Copy:
@@ -113,3 +114,33 @@ class MemoryTier:
 
     def __len__(self) -> int:
         return len(self._copies)
+
+
+class ErrorTier:
+    """The statuses of upstream responses whose place an error page takes, by cache key, in this process."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, float]] = {}
+
+    def put(self, key: str, status: int, until: float) -> None:
+        """Remember a status until a time in seconds since 1970."""
+        if len(self._known) >= _MOST_ERRORS:
+            del self._known[next(iter(self._known))]
+        self._known[key] = status, until
+
+    def get(self, key: str, now: float) -> int:
+        """Return the status of a key; 0 without one that holds now."""
+        if not self._known:
+            return 0
+        status, until = self._known.get(key, (0, 0.0))
+        return status if now < until else 0
+
+    def forget(self, key: str) -> None:
+        """Forget the status of a key."""
+        self._known.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
