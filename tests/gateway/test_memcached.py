@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Response, fetch, free_port, full_nginx, parse_response, run_nginx, run_proxy, send_raw
+from tests.support.gateway import head
 from wsgi_proxy.config import GatewaySettings
 from wsgi_proxy.errors import InvalidResponse, ProxyError
 from wsgi_proxy.gateway.memcached import Memcached
@@ -43,9 +44,9 @@ def decoded(data: bytes, size: int, flag: int = 0) -> tuple[bytes, bool, bytes]:
 
 
 def test_a_key_is_one_word() -> None:
-    assert memcached().head([("key", "/a b%\r\n\xe9")], None) == b"get /a%20b%25%0D%0A\xe9\r\n"
+    assert head(memcached(), [("key", "/a b%\r\n\xe9")], None) == b"get /a%20b%25%0D%0A\xe9\r\n"
     with pytest.raises(ProxyError, match='"[$]memcached_key" variable is not set'):
-        memcached().head([("key", "")], None)
+        head(memcached(), [("key", "")], None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])

@@ -12,7 +12,8 @@ from tests.support.gateway import Asked, _fastcgi
 from tests.support.routing import environ
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.gateway import FastCGI, Variables
-from wsgi_proxy.http import headers
+from wsgi_proxy.http import FieldLine, headers
+from wsgi_proxy.http.request_lines import FieldName
 
 
 def asked(text: str, fields: list[tuple[str, str]] | None = None, **changes: Any) -> Asked:
@@ -85,5 +86,40 @@ def test_parameters_of_an_inner_level_are_not_those_of_the_outer() -> None:
     outer = "server { fastcgi_param A $uri; fastcgi_param B $args; location / { fastcgi_pass a:1; %s } }"
     for text, count in (("", 2), ("fastcgi_param C $host;", 1), ("fastcgi_param C c;", 1)):
         gateway = http(outer % text).servers[0].locations[0].proxy.gateway
-        assert gateway is not None and gateway.joined is not None and len(gateway.param) == count
-        assert gateway.joined.text.count("\0") == (1 if count == 2 else 0)  # type: ignore[attr-defined]
+        assert gateway is not None and gateway.values is not None and len(gateway.param) == count
+        exchange = Exchange()
+        exchange.uri, exchange.host = "/u", "h"
+        assert gateway.values(exchange) == {"": ("/u", ""), "fastcgi_param C $host;": ("h",), "fastcgi_param C c;": ()}[text]
+
+
+def _lines(fields: list[tuple[str, str]]) -> list[FieldLine]:
+    return [FieldLine(FieldName(name), value, f"{name}: {value}".encode("latin-1")) for name, value in fields]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("Host", "h.example"), ("X-A", "1"), ("X_Under", "1"), ("Proxy", "x"), ("Content-Type", "a/b"), ("X-Latin", "\xe9")],
+        [("X-A", "1"), ("Host", "h.example"), ("x-a", "2"), ("Cookie", "a=1"), ("Cookie", "b=2")],
+        [("Connection", "close, X-Gone"), ("X-Gone", "1"), ("X-A", "1")],
+        [],
+    ],
+)
+@pytest.mark.parametrize("protocol", ["fastcgi", "uwsgi", "scgi"])
+def test_lines_are_sent_as_fields_are(fields: list[tuple[str, str]], protocol: str) -> None:
+    """Lines that hold their form, twice and for each protocol, give the variables of the same fields without lines."""
+    settings = location(f"{protocol}_pass 127.0.0.1:9000; {protocol}_param A $arg_a; {protocol}_param B $uri;").proxy.gateway
+    assert settings is not None
+    variables = Variables(settings)
+    plain = headers.RequestFilter((), dropped=headers.GATEWAY_DROPPED)
+    lines = _lines(fields)
+    others = location("uwsgi_pass 127.0.0.1:9000;").proxy.gateway, location("scgi_pass 127.0.0.1:9000;").proxy.gateway
+    for number in range(3):
+        exchange = Exchange.from_environ(environ("GET", f"/u{number // 2}?a={number}", fields, 80))
+        wanted = Variables(settings).head(exchange, exchange.pairs, plain, None)
+        exchange.fields = lines
+        chosen = headers.RequestFilter((), dropped=headers.GATEWAY_DROPPED)
+        assert variables.head(exchange, exchange.pairs, chosen, None, edited=False) == wanted
+        other = others[number % 2]
+        assert other is not None
+        Variables(other).head(exchange, exchange.pairs, chosen, None, edited=False)

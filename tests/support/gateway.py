@@ -13,7 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsgi_proxy.gateway.protocols import Gateway
+
 from .ports import DEADLINE
+
+
+def head(gateway: Gateway, variables: list[tuple[str, str]], length: int | None) -> bytes:
+    """Return the bytes that a gateway sends before the body, for these variables and the length of the body."""
+    return gateway.head([gateway.parameter(name, value) for name, value in variables], length)
 
 
 @dataclass

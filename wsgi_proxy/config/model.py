@@ -349,8 +349,8 @@ class GatewaySettings:
     protocol: str = "fastcgi"
     """`fastcgi`, `uwsgi`, `scgi` or `memcached`."""
     param: tuple[Param, ...] = ()
-    joined: Template | None = None
-    """The values of the parameters with variables, separated by zero bytes: one call is cheaper than many."""
+    values: Callable[[Exchange], tuple[str, ...]] | None = None
+    """The values of the parameters with variables: one call is cheaper than many."""
     index: str = ""
     split_path_info: re.Pattern[str] | None = None
     keep_conn: bool = False

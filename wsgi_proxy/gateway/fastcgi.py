@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProxyError
-from ..http import Pairs
 from .protocols import Gateway
 from .records import BEGIN_REQUEST, END_OF_STDIN, PARAMS, Records, record, stdin
 
@@ -34,15 +33,13 @@ class FastCGI(Gateway):
         self._caught = tuple(text.encode("latin-1") for text in settings.catch_stderr)
         self._begin = record(BEGIN_REQUEST, bytes((0, 1, 1 if self.keeps else 0, 0, 0, 0, 0, 0)))
 
-    def head(self, params: Pairs, length: int | None) -> bytes:
-        short = _SHORT
-        pieces = [
-            f"{short[len(name)]}{short[len(value)]}{name}{value}"
-            if len(name) < 128 and len(value) < 128
-            else _size(len(name)) + _size(len(value)) + name + value
-            for name, value in params
-        ]
-        content = "".join(pieces).encode("latin-1")
+    def parameter(self, name: str, value: str) -> str:
+        if len(name) < 128 and len(value) < 128:
+            return f"{_SHORT[len(name)]}{_SHORT[len(value)]}{name}{value}"
+        return _size(len(name)) + _size(len(value)) + name + value
+
+    def head(self, parameters: list[str], length: int | None) -> bytes:
+        content = "".join(parameters).encode("latin-1")
         if len(content) > _MOST:
             # A responder need not join a pair that lies in two records, and PHP does not.
             raise ProxyError(f"fastcgi request record is too big: {len(content)}")

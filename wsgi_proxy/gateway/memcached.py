@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InvalidResponse, ProxyError
-from ..http import Pairs
 from .protocols import Gateway
 from .records import Records
 
@@ -39,8 +38,11 @@ class Memcached(Gateway):
         self.status_line = False
         self._flag = settings.gzip_flag
 
-    def head(self, params: Pairs, length: int | None) -> bytes:
-        key = params[0][1] if params else ""
+    def parameter(self, name: str, value: str) -> str:
+        return value
+
+    def head(self, parameters: list[str], length: int | None) -> bytes:
+        key = parameters[0] if parameters else ""
         if not key:
             raise ProxyError('the "$memcached_key" variable is not set')
         escaped = _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", key)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..http import Pairs
-
 if TYPE_CHECKING:
     from ..config import GatewaySettings
     from .records import Records
@@ -31,11 +29,15 @@ class Gateway:
         self.status_line = True
         """True if a response may begin with an HTTP status line."""
 
-    def head(self, params: Pairs, length: int | None) -> bytes:
+    def parameter(self, name: str, value: str) -> str:
+        """Return one CGI variable as it is sent, one character per byte. Raise ProxyError (500) if it does not fit."""
+        raise NotImplementedError
+
+    def head(self, parameters: list[str], length: int | None) -> bytes:
         """Return the bytes before the request's body.
 
-        `params` are the CGI variables, `length` is that of the body in bytes, None if it is unknown. Raise ProxyError (500) if
-        they do not fit the protocol.
+        `parameters` are the CGI variables in the form of `parameter`, `length` is that of the body in bytes, None if it is
+        unknown. Raise ProxyError (500) if they do not fit the protocol.
         """
         raise NotImplementedError
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ProxyError
-from ..http import Pairs
 from .protocols import Gateway
 
 if TYPE_CHECKING:
@@ -28,17 +27,14 @@ class Uwsgi(Gateway):
         self._modifier1 = settings.modifier1
         self._modifier2 = settings.modifier2
 
-    def head(self, params: Pairs, length: int | None) -> bytes:
-        pieces = []
-        for name, value in params:
-            name_size, size = len(name), len(value)
-            if name_size > _MOST or size > _MOST:
-                raise ProxyError(f"uwsgi request is too big: {max(name_size, size)}")
-            pieces.append(chr(name_size & 255) + chr(name_size >> 8))
-            pieces.append(name)
-            pieces.append(chr(size & 255) + chr(size >> 8))
-            pieces.append(value)
-        content = "".join(pieces).encode("latin-1")
+    def parameter(self, name: str, value: str) -> str:
+        name_size, size = len(name), len(value)
+        if name_size > _MOST or size > _MOST:
+            raise ProxyError(f"uwsgi request is too big: {max(name_size, size)}")
+        return f"{chr(name_size & 255)}{chr(name_size >> 8)}{name}{chr(size & 255)}{chr(size >> 8)}{value}"
+
+    def head(self, parameters: list[str], length: int | None) -> bytes:
+        content = "".join(parameters).encode("latin-1")
         size = len(content)
         if size > _MOST:
             raise ProxyError(f"uwsgi request is too big: {size}")
@@ -50,9 +46,9 @@ class SCGI(Gateway):
 
     __slots__ = ()
 
-    def head(self, params: Pairs, length: int | None) -> bytes:
-        pieces = [f"CONTENT_LENGTH\0{length or 0}\0"]
-        for name, value in params:
-            pieces.append(f"{name}\0{value}\0")
-        content = "".join(pieces).encode("latin-1")
+    def parameter(self, name: str, value: str) -> str:
+        return f"{name}\0{value}\0"
+
+    def head(self, parameters: list[str], length: int | None) -> bytes:
+        content = "".join([f"CONTENT_LENGTH\0{length or 0}\0", *parameters]).encode("latin-1")
         return b"%d:%b," % (len(content), content)

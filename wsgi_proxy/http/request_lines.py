@@ -79,10 +79,11 @@ class FieldLine:
 
     `pair` is its name and value as one tuple. It is declared as Any, because compiled code makes a new tuple at each use of an
     attribute that is declared as a tuple. `line` is `Name: value` without white space around the value, as it is forwarded.
-    `meaning`, `key` and `for_cache` are those of FieldName.
+    `meaning`, `key` and `for_cache` are those of FieldName. `parameter` is the field as a CGI variable of the protocol
+    `parameter_of`, in which the gateway has sent it last.
     """
 
-    __slots__ = ("for_cache", "key", "line", "meaning", "name", "pair", "value")
+    __slots__ = ("for_cache", "key", "line", "meaning", "name", "pair", "parameter", "parameter_of", "value")
 
     def __init__(self, name: FieldName, value: str, line: bytes) -> None:
         self.name = name.name
@@ -92,6 +93,7 @@ class FieldLine:
         self.value = value
         self.pair: Any = (name.name, value)
         self.line = line
+        self.parameter = self.parameter_of = ""
 
 
 class LineMemory:

@@ -215,15 +215,14 @@ class Forwarder:
         """Return the CGI variables as the location's protocol sends them."""
         assert self._variables is not None
         exchange.upgrade = ""
-        pairs: Pairs = []
-        if self.settings.pass_request_headers:
-            pairs = exchange.pairs
-            if fetch is not None:
-                if fetch.drop_conditions:
-                    pairs = [pair for pair in pairs if pair[0].lower() not in _CONDITIONS]
-                pairs = pairs + fetch.extra
+        length = None if upload is None else upload.length
+        pairs: Pairs = exchange.pairs if self.settings.pass_request_headers else []
+        if fetch is not None and self.settings.pass_request_headers:
+            if fetch.drop_conditions:
+                pairs = [pair for pair in pairs if pair[0].lower() not in _CONDITIONS]
+            pairs = pairs + fetch.extra
         chosen = self._trusting if exchange.trusted_peer else self._filter
-        return self._variables.head(exchange, pairs, chosen, None if upload is None else upload.length)
+        return self._variables.head(exchange, pairs, chosen, length, edited=fetch is not None)
 
     def _add_connection(self, exchange: Exchange, lines: list[str]) -> None:
         """Add Connection: for an upgrade that the client asked for, or for `close`."""

@@ -62,5 +62,22 @@ def _joined(parts: list[ast.expr]) -> ast.expr:
     return ast.JoinedStr(values)
 
 
+END = ("end", "")
+"""The piece behind the last one of each text, where several become one tuple."""
+
+
+def values_body(nodes: Nodes) -> ast.expr:
+    """Return the expression of the tuple of several texts, each of which ends with the node of END."""
+    values: list[ast.expr] = []
+    text: Nodes = []
+    for node in nodes:
+        if node[0] != "end":
+            text.append(node)
+            continue
+        values.append(text_body(text))
+        text = []
+    return ast.Tuple(values, ast.Load())
+
+
 def text_body(nodes: Nodes) -> ast.expr:
     return _joined([ast.BoolOp(ast.Or(), [node, ast.Constant("")]) if kind == "optional" else node for kind, node in nodes])

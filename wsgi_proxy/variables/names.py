@@ -23,7 +23,7 @@ from ..errors import ConfigError, Fault
 from ..http import escape_args
 from ..logs import LogLine, RequestField
 from . import absent, connection, request, response, tls, upstream, userid
-from .compiler import Nodes, expression_code, parse, split, text_body
+from .compiler import END, Nodes, expression_code, parse, split, text_body, values_body
 
 if TYPE_CHECKING:
     from ..config import Template
@@ -73,7 +73,7 @@ class Names:
         self._looked_up: dict[str, Any] = {}
         self._pending: list[tuple[Any, list[tuple[str, str]], str, SourceLine]] = []
         self._globals: dict[str, Any] = {
-            **{name: value for table in _TABLES for name, value in _functions_of(table).items()},
+            **{name: value for table in _TABLES for name, value in vars(table).items() if not name.startswith("__")},
             "capture": _capture,
             "quoted": _quoted,
             "cached": _cached,
@@ -186,6 +186,13 @@ class Names:
         self._texts[cache_key] = function
         return function  # type: ignore[no-any-return]
 
+    def values(self, texts: list[str]) -> Callable[[Exchange], tuple[str, ...]]:
+        """Return a function that gives the values of several texts with variables."""
+        pieces = [piece for text in texts for piece in (*split(text, True, self.place), END)]
+        function: Any = types.FunctionType(_unready.__code__, self._globals, "values", (len(self._pending),))
+        self._pending.append((function, pieces, "", self.place))
+        return function  # type: ignore[no-any-return]
+
     def check(self) -> None:
         """Give every template compiled so far its code. Raise ConfigError with each unknown name."""
         faults = []
@@ -210,7 +217,7 @@ class Names:
         getters: list[Callable[[Exchange], str | None]] = []
         faults = []
         for kind, value in pieces:
-            if kind == "text":
+            if kind in ("text", "end"):
                 nodes.append((kind, ast.Constant(value)))
             elif kind in ("capture", "quoted"):
                 nodes.append(("optional", parse(f"{kind}(x, {value})")))
@@ -229,7 +236,7 @@ class Names:
                 self._globals[write] = LogLine(texts, getters, escape).write
                 body = parse(f"{write}(x)")
             else:
-                body = text_body(nodes)
+                body = values_body(nodes) if END in pieces or not pieces else text_body(nodes)
             function.__code__ = expression_code(body)
             function.__defaults__ = None
         return faults
@@ -285,10 +292,6 @@ def _cached(exchange: Exchange, name: str, function: Callable[[Exchange], str]) 
     if value is None:
         value = variables[name] = function(exchange)
     return value
-
-
-def _functions_of(module: types.ModuleType) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
 def _unready(exchange: Exchange, number: int = 0) -> str:

@@ -188,13 +188,13 @@ def _unread(name: str, takes: str) -> Row:
 # --- the settings in force --------------------------------------------------------------------------------------------------
 
 
-def join_params(level: Level, own: dict[str, Any]) -> None:
-    """Compile the values with variables of a level's parameters into one template (`GatewaySettings.joined`)."""
+def compile_params(level: Level, own: dict[str, Any]) -> None:
+    """Compile the values with variables of a level's parameters into one function (`GatewaySettings.values`)."""
     for module in MODULES:
         params = own.get(f"{module}_own.param")
         if params is not None:
             varying = [param.value for param in params if getattr(param.value, "constant", None) is None]
-            own[f"{module}_own.joined"] = level.template("\0".join(getattr(value, "text", "") for value in varying))
+            own[f"{module}_own.values"] = level.reading.names.values([getattr(value, "text", "") for value in varying])
 
 
 def forwarding(settings: Any) -> tuple[ProxySettings, CacheSettings]:

@@ -32,7 +32,7 @@ from ...config import (
 )
 from ...tracing import traceparent, tracestate
 from .charset import check_charset
-from .gateways import MODULES, join_params
+from .gateways import MODULES, compile_params
 from .row import Level
 from .tls import places_of
 
@@ -115,7 +115,7 @@ def settle(level: Level, outer: Settings) -> Settings:
     keeps = level.kind in ("if in location", "limit_except")
     dropped = [] if keeps else [target for target in NOT_INHERITED if target in outer.values]
     _inherit_headers(own, outer.values)
-    join_params(level, own)
+    compile_params(level, own)
     changed = {target.partition(".")[0] for target in (*own, *dropped)}
     if "proxy_tls" in changed:
         changed.add("proxy")
