@@ -129,3 +129,29 @@ def test_the_standing_is_everything_there_is_to_know() -> None:
     standing = h.standing(1)
     assert (standing.fails, standing.failures, standing.accessed, standing.checked, standing.last_ms) == (1, 1, 77, 77, 5)
     assert h.notable() == [1]
+
+
+def test_the_results_of_other_machines_are_merged() -> None:
+    h = health(max_fails=3, fail_timeout=10.0)
+    h.failed(0, 100)
+    before = h.epoch
+    h.merge(0, 3, 2, 104, 104, None)
+    assert h.closed(0, 114) and not h.closed(0, 115) and h.epoch > before
+    assert (h.fails(0), h.failures()) == (3, [3, 0])
+    # Times never go back.
+    h.merge(0, 3, 0, 90, 90, None)
+    assert h.closed(0, 114)
+    assert not h.passed(0, 115), "no request was chosen after the quarantine"
+    h.merge(0, 3, 0, None, 115, None)
+    assert h.closed(0, 120), "another machine probes"
+    h.merge(0, 0, 0, None, None, 121)
+    assert not h.closed(0, 121) and h.standing(0).fails == 0
+
+
+def test_patience_lengthens_a_quarantine() -> None:
+    h = health(max_fails=1, fail_timeout=10.0)
+    h.failed(0, 100)
+    h.be_patient(4)
+    assert h.closed(0, 114) and not h.closed(0, 115) and h.reopens(0) == 115
+    h.be_patient(0)
+    assert not h.closed(0, 111)

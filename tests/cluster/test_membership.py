@@ -65,6 +65,7 @@ def test_a_machine_is_gone_when_its_lease_ends(make: Make, client: Any) -> None:
     assert ids(two) == [two.machine]
     two.renew()
     assert client.hkeys("wsgi-proxy:{a}:machines") == [two.machine.encode()]
+    assert 0 < client.pttl("wsgi-proxy:{a}:machines") <= 30_000
     one.renew()
     assert ids(two) == sorted([one.machine, two.machine])
 

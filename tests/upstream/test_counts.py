@@ -226,3 +226,29 @@ def test_changes_are_listed_for_those_who_keep_an_order(indexes: list[int]) -> N
     for index in indexes:
         counts.remove(index)
     assert counts.totals == [0] * 5
+
+
+def test_the_connections_of_other_machines_are_in_all_totals(memory: SharedMemory) -> None:
+    counts = Counts(memory, "synced", 3, sync=True)
+    one, two = Worker(counts), Worker(counts)
+    assert one.do("+", 0) == [1, 0, 0]
+    counts.sync()
+    counts.set_distant([4, 0, 2])
+    assert one.do("=") == two.do("=") == [5, 0, 2]
+    counts.sync()
+    assert (counts.totals, counts.local()) == ([5, 0, 2], [1, 0, 0])
+    # More changes than the ring holds.
+    for number in range(1000):
+        counts.set_distant([number % 7, number % 5, number % 3])
+    counts.set_distant([1, 2, 0])
+    assert two.do("=") == [2, 2, 0]
+    late = Worker(counts)
+    assert late.do("+", 2) == [2, 2, 1]
+    for worker in (one, two, late):
+        worker.kill()
+    memory.reap()
+    counts.sync()
+    assert (counts.totals, counts.local()) == ([1, 2, 0], [0, 0, 0])
+    counts.set_distant([0, 0, 0])
+    counts.sync()
+    assert counts.totals == [0, 0, 0]

@@ -1,6 +1,6 @@
 """Balancing policies, and the health of the peers."""
 
-from .health import DOWN, DRAIN, EPOCH, FIRST_FAILS, HEADER_MS, LAST_MS, UP, Health, Standing, size
+from .health import DOWN, DRAIN, EPOCH, FIRST_FAILS, GOOD, HEADER_MS, LAST_MS, UP, Health, Standing, size
 from .least_time import Inflight
 from .peers import Address, Dice, Peer, PeerGroup, Tried
 from .policies import POLICIES, Balancer, balancer, conflicts, walking
@@ -15,6 +15,7 @@ __all__ = [
     "Dice",
     "EPOCH",
     "FIRST_FAILS",
+    "GOOD",
     "PeerGroup",
     "HEADER_MS",
     "Health",

@@ -7,6 +7,8 @@ Rules (ngx_http_upstream_module, max_fails, fail_timeout and slow_start):
 - `fails >= max_fails` closes a server until `fail_timeout` seconds have passed since `checked`. The next pick sets `checked`
   again, so that one request probes the server and the others wait for another `fail_timeout`.
 - A server that failed its active checks is closed until it passes them.
+- With `sync` the results of all machines are merged here (`upstream.sync`). The machines reopen a server one after another, so
+  that one of them probes it and the others learn the result.
 - An address that joins a name after the start recovers like a server after a quarantine (`slow_start`).
 - Writers hold the pool's lock in shared memory; readers need no lock. Each change increments the epoch, a single word by which
   other workers notice it.
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     Words = memoryview[int] | list[int]
 
 EPOCH = 0
+_PATIENCE = 1
 _HEAD = FIRST_FAILS = 8
 """The index of the first column, which holds `fails`."""
 # Columns of the shared numbers, with one word per server. The words of an unused index are zero.
@@ -144,13 +147,13 @@ class Health:
         if self.barred(index):
             return True
         limit = self._limits[index]
-        return bool(
-            limit and words[_HEAD + index] >= limit and now - words[_HEAD + _CHECKED * count + index] <= self._timeouts[index]
-        )
+        if not limit or words[_HEAD + index] < limit:
+            return False
+        return now - words[_HEAD + _CHECKED * count + index] <= self._timeouts[index] + words[_PATIENCE]
 
     def reopens(self, index: int) -> float:
         """Return the first whole second at which the present quarantine is over."""
-        return int(self.words[_HEAD + _CHECKED * self._count + index] + self._timeouts[index]) + 1
+        return int(self.words[_HEAD + _CHECKED * self._count + index] + self._timeouts[index] + self.words[_PATIENCE]) + 1
 
     def unchecked_for(self, index: int, now: int) -> int:
         """Return the seconds since `checked`."""
@@ -181,6 +184,28 @@ class Health:
         )  # fmt: skip
 
     # --- changing, under the lock ----------------------------------------------------------------------------------
+
+    def be_patient(self, seconds: int) -> None:
+        """Keep servers closed for this time after their quarantine, in which another machine may probe them."""
+        if self.words[_PATIENCE] != seconds:
+            self.words[_PATIENCE] = seconds
+            self.words[EPOCH] += 1
+
+    def merge(self, index: int, fails: int, others: int, failed: int | None, probed: int | None, recovered: int | None) -> None:
+        """Take in the results of other machines: the uncleared failures, and how many of the counted ones are theirs.
+
+        The times are those of a failure, of a probe and of a recovery, or None.
+        """
+        words, count = self.words, self._count
+        at = _HEAD + index
+        words[at] = fails
+        words[at + _FAILURES * count] += others
+        for which, when in ((_ACCESSED, failed), (_CHECKED, failed), (_CHECKED, probed)):
+            if when is not None:
+                words[at + which * count] = max(words[at + which * count], when)
+        if recovered is not None:
+            words[at + _RECOVERED * count] = recovered
+        words[EPOCH] += 1
 
     def force(self, index: int, word: int) -> None:
         """Set the operator's word. UP also clears the failures."""

@@ -7,7 +7,7 @@ Rules:
 
 from .connections import SharedConnections
 from .link import Link, Script, parse_address
-from .membership import Machine, Membership
+from .membership import BEAT, LEASE, Machine, Membership
 from .rates import SharedRates
 
-__all__ = ["Link", "Machine", "Membership", "Script", "SharedConnections", "SharedRates", "parse_address"]
+__all__ = ["BEAT", "LEASE", "Link", "Machine", "Membership", "Script", "SharedConnections", "SharedRates", "parse_address"]

@@ -32,6 +32,8 @@ ROUND: Final = 0.04
 """Seconds between two rounds of the leader."""
 BEAT: Final = 1.0
 """Seconds between two renewals of a lease."""
+TASK_LEASE: Final = 3.0
+"""Seconds after which another machine takes over a task of the cluster."""
 
 # KEYS: the machines, the workers. ARGV: the machine, the lease (ms), its description, the ids of its living workers.
 # An entry of a machine is its description behind the end of its lease; one of a worker is a number and the end of its lease.
@@ -49,6 +51,7 @@ for which = 1, 2 do
     local lost = which == 2 and string.sub(entries[i], 1, #mine) == mine and not living[entries[i]]
     if lost or ends < now then redis.call('HDEL', KEYS[which], entries[i]) end
   end
+  redis.call('PEXPIRE', KEYS[which], ARGV[2] * 3)
 end
 return 1
 """
@@ -67,6 +70,15 @@ for i = 1, #entries, 2 do
   end
 end
 return found
+"""
+)
+# KEYS: a task. ARGV: the machine, the lease (ms). The reply is 1 if the machine has the task.
+_HOLD: Final = Script(
+    """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
 """
 )
 _LEAVE: Final = Script("return redis.call('HDEL', KEYS[1], ARGV[1])")
@@ -108,6 +120,8 @@ class Membership:
                 self._words[0] = int.from_bytes(os.urandom(8), "big") | 1
         self.machine = f"{self._words[0]:016x}"
         """The machine's id."""
+        self._tasks: dict[str, tuple[float, bool]] = {}
+        """For each task the time of the next question to Redis, and whether this machine has the task."""
         self._stop = threading.Event()
         self._pid = 0
 
@@ -133,6 +147,22 @@ class Membership:
             fields = json.loads(found[at + 1])
             made.append(Machine(found[at].decode(), str(fields["name"]), float(fields["since"]), int(fields["workers"])))
         return sorted(made, key=lambda machine: (machine.since, machine.id))
+
+    def holds(self, task: str) -> bool:
+        """Return True if this machine has a task of the cluster, which one machine at a time has. True if Redis fails.
+
+        One process of the machine asks, at least once a second.
+        """
+        now = time.monotonic()
+        again, held = self._tasks.get(task, (0.0, False))
+        if now >= again:
+            try:
+                key = f"{self.link.prefix}:task:{task}"
+                held = bool(self.link.run(_HOLD, [key], [self.machine, int(TASK_LEASE * 1000)]))
+            except OSError:
+                held = True
+            self._tasks[task] = (now + BEAT / 2, held)
+        return held
 
     # --- the rounds ------------------------------------------------------------------------------------------------------
 

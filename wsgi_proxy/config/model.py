@@ -267,6 +267,8 @@ class Upstream:
     resolver_timeout: float | None = None
     """None: that of the http context."""
     sticky: Sticky | StickyRoute | StickyLearn | None = None
+    sync: bool = False
+    """Failures, checks and connections are those of all machines of the cluster (`zone … sync`)."""
     place: SourceLine = SourceLine()
 
 

@@ -34,7 +34,7 @@ from ..static import keep, serve, serve_empty_gif
 from ..status import Metrics, Sources, Status, location_name, server_names
 from ..tracing import begin
 from ..transport import Transport
-from ..upstream import Probes
+from ..upstream.sync import probes_of
 from . import pacing, response_headers
 from .connect import Tunnel
 from .internal_redirects import Detours
@@ -79,7 +79,7 @@ class Proxy:
         self.metrics = Metrics(kept)
         self.keyvals = Zones(config, kept, self.membership)
         self.keyvals.serve(self.targets.pools.values())
-        self.probes = Probes.of(config, self.targets.pools, self.zone, self.metrics.checked)
+        self.probes = probes_of(config, self.targets.pools, self.zone, self.metrics.checked, self.membership)
         self.cache = Cache(config.cache_zones, refetch=self._refetch, spawn=spawn, prefix=config.prefix)
         self.metrics.use(self.targets.pools, config.cache_zones)
         self.guard.count_in(self.metrics)

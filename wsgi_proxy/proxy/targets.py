@@ -157,7 +157,7 @@ class Targets:
 
     def __init__(self, config: Config, memory: SharedMemory, pools: Mapping[str, Pool]) -> None:
         made = {
-            name: Pool.from_config(each, Runtime(memory, resolver=_resolver_of(each, config.core)))
+            name: Pool.from_config(each, Runtime(memory, resolver=_resolver_of(each, config.core), sync=each.sync))
             for name, each in config.upstreams.items()
         }
         self.pools = made | dict(pools)

@@ -1,6 +1,7 @@
 """Active health checks. One process runs the checks; the results are shared with all workers.
 
 Rules (ngx_http_upstream_hc_module):
+- With `sync` one machine of a cluster runs the checks of an upstream (`upstream.sync`).
 - The leader is the worker that holds a lock in shared memory. When it dies, another worker takes over within a second.
 - A server is unhealthy after `fails` failed checks in a row, and healthy after `passes` passed ones. The result lies in shared
   memory.
@@ -116,8 +117,16 @@ def _description(error: BaseException) -> str:
 class Probes:
     """All active checks of a configuration. Every worker has the object; the leader runs the checks."""
 
-    def __init__(self, probes: Iterable[Probe], memory: SharedMemory, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        memory: SharedMemory,
+        report: Report | None = None,
+        leads: Callable[[Pool], bool] | None = None,
+    ) -> None:
         self.probes = list(probes)
+        self._leads = leads or (lambda pool: True)
+        """Returns True if this machine checks a pool, and no other one of its cluster."""
         for probe in self.probes:
             # Before the start, so that no result is missed.
             probe.report = report
@@ -137,10 +146,17 @@ class Probes:
                 self.start()
 
     @classmethod
-    def of(cls, config: Config, pools: Mapping[str, Pool], memory: SharedMemory, report: Report | None = None) -> Probes:
+    def of(
+        cls,
+        config: Config,
+        pools: Mapping[str, Pool],
+        memory: SharedMemory,
+        report: Report | None = None,
+        leads: Callable[[Pool], bool] | None = None,
+    ) -> Probes:
         """Return the checks of a configuration's locations (`health_check` beside `proxy_pass`) and of the pools.
 
-        `report` gets the result of each check.
+        `report` gets the result of each check. `leads` returns True if this machine checks a pool for its cluster.
         """
         probes = []
         for location in locations_of(config):
@@ -156,7 +172,7 @@ class Probes:
                 settings = pool.health_check
                 check = make_check(settings, None, pool.scheme, "", ProxySettings(tls=pool.tls))
                 probes.append(Probe(pool, settings, check))
-        return cls(probes, memory, report)
+        return cls(probes, memory, report, leads)
 
     def start(self) -> None:
         """Start the checks, unless they have started in this process or were stopped before it was forked."""
@@ -186,13 +202,14 @@ class Probes:
             if self._stop.wait(_TAKEOVER):
                 return
         while not self._stop.is_set():
+            led = [probe for probe in self.probes if self._leads(probe.pool)]
             now = time.monotonic()
-            for probe in self.probes:
+            for probe in led:
                 for peer in probe.due_peers(now, self._dice):
                     self._slots.acquire()
                     probe.running.add(peer)
                     threading.Thread(target=self._run_check, args=(probe, peer), daemon=True).start()
-            due = [when for probe in self.probes for peer, when in probe.due.items()]
+            due = [when for probe in led for peer, when in probe.due.items()]
             self._stop.wait(min(max(min(due, default=now + 1) - time.monotonic(), 0.01), _LONGEST_SLEEP))
 
     def _run_check(self, probe: Probe, peer: Peer) -> None:

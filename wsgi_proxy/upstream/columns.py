@@ -28,10 +28,12 @@ _SPARE = 64
 class Columns:
     """The shared numbers of a pool, and the peer of each column."""
 
-    def __init__(self, memory: SharedMemory, name: str, lock: SharedLock, servers: Sequence[Server], names: int) -> None:
+    def __init__(
+        self, memory: SharedMemory, name: str, lock: SharedLock, servers: Sequence[Server], names: int, sync: bool = False
+    ) -> None:
         self._lock = lock
         self._count = count = len(servers) + (names * _PER_NAME + _SPARE if names else 0)
-        self.counts = Counts(memory, name, count)
+        self.counts = Counts(memory, name, count, sync)
         self.health = Health(memory.area(f"{name}/health", size(count)).cast("q"), [None] * count)
         self._table = memory.area(f"{name}/columns", 8 * count).cast("q") if names else None
         self.peers: list[Peer | None] = [None] * count
@@ -53,7 +55,7 @@ class Columns:
             column_of = {owner: index for index, owner in enumerate(owners) if owner}
             before = {index for index, peer in enumerate(self.peers) if peer is not None}
             self.peers = [None] * self._count
-            keys = _keys(peers)
+            keys = keys_of(peers)
             known = set(keys)
             free = [index for index, owner in enumerate(owners) if not owner]
             left = [index for index, owner in enumerate(owners) if owner and owner not in known and not self.counts.totals[index]]
@@ -86,7 +88,7 @@ class Columns:
         self.health.describe(index, peer.server)
 
 
-def _keys(peers: Sequence[Peer]) -> list[int]:
+def keys_of(peers: Sequence[Peer]) -> list[int]:
     """Return a number for each peer by its address. A configuration may name the same address more than once."""
     seen: dict[str, int] = {}
     keys = []

@@ -56,6 +56,8 @@ class Runtime(NamedTuple):
     """The source of random numbers; None for a new `random.Random`."""
     resolver: Resolver = SYSTEM
     """The source of the addresses of names."""
+    sync: bool = False
+    """True for a pool whose connections on other machines count, too (`upstream.sync`)."""
 
 
 DEFAULT_RUNTIME: Final = Runtime()
@@ -97,7 +99,7 @@ class PoolState:
         names = f"{area}/names"
         lock = memory.lock(names)
         self._names = Addresses(servers, runtime.resolver, runtime.clock, lambda size: memory.area(names, size), lock)
-        self._columns = Columns(memory, area, self._lock, servers, len(self._names.named))
+        self._columns = Columns(memory, area, self._lock, servers, len(self._names.named), runtime.sync)
         self.counts = self._columns.counts
         self.health = self._columns.health
         self._words = self.health.words

@@ -28,10 +28,22 @@ def test_zones_of_connections_share_with_sync() -> None:
     assert {name: zone.sync for name, zone in zones.limit_conn_zones.items()} == {"a": True, "b": False}
 
 
+def test_upstreams_share_with_sync() -> None:
+    server = "server 127.0.0.1:1;"
+    upstreams = http(
+        f"upstream a {{ zone a 64k sync; {server} }} upstream b {{ zone b 64k; {server} }} upstream c {{ zone b sync; {server} }}"
+        f"upstream d {{ zone sync 64k; {server} }} wsgi_proxy_cluster redis://h;"
+    ).upstreams
+    assert {name: upstream.sync for name, upstream in upstreams.items()} == {"a": True, "b": False, "c": True, "d": False}
+    assert upstreams["d"].zone == "sync"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         (ZONE, '"sync" of "limit_req_zone" needs "wsgi_proxy_cluster"'),
+        ("upstream a { zone a 64k sync; server 127.0.0.1:1; }", '"sync" of "zone" needs "wsgi_proxy_cluster"'),
+        ("upstream a { zone a 64k x; server 127.0.0.1:1; }", 'invalid parameter "x"'),
         ("limit_conn_zone $host zone=a:1m sync;", '"sync" of "limit_conn_zone" needs "wsgi_proxy_cluster"'),
         ("limit_conn_zone $host zone=a:1m x;", 'invalid number of arguments in "limit_conn_zone" directive'),
         ("limit_conn_zone $host sync;", 'invalid parameter "sync"'),

@@ -9,6 +9,7 @@ from ...config import Policy, Server, Upstream
 from ...http import file_name
 from ...upstream import parse
 from . import values
+from .cluster import require as require_cluster
 from .core import take_resolver
 from .row import Bad, BadValue, Level, Row, Statement, listed, special, value
 
@@ -173,6 +174,12 @@ def _keepalive(level: Level, args: list[str]) -> int:
 
 def _zone(level: Level, statement: Statement) -> None:
     name, *rest = statement.args
+    if rest[-1:] == ["sync"]:
+        rest.pop()
+        require_cluster(level, statement)
+        level.own["upstream.sync"] = True
+    if len(rest) > 1:
+        raise Bad(f'invalid parameter "{rest[1]}"')
     if rest:
         size = values.parse_size(rest[0])
         if size is None:
@@ -215,7 +222,7 @@ ROWS: tuple[Row, ...] = (
     special("random", "upstream", "TAKE012", _random, "upstream.policy"),
     special("least_time", "upstream", "TAKE12", _least_time, "upstream.policy"),
     special("balance", "upstream", "TAKE1", _method, "upstream.policy"),
-    special("zone", "upstream", "TAKE12", _zone, "upstream.zone"),
+    special("zone", "upstream", "TAKE123", _zone, "upstream.zone"),
     value("keepalive", "upstream", "TAKE12", "upstream.keepalive", _keepalive),
     value("keepalive_requests", "upstream", "TAKE1", "upstream.keepalive_requests", values.number),
     value("keepalive_time", "upstream", "TAKE1", "upstream.keepalive_time", values.time),
