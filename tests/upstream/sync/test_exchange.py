@@ -1,4 +1,4 @@
-"""The exchange in Redis: changes that add up, values that count where they are higher, and a state that ends with its machines."""
+"""The exchange in Redis: changes that add up, values that count where they are higher, and a state that ends."""
 
 from __future__ import annotations
 
