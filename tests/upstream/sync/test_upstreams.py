@@ -286,3 +286,30 @@ def test_requests_between_the_halves_of_an_exchange_are_told_later(make: Make, c
     link.run = run  # type: ignore[method-assign]
     rounds([one, two], 2)
     assert [machine.fails(0) for machine in (one, two)] == [0, 0]
+
+
+def test_a_probe_between_the_halves_of_an_exchange_is_told_later(make: Make, clock: Clock) -> None:
+    one, two = machines(make, 2)
+    for _ in range(3):
+        one.request(0, failed=True)
+    rounds([one, two], 2)
+    clock.now += 11
+    # The state changes, so that the exchange brings news.
+    two.request(1, failed=True)
+    two.round()
+    link = one.membership.link
+    run = link.run
+    probes = []
+
+    def slow(*arguments: Any) -> Any:
+        found = run(*arguments)
+        probes.append(one.lease({one.pool.peers[1]}))
+        return found
+
+    link.run = slow  # type: ignore[method-assign]
+    one.round()
+    link.run = run  # type: ignore[method-assign]
+    rounds([one, two], 2)
+    clock.now += 5
+    assert not two.request(0), "the first machine probes"
+    probes[0].settle()
