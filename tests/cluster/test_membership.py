@@ -126,3 +126,11 @@ def test_the_workers_of_a_machine_share_its_id(redis: RedisServer, tmp_path: Pat
     os.close(read)
     os.close(write)
     assert machine == one.machine and worker.startswith(f"{machine}.") and worker != one.worker
+
+
+def test_machines_read_the_figures_of_each_other(make: Make) -> None:
+    one, two = make(), make()
+    one.figures += [lambda: {"a": 1}, lambda: {"b": [2]}]
+    one.renew()
+    (machine,) = two.machines()
+    assert machine.figures == {"a": 1, "b": [2]} and 0 <= machine.seen < 60

@@ -16,7 +16,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..logs import errorlog
@@ -56,7 +57,7 @@ end
 return 1
 """
 )
-# KEYS: the machines. ARGV: none. The reply is a list of ids and descriptions.
+# KEYS: the machines. ARGV: the lease (ms). The reply is a list of ids, descriptions and milliseconds since the last renewal.
 _LIST: Final = Script(
     """
 local clock = redis.call('TIME')
@@ -67,6 +68,7 @@ for i = 1, #entries, 2 do
   if tonumber(ends) >= now then
     found[#found + 1] = entries[i]
     found[#found + 1] = description
+    found[#found + 1] = now - (tonumber(ends) - tonumber(ARGV[1]))
   end
 end
 return found
@@ -98,6 +100,10 @@ class Machine(NamedTuple):
     since: float
     """The start, in seconds since the epoch by the machine's clock."""
     workers: int
+    seen: float = 0.0
+    """The seconds since its last renewal, by Redis's clock."""
+    figures: Mapping[str, Any] = MappingProxyType({})
+    """The figures that it has published (`Membership.figures`)."""
 
 
 class Membership:
@@ -110,6 +116,8 @@ class Membership:
         """Functions that every worker calls once a second. They may raise OSError."""
         self.each_round: list[Callable[[], None]] = []
         """Functions that the machine's leader calls every ROUND seconds. They may raise OSError."""
+        self.figures: list[Callable[[], dict[str, Any]]] = []
+        """Functions that the leader calls once a second. Their results go to the other machines, as JSON in the description."""
         self.leading = False
         """True in the worker that acts for its machine."""
         self._memory = memory
@@ -141,11 +149,12 @@ class Membership:
 
     def machines(self) -> list[Machine]:
         """Return the living machines, the oldest first. OSError if Redis fails."""
-        found: Any = self.link.run(_LIST, [f"{self.link.prefix}:machines"], [])
+        found: Any = self.link.run(_LIST, [f"{self.link.prefix}:machines"], [int(LEASE * 1000)])
         made = []
-        for at in range(0, len(found), 2):
-            fields = json.loads(found[at + 1])
-            made.append(Machine(found[at].decode(), str(fields["name"]), float(fields["since"]), int(fields["workers"])))
+        for at in range(0, len(found), 3):
+            id_, fields, seen = found[at].decode(), json.loads(found[at + 1]), int(found[at + 2]) / 1000
+            name, since, workers = str(fields["name"]), float(fields["since"]), int(fields["workers"])
+            made.append(Machine(id_, name, since, workers, seen, fields.get("figures", {})))
         return sorted(made, key=lambda machine: (machine.since, machine.id))
 
     def holds(self, task: str) -> bool:
@@ -186,6 +195,7 @@ class Membership:
 
     def _run(self, stop: threading.Event) -> None:
         beat = 0.0
+        self._memory.join()  # a worker of a configuration without upstreams has no slot yet
         while True:
             now = time.monotonic()
             if now >= beat:
@@ -214,6 +224,8 @@ class Membership:
         """Renew the machine's lease, and remove dead machines and workers. OSError if Redis fails."""
         self._memory.reap()
         living = [self._worker(slot, generation) for slot, generation in self._memory.living()]
-        description = json.dumps({"name": socket.gethostname(), "since": self._words[1], "workers": len(living)})
+        figures = {name: value for each in self.figures for name, value in each().items()}
+        fields = {"name": socket.gethostname(), "since": self._words[1], "workers": len(living), "figures": figures}
+        description = json.dumps(fields)
         keys = [f"{self.link.prefix}:machines", self.workers_key]
         self.link.run(_RENEW, keys, [self.machine, int(LEASE * 1000), description, *living])

@@ -85,7 +85,8 @@ class Proxy:
         self.guard.count_in(self.metrics)
         self.metrics.checked_pools = {probe.pool.name for probe in self.probes.probes}
         self._server_names = server_names(config.servers)
-        self.status = Sources(config, self.metrics, self.targets.pools, self.cache, self._server_names, self.keyvals.by_name)
+        pools = self.targets.pools
+        self.status = Sources(config, self.metrics, pools, self.cache, self._server_names, self.keyvals, self.membership)
         status = Status(self.status)
         self._handlers: dict[str, Callable[[Exchange], Response]] = {
             "": serve,

@@ -22,6 +22,7 @@ class Family(NamedTuple):
 PREFIX = "wsgi_proxy_"
 _PEER = ("upstream", "server")
 _PLACE = ("server", "location")
+_MACHINE = ("machine", "host", "version")
 FAMILIES: tuple[Family, ...] = (
     Family("build_info", "gauge", ("version", "python", "compiled"), "Always 1; the labels name the version and the build."),
     Family("start_time_seconds", "gauge", (), "Start of the main process since the epoch; absent under another server."),
@@ -55,6 +56,18 @@ FAMILIES: tuple[Family, ...] = (
     Family("cache_max_bytes", "gauge", ("zone",), "The limit of a cache zone (max_size)."),
     Family("cache_entries", "gauge", ("zone",), "Entries that the last sweep of a cache zone found."),
     Family("limited_requests_total", "counter", ("limit", "zone", "result"), "Decisions of limit_req and limit_conn by zone."),
+    Family("keyval_pairs", "gauge", ("zone",), "Key-value pairs of a zone."),
+    Family("sticky_sessions", "gauge", ("zone",), "Sessions of a zone of sticky learn."),
+    Family("cluster_reachable", "gauge", (), "1 if the cluster's Redis answers, else 0; absent without a cluster."),
+    Family("cluster_machines", "gauge", (), "Machines of the cluster that are alive, as this one sees it."),
+    Family("cluster_machine_info", "gauge", _MACHINE, "Always 1; the labels name a machine, its host and its version."),
+    Family("cluster_machine_start_time_seconds", "gauge", ("machine",), "Start of a machine since the epoch, by its clock."),
+    Family("cluster_machine_workers", "gauge", ("machine",), "Workers of a machine."),
+    Family("cluster_machine_requests_per_second", "gauge", ("machine",), "Finished requests of a machine in the last second."),
+    Family("cluster_machine_last_seen_seconds", "gauge", ("machine",), "Seconds since a machine has renewed its lease."),
+    Family("cluster_limited_requests", "gauge", ("limit", "zone", "result"), "Decisions of all machines by zone with sync."),
+    Family("cluster_pairs", "gauge", ("kind", "zone"), "Pairs or sessions that all machines share, by zone with sync."),
+    Family("cluster_pending_changes", "gauge", ("kind", "zone"), "Changes that some machine has not sent to the others."),
     Family("tls_handshakes_total", "counter", ("result",), "TLS handshakes of clients: full, resumed, failed."),
     Family("certificate_expiry_timestamp_seconds", "gauge", ("path",), "End of a certificate's validity since the epoch."),
     Family("reloads_total", "counter", ("result",), "Reloads of the configuration: succeeded, failed."),

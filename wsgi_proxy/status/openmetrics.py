@@ -78,6 +78,7 @@ def _samples(state: dict[str, Any]) -> Iterator[tuple[str, list[Sample]]]:
         yield f"{kind}_request_duration_seconds", [(at, row["latency"]) for at, row in rows]
     yield from _upstreams(state)
     yield from _zones(state)
+    yield from _cluster(state["cluster"])
     yield from _processes(state)
 
 
@@ -119,7 +120,29 @@ def _zones(state: dict[str, Any]) -> Iterator[tuple[str, list[Sample]]]:
     yield "cache_max_bytes", [((name,), zone["max_bytes"]) for name, zone in caches]
     yield "cache_entries", [((name,), zone["entries"]) for name, zone in caches]
     limits = [(kind, name, results) for kind, zones in state["limits"].items() for name, results in zones.items()]
+    yield "keyval_pairs", [((name,), zone["pairs"]) for name, zone in state["keyvals"].items()]
+    yield "sticky_sessions", [((name,), zone["sessions"]) for name, zone in state["sessions"].items()]
     yield "limited_requests_total", [((kind, name, result), n) for kind, name, all_ in limits for result, n in all_.items()]
+
+
+def _cluster(cluster: dict[str, Any] | None) -> Iterator[tuple[str, list[Sample]]]:
+    machines = cluster["machines"] if cluster is not None else []
+    zones = cluster["zones"] if cluster is not None else {}
+    yield "cluster_reachable", [((), int(cluster["reachable"]))] if cluster is not None else []
+    yield "cluster_machines", [((), len(machines))] if cluster is not None else []
+    yield "cluster_machine_info", [((row["machine"], row["host"], row["version"] or ""), 1) for row in machines]
+    for family, key in (
+        ("cluster_machine_start_time_seconds", "since"),
+        ("cluster_machine_workers", "workers"),
+        ("cluster_machine_requests_per_second", "requests_per_second"),
+        ("cluster_machine_last_seen_seconds", "last_seen"),
+    ):
+        yield family, [((row["machine"],), row[key]) for row in machines]
+    limits = [(kind, name, zone) for kind in ("limit_req", "limit_conn") for name, zone in zones.get(kind, {}).items()]
+    yield "cluster_limited_requests", [((kind, name, result), n) for kind, name, zone in limits for result, n in zone.items()]
+    pairs = [(kind, name, zone) for kind in ("keyval", "sticky") for name, zone in zones.get(kind, {}).items()]
+    yield "cluster_pairs", [((kind, name), zone.get("pairs", zone.get("sessions"))) for kind, name, zone in pairs]
+    yield "cluster_pending_changes", [((kind, name), zone["pending"]) for kind, name, zone in pairs]
 
 
 def _processes(state: dict[str, Any]) -> Iterator[tuple[str, list[Sample]]]:

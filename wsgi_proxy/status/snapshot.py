@@ -18,6 +18,7 @@ from ..config import locations_of
 from ..tls import certificates_of
 from . import metrics
 from .board import BOARD
+from .cluster import ClusterView, Publisher
 from .counter import Counter, digest_of
 from .figures import traffic
 from .histogram import BOUNDS
@@ -28,8 +29,9 @@ from .processes import process_of
 from .upstreams import upstream_figures
 
 if TYPE_CHECKING:
+    from ..cluster import Membership
     from ..config import Config
-    from ..keyval import Zone
+    from ..keyval import Zone, Zones
     from ..upstream import Pool
 
 SCHEMA = 1
@@ -46,13 +48,18 @@ class Sources:
         pools: Mapping[str, Pool],
         cache: Any,
         server_names: Mapping[int, str],
-        keyvals: Mapping[str, Zone] | None = None,
+        pairs: Zones | None = None,
+        membership: Membership | None = None,
     ) -> None:
         self.config = config
         self.metrics = counted
         self.pools = pools
         self.cache = cache
-        self.keyvals = keyvals or {}
+        self.keyvals: Mapping[str, Zone] = pairs.by_name if pairs is not None else {}
+        self.sessions: Mapping[str, Zone] = pairs.sessions if pairs is not None else {}
+        self.cluster = None if membership is None else ClusterView(membership)
+        if membership is not None and pairs is not None:
+            membership.figures.append(Publisher(config, counted, pairs))
         self.server_names = server_names
         self.history = History(counted)
         self.certificates = certificates_of(config)
@@ -112,7 +119,9 @@ def snapshot(sources: Sources, with_history: bool = False) -> dict[str, Any]:
             "limit_conn": _limits(sources, metrics.LIMIT_CONN, sources.config.limit_conn_zones),
         },
         "caches": zones,
-        "keyvals": _keyvals(sources.keyvals),
+        "keyvals": _pairs(sources.keyvals, "pairs"),
+        "sessions": _pairs(sources.sessions, "sessions"),
+        "cluster": sources.cluster and sources.cluster.read(now),
         "tls": _tls(sources, workers, now),
         "workers": [
             {
@@ -153,9 +162,9 @@ def _limits(sources: Sources, kind: int, zones: Mapping[str, Any]) -> dict[str, 
     return {name: _named(sources.metrics.zone(kind, name), states) for name in zones}
 
 
-def _keyvals(zones: Mapping[str, Zone]) -> dict[str, dict[str, Any]]:
+def _pairs(zones: Mapping[str, Zone], counted: str) -> dict[str, dict[str, Any]]:
     return {
-        name: {"pairs": len(zone.entries()), "shared": zone.sync, "pending": len(zone.pending())} for name, zone in zones.items()
+        name: {counted: len(zone.entries()), "shared": zone.sync, "pending": len(zone.pending())} for name, zone in zones.items()
     }
 
 
