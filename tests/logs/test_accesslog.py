@@ -68,19 +68,26 @@ def test_rotation(tmp_path: Path) -> None:
     side.write("/2")
     side.logs.reopen()
     side.write("/3")
-    for name in ("a", "h"):
-        assert (tmp_path / f"{name}.old").read_text() == "/1\n/2\n"
-        assert (tmp_path / f"{name}.log").read_text() == "/3\n"
+    # A file whose name has variables is opened for each line.
+    for name, old, new in (("a", "/1\n/2\n", "/3\n"), ("h", "/1\n", "/2\n/3\n")):
+        assert (tmp_path / f"{name}.old").read_text() == old
+        assert (tmp_path / f"{name}.log").read_text() == new
     side.logs.close()
 
 
-def test_files_by_variables_are_bounded_and_stay_below(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    side = Logging(f"log_format f $arg_n; access_log {tmp_path}/$arg_n.log f;", tmp_path)
+@pytest.mark.parametrize(("cache", "most"), [("", 0), ("open_log_file_cache max=32;", 32)])
+def test_files_by_variables_are_bounded_and_stay_below(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cache: str, most: int
+) -> None:
+    side = Logging(f"log_format f $arg_n; {cache} access_log {tmp_path}/$arg_n.log f;", tmp_path)
     before = len(os.listdir("/proc/self/fd"))
     for number in range(100):
         side.write(f"/?n={number}")
-    assert len(os.listdir("/proc/self/fd")) - before <= 32
+    assert len(os.listdir("/proc/self/fd")) - before == most
     assert (tmp_path / "0.log").read_text() == "0\n"
+    (tmp_path / "99.log").rename(tmp_path / "renamed")
+    side.write("/?n=99")
+    assert (tmp_path / "99.log").exists() is (not most)
     side.write("/?n=/../../x")
     assert "is refused" in caplog.text and not (tmp_path.parent / "x.log").exists()
     side.logs.close()

@@ -45,6 +45,7 @@ from .model import Location as Location
 from .model import LogFormat as LogFormat
 from .model import Main as Main
 from .model import Match as Match
+from .model import OpenLogFileCache as OpenLogFileCache
 from .model import OtelExporter as OtelExporter
 from .model import Param as Param
 from .model import Predicate as Predicate

@@ -601,6 +601,16 @@ class SpanAttribute:
 
 
 @dataclass(frozen=True)
+class OpenLogFileCache:
+    """`open_log_file_cache`. Times are in seconds."""
+
+    most: int
+    inactive: float = 10.0
+    valid: float = 60.0
+    min_uses: int = 1
+
+
+@dataclass(frozen=True)
 class CoreSettings:
     """ngx_http_core_module and its small neighbours (headers, log, index)."""
 
@@ -640,6 +650,7 @@ class CoreSettings:
     """A template for `off`, `epoch`, `max`, seconds (`+3600`, `-1`) or `@15h30m`."""
     expires_modified: bool = False
     access_log: tuple[AccessLog, ...] = ()
+    open_log_file_cache: OpenLogFileCache | None = None
     log_not_found: bool = True
     error_log: tuple[tuple[str, str], ...] | None = None
     """(path, `stderr` or `syslog:…`, level) of this location; None for those of the main context."""

@@ -4,8 +4,8 @@ Rules:
 - Files are written through `logfile`: lines are not interleaved, and a renamed file is written to until `reopen` (USR1).
 - Lines of a buffered log are collected by `buffer`; a log may be sent to a server by `syslog`.
 - A log that cannot be written never fails a request. The error log gets at most one line a minute about it.
-- A file name may contain variables. The last 32 of those files stay open. A name that contains `..` is refused, because
-  clients control variables.
+- A file name may contain variables. Such a file is opened for each line, or kept open by `open_files`. A name that contains `..`
+  is refused, because clients control variables.
 Source: ngx_http_log_module.
 """
 
@@ -15,7 +15,6 @@ import atexit
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,14 +22,14 @@ from ..config import locations_of
 from . import errorlog
 from .buffer import LineBuffer
 from .logfile import LogFile
+from .open_files import OpenFiles
 from .syslog import Sender, parse
 
 if TYPE_CHECKING:
-    from ..config import AccessLog, Config, Template
+    from ..config import AccessLog, Config, OpenLogFileCache, Template
     from ..exchange import Exchange
 
 _SILENCE: Final = 60.0
-_KEPT_OPEN: Final = 32
 
 
 class _Silence:
@@ -73,22 +72,24 @@ class _File:
         try:
             self.file.write(line)
         except OSError as error:
-            self._complain("write() to", error)
+            _complain(self._silence, "write() to", self.file.path, error)
 
     def open(self) -> bool:
         """Open or reopen the file. Return False if that fails."""
         try:
             self.file.open()
         except (OSError, ValueError) as error:
-            self._complain("open()", error)
+            _complain(self._silence, "open()", self.file.path, error)
             return False
         return True
 
-    def _complain(self, call: str, error: Exception) -> None:
-        if self._silence.over():
-            number = getattr(error, "errno", None)
-            reason = getattr(error, "strerror", None) or error
-            errorlog.line("crit", f'{call} "{self.file.path}" failed ({number}: {reason})')
+
+def _complain(silence: _Silence, call: str, path: str, error: Exception) -> None:
+    """Log the failure of a call for a file, unless the log's errors are silent."""
+    if silence.over():
+        number = getattr(error, "errno", None)
+        reason = getattr(error, "strerror", None) or error
+        errorlog.line("crit", f'{call} "{path}" failed ({number}: {reason})')
 
 
 class _Syslog:
@@ -142,11 +143,12 @@ class AccessLogs:
 
     def __init__(self, config: Config) -> None:
         self._prefix = config.prefix
-        self._default = config.core.access_log
+        self._core = config.core
         self._files: dict[str, _File] = {}
         self._syslogs: dict[str, _Syslog] = {}
-        self._variable_files: OrderedDict[str, _File] = OrderedDict()
+        self._open_files: dict[OpenLogFileCache, OpenFiles] = {}
         self._variable_lock = threading.Lock()
+        self._silence = _Silence()
         # Keyed by the id of a location's tuple. The value keeps that tuple alive.
         self._logs: dict[int, tuple[tuple[AccessLog, ...], tuple[_Log, ...]]] = {}
         self._buffers: list[LineBuffer] = []
@@ -184,7 +186,8 @@ class AccessLogs:
     def write(self, exchange: Exchange) -> None:
         """Write a finished exchange to the access logs of its location."""
         location = exchange.location
-        wanted = self._default if location is None else location.core.access_log
+        core = self._core if location is None else location.core
+        wanted = core.access_log
         if not wanted:
             return
         known = self._logs.get(id(wanted)) or self._prepare(wanted)
@@ -195,7 +198,7 @@ class AccessLogs:
             if log.file is not None:
                 log.file.add(line)
             else:
-                self._write_variable(log.path(exchange), line)
+                self._write_variable(log.path(exchange), line, core.open_log_file_cache)
 
     def _prepare(self, wanted: tuple[AccessLog, ...]) -> tuple[tuple[AccessLog, ...], tuple[_Log, ...]]:
         logs = []
@@ -220,21 +223,26 @@ class AccessLogs:
             file = self._files[path] = _File(path)
         return file
 
-    def _write_variable(self, name: str, line: bytes) -> None:
+    def _write_variable(self, name: str, line: bytes, cache: OpenLogFileCache | None) -> None:
         """Write to a file whose name contains variables."""
         path = _join(self._prefix, name)
         if ".." in path.split("/") or "\0" in path:
             errorlog.line("error", f'access log "{path}" is refused')
             return
-        with self._variable_lock:
-            file = self._variable_files.get(path)
-            if file is None:
-                file = self._variable_files[path] = _File(path)
-                if len(self._variable_files) > _KEPT_OPEN:
-                    self._variable_files.popitem(last=False)[1].file.close()
+        try:
+            if cache is None:
+                file = LogFile(path)
+                try:
+                    file.write(line)
+                finally:
+                    file.close()
             else:
-                self._variable_files.move_to_end(path)
-            file.write(line)
+                with self._variable_lock:
+                    if cache not in self._open_files:
+                        self._open_files[cache] = OpenFiles(cache)
+                    self._open_files[cache].write(path, line)
+        except (OSError, ValueError) as error:
+            _complain(self._silence, "open()", path, error)
 
     def reopen(self) -> None:
         """Write all buffers, and reopen all files by name after a rotation."""
@@ -243,8 +251,8 @@ class AccessLogs:
             if file.file.handle >= 0:
                 file.open()
         with self._variable_lock:
-            while self._variable_files:
-                self._variable_files.popitem()[1].file.close()
+            for files in self._open_files.values():
+                files.close()
 
     def close(self) -> None:
         """Write all buffers and close all files. A later line reopens its file."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import fetch, free_port, run_proxy, wait_until
 from tests.support.directive import faults, http, location, said
+from wsgi_proxy.config import OpenLogFileCache
 from wsgi_proxy.exchange import Exchange
 
 
@@ -57,3 +58,23 @@ def test_the_format_json_is_ready(tmp_path: Path) -> None:
     assert (found["user_agent"], found["traceparent"], found["upstream"]) == ('x"\\y', "00-1-2-01", "")
     (own,) = http('log_format json "mine"; access_log a json; server { }').core.access_log
     assert said(own.format.template) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("open_log_file_cache min_uses=1;", '"open_log_file_cache" must have "max" parameter'),
+        ("open_log_file_cache max=x;", 'invalid "open_log_file_cache" parameter "max=x"'),
+        ("open_log_file_cache max=1 inactive=x;", 'invalid "open_log_file_cache" parameter "inactive=x"'),
+        ("open_log_file_cache max=1 more=1;", 'invalid "open_log_file_cache" parameter "more=1"'),
+    ],
+)
+def test_the_faults_of_open_log_file_cache(text: str, message: str) -> None:
+    assert faults(text) == [message]
+
+
+def test_open_log_file_cache() -> None:
+    assert location("open_log_file_cache max=9 inactive=20s valid=1m min_uses=2;").core.open_log_file_cache == OpenLogFileCache(
+        9, 20.0, 60.0, 2
+    )
+    assert location("open_log_file_cache off;", "open_log_file_cache max=1;").core.open_log_file_cache is None

@@ -96,7 +96,6 @@ ROWS: tuple[Row, ...] = (
     accepted("lingering_close", ALL, "TAKE1", _LINGER, values.word("off", "on", "always")),
     accepted("open_file_cache", ALL, "TAKE12", "files are opened for each request"),
     accepted("open_file_cache_min_uses", ALL, "TAKE1", "files are opened for each request", values.number),
-    accepted("open_log_file_cache", ALL, "TAKE1234", "log files stay open until they are reopened"),
     accepted("aio", ALL, "TAKE1", "files are read by the worker itself"),
     accepted("directio", ALL, "TAKE1", "files go through the kernel's cache"),
     accepted("directio_alignment", ALL, "TAKE1", "files go through the kernel's cache"),

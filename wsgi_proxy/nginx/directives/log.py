@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...config import AccessLog, LogFormat
+from ...config import AccessLog, LogFormat, OpenLogFileCache
 from ...logs import GZIP_SIZE
 from ...logs import syslog as logs_syslog
 from ...variables import compile_log
 from . import values
 from .reading import Reading
-from .row import Bad, Level, Row, Statement, special
+from .row import ALL, Bad, Level, Row, Statement, special, value
 
 COMBINED = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
 
@@ -127,7 +127,25 @@ def _check_conflict(level: Level, path: str, options: tuple[int, float, int]) ->
         raise Bad(f'access_log "{path}" already defined with conflicting parameters')
 
 
+def _open_files(level: Level, args: list[str]) -> OpenLogFileCache | None:
+    if args == ["off"]:
+        return None
+    found: dict[str, Any] = {}
+    for arg in args:
+        name, _, text = arg.partition("=")
+        if name in ("max", "min_uses"):
+            found[name] = values.parse_number(text) or None
+        elif name in ("inactive", "valid"):
+            found[name] = values.parse_time(text, milliseconds=False)
+        if found.get(name) is None:
+            raise Bad(f'invalid "open_log_file_cache" parameter "{arg}"')
+    if "max" not in found:
+        raise Bad('"open_log_file_cache" must have "max" parameter')
+    return OpenLogFileCache(found.pop("max"), **found)
+
+
 ROWS: tuple[Row, ...] = (
+    value("open_log_file_cache", ALL, "TAKE1234", "core.open_log_file_cache", _open_files),
     special(
         "access_log",
         "http, server, location, if in location, limit_except",
