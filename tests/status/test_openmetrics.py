@@ -110,12 +110,18 @@ def state() -> dict[str, Any]:
         "server": "a", "weight": 1, "responses": responses, "failures": 0, "bytes_sent": 1, "bytes_received": 1, "header": times,
         "response": times, "connections": 1, "available": True, "state": "up", "checks": {"count": 1, "failed": 0, "changes": 0},
     }  # fmt: skip
+    machine = {
+        "machine": "m", "host": "h", "version": "1", "since": 5, "workers": 2, "requests_per_second": 1.5, "last_seen": 0.5,
+    }  # fmt: skip
+    zones = {"limit_req": {"z": {"passed": 1}}, "keyval": {"k": {"pairs": 2, "pending": 1}}}
+    cluster = {"reachable": True, "machines": [machine], "zones": zones}
     place = {"server": "s", "location": "/", "responses": responses, "body_bytes": 1, "latency": times}
     return {
         "version": "1", "started": 1, "requests": 1, "responses": responses, "body_bytes": 1, "request_body_bytes": 0,
         "connections": {"reading": 0, "writing": 1, "waiting": 2, "accepted": 9}, "servers": [place], "locations": [place],
         "upstreams": {"u": [peer, {**peer, "connections": 4, "state": "down"}]}, "retry_reasons": {"u": {"error": 1}},
         "caches": {"c": {"states": {"HIT": 1}, "bytes": 1, "max_bytes": 2, "entries": 3}},
+        "keyvals": {"k": {"pairs": 2}}, "sessions": {"s": {"sessions": 3}}, "cluster": cluster,
         "limits": {"limit_req": {"z": {"passed": 1}}}, "tls": {"handshakes": 3, "resumed": 1, "failed": 1,
         "certificates": [{"path": "/c", "not_after": 5}]}, "reloads": {"reloads": 1, "reloads_failed": 0, "last_reload": 3,
         "last_reload_ok": True}, "workers_started": 1, "worker_deaths": 0, "workers": [{"pid": 1,
@@ -138,9 +144,9 @@ def test_servers_with_one_address_are_one() -> None:
 
 
 def test_unknown_values_are_left_out() -> None:
-    found = {**state(), "started": None, "reloads": None, "worker_deaths": None}
+    found = {**state(), "started": None, "reloads": None, "worker_deaths": None, "cluster": None}
     text = module.exposition(found, openmetrics=True)
-    assert "start_time" not in text and "reload" not in text and text.endswith("# EOF\n")
+    assert "start_time" not in text and "reload" not in text and "cluster" not in text and text.endswith("# EOF\n")
     parsed(text, openmetrics)
 
 
