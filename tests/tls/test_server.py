@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.support.tls import Files, Pair, shake, subject, text
 from wsgi_proxy.config import TLS, Listen, ServerBlock
-from wsgi_proxy.tls.server import CertificateNames, listener_context
+from wsgi_proxy.tls.server import CertificateNames, check_readable, listener_context
 
 
 @pytest.fixture
@@ -241,6 +242,24 @@ def test_passwords_of_keys(files: Files, verify: str) -> None:
     shake(listener_context([(files.block(pair=pair, password_file=str(passwords), **options), True)]), files.client())
     with pytest.raises(ValueError, match="localhost.key"):
         listener_context([(files.block(pair=pair, **options), True)])
+
+
+def test_passwords_in_a_named_pipe_are_read_once(files: Files) -> None:
+    """The writer writes them once; the check and every worker need them (ngx_http_ssl_module, ssl_password_file)."""
+    pair = encrypted(files, b"secret")
+    pipe = files.folder / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(b"wrong\nsecret\n",), daemon=True).start()
+    served = threading.Event()
+
+    def serve() -> None:
+        check_readable(str(pipe))
+        for _ in range(2):
+            shake(listener_context([(files.block(pair=pair, password_file=str(pipe)), True)]), files.client())
+        served.set()
+
+    threading.Thread(target=serve, daemon=True).start()
+    assert served.wait(30)
 
 
 @pytest.mark.parametrize("verify", ["off", "on"], ids=["ssl", "pyOpenSSL"])

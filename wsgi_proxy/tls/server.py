@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..config import TLS, ServerBlock
 from ..http import file_name
@@ -176,14 +177,21 @@ def constant_pairs(tls: TLS) -> list[tuple[str, str]]:
 class Passwords:
     """The passwords of `ssl_password_file`, one per line; an empty one without a file. A call returns the present one.
 
-    Passwords are bytes, because the file may have any encoding.
+    Passwords are bytes, because the file may have any encoding. A named pipe is read once, by the arbiter, whose workers inherit
+    the passwords: its writer writes them once (ngx_http_ssl_module, ssl_password_file).
     """
+
+    _pipes: ClassVar[dict[str, list[bytes]]] = {}
 
     def __init__(self, path: str) -> None:
         self.lines = [b""]
-        if path:
+        if path in self._pipes:
+            self.lines = self._pipes[path]
+        elif path:
             with open(path, "rb") as file:
                 self.lines = [line for line in (line.rstrip(b"\r\n") for line in file) if line] or [b""]
+            if _is_pipe(path):
+                self._pipes[path] = self.lines
         self.turn = 0
 
     def __call__(self) -> bytes:
@@ -253,8 +261,14 @@ def check_readable(*paths: str) -> None:
     for path in paths:
         if path.startswith("data:"):
             raise ValueError('"data:" is not supported: a certificate and its key are files')
-        with open(path, "rb"):
-            pass
+        if not _is_pipe(path):
+            with open(path, "rb"):
+                pass
+
+
+def _is_pipe(path: str) -> bool:
+    """Return True for a named pipe, which gives its bytes to the first reader alone."""
+    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
 
 
 def load_pair(context: ssl.SSLContext, certificate: str, key: str, passwords: Passwords) -> None:

@@ -14,14 +14,18 @@ def test_a_server_with_certificates() -> None:
         "ssl_certificate d; ssl_certificate_key /l; ssl_protocols TLSv1.3 TLSv1.2; ssl_ciphers X; ssl_prefer_server_ciphers on; "
         "ssl_session_cache shared:S:1m; ssl_session_timeout 5m; ssl_session_tickets off; ssl_verify_client optional; ssl_crl r; "
         "ssl_verify_depth 3; ssl_client_certificate ca; ssl_ecdh_curve x; ssl_dhparam dh; ssl_password_file p; ssl_stapling off; "
-        "ssl_session_ticket_key t1; ssl_session_ticket_key /t2; ssl_conf_command A b; ssl_conf_command C d;"
+        "ssl_session_ticket_key t1; ssl_session_ticket_key /t2; ssl_conf_command A b; ssl_conf_command C d; "
+        "ssl_conf_command Certificate c1;"
     )
     tls = server(f"listen 443 ssl; {PAIR} {text}").tls
     assert tls is not None
     assert [(said(one), said(two)) for one, two in tls.certificates] == [("/etc/x/c", "/etc/x/k"), ("/etc/x/d", "/l")]
     assert (tls.protocols, tls.ciphers, tls.prefer_server_ciphers) == (("TLSv1.2", "TLSv1.3"), "X", True)
     assert (tls.session_cache, tls.session_timeout, tls.session_tickets) == ("shared:S:1m", 300.0, False)
-    assert (tls.session_ticket_key, tls.conf_command) == (("/etc/x/t1", "/t2"), (("A", "b"), ("C", "d")))
+    assert (tls.session_ticket_key, tls.conf_command) == (
+        ("/etc/x/t1", "/t2"),
+        (("A", "b"), ("C", "d"), ("Certificate", "/etc/x/c1")),
+    )
     assert (tls.verify_client, tls.verify_depth, tls.client_certificate, tls.crl) == ("optional", 3, "/etc/x/ca", "/etc/x/r")
 
 

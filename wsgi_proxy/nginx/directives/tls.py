@@ -27,13 +27,18 @@ def _both_protocols(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[st
     return tuple(name for name in _PROTOCOLS if name in first + second)
 
 
+_FILE_COMMAND = re.compile(r"Certificate|PrivateKey|DHParameters|(Chain|Verify|Request|Client)CA(File|Path)", re.IGNORECASE)
+"""The commands whose value OpenSSL calls a file or a directory (SSL_CONF_cmd_value_type)."""
+
+
 def _file(level: Level, args: list[str]) -> str:
     return values.conf_path(level, args)
 
 
 def _command(level: Level, args: list[str]) -> tuple[str, str]:
+    """Return a command of SSL_CONF_cmd(3) and its value; a file is relative to the directory of the configuration."""
     name, text = args
-    return name, text
+    return name, values.conf_path(level, [text]) if _FILE_COMMAND.fullmatch(name) else text
 
 
 def _file_template(level: Level, args: list[str]) -> Template:
