@@ -16,6 +16,7 @@ from tests.support import Running, fetch, free_port, run_proxy, wait_until
 from tests.support.redis import KINDS, RedisServer
 
 BURST = 20
+SECONDS = 10
 CONF = """
 worker_processes 2;
 error_log stderr notice;
@@ -24,10 +25,12 @@ http {{
     access_log off;
     wsgi_proxy_cluster {url} name=test timeout={timeout};
     limit_req_zone $arg_key zone=shared:1m rate=1r/m sync;
+    limit_req_zone $arg_key zone=fast:1m rate=100r/s sync;
     limit_req_status 429;
     server {{
         listen {port};
         location / {{ root {root}; limit_req zone=shared burst=20 nodelay; }}
+        location /fast/ {{ alias {root}/; limit_req zone=fast burst=20 nodelay; }}
     }}
 }}
 """
@@ -80,6 +83,33 @@ def test_one_limit_for_all_machines(place: Place) -> None:
     admitted = place.admitted("together", 30)
     # One more for each whole minute that the machine was busy.
     assert BURST + 1 <= admitted <= BURST + 1 + (time.monotonic() - began) / 60
+
+
+def test_the_rate_is_exact_over_all_machines(place: Place) -> None:
+    """The admitted requests are those of one bucket that gets all of them, to two percent and the burst."""
+    for port in place.ports * 4:
+        assert fetch(port, "/fast/file?key=warm").status == 200
+    began = time.monotonic()
+    statuses: list[tuple[float, int]] = []
+
+    def go(number: int) -> None:
+        while time.monotonic() < began + SECONDS:
+            status = fetch(place.ports[number % 4], "/fast/file?key=rate").status
+            statuses.append((time.monotonic(), status))
+            # 16 clients send at most 400 requests a second together.
+            time.sleep(0.04)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(go, range(16)))
+    assert {status for _, status in statuses} <= {200, 429}
+    # A busy machine sends too few requests at times, so the bucket is computed for the moments of the responses.
+    expected, excess, last = 0, -1.0, began
+    for moment, _ in sorted(statuses):
+        level = max(0.0, excess - 100 * (moment - last) + 1)
+        if level <= BURST:
+            expected, excess, last = expected + 1, level, moment
+    admitted = [status for _, status in statuses].count(200)
+    assert abs(admitted - expected) <= 0.02 * expected + BURST, (admitted, expected, len(statuses))
 
 
 def test_keys_are_limited_apart(place: Place) -> None:

