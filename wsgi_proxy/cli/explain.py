@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pwd
 import sys
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..exchange import Exchange
+from ..logs import errorlog
 from ..shm import segment
 from ..wsgi import ProxyApp
 from . import places
@@ -55,6 +57,8 @@ def main(argv: list[str], read: Callable[[Options], Config]) -> int:
     environ_of(method, url, headers, "127.0.0.1")
     config = read(options)
     state = join_running(config)
+    # The steps tell everything that the lines of the error log would, and Python prints those without a handler.
+    errorlog.logger.addHandler(logging.NullHandler())
     steps = explained(config, method, url, headers, body=body, count=count)
     if as_json:
         print(json.dumps({"state": state, "steps": [step._asdict() for step in steps]}, indent=2, ensure_ascii=False))
