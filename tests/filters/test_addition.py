@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
 from pathlib import Path
 
 from tests.support import Recorder, Response, fetch, free_port, full_nginx, reply, run_nginx, run_proxy
+from wsgi_proxy.filters.addition import _led
 
 NAMES = ("content-type", "content-length", "last-modified", "etag", "accept-ranges", "content-range", "content-encoding")
 
@@ -60,3 +62,24 @@ def test_bodies_and_fields_are_nginxs(tmp_path: Path) -> None:
                 for more in ([], [("Range", "bytes=1-3")], [("Accept-Encoding", "gzip")]):
                     mine, wanted = (fetch(port, target, method, headers=more) for port in (ours, theirs))
                     assert shown(mine) == shown(wanted), (target, method, more)
+
+
+def test_a_page_in_memory_leaves_with_the_last_block_before_it() -> None:
+    """An empty block is a mark: what is held then leaves, because the next block is awaited."""
+    joined = b"|".join(_led(iter([b"one", b"", b"two", b"three"]), iter([b"page", b"rest"])))
+    assert joined == b"one||two|threepage"
+    assert list(_led(iter([b"one", b""]), iter([b"page"]))) == [b"one", b"", b"page"]
+    assert list(_led(iter([]), iter([b"page"]))) == [b"page"]
+    assert list(_led(iter([b"one"]), iter(()))) == [b"one"]
+
+
+def test_one_chunk_for_both(tmp_path: Path) -> None:
+    port = free_port()
+    with Recorder(lambda request, wire: reply(b"before ")) as up:
+        locations = f"location /before {{ proxy_pass {up.url}; }} location / {{ add_before_body /before; return 200 page; }}"
+        server = f"server {{ listen {port}; default_type text/html; {locations} }}"
+        with run_proxy(f"events {{}} http {{ access_log off; {server} }}", tmp_path):
+            with socket.create_connection(("127.0.0.1", port), 30) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                received = b"".join(iter(lambda: client.recv(65536), b""))
+            assert b"\r\nbefore page\r\n" in received

@@ -2,6 +2,7 @@
 
 Rules:
 - Only a 200 of the types of `addition_types` gets them.
+- A page in memory leaves together with the last block before it: one write, and one frame of HTTP/2.
 - The added responses pass the filters of their own locations; this filter comes behind those that change the page alone.
 Source: ngx_http_addition_filter_module, by behaviour.
 """
@@ -40,16 +41,31 @@ class Addition:
             return None
         clear_length(response)
         weaken_etag(response)
+        in_memory = isinstance(response.body, (tuple, list))
 
         def surrounded(blocks: Iterator[bytes]) -> Iterator[bytes]:
             if settings.before:
-                yield from _answer(exchange, settings.before)
+                yield from _led(_answer(exchange, settings.before), blocks if in_memory else iter(()))
             yield from blocks
             if settings.after:
                 yield b""
                 yield from _answer(exchange, settings.after)
 
         return surrounded
+
+
+def _led(before: Iterator[bytes], page: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the blocks of `before`, the last one joined with the first of `page`."""
+    held = b""
+    for block in before:
+        if held:
+            yield held
+        held = block
+        if not block:
+            yield block
+    held += next(page, b"")
+    if held:
+        yield held
 
 
 def _answer(exchange: Exchange, uri: str) -> Iterator[bytes]:
