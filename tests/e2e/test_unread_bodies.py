@@ -22,10 +22,13 @@ http {
         location /shown { client_max_body_size 8; error_page 413 /length; proxy_pass http://127.0.0.1:UP; }
         location /streamed { error_page 502 /page; proxy_request_buffering off; proxy_http_version 1.1;
             proxy_pass http://127.0.0.1:DEAD; }
+        location /cut { error_page 502 /page; proxy_request_buffering off; proxy_http_version 1.1;
+            proxy_pass http://127.0.0.1:CUT; }
         location /page { proxy_pass http://127.0.0.1:UP; }
         location /length { return 200 "[$content_length:$request_body]"; }
         location /stored { add_header X-File $request_body_file; proxy_pass http://127.0.0.1:UP; }
     }
+    server { listen 127.0.0.1:CUT; return 444; }
 }
 """
 
@@ -37,6 +40,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Recor
     port = free_port()
     with Recorder(say_ok) as up:
         text = CONF.replace("PORT", str(port)).replace("UP", str(up.port)).replace("DEAD", str(free_port()))
+        text = text.replace("CUT", str(free_port()))
         with run_proxy(text.replace("FOLDER", str(folder)), folder):
             yield port, up
 
@@ -85,6 +89,16 @@ def test_the_page_does_not_wait_for_the_rest_of_a_streamed_body(proxy: tuple[int
     port, up = proxy
     found = post(port, "/streamed", body, fields)
     assert found.status == 502
+    assert (up.requests[-1].method, up.requests[-1].body, up.requests[-1].get("content-length")) == ("GET", b"", None)
+
+
+@pytest.mark.parametrize(("fields", "body"), [("Content-Length: 10", b"x" * 10), ("Transfer-Encoding: chunked", chunks(10))])
+def test_the_page_of_a_failed_upstream_gets_nothing_of_a_streamed_body(
+    proxy: tuple[int, Recorder], fields: str, body: bytes
+) -> None:
+    """The body was sent to the upstream that failed; as in nginx it counts as used."""
+    port, up = proxy
+    assert post(port, "/cut", body, fields).status == 502
     assert (up.requests[-1].method, up.requests[-1].body, up.requests[-1].get("content-length")) == ("GET", b"", None)
 
 

@@ -129,8 +129,9 @@ class Detours:
                 if exchange.body_dropped:
                     # The method stays, and with it a length (RFC 9110, section 8.6).
                     exchange.content_length = 0
-            elif upload is not None and not upload.ended:
-                # A page is asked for by GET, and does not wait for the rest of a streamed body (ngx_http_discard_request_body).
+            elif upload is not None and not (upload.whole if exchange.error_type else upload.ended):
+                # A page is asked for by GET. It neither waits for the rest of a streamed body nor gets one that went
+                # to an upstream that failed (ngx_http_discard_request_body).
                 exchange.drop_body()
             if uri.startswith("/") and exchange.method != "HEAD":
                 exchange.method = "GET"
