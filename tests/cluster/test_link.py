@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from tests.support.redis import RedisServer
-from wsgi_proxy.cluster import Link, Script, parse_address
+from wsgi_proxy.cluster import Link, Script
 from wsgi_proxy.config import Cluster
 
 ECHO = Script("return ARGV[1]")
@@ -182,9 +182,3 @@ def patient(shared: Link, script: Script, *arguments: str) -> object:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-
-
-def test_addresses() -> None:
-    assert parse_address("redis://h:7000/3")["port"] == 7000
-    with pytest.raises(OSError, match="invalid address"):
-        parse_address("http://h/")

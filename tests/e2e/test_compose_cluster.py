@@ -1,7 +1,7 @@
-"""`deploy/cluster`: three proxies with Redis behind a balancer, the same configuration files as processes on loopback addresses.
+"""`deploy/cluster`: three proxies with Redis behind a balancer, the same configuration files as processes.
 
-dnsmasq takes the place of Docker's DNS, and redis-server that of Valkey. A request may wait for Redis for a second, because a busy
-machine does not always answer within 20 ms.
+dnsmasq takes the place of Docker's DNS, and redis-server that of Valkey. A request may wait for Redis for a second, because a
+busy machine does not always answer within 20 ms.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ Rules:
 - Its keys begin with `wsgi-proxy:{name}`. The braces keep them in one slot of a Redis Cluster.
 """
 
+from .address import Address
 from .connections import SharedConnections
-from .link import Link, Script, parse_address
+from .link import Link, Script
 from .membership import BEAT, LEASE, Machine, Membership
 from .rates import SharedRates
 
-__all__ = ["BEAT", "LEASE", "Link", "Machine", "Membership", "Script", "SharedConnections", "SharedRates", "parse_address"]
+__all__ = ["BEAT", "LEASE", "Address", "Link", "Machine", "Membership", "Script", "SharedConnections", "SharedRates"]

@@ -7,6 +7,8 @@ Rules:
   then Redis is not asked. A connection without a reply for a second is closed, and Redis is asked again a second later.
 - A failure is an OSError for the caller, which decides alone. The log has one line a minute, and one when Redis answers again.
 - Commands reach Redis in the order of `begin` and `post`, and each counts in `failures` if its effect is unknown.
+- A server that is no longer the one with the data (a replica after a failover, a node of Redis Cluster that has given the keys
+  away) counts as a failed connection, so that the next connection finds the right one.
 - A script is sent whole at its first use on a connection, and by its digest afterwards.
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..logs import errorlog
+from .address import Address
 
 if TYPE_CHECKING:
     from ..config import Cluster
@@ -30,24 +33,6 @@ _HANDSHAKE: Final = 1.0
 """Seconds for a step of the handshake, which no request waits for."""
 _LOG_EVERY: Final = 60.0
 """Seconds between two lines about the same failure."""
-_MISSING: Final = 'the package "redis" is not installed: pip install "wsgi-proxy-nginx[redis]"'
-
-
-def parse_address(address: str) -> dict[str, Any]:
-    """Return the options of a Redis address (`redis://`, `rediss://`, `unix://`).
-
-    OSError if it is not an address, or if the package is not installed.
-    """
-    try:
-        import redis.connection
-    except ImportError:
-        raise OSError(_MISSING) from None
-    try:
-        parse: Any = redis.connection.parse_url
-        options: dict[str, Any] = dict(parse(address))
-    except ValueError as error:
-        raise OSError(f'invalid address "{address}": {error}') from None
-    return options
 
 
 class Script:
@@ -83,7 +68,7 @@ class Link:
         self.prefix = f"wsgi-proxy:{{{settings.name}}}"
         self.failures = 0
         """The number of failures so far. State in Redis that a worker keeps current is in doubt after each."""
-        self._address = settings.address
+        self._address = Address(settings.address, self.prefix)
         self._timeout = settings.timeout
         self._clock = clock
         self._connection: Any = None
@@ -167,9 +152,7 @@ class Link:
         """Connect. It runs beside the requests, because resolving a name has no timeout."""
         try:
             patience = max(self._timeout, _HANDSHAKE)
-            options = {**parse_address(self._address), "socket_timeout": patience, "socket_connect_timeout": patience}
-            connection = _class_of(options)(**options)
-            connection.connect()
+            connection = self._address.connect(patience)
         except Exception as error:
             self._rest(error)
         else:
@@ -212,6 +195,9 @@ class Link:
             self._known.clear()
             self.failures += 1
             return None, UnknownScript("Redis does not know the script")
+        except (redis.exceptions.ReadOnlyError, redis.exceptions.AskError, redis.exceptions.ClusterDownError):
+            # The data is at another server now: the connection is closed, and the next one finds it.
+            raise
         except redis.exceptions.ResponseError as refusal:
             # Redis is there, and refuses: it is full, or it is still loading.
             return None, self._note(refusal)
@@ -287,13 +273,3 @@ def _packed(parts: Sequence[bytes | str | int]) -> bytes:
 
 def _settle(reply: Reply, value: Any, error: Exception | None) -> None:
     reply.value, reply.error, reply.done = value, error, True
-
-
-def _class_of(options: dict[str, Any]) -> Any:
-    """Take the class of connection out of the options of `parse_address`."""
-    from redis.backoff import NoBackoff
-    from redis.connection import Connection
-    from redis.retry import Retry
-
-    options["retry"] = Retry(NoBackoff(), 0)
-    return options.pop("connection_class", Connection)

@@ -48,6 +48,12 @@ def test_upstreams_share_with_sync() -> None:
         ("limit_conn_zone $host zone=a:1m x;", 'invalid number of arguments in "limit_conn_zone" directive'),
         ("limit_conn_zone $host sync;", 'invalid parameter "sync"'),
         ("wsgi_proxy_cluster http://h;", 'invalid address "http://h" in "wsgi_proxy_cluster"'),
+        (
+            "wsgi_proxy_cluster redis+sentinel://h;",
+            'invalid address "redis+sentinel://h": the service of the Sentinels is missing',
+        ),
+        ("wsgi_proxy_cluster redis+cluster://h/3;", 'invalid address "redis+cluster://h/3": a Redis Cluster has no databases'),
+        ("wsgi_proxy_cluster redis://h?unknown=1;", 'invalid address "redis://h?unknown=1": '),
         ("wsgi_proxy_cluster redis://h port=1;", 'invalid parameter "port=1"'),
         ("wsgi_proxy_cluster redis://h timeout=0;", 'invalid parameter "timeout=0"'),
         ("wsgi_proxy_cluster redis://h name=a/b;", 'invalid parameter "name=a/b"'),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...cluster import Address
 from ...config import Cluster
 from . import values
 from .row import Bad, BadValue, Level, Row, Statement, needs_package, special
 
-_ADDRESS = re.compile(r"rediss?://[^/]|unix://")
+_ADDRESS = re.compile(r"rediss?(\+sentinel|\+cluster)?://[^/]|unix://")
 
 
 def _cluster(level: Level, statement: Statement) -> None:
@@ -19,6 +20,10 @@ def _cluster(level: Level, statement: Statement) -> None:
     if not _ADDRESS.match(address):
         raise Bad(f'invalid address "{address}" in "wsgi_proxy_cluster": redis://, rediss:// or unix:// is expected')
     needs_package("redis", statement.name, address)
+    try:
+        Address(address)
+    except OSError as error:
+        raise Bad(f'{error} in "wsgi_proxy_cluster"') from None
     settings: dict[str, Any] = {}
     for parameter in parameters:
         key, _, rest = parameter.partition("=")
