@@ -182,3 +182,25 @@ def patient(shared: Link, script: Script, *arguments: str) -> object:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_a_socket_that_another_thread_closes_meanwhile_is_a_failure(redis: RedisServer) -> None:
+    """A thread that sends may find the connection lost while another one waits for a reply; a closed file is a ValueError."""
+
+    class Closed:
+        def pack_command(self, *words: object) -> list[bytes]:
+            return []
+
+        def send_packed_command(self, command: list[bytes], check_health: bool) -> None:
+            return
+
+        def can_read(self, timeout: float) -> bool:
+            raise ValueError("I/O operation on closed file")
+
+        def disconnect(self) -> None:
+            return
+
+    shared = link(redis)
+    shared._connection = Closed()
+    with pytest.raises(OSError, match="closed file"):
+        shared.run(ECHO, [], ["a"])

@@ -56,3 +56,11 @@ def test_a_refusal_by_redis_is_kept_without_the_refused_request() -> None:
 def test_keys_without_a_limit_need_no_decision() -> None:
     assert judge([rate("l", 0, False)], [b""], 0) is None
     assert judge_together([rate("s", 0, True)], [b""], 0, Shared(None)) is None  # type: ignore[arg-type]
+
+
+def test_a_redis_that_knows_less_takes_nothing_from_this_machines_own_count() -> None:
+    """A replica after a failover has not seen the requests meanwhile. A worker that is still without Redis knows them."""
+    limit = rate("s", 5, True)
+    assert [together([limit], None).wait is None for _ in range(7)] == [False] * 6 + [True]
+    assert together([limit], (-1, [0])).wait == 0
+    assert together([limit], None).wait is None

@@ -176,7 +176,7 @@ class Link:
                 self._be_late()
                 return
             value, error = self._receive(connection)
-        except (redis.RedisError, OSError) as failure:
+        except (redis.RedisError, OSError, ValueError) as failure:  # ValueError: a socket that was closed meanwhile
             with self._sending:
                 if connection is self._connection:
                     self._lost(failure)
@@ -221,7 +221,7 @@ class Link:
             while self._waiting and connection.can_read(0):
                 self._receive(connection)
                 self._waiting.popleft()
-        except (redis.RedisError, OSError) as failure:
+        except (redis.RedisError, OSError, ValueError) as failure:  # ValueError: a socket that was closed meanwhile
             raise self._lost(failure) from failure
         finally:
             self._reading.release()

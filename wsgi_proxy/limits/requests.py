@@ -100,13 +100,14 @@ class RateZone:
         return excess
 
     def adopt(self, digest: tuple[int, int], excess: int, now: int) -> None:
-        """Set the excess, which another machine has counted."""
+        """Set the excess that Redis has counted, unless this machine has counted more of it, without Redis."""
         table = self.table
         with table.lock:
             table.begin()
             at = table.find(digest)
             if at:
                 table.touch(at)
+                excess = max(excess, self.excess(at, now) - 1000)
             self._count(at or self._insert(digest, now), excess, now)
             table.end()
 
