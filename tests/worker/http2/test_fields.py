@@ -130,10 +130,12 @@ def test_a_length_without_a_body() -> None:
 
 
 def test_so_many_fields() -> None:
+    """nginx counts no pseudo-header field, not even the authority, and each cookie by itself."""
     settings = ListenerSettings(max_fields=2)
-    assert len(read_request(fields(("x", "1")), True, settings).pairs) == 2
-    with pytest.raises(ClientError):
-        read_request(fields(("x", "1"), ("y", "2")), True, settings)
+    assert len(read_request(fields(("x", "1"), ("y", "2")), True, settings).pairs) == 3
+    for more in (("z", "3"), ("cookie", "a=b")):
+        with pytest.raises(ClientError):
+            read_request(fields(("x", "1"), ("cookie", "c=d"), more), True, settings)
 
 
 def test_underscores_are_noted() -> None:

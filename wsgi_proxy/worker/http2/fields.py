@@ -115,7 +115,7 @@ def read_request(fields: Pairs, ended: bool, settings: ListenerSettings) -> Requ
     _target(head, pseudo, pairs, host, settings)
     head.pairs = pairs
     head.keys = field_keys(pairs)
-    _check_sizes(fields, head, settings)
+    _check_sizes(fields, head, settings, len(fields) - at)
     return head
 
 
@@ -165,8 +165,11 @@ def _target(head: Request, pseudo: dict[str, str], pairs: Pairs, host: str | Non
         raise ClientError("client sent TRACE", status=405)
 
 
-def _check_sizes(fields: Pairs, head: Request, settings: ListenerSettings) -> None:
-    """Apply `large_client_header_buffers` to the sizes of the same request in HTTP/1.1: 414 for the target, 400 for fields."""
+def _check_sizes(fields: Pairs, head: Request, settings: ListenerSettings, count: int) -> None:
+    """Apply `large_client_header_buffers` to the sizes of the same request in HTTP/1.1: 414 for the target, 400 for fields.
+
+    `count` is the number of `fields` that are no pseudo-header fields, to which `max_headers` applies.
+    """
     if len(head.method) + len(head.target) + 10 > settings.max_line:
         raise ClientError("client sent too long URI", status=_LINE_TOO_LONG)
     total = 0
@@ -177,7 +180,7 @@ def _check_sizes(fields: Pairs, head: Request, settings: ListenerSettings) -> No
         total += size + 2
     if total > settings.max_head:
         raise ClientError("client sent too large request header", status=_HEAD_TOO_LARGE)
-    if 0 < settings.max_fields < len(head.pairs):
+    if 0 < settings.max_fields < count:
         raise ClientError("client sent too many header fields", status=_HEAD_TOO_LARGE)
 
 
