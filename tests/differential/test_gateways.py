@@ -33,6 +33,8 @@ http {
         NAME_param EMPTY "" if_not_empty;
         NAME_param BLANK "";
         NAME_param HTTP_ACCEPT "of the file";
+        NAME_param HTTP_EMPTY "";
+        NAME_param HTTP_NONE $arg_none;
         NAME_read_timeout 2s;
         error_page 418 /teapot;
         location / { NAME_pass ADDRESS; }
@@ -187,6 +189,8 @@ FIELDS = [
     ("x-lower-case", "v"),
     ("Content-Type", "text/x-test"),
     ("X-Empty", ""),
+    ("Empty", "held back"),
+    ("None", "held back"),
     ("User-Agent", "test"),
 ]
 

@@ -11,7 +11,7 @@ from tests.support.directive import http, location
 from tests.support.gateway import Asked, _fastcgi
 from tests.support.routing import environ
 from wsgi_proxy.exchange import Exchange
-from wsgi_proxy.gateway import FastCGI, Variables
+from wsgi_proxy.gateway import FastCGI, Variables, direct
 from wsgi_proxy.http import FieldLine, headers
 from wsgi_proxy.http.request_lines import FieldName
 
@@ -83,13 +83,35 @@ def test_a_value_with_a_zero_byte() -> None:
 
 
 def test_parameters_of_an_inner_level_are_not_those_of_the_outer() -> None:
-    outer = "server { fastcgi_param A $uri; fastcgi_param B $args; location / { fastcgi_pass a:1; %s } }"
-    for text, count in (("", 2), ("fastcgi_param C $host;", 1), ("fastcgi_param C c;", 1)):
+    outer = "server { fastcgi_param A $uri.; fastcgi_param B $args.; location / { fastcgi_pass a:1; %s } }"
+    for text, count in (("", 2), ("fastcgi_param C $host.;", 1), ("fastcgi_param C c;", 1)):
         gateway = http(outer % text).servers[0].locations[0].proxy.gateway
         assert gateway is not None and gateway.values is not None and len(gateway.param) == count
         exchange = Exchange()
         exchange.uri, exchange.host = "/u", "h"
-        assert gateway.values(exchange) == {"": ("/u", ""), "fastcgi_param C $host;": ("h",), "fastcgi_param C c;": ()}[text]
+        assert gateway.values(exchange) == {"": ("/u.", "."), "fastcgi_param C $host.;": ("h.",), "fastcgi_param C c;": ()}[text]
+
+
+READ = "query_string request_method request_uri document_uri uri server_protocol scheme https remote_addr remote_port host"
+
+
+@pytest.mark.parametrize("name", READ.split())
+@pytest.mark.parametrize("absolute", ["", "https"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("addr", ["", "10.1.2.3"])
+def test_values_that_are_read_directly_are_those_of_the_variables(name: str, absolute: str, scheme: str, addr: str) -> None:
+    assert direct(f"${name}") and direct(f"${{{name.upper()}}}")
+    changes = {
+        "absolute": absolute, "scheme": scheme, "remote_addr": addr, "remote_port": "5", "args": "q=1", "uri": "/u",
+        "host": "h.example",
+        "protocol": "HTTP/1.1", "method": "PUT", "target": "/u?q=1",
+    }  # fmt: skip
+    found = asked(f'fastcgi_param A ${name}; fastcgi_param B "${name}.";', **changes)
+    assert found["A"] + "." == found["B"]
+
+
+def test_a_subrequest_shows_the_method_of_the_client() -> None:
+    assert asked("fastcgi_param A $request_method;", main=Exchange())["A"] == "GET"
 
 
 def _lines(fields: list[tuple[str, str]]) -> list[FieldLine]:

@@ -352,7 +352,7 @@ class GatewaySettings:
     """`fastcgi`, `uwsgi`, `scgi` or `memcached`."""
     param: tuple[Param, ...] = ()
     values: Callable[[Exchange], tuple[str, ...]] | None = None
-    """The values of the parameters with variables: one call is cheaper than many."""
+    """The values of the parameters with variables that `gateway.direct` does not know: one call is cheaper than many."""
     index: str = ""
     split_path_info: re.Pattern[str] | None = None
     keep_conn: bool = False

@@ -26,6 +26,12 @@ STDERR: Final = 7
 MOST: Final = 32 * 1024
 """The largest content of a STDIN record, as nginx sends it."""
 _RESPONSES: Final = (STDOUT, STDERR, END_REQUEST)
+_BYTES: Final = [bytes((number,)) for number in range(256)]
+_VERSION: Final = b"\1"
+_ID: Final = b"\0\1"
+_PADDED: Final = [bytes((padding, 0)) for padding in range(8)]
+"""The last two bytes of a header, by the padding behind the content."""
+_ZEROS: Final = [bytes(padding) for padding in range(8)]
 END_OF_STDIN: Final = b"\x01\x05\x00\x01\x00\x00\x00\x00"
 
 Log = Callable[[str, str], None]
@@ -36,7 +42,9 @@ def record(kind: int, content: bytes) -> bytes:
     """Return one record with its padding to a multiple of 8 bytes. `content` has at most 65535 bytes."""
     size = len(content)
     padding = -size % 8
-    return bytes((1, kind, 0, 1, size >> 8, size & 255, padding, 0)) + content + b"\0" * padding
+    return b"".join(
+        [_VERSION, _BYTES[kind], _ID, _BYTES[size >> 8], _BYTES[size & 255], _PADDED[padding], content, _ZEROS[padding]]
+    )
 
 
 def stdin(data: bytes) -> bytes:

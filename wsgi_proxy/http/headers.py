@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from .request_lines import FieldLine
 from .syntax import Pairs, tokens
@@ -113,8 +113,8 @@ class RequestFilter:
         self._underscores = underscores or not ignore_invalid
         self._ignore_invalid = ignore_invalid
         self._known: dict[str, bool] = {}
-        self.variables: dict[str, str] = {}
-        """For a gateway: the CGI variable of each spelling of a name, "" for a field that is not passed on."""
+        self.variables: dict[str, Any] = {}
+        """For a gateway: the CGI variable of each spelling of a name."""
 
     def passes(self, name: str) -> bool:
         """Return True if a field of this name, in the client's spelling, is forwarded."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...config import CacheSettings, Param, ProxyPass, ProxySettings, UpstreamTLS
+from ...gateway import direct
 from ...variables import compile_regex
 from . import cache, harmless, proxy, tls, values
 from .destinations import address_of, implicit_upstream, note_client_names
@@ -193,8 +194,8 @@ def compile_params(level: Level, own: dict[str, Any]) -> None:
     for module in MODULES:
         params = own.get(f"{module}_own.param")
         if params is not None:
-            varying = [param.value for param in params if getattr(param.value, "constant", None) is None]
-            own[f"{module}_own.values"] = level.reading.names.values([getattr(value, "text", "") for value in varying])
+            varying = [getattr(param.value, "text", "") for param in params if getattr(param.value, "constant", None) is None]
+            own[f"{module}_own.values"] = level.reading.names.values([text for text in varying if not direct(text)])
 
 
 def forwarding(settings: Any) -> tuple[ProxySettings, CacheSettings]:
