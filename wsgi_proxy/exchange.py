@@ -62,6 +62,8 @@ class Exchange(ClientRequest):
     # (`proxy.location.CompiledLocation`) are made of them at the start.
     host = ""
     """nginx's $host: the request's host in lower case without its port, else the server's name."""
+    host_given = False
+    """The client sent a valid Host; without one `host` is the server's name."""
     uri = "/"
     args = ""
     server: ServerBlock = None  # type: ignore[assignment]

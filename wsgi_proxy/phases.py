@@ -14,7 +14,7 @@ PHASES = {
     ),
     "routing": (
         "routing static",
-        """args behind_alias captures compiled host internal location named_location prefix redirects relocate
+        """args behind_alias captures compiled host host_given internal location named_location prefix redirects relocate
         rewritten_in_place server site underscored uri uri_changed""",
     ),
     "scripts": ("routing nginx variables", "captures variables"),

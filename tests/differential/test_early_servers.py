@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Client, Response, free_port, run_nginx, run_proxy, wait_until
+from tests.support import Client, Response, free_port, run_nginx, run_proxy, send_raw, wait_until
+from tests.support.comparison import compare_with_nginx
 from tests.support.tls import Files
 
 NAMES = ("default.test", "a.test", "b.test")
@@ -139,3 +140,41 @@ def test_the_log_and_the_tokens_are_those_of_the_same_server(tmp_path: Path) -> 
                 wait_until(lambda log=log, target=target: target in log.read_text(), f"{target} in the log of {name}")
         for name in ("first.test", "second.test"):
             (tmp_path / f"{name}.log").unlink()
+
+
+def test_the_host_of_a_redirect_from_an_error_page(tmp_path: Path) -> None:
+    conf = """events {} http { access_log off; server { listen 127.0.0.1:@PORT@; server_name a.test;
+        error_page 400 /moved; location / { return 200 $uri; } location /moved { return 301 /elsewhere; } } }"""
+    heads = {
+        name: HEADS[name] for name in ("no host", "bad host", "bad target", "bad escape", "bad length", "length twice before")
+    }
+    heads["dot"] = b"GET / HTTP/1.1\r\nHost: .\r\n\r\n"
+    heads["after the host"] = b"GET / HTTP/1.1\r\nHost: c.test\r\nContent-Length: x\r\n\r\n"
+    with compare_with_nginx(conf, tmp_path) as both:
+        for head in heads.values():
+            both.compare_bytes(head)
+
+
+@pytest.mark.ours_alone("gunicorn's own workers decide about their connections")
+def test_connections_end_after_the_errors_after_which_nginxs_do(tmp_path: Path) -> None:
+    codes = (400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 416, 429, 495, 496, 497, 500, 501, 502, 503, 504)
+    pages = "".join(f"location /{code} {{ return {code}; }}" for code in codes)
+    conf = f"""events {{}} http {{ access_log off; server {{ listen 127.0.0.1:@PORT@; {pages}
+        location /page/ {{ error_page {" ".join(map(str, codes))} =200 /found; rewrite ^/page(/.*) $1; }}
+        location /found {{ return 200 a; }} }}
+        server {{ listen 127.0.0.1:@PORT@; server_name b; error_page {" ".join(map(str, codes))} /found;
+        location /found {{ return 200 a; }} {pages} }} }}"""
+    last = b"GET /found HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
+    with compare_with_nginx(conf, tmp_path) as both:
+        for code in codes:
+            for host in (b"a", b"b"):
+                request = b"GET /%d HTTP/1.1\r\nHost: %s\r\n\r\n" % (code, host)
+                seen = [
+                    [
+                        line
+                        for line in send_raw(port, request + last).splitlines()
+                        if line.startswith((b"HTTP/1.1", b"Connection:"))
+                    ]
+                    for port in (both.theirs, both.ours)
+                ]
+                assert seen[0] == seen[1], (code, host)

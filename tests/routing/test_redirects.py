@@ -25,7 +25,7 @@ def exchange(method: str = "GET", port: int = 8080, host: str = "h.test", **sett
     x = Exchange.from_environ(environ(method, "/", [("Host", host)] if host else [], port))
     x.server = ServerBlock(names=(".own.test",))
     x.location = Location(core=replace(CoreSettings(), **settings))
-    x.host = host
+    x.host, x.host_given = host, bool(host)
     return x
 
 

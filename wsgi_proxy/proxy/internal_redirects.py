@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 
+_ENDING = frozenset({400, 413, 414, 495, 496, 497, 500, 501})
+"""Statuses after which a connection is not kept, whatever response an error page gives (ngx_http_special_response_handler)."""
 SILENT = frozenset({408, 444, 499})
 """Statuses without a response (ngx_http_finalize_request)."""
 KEPT = frozenset({"content-disposition", "set-cookie", "cache-control", "expires", "accept-ranges"})
@@ -84,6 +86,8 @@ class Detours:
             response = response_headers.standard_page(exchange, status)
             response.hangs_up = True
             return response
+        if status in _ENDING and exchange.connection is not None and not exchange.subrequest:
+            exchange.connection.end()
         rule = None if exchange.error_page_made else self.error_page(exchange, status)
         if rule is None:
             exchange.error_response = 0

@@ -110,7 +110,7 @@ def absolute(exchange: Exchange, location: str) -> str:
     address, port = server_address(exchange)
     if core.server_name_in_redirect:
         host = server_name(exchange)
-    elif exchange.host and exchange.sent("HTTP_HOST"):
+    elif exchange.host_given:
         host = exchange.host
     else:
         host = f"[{address}]" if ":" in address and not address.startswith("unix:") else address

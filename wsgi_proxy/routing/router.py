@@ -84,6 +84,7 @@ class Router:
         else:
             found = group.find(raw)
             exchange.host = found.host
+            exchange.host_given = True
             if found.site is not site:
                 site = found.site
                 self._use(exchange, site)
@@ -109,6 +110,7 @@ class Router:
             try:
                 found = group.find(raw)
                 site, exchange.host = found.site, found.host
+                exchange.host_given = True
             except ClientError:
                 pass  # an invalid host chooses no server
         if site is not None:

@@ -120,6 +120,8 @@ class Connection(Opening):
     def may_keep(self) -> bool:
         """Return True if another request may follow the response whose head is being written."""
         settings = self.settings
+        if self.ends:
+            return False
         if self.requests >= settings.keepalive_requests or settings.keepalive_timeout <= 0:
             return False
         if wall_time() - self.started > settings.keepalive_time:
@@ -152,6 +154,7 @@ class Connection(Opening):
         if self.settings is not self.listener.settings:
             self._use(self.listener.settings)
         self.requests += 1
+        self.ends = False
         self.bytes_out = self.head_out = 0
         response = ResponseWriter(self, head, head.keep_alive)
         if head.chunked or head.content_length:

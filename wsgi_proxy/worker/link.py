@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
@@ -51,7 +50,7 @@ class Link(Sender):
     """
 
     __slots__ = (
-        "_alarms", "_counted", "_lingers_until", "_local", "_side", "_socket", "body", "buffer", "deadline", "forwarded",
+        "_alarms", "_counted", "_lingers_until", "_local", "_side", "_socket", "body", "buffer", "deadline", "ends", "forwarded",
         "head", "listener", "number", "peer", "pipelined", "plain_on_tls", "proxy_protocol", "refused", "remote_addr",
         "remote_port", "requests", "service", "settings", "started", "state", "taken", "tls", "trailers", "trusted",
     )  # fmt: skip
@@ -65,6 +64,8 @@ class Link(Sender):
         self.started = wall_time()
         self.service = listener.service
         self.settings = listener.settings
+        self.ends = False
+        """True if the connection ends with the present response."""
         self._local: tuple[str, int] | str | None = None
         """The local address, once it was asked for."""
         self._side: Side = stream.reading
@@ -189,7 +190,7 @@ class Link(Sender):
 
     def end(self) -> None:
         """Close the connection behind the response to this request."""
-        self._use(replace(self.settings, keepalive_timeout=0.0))
+        self.ends = True
 
     @property
     def server_addr(self) -> tuple[str, int] | str:

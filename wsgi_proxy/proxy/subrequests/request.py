@@ -107,8 +107,8 @@ def within(exchange: Exchange, background: bool = False, conditions: bool = Fals
 
 
 _SHARED = (
-    "absolute captures compiled connection host location page peer_addr prefix protocol raw_target remote_addr remote_port "
-    "remote_user request_id_value scheme server site started target trace trace_context trusted_peer user_id"
+    "absolute captures compiled connection host host_given location page peer_addr prefix protocol raw_target remote_addr "
+    "remote_port remote_user request_id_value scheme server site started target trace trace_context trusted_peer user_id"
 ).split()
 """The attributes of the client's request that a subrequest shares."""
 
