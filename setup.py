@@ -45,7 +45,7 @@ COMPILED = """
     access/guard access/body_limit
     balance/peers balance/rotation balance/ranking balance/policies balance/least_conn balance/random_choice balance/custom
     upstream/counts upstream/pool upstream/pool_state upstream/lineup
-    transport/wire transport/sending transport/route transport/response_body transport/splice
+    transport/wire transport/reply transport/sending transport/route transport/response_body transport/splice
     transport/request_body transport/client_watch
     proxy/response_headers proxy/forwarder proxy/targets proxy/location proxy/attempts proxy/upstream_body proxy/upstream_request
     proxy/request_body proxy/proxy

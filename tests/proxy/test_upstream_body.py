@@ -9,8 +9,9 @@ from wsgi_proxy.config import Policy, ProxySettings
 from wsgi_proxy.proxy.upstream_body import Forwarded
 from wsgi_proxy.response import Attempt
 from wsgi_proxy.shm.private_memory import PrivateMemory
+from wsgi_proxy.transport.reply import Call
 from wsgi_proxy.transport.route import Route
-from wsgi_proxy.transport.session import Outgoing, Transport
+from wsgi_proxy.transport.session import Transport
 from wsgi_proxy.upstream.pool import Pool
 from wsgi_proxy.upstream.pool_state import Runtime
 
@@ -25,7 +26,7 @@ def test_closing_settles_once() -> None:
         pool.lease(SimpleNamespace(tried=None))
         index = lease.peer.index
         transport = Transport()
-        out = Outgoing("GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        out = Call("GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         reply = transport.send(out, Route.of(pool.peers[0], "http", settings))
         attempt.header_time = 0.5
         body = Forwarded(reply, lease, attempt, None, settings)

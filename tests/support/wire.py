@@ -19,8 +19,9 @@ from wsgi_proxy.config import ProxySettings, Upstream
 from wsgi_proxy.net.plain_stream import PlainStream
 from wsgi_proxy.net.stream import Stream
 from wsgi_proxy.proxy.request_body import Upload
+from wsgi_proxy.transport.reply import Call, Reply
 from wsgi_proxy.transport.route import Route
-from wsgi_proxy.transport.session import Outgoing, Reply, Transport
+from wsgi_proxy.transport.session import Transport
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -47,7 +48,7 @@ def send(transport: Transport, where: Route, method: str = "GET", upload: Upload
     framing = ""
     if upload is not None:
         framing = f"Content-Length: {upload.length}\r\n" if upload.length is not None else "Transfer-Encoding: chunked\r\n"
-    return transport.send(Outgoing(method, f"{method} /x HTTP/1.1\r\nHost: a\r\n{framing}{fields}\r\n".encode(), upload), where)
+    return transport.send(Call(method, f"{method} /x HTTP/1.1\r\nHost: a\r\n{framing}{fields}\r\n".encode(), upload), where)
 
 
 def fetch(transport: Transport, where: Route, method: str = "GET", upload: Upload | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""The session, its adapter and the attributes of a Reply; real sockets."""
+"""The session and its adapter; real sockets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.support.recorder import Recorder, reply
 from wsgi_proxy.balance.peers import Peer
 from wsgi_proxy.config import ProxySettings, Server, Upstream
 from wsgi_proxy.errors import ConnectFailed, UpstreamError
+from wsgi_proxy.transport.reply import Call
 from wsgi_proxy.transport.route import Route
 from wsgi_proxy.transport.session import Outgoing, Transport
 
@@ -29,20 +30,21 @@ def transport() -> Iterator[Transport]:
 def test_a_request_goes_through_the_session_untouched(transport: Transport) -> None:
     with Recorder(lambda request, wire: reply(b"hello", headers=[("Set-Cookie", "a=1"), ("set-cookie", "b=2")])) as upstream:
         route = Route(("127.0.0.1", upstream.port))
-        response = transport.send(Outgoing("GET", GET), route)
+        response = transport.send(Call("GET", GET), route)
         assert upstream.requests[0].raw == GET
         assert (response.status, response.reason, response.content_length) == (200, "Scripted", 5)
         assert response.pairs == [("Content-Length", "5"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")]
         assert b"".join(response.body) == b"hello"
         assert not response.reused and response.header_time >= response.connect_time > 0
-        again = transport.send(Outgoing("GET", GET), route)
+        again = transport.send(Call("GET", GET), route)
         assert again.reused and again.connect_time == 0 and upstream.requests[1].connection == 1
         assert not transport.session.cookies
 
 
-def test_a_reply_is_a_response_of_requests(transport: Transport) -> None:
+def test_the_session_gives_responses_of_requests(transport: Transport) -> None:
     with Recorder(lambda request, wire: reply(b"hello", 404, headers=[("X", "a"), ("x", "b")])) as upstream:
-        response = transport.send(Outgoing("GET", GET), Route(("127.0.0.1", upstream.port), name="b:1"))
+        out = Outgoing(Call("GET", GET), Route(("127.0.0.1", upstream.port), name="b:1"))
+        response = transport.session.get_adapter(out.url).send(out)
         assert isinstance(response, requests.Response) and isinstance(response.request, requests.PreparedRequest)
         assert response.url == "http://b:1/\xc3\xa9/a%2Fb?x&y=" and response.request.headers["x-B"] == "C"
         assert response.headers["X"] == "a, b" and response.content == b"hello" and response.text == "hello"
@@ -53,7 +55,7 @@ def test_a_reply_is_a_response_of_requests(transport: Transport) -> None:
 def test_the_environment_is_not_asked(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     with Recorder() as upstream:
-        assert b"".join(transport.send(Outgoing("GET", GET), Route(("127.0.0.1", upstream.port))).body) == b"ok"
+        assert b"".join(transport.send(Call("GET", GET), Route(("127.0.0.1", upstream.port))).body) == b"ok"
 
 
 def test_routes_to_one_address_share_connections_and_an_upstream_its_limit(transport: Transport) -> None:
@@ -70,18 +72,18 @@ def test_routes_to_one_address_share_connections_and_an_upstream_its_limit(trans
         other = Route(("127.0.0.1", second.port), limits=upstream)
         release.set()
         for route in routes:
-            assert b"".join(transport.send(Outgoing("GET", GET), route).body) == b"ok"
+            assert b"".join(transport.send(Call("GET", GET), route).body) == b"ok"
         assert len(transport.adapter.idles) == 1
-        assert transport.send(Outgoing("GET", GET), other).reused
-        assert not transport.send(Outgoing("GET", GET), routes[0]).reused
+        assert transport.send(Call("GET", GET), other).reused
+        assert not transport.send(Call("GET", GET), routes[0]).reused
 
 
 def test_a_refused_connection(transport: Transport) -> None:
     with pytest.raises(ConnectFailed, match=r"connect\(\) failed \(111: Connection refused\) while connecting") as caught:
-        transport.send(Outgoing("GET", GET), Route(("127.0.0.1", free_port())))
+        transport.send(Call("GET", GET), Route(("127.0.0.1", free_port())))
     assert not caught.value.sent and caught.value.status == 502
 
 
 def test_a_request_without_a_route_is_not_sent(transport: Transport) -> None:
     with pytest.raises(UpstreamError):
-        transport.adapter.send(Outgoing("GET", GET))
+        transport.adapter.send(Outgoing(Call("GET", GET)))

@@ -17,8 +17,9 @@ from tests.support.recorder import Wire as Peer
 from tests.support.wire import GET, fetch, opened, raw, route, run_on_the_loop, send
 from wsgi_proxy.config import ProxySettings
 from wsgi_proxy.errors import ConnectFailed, InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
+from wsgi_proxy.transport.reply import Call
 from wsgi_proxy.transport.route import Route
-from wsgi_proxy.transport.session import Outgoing, Transport
+from wsgi_proxy.transport.session import Transport
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_connecting_that_nobody_answers(transport: Transport) -> None:
             sock.connect_ex(address)
         try:
             with pytest.raises(UpstreamTimeout, match="while connecting") as caught:
-                transport.send(Outgoing("GET", GET), Route(address, settings=ProxySettings(connect_timeout=0.1)))
+                transport.send(Call("GET", GET), Route(address, settings=ProxySettings(connect_timeout=0.1)))
             assert not caught.value.sent and caught.value.status == 504
         finally:
             for sock in held:
@@ -84,7 +85,7 @@ def test_unix_sockets(transport: Transport, tmp_path: Path) -> None:
     with Recorder(path=tmp_path / "s") as upstream:
         assert fetch(transport, route(upstream)) == b"ok"
     with pytest.raises(ConnectFailed, match="No such file"):
-        transport.send(Outgoing("GET", GET), Route(str(tmp_path / "none")))
+        transport.send(Call("GET", GET), Route(str(tmp_path / "none")))
 
 
 def test_a_101_gives_the_stream_and_what_came_behind(transport: Transport) -> None:

@@ -20,7 +20,7 @@ from ..http import Pairs, tokens
 from ..logs import errorlog
 from ..response import Response
 from ..routing import content_type
-from ..transport import Outgoing, Transport, watched
+from ..transport import Call, Transport, watched
 from ..tunnel import Tunnelled, require_connection
 from . import pacing
 from .attempts import LISTED, NEVER_FAILURES, Attempts, Retries, count_end, count_retry
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..config import ProxySettings
     from ..exchange import Exchange
     from ..response import Attempt
+    from ..transport import Reply, Route
     from ..upstream import Lease
     from .forwarder import Forwarder
     from .internal_redirects import Detours
@@ -78,21 +79,19 @@ class UpstreamRequests:
         method = settings.method(exchange).upper() if settings.method is not None else exchange.method
         if fetch is not None and fetch.method is not None:
             method = fetch.method
-        out = Outgoing(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
-        out.may_close = forwarder.may_close
+        call = Call(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
+        call.may_close = forwarder.may_close
         if exchange.upgrade:
             require_connection(exchange)
         if settings.gateway is not None:
-            out.log = Log(exchange, target)
+            call.log = Log(exchange, target)
         if fetch is None and not settings.ignore_client_abort:
-            out.client = client_of(exchange)
+            call.client = client_of(exchange)
         if exchange.location.core.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
-            out.hints = partial(_pass_hints, exchange, forwarder)
+            call.hints = partial(_pass_hints, exchange, forwarder)
         tries = settings.next_upstream_tries or target.pool.tries_limit
         retries = Retries(settings, exchange.method, tries, upload, monotonic)
-        body: Forwarded = Forwarding(exchange, target, retries, out, upload, settings, self._transport.send).run()
-        # The reply keeps its request, so these would close a cycle through the exchange, which only the collector could free.
-        out.log = out.hints = None
+        body: Forwarded = Forwarding(exchange, target, retries, call, upload, settings, self._transport.send).run()
         return self._take_reply(exchange, forwarder, body, fetch)
 
     def _take_reply(self, exchange: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Response:
@@ -148,21 +147,21 @@ class UpstreamRequests:
 class Forwarding(Attempts):
     """The attempts to forward one request; `transmit` is `Transport.send`."""
 
-    __slots__ = ("_out", "_settings", "_target", "_transmit", "_upload")
+    __slots__ = ("_call", "_settings", "_target", "_transmit", "_upload")
 
     def __init__(
         self,
         exchange: Exchange,
         target: Target,
         retries: Retries,
-        out: Outgoing,
+        call: Call,
         upload: Upload | None,
         settings: ProxySettings,
-        transmit: Callable[..., Any],
+        transmit: Callable[[Call, Route], Reply],
     ) -> None:
         super().__init__(exchange, target.pool, retries)
         self._target = target
-        self._out = out
+        self._call = call
         self._upload = upload
         self._settings = settings
         self._transmit = transmit
@@ -172,16 +171,16 @@ class Forwarding(Attempts):
         exchange, target, settings = self.exchange, self._target, self._settings
         if target.judged:
             destinations.check(exchange, exchange.location.guard, lease.peer.address)
-        reply = self._transmit(self._out, target.route(exchange, lease.peer, settings))
-        status: int = reply.status
+        reply = self._transmit(self._call, target.route(exchange, lease.peer, settings))
+        status = reply.status
         if status == 101 and not _asked_for(reply.head.upgrade, exchange.upgrade):
-            reply.abort()
+            reply.close()
             raise InvalidResponse("upstream sent a 101 that the client did not ask for")
         attempt.status = status
         attempt.connect_time = reply.connect_time
         attempt.header_time = reply.header_time
         if status >= 400 and self.retries.may(LISTED.get(status), True):
-            reply.abort()
+            reply.close()
             attempt.response_time = wall_time() - attempt.started
             attempt.bytes_sent, attempt.bytes_received = reply.bytes_sent, reply.bytes_received
             lease.settle(status not in NEVER_FAILURES)

@@ -26,7 +26,7 @@ from ..net import Stream, milliseconds
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
-    from .sending import Source
+    from .reply import Source
     from .wire import Wire
 
 BLOCK: Final = 64 * 1024

@@ -8,70 +8,32 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..clocks import monotonic
 from ..errors import ClientGone, InvalidResponse, UpstreamClosed, UpstreamError
-from .client_watch import Watched
 from .connect import LEFT, open_stream
+from .reply import Call, Reply, Source
 from .splice import Body
-from .wire import Client, Wire
+from .tls import remember_session
+from .wire import Wire
 
 if TYPE_CHECKING:
-    from ..http import Pairs, ResponseHead
-    from .route import Route
+    from .route import Idles, Route
 
 NON_IDEMPOTENT: Final = frozenset({"POST", "LOCK", "PATCH"})
 """Methods that nginx does not repeat (ngx_http_proxy_module, proxy_next_upstream). RFC 9110, section 9.2.2."""
 
 
-class Source(Protocol):
-    """A body to send. `length` is None if it is unknown; `read` returns b"" at the end."""
+def send(call: Call, route: Route, idles: Idles) -> Reply:
+    """Send a request and return its response with an unread body.
 
-    length: int | None
-    data: bytes | None
-
-    def read(self, size: int = -1) -> bytes: ...
-
-    @property
-    def interruptible(self) -> bool: ...
-
-    @property
-    def exhausted(self) -> bool: ...
-
-    @property
-    def arrived(self) -> bool: ...
-
-    def give_back(self, block: bytes) -> None: ...
-
-    def check(self) -> None: ...
-
-    def wait(self, other: int) -> bool: ...
-
-    def rewind(self) -> bool: ...
-
-    def fileno(self) -> int: ...
-
-
-def send(
-    method: str,
-    head: bytes,
-    upload: Source | None,
-    route: Route,
-    client: Client | Watched | None = None,
-    hints: Callable[[Pairs], None] | None = None,
-    log: Callable[[str, str], None] | None = None,
-    may_close: bool = True,
-) -> tuple[Wire, ResponseHead, Body, float, bool]:
-    """Send a request. Return (wire, response head, body, seconds to connect, True for a kept connection).
-
-    `route.idle` must be set. Raises UpstreamError with `sent` and `fresh`, any exception of reading `upload`, and ClientGone if
-    `client` leaves. `hints` gets the fields of each 103; an exception of it ends the exchange. `log` gets the level and the text
-    of each line that a FastCGI server wants to log. Without `may_close` the head has no `Connection: close`.
+    Raises UpstreamError with `sent` and `fresh`, any exception of reading the request's body, ClientGone if the client leaves.
     """
     idle = route.idle
-    assert idle is not None
+    if idle is None:
+        idle = route.idle = idles.of(route)
+    client = call.client
     started = monotonic()
     wire = idle.take(started)
     reused = wire is not None
@@ -85,24 +47,26 @@ def send(
                 if client.gone:
                     raise ClientGone(LEFT)
                 wire.attend(client)
-            wire.hints = hints
-            wire.log = log
-            response, complete = wire.converse(method, head, upload, route)
+            wire.hints = call.hints
+            wire.log = call.log
+            response, complete = wire.converse(call.method, call.head, call.upload, route)
             wire.hints = wire.log = None
             keep = complete and response.keep_alive and route.keep
-            if may_close and b"\r\nConnection: close\r\n" in head:
+            if call.may_close and b"\r\nConnection: close\r\n" in call.head:
                 keep = False
             body = Body(wire, response, keep)
             if wire.sending is not None:
                 wire.sending.go_on(wire)
-            return wire, response, body, connect_time, reused
+            if route.tls is not None and not reused:
+                remember_session(wire.stream, route)
+            return Reply(wire, response, body, connect_time, monotonic() - started, reused)
         except UpstreamError as error:
             wire.close()
             error.bytes_sent, error.bytes_received = wire.sent, wire.received
             if wire.abandoned:
                 raise ClientGone(LEFT) from error
             error.fresh = not reused
-            if not reused or not _may_repeat(error, wire, method, upload):
+            if not reused or not _may_repeat(error, wire, call.method, call.upload):
                 raise
             wire, reused = None, False
         except BaseException:

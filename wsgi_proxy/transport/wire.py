@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..http import Pairs
+    from .reply import Source
     from .route import Idle, Route
-    from .sending import Source
 
 BLOCK: Final = 64 * 1024
 _SEND_TIMEOUT: Final = f"{TIMED_OUT} while sending request to upstream"
