@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from wsgi_proxy.errors import ClientError
 from wsgi_proxy.http.request import parse_request_head
 from wsgi_proxy.http.request_lines import MAX_LINES, LineMemory
 from wsgi_proxy.http.syntax import MAX_NAMES
@@ -57,3 +58,28 @@ def test_the_forms_of_a_line(sent: bytes, tidy: bytes, pair: tuple[str, str], ke
         field = memory.learn(sent)
         assert (field.line, field.pair, (field.name, field.value), field.key) == (tidy, pair, pair, key)
         assert memory.lately.get(sent) is field
+
+
+LINES = [
+    *(b"Accept: x", b"Cookie: a=1", b"Cookie: b", b"cookie: b", b"Cookie:b", b"Cookie:  b ", b"Cookie: ", b"Cookie: b "),
+    b"Referer: \xe9",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("before", LINES)
+def test_the_line_of_the_last_head_changes_no_meaning(before: bytes, line: bytes) -> None:
+    memory = LineMemory()
+    memory.last = [memory.learn(before)]
+    wanted = LineMemory().learn(line)
+    for at in (0, 1):
+        field = memory.find(line, at)
+        assert (field.line, field.pair, field.key, field.meaning) == (wanted.line, wanted.pair, wanted.key, wanted.meaning)
+
+
+@pytest.mark.parametrize("line", [b"Cookie: a\nb", b"Cookie: a\x00b", b"Cookie: \x01b", b"", b"Cookie", b"Cookie : a"])
+def test_a_fault_is_found_where_a_good_line_stood(line: bytes) -> None:
+    memory = LineMemory()
+    memory.last = [memory.learn(b"Cookie: a")]
+    with pytest.raises(ClientError):
+        memory.find(line, 0)

@@ -7,7 +7,13 @@ from itertools import product
 import pytest
 
 from wsgi_proxy.errors import InvalidResponse
-from wsgi_proxy.http.response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
+from wsgi_proxy.http.response import (
+    ResponseHead,
+    check_partial_response,
+    end_of_response_head,
+    parse_response_head,
+    take_response_head,
+)
 
 
 def response(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: str = "GET") -> ResponseHead:
@@ -130,3 +136,23 @@ def test_a_partial_answer_that_cannot_become_good(data: bytes) -> None:
 def test_a_partial_answer_that_can() -> None:
     for data in (b"", b"H", b"HTTP/1", b"HTTP/1.1 200 OK\r", b"HTTP/1.1 200 OK\r\nX"):
         check_partial_response(data)
+
+
+@pytest.mark.parametrize("body", [b"", b"body", b"a: b\r\n\r\nc", b"\r\n\r\n", b"\n\n", b"x" * 5000 + b"\r\n\r\n"], ids=range(6))
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["crlf", "lf"])
+def test_a_head_is_taken_as_soon_as_it_is_complete(end: bytes, body: bytes) -> None:
+    data = end.join([b"HTTP/1.1 200 OK", b"Date: x", b"Content-Length: 12", b"X : y", b"", b""])
+    for cut in range(1, len(data)):
+        assert take_response_head(data[:cut], "GET") == (None, data[:cut])
+    for _ in range(2):
+        head, rest = take_response_head(data + body, "GET")
+        assert head is not None and rest == body
+        assert head.pairs == [("Date", "x"), ("Content-Length", "12"), ("X", "y")] and head.content_length == 12
+
+
+def test_a_fault_is_found_where_a_good_line_stood() -> None:
+    good = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1\r\n\r\n"
+    for fault in (b"Content-Length: -1", b"Content-Length", b"Content-Length: \x01", b" Content-Length: 1"):
+        assert take_response_head(good, "GET")[0] is not None
+        with pytest.raises(InvalidResponse):
+            take_response_head(good.replace(b"Content-Length: 1", fault), "GET")

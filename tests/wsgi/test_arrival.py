@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.heads import read_request
 from wsgi_proxy.errors import ClientError
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.worker.connection import Connection
 from wsgi_proxy.worker.listener import Listener
-from wsgi_proxy.worker.request.head import read_request
 from wsgi_proxy.worker.response import ResponseWriter
 from wsgi_proxy.worker.service import Service
 from wsgi_proxy.worker.settings import ListenerSettings

@@ -9,9 +9,9 @@ from .head_rules import HeadRules, environ_key
 from .headers import HOP_BY_HOP, first, listed
 from .pages import page, shown_status, status_line
 from .ranges import NOT_SATISFIABLE, byteranges, parse_ranges
-from .request import RequestHead, check_partial_request, parse_request_head, refused_host, with_unique
+from .request import RequestHead, check_partial_request, parse_request_head, refused_host, take_request_lines, with_unique
 from .request_lines import FieldLine
-from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
+from .response import ResponseHead, check_partial_response, end_of_response_head, parse_response_head, take_response_head
 from .syntax import METHOD, UNIQUE, Pairs, length_of, single_line, tokens
 from .uri import (
     absolute_form,
@@ -86,6 +86,8 @@ __all__ = [
     "single_line",
     "split_unsafe",
     "status_line",
+    "take_request_lines",
+    "take_response_head",
     "tokens",
     "uri",
     "with_flags",

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..errors import ClientError, InvalidLine, MissingHost
 from .request_lines import UNDERSCORE, FieldLine, LineMemory, check_characters
-from .syntax import ALLOWED, METHOD, NO_TOKENS, V10, V11, Pairs, length_of, tokens
+from .syntax import ALLOWED, METHOD, NO_TOKENS, Pairs, length_of, tokens
 from .uri import absolute_form, check_host
 
 _SHORTEST_METHOD: Final = 3
@@ -43,39 +43,39 @@ class RequestHead:
     """
 
     __slots__ = (
-        "chunked",
-        "connection_tokens",
-        "content_length",
-        "expect_continue",
-        "fields",
-        "host",
-        "keep_alive",
-        "method",
-        "scheme",
-        "target",
-        "underscored",
-        "upgrade",
-        "uri",
-        "version",
-    )
+        "_pairs", "chunked", "connection_tokens", "content_length", "expect_continue", "fields", "host", "keep_alive", "method",
+        "modern", "scheme", "target", "underscored", "upgrade", "uri",
+    )  # fmt: skip
 
-    def __init__(self, method: str, target: str, version: tuple[int, int], fields: list[FieldLine]) -> None:
-        self.method = method
-        self.target = self.uri = target
-        self.version = version
-        self.fields = fields
+    def __init__(self) -> None:
+        self.method = self.target = self.uri = ""
+        self.modern = self.keep_alive = True
+        self.fields: list[FieldLine] | None = None
+        """The lines of the fields, of which `pairs` is made; None in HTTP/2."""
+        self._pairs: Pairs | None = None
         self.scheme = ""
         """The scheme of an absolute-form target in lower case, else empty."""
         self.host = self.upgrade = ""
         self.content_length: int | None = None
         self.chunked = self.expect_continue = self.underscored = False
-        self.keep_alive = version != (1, 0)
         self.connection_tokens = NO_TOKENS
 
     @property
     def pairs(self) -> Pairs:
         """The fields as (name, value), in order, with repetitions."""
-        return [field.pair for field in self.fields]
+        pairs = self._pairs
+        if pairs is None:
+            fields = self.fields
+            pairs = self._pairs = [] if fields is None else [field.pair for field in fields]
+        return pairs
+
+    @pairs.setter
+    def pairs(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return (1, 1) if self.modern else (1, 0)
 
 
 def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> RequestHead:
@@ -86,62 +86,66 @@ def parse_request_head(data: bytes, methods: re.Pattern[str] = METHOD) -> Reques
     lines = data.split(b"\r\n")
     if len(lines) < 3 or lines.pop() or lines.pop():
         raise ClientError("client sent an incomplete head")
+    head = RequestHead()
+    take_request_lines(head, lines, methods)
+    return head
 
+
+def take_request_lines(head: RequestHead, lines: list[bytes], methods: re.Pattern[str]) -> None:
+    """Write the lines of a head, without the empty one, on `head`. Raises as parse_request_head does."""
     try:
         check_characters(lines[0])
     except ClientError as error:
         raise InvalidLine(str(error)) from error
-    method, target, version = _request_line(lines[0].decode("latin-1"), methods)
+    _request_line(head, lines[0].decode("latin-1"), methods)
     fields: list[FieldLine] = []
-    head = RequestHead(method, target, version, fields)
-    del lines[0]
-
     memory = _memory
-    lately = memory.lately
     special: list[FieldLine] = []
-    for line in lines:
-        field = lately.get(line)
-        if field is None:
-            field = memory.learn(line)
+    for at in range(1, len(lines)):
+        field = memory.find(lines[at], at - 1)
         fields.append(field)
         if field.meaning:
             if field.meaning == UNDERSCORE:
                 head.underscored = True
             else:
                 special.append(field)
+    head.fields = memory.last = fields
 
     if special:
         _request_fields(head, special)
-    if target[0:1] != "/" or "#" in target or "\t" in target or method == "CONNECT":
+    target = head.target
+    if target[0:1] != "/" or "#" in target or "\t" in target or head.method == "CONNECT":
         _other_target(head)
     elif head.host:
         check_host(head.host)
-    elif head.version != V10:
+    elif head.modern:
         raise MissingHost("client sent a request without Host")  # RFC 9112, section 3.2
-    if method == "TRACE":
+    if head.method == "TRACE":
         raise ClientError("client sent TRACE", status=405)  # RFC 9110, section 9.3.8: it echoes fields; nginx refuses it, too
-    return head
 
 
-def _request_line(line: str, methods: re.Pattern[str]) -> tuple[str, str, tuple[int, int]]:
-    """Return (method, target, version) of a request line."""
+def _request_line(head: RequestHead, line: str, methods: re.Pattern[str]) -> None:
+    """Write the method, the target and the version of a request line on `head`."""
     words = line.split(" ")
     if len(words) != 3:
         raise InvalidLine("client sent an invalid request line")  # RFC 9112, section 3: single spaces
     method, target, version = words
     if method not in _USUAL and not methods.fullmatch(method):
         raise InvalidLine("client sent an invalid method")
-    return method, target, V11 if version == "HTTP/1.1" else _request_version(version)
+    head.method = method
+    head.target = head.uri = target
+    if version != "HTTP/1.1":
+        head.modern = head.keep_alive = _is_modern(version)
 
 
-def _request_version(version: str) -> tuple[int, int]:
+def _is_modern(version: str) -> bool:
     found = _VERSION.fullmatch(version)
     if not found:
         raise InvalidLine("client sent an invalid HTTP version")
     if found[1] != "1":
         raise InvalidLine(f"client sent {version}", status=505 if found[1] > "1" else 400)
     # RFC 9110, section 2.5: a higher minor version is treated as HTTP/1.1.
-    return V10 if found[2] == "0" else V11
+    return found[2] != "0"
 
 
 def _request_fields(head: RequestHead, special: list[FieldLine]) -> None:
@@ -179,7 +183,7 @@ def _request_fields(head: RequestHead, special: list[FieldLine]) -> None:
         raise ClientError("client sent an empty Host")
     if coding is not None:
         _request_coding(head, coding)
-    modern = head.version != V10
+    modern = head.modern
     names = head.connection_tokens
     if names:
         head.keep_alive = "close" not in names and (modern or "keep-alive" in names)  # RFC 9112, section 9.3
@@ -201,7 +205,7 @@ def with_unique(name: str, seen: set[str] | None) -> set[str]:
 
 def _request_coding(head: RequestHead, coding: str) -> None:
     """Accept chunked once and no other framing (RFC 9112, sections 6.1 and 6.3)."""
-    if head.version == V10:
+    if not head.modern:
         raise ClientError("client sent Transfer-Encoding in HTTP/1.0")
     if coding.lower() != "chunked":
         raise ClientError(f"client sent an unknown Transfer-Encoding: {coding[:40]!r}", status=501)
@@ -215,7 +219,7 @@ def _other_target(head: RequestHead) -> None:
     target = head.target
     if "#" in target or "\t" in target or not target:
         raise InvalidLine("client sent an invalid request target")
-    if not head.host and head.version != V10:
+    if not head.host and head.modern:
         raise MissingHost("client sent a request without Host")
     if head.method == "CONNECT":
         if head.content_length or head.chunked:
@@ -241,7 +245,7 @@ def _for_host(head: RequestHead, authority: str) -> None:
     """Let the target's authority win: a Host that differs is replaced (RFC 9112, section 3.2.2)."""
     if head.host:
         check_host(head.host)
-        if head.host != authority:
+        if head.host != authority and head.fields is not None:
             head.fields = [_with_value(field, authority) if field.meaning == "host" else field for field in head.fields]
     head.host = authority
 
@@ -288,7 +292,7 @@ def check_partial_request(data: bytes, methods: re.Pattern[str] = METHOD) -> Non
     if data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends:
         raise ClientError("client sent a bare CR or LF")
     if ends:
-        _request_line(data[: data.index(b"\r\n")].decode("latin-1"), methods)
+        _request_line(RequestHead(), data[: data.index(b"\r\n")].decode("latin-1"), methods)
     elif data not in (b"", b"\r"):
         method, space, _ = data.partition(b" ")
         if not space and len(method) < _SHORTEST_METHOD:

@@ -1,8 +1,9 @@
 """The header lines of requests: checked once, and remembered where they recur. Pure.
 
 Rules:
-- A line that a client has sent lately is one look-up. Its bytes, its name and its colon need no second check.
-- Secrets, and fields whose values seldom recur, are not remembered.
+- A line that a client has sent lately is one look-up. Its bytes, its name and its colon need no second check. A line that stands
+  where it stood in the last head is one comparison, because requests mostly have the same fields in the same order.
+- Secrets, and fields whose values seldom recur, are not remembered beyond the next head.
 - A line holds every form in which the proxy needs the field, so that no request makes one anew.
 - The memory is bounded in lines and in the length of a line.
 """
@@ -60,10 +61,10 @@ class FieldName:
     """A spelling of a field's name: its meaning for the request, "" for none, and its key in a WSGI environ.
 
     The key is "" for a name with an underscore, which would share it with its twin with a dash. `recurs` is True if lines of
-    this name are remembered, `for_cache` if it is one of _FOR_CACHES.
+    this name are remembered, `for_cache` if it is one of _FOR_CACHES. `prefix` is the beginning of a tidy line.
     """
 
-    __slots__ = ("for_cache", "key", "meaning", "name", "recurs")
+    __slots__ = ("for_cache", "key", "meaning", "name", "prefix", "recurs", "size")
 
     def __init__(self, name: str) -> None:
         lower = name.lower()
@@ -72,6 +73,8 @@ class FieldName:
         self.key = "" if "_" in name else environ_key(name.upper())
         self.for_cache = lower in _FOR_CACHES
         self.recurs = lower not in _NOT_REMEMBERED
+        self.prefix = f"{name}: ".encode("latin-1")
+        self.size = len(self.prefix)
 
 
 class FieldLine:
@@ -79,13 +82,14 @@ class FieldLine:
 
     `pair` is its name and value as one tuple. It is declared as Any, because compiled code makes a new tuple at each use of an
     attribute that is declared as a tuple. `line` is `Name: value` without white space around the value, as it is forwarded.
-    `meaning`, `key` and `for_cache` are those of FieldName. `parameter` is the field as a CGI variable of the protocol
+    `meaning`, `key` and `for_cache` are those of `spelling`. `parameter` is the field as a CGI variable of the protocol
     `parameter_of`, in which the gateway has sent it last.
     """
 
-    __slots__ = ("for_cache", "key", "line", "meaning", "name", "pair", "parameter", "parameter_of", "value")
+    __slots__ = ("for_cache", "key", "line", "meaning", "name", "pair", "parameter", "parameter_of", "spelling", "value")
 
     def __init__(self, name: FieldName, value: str, line: bytes) -> None:
+        self.spelling = name
         self.name = name.name
         self.key = name.key
         self.meaning = name.meaning
@@ -99,12 +103,27 @@ class FieldLine:
 class LineMemory:
     """Header lines that recur. Lines that were used lately survive when it is full, at most 2 * MAX_LINES of them."""
 
-    __slots__ = ("_names", "_older", "lately")
+    __slots__ = ("_names", "_older", "lately", "last")
 
     def __init__(self) -> None:
+        self.last: list[FieldLine] = []
+        """The lines of the last head."""
         self.lately: dict[bytes, FieldLine] = {}
         self._older: dict[bytes, FieldLine] = {}
         self._names: dict[bytes, FieldName] = {}
+
+    def find(self, line: bytes, at: int) -> FieldLine:
+        """Return the line at index `at` of a head. Raises ClientError for a line that is no header field."""
+        if at < len(self.last):
+            before = self.last[at]
+            if before.line == line:
+                return before
+            name = before.spelling
+            size = name.size
+            if not name.recurs and len(line) > size and line[:size] == name.prefix and line[size] > 0x20 and line[-1] > 0x20:
+                check_characters(line)
+                return FieldLine(name, line[size:].decode("latin-1"), line)
+        return self.lately.get(line) or self.learn(line)
 
     def learn(self, line: bytes) -> FieldLine:
         """Return a line that is not in `lately`. Raises ClientError for a line that is no header field."""

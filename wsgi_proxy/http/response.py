@@ -2,6 +2,7 @@
 
 Rules:
 - The rules of `http.request` hold, with InvalidResponse for a refusal: upstreams are trusted no more than clients.
+- A line that stands where it stood in the last head is one comparison, another one that came lately is one look-up.
 - Two faults are repaired: white space before a colon (RFC 9112, section 5.1), and a lone LF as the end of a line, which CGI
   scripts and appliances send (RFC 9112, section 2.2; nginx does the same). The repaired head counts. A bare CR is refused, and so
   is a lone LF in the framing of chunks.
@@ -29,6 +30,8 @@ _SINGLE = (
 """Fields that a response has once: nginx ignores every further one (ngx_http_upstream_process_header_line)."""
 _BITS: Final = {name: 1 << number for number, name in enumerate(_SINGLE)}
 _MAX_LINES: Final = 2048
+_SMALL: Final = 4096
+"""Bytes up to which received data is split into lines without a search for the end of the head."""
 _SHORT: Final = 80
 """Bytes of a line that is remembered; longer ones seldom recur (cookies, tags, policies with a nonce)."""
 
@@ -50,9 +53,10 @@ class ResponseLine:
     Any, because compiled code makes a new tuple at each use of an attribute that is declared as a tuple.
     """
 
-    __slots__ = ("bit", "meaning", "pair", "value")
+    __slots__ = ("bit", "line", "meaning", "pair", "value")
 
-    def __init__(self, name: str, value: str, meaning: str) -> None:
+    def __init__(self, line: bytes, name: str, value: str, meaning: str) -> None:
+        self.line = line
         self.pair: Any = (name, value)
         self.value = value
         self.meaning = meaning
@@ -68,18 +72,9 @@ class ResponseHead:
     """
 
     __slots__ = (
-        "chunked",
-        "connection_tokens",
-        "content_length",
-        "keep_alive",
-        "no_body",
-        "pairs",
-        "reason",
-        "special",
-        "status",
-        "upgrade",
-        "version",
-    )
+        "chunked", "connection_tokens", "content_length", "keep_alive", "no_body", "pairs", "reason", "special", "status",
+        "upgrade", "version",
+    )  # fmt: skip
 
     def __init__(self, status: int, reason: str, version: tuple[int, int], pairs: Pairs) -> None:
         self.status = status
@@ -93,23 +88,62 @@ class ResponseHead:
         self.upgrade = ""
 
 
+_last: Final[list[ResponseLine]] = []
+"""The lines of the last head."""
+
+
+def take_response_head(data: bytes, method: str) -> tuple[ResponseHead | None, bytes]:
+    """Return the head at the beginning of `data` and the bytes behind it; None if the head is incomplete.
+
+    `method` is that of the request. Raises InvalidResponse.
+    """
+    if len(data) <= _SMALL:
+        try:
+            head, size = _head_of(data.split(b"\r\n"), method)
+        except InvalidResponse:
+            head, size = None, 0  # the last line may be incomplete
+        if head is not None:
+            return head, data[size:]
+    end = end_of_response_head(data)
+    if end < 0:
+        return None, data
+    return parse_response_head(data[:end], method), data[end:]
+
+
 def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
     """Parse a complete head, status line to empty line, of the response to a request by `method`. Raises InvalidResponse."""
-    lines = data.split(b"\r\n")
-    if len(lines) < 3 or lines.pop() or lines.pop():
+    head, size = _head_of(data.split(b"\r\n"), method)
+    if head is None or size != len(data):
         return parse_response_head(_repaired(data), method)
+    return head
+
+
+def _head_of(lines: list[bytes], method: str) -> tuple[ResponseHead | None, int]:
+    """Return the head that the lines up to the first empty one make, and its size in bytes.
+
+    None without an empty line, and for a line with a CR or LF in it. Raises InvalidResponse.
+    """
     first = lines[0]
     begun = _FIRSTS.get(first) or _read_first(first)
-    del lines[0]
+    if begun is None:
+        return None, 0
+    size = len(first) + 2
     pairs: Pairs = []
-    known = _LINES
+    fields: list[ResponseLine] = []
+    last = _last
+    count = len(last)
     special: list[ResponseLine] = []
     seen = 0
     repeated = False
-    for line in lines:
-        field = known.get(line) or _read_line(line)
-        if field is None or begun is None:
-            return parse_response_head(_repaired(data), method)
+    for at in range(1, len(lines)):
+        line = lines[at]
+        if not line:
+            break
+        size += len(line) + 2
+        field = last[at - 1] if at <= count and last[at - 1].line == line else _LINES.get(line) or _read_line(line)
+        if field is None:
+            return None, 0
+        fields.append(field)
         pairs.append(field.pair)
         bit = field.bit
         if bit:
@@ -118,13 +152,16 @@ def parse_response_head(data: bytes, method: str = "GET") -> ResponseHead:
             seen |= bit
         if field.meaning:
             special.append(field)
-    if begun is None:
-        return parse_response_head(_repaired(data), method)
+    else:
+        return None, 0
+    if at == len(lines) - 1:
+        return None, 0  # there is no empty line behind the last line end
+    last[:] = fields
     head = ResponseHead(begun.status, begun.reason, begun.version, pairs)
     if repeated:
         head.pairs = _without_repetitions(pairs)
     _response_framing(head, special, method)
-    return head
+    return head, size + 2
 
 
 def _repaired(data: bytes) -> bytes:
@@ -203,7 +240,7 @@ def _read_line(line: bytes) -> ResponseLine | None:
             raise InvalidResponse(f"upstream sent an invalid header line: {text[:80]!r}")  # RFC 9112, section 5.1 and 5.2
     if not colon:
         raise InvalidResponse(f"upstream sent a header line without a colon: {text[:80]!r}")
-    read = ResponseLine(name, value.strip(" \t"), meaning)
+    read = ResponseLine(line, name, value.strip(" \t"), meaning)
     _remember(_LINES, line, read)
     return read
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import InvalidResponse, UpstreamClosed, UpstreamError, UpstreamTimeout
 from ..gateway import Gateway, Records, end_of_head, parse_gateway_head
-from ..http import ResponseHead, check_partial_response, end_of_response_head, parse_response_head
+from ..http import ResponseHead, check_partial_response, end_of_response_head, take_response_head
 from ..net import Stream, reset_on_close
 from .client_watch import Watched
 from .connect import CLOSED, TIMED_OUT, describe
@@ -218,16 +218,11 @@ class Wire:
                 if not complete and interim and not self.stream.readable():
                     return None
                 data = self._recv()
-            end = end_of_response_head(data)
-            if end < 0:
-                data = self._rest_of_head(data)
-                end = end_of_response_head(data)
-            if end == len(data):
-                head = parse_response_head(data, method)
-                data = b""
-            else:
-                head = parse_response_head(data[:end], method)
-                data = data[end:]
+            head, rest = take_response_head(data, method)
+            if head is None:
+                head, rest = take_response_head(self._rest_of_head(data), method)
+                assert head is not None
+            data = rest
             if head.status >= 200 or head.status == 101:
                 self.buffer = data
                 return head

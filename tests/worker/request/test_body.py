@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.heads import read_request
 from wsgi_proxy.errors import ClientError, ClientGone
 from wsgi_proxy.worker.request.body import NO_BODY, RequestBody
-from wsgi_proxy.worker.request.head import read_request
 
 
 class Peer:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.heads import read_request
 from wsgi_proxy.worker.connection import Connection
 from wsgi_proxy.worker.listener import Listener
 from wsgi_proxy.worker.request import environ as worker_environ
 from wsgi_proxy.worker.request.environ import make_environ
-from wsgi_proxy.worker.request.head import read_request
 from wsgi_proxy.worker.service import Service
 from wsgi_proxy.worker.settings import ListenerSettings
 
