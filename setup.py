@@ -52,7 +52,7 @@ COMPILED = """
     cache/cache cache/lookup cache/response cache/zone cache/rfc9111/freshness cache/rfc9111/vary cache/storage/memory
     cache/plan cache/storage/generations
     filters/pipeline filters/fields filters/accepting filters/gzip
-    status/metrics status/counter
+    status/metrics status/counter status/histogram
     tunnel/pump
     wsgi/app wsgi/arrival wsgi/delivery
 """.split()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_proxy.status.histogram import BOUNDS, BUCKETS, EXPORTED, cumulative, percentiles, quantile
+from wsgi_proxy.status.histogram import BOUNDS, BUCKETS, EXPORTED, bucket_of, cumulative, percentiles, quantile
 
 
 def test_the_bounds() -> None:
@@ -51,3 +51,8 @@ def test_prometheus_counts_up_to_each_bound() -> None:
 def test_bounds_are_exact_decimals() -> None:
     assert [f"{bound:g}" for bound in BOUNDS if float(f"{bound:g}") != bound] == []
     assert pytest.approx(sum(BOUNDS[:2])) == 0.0012
+
+
+def test_the_bucket_of_a_duration() -> None:
+    for seconds in (0.0, 1e-9, 1e9, *BOUNDS, *(bound * 1.0001 for bound in BOUNDS), *(bound * 0.9999 for bound in BOUNDS)):
+        assert bucket_of(seconds) == bisect_left(BOUNDS, seconds)

@@ -13,12 +13,11 @@ Rules:
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
 
 from ..clocks import wall_time
 from .counter import REASON_WORDS, Counter, Registry, write_text
-from .histogram import BOUNDS, BUCKETS
+from .histogram import BUCKETS, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,7 +195,7 @@ class Metrics:
             words[RECEIVED] += exchange.body_bytes_received
         taken = exchange.finished_at - exchange.started
         words[MICROSECONDS] += int(taken * 1000000.0)
-        words[TIMES + bisect_left(BOUNDS, taken)] += 1
+        words[TIMES + bucket_of(taken)] += 1
         if exchange.cache_status:
             self._count_cache(exchange)
 
@@ -276,11 +275,11 @@ class PeerCounter:
         taken = attempt.header_time
         if taken is not None:
             words[HEADER_MICROSECONDS] += int(taken * 1000000.0)
-            words[HEADER_TIMES + bisect_left(BOUNDS, taken)] += 1
+            words[HEADER_TIMES + bucket_of(taken)] += 1
             taken = attempt.response_time
             if taken is not None:
                 words[RESPONSE_MICROSECONDS] += int(taken * 1000000.0)
-                words[RESPONSE_TIMES + bisect_left(BOUNDS, taken)] += 1
+                words[RESPONSE_TIMES + bucket_of(taken)] += 1
         if failed:
             words[FAILED] += 1
             words[FAILED_AT] = int(wall_time())

@@ -138,8 +138,8 @@ class Link(Sender):
         before = self._counted
         if before != gauge:
             counts = self.service.counts
-            counts[before] -= 1
-            counts[gauge] += 1
+            counts.add(before, -1)
+            counts.add(gauge)
             self._counted = gauge
 
     # --- for the application ---
@@ -279,7 +279,7 @@ class Link(Sender):
             # Break the reference cycle: the collector runs seldom, and TLS holds 30 KB.
             self._socket = None
             self.count_as(NOWHERE)
-            self.service.counts[ACTIVE] -= 1
+            self.service.counts.add(ACTIVE, -1)
             self.service.forget(self)
 
     def __str__(self) -> str:

@@ -37,8 +37,8 @@ class Opening(Link):
         """Start the connection, with the PROXY protocol and TLS if the listener has them."""
         service = self.service
         service.connections.add(self)
-        service.counts[ACCEPTED] += 1
-        service.counts[ACTIVE] += 1
+        service.counts.add(ACCEPTED)
+        service.counts.add(ACTIVE)
         settings = self.settings
         self.stream.read_timeout = settings.client_header_timeout or None
         self.stream.write_timeout = settings.send_timeout or None
@@ -135,9 +135,9 @@ class Opening(Link):
         """Continue behind a complete TLS handshake."""
         self.tls = secured.tls
         counts = self.service.counts
-        counts[HANDSHAKES] += 1
+        counts.add(HANDSHAKES)
         if self.tls.session_reused:
-            counts[RESUMED] += 1
+            counts.add(RESUMED)
         if self.tls.selected_alpn_protocol() == "h2":
             self._begin_http2()
             return
@@ -149,7 +149,7 @@ class Opening(Link):
     def _give_up(self, error: Exception) -> None:
         """Close a connection whose start has failed."""
         if isinstance(self.stream, TLSStream):
-            self.service.counts[HANDSHAKES_FAILED] += 1
+            self.service.counts.add(HANDSHAKES_FAILED)
         if isinstance(error, (OSError, ClientError)):
             self.service.log.info("%s: %s", self, error)
         else:

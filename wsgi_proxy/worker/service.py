@@ -19,7 +19,7 @@ from mypy_extensions import mypyc_attr
 from ..clocks import monotonic
 from ..errors import ClientGone, ProxyError
 from ..http import field_values, page, shown_status, status_line
-from .counts import SIZE, STARTED
+from .counts import STARTED, Tally
 from .crew import Crew, Log
 from .request import NO_BODY
 from .response import SERVER, ResponseWriter, ShortBody, clock
@@ -79,8 +79,7 @@ class Service:
         self.connections: set[Link] = set()
         self.listeners: list[Listener] = []
         self.requests = 0
-        self.counts: Any = [0] * SIZE
-        """See `counts`."""
+        self.counts = Tally()
         self.draining = False
         self.exhausted: Callable[[], None] = self.drain
         """Called once when `max_requests` is reached."""
@@ -102,10 +101,7 @@ class Service:
 
     def count_in(self, row: Any) -> None:
         """Count in a row that an application shares with other workers; only the first application's row is taken."""
-        if isinstance(self.counts, list):
-            for index, value in enumerate(self.counts):
-                row[index] += value
-            self.counts = row
+        self.counts.share(row)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call `call` in the hub after some seconds."""
@@ -139,7 +135,7 @@ class Service:
         `environ` is None if the service is `lean` and the request is HTTP/1.
         """
         self.requests += 1
-        self.counts[STARTED] += 1
+        self.counts.add(STARTED)
         if self.requests == self.max_requests:
             self.end()
         if environ is not None:
@@ -214,7 +210,7 @@ class Service:
 
     def refuse(self, link: Link, response: ResponseWriter, environ: WSGIEnvironment, error: ProxyError) -> None:
         """Respond to a malformed request, with the application's error page if that is the proxy. Raises ClientGone."""
-        self.counts[STARTED] += 1
+        self.counts.add(STARTED)
         self.log.info("%s: %s", link, error)
         if not self.direct:
             self.send_page(response, error.status)
