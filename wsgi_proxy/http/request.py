@@ -39,7 +39,8 @@ class RequestHead:
     sent, or the authority of the target if it has one; the Host pair then has the same value (RFC 9112, section 3.2.2).
     `connection_tokens` are in lower case. `content_length` is None if none was sent. A request with neither a length nor
     `chunked` has no body. `expect_continue` and `upgrade` are empty where the field must be ignored (RFC 9110, sections 10.1.1
-    and 7.8): in HTTP/1.0, and `upgrade` if Connection does not name it. `underscored` is True if a name has an underscore.
+    and 7.8): in HTTP/1.0, and `upgrade` if Connection does not name it. `underscored` is True if a name has an underscore,
+    `modern` for HTTP/1.1 and later.
     """
 
     __slots__ = (
@@ -63,11 +64,9 @@ class RequestHead:
     @property
     def pairs(self) -> Pairs:
         """The fields as (name, value), in order, with repetitions."""
-        pairs = self._pairs
-        if pairs is None:
-            fields = self.fields
-            pairs = self._pairs = [] if fields is None else [field.pair for field in fields]
-        return pairs
+        if self._pairs is None:
+            self._pairs = [field.pair for field in self.fields or []]
+        return self._pairs
 
     @pairs.setter
     def pairs(self, pairs: Pairs) -> None:
@@ -99,18 +98,16 @@ def take_request_lines(head: RequestHead, lines: list[bytes], methods: re.Patter
         raise InvalidLine(str(error)) from error
     _request_line(head, lines[0].decode("latin-1"), methods)
     fields: list[FieldLine] = []
-    memory = _memory
     special: list[FieldLine] = []
     for at in range(1, len(lines)):
-        field = memory.find(lines[at], at - 1)
+        field = _memory.find(lines[at], at - 1)
         fields.append(field)
         if field.meaning:
             if field.meaning == UNDERSCORE:
                 head.underscored = True
             else:
                 special.append(field)
-    head.fields = memory.last = fields
-
+    head.fields = _memory.last = fields
     if special:
         _request_fields(head, special)
     target = head.target
@@ -129,10 +126,9 @@ def _request_line(head: RequestHead, line: str, methods: re.Pattern[str]) -> Non
     words = line.split(" ")
     if len(words) != 3:
         raise InvalidLine("client sent an invalid request line")  # RFC 9112, section 3: single spaces
-    method, target, version = words
-    if method not in _USUAL and not methods.fullmatch(method):
+    head.method, target, version = words
+    if head.method not in _USUAL and not methods.fullmatch(head.method):
         raise InvalidLine("client sent an invalid method")
-    head.method = method
     head.target = head.uri = target
     if version != "HTTP/1.1":
         head.modern = head.keep_alive = _is_modern(version)

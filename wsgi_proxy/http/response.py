@@ -88,8 +88,7 @@ class ResponseHead:
         self.upgrade = ""
 
 
-_last: Final[list[ResponseLine]] = []
-"""The lines of the last head."""
+_last: Final[list[ResponseLine]] = []  # the lines of the last head
 
 
 def take_response_head(data: bytes, method: str) -> tuple[ResponseHead | None, bytes]:

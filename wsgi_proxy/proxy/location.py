@@ -4,6 +4,8 @@ Rules:
 - The router makes one at the start for each location, each server's settings and each `if`, and puts it on the exchange
   together with the location. The request path looks nothing else up by location.
 - Parts that a location does not use are None.
+- Settings that each request asks for are attributes here, because an attribute of a compiled object costs less than a look-up in
+  the configuration.
 """
 
 from __future__ import annotations
@@ -29,20 +31,10 @@ class CompiledLocation:
     """One location ready for requests. `handler` answers where the location does not forward."""
 
     __slots__ = (
-        "access",
-        "cache",
-        "client_limits",
-        "counter",
-        "filters",
-        "finisher",
-        "forwarder",
-        "handler",
-        "location",
-        "paced",
-        "slice",
-        "target",
-        "traced",
-    )
+        "access", "alters_body", "browsers", "cache", "client_limits", "counter", "early_hints", "filters", "finisher",
+        "force_ranges", "forwarder", "gateway", "handler", "intercepts", "location", "method", "mirrored", "paced", "rate",
+        "slice", "stores", "target", "traced", "tries", "tries_files", "watches_client",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,7 +57,23 @@ class CompiledLocation:
         """Adapt responses and their bodies (`charset`, `gzip`); None without them."""
         self.traced = location.core.trace is not None
         """`otel_trace` decides about the span of each request."""
-        self.paced = location.core.limit_rate is not None
+        core, proxy = location.core, location.proxy
+        self.paced = core.limit_rate is not None
+        self.browsers = core.keepalive_disable
+        self.tries_files = bool(core.try_files)
+        self.mirrored = bool(core.mirror)
+        self.early_hints = bool(core.early_hints)
+        self.method = proxy.method
+        self.gateway = proxy.gateway
+        self.alters_body = proxy.set_body is not None
+        """The upstream gets another body than the client's, also for a request without one."""
+        self.watches_client = not proxy.ignore_client_abort
+        self.intercepts = proxy.intercept_errors
+        self.rate = proxy.limit_rate
+        """`proxy_limit_rate`; None without it."""
+        self.tries = proxy.next_upstream_tries
+        self.stores = proxy.store is not False and proxy.buffering
+        self.force_ranges = proxy.force_ranges
         self.slice = location.core.slice if is_sliced(location) else 0
         """The size of the parts in which responses are fetched; 0 for whole ones."""
         self.client_limits: dict[Any, Any] = {}

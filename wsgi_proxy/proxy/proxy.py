@@ -165,18 +165,18 @@ class Proxy:
             destinations.check_scheme(exchange)
         if exchange.connection is not None and not exchange.subrequest:
             exchange.connection.heed(location.core, compiled.client_limits)
-            browsers = location.core.keepalive_disable
+            browsers = compiled.browsers
             if exchange.method == "POST" or "safari" in browsers:
                 if pages.ends_connection(exchange.method, exchange.sent("HTTP_USER_AGENT"), browsers):
                     exchange.connection.end()
         if response is not None:
             return self._resolve(exchange, response)
         self.guard.admit(exchange, compiled.access)
-        if location.core.try_files and not exchange.named_location:
+        if compiled.tries_files and not exchange.named_location:
             moved = self.detours.try_files(exchange)
             if moved is not None:
                 return moved
-        if location.core.mirror and not exchange.subrequest:
+        if compiled.mirrored and not exchange.subrequest:
             self.mirrors(exchange, location.core)
         handler = compiled.handler
         if handler is None:
@@ -209,11 +209,11 @@ class Proxy:
             forwarder = compiled.forwarder
             if forwarder is None or type(response.body) is not Forwarded:
                 return response
-            settings = forwarder.settings
-            if settings.store is not False and settings.buffering:
-                path = None if settings.store is True else settings.store
+            if compiled.stores:
+                settings = forwarder.settings
+                path = None if isinstance(settings.store, bool) else settings.store
                 keep(exchange, response, path, settings.store_access, settings.temp_path)
-            return ranged(exchange, response) if settings.force_ranges else response
+            return ranged(exchange, response) if compiled.force_ranges else response
         return self._through_cache(exchange, compiled, plan)
 
     def _through_cache(self, exchange: Exchange, compiled: CompiledLocation, plan: CachePlan) -> Response:

@@ -57,13 +57,15 @@ class UpstreamRequests:
 
         A cache's `fetch` says what to ask for instead of the client's request. Raises ProxyError.
         """
-        location = compiled.location
-        gateway = location.proxy.gateway
+        gateway = compiled.gateway
         if gateway is not None and gateway.protocol == "memcached":
             if exchange.method not in ("GET", "HEAD"):
                 raise ClientError("memcached_pass answers GET and HEAD", status=405)
             exchange.drop_body()
-        upload = take(exchange, location.proxy, location.core)
+        upload: Upload | None = None
+        if compiled.alters_body or exchange.chunked or exchange.content_length is not None:
+            location = compiled.location
+            upload = take(exchange, location.proxy, location.core)
         try:
             return self._send(exchange, compiled, upload, fetch)
         except BaseException:
@@ -76,25 +78,27 @@ class UpstreamRequests:
         assert forwarder is not None
         settings = forwarder.settings
         target = self._targets.of(exchange, compiled)
-        method = settings.method(exchange).upper() if settings.method is not None else exchange.method
+        method = exchange.method if compiled.method is None else compiled.method(exchange).upper()
         if fetch is not None and fetch.method is not None:
             method = fetch.method
         call = Call(method, forwarder.head(exchange, method, target.path or forwarder.target(exchange), upload, fetch), upload)
         call.may_close = forwarder.may_close
         if exchange.upgrade:
             require_connection(exchange)
-        if settings.gateway is not None:
+        if compiled.gateway is not None:
             call.log = Log(exchange, target)
-        if fetch is None and not settings.ignore_client_abort:
+        if fetch is None and compiled.watches_client:
             call.client = client_of(exchange)
-        if exchange.location.core.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
+        if compiled.early_hints and not exchange.subrequest and "wsgi.early_hints" in exchange.environ:
             call.hints = partial(_pass_hints, exchange, forwarder)
-        tries = settings.next_upstream_tries or target.pool.tries_limit
+        tries = compiled.tries or target.pool.tries_limit
         retries = Retries(settings, exchange.method, tries, upload, monotonic)
         body: Forwarded = Forwarding(exchange, target, retries, call, upload, settings, self._transport.send).run()
-        return self._take_reply(exchange, forwarder, body, fetch)
+        return self._take_reply(exchange, compiled, forwarder, body, fetch)
 
-    def _take_reply(self, exchange: Exchange, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None) -> Response:
+    def _take_reply(
+        self, exchange: Exchange, compiled: CompiledLocation, forwarder: Forwarder, body: Forwarded, fetch: Fetch | None
+    ) -> Response:
         """Return the response of a successful attempt, or another one that takes its place."""
         reply = body.reply
         settings = forwarder.settings
@@ -103,13 +107,13 @@ class UpstreamRequests:
         if reply.status == 101:
             idle = settings.read_timeout if settings.stream_timeout is None else settings.stream_timeout
             return Response(101, forwarder.response_headers(exchange, reply.pairs), Tunnelled(body, exchange.upgrade, idle))
-        if settings.intercept_errors and reply.status >= 300 and self._detours.error_page(exchange, reply.status) is not None:
+        if compiled.intercepts and reply.status >= 300 and self._detours.error_page(exchange, reply.status) is not None:
             body.close()
             if fetch is not None:
                 remember_error(fetch, exchange, reply.status, list(reply.pairs))
             challenges = [pair for pair in reply.pairs if pair[0].lower() == "www-authenticate"] if reply.status == 401 else []
             return self._detours.special(exchange, reply.status, challenges)
-        valued = settings.gateway is not None and settings.gateway.protocol == "memcached"
+        valued = compiled.gateway is not None and compiled.gateway.protocol == "memcached"
         if valued and reply.status == 404:
             body.close()
             return self._detours.special(exchange, 404)
@@ -120,8 +124,8 @@ class UpstreamRequests:
             moved = self._detours.accelerated(exchange, forwarder, body)
             if moved is not None:
                 return moved
-        if settings.limit_rate is not None:
-            body.rate = pacing.evaluated(settings.limit_rate, exchange)
+        if compiled.rate is not None:
+            body.rate = pacing.evaluated(compiled.rate, exchange)
         raw = fetch is not None and not fetch.unsafe
         pairs = list(reply.pairs) if raw else forwarder.response_headers(exchange, reply.pairs)
         if reply.status == 426 and exchange.connection is not None and not raw:

@@ -19,7 +19,7 @@ BUCKETS: Final = len(BOUNDS) + 1
 EXPORTED: Final = tuple(bound for bound in BOUNDS if f"{bound:e}"[:3] in ("1.0", "2.0", "5.0"))
 """The bounds that the metrics for Prometheus have: every second one, which keeps the number of series small."""
 _LIMITS: Final = list(BOUNDS)
-QUANTILES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+QUANTILES: Final[tuple[tuple[str, float], ...]] = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
 
 def bucket_of(seconds: float) -> int:

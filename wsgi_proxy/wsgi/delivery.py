@@ -17,6 +17,7 @@ from ..errors import ClientGone, ProxyError, UpstreamError
 from ..http import Pairs, single_line
 from ..logs import errorlog
 from ..net import client_socket, reset
+from ..proxy import Forwarded
 from ..response import FileBody, Response
 from ..tunnel import Tunnelled, can_tunnel
 
@@ -37,7 +38,12 @@ def delivery_of(exchange: Exchange, response: Response, ended: Callable[[Exchang
         return tunnel
     if isinstance(body, FileBody) and not exchange.added_trailers:
         return FileDelivery(exchange, response, ended)
-    if type(body) is not tuple and getattr(body, "spliceable", False) and not exchange.added_trailers:
+    if isinstance(body, Forwarded):
+        moves = body.spliceable
+    else:
+        # Blocks in memory have no such attribute, and looking for it in vain takes long.
+        moves = type(body) is not tuple and bool(getattr(body, "spliceable", False))
+    if moves and not exchange.added_trailers:
         return SplicedDelivery(exchange, response, ended)
     delivery = Delivery(exchange, response, ended)
     if response.length is None and exchange.connection is not None:
@@ -108,7 +114,10 @@ class Delivery:
         body = self._body
         if self._response is None:
             return None
-        if type(body) is tuple:
+        block: bytes | None
+        if isinstance(body, Forwarded):
+            block = body.at_hand()
+        elif type(body) is tuple:
             block = body[0] if len(body) == 1 else None
         else:
             take = getattr(body, "at_hand", None)
