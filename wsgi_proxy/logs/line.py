@@ -1,8 +1,8 @@
 r"""The lines of access logs: the values of a format's variables between its literal texts, escaped.
 
 Rules:
-- A line is first tested as a whole, because one pass costs less than a test of each value. The special characters of the
-  texts between the values are counted. Only a line with another one, or with more of them, is escaped value by value.
+- A line is first tested as a whole, because one pass over all values costs less than one test of each. Only a line with a
+  character that may need an escape is escaped value by value.
 - `default` writes `"`, `\` and bytes that do not print as \xXX, `json` escapes for a JSON string, `none` does nothing. A missing
   value is "-" in the first and "" in the others.
 Source: ngx_http_log_module, log_format.
@@ -22,15 +22,19 @@ _JSON_SPECIAL: Final = re.compile(r'["\\\x00-\x1f]')
 _JSON_SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
 
-def _changed(special: re.Pattern[str], but: str = "") -> bytes:
-    """Return a table for `bytes.translate` that changes the special characters, except those in `but`, and no others."""
-    return bytes(byte ^ 1 if special.match(chr(byte)) and chr(byte) not in but else byte for byte in range(256))
+def _changed(special: re.Pattern[str]) -> bytes:
+    """Return a table for `bytes.translate` that changes the special characters and no others."""
+    return bytes(byte ^ 1 if special.match(chr(byte)) else byte for byte in range(256))
+
+
+_LOG_TABLE: Final = _changed(_LOG_SPECIAL)
+_JSON_TABLE: Final = _changed(_JSON_SPECIAL)
 
 
 class LogLine:
     """A log format. `pieces` are its texts in their order, with None for each variable; `getters` give the values of these."""
 
-    __slots__ = ("_counts", "_escape", "_getters", "_missing", "_pieces", "_table")
+    __slots__ = ("_escape", "_getters", "_missing", "_pieces", "_table")
 
     def __init__(self, pieces: list[str | None], getters: list[Callable[[Exchange], str | None]], escape: str) -> None:
         self._pieces = ["" if piece is None else piece for piece in self._spaced(pieces)]
@@ -38,11 +42,7 @@ class LogLine:
         self._getters = getters
         self._missing = "-" if escape == "default" else ""
         self._escape = escape
-        special = _LOG_SPECIAL if escape == "default" else _JSON_SPECIAL
-        text = "".join(self._pieces)
-        self._counts = {character.encode("latin-1"): text.count(character) for character in special.findall(text)}
-        """The number of each special character in the texts."""
-        self._table = _changed(special, text)
+        self._table = _LOG_TABLE if escape == "default" else _JSON_TABLE
 
     def _spaced(self, pieces: list[str | None]) -> list[str | None]:
         spaced: list[str | None] = [""]
@@ -56,28 +56,21 @@ class LogLine:
     def write(self, exchange: Exchange) -> str:
         """Return the line of an exchange."""
         missing = self._missing
-        parts = self._pieces.copy()
-        at = 1
+        values: list[str] = []
         for getter in self._getters:
             value = getter(exchange)
-            parts[at] = missing if value is None else value
+            values.append(missing if value is None else value)
+        if self._escape != "none":
+            joined = "".join(values).encode("latin-1")
+            if joined.translate(self._table) != joined:
+                escape = escape_log if self._escape == "default" else escape_json
+                values = [escape(value) for value in values]
+        parts = self._pieces.copy()
+        at = 1
+        for text in values:
+            parts[at] = text
             at += 2
-        line = "".join(parts)
-        if self._escape == "none" or self._is_plain(line.encode("latin-1")):
-            return line
-        escape = escape_log if self._escape == "default" else escape_json
-        for at in range(1, len(parts), 2):
-            parts[at] = escape(parts[at])
         return "".join(parts)
-
-    def _is_plain(self, line: bytes) -> bool:
-        """Return True if no value has a special character."""
-        if line.translate(self._table) != line:
-            return False
-        for character, count in self._counts.items():
-            if line.count(character) != count:
-                return False
-        return True
 
 
 class RequestField:
