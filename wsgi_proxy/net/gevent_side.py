@@ -24,6 +24,7 @@ _LATE: Final = 2
 _CLOSED: Final = 3
 # Hub.switch does bookkeeping for gevent's own greenlets; the bare switch is all that is needed here.
 _switch: Final = greenlet.switch
+_getcurrent: Final = getcurrent
 
 
 class Side:
@@ -77,7 +78,7 @@ class Side:
             # Cleared: if the caller finds nothing after all, its next wait is a real one.
             self.ready = False
             return
-        current = getcurrent()
+        current = _getcurrent()
         if current is self.hub:
             raise RuntimeError("the hub must not wait: call the stream from a greenlet")
         if self.waiter is not None:

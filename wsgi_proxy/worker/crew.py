@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from greenlet import GreenletExit, getcurrent, greenlet
 
 _switch: Final = greenlet.switch
+_getcurrent: Final = getcurrent
 
 _PARKED: Final = 128
 """Greenlets kept for the next requests; further ones end with their request."""
@@ -41,7 +42,7 @@ class Crew:
 
     def run(self, work: Callable[[], None]) -> None:
         """Run `work` in a greenlet: at once when called in the hub, else in the loop's next round."""
-        if getcurrent() is not self._hub:
+        if _getcurrent() is not self._hub:
             # A parked greenlet switches to the hub, so any other caller would never be resumed.
             self._hub.loop.run_callback(self.run, work)
             return
@@ -69,7 +70,7 @@ class Crew:
             self.busy -= 1
             if len(free) >= _PARKED:
                 return
-            free.append(getcurrent())
+            free.append(_getcurrent())
             work = None  # a parked greenlet must not keep its last request alive
             work = self._parked()
 
