@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.http import headers, parse_request_head
+from wsgi_proxy.http.request_lines import FieldLine, FieldName
 
 
 def lines(pairs: headers.Pairs, connection: str = "", **options: object) -> list[str]:
@@ -123,3 +124,16 @@ def test_checked_lines_pass_as_pairs_do(connection: str, options: dict[str, obje
     chosen = headers.RequestFilter(**{"replaced": (), **options})  # type: ignore[arg-type]
     wanted = chosen.copy([field.pair for field in fields], connection)
     assert [line.decode("latin-1") for line in chosen.lines(fields, connection)] == wanted
+
+
+def test_a_client_that_invents_lines_does_not_make_memory_grow() -> None:
+    chosen = headers.RequestFilter(("x-4998",))
+    for number in range(5000):
+        name = f"X-{number}"
+        fields = [
+            FieldLine(FieldName(name), "y", f"{name}: y".encode()),
+            FieldLine(FieldName("Connection"), "y", b"Connection: y"),
+        ]
+        for _ in range(2):
+            assert chosen.lines(fields, "") == ([] if number == 4998 else [fields[0].line])
+    assert len(chosen._fates) <= headers.RequestFilter.LIMIT

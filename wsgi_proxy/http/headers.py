@@ -92,7 +92,7 @@ class RequestFilter:
     `replaced` are the lower-case names that the configuration sets; `trusted` forwards the X-Forwarded family.
     """
 
-    __slots__ = ("_drop", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores", "variables")
+    __slots__ = ("_drop", "_fates", "_ignore_invalid", "_known", "_replaced", "_trusted", "_underscores", "variables")
 
     LIMIT: ClassVar[int] = 2048
     """Spellings remembered by a filter; a client that invents names cannot exceed it."""
@@ -113,6 +113,8 @@ class RequestFilter:
         self._underscores = underscores or not ignore_invalid
         self._ignore_invalid = ignore_invalid
         self._known: dict[str, bool] = {}
+        self._fates: list[int] = []
+        """The decisions by the number of a spelling (FieldName): 0 for none yet, 1 to drop a field, 2 to forward it."""
         self.variables: dict[str, Any] = {}
         """For a gateway: the CGI variable of each spelling of a name."""
 
@@ -153,15 +155,29 @@ class RequestFilter:
         """Return the lines of the forwarded fields as `copy` does, of fields that were checked as they arrived."""
         if connection and (names := listed(connection) - {"close", "keep-alive", "upgrade"}):
             return [field.line for field in fields if self.passes(field.name) and field.name.lower() not in names]
-        known = self._known
+        fates = self._fates
+        size = len(fates)
         lines = []
         for field in fields:
-            passes = known.get(field.name)
-            if passes is None:
-                passes = self.passes(field.name)
-            if passes:
+            number = field.number
+            fate = fates[number] if number < size else 0
+            if not fate:
+                fate = self._fate(field)
+                size = len(fates)
+            if fate == 2:
                 lines.append(field.line)
         return lines
+
+    def _fate(self, field: FieldLine) -> int:
+        """Decide about a field whose spelling is new, and remember the decision."""
+        fate = 2 if self.passes(field.name) else 1
+        number = field.number
+        if number < self.LIMIT:
+            fates = self._fates
+            while len(fates) <= number:
+                fates.append(0)
+            fates[number] = fate
+        return fate
 
 
 class ResponseFilter:

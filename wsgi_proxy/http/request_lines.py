@@ -57,14 +57,19 @@ CHECKED: Final = bytes(byte ^ 0x80 if (byte < 0x20 and byte != 0x09) or byte == 
 """A table for `bytes.translate` that changes exactly the bytes that no line may contain (RFC 9110, section 5.5)."""
 
 
+_numbers: Final[dict[str, int]] = {}
+"""The numbers of spellings, at most MAX_NAMES of them, by which a filter of fields remembers its decisions."""
+
+
 class FieldName:
     """A spelling of a field's name: its meaning for the request, "" for none, and its key in a WSGI environ.
 
     The key is "" for a name with an underscore, which would share it with its twin with a dash. `recurs` is True if lines of
     this name are remembered, `for_cache` if it is one of _FOR_CACHES. `prefix` is the beginning of a tidy line.
+    `number` is that of the spelling, MAX_NAMES for one beyond the limit.
     """
 
-    __slots__ = ("for_cache", "key", "meaning", "name", "prefix", "recurs", "size")
+    __slots__ = ("for_cache", "key", "meaning", "name", "number", "prefix", "recurs", "size")
 
     def __init__(self, name: str) -> None:
         lower = name.lower()
@@ -75,6 +80,8 @@ class FieldName:
         self.recurs = lower not in _NOT_REMEMBERED
         self.prefix = f"{name}: ".encode("latin-1")
         self.size = len(self.prefix)
+        number = len(_numbers)
+        self.number = _numbers.setdefault(name, number) if number < MAX_NAMES else _numbers.get(name, MAX_NAMES)
 
 
 class FieldLine:
@@ -82,16 +89,19 @@ class FieldLine:
 
     `pair` is its name and value as one tuple. It is declared as Any, because compiled code makes a new tuple at each use of an
     attribute that is declared as a tuple. `line` is `Name: value` without white space around the value, as it is forwarded.
-    `meaning`, `key` and `for_cache` are those of `spelling`. `parameter` is the field as a CGI variable of the protocol
-    `parameter_of`, in which the gateway has sent it last.
+    `meaning`, `key`, `for_cache` and `number` are those of `spelling`. `parameter` is the field as a CGI variable of the
+    protocol `parameter_of`, in which the gateway has sent it last.
     """
 
-    __slots__ = ("for_cache", "key", "line", "meaning", "name", "pair", "parameter", "parameter_of", "spelling", "value")
+    __slots__ = (
+        "for_cache", "key", "line", "meaning", "name", "number", "pair", "parameter", "parameter_of", "spelling", "value",
+    )  # fmt: skip
 
     def __init__(self, name: FieldName, value: str, line: bytes) -> None:
         self.spelling = name
         self.name = name.name
         self.key = name.key
+        self.number = name.number
         self.meaning = name.meaning
         self.for_cache = name.for_cache
         self.value = value
