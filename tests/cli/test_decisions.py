@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from wsgi_proxy.cli.decisions import Step, steps_of
+import re
+
+from tests.support import ROOT
+from wsgi_proxy.cli.decisions import _NOT_STORED, Step, steps_of
 from wsgi_proxy.cli.explain import environ_of
 from wsgi_proxy.exchange import Exchange
 from wsgi_proxy.nginx import reader as nginx
@@ -23,3 +26,19 @@ def test_tries_name_their_upstream_once() -> None:
     assert Step("head", "HTTP/1.1 200 OK") in steps and Step("head", "A: b") in steps
     assert not [step for step in steps if step.kind == "warning"]
     assert steps[-1] == Step("response", "200, 3 bytes")
+
+
+def test_the_reason_for_not_storing_is_in_words() -> None:
+    exchange = Exchange.from_environ(environ_of("GET", "/", [], "127.0.0.1"))
+    exchange.trace = [("cache", "the response is not stored: private"), ("rewrite", "not stored: private")]
+    steps = steps_of(nginx.loads("events {} http { server { } }"), exchange, Response(200, []), 3, 80)
+    assert Step("cache", "the response is not stored (private): its Cache-Control has private") in steps
+    assert Step("rewrite", "not stored: private") in steps
+
+
+def test_every_reason_for_not_storing_has_words() -> None:
+    storing = (ROOT / "wsgi_proxy/cache/rfc9111/storing.py").read_text().partition("def judge")[2]
+    found = set(re.findall(r'(?:return|Verdict\(False,) "([a-z-]+)"\)?\n', storing))
+    fetch = (ROOT / "wsgi_proxy/cache/fetch.py").read_text().partition("def _refusal")[2].partition("def _refused")[0]
+    found |= set(re.findall(r'return "([a-z-]+)"', fetch))
+    assert found | {"min-uses"} == set(_NOT_STORED)

@@ -77,7 +77,7 @@ def test_each_step_says_why(tmp_path: Path) -> None:
     config = nginx.loads(text, path=str(tmp_path / "nginx.conf"))
     said = "\n".join(explain(config, "GET", "http://a.test/a.php"))
     assert "server: a.test (" in said and ', by its name "a.test"' in said
-    assert "rewrite: /a.php to /b.php, last" in said
+    assert "rewrite: /a.php to /b.php in ~ [.]php$, last" in said
     assert 'limit_req: zone "z", 2 requests/s, key /b.php: excess 0.000 of burst 5' in said
     assert "warning: no server listens on port 80, only on 8080" in said
     assert "candidate: unix:/no/such: weight 1, 0 connections, may be used" in said

@@ -80,6 +80,8 @@ def test_the_first_location_decides_and_the_last_one_names(tmp_path: Path) -> No
     places = """location /on { otel_trace on; otel_span_name "on $uri"; try_files /none /off; }
         location /off { otel_trace off; return 200 $otel_span_id; }
         location /none { return 200 none; }
+        location /rewritten { rewrite ^ /ratio break; otel_trace on; proxy_pass http://unix:/no/such; }
+        location /again { rewrite ^ /rewritten last; }
         location /ratio { otel_trace $otel_parent_sampled; otel_trace_context extract; return 200 $otel_parent_id; }
         location /wrong { otel_trace $arg_x; return 200 wrong; }
         location @gone { return 410; } location /gone { otel_trace 1; error_page 404 = @gone; return 404; }"""
@@ -92,12 +94,15 @@ def test_the_first_location_decides_and_the_last_one_names(tmp_path: Path) -> No
         assert fetch(port, "/ratio").text == ""
         assert fetch(port, "/ratio", headers=[SAMPLED]).text == SPAN
         assert fetch(port, "/gone").status == 410
-        found = spans.wait(3)
+        assert fetch(port, "/rewritten").status == fetch(port, "/again").status == 502
+        found = spans.wait(5)
         proxy.stop()
     assert [(each.name, each.attributes["http.status_code"]) for each in found] == [
         ("/off", 200),
         ("/ratio", 200),
         ("@gone", 410),
+        ("/rewritten", 502),
+        ("/rewritten", 502),
     ]
     assert found[0].span == span and found[0].parent == "" and (found[1].trace, found[1].parent) == (TRACE, SPAN)
 

@@ -34,6 +34,24 @@ _KINDS = {
     "@": "named by an internal redirect",
 }
 
+_NOT_STORED = {
+    "authorization": "the request has credentials, and the response does not allow a shared cache to store it",
+    "method": "the method is not in proxy_cache_methods",
+    "min-uses": "the key was asked for less often than proxy_cache_min_uses",
+    "must-understand": "it has must-understand and a status that this cache does not know",
+    "no-cache": "proxy_no_cache holds",
+    "no-freshness": "neither its fields nor proxy_cache_valid give its status a lifetime",
+    "no-store": "its Cache-Control has no-store",
+    "no-validator": "it is stale at once and has no validator",
+    "private": "its Cache-Control has private",
+    "request-no-store": "the request's Cache-Control has no-store",
+    "set-cookie": "it sets a cookie",
+    "status": "its status is not stored",
+    "too-large": "it is larger than the cache admits",
+    "vary-star": "it has Vary: *",
+}
+"""The reasons of Cache-Status for a response that is not stored, in words."""
+
 
 def steps_of(config: Config, exchange: Exchange, response: Response, size: int, port: int | None) -> list[Step]:
     """Return the steps of a finished exchange. `size` is the body's length in bytes, `port` that of the URL, None for a path."""
@@ -55,7 +73,7 @@ def _steps(config: Config, exchange: Exchange, response: Response, size: int, po
         changed = ", the URI was rewritten" if exchange.uri_changed else ""
         yield Step("redirects", f"{exchange.redirects} internal{changed}")
     for kind, text in trace:
-        yield Step(kind, text)
+        yield Step(kind, _in_words(text) if kind == "cache" else text)
     for kind, status in (("limit_req", exchange.limit_req_status), ("limit_conn", exchange.limit_conn_status)):
         if status:
             yield Step(kind, status)
@@ -70,6 +88,12 @@ def _steps(config: Config, exchange: Exchange, response: Response, size: int, po
         yield Step("warning", f"no server listens on port {port}, only on {', '.join(map(str, ports))}")
     source = " (an error page)" if exchange.error_status else ""
     yield Step("response", f"{response.status}{source}, {size} bytes")
+
+
+def _in_words(text: str) -> str:
+    """Return a cache's decision with its reason in words behind the one of Cache-Status."""
+    said, colon, reason = text.partition("not stored: ")
+    return f"{said}not stored ({reason}): {_NOT_STORED[reason]}" if colon and reason in _NOT_STORED else text
 
 
 def _tries(exchange: Exchange) -> Iterator[Step]:

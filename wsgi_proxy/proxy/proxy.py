@@ -152,14 +152,15 @@ class Proxy:
 
     def _walk(self, exchange: Exchange) -> Response:
         """Route the request, check its access, and answer it."""
-        if exchange.server is None:
+        first = exchange.server is None
+        if first:
             self.router.choose_server(exchange)
             entered: CompiledLocation = exchange.compiled
             self.guard.enter(exchange, entered.access)
         response = self.router.route(exchange)
         compiled: CompiledLocation = exchange.compiled
         location = compiled.location
-        if compiled.traced and not exchange.internal and not exchange.subrequest:
+        if first and compiled.traced:
             begin(exchange)
         if exchange.absolute and not exchange.internal:
             destinations.check_scheme(exchange)

@@ -183,7 +183,9 @@ def _rewrite(exchange: Exchange, step: Rewrite) -> Return | bool:
     if not path:
         raise ProxyError("the rewritten URI has a zero length")
     if exchange.trace is not None:
-        exchange.why("rewrite", f"{exchange.uri} to {path}" + (f", {flag}" if flag else ""))
+        location = exchange.location_or_none
+        where = "" if location is None or location.kind == "server" else f" in {f'{location.kind} {location.pattern}'.strip()}"
+        exchange.why("rewrite", f"{exchange.uri} to {path}{where}" + (f", {flag}" if flag else ""))
     exchange.uri = path
     if args is not None:
         exchange.args = args
