@@ -39,8 +39,10 @@ http {{
     limit_req_zone $arg_key zone=rate:1m rate=1000r/s sync;
     upstream app {{ zone app 64k sync; server {app}; }}
     upstream pair {{ zone pair 64k sync; server {dead} max_fails=3 fail_timeout=1h; server {app}; }}
+    upstream checked {{ zone checked 64k sync; server {sick}; server {app}; }}
     server {{
         listen {port};
+        location /checked {{ proxy_pass http://checked; health_check uri=/health interval=1; }}
         location / {{ proxy_pass http://app; limit_conn shared 10; limit_req zone=rate burst=10000 nodelay; }}
         location /pair {{ proxy_pass http://pair; proxy_next_upstream error timeout; }}
         location = /status.json {{ wsgi_proxy_status json; }}
@@ -82,12 +84,15 @@ class Place:
         self.app = App()
         stack.enter_context(self.app.server)
         self.dead = stack.enter_context(Recorder(on_connect=lambda wire: wire.reset()))
+        self.healthy = True
+        self.sick = stack.enter_context(Recorder(lambda request, wire: reply(b"", 200 if self.healthy else 500)))
         self.redis = stack.enter_context(RedisServer(directory))
         self.ports = [free_port() for _ in range(4)]
         self.servers: list[Running] = []
         urls_of = urls or (lambda url: [url] * 4)
         for number, (port, url) in enumerate(zip(self.ports, urls_of(self.redis.url), strict=True)):
-            text = CONF.format(url=url, timeout=timeout, port=port, app=self.app.server.address, dead=self.dead.address)
+            servers = {"app": self.app.server.address, "dead": self.dead.address, "sick": self.sick.address}
+            text = CONF.format(url=url, timeout=timeout, port=port, **servers)
             self.servers.append(stack.enter_context(run_proxy(text, directory / str(number))))
         self.pool = stack.enter_context(ThreadPoolExecutor(64))
         self.keys = 0
@@ -218,6 +223,22 @@ def test_a_dead_server_gets_max_fails_tries_from_all_machines(exact: Place) -> N
             DEADLINE,
         )
     assert tries == 3
+
+
+def test_one_machine_checks_a_server_for_all(exact: Place) -> None:
+    """The checks are those of one machine, and their results reach all."""
+
+    def states() -> set[str]:
+        return {state["state"] for state in exact.states("checked", exact.sick.address)}
+
+    exact.healthy = False
+    wait_until(lambda: states() == {"unhealthy"}, "all machines to know the failed check", DEADLINE)
+    exact.healthy = True
+    began, before = time.monotonic(), len(exact.sick.requests)
+    wait_until(lambda: states() == {"up"}, "all machines to know the passed check", DEADLINE)
+    wait_until(lambda: len(exact.sick.requests) >= before + 6, "more checks", DEADLINE)
+    # Four machines would make four in a second.
+    assert len(exact.sick.requests) - before <= time.monotonic() - began + 3
 
 
 def test_the_counts_of_a_killed_worker_end(exact: Place) -> None:

@@ -83,6 +83,19 @@ def test_a_bad_server_is_left_out_until_it_is_good_again(started: list[Probes]) 
     wait_until(lambda: len(chosen(pool)) == 3, "the good one to come back")
 
 
+def test_a_machine_that_does_not_lead_runs_no_check(started: list[Probes]) -> None:
+    ours, theirs = Verdicts(), Verdicts()
+    pools = {"ours": pool_of(ours), "theirs": pool_of(theirs)}
+    led = {pools["ours"]}
+    probes = Probes.of(Config(), pools, PrivateMemory(), leads=lambda pool: pool in led)
+    started.append(probes)
+    probes.start()
+    wait_until(lambda: len(ours.asked) > 20, "the checks of the one pool")
+    assert not theirs.asked
+    led.add(pools["theirs"])
+    wait_until(lambda: len(theirs.asked) > 20, "the checks that were taken over")
+
+
 def test_fails_and_passes_count_in_a_row() -> None:
     verdicts = Verdicts()
     pool = pool_of(verdicts, fails=3, passes=2)
