@@ -112,6 +112,17 @@ def test_rounds_go_on_after_redis_was_away(redis: RedisServer) -> None:
         membership.close()
 
 
+def test_the_workers_of_a_machine_log_a_failure_once(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    memory = PrivateMemory()
+    workers = [Membership(Cluster(redis.url, "a", 30.0), memory) for _ in range(3)]
+    other = Membership(Cluster(redis.url, "a", 30.0), PrivateMemory())
+    redis.stop()
+    for worker in (*workers, *workers, other):
+        with pytest.raises(OSError, match="Redis"):
+            worker.machines()
+    assert len(caplog.records) == 2
+
+
 def test_the_workers_of_a_machine_share_its_id(redis: RedisServer, tmp_path: Path) -> None:
     memory = SharedMemory.open(f"cluster {tmp_path}")
     read, write = os.pipe()

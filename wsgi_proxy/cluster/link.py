@@ -5,7 +5,7 @@ Rules:
   and one of the waiting requests reads the replies in order.
 - No request waits longer than the configured timeout for its reply. A late reply is read and dropped by a later request; until
   then Redis is not asked. A connection without a reply for a second is closed, and Redis is asked again a second later.
-- A failure is an OSError for the caller, which decides alone. The log has one line a minute, and one when Redis answers again.
+- A failure is an OSError for the caller, which decides alone. A machine logs one line a minute, and one when Redis answers again.
 - Commands reach Redis in the order of `begin` and `post`, and each counts in `failures` if its effect is unknown.
 - A server that is no longer the one with the data (a replica after a failover, a node of Redis Cluster that has given the keys
   away) counts as a failed connection, so that the next connection finds the right one.
@@ -64,7 +64,10 @@ class UnknownScript(OSError):
 class Link:
     """The connection of this process. `clock` returns the seconds of a monotonic clock."""
 
-    def __init__(self, settings: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Cluster, clock: Callable[[], float] = time.monotonic, logged_at: memoryview[int] | list[int] | None = None
+    ) -> None:
+        """`logged_at` has one number, the second of the last line about a failure, which the workers of a machine may share."""
         self.prefix = f"wsgi-proxy:{{{settings.name}}}"
         self.failures = 0
         """The number of failures so far. State in Redis that a worker keeps current is in doubt after each."""
@@ -83,7 +86,7 @@ class Link:
         self._reading = threading.Lock()
         self._resting_until = 0.0
         self._logged = False
-        self._logged_at = -_LOG_EVERY
+        self._logged_at: memoryview[int] | list[int] = [0] if logged_at is None else logged_at
 
     def run(self, script: Script, keys: Sequence[bytes | str], arguments: Sequence[int | str]) -> Any:
         """Run a script and return its result. OSError if Redis fails, or rests after a failure."""
@@ -249,8 +252,9 @@ class Link:
         """Count a failure, log it unless that was done in the last minute, and return it as an OSError."""
         now = self._clock()
         self.failures += 1
-        if now - self._logged_at >= _LOG_EVERY:
-            self._logged_at = now
+        last = self._logged_at[0]
+        if not last or now - last >= _LOG_EVERY:
+            self._logged_at[0] = max(1, int(now))
             self._logged = True
             errorlog.line("error", f"the cluster's Redis fails, this machine decides alone: {error or type(error).__name__}")
         return OSError(f"Redis: {error}")

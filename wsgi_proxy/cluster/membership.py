@@ -111,7 +111,6 @@ class Membership:
 
     def __init__(self, settings: Cluster, memory: SharedMemory) -> None:
         self.settings = settings
-        self.link = Link(settings)
         self.each_second: list[Callable[[], None]] = []
         """Functions that every worker calls once a second. They may raise OSError."""
         self.each_round: list[Callable[[], None]] = []
@@ -121,7 +120,8 @@ class Membership:
         self.leading = False
         """True in the worker that acts for its machine."""
         self._memory = memory
-        self._words: Any = memory.area("cluster", 16).cast("Q")
+        self._words: Any = memory.area("cluster", 24).cast("Q")
+        self.link = Link(settings, logged_at=self._words[2:3])
         with memory.lock("cluster"):
             if not self._words[0]:
                 self._words[1] = int(time.time())
