@@ -59,3 +59,20 @@ def test_tls_variables(tmp_path: Path, version: ssl.TLSVersion, verified: str) -
         assert ask(ours, client).split("]\n") == expected.split("]\n")
         # Connections that may have a client certificate have no sessions here (`tls/openssl.py`).
         assert len(ask(ours, client, "/id")) == (len(session) if verified == "off" else 0)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_ciphers_of_the_client_that_the_server_has(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    files = Files(tmp_path)
+    client = ssl.create_default_context(cafile=files.ca_path)
+    client.minimum_version = client.maximum_version = version
+    client.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384")
+
+    def conf() -> str:
+        return configuration(free_port(), files, 'location /ciphers { return 200 "$ssl_ciphers"; }')
+
+    with run_nginx(conf(), tmp_path) as theirs, run_proxy(conf(), tmp_path) as ours:
+        # nginx has the values that are no ciphers, too, such as that of secure renegotiation.
+        known = [name for name in ask(theirs, client, "/ciphers").split(":") if name[:2] != "0x" and name[-4:] != "SCSV"]
+        assert sorted(ask(ours, client, "/ciphers").split(":")) == sorted(known)
+        assert len(known) >= 3

@@ -49,6 +49,9 @@ class Connection:
     def cipher(self) -> tuple[str, str, int]:
         return "TLS_AES_256_GCM_SHA384", "TLSv1.3", 256
 
+    def shared_ciphers(self) -> list[tuple[str, str, int]]:
+        return [self.cipher(), ("TLS_AES_128_GCM_SHA256", "TLSv1.3", 128)]
+
 
 def over_tls(connection: Connection, **more: Any) -> Exchange:
     x = exchange()
@@ -69,6 +72,7 @@ def test_a_client_with_a_certificate() -> None:
         "ssl_client_verify": "SUCCESS",
         "ssl_protocol": "TLSv1.3",
         "ssl_cipher": "TLS_AES_256_GCM_SHA384",
+        "ssl_ciphers": "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256",
         "ssl_session_reused": ".",
         "ssl_server_name": "h.test",
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OPTIONAL: dict[str, str] = {
     "ssl_alpn_protocol": "tls(x, alpn)",
     "ssl_cipher": "tls(x, cipher)",
-    "ssl_ciphers": "None",
+    "ssl_ciphers": "tls(x, ciphers)",
     "ssl_client_cert": "tls(x, client_cert)",
     "ssl_client_escaped_cert": "tls(x, client_escaped_cert)",
     "ssl_client_fingerprint": "tls(x, client_fingerprint)",
@@ -65,6 +65,13 @@ def version(exchange: Exchange, sock: Any) -> str | None:
 def cipher(exchange: Exchange, sock: Any) -> str | None:
     found = sock.cipher()
     return found[0] if found else None
+
+
+def ciphers(exchange: Exchange, sock: Any) -> str | None:
+    """Return the client's ciphers that the server has, too, in the server's order. nginx shows all, in the client's order."""
+    shared = getattr(sock, "shared_ciphers", None)
+    found = shared() if shared is not None else None
+    return ":".join(each[0] for each in found) if found else None
 
 
 def alpn(exchange: Exchange, sock: Any) -> str | None:
