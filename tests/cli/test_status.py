@@ -61,6 +61,7 @@ def test_over_a_status_socket(tmp_path: Path) -> None:
         assert done.returncode == 1 and "is the proxy running?" in done.stderr
 
 
+@pytest.mark.ours_alone("the pid file is the command's")
 def test_the_health_with_a_status_location_and_without_one(tmp_path: Path) -> None:
     port = free_port()
     text = f"""worker_processes 2; events {{}} http {{ server {{ listen 127.0.0.1:{port}; location / {{ return 204; }}

@@ -19,6 +19,7 @@ from wsgi_proxy.variables.patterns import compile_regex
 def exchange(target: str = "/", **fields: str) -> Exchange:
     x = Exchange.from_environ(environ("GET", target, list(fields.items()), 80))
     x.uri, _, x.args = target.partition("?")
+    x.location = Location()
     return x
 
 
