@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+
+import pytest
 
 from tests.support import Running, fetch, free_port, run_proxy, wait_until
 from tests.support.redis_cluster import RedisCluster, Sentinels
@@ -69,10 +72,11 @@ def shared(both: Proxies) -> bool:
     return LIMIT <= both.admitted() <= LIMIT + 1
 
 
-def test_a_failover_by_sentinel_fails_no_request_and_ends_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_a_failover_by_sentinel_fails_no_request_and_ends_by_itself(number: int, tmp_path: Path) -> None:
     with Sentinels(tmp_path) as servers, proxies(tmp_path, servers.url) as both:
         wait_until(lambda: shared(both), "the shared limit")
-        servers.process(servers.primary).kill()
+        servers.process(servers.primary).send_signal(number)
         begin, admitted = time.monotonic(), 0
         while servers.present() == servers.primary:
             admitted += both.admitted(key="outage")
@@ -84,7 +88,10 @@ def test_a_failover_by_sentinel_fails_no_request_and_ends_by_itself(tmp_path: Pa
         assert "the cluster's Redis fails, this machine decides alone" in both.log()
         assert "[emerg]" not in both.log() and "Traceback" not in both.log()
         # The old primary returns as a replica, and changes nothing.
-        servers.start(servers.primary)
+        if number == signal.SIGKILL:
+            servers.start(servers.primary)
+        else:
+            servers.process(servers.primary).send_signal(signal.SIGCONT)
         assert both.admitted() <= 2 * LIMIT
         wait_until(lambda: shared(both), "the shared limit")
         assert servers.present() == servers.replica
