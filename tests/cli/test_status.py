@@ -81,6 +81,15 @@ def test_the_health_with_a_status_location_and_without_one(tmp_path: Path) -> No
 
 
 @pytest.mark.ours_alone("the pid file is the command's")
+def test_a_refused_handshake_is_an_answer(tmp_path: Path) -> None:
+    text = f"events {{}} http {{ server {{ listen 127.0.0.1:{free_port()} ssl; ssl_reject_handshake on; return 204; }} }}"
+    with run_proxy(text, tmp_path) as server:
+        wait_until((server.folder / "logs" / "nginx.pid").exists)
+        done = command(server, "status", "--health")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.ours_alone("the pid file is the command's")
 def test_a_main_process_without_workers_is_not_healthy(tmp_path: Path) -> None:
     port = free_port()
     with run_proxy(f"events {{}} http {{ server {{ listen 127.0.0.1:{port}; return 204; }} }}", tmp_path) as server:

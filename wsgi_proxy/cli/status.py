@@ -209,6 +209,8 @@ def _check_processes(config: Config) -> None:
     connection = _Connection(_at(listen, Location(), ""))
     try:
         connection.connect()
+    except ssl.SSLError:
+        return  # a worker has refused the handshake: it answers
     except OSError as error:
         raise StatusError(f"no connection to {listen.unix or listen.port}: {error}") from error
     finally:
