@@ -64,6 +64,18 @@ def _sliced_post(found: Difference) -> bool:
     return found.kind == "upstream field range missing" and not re.match("GET|HEAD", found.request.method)
 
 
+def _chunked(found: Difference) -> bool:
+    place, name = found.field()
+    return (
+        place == "upstream field"
+        and {
+            "content-length": found.ours == "[]",
+            "transfer-encoding": found.theirs == "[]" and found.ours == "['chunked']",
+        }.get(name, False)
+        and "\r\nTransfer-Encoding: chunked" in found.request.head
+    )
+
+
 def _cache_fields(found: Difference) -> bool:
     return found.kind in ("response field age added", "response field cache-status added")
 
@@ -80,10 +92,12 @@ DOCUMENTED: dict[str, Callable[[Difference], bool]] = {
     _HOST: _empty_host,
     "default HTTP version to upstreams": _older,
     "`$slice_range` in requests other than GET and HEAD": _sliced_post,
+    "a chunked request under `proxy_request_buffering off`": _chunked,
     "`Age`, `Cache-Status`": _cache_fields,
 }
 CACHED = "whether a response is stored, reused and validated"
 PARTS = "Range, and a stored response whose upstream sent no `Accept-Ranges`"
+LENGTH = "a stored response that came without Content-Length"
 HANDSHAKE = "WebSocket handshakes in a cached location"
 
 
@@ -109,6 +123,8 @@ class Judge:
             return CACHED
         if found.kind == "status 200 OK → 206 Partial Content" and "Accept-Ranges: " not in found.theirs:
             return PARTS
+        if found.kind == "response field vary differs" and found.theirs.replace("'Accept-Encoding', ", "") == found.ours:
+            return LENGTH
         path = found.request.target.partition("?")[0]
         if "\r\nUpgrade: " in found.request.head:
             return HANDSHAKE

@@ -38,3 +38,9 @@ def test_groups() -> None:
     native.set_groups(context(), "X25519:prime256v1")
     with pytest.raises(ValueError, match="unknown curve"):
         native.set_groups(context(), "nosuch")
+
+
+@pytest.mark.parametrize("names", ["?Nonsense", "?Nonsense:Other", "Nonsense:?X25519", ""])
+def test_a_list_without_a_known_group_is_refused(names: str) -> None:
+    with pytest.raises(ValueError, match="unknown curve"):
+        native.set_groups(context(), names)

@@ -105,7 +105,9 @@ def test_ciphers_and_alpn(files: Files, verify: str) -> None:
 
 
 @pytest.mark.parametrize("verify", ["off", "on"], ids=["ssl", "pyOpenSSL"])
-@pytest.mark.parametrize("curves", ["auto", "prime256v1", "X25519", "X25519:prime256v1:secp384r1"])
+@pytest.mark.parametrize(
+    "curves", ["auto", "prime256v1", "X25519", "X25519:prime256v1:secp384r1", "?Nonsense:X25519:?prime256v1"]
+)
 def test_curves(files: Files, curves: str, verify: str) -> None:
     options = {"verify_client": verify, "client_certificate": files.ca_path}
     context = listener_context([(files.block(ecdh_curve=curves, **options), True)])

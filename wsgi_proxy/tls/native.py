@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import ssl
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,18 @@ def available() -> bool:
 
 
 def set_groups(context: ssl.SSLContext, names: str) -> None:
-    """Set the groups of the key exchange, separated by colons. ValueError for an unknown one."""
+    """Set the groups of the key exchange, separated by colons. ValueError for an unknown one without a question mark."""
     library, pointer = openssl(context)
-    good = library.SSL_CTX_ctrl(pointer, _SET_GROUPS_LIST, 0, names.encode())
+    _set_known(names, lambda text: bool(library.SSL_CTX_ctrl(pointer, _SET_GROUPS_LIST, 0, text.encode()) == 1))
     library.ERR_clear_error()
-    if good != 1:
+
+
+def _set_known(names: str, accept: Callable[[str], bool]) -> None:
+    """Set a list of groups by `accept`, without those of the form `?name` that OpenSSL does not know (since OpenSSL 3.3)."""
+    if accept(names):
+        return
+    known = [name.removeprefix("?") for name in names.split(":") if not name.startswith("?") or accept(name[1:])]
+    if "?" not in names or not accept(":".join(known)):
         raise ValueError(f'"ssl_ecdh_curve {names}" failed: unknown curve')
 
 
@@ -80,8 +88,8 @@ def set_unusual(context: Any, tls: TLS) -> None:
     if tls.ecdh_curve not in ("", "auto"):
         from OpenSSL import SSL
 
-        if vars(SSL)["_lib"].SSL_CTX_set1_curves_list(context._context, tls.ecdh_curve.encode()) != 1:
-            raise ValueError(f'"ssl_ecdh_curve {tls.ecdh_curve}" failed: unknown curve')
+        library = vars(SSL)["_lib"]
+        _set_known(tls.ecdh_curve, lambda text: bool(library.SSL_CTX_set1_curves_list(context._context, text.encode()) == 1))
     if tls.conf_command:
         raise ValueError('"ssl_conf_command" is not supported for an address with "ssl_verify_client"')
 
