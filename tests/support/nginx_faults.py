@@ -419,7 +419,6 @@ OURS = [
     (_upstream("queue x;"), '"queue" directive invalid number'),
     (_upstream("queue 1 foo;"), 'invalid parameter "foo"'),
     (_upstream("balance foo;"), 'invalid parameter "foo"'),
-    (_upstream("sticky route $host;"), '"sticky route" is not supported by wsgi_proxy'),
     (_upstream("ip_hash; server 127.0.0.1:2 slow_start=1s;"), 'balancing method does not support parameter "slow_start"'),
     (_http("match a { status x; }"), 'invalid status "x"'),
     (_http("match a { foo x; }"), 'unknown directive "foo"'),
