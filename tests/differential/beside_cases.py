@@ -94,6 +94,8 @@ class Case:
     has_user: bool = False
     #: Whether a location of it has a cache.
     caches: bool = False
+    #: Whether a location of it passes no request body on.
+    bodiless: bool = False
 
     def gateway(self, name: str) -> str:
         """Return the address of the server behind a directive such as `fastcgi_pass`."""
@@ -165,6 +167,8 @@ def _learn(case: Case, found: list[Directive]) -> None:
             case.upstreams.add(arguments[0])
         elif name in _GATEWAYS and arguments:
             case.gateways[arguments[0].rpartition("//")[2]] = name
+        elif re.fullmatch(r"\w+_pass_request_body", name) and arguments == ["off"]:
+            case.bodiless = True
         elif re.fullmatch(r"\w+_cache", name) and arguments != ["off"]:
             case.caches = True
 

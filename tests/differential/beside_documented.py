@@ -64,6 +64,10 @@ def _sliced_post(found: Difference) -> bool:
     return found.kind == "upstream field range missing" and not re.match("GET|HEAD", found.request.method)
 
 
+def _unsent(found: Difference) -> bool:
+    return found.kind == "upstream field content-length missing" and "Content-Length: " in found.request.head
+
+
 def _chunked(found: Difference) -> bool:
     place, name = found.field()
     return (
@@ -101,6 +105,9 @@ LENGTH = "a stored response that came without Content-Length"
 HANDSHAKE = "WebSocket handshakes in a cached location"
 
 
+UNSENT = '`proxy_pass_request_body off` without `proxy_set_header Content-Length ""`'
+
+
 @dataclass
 class Judge:
     """Separates documented differences from others, for one case."""
@@ -117,6 +124,8 @@ class Judge:
         if "upstream field host added" in all_kinds and found.kind in ("response field location differs", "body"):
             # The upstream's response names its Host.
             return _HOST
+        if self.case.bodiless and _unsent(found):
+            return UNSENT
         if not self.case.caches:
             return ""
         if found.kind in _VALIDATED and "\r\nIf-Modified-Since: " in found.request.head:
