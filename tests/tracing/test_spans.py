@@ -151,7 +151,8 @@ def test_a_collector_that_is_absent_is_named_in_the_error_log(tmp_path: Path) ->
     for endpoint in (f"http://127.0.0.1:{free_port()}/v1/traces", f"127.0.0.1:{free_port()}"):
         with traced(tmp_path, endpoint, places) as proxy:
             assert fetch(proxy.port, "/").text == "fine"
-            wait_until(lambda proxy=proxy: re.search(r"\[(warn|error)\] \d+#0: OTel: ", proxy.log()), "a line", 60)
+            line = rf"\[error\] \d+#0: OTel: 1 spans are lost, {re.escape(endpoint)} has not taken them"
+            wait_until(lambda proxy=proxy, line=line: re.search(line, proxy.log()), "a line", 60)
 
 
 def test_without_the_exporter_nothing_is_imported(tmp_path: Path) -> None:

@@ -108,15 +108,18 @@ class _Sender(SpanExporter):
 
     def __init__(self, settings: OtelExporter) -> None:
         self._exporter: SpanExporter = in_system_thread(_exporter, settings)
+        self._endpoint = settings.endpoint
         self.ends = 0.0
         """The monotonic time after which no export begins; 0 for none."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch and return its result. The SDK has logged the reason of a failure."""
-        if self.ends and time.monotonic() > self.ends:
-            errorlog.line("error", f"OTel: {len(spans)} spans are not exported, the process ends")
-            return SpanExportResult.FAILURE
-        return in_system_thread(self._exporter.export, spans)
+        """Send a batch and return its result. The SDK logs the reason of a failure, at the level `warn` for OTLP/HTTP."""
+        result = SpanExportResult.FAILURE
+        if not self.ends or time.monotonic() < self.ends:
+            result = in_system_thread(self._exporter.export, spans)
+        if result is not SpanExportResult.SUCCESS:
+            errorlog.line("error", f"OTel: {len(spans)} spans are lost, {self._endpoint} has not taken them")
+        return result
 
     def shutdown(self) -> None:
         """End a repetition that waits."""
