@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import machine, report, websocket
+from bench.cluster import light
 from bench.contenders import OURS
 from bench.scenarios import SCENARIOS, Aim
 from tests.support.ports import free_port
+from tests.support.redis import RedisServer
+from wsgi_proxy.config import Cluster
 
 ROOT = Path(__file__).parent.parent
 
@@ -118,3 +122,16 @@ def test_a_stopped_server_leaves_no_process(tmp_path: Path) -> None:
         while len(pids := machine.tree(pid)) < 2:
             pass
     assert not any(Path(f"/proc/{each}/exe").exists() for each in pids)
+
+
+def test_light_machines_share_a_limit_and_their_news(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis, light.machines(Cluster(redis.url, "light", 30.0), 3) as machines:
+        results = machines.all("limit", time.monotonic(), 1.0, 0.02, 1, 5)
+        admitted, refused, undecided = (sum(column) for column in zip(*results, strict=True))
+        assert 6 <= admitted < admitted + refused and undecided == 0
+        waiting = machines.begin("see", "k", spare=1)
+        began = machines.one(1, "put", "k")
+        assert all(seen > began for seen in machines.finish(waiting))
+        waiting = machines.begin("out", 7, spare=2)
+        began = machines.one(2, "fail", 7)
+        assert all(seen > began for seen in machines.finish(waiting))
