@@ -41,6 +41,12 @@ def _fragment(found: Difference) -> bool:
     return "#" in found.request.target
 
 
+def _underscore(found: Difference) -> bool:
+    return re.match(r"https?://[^/]*_", found.request.target) is not None and (
+        found.kind.startswith("status 400 Bad Request →") or found.kind == "upstream requests"
+    )
+
+
 def _listed(found: Difference) -> bool:
     place, name = found.field()
     name = name.removeprefix("http_").replace("_", "-")
@@ -91,6 +97,7 @@ _VALIDATED = ("status 200 OK → 304 Not Modified", "upstream field if-modified-
 #: The subject of a row of docs/differences.md → True for a difference that it covers.
 DOCUMENTED: dict[str, Callable[[Difference], bool]] = {
     "a fragment in the target": _fragment,
+    "a target in absolute form with `_` in its host": _underscore,
     "fields that the client's `Connection` lists, and `Proxy`": _listed,
     "`Connection` and `Upgrade` set by `proxy_set_header`, such as a constant `upgrade`": _connection,
     _HOST: _empty_host,
