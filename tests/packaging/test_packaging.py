@@ -299,9 +299,9 @@ def confined(folder: Path, user: int, tmp: str, command: list[str]) -> list[str]
 
     `tmp` is "ro" for a /tmp that cannot be written (`docker run --read-only`), "rw" for one that can (`--tmpfs /tmp`).
     """
-    # Nothing below the directory of the test is hidden by the new /tmp.
-    own = f'mount -n --bind "{folder}" /mnt; mount -n -t tmpfs -o mode=1777 tmpfs /tmp; mkdir -p "{folder}"; '
-    own += f'mount -n --move /mnt "{folder}"; mount -n -o remount,bind,ro "{folder}"'
+    # The same /tmp, which may hold Python itself, is mounted again with leave to write. The directory of the test stays as it is.
+    own = "mount -n --bind /tmp /tmp; mount -n -o remount,bind,rw /tmp; "
+    own += f'mount -n --bind "{folder}" "{folder}"; mount -n -o remount,bind,ro "{folder}"'
     script = CONFINED.format(user=user, group=0 if user == 12345 else user, tmp=own if tmp == "rw" else "")
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(folder), *command]
 

@@ -68,4 +68,10 @@ def test_workers_told_to_end_when_they_were_only_just_forked_do_end(tmp_path: Pa
             here.server.signal(signal.SIGTTOU)
             # The response shows that the main process and its loop have continued.
             assert fetch(here.port).status == 200
-        wait_until(lambda: len(here.workers()) == 1, "one worker", 30)
+
+        def one_worker() -> bool:
+            # The kernel keeps one signal of a kind, so that a busy main process may have missed one. It ignores one too many.
+            here.server.signal(signal.SIGTTOU)
+            return len(here.workers()) == 1
+
+        wait_until(one_worker, "one worker", 30)

@@ -2,7 +2,8 @@
 
 Rules:
 - Addresses are read again without a restart, by SIGHUP. Services (SRV) need `restart`, because dnsmasq reads them at its start.
-- Names below `.test`, `.local` and `.consul` without records do not exist (NXDOMAIN). No other server is asked.
+- Names without a dot, or below `.test`, `.local` and `.consul`, do not exist without records (NXDOMAIN). No other
+  server is asked.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Dnsmasq:
         command = [self._program, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--log-queries"]
         command += [f"--port={self._port}", "--listen-address=127.0.0.1", "--bind-interfaces", f"--local-ttl={self._ttl}"]
         command += [f"--addn-hosts={self._hosts}", "--log-facility=-", "--pid-file=", "--user=root"]
-        command += [f"--local=/{domain}/" for domain in ("test", "local", "consul")]
+        # Names without a dot, such as Docker's, would be refused for the family of addresses that they do not have.
+        command += ["--domain-needed", *(f"--local=/{domain}/" for domain in ("test", "local", "consul"))]
         for name, records in self._services.items():
             command += [f"--srv-host={name},{host},{port},{priority},{weight}" for host, port, priority, weight in records]
         before = self._log.stat().st_size if self._log.exists() else 0
