@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -15,7 +16,7 @@ from wsgi_proxy.config import ProxySettings, Server, Upstream
 from wsgi_proxy.errors import ConnectFailed, UpstreamError
 from wsgi_proxy.transport.reply import Call
 from wsgi_proxy.transport.route import Route
-from wsgi_proxy.transport.session import Outgoing, Transport
+from wsgi_proxy.transport.session import Outgoing, Response, Transport, WireAdapter
 
 GET = b"GET /\xc3\xa9/a%2Fb?x&y= HTTP/1.1\r\nHost: a\r\nX-b: C\r\n\r\n"
 
@@ -50,6 +51,27 @@ def test_the_session_gives_responses_of_requests(transport: Transport) -> None:
         assert response.headers["X"] == "a, b" and response.content == b"hello" and response.text == "hello"
         assert not response.ok and not response.cookies and response.elapsed.total_seconds() > 0
         assert not response.is_redirect
+
+
+class Counting(WireAdapter):
+    """An adapter that notes the targets of its requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+
+    def send(self, request: Outgoing, *args: Any, **options: Any) -> Response:  # type: ignore[override]
+        self.targets.append(request.target)
+        return super().send(request, *args, **options)
+
+
+def test_an_adapter_that_is_mounted_on_the_session_gets_the_requests_of_its_prefix(transport: Transport) -> None:
+    counting = Counting()
+    transport.session.mount("http://", counting)
+    with Recorder() as upstream:
+        reply = transport.send(Call("GET", GET), Route(("127.0.0.1", upstream.port)))
+        assert b"".join(reply.body) == b"ok" and upstream.requests[0].raw == GET
+        assert counting.targets == ["/\xc3\xa9/a%2Fb?x&y="]
 
 
 def test_the_environment_is_not_asked(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Rules:
   (proxies, netrc) is ignored, and there are no cookies, redirects or decoding.
 - The proxy sends by `Transport.send`, without the objects of requests: classes that derive from those of requests stay
   interpreted, and would cost each request 15,000 instructions. `WireAdapter.send` makes them of the same Call and Reply.
+- Another adapter that is mounted on the session (a `WireAdapter` with a changed `send`) gets the requests of its prefix.
 - A `Response` computes `headers`, `cookies` and the like only on demand.
 - Exceptions of libraries become those of errors.py here and in wire.py, with nginx's messages.
 """
@@ -146,10 +147,17 @@ class Transport:
         self.session.adapters.clear()
         self.session.mount("http://", self.adapter)
         self.session.mount("https://", self.adapter)
+        self._adapters: dict[str, BaseAdapter] = {}
 
     def send(self, call: Call, route: Route) -> Reply:
         """Send a request by a route. Raise UpstreamError, and any exception of reading the request's body."""
-        return send(call, route, self.idles)
+        adapter = self._adapters.get(route.url)
+        if adapter is None:
+            adapter = self._adapters[route.url] = self.session.get_adapter(route.url)
+        if adapter is self.adapter:
+            return send(call, route, self.idles)
+        response: Response = adapter.send(Outgoing(call, route), True)  # type: ignore[assignment]
+        return response.reply
 
     def sweep(self) -> None:
         """Close the connections that have been idle for too long. Servers without an event loop call it regularly."""
